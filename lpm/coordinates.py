@@ -1,0 +1,143 @@
+r"""Scaled symmetric coordinates: where the budget is a plain nuclear norm and a group costs one number.
+
+A row of orbit r is invariant under the permutations that fix its label pair. On the group sums and on the zero-sum
+part of each group it therefore has G + (at most 2) coordinates, orthonormal within the row:
+
+- ``t_g`` = (sum of its logits over group g) / sqrt(K_g), for every group;
+- for a label pair (a, a), or a and b in different groups: how far the special class stands out of its group;
+- for a != b in one group: how far the two together stand out, and their difference.
+
+Each is scaled by ``sqrt(count d)`` and by C^{1/2}, the zero-sum ones by ``sqrt(K_g - 1)`` more. Then, with T (M, G) and
+one vector v_g per group, Schur's lemma splits the matrix into
+
+.. math:: \|D^{1/2} Z C^{1/2}\|_* = \|T\|_* + \sum_g \|v_g\|_2, \qquad
+          \|D^{-1/2} \nabla f\, C^{-1/2}\|_2 = \max(\|T_G\|_2, \max_g \|v_{G,g}\|_2),
+
+where T_G, v_G are the gradient of f in these very coordinates. When every class is its own group the coordinates are the
+matrix ``D^{1/2} Z C^{1/2}`` itself. Shapes: a point X is (M, n), n = G + 2 (or n = G = K written out).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from lpm.losses import log_partition
+from lpm.problem import Problem
+
+
+class Coordinates:
+    """The coordinates of one problem: f, its gradient and both norms as functions of a point X (M, n)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.G = len(problem.sizes)
+        self.scale = np.sqrt(problem.rows.count * problem.rows.d)
+        self.weight = problem.rows.count * problem.rows.p
+        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
+        self.C_half = (vectors * np.sqrt(eigenvalues)) @ vectors.T
+        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
+        smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
+        # Softmax Hessians are at most 1/2; for label pairs |lambda e_a + (1-lambda) e_b| <= 1 keeps that bound.
+        self.smoothness = float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.scale), self.G + (0 if self.problem.expanded else 2)
+
+    @cached_property
+    def slots(self) -> np.ndarray:
+        """Group of each zero-sum coordinate, (M, n - G) int; -1 where the row has none."""
+        rows, sizes = self.problem.rows, self.problem.sizes
+        if self.problem.expanded:
+            return np.empty((len(rows), 0), dtype=int)
+        inside = (rows.first == rows.second) & ~rows.same
+        one = np.where(sizes[rows.first] > np.where(inside, 2, 1), rows.first, -1)
+        two = np.where(~rows.same & (sizes[rows.second] > 1), rows.second, -1)
+        return np.stack([one, two], axis=1)
+
+    @cached_property
+    def log_multiplicity(self) -> np.ndarray | float:
+        """Log of the number of classes behind each logit value, (M, n): other classes by group, then a, then b."""
+        rows, problem = self.problem.rows, self.problem
+        if problem.expanded:
+            return 0.0
+        number = np.zeros(self.shape)
+        number[:, : self.G] = problem.sizes
+        r = np.arange(len(rows))
+        number[r, rows.first] -= 1
+        number[r[~rows.same], rows.second[~rows.same]] -= 1
+        number[:, self.G] = 1
+        number[:, self.G + 1] = ~rows.same
+        with np.errstate(divide="ignore"):
+            return np.log(number)
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
+        rows = self.problem.rows
+        y, r = np.zeros(self.shape), np.arange(len(rows))
+        a, b = (rows.first, rows.second) if self.problem.expanded else (self.G, np.where(rows.same, self.G, self.G + 1))
+        np.add.at(y, (r, a), rows.lam)
+        np.add.at(y, (r, b), 1 - rows.lam)
+        return y
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """Linear map from the point to the logit values, (M, n, n); only for problems with groups."""
+        rows, G = self.problem.rows, self.G
+        sizes = self.problem.sizes.astype(float)
+        r = np.arange(len(rows))
+        inside = (rows.first == rows.second) & ~rows.same
+        B = np.zeros((len(rows), G + 2, G + 2))
+        B[:, np.arange(G), np.arange(G)] = sizes**-0.5
+        B[r, G, rows.first] = sizes[rows.first] ** -0.5
+        B[r, G + 1, rows.second] = np.where(rows.same, 0.0, sizes[rows.second] ** -0.5)
+        for slot, group in enumerate(self.slots.T):
+            stands_out = (group >= 0) & ~inside  # direction e_a - 1/K_g, normalised
+            s, g = r[stands_out], group[stands_out]
+            B[s, G + slot, G + slot] = np.sqrt((sizes[g] - 1) / sizes[g])
+            B[s, g, G + slot] = -1 / np.sqrt(sizes[g] * (sizes[g] - 1))
+        s = r[inside & (self.slots[:, 0] >= 0)]  # direction e_a + e_b - 2/K_g, normalised
+        K_g = sizes[rows.first[s]]
+        B[s, G, G] = B[s, G + 1, G] = (1 - 2 / K_g) / np.sqrt(2 * (K_g - 2) / K_g)
+        B[s, rows.first[s], G] = -2 / K_g / np.sqrt(2 * (K_g - 2) / K_g)
+        s = r[inside]  # direction e_a - e_b, normalised
+        B[s, G, G + 1], B[s, G + 1, G + 1] = 0.5**0.5, -(0.5**0.5)
+        B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half
+        group = np.maximum(self.slots, 0)
+        B[:, :, G:] /= np.sqrt(self.problem.c[group] * np.maximum(sizes[group] - 1, 1))[:, None, :]
+        B /= self.scale[:, None, None]
+        B[np.isneginf(self.log_multiplicity)] = 0.0
+        return B
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        """Logit values V (M, n) at a point."""
+        if self.problem.expanded:
+            return (X / self.scale[:, None]) @ self.C_inverse_half
+        return np.matmul(self.basis, X[:, :, None])[:, :, 0]
+
+    def value_and_gradient(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        """f(X) and its gradient (M, n) in these coordinates."""
+        V = self.logits(X)
+        value, slope = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
+        slope -= self.target
+        f = float(self.weight @ (value - (self.target * V).sum(axis=1)))
+        if self.problem.expanded:
+            return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half
+        return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
+
+    def group_norms(self, X: np.ndarray) -> np.ndarray:
+        """|v_g| of each group, (G,)."""
+        zero_sum = X[:, self.G :] ** 2
+        return np.sqrt([zero_sum[self.slots == g].sum() for g in range(self.G)])
+
+    def nuclear_norm(self, X: np.ndarray) -> float:
+        """|D^{1/2} Z C^{1/2}|_*, the left-hand side of the budget."""
+        return float(np.linalg.svd(X[:, : self.G], compute_uv=False).sum() + self.group_norms(X).sum())
+
+    def spectral_norm(self, gradient: np.ndarray, frozen: tuple[int, ...] = ()) -> float:
+        """|D^{-1/2} (gradient in Z) C^{-1/2}|_2 of a gradient in these coordinates; ``frozen`` groups left out."""
+        zero_sum = np.delete(self.group_norms(gradient), frozen)
+        return float(max(np.linalg.norm(gradient[:, : self.G], 2), zero_sum.max(initial=0.0)))

@@ -1,0 +1,147 @@
+r"""The normal form that every program of the paper takes.
+
+.. math::
+    \min_Z\; f(Z) = \sum_k p_k L_k(z_k) \quad\text{s.t.}\quad \| D^{1/2} Z C^{1/2} \|_* \le \tau = \sqrt{e_H e_W}
+
+Row ``z_k = W h_k`` holds the K logits of label pair k, ``D = diag(d)`` weighs the feature budget
+``sum_k d_k |h_k|^2 <= e_H`` and ``C = diag(c) + beta 11^T`` the classifier budget ``tr(C W W^T) <= e_W``.
+The nuclear norm appears because X = [H; W][H; W]^T >= 0 with both budgets is its semidefinite representation
+(docs/theory.md), so the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over K^2 x K logits.
+
+Classes with equal counts form groups and an optimal Z is constant on the orbits of the permutations inside them:
+a ``Rows`` entry stands for all ``count`` label pairs of one orbit. ``Problem.expand`` writes every pair out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from lpm.errors import InvalidInput
+
+Partition = Literal["classes", "pairs", "unordered"]
+
+MAX_LOGITS = 20_000_000
+"""Entries of Z that ``expand`` will write out (160 MB); the first-order solver holds about six such arrays."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Orbits of label pairs, each array (M,): pairs (a, b) with a in group ``first`` and b in group ``second``.
+
+    same: a = b. lam: the mixing ratio, weight of a. count: pairs in the orbit. p: frequency of one pair (sum of
+    ``count * p`` is 1). d: feature-budget weight of one pair.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray
+    lam: np.ndarray
+    count: np.ndarray
+    p: np.ndarray
+    d: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.p)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One program in normal form. Build one with the functions of :mod:`lpm.programs`.
+
+    sizes: (G,) classes per group. group_of: (K,) group of each class (None: in order, too many to list).
+    partition: the classes that the softmax sums over: ``classes`` (K of them, cross-entropy), ``pairs`` (K^2 label
+    pairs, mixed-singleton) or ``unordered`` (label pairs a < b). c: (G,), beta: the matrix C. e_h, e_w: budgets.
+    families: the groups of the majority A and of the minority B, which cosines AA, AB, BB speak of; () if undefined.
+    """
+
+    program: str
+    profile: str
+    mixing: str
+    sizes: np.ndarray
+    rows: Rows
+    partition: Partition
+    c: np.ndarray
+    beta: float
+    e_h: float
+    e_w: float
+    group_of: np.ndarray | None = None
+    families: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
+            if not (np.isfinite(value) and value > 0):
+                raise InvalidInput(f"{name} = {value:g} must be positive and finite")
+
+    @property
+    def K(self) -> int:
+        """Columns of Z: classes, or K^2 label pairs in Theorem 2's program."""
+        return int(self.sizes.sum())
+
+    @property
+    def tau(self) -> float:
+        """Radius of the nuclear-norm ball, sqrt(e_H e_W)."""
+        return float(np.sqrt(self.e_h * self.e_w))
+
+    @property
+    def minority(self) -> int | None:
+        """The group whose classes are exchangeable and may collapse to one vector, or None where there is none."""
+        if self.families and len(self.families[1]) == 1 and self.sizes[self.families[1][0]] > 1:
+            return self.families[1][0]
+        return None
+
+    @property
+    def expanded(self) -> bool:
+        """True when every class is a group of its own, so that Z is written out in full."""
+        return len(self.sizes) == self.K
+
+    @cached_property
+    def members(self) -> list[np.ndarray]:
+        """The classes of each group, ascending."""
+        group_of = np.repeat(np.arange(len(self.sizes)), self.sizes) if self.group_of is None else self.group_of
+        return [np.flatnonzero(group_of == g) for g in range(len(self.sizes))]
+
+    @cached_property
+    def C_block(self) -> np.ndarray:
+        """C on the G normalised group sums: diag(c) + beta v v^T, v_g = sqrt(sizes_g); shape (G, G)."""
+        v = np.sqrt(self.sizes)
+        return np.diag(self.c) + self.beta * np.outer(v, v)
+
+    def expand(self) -> tuple[Problem, np.ndarray]:
+        """Write every label pair out: the same program with singleton groups, and the orbit of each new row.
+
+        Returns the expanded problem (classes in their own order) and ``orbit``, (m,) int.
+        Raises InvalidInput when Z would have more than ``MAX_LOGITS`` entries.
+        """
+        rows, m = self.rows, int(self.rows.count.sum())
+        if m * self.K > MAX_LOGITS:
+            raise InvalidInput(
+                f"Z written out would be {m:,} x {self.K:,}, more than {MAX_LOGITS:,} entries; use --solver orbits"
+            )
+        pairs = [self._members_of_row(r) for r in range(len(rows))]
+        a, b = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+        orbit = np.repeat(np.arange(len(rows)), [len(p[0]) for p in pairs])
+        written = Rows(a, b, rows.same[orbit], rows.lam[orbit], np.ones(m), rows.p[orbit], rows.d[orbit])
+        c = np.empty(self.K)
+        for g, classes in enumerate(self.members):
+            c[classes] = self.c[g]
+        full = Problem(
+            self.program, self.profile, self.mixing, np.ones(self.K, dtype=int), written, self.partition,
+            c, self.beta, self.e_h, self.e_w, np.arange(self.K),
+        )
+        return full, orbit
+
+    def _members_of_row(self, r: int) -> tuple[np.ndarray, np.ndarray]:
+        first, second = self.members[self.rows.first[r]], self.members[self.rows.second[r]]
+        if self.rows.same[r]:
+            return first, first
+        a, b = (x.ravel() for x in np.meshgrid(first, second, indexing="ij"))
+        if self.rows.first[r] == self.rows.second[r]:
+            keep = a < b if self.partition == "unordered" else a != b
+            a, b = a[keep], b[keep]
+        if self.partition == "unordered":
+            a, b = np.minimum(a, b), np.maximum(a, b)
+        return a, b

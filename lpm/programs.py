@@ -1,0 +1,159 @@
+"""The paper's programs, each put into the normal form of :mod:`lpm.problem`: the only place where they differ."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from lpm.errors import InvalidInput
+from lpm.mixing import Mixing, fixed
+from lpm.pairs import ClassCounts, LabelPairs
+from lpm.problem import Partition, Problem, Rows
+
+Budget = Literal["paper", "eq7"]
+
+
+def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
+    """The layer-peeled model of Fang et al. (2021): one row a class, cross-entropy on its one-hot label.
+
+    p_k = n_k / N, d = 1/K, C = I/K, so ``(1/K) sum |h_k|^2 <= E_H`` and ``(1/K) sum |w_k|^2 <= E_W``.
+    """
+    return _one_hot("plain", "class counts", classes.sizes, classes.counts, e_h, e_w, classes.group_of,
+                    ((0,), (1,)) if classes.family.any() else ())
+
+
+def fc(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0,
+       budget: Budget = "paper") -> Problem:
+    """LPM_lambda with the usual classifier (Eq. 5, Eq. 11): cross-entropy on ``lambda e_a + (1 - lambda) e_b``.
+
+    d = 1/K^2 and C = I/K; with ``budget='eq7'`` d is 1/|K_A^2| on A rows and 1/|K_B^2| on B rows (Eq. 7, which has
+    no cross pairs: profile ``block`` only). Under Beta(alpha, alpha) a row is a (pair, node): its p and d carry the
+    node's weight, that is the feature budget is read as an average over lambda; the paper does not say.
+
+    Raises InvalidInput for a budget that the profile does not allow, or budgets that are not positive.
+    """
+    K = pairs.K
+    return _mixed("fc", pairs, mixing or fixed(), "classes", np.full(len(pairs.sizes), 1.0 / K), 0.0, e_h, e_w, budget)
+
+
+def ms(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0,
+       budget: Budget = "paper") -> Problem:
+    """LPM_lambda-MS as written (Eq. 9): K^2 label-pair classes with vectors ``lambda w_a + (1 - lambda) w_b``.
+
+    The budget ``(1/K^2) sum |w_k^lambda|^2 <= E_{W^lambda}`` (here ``e_w``) is tr(C W W^T) with
+    ``C = E_lambda [(lambda^2 + (1-lambda)^2) K I + 2 lambda (1-lambda) 11^T] / K^2``. Raises as :func:`fc`.
+    """
+    mixing, K = mixing or fixed(), pairs.K
+    c = mixing.mean(mixing.nodes**2 + (1 - mixing.nodes) ** 2) / K
+    beta = mixing.mean(2 * mixing.nodes * (1 - mixing.nodes)) / K**2
+    return _mixed("ms", pairs, mixing, "pairs", np.full(len(pairs.sizes), c), beta, e_h, e_w, budget)
+
+
+def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
+    """LPM_lambda-MS on label pairs a < b only (section 4.2): rows, softmax and both budgets run over them.
+
+    d = 1/|K^<| and C = (1/|K^<|) E_lambda sum_{a<b} v v^T, v = lambda e_a + (1 - lambda) e_b, |K^<| = K(K-1)/2.
+    The order a < b breaks the symmetry of classes unless lambda = 1/2 surely, so groups are written out otherwise.
+
+    Raises InvalidInput for K < 3 (C is singular), no pair a < b, or a table with counts on or below its diagonal.
+    """
+    mixing, K = mixing or fixed(), pairs.K
+    if K < 3:
+        raise InvalidInput(f"K = {K}: with pairs a < b only, K must be at least 3 (two classes make one pair, which fixes no W)")
+    if pairs.profile == "table" and np.tril(pairs.cross).any():
+        raise InvalidInput("ms-unordered uses label pairs a < b; set the table's diagonal and lower triangle to 0, or use 'ms'")
+    if not mixing.symmetric_point:
+        pairs = _singletons(pairs)
+    n = K * (K - 1) / 2
+    beta = mixing.mean(mixing.nodes * (1 - mixing.nodes)) / n
+    if mixing.symmetric_point:
+        c = np.full(len(pairs.sizes), (K - 2) / 4 / n)
+    else:
+        rank = np.arange(K)
+        c = (mixing.mean(mixing.nodes**2) * (K - 1 - rank) + mixing.mean((1 - mixing.nodes) ** 2) * rank) / n - beta
+    return _mixed("ms-unordered", pairs, mixing, "unordered", c, beta, e_h, e_w, "paper")
+
+
+def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper") -> Problem:
+    """Theorem 2's program: the K^2 label pairs as classes with free vectors, the plain model at K^2 classes.
+
+    d = 1/K^2, C = I/K^2. Label pairs of equal frequency in one block (A x A, across, B x B) form a group; cosines AA,
+    AB, BB speak of the label pairs in K_A^2 and K_B^2. Pairs that never occur keep their class vector. No lambda enters.
+
+    Raises InvalidInput for a budget that the profile does not allow, or budgets that are not positive.
+    """
+    _check_budget(pairs, budget)
+    G, K = len(pairs.sizes), pairs.K
+    side = pairs.family
+    kind_block = np.concatenate([2 * side, np.add.outer(side, side).ravel()])
+    kind_count = np.concatenate([pairs.same, pairs.cross.ravel()])
+    number = np.outer(pairs.sizes, pairs.sizes) - np.diag(pairs.sizes)
+    kind_size = np.concatenate([pairs.sizes, number.ravel()])
+    occurs = kind_size > 0
+    keys, ids = np.unique(np.stack([kind_block, -kind_count])[:, occurs], axis=1, return_inverse=True)
+    kind_id = np.full(len(kind_size), -1)
+    kind_id[occurs] = ids
+    sizes = np.bincount(ids, weights=kind_size[occurs]).astype(int)
+    group_of = None
+    if K <= 1000:
+        group_of = kind_id[G:].reshape(G, G)[np.ix_(pairs.group_of, pairs.group_of)]
+        np.fill_diagonal(group_of, kind_id[:G][pairs.group_of])
+        group_of = group_of.ravel()
+    # The most frequent label pairs inside K_A^2 (block 0) and K_B^2 (block 2); keys are sorted by falling count.
+    families = tuple((int(np.flatnonzero(keys[0] == b)[0]),) for b in (0, 2)) if pairs.family.any() else ()
+    d = 1.0 / pairs.sizes[(keys[0] / 2).astype(int)] ** 2 if budget == "eq7" else None
+    return _one_hot("ms-free", pairs.profile, sizes, -keys[1], e_h, e_w, group_of, families, d)
+
+
+def _one_hot(program: str, profile: str, sizes: np.ndarray, counts: np.ndarray, e_h: float, e_w: float,
+             group_of: np.ndarray | None, families: tuple[tuple[int, ...], ...], d: np.ndarray | None = None) -> Problem:
+    """The plain model on K free classes: a row for each class that occurs."""
+    K = int(sizes.sum())
+    p = counts / (sizes @ counts)
+    g = np.flatnonzero(p > 0)
+    d = np.full(len(sizes), 1.0 / K) if d is None else d
+    rows = Rows(g, g, np.ones(len(g), dtype=bool), np.ones(len(g)), sizes[g].astype(float), p[g], d[g])
+    return Problem(program, profile, "none", sizes, rows, "classes", np.full(len(sizes), 1.0 / K), 0.0, e_h, e_w,
+                   group_of, families)
+
+
+def _mixed(program: str, pairs: LabelPairs, mixing: Mixing, partition: Partition, c: np.ndarray, beta: float,
+           e_h: float, e_w: float, budget: Budget) -> Problem:
+    """Rows (label-pair orbit, quadrature node) of a program whose targets are lambda e_a + (1 - lambda) e_b."""
+    _check_budget(pairs, budget)
+    G, sizes, unordered = len(pairs.sizes), pairs.sizes, partition == "unordered"
+    count = np.outer(sizes, sizes) - np.diag(sizes)
+    if unordered:
+        count = np.triu(count, 1) + np.diag(np.diag(count)) // 2
+    g, h = (x.ravel() for x in np.indices((G, G)))
+    first, second = np.concatenate([np.arange(G), g]), np.concatenate([np.arange(G), h])
+    same = np.arange(G + G * G) < G
+    number = np.concatenate([np.zeros(G) if unordered else sizes, count.ravel()]).astype(float)
+    n = np.concatenate([pairs.same, pairs.cross.ravel()])
+    keep = np.flatnonzero((number > 0) & (n > 0))
+    if not keep.size:
+        raise InvalidInput(f"program {program!r} with profile {pairs.profile!r}: no label pair occurs")
+    p = n[keep] / (number[keep] @ n[keep])
+    d = np.full(len(keep), 2.0 / (pairs.K * (pairs.K - 1)) if unordered else 1.0 / pairs.K**2)
+    if budget == "eq7":
+        d = 1.0 / sizes[first[keep]] ** 2
+    Q = len(mixing.nodes)
+    row = np.repeat(keep, Q)
+    rows = Rows(first[row], second[row], same[row], np.tile(mixing.nodes, len(keep)), number[row],
+                np.outer(p, mixing.weights).ravel(), np.outer(d, mixing.weights).ravel())
+    families = tuple(tuple(np.flatnonzero(pairs.family == x).tolist()) for x in (0, 1)) if pairs.family.any() else ()
+    return Problem(program, pairs.profile, mixing.label, sizes, rows, partition, c, beta, e_h, e_w,
+                   pairs.group_of, families)
+
+
+def _check_budget(pairs: LabelPairs, budget: Budget) -> None:
+    if budget == "eq7" and pairs.profile != "block":
+        raise InvalidInput(f"budget 'eq7' needs profile 'block', got {pairs.profile!r}: Eq. 7 has no pairs across the groups")
+
+
+def _singletons(pairs: LabelPairs) -> LabelPairs:
+    """The same label pairs with every class a group of its own, classes in their own order."""
+    group = pairs.group_of
+    return LabelPairs(np.ones(pairs.K, dtype=int), pairs.same[group], pairs.cross[np.ix_(group, group)],
+                      np.arange(pairs.K), pairs.profile, pairs.family[group])

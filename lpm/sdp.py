@@ -1,0 +1,98 @@
+r"""Reference solver: the paper's Eq. 11 as printed, a semidefinite program in cvxpy. The only file that imports cvxpy.
+
+.. math::
+    \min_{X \succeq 0}\ \sum_k p_k \mathcal L(z_k, y_k) \quad\text{s.t.}\quad
+    \sum_k d_k X(k, k) \le e_H,\quad \langle C, X_{WW} \rangle \le e_W,\quad z_k = X(k, m+1 : m+K)
+
+with m label pairs (K^2 in Eq. 11), d_k = 1/K^2 and C = I/K there. Slow by design: a matrix of (m + K)^2 unknowns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from lpm.errors import InvalidInput
+from lpm.problem import Problem
+from lpm.recovery import fold
+from lpm.solution import TOLERANCE, NotCertified, Solution, certify
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+MAX_WIDTH = 42
+"""Width m + K of X that is solved without ``force``: K = 6 in Eq. 11. Beyond, minutes and gigabytes."""
+
+Conic = Literal["clarabel", "scs"]
+
+OPTIONS: dict[str, list[dict[str, float]]] = {
+    "clarabel": [{"tol_gap_abs": t, "tol_gap_rel": t, "tol_feas": t} for t in (1e-12, 1e-10, 1e-9)],
+    "scs": [{"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000}],
+}
+"""Tight, because the certificate is first order: an objective right to 1e-9 can have a gap of 1e-5. Clarabel sometimes
+gives up early at the tightest setting, so looser ones follow; the first certified point counts."""
+
+
+def solve(problem: Problem, *, tolerance: float = TOLERANCE, conic: Conic = "clarabel", force: bool = False) -> Solution:
+    """Solve Eq. 11 with Clarabel or SCS and certify the Z block; the conic solver's own status is not trusted.
+
+    Raises InvalidInput when X would be wider than ``MAX_WIDTH`` and ``force`` is not set, NotCertified when the conic
+    solver fails or its Z misses the tolerance (SCS often does: it is a first-order method).
+    """
+    import cvxpy as cp
+
+    start = time.perf_counter()
+    full, orbit = problem.expand()
+    rows, K, m = full.rows, full.K, len(full.rows)
+    if m + K > MAX_WIDTH and not force:
+        raise InvalidInput(
+            f"the semidefinite matrix of Eq. 11 would be {m + K} wide, more than {MAX_WIDTH}; use --solver orbits or "
+            "factored, or --force to wait"
+        )
+    X = cp.Variable((m + K, m + K), PSD=True)
+    Z = X[:m, m:]
+    y = np.zeros((m, K))
+    np.add.at(y, (np.arange(m), rows.first), rows.lam)
+    np.add.at(y, (np.arange(m), rows.second), 1 - rows.lam)
+    lam = rows.lam[:, None]
+    if full.partition == "classes":
+        partition = cp.log_sum_exp(Z, axis=1)
+    elif full.partition == "pairs":
+        partition = cp.log_sum_exp(cp.multiply(lam, Z), axis=1) + cp.log_sum_exp(cp.multiply(1 - lam, Z), axis=1)
+    else:
+        a, b = np.triu_indices(K, 1)
+        partition = cp.log_sum_exp(cp.multiply(lam, Z[:, a]) + cp.multiply(1 - lam, Z[:, b]), axis=1)
+    loss = rows.p @ (partition - cp.sum(cp.multiply(y, Z), axis=1))
+    C = np.diag(full.c) + full.beta
+    budgets = [rows.d @ cp.diag(X)[:m] <= full.e_h, cp.sum(cp.multiply(C, X[m:, m:])) <= full.e_w]
+    program = cp.Problem(cp.Minimize(loss), budgets)
+    solver, best = f"sdp ({conic})", None
+    for options in OPTIONS[conic]:
+        _run(program, conic, options)
+        if Z.value is None:
+            continue
+        point = fold(problem, orbit, full, Z.value)
+        try:
+            return certify(problem, point, solver=solver, seconds=time.perf_counter() - start,
+                           iterations=int(program.solver_stats.num_iters or 0), tolerance=tolerance,
+                           remedy="use --solver orbits or factored, or loosen --tolerance")  # fmt: skip
+        except NotCertified as refusal:
+            best = refusal if best is None or refusal.gap < best.gap else best
+    raise best or NotCertified(
+        gap=float("inf"), relative_gap=float("inf"), tolerance=tolerance, solver=solver,
+        remedy=f"{conic} ended as {program.status}; use --solver orbits or factored",
+    )  # fmt: skip
+
+
+def _run(program: cp.Problem, conic: Conic, options: dict[str, float]) -> None:
+    """Run the conic solver; its complaints do not matter, because the certificate judges what it leaves behind."""
+    import cvxpy as cp
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
+        with contextlib.suppress(cp.SolverError):
+            program.solve(solver=conic.upper(), **options)
