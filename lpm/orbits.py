@@ -130,6 +130,7 @@ class _CentralPath:
         self.column = np.where(slots >= 0, g + np.searchsorted(self.groups, slots), 0)
         self.active = np.concatenate([np.ones((self.M, g)), slots >= 0], axis=1)
         self.basis = _symmetric_basis(g, len(self.groups))
+        self.flat_basis = self.basis.reshape(len(self.basis), -1)
         self.basis_diagonal = np.einsum("pii->ip", self.basis)
         terms, linear = loss_terms
         self.terms = [(self._reduce(B), logn) for B, logn in terms]
@@ -219,7 +220,7 @@ class _CentralPath:
         except np.linalg.LinAlgError:
             return np.inf
         diagonal = np.diag(inverse_root)
-        h = self.tau2 - (X[:, : self.G] @ inverse_root[: self.G, : self.G].T).__pow__(2).sum()
+        h = self.tau2 - np.sum((X[:, : self.G] @ inverse_root[: self.G, : self.G].T) ** 2)
         h -= (X[:, self.G :] ** 2 * self.active[:, self.G :] * diagonal[self.column] ** 2).sum()
         k = 1 - np.trace(A)
         if not (h > 0 and k > 0):
@@ -261,14 +262,15 @@ class _CentralPath:
         cross[:, :G] = np.matmul(basis[:, :G, :G], Y[:, :G].T).transpose(2, 1, 0)
         cross[:, G:] = Y[:, G:, None] * self.basis_diagonal[self.column]
         cross *= -2 * state.s
-        schur = np.einsum("pij,qji->pq", basis, basis @ (2 * state.s * moment + L))
-        trace = np.einsum("pij,ij->p", basis, A)  # derivative of tr A
+        curvature = basis @ (2 * state.s * moment + L)
+        schur = self.flat_basis @ curvature.transpose(0, 2, 1).reshape(P, -1).T
+        trace = self.flat_basis @ A.ravel()  # derivative of tr A
         schur = (schur + schur.T) / 2 + (state.nu / k) * np.outer(trace, trace)
-        q_Y, q_A = 2 * Y, -np.einsum("pij,ij->p", basis, moment)  # derivative of tr(X A^-1 X^T)
+        q_Y, q_A = 2 * Y, -self.flat_basis @ moment.ravel()  # derivative of tr(X A^-1 X^T)
         solved = np.linalg.solve(hessian, np.concatenate([cross, gradient[:, :, None], q_Y[:, :, None]], axis=2))
         flat = cross.reshape(-1, P)
         schur -= flat.T @ solved[:, :, :P].reshape(-1, P)
-        identity = np.einsum("pii->p", basis)
+        identity = self.basis_diagonal.sum(axis=0)
 
         def direction(rhs_Y: np.ndarray, solved_Y: np.ndarray, rhs_A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             d_A = np.linalg.solve(schur, rhs_A - flat.T @ solved_Y.ravel())
@@ -290,7 +292,7 @@ class _CentralPath:
                 break
             epsilon *= 0.03
 
-        d_A_matrix = np.tensordot(d_A, basis, 1)
+        d_A_matrix = (d_A @ self.flat_basis).reshape(self.size, self.size)
         d_q, d_trace = (q_Y * d_Y).sum() + q_A @ d_A, trace @ d_A
         d_h = residual - d_q
         d_s = (epsilon - state.s * d_h) / h - state.s

@@ -1,0 +1,156 @@
+"""What the commands share: options, one-line errors with exit status 2, JSON output."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lpm import mixing
+from lpm.errors import InvalidInput
+from lpm.family import PROGRAMS, Family
+from lpm.pairs import PROFILES
+from lpm.solution import TOLERANCE, NotCertified
+from lpm.threshold import Threshold
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
+                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        if unknown != message.split()[0]:
+            message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.4)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Argument type: one of some words; the error names the nearest."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} is unknown{_nearest(text, words)} (one of {', '.join(words)})")
+        return text
+
+    return parse
+
+
+def add_family(parser: Parser) -> None:
+    group = parser.add_argument_group("program")
+    add = group.add_argument
+    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS))
+    add("--profile", type=choice(*PROFILES), metavar="NAME", help="label-pair frequencies: " + "|".join(PROFILES))
+    add("--K", type=int, default=4, help="classes")
+    add("--K-A", type=int, help="majority classes; K // 2 if not given")
+    add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
+    add("--lam", type=float, help="mixing ratio lambda in (0, 1); 0.5 if neither this nor --alpha is given")
+    add("--alpha", type=float, help="lambda ~ Beta(alpha, alpha) instead of a fixed ratio")
+    add("--nodes", type=int, help="quadrature nodes for --alpha; 16 if not given")
+    add("--E-H", type=float, default=5.0, help="feature budget")
+    add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
+    add("--budget", type=choice("paper", "eq7"), default="paper", metavar="NAME", help="feature budget as in Eq. 5 (paper) or eq7")
+
+
+def add_range(parser: Parser) -> None:
+    parser.add_argument("--R-min", type=float, default=1.0, help="smallest imbalance")
+    parser.add_argument("--R-max", type=float, default=1e4, help="largest imbalance")
+
+
+def add_solver(parser: Parser) -> None:
+    parser.add_argument("--solver", type=choice("auto", "orbits", "factored", "sdp"), default="auto", metavar="NAME",
+                        help="auto|orbits|factored|sdp")  # fmt: skip
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
+    parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")
+
+
+def add_report(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+
+
+def family(options: argparse.Namespace, program: str, profile: str) -> Family:
+    """The family that the options describe, for one program and profile."""
+    return Family(program, profile, options.K, options.K_A, options.w_r, law(options), options.E_H, options.E_W, options.budget)
+
+
+def law(options: argparse.Namespace) -> mixing.Mixing:
+    """The law of lambda from --lam, --alpha and --nodes."""
+    if options.alpha is None:
+        if options.nodes is not None:
+            raise InvalidInput(f"--nodes {options.nodes} has no meaning without --alpha; give --alpha or drop it")
+        return mixing.fixed(0.5 if options.lam is None else options.lam)
+    if options.lam is not None:
+        raise InvalidInput(f"--lam {options.lam:g} and --alpha {options.alpha:g} exclude each other; give one of them")
+    return mixing.beta(options.alpha, 16 if options.nodes is None else options.nodes)
+
+
+def describe(family: Family) -> dict[str, Any]:
+    """The family's words and numbers for JSON."""
+    return {"program": family.program, "profile": family.profile, "K": family.K,
+            "K_A": family.K // 2 if family.K_A is None else family.K_A, "w_r": family.w_r, "lam": family.mixing.label,
+            "E_H": family.e_h, "E_W": family.e_w, "budget": family.budget}  # fmt: skip
+
+
+def threshold_line(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
+    """One sentence about a threshold."""
+    if found.R0 is None:
+        state = "collapsed" if found.collapsed_above else "not collapsed"
+        return f"{family.name}: no threshold; the minority is {state} for every R in [{R_min:g}, {R_max:g}]"
+    side = "above" if found.collapsed_above else "below"
+    proof = "no bracket could be certified" if found.bracket is None else "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output; nan and infinity become null."""
+    print(json.dumps(plain_data(value), indent=1, allow_nan=False))
+
+
+def plain_data(value: Any) -> Any:
+    """NumPy values and containers as JSON types; floats that JSON cannot hold as None."""
+    if isinstance(value, dict):
+        return {str(k): plain_data(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain_data(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain_data(v) for v in value]
+    if isinstance(value, np.generic):
+        return plain_data(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def run(main: Callable[[], int]) -> int:
+    """Run a command: bad input is one line and status 2, an uncertified result one line and status 1."""
+    try:
+        return main()
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NotCertified as error:
+        print(f"not certified: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, say head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

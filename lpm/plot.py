@@ -1,0 +1,54 @@
+"""The sweep's picture: cosines of class vectors against the imbalance R, a panel a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lpm.sweep import Row
+    from lpm.threshold import Threshold
+
+LINES = {"cos_AA": ("#0b3c8c", "-", "majority–majority"), "cos_AB": ("#7f7f7f", (0, (5, 2)), "majority–minority"),
+         "cos_BB": ("#d1495b", (0, (1.5, 1.2)), "minority–minority")}  # fmt: skip
+"""Colour-blind safe, of three different greys in print, and of three dash patterns."""
+
+
+def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Sequence[Path]) -> None:
+    """Draw solved rows; one file for each path (png or pdf). A dash-dotted line marks R0; nothing is solved here."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row.name for row in rows))
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(max(3.1 * columns, 5.2), 2.5 * lines + 0.7), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for name, axis in zip(names, axes.flat, strict=False):
+        here = [row for row in rows if row.name == name]
+        R = np.array([row.R for row in here])
+        for column, (colour, dash, label) in LINES.items():
+            axis.semilogx(R, [getattr(row, column) for row in here], color=colour, linestyle=dash, lw=1.8, label=label)
+        found = thresholds.get(name)
+        axis.set_title(name, fontsize=9, loc="left", fontweight="bold")
+        if found is not None and found.R0 is not None:
+            axis.axvline(found.R0, color="black", lw=0.9, linestyle="-.")
+            axis.set_title(f"$R_0$ = {found.R0:.5g}", fontsize=9, loc="right")
+        elif found is not None:
+            axis.set_title("collapsed throughout" if found.collapsed_above else "no collapse", fontsize=9, loc="right")
+        axis.set_ylim(-1.05, 1.08)
+        axis.grid(alpha=0.25, lw=0.6)
+        axis.tick_params(labelsize=8)
+        axis.minorticks_off()
+    figure.supxlabel("imbalance R = n_A / n_B", fontsize=9)
+    figure.supylabel("cosine of class vectors", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8.5, frameon=False)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not again for each file
+    for path in paths:
+        figure.savefig(path, dpi=150)

@@ -1,0 +1,228 @@
+"""A grid over the imbalance R and the paper's programs, the main job: ``python -m lpm.sweep --K 4``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lpm.errors import InvalidInput
+from lpm.family import Family
+from lpm.output import OutputFolder
+from lpm.solution import TOLERANCE
+from lpm.solve import Solver, solve
+from lpm.threshold import Threshold, threshold
+
+DEFAULT = (
+    ("plain", ""), ("fc", "block"), ("fc", "product"), ("fc", "balanced"),
+    ("ms", "block"), ("ms", "product"), ("ms", "balanced"), ("ms-free", "block"),
+)  # fmt: skip
+"""Programs and profiles that a sweep covers unless --program or --profile chooses."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solve. lam: the ratio, or the name of its law. Cosines are means over pairs of classes, nan where there is none."""
+
+    program: str
+    profile: str
+    K: int
+    K_A: int
+    R: float
+    lam: str
+    E_H: float
+    E_W: float
+    loss: float
+    lower_bound: float
+    gap: float
+    cos_AA: float
+    cos_AB: float
+    cos_BB: float
+    norm_A: float
+    norm_B: float
+    collapsed: bool
+    solver: str
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.program if self.program == "plain" else f"{self.program} {self.profile}"
+
+    @property
+    def relative_gap(self) -> float:
+        return self.gap / self.loss
+
+
+def solve_row(family: Family, R: float, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False) -> Row:
+    """Solve one family at one R. Raises as :func:`lpm.solve.solve`."""
+    s = solve(family.at(R), solver, tolerance=tolerance, force=force)
+    return Row(family.program, family.profile, family.K, family.K // 2 if family.K_A is None else family.K_A, R,
+               "-" if s.problem.mixing == "none" else s.problem.mixing, family.e_h, family.e_w, s.loss, s.lower_bound, s.gap,
+               s.cosine(0, 0), s.cosine(0, 1), s.cosine(1, 1), s.norm(0), s.norm(1), s.collapsed, s.solver, s.seconds)  # fmt: skip
+
+
+def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
+    """Log-spaced imbalances; round decades are hit exactly. Raises InvalidInput for an empty or inverted range."""
+    if not (0 < R_min < R_max and np.isfinite(R_max)):
+        raise InvalidInput(f"R_min = {R_min:g}, R_max = {R_max:g}: a sweep needs 0 < R_min < R_max, both finite")
+    if not 2 <= points <= 100_000:
+        raise InvalidInput(f"points = {points} must lie in 2..100000")
+    R = np.logspace(np.log10(R_min), np.log10(R_max), points)
+    rounded = 10.0 ** np.round(np.log10(R))
+    return np.where(np.isclose(R, rounded, rtol=1e-12), rounded, R)
+
+
+def sweep(
+    families: Sequence[Family], R: np.ndarray, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False
+) -> Iterator[tuple[Family, Threshold | Row]]:
+    """For each family its threshold on the range (where its minority is exchangeable), then a row for each R."""
+    for family in families:
+        if family.at(R[0]).minority is not None:
+            yield family, threshold(family, R_min=float(R[0]), R_max=float(R[-1]))
+        for r in R:
+            yield family, solve_row(family, float(r), solver=solver, tolerance=tolerance, force=force)
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """One line a solve; floats in full precision."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Row)])
+        writer.writerows([f"{v:.17g}" if isinstance(v, float) else v for v in astuple(row)] for row in rows)
+
+
+def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[str, Threshold]) -> None:
+    """One line a program: R0 and its certified bracket, empty where there is none."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["program", "profile", "K", "K_A", "lam", "R0", "bracket_low", "bracket_high", "collapsed_above", "seconds"])
+        for family in families:
+            if (found := thresholds.get(family.name)) is not None:
+                low, high = found.bracket or ("", "")
+                K_A = family.K // 2 if family.K_A is None else family.K_A
+                lam = "-" if family.program in ("plain", "ms-free") else family.mixing.label
+                writer.writerow([family.program, family.profile, family.K, K_A, lam, "" if found.R0 is None else found.R0,
+                                 low, high, found.collapsed_above, found.seconds])  # fmt: skip
+
+
+def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[str]]:
+    """A line a program: cosines AA/AB/BB at the sweep's decades, R0 and the largest relative gap; the first line is the head."""
+    R = sorted({row.R for row in rows})
+    inside = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
+    decades = sorted({min(R, key=lambda r: abs(np.log(r / d))) for d in inside})
+    table = [["program", *(f"R = {d:.4g}" for d in decades), "R0", "max gap"]]
+    for name in dict.fromkeys(row.name for row in rows):
+        here = {row.R: row for row in rows if row.name == name}
+        cells = [
+            "\n".join("-" if np.isnan(c) else f"{c:+.3f}" for c in (here[d].cos_AA, here[d].cos_AB, here[d].cos_BB)) if d in here else ""
+            for d in decades
+        ]
+        table.append([name, *cells, _threshold_cell(thresholds.get(name)), f"{max(r.relative_gap for r in here.values()):.0e}"])
+    return table
+
+
+def _threshold_cell(found: Threshold | None) -> str:
+    if found is None:
+        return "undefined"
+    if found.R0 is None:
+        return "none, always\ncollapsed" if found.collapsed_above else "none"
+    return f"{found.R0:.6g}" + ("" if found.collapsed_above else "\n(below)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lpm import cli
+
+    parser = cli.Parser("lpm.sweep", "class-vector cosines against the imbalance R, certified, and where minority collapse sets in")
+    cli.add_family(parser)
+    cli.add_range(parser)
+    parser.add_argument("--points", type=int, default=41, help="log-spaced imbalances")
+    cli.add_solver(parser)
+    parser.add_argument("--out", type=Path, help="folder for the results (default: sweep-K<K>)")
+    cli.add_report(parser)
+    options = parser.parse_args(arguments)
+
+    start = time.perf_counter()
+    R = grid(options.R_min, options.R_max, options.points)
+    families = [cli.family(options, *choice) for choice in _choices(options.program, options.profile)]
+    for family in families:
+        family.at(R[0])  # a bad option must show before anything is written
+    rows: list[Row] = []
+    thresholds: dict[str, Threshold] = {}
+    with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep") as folder:
+        progress = Progress(TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                            console=Console(stderr=True), disable=options.quiet or options.json, transient=True)  # fmt: skip
+        complete = True
+        with progress:
+            task = progress.add_task("", total=len(families) * len(R))
+            try:
+                for family, result in sweep(families, R, solver=options.solver, tolerance=options.tolerance, force=options.force):
+                    if isinstance(result, Row):
+                        rows.append(result)
+                        progress.update(task, description=family.name, advance=1)
+                    else:
+                        thresholds[family.name] = result
+            except KeyboardInterrupt:
+                complete = False
+        if not rows:
+            raise KeyboardInterrupt
+        _write(folder, rows, families, thresholds, complete, time.perf_counter() - start)
+    if options.json:
+        cli.print_json({"thresholds": {name: asdict(found) for name, found in thresholds.items()},
+                        "rows": [asdict(row) for row in rows], "complete": complete})  # fmt: skip
+    elif not options.quiet:
+        _print(rows, thresholds)
+        print(f"{len(rows)} certified solves and {len(thresholds)} thresholds in {time.perf_counter() - start:.1f} s; files in {folder.final}")
+    if not complete:
+        print(f"interrupted: kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _choices(program: str | None, profile: str | None) -> list[tuple[str, str]]:
+    """Programs and profiles of a sweep: the default ones that match, or exactly what was asked for."""
+    if program is None and profile is None:
+        return list(DEFAULT)
+    if program is None:
+        return [(name, profile or "") for name in ("fc", "ms", "ms-free")]
+    if profile is None:
+        return [pair for pair in DEFAULT if pair[0] == program] or [(program, "")]
+    return [(program, profile)]
+
+
+def _write(folder: OutputFolder, rows: list[Row], families: list[Family], thresholds: dict[str, Threshold],
+           complete: bool, seconds: float) -> None:  # fmt: skip
+    from lpm.plot import plot_sweep
+
+    write_csv(folder.path / "sweep.csv", rows)
+    write_thresholds(folder.path / "thresholds.csv", families, thresholds)
+    plot_sweep(rows, thresholds, [folder.path / "sweep.png", folder.path / "sweep.pdf"])
+    folder.finish({"complete": complete, "rows": len(rows), "seconds": round(seconds, 3)})
+
+
+def _print(rows: list[Row], thresholds: dict[str, Threshold]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    head, *lines = summary(rows, thresholds)
+    table = Table(box=box.SIMPLE, show_lines=True, padding=0, collapse_padding=True)
+    for name in head:
+        table.add_column(name, no_wrap=True, justify="left" if name == "program" else "right")
+    for line in lines:
+        table.add_row(*line)
+    print("Cosines of class vectors: majority-majority, majority-minority, minority-minority")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    from lpm.cli import run
+
+    sys.exit(run(main))

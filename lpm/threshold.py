@@ -1,0 +1,130 @@
+r"""The imbalance R0 at which minority collapse sets in, by root finding on the dual condition: ``python -m lpm.threshold``.
+
+Solve the program with the minority's class vectors forced to coincide (u_B = 0) and let G be its gradient. The restriction
+costs nothing, that is collapse is globally optimal, exactly when
+
+.. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2),
+
+and R0 is the root of the difference. The gradient is the same at every optimum, and at a point of gap delta it is within
+sqrt(2 L delta) of it (L: smoothness of f), so a margin above that error *proves* collapse, or its absence, at that R.
+Cosines are never compared with a tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from lpm import orbits
+from lpm.coordinates import Coordinates
+from lpm.errors import InvalidInput
+from lpm.family import Family
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How clearly the dual condition decides: ``value`` > 0 for collapse, certified when |value| > ``error``.
+
+    value: log of (largest other norm) / |u_{G,B}|. error: what the solver's own gap leaves open.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def certified(self) -> bool:
+        return abs(self.value) > self.error
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where minority collapse sets in, on a range of R.
+
+    R0: the threshold, None if the range holds none. bracket: two R around R0, at one of which collapse is proved and at the
+    other its absence. collapsed_above: whether the minority is collapsed for R > R0; without R0, on the whole range.
+    """
+
+    R0: float | None
+    bracket: tuple[float, float] | None
+    collapsed_above: bool
+    seconds: float
+
+
+def margin(family: Family, R: float) -> Margin:
+    """The dual condition of collapse at imbalance R.
+
+    Raises InvalidInput when the minority classes are not exchangeable or there is only one.
+    """
+    problem = family.at(R)
+    minority = problem.minority
+    if minority is None:
+        raise InvalidInput(
+            f"program {family.name!r} at K = {family.K}: a threshold needs two or more exchangeable minority classes; "
+            "choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
+        )
+    X, _ = orbits.optimum(problem, target=1e-11, frozen=(minority,))
+    coordinates = Coordinates(problem)
+    loss, gradient = coordinates.value_and_gradient(X)
+    own = float(coordinates.group_norms(gradient)[minority])
+    others = coordinates.spectral_norm(gradient, frozen=(minority,))
+    gap = abs(float((gradient * X).sum()) + problem.tau * others)
+    gap = max(gap, 4 * np.finfo(float).eps * loss)  # rounding of f itself
+    error = math.sqrt(2 * coordinates.smoothness * gap)
+    smallest = min(own, others) - error
+    return Margin(math.log(others / own), 2 * error / smallest if smallest > 0 else math.inf)
+
+
+def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Threshold:
+    """The lowest R0 in [R_min, R_max] at which minority collapse starts or ends, with its certified bracket.
+
+    Raises InvalidInput unless 0 < R_min < R_max, and as :func:`margin`.
+    """
+    start = time.perf_counter()
+    if not (0 < R_min < R_max and math.isfinite(R_max)):
+        raise InvalidInput(f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both finite")
+    grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
+    values = [margin(family, math.exp(x)).value for x in grid]
+    change = np.flatnonzero(np.diff(np.sign(values)) != 0)
+    if not change.size:
+        return Threshold(None, None, values[-1] > 0, time.perf_counter() - start)
+    i = int(change[0])
+    root = brentq(lambda x: margin(family, math.exp(x)).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+    above = values[i + 1] > 0
+    # Step away from the root until the margin exceeds its error on both sides; the slope says how far that must be.
+    slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
+    first = min(0.1, margin(family, math.exp(root)).error / slope)
+    bracket = None
+    for width in (first / 4, first, 4 * first, 16 * first, 64 * first):
+        left, right = (margin(family, math.exp(x)) for x in (root - width, root + width))
+        if left.certified and right.certified and (left.value > 0) != above and (right.value > 0) == above:
+            bracket = math.exp(root - width), math.exp(root + width)
+            break
+    return Threshold(math.exp(root), bracket, above, time.perf_counter() - start)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from lpm import cli
+
+    parser = cli.Parser("lpm.threshold", "the imbalance R0 at which minority collapse sets in, with a certified bracket")
+    cli.add_family(parser)
+    cli.add_range(parser)
+    cli.add_report(parser)
+    options = parser.parse_args(arguments)
+    family = cli.family(options, options.program or "fc", options.profile or "")
+    found = threshold(family, R_min=options.R_min, R_max=options.R_max)
+    if options.json:
+        cli.print_json(cli.describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))
+    else:
+        print(cli.threshold_line(family, found, options.R_min, options.R_max))
+    return 0
+
+
+if __name__ == "__main__":
+    from lpm.cli import run
+
+    sys.exit(run(main))
