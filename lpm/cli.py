@@ -25,8 +25,12 @@ class Parser(argparse.ArgumentParser):
     """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2."""
 
     def __init__(self, module: str, description: str) -> None:
-        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
-                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
@@ -65,7 +69,13 @@ def add_family(parser: Parser) -> None:
     add("--nodes", type=int, help="quadrature nodes for --alpha; 16 if not given")
     add("--E-H", type=float, default=5.0, help="feature budget")
     add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
-    add("--budget", type=choice("paper", "eq7"), default="paper", metavar="NAME", help="feature budget as in Eq. 5 (paper) or eq7")
+    add(
+        "--budget",
+        type=choice("paper", "eq7"),
+        default="paper",
+        metavar="NAME",
+        help="feature budget as in Eq. 5 (paper) or eq7",
+    )
 
 
 def add_range(parser: Parser) -> None:
@@ -74,8 +84,13 @@ def add_range(parser: Parser) -> None:
 
 
 def add_solver(parser: Parser) -> None:
-    parser.add_argument("--solver", type=choice("auto", "orbits", "factored", "sdp"), default="auto", metavar="NAME",
-                        help="auto|orbits|factored|sdp")  # fmt: skip
+    parser.add_argument(
+        "--solver",
+        type=choice("auto", "orbits", "factored", "sdp"),
+        default="auto",
+        metavar="NAME",
+        help="auto|orbits|factored|sdp",
+    )
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
     parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")
 
@@ -87,7 +102,9 @@ def add_report(parser: Parser) -> None:
 
 def family(options: argparse.Namespace, program: str, profile: str) -> Family:
     """The family that the options describe, for one program and profile."""
-    return Family(program, profile, options.K, options.K_A, options.w_r, law(options), options.E_H, options.E_W, options.budget)
+    return Family(
+        program, profile, options.K, options.K_A, options.w_r, law(options), options.E_H, options.E_W, options.budget
+    )
 
 
 def law(options: argparse.Namespace) -> mixing.Mixing:
@@ -103,9 +120,17 @@ def law(options: argparse.Namespace) -> mixing.Mixing:
 
 def describe(family: Family) -> dict[str, Any]:
     """The family's words and numbers for JSON."""
-    return {"program": family.program, "profile": family.profile, "K": family.K,
-            "K_A": family.K // 2 if family.K_A is None else family.K_A, "w_r": family.w_r, "lam": family.mixing.label,
-            "E_H": family.e_h, "E_W": family.e_w, "budget": family.budget}  # fmt: skip
+    return {
+        "program": family.program,
+        "profile": family.profile,
+        "K": family.K,
+        "K_A": family.K // 2 if family.K_A is None else family.K_A,
+        "w_r": family.w_r,
+        "lam": family.mixing.label,
+        "E_H": family.e_h,
+        "E_W": family.e_w,
+        "budget": family.budget,
+    }
 
 
 def threshold_line(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
@@ -114,7 +139,11 @@ def threshold_line(family: Family, found: Threshold, R_min: float, R_max: float)
         state = "collapsed" if found.collapsed_above else "not collapsed"
         return f"{family.name}: no threshold; the minority is {state} for every R in [{R_min:g}, {R_max:g}]"
     side = "above" if found.collapsed_above else "below"
-    proof = "no bracket could be certified" if found.bracket is None else "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    proof = (
+        "no bracket could be certified"
+        if found.bracket is None
+        else "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    )
     return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
 
 

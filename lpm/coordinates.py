@@ -78,7 +78,9 @@ class Coordinates:
         """y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
         rows = self.problem.rows
         y, r = np.zeros(self.shape), np.arange(len(rows))
-        a, b = (rows.first, rows.second) if self.problem.expanded else (self.G, np.where(rows.same, self.G, self.G + 1))
+        a, b = rows.first, rows.second
+        if not self.problem.expanded:
+            a, b = np.full_like(a, self.G), np.where(rows.same, self.G, self.G + 1)
         np.add.at(y, (r, a), rows.lam)
         np.add.at(y, (r, b), 1 - rows.lam)
         return y

@@ -33,14 +33,22 @@ def solve(problem: Problem, *, tolerance: float = TOLERANCE, max_iterations: int
     merged, owner = _merge_alike(full)
     Z, iterations = _ProjectedGradient(merged).run(tolerance, max_iterations)
     X = fold(problem, orbit, full, Z[owner])
-    return certify(problem, X, solver="factored", seconds=time.perf_counter() - start, iterations=iterations,
-                   tolerance=tolerance, remedy="raise max_iterations or loosen --tolerance")  # fmt: skip
+    return certify(
+        problem,
+        X,
+        solver="factored",
+        seconds=time.perf_counter() - start,
+        iterations=iterations,
+        tolerance=tolerance,
+        remedy="raise max_iterations or loosen --tolerance",
+    )
 
 
 def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
     """Merge rows with the same target: (a, b) at lambda and (b, a) at 1 - lambda, and (a, a) at any lambda for ``classes``.
 
-    The loss is convex and the budget quadratic, so an optimum gives such rows equal logits; p and d add up.
+    The loss is convex and the budget quadratic, so an optimum gives such rows equal logits if their p/d agree (else the
+    more frequent one gets longer features); their p and d add up.
     Returns the merged problem and, for each old row, the row that stands for it, (m,).
     """
     rows = problem.rows
@@ -50,10 +58,17 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
     if problem.partition != "unordered":
         swap = (lam < 0.5) | ((lam == 0.5) & (a > b))
         a, b, lam = np.where(swap, b, a), np.where(swap, a, b), np.where(swap, 1 - lam, lam)
-    keys = np.stack([a, b, np.round(lam, 12)])
+    keys = np.stack([a, b, np.round(lam, 12), np.round(np.log(rows.p / rows.d), 12)])
     _, first, owner = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    merged = Rows(a[first], b[first], rows.same[first], lam[first], np.ones(len(first)),
-                  np.bincount(owner, rows.p), np.bincount(owner, rows.d))  # fmt: skip
+    merged = Rows(
+        a[first],
+        b[first],
+        rows.same[first],
+        lam[first],
+        np.ones(len(first)),
+        np.bincount(owner, rows.p),
+        np.bincount(owner, rows.d),
+    )
     return replace(problem, rows=merged), owner
 
 
@@ -113,8 +128,9 @@ class _ProjectedGradient:
         Y, G = X, np.empty_like(X)
         # Start below the global bound 1/2 max p/d / lambda_min(C); backtracking raises it where the curvature asks.
         lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * self.C_inverse_half.max() ** 2
-        momentum, since_check = 1.0, 0
-        for iteration in range(1, max_iterations + 1):
+        momentum, iteration = 1.0, 0
+        while iteration < max_iterations:
+            iteration += 1
             f = self.value_and_gradient(Y, G)
             while True:
                 new = self.project(Y - G / lipschitz)
@@ -129,9 +145,7 @@ class _ProjectedGradient:
             next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
             Y = new + ((momentum - 1) / next_momentum) * (new - X)
             X, momentum = new, next_momentum
-            since_check += 1
-            if since_check >= 10:
-                since_check = 0
+            if iteration % 10 == 0:
                 f = self.value_and_gradient(X, G)
                 if self.relative_gap(X, f, G) <= 0.5 * tolerance:
                     break

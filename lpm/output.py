@@ -37,7 +37,9 @@ class OutputFolder:
             self.path = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", dir=self.final.parent))
             self.path.chmod(0o755)
         except OSError as error:
-            raise InvalidInput(f"--out {str(path)!r} cannot be written: {error.strerror}; choose another folder") from None
+            raise InvalidInput(
+                f"--out {str(path)!r} cannot be written: {error.strerror}; choose another folder"
+            ) from None
 
     def _refuse_foreign(self) -> None:
         if not os.path.lexists(self.final):
@@ -51,18 +53,28 @@ class OutputFolder:
         except (OSError, ValueError, KeyError, TypeError):
             ours = set()
         if foreign := sorted(there - ours):
-            raise InvalidInput(f"--out {str(self.final)!r} holds files of another origin ({foreign[0]}); choose another folder")
+            raise InvalidInput(
+                f"--out {str(self.final)!r} holds files of another origin ({foreign[0]}); choose another folder"
+            )
 
     def __enter__(self) -> OutputFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Add the manifest (``record``, command, versions, commit, time, files) and put the folder in its place."""
         files = sorted(entry.name for entry in self.path.iterdir())
-        manifest = {"tool": self.tool, "command": [Path(sys.executable).name, *sys.orig_argv[1:]], **provenance(), **record, "files": files}
+        manifest = {
+            "tool": self.tool,
+            "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
+            **provenance(),
+            **record,
+            "files": files,
+        }
         (self.path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         self._refuse_foreign()
         if self.final.exists():

@@ -91,7 +91,9 @@ class LabelPairs:
 def block(classes: ClassCounts) -> LabelPairs:
     """Theorem 1 and Proposition 1 as printed: n_A on K_A^2, w_r n_B on K_B^2, no pair across the groups."""
     if not classes.family.any():
-        raise InvalidInput("profile 'block' is defined for a majority and a minority group; give K, K_A and R, or use 'product'")
+        raise InvalidInput(
+            "profile 'block' is defined for a majority and a minority group; give K, K_A and R, or use 'product'"
+        )
     return LabelPairs(classes.sizes, classes.counts, np.diag(classes.counts), classes.group_of, "block", classes.family)
 
 

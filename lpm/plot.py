@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from lpm.sweep import Row
     from lpm.threshold import Threshold
 
-LINES = {"cos_AA": ("#0b3c8c", "-", "majority–majority"), "cos_AB": ("#7f7f7f", (0, (5, 2)), "majority–minority"),
-         "cos_BB": ("#d1495b", (0, (1.5, 1.2)), "minority–minority")}  # fmt: skip
+LINES = {
+    "cos_AA": ("#0b3c8c", "-", "majority–majority"),
+    "cos_AB": ("#7f7f7f", (0, (5, 2)), "majority–minority"),
+    "cos_BB": ("#d1495b", (0, (1.5, 1.2)), "minority–minority"),
+}
 """Colour-blind safe, of three different greys in print, and of three dash patterns."""
 
 

@@ -129,8 +129,17 @@ class Problem:
         for g, classes in enumerate(self.members):
             c[classes] = self.c[g]
         full = Problem(
-            self.program, self.profile, self.mixing, np.ones(self.K, dtype=int), written, self.partition,
-            c, self.beta, self.e_h, self.e_w, np.arange(self.K),
+            self.program,
+            self.profile,
+            self.mixing,
+            np.ones(self.K, dtype=int),
+            written,
+            self.partition,
+            c,
+            self.beta,
+            self.e_h,
+            self.e_w,
+            np.arange(self.K),
         )
         return full, orbit
 

@@ -19,12 +19,21 @@ def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Proble
 
     p_k = n_k / N, d = 1/K, C = I/K, so ``(1/K) sum |h_k|^2 <= E_H`` and ``(1/K) sum |w_k|^2 <= E_W``.
     """
-    return _one_hot("plain", "class counts", classes.sizes, classes.counts, e_h, e_w, classes.group_of,
-                    ((0,), (1,)) if classes.family.any() else ())
+    return _one_hot(
+        "plain",
+        "class counts",
+        classes.sizes,
+        classes.counts,
+        e_h,
+        e_w,
+        classes.group_of,
+        ((0,), (1,)) if classes.family.any() else (),
+    )
 
 
-def fc(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0,
-       budget: Budget = "paper") -> Problem:
+def fc(
+    pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper"
+) -> Problem:
     """LPM_lambda with the usual classifier (Eq. 5, Eq. 11): cross-entropy on ``lambda e_a + (1 - lambda) e_b``.
 
     d = 1/K^2 and C = I/K; with ``budget='eq7'`` d is 1/|K_A^2| on A rows and 1/|K_B^2| on B rows (Eq. 7, which has
@@ -37,8 +46,9 @@ def fc(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w
     return _mixed("fc", pairs, mixing or fixed(), "classes", np.full(len(pairs.sizes), 1.0 / K), 0.0, e_h, e_w, budget)
 
 
-def ms(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0,
-       budget: Budget = "paper") -> Problem:
+def ms(
+    pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper"
+) -> Problem:
     """LPM_lambda-MS as written (Eq. 9): K^2 label-pair classes with vectors ``lambda w_a + (1 - lambda) w_b``.
 
     The budget ``(1/K^2) sum |w_k^lambda|^2 <= E_{W^lambda}`` (here ``e_w``) is tr(C W W^T) with
@@ -60,9 +70,13 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
     """
     mixing, K = mixing or fixed(), pairs.K
     if K < 3:
-        raise InvalidInput(f"K = {K}: with pairs a < b only, K must be at least 3 (two classes make one pair, which fixes no W)")
+        raise InvalidInput(
+            f"K = {K}: with pairs a < b only, K must be at least 3 (two classes make one pair, which fixes no W)"
+        )
     if pairs.profile == "table" and np.tril(pairs.cross).any():
-        raise InvalidInput("ms-unordered uses label pairs a < b; set the table's diagonal and lower triangle to 0, or use 'ms'")
+        raise InvalidInput(
+            "ms-unordered uses label pairs a < b; set the table's diagonal and lower triangle to 0, or use 'ms'"
+        )
     if not mixing.symmetric_point:
         pairs = _singletons(pairs)
     n = K * (K - 1) / 2
@@ -106,20 +120,50 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
     return _one_hot("ms-free", pairs.profile, sizes, -keys[1], e_h, e_w, group_of, families, d)
 
 
-def _one_hot(program: str, profile: str, sizes: np.ndarray, counts: np.ndarray, e_h: float, e_w: float,
-             group_of: np.ndarray | None, families: tuple[tuple[int, ...], ...], d: np.ndarray | None = None) -> Problem:
+def _one_hot(
+    program: str,
+    profile: str,
+    sizes: np.ndarray,
+    counts: np.ndarray,
+    e_h: float,
+    e_w: float,
+    group_of: np.ndarray | None,
+    families: tuple[tuple[int, ...], ...],
+    d: np.ndarray | None = None,
+) -> Problem:
     """The plain model on K free classes: a row for each class that occurs."""
     K = int(sizes.sum())
     p = counts / (sizes @ counts)
     g = np.flatnonzero(p > 0)
     d = np.full(len(sizes), 1.0 / K) if d is None else d
     rows = Rows(g, g, np.ones(len(g), dtype=bool), np.ones(len(g)), sizes[g].astype(float), p[g], d[g])
-    return Problem(program, profile, "none", sizes, rows, "classes", np.full(len(sizes), 1.0 / K), 0.0, e_h, e_w,
-                   group_of, families)
+    return Problem(
+        program,
+        profile,
+        "none",
+        sizes,
+        rows,
+        "classes",
+        np.full(len(sizes), 1.0 / K),
+        0.0,
+        e_h,
+        e_w,
+        group_of,
+        families,
+    )
 
 
-def _mixed(program: str, pairs: LabelPairs, mixing: Mixing, partition: Partition, c: np.ndarray, beta: float,
-           e_h: float, e_w: float, budget: Budget) -> Problem:
+def _mixed(
+    program: str,
+    pairs: LabelPairs,
+    mixing: Mixing,
+    partition: Partition,
+    c: np.ndarray,
+    beta: float,
+    e_h: float,
+    e_w: float,
+    budget: Budget,
+) -> Problem:
     """Rows (label-pair orbit, quadrature node) of a program whose targets are lambda e_a + (1 - lambda) e_b."""
     _check_budget(pairs, budget)
     G, sizes, unordered = len(pairs.sizes), pairs.sizes, partition == "unordered"
@@ -140,20 +184,36 @@ def _mixed(program: str, pairs: LabelPairs, mixing: Mixing, partition: Partition
         d = 1.0 / sizes[first[keep]] ** 2
     Q = len(mixing.nodes)
     row = np.repeat(keep, Q)
-    rows = Rows(first[row], second[row], same[row], np.tile(mixing.nodes, len(keep)), number[row],
-                np.outer(p, mixing.weights).ravel(), np.outer(d, mixing.weights).ravel())
+    rows = Rows(
+        first[row],
+        second[row],
+        same[row],
+        np.tile(mixing.nodes, len(keep)),
+        number[row],
+        np.outer(p, mixing.weights).ravel(),
+        np.outer(d, mixing.weights).ravel(),
+    )
     families = tuple(tuple(np.flatnonzero(pairs.family == x).tolist()) for x in (0, 1)) if pairs.family.any() else ()
-    return Problem(program, pairs.profile, mixing.label, sizes, rows, partition, c, beta, e_h, e_w,
-                   pairs.group_of, families)
+    return Problem(
+        program, pairs.profile, mixing.label, sizes, rows, partition, c, beta, e_h, e_w, pairs.group_of, families
+    )
 
 
 def _check_budget(pairs: LabelPairs, budget: Budget) -> None:
     if budget == "eq7" and pairs.profile != "block":
-        raise InvalidInput(f"budget 'eq7' needs profile 'block', got {pairs.profile!r}: Eq. 7 has no pairs across the groups")
+        raise InvalidInput(
+            f"budget 'eq7' needs profile 'block', got {pairs.profile!r}: Eq. 7 has no pairs across the groups"
+        )
 
 
 def _singletons(pairs: LabelPairs) -> LabelPairs:
     """The same label pairs with every class a group of its own, classes in their own order."""
     group = pairs.group_of
-    return LabelPairs(np.ones(pairs.K, dtype=int), pairs.same[group], pairs.cross[np.ix_(group, group)],
-                      np.arange(pairs.K), pairs.profile, pairs.family[group])
+    return LabelPairs(
+        np.ones(pairs.K, dtype=int),
+        pairs.same[group],
+        pairs.cross[np.ix_(group, group)],
+        np.arange(pairs.K),
+        pairs.profile,
+        pairs.family[group],
+    )

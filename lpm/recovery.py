@@ -17,7 +17,8 @@ def fold(problem: Problem, orbit: np.ndarray, full: Problem, Z: np.ndarray) -> n
     """
     coordinates = Coordinates(problem)
     if problem.expanded:
-        return (Z * coordinates.scale[orbit, None]) @ coordinates.C_half
+        in_groups = np.concatenate(problem.members)
+        return (Z[:, in_groups] * coordinates.scale[orbit, None]) @ coordinates.C_half
     G, group_of = coordinates.G, np.empty(problem.K, dtype=int)
     for g, classes in enumerate(problem.members):
         group_of[classes] = g
@@ -43,7 +44,9 @@ def fold(problem: Problem, orbit: np.ndarray, full: Problem, Z: np.ndarray) -> n
     with np.errstate(divide="ignore", invalid="ignore"):
         # The inverse of Coordinates.basis: a direction (e_a - 1/K_g)/norm has coordinate norm * (z_a - o) with the
         # deviation from the group mean equal to (K_g - 1)/K_g (z_a - o), and likewise for e_a + e_b - 2/K_g.
-        X[:, G] = np.where(inside, (one + two) / 2 * np.sqrt(2 * K_one / (K_one - 2)), one * np.sqrt(K_one / (K_one - 1)))
+        X[:, G] = np.where(
+            inside, (one + two) / 2 * np.sqrt(2 * K_one / (K_one - 2)), one * np.sqrt(K_one / (K_one - 1))
+        )
         X[:, G + 1] = np.where(inside, (one - two) / np.sqrt(2), two * np.sqrt(K_two / (K_two - 1)))
     X[:, G:][coordinates.slots < 0] = 0.0
     X[:, :G] = X[:, :G] @ coordinates.C_half
@@ -61,9 +64,10 @@ def logits(solution: Solution) -> tuple[Problem, np.ndarray]:
     full, orbit = problem.expand()
     coordinates = Coordinates(problem)
     V = coordinates.logits(solution.X)[orbit]
-    if problem.expanded:
-        return full, V
     Z = np.empty((len(orbit), problem.K))
+    if problem.expanded:
+        Z[:, np.concatenate(problem.members)] = V
+        return full, Z
     for g, classes in enumerate(problem.members):
         Z[:, classes] = V[:, g : g + 1]
     m, G = np.arange(len(orbit)), coordinates.G

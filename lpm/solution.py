@@ -39,7 +39,8 @@ class Certificate:
     """f(X), its gap and the pieces of both; see the module's formula.
 
     gradient: (M, n) in the scaled coordinates. top: the gradient's spectral norm. group_slack: (G,) relative distance
-    1 - |v_{G,g}| / top; where it is positive at the optimum, every optimum has u_g = 0 (complementary slackness).
+    1 - |v_{G,g}| / top; where it is positive at the optimum, every optimum has u_g = 0 (complementary slackness); nan
+    for groups of one class and where the budget is not used up.
     gradient_error: bound on the Frobenius distance of the scaled gradient to that of any optimum, because an
     L-smooth convex f has |G - G*|^2 <= 2 L (f(X) - f*) and f(X) - f* <= gap.
     """
@@ -62,8 +63,11 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     norms = coordinates.group_norms(gradient)
     top = max(float(np.linalg.norm(gradient[:, : coordinates.G], 2)), float(norms.max()))
     # Rounding can leave an exact optimum a hair below zero; a negative gap would claim f* > f(X).
-    gap = max(0.0, float((gradient * X).sum()) + coordinates.problem.tau * top)
-    slack = np.where(coordinates.problem.sizes > 1, 1 - norms / top, np.nan) if top > 0 else norms * np.nan
+    tau = coordinates.problem.tau
+    gap = max(0.0, float((gradient * X).sum()) + tau * top)
+    # Without a gradient (the budget is not used up) the dual says nothing about single directions.
+    decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
+    slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
     return Certificate(loss, gap, gradient, top, slack, float(np.sqrt(2 * coordinates.smoothness * gap)))
 
 
@@ -123,9 +127,15 @@ class Solution:
 
 
 def certify(
-    problem: Problem, X: np.ndarray, *, solver: str, seconds: float, iterations: int, tolerance: float = TOLERANCE,
+    problem: Problem,
+    X: np.ndarray,
+    *,
+    solver: str,
+    seconds: float,
+    iterations: int,
+    tolerance: float = TOLERANCE,
     remedy: str = "try another --solver or a looser --tolerance",
-) -> Solution:  # fmt: skip
+) -> Solution:
     """Make X feasible, certify it and read off what the dual proves about it.
 
     A point outside the ball is scaled onto it. A group is called collapsed when its share of the nuclear norm is
@@ -138,8 +148,13 @@ def certify(
     X = X / max(1.0, coordinates.nuclear_norm(X) / problem.tau)
     certificate = evaluate(coordinates, X)
     if not certificate.gap <= tolerance * certificate.loss:
-        raise NotCertified(gap=certificate.gap, relative_gap=certificate.relative_gap, tolerance=tolerance,
-                           solver=solver, remedy=remedy)  # fmt: skip
+        raise NotCertified(
+            gap=certificate.gap,
+            relative_gap=certificate.relative_gap,
+            tolerance=tolerance,
+            solver=solver,
+            remedy=remedy,
+        )
     share = coordinates.group_norms(X) / problem.tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:
@@ -151,14 +166,25 @@ def certify(
             X, certificate = merged, trial
         else:
             collapsed = ()
-    return Solution(problem, X, certificate.loss, certificate.gap, collapsed,
-                    _rank(coordinates, X, certificate), solver, seconds, iterations)  # fmt: skip
+    return Solution(
+        problem,
+        X,
+        certificate.loss,
+        certificate.gap,
+        collapsed,
+        _rank(coordinates, X, certificate),
+        solver,
+        seconds,
+        iterations,
+    )
 
 
 def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> int:
     """Singular directions whose share of the nuclear norm exceeds their dual slack, with multiplicity."""
     _, s, Vt = np.linalg.svd(X[:, : coordinates.G], full_matrices=False)
-    slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / certificate.top
+    slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / max(certificate.top, 1e-300)
+    if coordinates.problem.tau * certificate.top <= 1e-9 * certificate.loss:  # budget not used up: count what is there
+        slack = np.full_like(s, 1e-9)
     share = coordinates.group_norms(X) / coordinates.problem.tau
     groups = (coordinates.problem.sizes - 1)[share > np.nan_to_num(certificate.group_slack, nan=np.inf)]
     return int((s / coordinates.problem.tau > np.maximum(slack, 0.0)).sum() + groups.sum())

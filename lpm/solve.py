@@ -55,7 +55,9 @@ def read_table(path: Path) -> np.ndarray:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InvalidInput(f"table {str(path)!r} cannot be read: {reason}; give a CSV file of K rows of K counts") from None
+        raise InvalidInput(
+            f"table {str(path)!r} cannot be read: {reason}; give a CSV file of K rows of K counts"
+        ) from None
     rows: list[list[float]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -64,9 +66,13 @@ def read_table(path: Path) -> np.ndarray:
         try:
             rows.append([float(cell) for cell in cells])
         except ValueError:
-            raise InvalidInput(f"table {str(path)!r} line {number}: {line.strip()[:40]!r} is not a row of numbers") from None
+            raise InvalidInput(
+                f"table {str(path)!r} line {number}: {line.strip()[:40]!r} is not a row of numbers"
+            ) from None
         if len(rows[-1]) != len(rows[0]):
-            raise InvalidInput(f"table {str(path)!r} line {number} has {len(rows[-1])} counts, line 1 has {len(rows[0])}")
+            raise InvalidInput(
+                f"table {str(path)!r} line {number} has {len(rows[-1])} counts, line 1 has {len(rows[0])}"
+            )
     return np.array(rows)
 
 
@@ -76,19 +82,32 @@ def report(solution: Solution) -> dict[str, Any]:
     listed = problem.K <= MAX_LISTED
     full = gram.matrix(problem.members) if listed else None
     return {
-        "program": problem.program, "profile": problem.profile, "lam": problem.mixing, "K": problem.K,
-        "E_H": problem.e_h, "E_W": problem.e_w, "loss": solution.loss, "lower_bound": solution.lower_bound,
-        "gap": solution.gap, "relative_gap": solution.relative_gap,
+        "program": problem.program,
+        "profile": problem.profile,
+        "lam": problem.mixing,
+        "K": problem.K,
+        "E_H": problem.e_h,
+        "E_W": problem.e_w,
+        "loss": solution.loss,
+        "lower_bound": solution.lower_bound,
+        "gap": solution.gap,
+        "relative_gap": solution.relative_gap,
         "cosines": None if full is None else geometry.cosines(full),
         "norms": None if full is None else np.sqrt(np.diag(full)),
-        "group_sizes": problem.sizes, "group_cosines": gram.group_cosines, "group_norms": gram.norms,
-        "rank": solution.rank, "collapsed": solution.collapsed, "collapsed_groups": solution.collapsed_groups,
-        "solver": solution.solver, "iterations": solution.iterations, "seconds": solution.seconds,
-    }  # fmt: skip
+        "group_sizes": problem.sizes,
+        "group_cosines": gram.group_cosines,
+        "group_norms": gram.norms,
+        "rank": solution.rank,
+        "collapsed": solution.collapsed,
+        "collapsed_groups": solution.collapsed_groups,
+        "solver": solution.solver,
+        "iterations": solution.iterations,
+        "seconds": solution.seconds,
+    }
 
 
 def save(solution: Solution, path: Path) -> None:
-    """Store W (K, K), H (m, K), Z (m, K) and the label pairs ``a, b, lam, p`` of the m rows as an npz file, at once or not at all.
+    """Store W (K, K), H (m, K), Z (m, K) and the rows' label pairs ``a, b, lam, p`` as an npz file, whole or not at all.
 
     Raises InvalidInput when Z is too large to write out or the file cannot be written.
     """
@@ -115,7 +134,9 @@ def _problem(options: argparse.Namespace) -> Problem:
         _check_K(options, pairs.K, "--table")
         budgets = {"e_h": options.E_H, "e_w": options.E_W}
         if program == "plain":
-            raise InvalidInput("program 'plain' has no label pairs; give it --counts, or choose another --program for --table")
+            raise InvalidInput(
+                "program 'plain' has no label pairs; give it --counts, or choose another --program for --table"
+            )
         if program == "ms-free":
             return ms_free(pairs, **budgets, budget=options.budget)
         if program == "ms-unordered":
@@ -146,25 +167,23 @@ def _counts(text: str) -> list[float]:
 
 
 def _print(solution: Solution) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     problem, gram = solution.problem, solution.gram
-    print(f"{problem.program}, {problem.profile}, lambda {problem.mixing}, K = {problem.K}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
+    lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
+    print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
     print(f"loss        {solution.loss:.12g}")
-    print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}], relative gap {solution.relative_gap:.1e}")
+    print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
+    print(f"relative gap {solution.relative_gap:.1e}")
     print(f"rank of W   {solution.rank}; {'collapsed' if solution.collapsed else 'not collapsed'}")
     print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
     G = len(problem.sizes)
     if G > 16:
-        print(f"cosines     {G} groups of classes: use --json for the matrix")
+        print(f"cosines     {G} groups of classes: --json lists them")
         return
     names = ["A", "B"] if problem.families == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
-    grid = Table("group", "classes", "norm", *(f"cos to {name}" for name in names))
+    print("group  classes       norm  cosine to a class of group" + "".join(f"{name:>8}" for name in names[1:]))
     for g, name in enumerate(names):
-        cosines = ("-" if np.isnan(c) else f"{c:.6f}" for c in gram.group_cosines[g])
-        grid.add_row(name, f"{problem.sizes[g]:,}", f"{gram.norms[g]:.6g}", *cosines)
-    Console().print(grid)
+        cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
+        print(f"{name:<5}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
 
 
 def main(arguments: list[str] | None = None) -> int:

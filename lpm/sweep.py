@@ -19,9 +19,15 @@ from lpm.solve import Solver, solve
 from lpm.threshold import Threshold, threshold
 
 DEFAULT = (
-    ("plain", ""), ("fc", "block"), ("fc", "product"), ("fc", "balanced"),
-    ("ms", "block"), ("ms", "product"), ("ms", "balanced"), ("ms-free", "block"),
-)  # fmt: skip
+    ("plain", ""),
+    ("fc", "block"),
+    ("fc", "product"),
+    ("fc", "balanced"),
+    ("ms", "block"),
+    ("ms", "product"),
+    ("ms", "balanced"),
+    ("ms-free", "block"),
+)
 """Programs and profiles that a sweep covers unless --program or --profile chooses."""
 
 
@@ -58,12 +64,32 @@ class Row:
         return self.gap / self.loss
 
 
-def solve_row(family: Family, R: float, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False) -> Row:
+def solve_row(
+    family: Family, R: float, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False
+) -> Row:
     """Solve one family at one R. Raises as :func:`lpm.solve.solve`."""
     s = solve(family.at(R), solver, tolerance=tolerance, force=force)
-    return Row(family.program, family.profile, family.K, family.K // 2 if family.K_A is None else family.K_A, R,
-               "-" if s.problem.mixing == "none" else s.problem.mixing, family.e_h, family.e_w, s.loss, s.lower_bound, s.gap,
-               s.cosine(0, 0), s.cosine(0, 1), s.cosine(1, 1), s.norm(0), s.norm(1), s.collapsed, s.solver, s.seconds)  # fmt: skip
+    return Row(
+        family.program,
+        family.profile,
+        family.K,
+        family.K // 2 if family.K_A is None else family.K_A,
+        R,
+        "-" if s.problem.mixing == "none" else s.problem.mixing,
+        family.e_h,
+        family.e_w,
+        s.loss,
+        s.lower_bound,
+        s.gap,
+        s.cosine(0, 0),
+        s.cosine(0, 1),
+        s.cosine(1, 1),
+        s.norm(0),
+        s.norm(1),
+        s.collapsed,
+        s.solver,
+        s.seconds,
+    )
 
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
@@ -78,7 +104,12 @@ def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
 
 
 def sweep(
-    families: Sequence[Family], R: np.ndarray, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False
+    families: Sequence[Family],
+    R: np.ndarray,
+    *,
+    solver: Solver = "auto",
+    tolerance: float = TOLERANCE,
+    force: bool = False,
 ) -> Iterator[tuple[Family, Threshold | Row]]:
     """For each family its threshold on the range (where its minority is exchangeable), then a row for each R."""
     for family in families:
@@ -100,14 +131,28 @@ def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[st
     """One line a program: R0 and its certified bracket, empty where there is none."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["program", "profile", "K", "K_A", "lam", "R0", "bracket_low", "bracket_high", "collapsed_above", "seconds"])
+        writer.writerow(
+            ["program", "profile", "K", "K_A", "lam", "R0", "bracket_low", "bracket_high", "collapsed_above", "seconds"]
+        )
         for family in families:
             if (found := thresholds.get(family.name)) is not None:
                 low, high = found.bracket or ("", "")
                 K_A = family.K // 2 if family.K_A is None else family.K_A
                 lam = "-" if family.program in ("plain", "ms-free") else family.mixing.label
-                writer.writerow([family.program, family.profile, family.K, K_A, lam, "" if found.R0 is None else found.R0,
-                                 low, high, found.collapsed_above, found.seconds])  # fmt: skip
+                writer.writerow(
+                    [
+                        family.program,
+                        family.profile,
+                        family.K,
+                        K_A,
+                        lam,
+                        "" if found.R0 is None else found.R0,
+                        low,
+                        high,
+                        found.collapsed_above,
+                        found.seconds,
+                    ]
+                )
 
 
 def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[str]]:
@@ -119,10 +164,14 @@ def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[
     for name in dict.fromkeys(row.name for row in rows):
         here = {row.R: row for row in rows if row.name == name}
         cells = [
-            "\n".join("-" if np.isnan(c) else f"{c:+.3f}" for c in (here[d].cos_AA, here[d].cos_AB, here[d].cos_BB)) if d in here else ""
+            "\n".join("-" if np.isnan(c) else f"{c:+.3f}" for c in (here[d].cos_AA, here[d].cos_AB, here[d].cos_BB))
+            if d in here
+            else ""
             for d in decades
         ]
-        table.append([name, *cells, _threshold_cell(thresholds.get(name)), f"{max(r.relative_gap for r in here.values()):.0e}"])
+        table.append(
+            [name, *cells, _threshold_cell(thresholds.get(name)), f"{max(r.relative_gap for r in here.values()):.0e}"]
+        )
     return table
 
 
@@ -140,7 +189,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     from lpm import cli
 
-    parser = cli.Parser("lpm.sweep", "class-vector cosines against the imbalance R, certified, and where minority collapse sets in")
+    parser = cli.Parser(
+        "lpm.sweep", "class-vector cosines against the imbalance R, certified, and where minority collapse sets in"
+    )
     cli.add_family(parser)
     cli.add_range(parser)
     parser.add_argument("--points", type=int, default=41, help="log-spaced imbalances")
@@ -157,13 +208,22 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[Row] = []
     thresholds: dict[str, Threshold] = {}
     with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep") as folder:
-        progress = Progress(TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                            console=Console(stderr=True), disable=options.quiet or options.json, transient=True)  # fmt: skip
+        progress = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=options.quiet or options.json,
+            transient=True,
+        )
         complete = True
         with progress:
             task = progress.add_task("", total=len(families) * len(R))
             try:
-                for family, result in sweep(families, R, solver=options.solver, tolerance=options.tolerance, force=options.force):
+                for family, result in sweep(
+                    families, R, solver=options.solver, tolerance=options.tolerance, force=options.force
+                ):
                     if isinstance(result, Row):
                         rows.append(result)
                         progress.update(task, description=family.name, advance=1)
@@ -175,11 +235,19 @@ def main(arguments: list[str] | None = None) -> int:
             raise KeyboardInterrupt
         _write(folder, rows, families, thresholds, complete, time.perf_counter() - start)
     if options.json:
-        cli.print_json({"thresholds": {name: asdict(found) for name, found in thresholds.items()},
-                        "rows": [asdict(row) for row in rows], "complete": complete})  # fmt: skip
+        cli.print_json(
+            {
+                "thresholds": {name: asdict(found) for name, found in thresholds.items()},
+                "rows": [asdict(row) for row in rows],
+                "complete": complete,
+            }
+        )
     elif not options.quiet:
         _print(rows, thresholds)
-        print(f"{len(rows)} certified solves and {len(thresholds)} thresholds in {time.perf_counter() - start:.1f} s; files in {folder.final}")
+        print(
+            f"{len(rows)} certified solves, {len(thresholds)} thresholds, {time.perf_counter() - start:.1f} s", end="; "
+        )
+        print(f"files in {folder.final}")
     if not complete:
         print(f"interrupted: kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}", file=sys.stderr)
         return 130
@@ -197,8 +265,14 @@ def _choices(program: str | None, profile: str | None) -> list[tuple[str, str]]:
     return [(program, profile)]
 
 
-def _write(folder: OutputFolder, rows: list[Row], families: list[Family], thresholds: dict[str, Threshold],
-           complete: bool, seconds: float) -> None:  # fmt: skip
+def _write(
+    folder: OutputFolder,
+    rows: list[Row],
+    families: list[Family],
+    thresholds: dict[str, Threshold],
+    complete: bool,
+    seconds: float,
+) -> None:
     from lpm.plot import plot_sweep
 
     write_csv(folder.path / "sweep.csv", rows)

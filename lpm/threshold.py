@@ -110,7 +110,9 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
 def main(arguments: list[str] | None = None) -> int:
     from lpm import cli
 
-    parser = cli.Parser("lpm.threshold", "the imbalance R0 at which minority collapse sets in, with a certified bracket")
+    parser = cli.Parser(
+        "lpm.threshold", "the imbalance R0 at which minority collapse sets in, with a certified bracket"
+    )
     cli.add_family(parser)
     cli.add_range(parser)
     cli.add_report(parser)

@@ -1,0 +1,34 @@
+# `make sweep` and `make test` work on a fresh machine: they make .venv, install what they need and run.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: sweep test lint clean
+
+sweep: .venv/sweep
+	$(BIN)/python -m lpm.sweep --K 4
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/sweep: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/test: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	touch $@ .venv/sweep
+
+.venv/lint: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev]"
+	touch $@ .venv/test .venv/sweep
+
+clean:
+	rm -rf .venv build *.egg-info
