@@ -162,7 +162,7 @@ class CentralPath:
         epsilon = state.epsilon
         if guarded:
             direction = system.direction(epsilon)
-            while direction.decrement <= epsilon:
+            while direction.decrement <= epsilon and epsilon > 1e-30:
                 epsilon *= 0.03
                 direction = system.direction(epsilon)
         else:

@@ -53,7 +53,7 @@ def beta(alpha: float, nodes: int = 16) -> Mixing:
     if not (np.isfinite(alpha) and alpha > 0.0):
         raise InvalidInput(f"alpha = {alpha:g} must be positive and finite; mixup uses 0.2 to 1")
     if not 1 <= nodes <= 200:
-        raise InvalidInput(f"nodes = {nodes} must lie in 1..200; 8 nodes already agree with 16 to 1e-4")
+        raise InvalidInput(f"nodes = {nodes} must lie in 1..200; 16 nodes suffice")
     x, w = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
     x = (x + (1.0 - x[::-1])) / 2.0
     w = (w + w[::-1]) / 2.0

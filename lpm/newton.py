@@ -138,7 +138,9 @@ class NewtonSystem:
             nu=d_nu,
             L=self.inverse_root @ d_L @ self.inverse_root,
             decrement=-float((right_Y * Y).sum() + right_A @ a),
-            longest_primal=_to_boundary(np.linalg.eigvalsh(A).min(initial=0.0), d_k / state.k, 0.0 if self.guarded else d_h / h),
+            longest_primal=_to_boundary(
+                np.linalg.eigvalsh(A).min(initial=0.0), d_k / state.k, 0.0 if self.guarded else d_h / h
+            ),
             longest_dual=_to_boundary(d_s / state.s, d_nu / state.nu, least_L),
         )
 

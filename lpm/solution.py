@@ -11,6 +11,7 @@ float64 and refuses the point if the gap is too wide.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -145,16 +146,13 @@ def certify(
     Raises NotCertified when the relative gap exceeds ``tolerance``.
     """
     coordinates = Coordinates(problem)
-    X = X / max(1.0, coordinates.nuclear_norm(X) / problem.tau)
-    certificate = evaluate(coordinates, X)
-    if not certificate.gap <= tolerance * certificate.loss:
-        raise NotCertified(
-            gap=certificate.gap,
-            relative_gap=certificate.relative_gap,
-            tolerance=tolerance,
-            solver=solver,
-            remedy=remedy,
-        )
+    gap = relative_gap = math.inf
+    if np.all(np.isfinite(X)):
+        X = X / max(1.0, coordinates.nuclear_norm(X) / problem.tau)
+        certificate = evaluate(coordinates, X)
+        gap, relative_gap = certificate.gap, certificate.relative_gap
+    if not relative_gap <= tolerance:
+        raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
     share = coordinates.group_norms(X) / problem.tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:

@@ -62,7 +62,9 @@ def fc_balanced(K: int, lam: float, E: float) -> float:
     return float((same + (K - 1) * mixed) / K)
 
 
-def plain_two_groups(K_A: int, K_B: int, R: float, E: float, *, collapsed: bool = False) -> tuple[float, np.ndarray, float]:
+def plain_two_groups(
+    K_A: int, K_B: int, R: float, E: float, *, collapsed: bool = False
+) -> tuple[float, np.ndarray, float]:
     """Plain LPM with two groups: its optimum over (alpha, beta, s, c), cosines AA, AB, BB, and p_own - p_offA of an A row.
 
     Z = alpha on the zero-sum vectors of A, beta on those of B, (s, c) along 1_A K_B/K - 1_B K_A/K, subject to
