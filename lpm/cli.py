@@ -57,6 +57,7 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def add_family(parser: Parser) -> None:
+    """Options that say which program, at which arguments."""
     group = parser.add_argument_group("program")
     add = group.add_argument
     add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS))
@@ -79,11 +80,13 @@ def add_family(parser: Parser) -> None:
 
 
 def add_range(parser: Parser) -> None:
+    """The range of imbalances."""
     parser.add_argument("--R-min", type=float, default=1.0, help="smallest imbalance")
     parser.add_argument("--R-max", type=float, default=1e4, help="largest imbalance")
 
 
 def add_solver(parser: Parser) -> None:
+    """Solver, tolerance and the permission to be slow."""
     parser.add_argument(
         "--solver",
         type=choice("auto", "orbits", "factored", "sdp"),
@@ -96,6 +99,7 @@ def add_solver(parser: Parser) -> None:
 
 
 def add_report(parser: Parser) -> None:
+    """What to print."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
 

@@ -19,6 +19,8 @@ from lpm.recovery import fold
 from lpm.solution import TOLERANCE, Solution, certify
 
 MAX_ITERATIONS = 20_000
+PATIENCE = 1000
+"""Iterations without a smaller gap after which the end of double precision is taken to be reached."""
 CHUNK = 50_000
 """Logits that one pass of the loss handles at a time: small enough to stay in the second-level cache."""
 
@@ -128,7 +130,7 @@ class _ProjectedGradient:
         Y, G = X, np.empty_like(X)
         # Start below the global bound 1/2 max p/d / lambda_min(C); backtracking raises it where the curvature asks.
         lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * self.C_inverse_half.max() ** 2
-        momentum, iteration = 1.0, 0
+        momentum, iteration, best_gap, best_iteration = 1.0, 0, np.inf, 0
         while iteration < max_iterations:
             iteration += 1
             f = self.value_and_gradient(Y, G)
@@ -146,7 +148,9 @@ class _ProjectedGradient:
             Y = new + ((momentum - 1) / next_momentum) * (new - X)
             X, momentum = new, next_momentum
             if iteration % 10 == 0:
-                f = self.value_and_gradient(X, G)
-                if self.relative_gap(X, f, G) <= 0.5 * tolerance:
+                gap = self.relative_gap(X, self.value_and_gradient(X, G), G)
+                if gap < 0.9 * best_gap:
+                    best_gap, best_iteration = gap, iteration
+                if gap <= 0.5 * tolerance or iteration > best_iteration + PATIENCE:
                     break
         return np.concatenate([self.logits(X, chunk) for chunk in self.chunks]), iteration

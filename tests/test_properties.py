@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_large_budgets_tend_to_the_simplex_etf() -> None:
         geometry.etf_distance(s.gram.matrix(s.problem.members))
         for s in (orbits.solve(programs.plain(imbalanced(6, 3, 20.0), e_h=E)) for E in (5.0, 30.0, 100.0, 300.0))
     ]
-    assert all(later < earlier for earlier, later in zip(distance, distance[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(distance))
     assert distance[-1] < 0.1
 
 

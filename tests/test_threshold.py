@@ -44,7 +44,7 @@ def test_threshold_is_bracketed_by_solves(name: str) -> None:
 @pytest.mark.parametrize(("K_A", "K_B", "E"), [(5, 5, 5.0), (2, 2, 5.0), (3, 5, 3.0)])
 def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> None:
     found = threshold(Family("plain", K=K_A + K_B, K_A=K_A, e_h=E))
-    assert found.R0 == pytest.approx(closed_forms.plain_threshold(K_A, K_B, E), rel=1e-7)
+    assert pytest.approx(closed_forms.plain_threshold(K_A, K_B, E), rel=1e-7) == found.R0
 
 
 def test_balanced_frequencies_never_collapse() -> None:
@@ -65,7 +65,7 @@ def test_oversampling_moves_the_threshold() -> None:
     # Proposition 1: w_r n_B in the place of n_B, so R0 grows by the factor w_r.
     one, other = (threshold(Family("fc", "block", w_r=w)) for w in (1.0, 3.0))
     assert one.R0 is not None
-    assert other.R0 == pytest.approx(3 * one.R0, rel=1e-9)
+    assert pytest.approx(3 * one.R0, rel=1e-9) == other.R0
 
 
 def test_refusals() -> None:

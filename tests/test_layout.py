@@ -1,0 +1,60 @@
+"""Who may import whom, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "lpm").glob("*.py"))
+SOLVERS = {"orbits", "factored", "sdp"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a module imports, at any depth of its code, but for type checking only."""
+    names: set[str] = set()
+    tree = ast.parse(path.read_text())
+    checking = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    skipped = {inner for node in checking for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_lpm_depends_on_nothing_of_ours_and_not_on_torch(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path)}
+    assert not tops & {"training", "figures", "paper_checks", "benchmarks", "tests", "torch"}
+    if path.stem != "sdp":
+        assert "cvxpy" not in tops
+    if path.stem in SOLVERS:
+        assert not {f"lpm.{other}" for other in SOLVERS - {path.stem}} & imports(path)
+
+
+def test_commands_do_not_load_cvxpy_or_torch() -> None:
+    code = "import sys, lpm.solve, lpm.threshold, lpm.sweep; print(sorted({'cvxpy', 'torch', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and node.name != "main" and not ast.get_docstring(node):
+                bare.append(f"{path.stem}.{node.name}")
+    assert bare == []
