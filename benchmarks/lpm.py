@@ -1,4 +1,4 @@
-"""Benchmarks of ``lpm``: ``python -m benchmarks.lpm [--out results/lpm-benchmark.csv]``, about two minutes on 2 cores.
+"""Benchmarks of ``lpm``: ``python -m benchmarks.lpm [--out results/lpm-benchmark.csv]``, about a minute on 2 cores.
 
 - Fang et al.'s experiment (K = 10, K_A = 5, E_H = 5, E_W = 1, 41 values of R from 1 to 10^4) by ``orbits`` and, as a user
   of a modelling tool would, by one cvxpy program a point with each conic solver's default settings: ratio of times, and the

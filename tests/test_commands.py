@@ -37,7 +37,8 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * len(sweep.DEFAULT)
-    expected = "program profile K K_A R lam E_H E_W loss lower_bound gap cos_AA cos_AB cos_BB norm_A norm_B collapsed solver seconds"
+    expected = "program profile K K_A R lam E_H E_W loss lower_bound gap cos_AA cos_AB cos_BB norm_A norm_B "
+    expected += "collapsed solver seconds"
     assert list(rows[0]) == expected.split()
     assert [row["R"] for row in rows[:5]] == ["1", "10", "100", "1000", "10000"]
     for row in rows:

@@ -1,0 +1,40 @@
+"""The README's code runs as printed, and its numbers are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lpm.family import Family
+from lpm.threshold import threshold
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    loss, lower, gap = (float(x) for x in capsys.readouterr().out.splitlines()[0].split())
+    assert lower <= loss
+    assert gap <= 1e-6
+    assert getattr(names["gram"], "shape", None) == (10, 10)
+
+
+def test_threshold_table_is_what_the_code_gives() -> None:
+    rows = re.findall(r"^\| `(plain|fc|ms|ms-free)`[^|]*\|([^|]*)\| ([\d.]+|none) \|$", README, flags=re.MULTILINE)
+    assert len(rows) == 8
+    for program, profile, printed in rows:
+        name = re.search(r"`(\w+)`", profile)
+        found = threshold(Family(program, name.group(1) if name else ""))
+        digits = len(printed.partition(".")[2])
+        assert printed == ("none" if found.R0 is None else f"{found.R0:.{digits}f}")
+
+
+def test_tree_lists_every_module() -> None:
+    tree = README.split("## The tree")[1].split("## Development")[0]
+    for path in (Path(__file__).parent.parent / "lpm").glob("[a-z]*.py"):
+        if path.stem != "errors":
+            assert f"{path.stem}.py" in tree
