@@ -18,7 +18,6 @@ from lpm.errors import InvalidInput
 from lpm.family import PROGRAMS, Family
 from lpm.pairs import PROFILES
 from lpm.solution import TOLERANCE, NotCertified
-from lpm.threshold import Threshold
 
 
 class Parser(argparse.ArgumentParser):
@@ -135,20 +134,6 @@ def describe(family: Family) -> dict[str, Any]:
         "E_W": family.e_w,
         "budget": family.budget,
     }
-
-
-def threshold_line(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
-    """One sentence about a threshold."""
-    if found.R0 is None:
-        state = "collapsed" if found.collapsed_above else "not collapsed"
-        return f"{family.name}: no threshold; the minority is {state} for every R in [{R_min:g}, {R_max:g}]"
-    side = "above" if found.collapsed_above else "below"
-    proof = (
-        "no bracket could be certified"
-        if found.bracket is None
-        else "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
-    )
-    return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
 
 
 def print_json(value: Any) -> None:

@@ -12,12 +12,10 @@ batched solve of M systems of size G + 2 and a Schur complement on the G (G+1)/2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from lpm.central_path import CentralPath
+from lpm.reduced import ReducedProgram
 
 
 @dataclass(frozen=True)
@@ -57,51 +55,51 @@ class Direction:
 class NewtonSystem:
     """The optimality conditions linearised at a state, with the rows of Y eliminated."""
 
-    def __init__(self, path: CentralPath, state: State, guarded: bool) -> None:
-        self.path, self.state, self.guarded = path, state, guarded
-        G, zero_sum = path.G, np.arange(path.G, path.n)
+    def __init__(self, program: ReducedProgram, state: State, guarded: bool) -> None:
+        self.program, self.state, self.guarded = program, state, guarded
+        G, zero_sum = program.G, np.arange(program.G, program.n)
         eigenvalues, vectors = np.linalg.eigh(state.A)
         self.root, self.inverse_root = ((vectors * eigenvalues**power) @ vectors.T for power in (0.5, -0.5))
-        self.scale = np.diag(self.root)[path.column]
-        white = np.zeros((path.M, path.n, path.n))
+        self.scale = np.diag(self.root)[program.column]
+        white = np.zeros((program.M, program.n, program.n))
         white[:, :G, :G] = self.root[:G, :G]
         white[:, zero_sum, zero_sum] = self.scale
         Y = np.concatenate([state.X[:, :G] @ self.inverse_root[:G, :G], state.X[:, G:] / self.scale], axis=1)
-        Y *= path.active
-        moment = np.zeros((path.size, path.size))  # Y^T Y, block diagonal like A
+        Y *= program.active
+        moment = np.zeros((program.size, program.size))  # Y^T Y, block diagonal like A
         moment[:G, :G] = Y[:, :G].T @ Y[:, :G]
-        np.add.at(moment, (path.column, path.column), Y[:, G:] ** 2)
+        np.add.at(moment, (program.column, program.column), Y[:, G:] ** 2)
         q = np.trace(moment)
-        self.h = path.tau2 - q if guarded else state.h
-        self.residual = path.tau2 - q - self.h
+        self.h = program.tau2 - q if guarded else state.h
+        self.residual = program.tau2 - q - self.h
         self.L = self.root @ state.L @ self.root
-        self.gradient, hessian = path.derivatives(state.X, white)
-        self.q_Y, self.q_A = 2 * Y, -path.flat_basis @ moment.ravel()
-        self.trace, self.identity = path.flat_basis @ state.A.ravel(), path.basis_diagonal.sum(axis=0)
+        self.gradient, hessian = program.derivatives(state.X, white)
+        self.q_Y, self.q_A = 2 * Y, -program.flat_basis @ moment.ravel()
+        self.trace, self.identity = program.flat_basis @ state.A.ravel(), program.basis_diagonal.sum(axis=0)
         self._eliminate(hessian, moment)
 
     def _eliminate(self, hessian: np.ndarray, moment: np.ndarray) -> None:
         """Factor the rows out: what remains is the Schur complement on A, with the term s/h (grad q)(grad q)^T kept apart."""
-        path, s, P = self.path, self.state.s, len(self.path.basis)
-        diagonal = np.arange(path.n)
-        hessian *= path.active[:, :, None] * path.active[:, None, :]
-        hessian[:, diagonal, diagonal] += 2 * s + (1 - path.active)
+        program, s, P = self.program, self.state.s, len(self.program.basis)
+        diagonal = np.arange(program.n)
+        hessian *= program.active[:, :, None] * program.active[:, None, :]
+        hessian[:, diagonal, diagonal] += 2 * s + (1 - program.active)
         cross = np.concatenate(
             [
-                np.matmul(path.basis[:, : path.G, : path.G], self.q_Y[:, : path.G].T).transpose(2, 1, 0),
-                self.q_Y[:, path.G :, None] * path.basis_diagonal[path.column],
+                np.matmul(program.basis[:, : program.G, : program.G], self.q_Y[:, : program.G].T).transpose(2, 1, 0),
+                self.q_Y[:, program.G :, None] * program.basis_diagonal[program.column],
             ],
             axis=1,
         )
         cross *= -s
-        self.cross = cross.reshape(path.M * path.n, P)
+        self.cross = cross.reshape(program.M * program.n, P)
         right = np.concatenate([cross, self.gradient[:, :, None], self.q_Y[:, :, None]], axis=2)
         solved = np.linalg.solve(hessian, right)
         self.solved_cross, self.solved_gradient, self.solved_q = solved[:, :, :P], solved[:, :, P], solved[:, :, P + 1]
-        curvature = path.basis @ (2 * s * moment + self.L)
-        schur = path.flat_basis @ curvature.transpose(0, 2, 1).reshape(P, path.size**2).T
+        curvature = program.basis @ (2 * s * moment + self.L)
+        schur = program.flat_basis @ curvature.transpose(0, 2, 1).reshape(P, program.size**2).T
         schur = (schur + schur.T) / 2 + (self.state.nu / self.state.k) * np.outer(self.trace, self.trace)
-        self.schur = schur - self.cross.T @ self.solved_cross.reshape(path.M * path.n, P)
+        self.schur = schur - self.cross.T @ self.solved_cross.reshape(program.M * program.n, P)
         self.along_q = self._solve(self.solved_q, self.q_A)
         self.q_curvature = self.h / s + self._q_change(*self.along_q)
 
@@ -114,23 +112,25 @@ class NewtonSystem:
 
     def direction(self, epsilon: float) -> Direction:
         """Newton's direction towards the point of the central path with barrier weight ``epsilon``."""
-        path, state, h = self.path, self.state, self.h
+        program, state, h = self.program, self.state, self.h
         multiplier = (epsilon - state.s * self.residual) / h
         right_Y = self.gradient + multiplier * self.q_Y
         right_A = multiplier * self.q_A + (epsilon / state.k) * self.trace - epsilon * self.identity
         Y, a = self._solve(self.solved_gradient + multiplier * self.solved_q, right_A)
         share = self._q_change(Y, a) / self.q_curvature  # Sherman-Morrison for the rank-one term of q
         Y, a = share * self.along_q[0] - Y, share * self.along_q[1] - a
-        A = (a @ path.flat_basis).reshape(path.size, path.size)
+        A = (a @ program.flat_basis).reshape(program.size, program.size)
         d_h, d_k = self.residual - self._q_change(Y, a), -float(self.trace @ a)
         d_s = (epsilon - state.s * d_h) / h - state.s
         d_nu = (epsilon - state.nu * d_k) / state.k - state.nu
-        d_L = epsilon * np.eye(path.size) - (A @ self.L + self.L @ A) / 2 - self.L
+        d_L = epsilon * np.eye(program.size) - (A @ self.L + self.L @ A) / 2 - self.L
         inverse_root_L = np.linalg.inv(np.linalg.cholesky(self.L))
         least_L = np.linalg.eigvalsh(inverse_root_L @ d_L @ inverse_root_L.T).min(initial=0.0)
         return Direction(
-            X=np.concatenate([Y[:, : path.G] @ self.root[: path.G, : path.G], Y[:, path.G :] * self.scale], axis=1)
-            * path.active,
+            X=np.concatenate(
+                [Y[:, : program.G] @ self.root[: program.G, : program.G], Y[:, program.G :] * self.scale], axis=1
+            )
+            * program.active,
             A=self.root @ A @ self.root,
             h=d_h,
             k=d_k,

@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from lpm.central_path import CentralPath, log_sum_exp_terms, without_shift
-from lpm.coordinates import Coordinates
+from lpm import central_path
 from lpm.errors import InvalidInput
 from lpm.newton import State
 from lpm.problem import Problem
+from lpm.reduced import ReducedProgram
 from lpm.solution import TOLERANCE, Solution, certify
 
 MAX_GROUPS = 16
@@ -54,13 +54,12 @@ def optimum(problem: Problem, *, target: float, frozen: tuple[int, ...] = ()) ->
             f"orbits needs at most {MAX_GROUPS} groups of equal classes, this problem has {len(problem.sizes)}; "
             "use --solver factored"
         )
-    coordinates = Coordinates(problem)
-    path = CentralPath(coordinates, log_sum_exp_terms(coordinates), without_shift(coordinates), frozen)
-    state = path.start()
-    value, best, best_gap, spent = state.epsilon, path.point(state), np.inf, 0
+    program = ReducedProgram.of(problem, frozen)
+    state = central_path.start(program)
+    value, best, best_gap, spent = state.epsilon, program.embed(state.X), np.inf, 0
     for depth in (1e-5, 1e-7, 1e-9, 1e-11):
-        state, steps = path.follow(state, epsilon=depth * value / path.size)
-        point, gap, polish_steps = _polish(path, state, target)
+        state, steps = central_path.follow(program, state, epsilon=depth * value / program.size)
+        point, gap, polish_steps = _polish(program, state, target)
         spent += steps + polish_steps
         if gap < best_gap:
             best, best_gap = point, gap
@@ -69,25 +68,23 @@ def optimum(problem: Problem, *, target: float, frozen: tuple[int, ...] = ()) ->
     return best, spent
 
 
-def _polish(path: CentralPath, state: State, target: float) -> tuple[np.ndarray, float, int]:
+def _polish(program: ReducedProgram, state: State, target: float) -> tuple[np.ndarray, float, int]:
     """Newton's method to full accuracy on the directions that the optimum uses; the best point, its gap, the steps.
 
     Along directions in which f is flat a relative gap of 1e-10 leaves cosines uncertain by 1e-5; Newton's method does
     not, once the directions on which A vanishes are out of the way.
     """
-    full = path
-    best, stalled = path.point(state), 0
-    best_gap = full.relative_gap(best)
-    path, state = path.deflate(state)
-    steps = 0
+    best, stalled, steps = central_path.point(program, state), 0, 0
+    best_gap = program.relative_gap(best)
+    smaller, state = central_path.deflate(program, state)
     while steps < POLISH_STEPS:
         steps += 1
         try:
-            state = path.step(state, guarded=False)
+            state = central_path.step(smaller, state, guarded=False)
         except np.linalg.LinAlgError:
             break  # rounding has eaten the barrier
-        point = path.point(state)
-        gap = full.relative_gap(point)
+        point = central_path.point(smaller, state)
+        gap = program.relative_gap(point)
         stalled = 0 if gap < 0.3 * best_gap else stalled + 1
         if gap < best_gap:
             best, best_gap = point, gap

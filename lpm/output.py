@@ -77,9 +77,11 @@ class OutputFolder:
         }
         (self.path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         self._refuse_foreign()
+        old = self.path.with_suffix(".old")
         if self.final.exists():
-            shutil.rmtree(self.final)
+            os.replace(self.final, old)
         os.replace(self.path, self.final)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def provenance() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lpm.sweep import Row
+    from lpm.rows import Row
     from lpm.threshold import Threshold
 
 LINES = {

@@ -107,7 +107,20 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     return Threshold(math.exp(root), bracket, above, time.perf_counter() - start)
 
 
+def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
+    """What was found, in one sentence."""
+    if found.R0 is None:
+        state = "collapsed" if found.collapsed_above else "not collapsed"
+        return f"{family.name}: no threshold; the minority is {state} for every R in [{R_min:g}, {R_max:g}]"
+    proof = "no bracket could be certified"
+    if found.bracket is not None:
+        proof = "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    side = "above" if found.collapsed_above else "below"
+    return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
+
+
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     from lpm import cli
 
     parser = cli.Parser(
@@ -122,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         cli.print_json(cli.describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))
     else:
-        print(cli.threshold_line(family, found, options.R_min, options.R_max))
+        print(sentence(family, found, options.R_min, options.R_max))
     return 0
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm import cli, solve, sweep, threshold
-from lpm.sweep import Row
+from lpm import cli, rows, solve, sweep, threshold
+from lpm.rows import Row
 
 COMMANDS = {"solve": solve.main, "sweep": sweep.main, "threshold": threshold.main}
 
@@ -274,7 +274,7 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     row = Row(
         "fc", "product", 4, 2, 1 / 3, "0.5", 5.0, 1.0, 0.1, 0.1, 1e-17, 0.5, float("nan"), 1.0, 1.0, 0.1, True, "x", 0.1
     )
-    sweep.write_csv(tmp_path / "x.csv", [row])
+    rows.write_csv(tmp_path / "x.csv", [row])
     read = next(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert float(read["R"]) == 1 / 3
     assert read["cos_AB"] == "nan"

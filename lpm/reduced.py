@@ -1,0 +1,137 @@
+"""The symmetry-reduced program that the interior-point method solves: f on the coordinates in use, row by row.
+
+In use are the group sums along ``span`` and the zero-sum coordinates of all groups but the ``frozen`` ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lpm.coordinates import Coordinates
+from lpm.problem import Problem
+
+LossTerms = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
+
+
+class ReducedProgram:
+    """f(X) on the coordinates in use, X (M, n), and the symmetric matrices A (size, size) that belong to them.
+
+    coordinates: of the whole problem. span: (G, g) orthonormal directions of the group sums. frozen: groups with u_g = 0.
+    """
+
+    def __init__(
+        self, coordinates: Coordinates, loss_terms: LossTerms, span: np.ndarray, frozen: tuple[int, ...]
+    ) -> None:
+        self.coordinates, self.loss_terms, self.span, self.frozen = coordinates, loss_terms, span, frozen
+        self.tau2 = coordinates.problem.tau**2
+        self.weight = coordinates.weight
+        slots = np.where(np.isin(coordinates.slots, frozen), -1, coordinates.slots)
+        self.groups = np.unique(slots[slots >= 0])
+        self.G = g = span.shape[1]
+        self.M, self.n = len(slots), g + slots.shape[1]
+        self.size = g + len(self.groups)
+        # Column of A that each zero-sum coordinate uses; an absent coordinate is masked by `active`.
+        self.column = np.where(slots >= 0, g + np.searchsorted(self.groups, slots), 0)
+        self.active = np.concatenate([np.ones((self.M, g)), slots >= 0], axis=1)
+        self.basis = _symmetric_basis(g, len(self.groups))
+        self.flat_basis = self.basis.reshape(len(self.basis), self.size**2)
+        self.basis_diagonal = np.einsum("pii->ip", self.basis)
+        terms, linear = loss_terms
+        self.terms = [(self._reduce(B), logn) for B, logn in terms]
+        self.target = self._reduce(linear)
+
+    @classmethod
+    def of(cls, problem: Problem, frozen: tuple[int, ...] = ()) -> ReducedProgram:
+        """All of a problem but the common shift of its logits and the ``frozen`` groups."""
+        coordinates = Coordinates(problem)
+        return cls(coordinates, _log_sum_exp_terms(coordinates), _without_shift(coordinates), frozen)
+
+    def restrict(self, directions: np.ndarray, used: np.ndarray) -> tuple[ReducedProgram, np.ndarray]:
+        """Keep the ``directions`` (g, g') of the group sums and the ``used`` groups, a mask over ``groups``.
+
+        Returns the smaller program and the basis (size, size') that takes its matrices A into this one's.
+        """
+        frozen = tuple({*self.frozen, *self.groups[~used].tolist()})
+        program = ReducedProgram(self.coordinates, self.loss_terms, self.span @ directions, frozen)
+        basis = np.zeros((self.size, program.size))
+        basis[: self.G, : program.G] = directions
+        basis[np.arange(self.G, self.size)[used], np.arange(program.G, program.size)] = 1.0
+        return program, basis
+
+    def _reduce(self, a: np.ndarray) -> np.ndarray:
+        """Last axis from all coordinates to those without the common shift of all logits."""
+        G = len(self.span)
+        return np.concatenate([a[..., :G] @ self.span, a[..., G:]], axis=-1)
+
+    def embed(self, X: np.ndarray) -> np.ndarray:
+        """The point in all coordinates of the problem."""
+        return np.concatenate([X[:, : self.G] @ self.span.T, X[:, self.G :]], axis=1)
+
+    def relative_gap(self, point: np.ndarray) -> float:
+        """Relative gap of a point in all coordinates, over points with u_g = 0 for the frozen groups."""
+        loss, gradient = self.coordinates.value_and_gradient(point)
+        top = self.coordinates.spectral_norm(gradient, self.frozen)
+        return abs(float((gradient * point).sum()) + np.sqrt(self.tau2) * top) / loss
+
+    def value(self, X: np.ndarray) -> float:
+        """f(X)."""
+        total = -(self.target * X).sum(axis=1)
+        for B, logn in self.terms:
+            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
+            top = V.max(axis=1)
+            total += top + np.log(np.exp(V - top[:, None]).sum(axis=1))
+        return float(self.weight @ total)
+
+    def derivatives(self, X: np.ndarray, white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (M, n) and Hessian blocks (M, n, n) of f in whitened coordinates ``Y``, X = white Y row by row."""
+        gradient = -np.matmul(self.target[:, None, :], white)[:, 0]
+        hessian = np.zeros((self.M, self.n, self.n))
+        for B, logn in self.terms:
+            BW = np.matmul(B, white)
+            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
+            pi = np.exp(V - V.max(axis=1, keepdims=True))
+            pi /= pi.sum(axis=1, keepdims=True)
+            mean = np.matmul(pi[:, None, :], BW)
+            gradient += mean[:, 0]
+            hessian += np.matmul((pi[:, :, None] * BW).transpose(0, 2, 1), BW) - mean.transpose(0, 2, 1) * mean
+        return gradient * self.weight[:, None] * self.active, hessian * self.weight[:, None, None]
+
+
+def _without_shift(coordinates: Coordinates) -> np.ndarray:
+    """Orthonormal basis (G, G - 1) of the group-sum directions but the common shift of all logits.
+
+    A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Leaving the
+    direction out keeps A invertible at the optimum, and with it Newton's steps exact to rounding.
+    """
+    shift = coordinates.C_half @ np.sqrt(coordinates.problem.sizes)
+    return np.linalg.svd(shift[None, :])[2][1:].T
+
+
+def _symmetric_basis(G: int, groups: int) -> np.ndarray:
+    """Orthonormal basis (P, s, s) of matrices with a symmetric G x G block and ``groups`` diagonal entries, s = G + groups."""
+    i, j = np.triu_indices(G)
+    i, j = np.append(i, np.arange(G, G + groups)), np.append(j, np.arange(G, G + groups))
+    basis = np.zeros((len(i), G + groups, G + groups))
+    p = np.arange(len(i))
+    basis[p, i, j] = basis[p, j, i] = np.where(i == j, 1.0, 0.5**0.5)
+    return basis
+
+
+def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
+    """The loss of every row as a sum of lse(B x + logn) minus a linear part: [(B (M, v, n), logn (M, v)), ...], (M, n)."""
+    problem, lam = coordinates.problem, coordinates.problem.rows.lam[:, None, None]
+    if problem.expanded:
+        B = coordinates.C_inverse_half / coordinates.scale[:, None, None]
+        logn = np.zeros(coordinates.shape)
+    else:
+        B, logn = coordinates.basis, np.asarray(coordinates.log_multiplicity)
+    linear = np.matmul(coordinates.target[:, None, :], B)[:, 0]
+    if problem.partition == "classes":
+        return [(B, logn)], linear
+    if problem.partition == "pairs":
+        return [(lam * B, logn), ((1 - lam) * B, logn)], linear
+    v, w = np.triu_indices(B.shape[1])
+    with np.errstate(divide="ignore"):
+        inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
+    number = np.where(v == w, inside[:, v], logn[:, v] + logn[:, w])
+    return [(lam * B[:, v] + (1 - lam) * B[:, w], number)], linear
