@@ -44,6 +44,8 @@ class OutputFolder:
     def _refuse_foreign(self) -> None:
         if not os.path.lexists(self.final):
             return
+        if Path.cwd().is_relative_to(self.final.resolve()):
+            raise InvalidInput(f"--out {str(self.final)!r} is the current folder or above it; name a folder of its own")
         if not self.final.is_dir() or self.final.is_symlink():
             raise InvalidInput(f"--out {str(self.final)!r} is not a folder; choose another")
         there = {entry.name for entry in self.final.iterdir()}

@@ -14,6 +14,11 @@ import numpy as np
 from lpm.errors import InvalidInput
 
 
+MAX_CLASSES = 10_000_000
+MAX_RATIO = 1e60
+"""Of two counts; their squares and products must stay far from the limits of float64."""
+
+
 @dataclass(frozen=True)
 class ClassCounts:
     """Class counts by group: group g holds ``sizes[g]`` classes of ``counts[g]`` samples each.
@@ -39,14 +44,14 @@ def imbalanced(K: int, K_A: int | None = None, R: float = 1.0, w_r: float = 1.0)
 
     Raises InvalidInput for K < 2, K_A outside 1..K-1, R <= 0 or w_r <= 0.
     """
-    if K < 2:
-        raise InvalidInput(f"K = {K} must be at least 2 classes")
+    if not 2 <= K <= MAX_CLASSES:
+        raise InvalidInput(f"K = {K} must lie in 2..{MAX_CLASSES:,} classes")
     K_A = K // 2 if K_A is None else K_A
     if not 1 <= K_A <= K - 1:
         raise InvalidInput(f"K_A = {K_A} is outside 1..{K - 1}; both groups of K = {K} classes need a member")
     for name, value in (("R", R), ("w_r", w_r)):
-        if not (np.isfinite(value) and value > 0):
-            raise InvalidInput(f"{name} = {value:g} must be positive and finite")
+        if not 1 / MAX_RATIO <= value <= MAX_RATIO:
+            raise InvalidInput(f"{name} = {value:g} must be positive, within 1/{MAX_RATIO:g}..{MAX_RATIO:g}")
     sizes = np.array([K_A, K - K_A])
     return ClassCounts(sizes, np.array([float(R), float(w_r)]), np.repeat([0, 1], sizes), np.array([0, 1]))
 
@@ -64,6 +69,8 @@ def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
         raise InvalidInput(f"count of class {k} is {n[k]:g}; counts must be finite and at least 0")
     if not n.any():
         raise InvalidInput("every class count is 0; at least one class must occur")
+    if n.max() > MAX_RATIO * n[n > 0].min():
+        raise InvalidInput(f"class counts from {n[n > 0].min():g} to {n.max():g}: their ratio must not exceed {MAX_RATIO:g}")
     values, group = np.unique(-n, return_inverse=True)
     return ClassCounts(np.bincount(group), -values, group, np.zeros(len(values), dtype=int))
 

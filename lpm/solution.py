@@ -152,6 +152,8 @@ def certify(
         certificate = evaluate(coordinates, X)
         gap, relative_gap = certificate.gap, certificate.relative_gap
     if not relative_gap <= tolerance:
+        if gap < 1e-8:
+            remedy = "the loss is too close to 0 for a relative gap in float64: take smaller budgets, or a smaller R"
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
     share = coordinates.group_norms(X) / problem.tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))

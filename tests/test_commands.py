@@ -165,7 +165,12 @@ def test_threshold_prints(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BAD = [
-    ("solve --K 1", "K = 1 must be at least 2"),
+    ("solve --K 1", "K = 1 must lie in 2.."),
+    ("solve --K 1000000000000", "K = 1000000000000 must lie in 2.."),
+    ("solve --R 1e200", "R = 1e+200 must be positive, within"),
+    ("solve --counts 1,1e300", "their ratio must not exceed"),
+    ("sweep --out .", "is the current folder or above it"),
+    ("sweep --out ..", "is the current folder or above it"),
     ("solve --K 4 --K-A 4", "K_A = 4 is outside 1..3"),
     ("solve --K 4 --K-A 0", "K_A = 0 is outside 1..3"),
     ("solve --R 0", "R = 0 must be positive"),
