@@ -13,7 +13,6 @@ import numpy as np
 
 from lpm.errors import InvalidInput
 
-
 MAX_CLASSES = 10_000_000
 MAX_RATIO = 1e60
 """Of two counts; their squares and products must stay far from the limits of float64."""
@@ -70,7 +69,9 @@ def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
     if not n.any():
         raise InvalidInput("every class count is 0; at least one class must occur")
     if n.max() > MAX_RATIO * n[n > 0].min():
-        raise InvalidInput(f"class counts from {n[n > 0].min():g} to {n.max():g}: their ratio must not exceed {MAX_RATIO:g}")
+        raise InvalidInput(
+            f"class counts from {n[n > 0].min():g} to {n.max():g}: their ratio must not exceed {MAX_RATIO:g}"
+        )
     values, group = np.unique(-n, return_inverse=True)
     return ClassCounts(np.bincount(group), -values, group, np.zeros(len(values), dtype=int))
 
