@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     start = time.perf_counter()
     R = grid(options.R_min, options.R_max, options.points)
-    families = [cli.family(options, *choice) for choice in _choices(options.program, options.profile)]
+    families = [cli.family(options, *choice) for choice in _choices(options.program, options.profile, options.budget)]
     for family in families:
         family.at(R[0])  # a bad option must show before anything is written
     rows: list[Row] = []
@@ -129,8 +129,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _choices(program: str | None, profile: str | None) -> list[tuple[str, str]]:
+def _choices(program: str | None, profile: str | None, budget: str) -> list[tuple[str, str]]:
     """Programs and profiles of a sweep: the default ones that match, or exactly what was asked for."""
+    if budget == "eq7" and profile is None:
+        profile = "block"  # Eq. 7 has no pairs across the groups
     if program is None and profile is None:
         return list(DEFAULT)
     if program is None:

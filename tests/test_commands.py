@@ -115,6 +115,8 @@ def test_sweep_choices_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run("sweep", "--profile", "distinct", "--K", "3", *out) == 0
     result = json.loads(capsys.readouterr().out)
     assert {row["program"] for row in result["rows"]} == {"fc", "ms", "ms-free"}
+    assert run("sweep", "--budget", "eq7", *out) == 0
+    assert {row["profile"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"block"}
     assert run("sweep", "--alpha", "1", "--nodes", "4", "--program", "fc", "--profile", "product", *out) == 0
     assert {row["lam"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"Beta(1)"}
 
