@@ -41,6 +41,8 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     expected += "collapsed solver seconds"
     assert list(rows[0]) == expected.split()
     assert [row["R"] for row in rows[:5]] == ["1", "10", "100", "1000", "10000"]
+    assert list(sweep.grid(1.0, 1e4, 41)[::10]) == [1.0, 10.0, 100.0, 1000.0, 10000.0]
+    np.testing.assert_allclose(np.diff(np.log10(sweep.grid(0.5, 30.0, 7))), np.log10(60) / 6)
     for row in rows:
         loss, lower, gap = (float(row[name]) for name in ("loss", "lower_bound", "gap"))
         assert 0 <= gap <= 1e-6 * loss

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lpm import mixing, orbits
+from lpm.coordinates import Coordinates
 from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.threshold import margin, threshold
@@ -45,6 +47,28 @@ def test_threshold_is_bracketed_by_solves(name: str) -> None:
 def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> None:
     found = threshold(Family("plain", K=K_A + K_B, K_A=K_A, e_h=E))
     assert pytest.approx(closed_forms.plain_threshold(K_A, K_B, E), rel=1e-7) == found.R0
+
+
+def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    family, problem = Family("fc", "product"), Family("fc", "product").at(280.0)
+    coordinates = Coordinates(problem)
+    exact, (optimal, _) = margin(family, 280.0), orbits.optimum(problem, target=1e-11, frozen=(1,))
+    rng = np.random.default_rng(0)
+    for size in (1e-8, 1e-6, 1e-4, 1e-3):
+        X = optimal * (1 + size * rng.standard_normal(optimal.shape))
+        X *= problem.tau / coordinates.nuclear_norm(X)
+        monkeypatch.setattr(orbits, "optimum", lambda *_, X=X, **__: (X, 0))
+        rough = margin(family, 280.0)
+        assert abs(rough.value - exact.value) <= rough.error + exact.error
+        # Both norms may be off by the error of the gradient, one up and the other down.
+        _, gradient = coordinates.value_and_gradient(X)
+        own, others = coordinates.group_norms(gradient)[1], coordinates.spectral_norm(gradient, (1,))
+        off = np.sqrt(2 * coordinates.smoothness * ((gradient * X).sum() + problem.tau * others))
+        if off < own:
+            assert rough.value + rough.error >= np.log((others + off) / (own - off))
+            assert rough.value - rough.error <= np.log((others - off) / (own + off))
+        else:
+            assert not rough.certified
 
 
 def test_balanced_frequencies_never_collapse() -> None:
