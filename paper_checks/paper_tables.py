@@ -1,0 +1,174 @@
+"""The paper's tables as data: read from ``data/table*.csv``, and parsed from the paper's text to make or verify them.
+
+``python -m paper_checks.paper_tables PAPER.txt`` writes the CSV files again. One row a printed cell:
+dataset, imbalance, method (sampler, classifier, loss joined by '+'), split (many, med, few, all), mean, std.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
+
+CELL = re.compile(r"(?P<mean>[+-]?\d+\.\d\d)(?: ?_\{(?P<braced>\d+\.\d\d)\}|(?P<joined>\d+\.\d\d))?$")
+"""A printed cell: ``66.77 _{0.76}``, ``$74.12_{1.21}$``, ``69.992.25`` (mean 69.99, std 2.25), ``+8.34`` or ``67.30``."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: test accuracy in per cent, mean and standard deviation over the paper's repeats."""
+
+    dataset: str
+    imbalance: str
+    method: str
+    split: str
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a table stands and what its rows and columns are.
+
+    columns: (dataset, imbalance, split) of the numeric columns; an empty dataset or imbalance comes from the row.
+    rows: (dataset or imbalance, method) of the data lines in the order of print.
+    """
+
+    columns: Sequence[tuple[str, str, str]]
+    rows: Sequence[tuple[str, str]]
+
+
+FACTORS = ("200", "100", "50", "10")
+SPLITS = ("many", "med", "few", "all")
+CIFAR = [(dataset, factor, "all") for dataset in ("cifar10-lt", "cifar100-lt") for factor in FACTORS]
+BOTH = [(dataset, "", split) for dataset in ("cifar10-lt", "cifar100-lt") for split in SPLITS]
+
+
+def _by_factor(*methods: str) -> list[tuple[str, str]]:
+    return [(factor, method) for factor in FACTORS for method in methods]
+
+
+SAMPLERS = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC", "BMLS+MS")
+ETF = ("random+ETF+DR", "CBS+ETF+DR", "CAS+ETF+DR", "BMLS+ETF+DR", "BMLS+MS-WETF+CE")
+REPORTED = (
+    "Mixup",
+    "Remix",
+    "CMO",
+    "SBN-mix",
+    "OTMix",
+    "BBN-mix",
+    "DBN-mix",
+    "UniMix",
+    "MiSLAS",
+    "CP-Mix",
+    "CB+RS",
+    "CB+RW",
+    "CB+Focal",
+    "LDAM",
+    "LDAM+DRW",
+    "CAS",
+    "LOM",
+    "CAS+DRW",
+    "LOM+DRW",
+)
+LAYOUTS: dict[int, Layout] = {
+    1: Layout([("", factor, split) for factor in FACTORS[:2] for split in SPLITS],
+              [(d, m) for d in ("cifar10-lt", "cifar100-lt") for m in ("BMLS+FC", "BMLS+MS", "diff.")]),
+    2: Layout(
+        CIFAR,
+        [("", m) for m in ("Mixup (reported)", "CAS+ERM (reported)", "LOM (reported)", "random+FC", "CBS+FC", "CAS+FC")]
+        + [("", "BMLS+MS")],
+    ),
+    3: Layout([(d, "", "all") for d in ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018")],
+              [("", m) for m in SAMPLERS]),
+    4: Layout(CIFAR, [("", m) for m in ("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")]),
+    5: Layout(
+        CIFAR,
+        [("", m) for m in ("random+ETF+CE (reported)", "random+ETF+DR (reported)", *ETF[:4], "diff. BMLS+ETF+DR")]
+        + [("", ETF[4]), ("", "diff. BMLS+MS-WETF+CE")],
+    ),
+    7: Layout(CIFAR, [("", f"{m} (reported)") for m in REPORTED]
+              + [("", m) for m in ("random+FC", "CBS+FC", "CAS+FC", "BMLS+MS")]),
+    8: Layout(BOTH, _by_factor(*SAMPLERS)),
+    9: Layout([(d, "", s) for d in ("places-lt", "places-lt-ft") for s in SPLITS], [("", m) for m in SAMPLERS]),
+    10: Layout([(d, "", s) for d in ("imagenet-lt", "inaturalist2018") for s in SPLITS], [("", m) for m in SAMPLERS]),
+    11: Layout(BOTH, _by_factor("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
+    12: Layout([("cifar10-lt", "", s) for s in SPLITS], _by_factor(*ETF)),
+    13: Layout([("cifar100-lt", "", s) for s in SPLITS], _by_factor(*ETF)),
+}  # fmt: skip
+
+
+def load(table: int) -> list[Cell]:
+    """The cells of a table, from its CSV file."""
+    with (DATA / f"table{table}.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            Cell(
+                r["dataset"],
+                r["imbalance"],
+                r["method"],
+                r["split"],
+                float(r["mean"]),
+                float(r["std"]) if r["std"] else None,
+            )
+            for r in csv.DictReader(file)
+        ]
+
+
+def parse(text: str, table: int) -> list[Cell]:
+    """The cells of a table, from the paper's text.
+
+    Raises ValueError when the table is not there or does not have the layout that is expected of it.
+    """
+    layout, cells = LAYOUTS[table], []
+    lines = list(_data_lines(text, table, len(layout.columns)))
+    if len(lines) != len(layout.rows):
+        raise ValueError(f"table {table}: {len(lines)} data lines, expected {len(layout.rows)}")
+    for (key, method), values in zip(layout.rows, lines, strict=True):
+        for (dataset, imbalance, split), value in zip(layout.columns, values, strict=True):
+            if value is not None:
+                cells.append(Cell(dataset or key, imbalance or (key if dataset else ""), method, split, *value))
+    return cells
+
+
+def _data_lines(text: str, table: int, width: int) -> Iterator[list[tuple[float, float | None] | None]]:
+    """The trailing ``width`` cells of each data line; None for N/A."""
+    start = text.index(f"\nTable {table}: ")
+    body = text[start + 1 :].split("\n\n", 2)[1]
+    for line in body.splitlines():
+        values = [_cell(word) for word in line.rstrip("\t ").split("\t")[-width:]]
+        if len(values) == width and all(value != () for value in values):
+            yield [value or None for value in values]
+
+
+def _cell(word: str) -> tuple[float, float | None] | tuple[()] | None:
+    """(mean, std) of a printed cell, None for N/A, () for anything else."""
+    word = word.replace("$", "").strip()
+    if word == "N/A":
+        return None
+    if (match := CELL.match(word)) is None:
+        return ()
+    std = match["braced"] or match["joined"]
+    return float(match["mean"]), float(std) if std else None
+
+
+def main(path: Path) -> None:
+    """Write the CSV file of every table."""
+    text = path.read_text(encoding="utf-8")
+    for table in LAYOUTS:
+        with (DATA / f"table{table}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Cell)], lineterminator="\n")
+            writer.writeheader()
+            for cell in parse(text, table):
+                row = asdict(cell)
+                writer.writerow(
+                    row | {"mean": f"{cell.mean:.2f}", "std": "" if cell.std is None else f"{cell.std:.2f}"}
+                )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
