@@ -20,6 +20,11 @@ from lpm.pairs import PROFILES
 from lpm.solution import TOLERANCE, NotCertified
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, False) else action.help
+
+
 class Parser(argparse.ArgumentParser):
     """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2."""
 
@@ -28,7 +33,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"python -m {module}",
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -59,14 +64,20 @@ def add_family(parser: Parser) -> None:
     """Options that say which program, at which arguments."""
     group = parser.add_argument_group("program")
     add = group.add_argument
-    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS))
-    add("--profile", type=choice(*PROFILES), metavar="NAME", help="label-pair frequencies: " + "|".join(PROFILES))
+    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS) + "; README.md says what each is")
+    add(
+        "--profile",
+        type=choice(*PROFILES),
+        metavar="NAME",
+        help="label-pair frequencies: block (no pairs across the groups), "
+        "product (random pairing), balanced (all K^2 equal), distinct (all a != b equal)",
+    )
     add("--K", type=int, default=4, help="classes")
     add("--K-A", type=int, help="majority classes; K // 2 if not given")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
     add("--lam", type=float, help="mixing ratio lambda in (0, 1); 0.5 if neither this nor --alpha is given")
     add("--alpha", type=float, help="lambda ~ Beta(alpha, alpha) instead of a fixed ratio")
-    add("--nodes", type=int, help="quadrature nodes for --alpha; 16 if not given")
+    add("--nodes", type=int, help=f"quadrature nodes for --alpha; {mixing.NODES} if not given")
     add("--E-H", type=float, default=5.0, help="feature budget")
     add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
     add(
@@ -118,7 +129,7 @@ def law(options: argparse.Namespace) -> mixing.Mixing:
         return mixing.fixed(0.5 if options.lam is None else options.lam)
     if options.lam is not None:
         raise InvalidInput(f"--lam {options.lam:g} and --alpha {options.alpha:g} exclude each other; give one of them")
-    return mixing.beta(options.alpha, 16 if options.nodes is None else options.nodes)
+    return mixing.beta(options.alpha, mixing.NODES if options.nodes is None else options.nodes)
 
 
 def describe(family: Family) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from scipy.special import roots_sh_jacobi
 
 from lpm.errors import InvalidInput
 
+NODES = 64
+"""Default quadrature nodes: thresholds are then right to about 1e-6, with 16 nodes to 1e-2."""
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -42,7 +45,7 @@ def fixed(lam: float = 0.5) -> Mixing:
     return Mixing(np.array([float(lam)]), np.array([1.0]), f"{lam:g}")
 
 
-def beta(alpha: float, nodes: int = 16) -> Mixing:
+def beta(alpha: float, nodes: int = NODES) -> Mixing:
     r"""Mixup's law, lambda ~ Beta(alpha, alpha), as a Gauss-Jacobi rule exact for polynomials of degree 2 nodes - 1.
 
     The rule has weight function ``lambda^(alpha-1) (1-lambda)^(alpha-1)`` on (0, 1), normalised to mass 1, and is
@@ -53,7 +56,7 @@ def beta(alpha: float, nodes: int = 16) -> Mixing:
     if not (np.isfinite(alpha) and alpha > 0.0):
         raise InvalidInput(f"alpha = {alpha:g} must be positive and finite; mixup uses 0.2 to 1")
     if not 1 <= nodes <= 200:
-        raise InvalidInput(f"nodes = {nodes} must lie in 1..200; 16 nodes suffice")
+        raise InvalidInput(f"nodes = {nodes} must lie in 1..200; {NODES} suffice")
     x, w = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
     x = (x + (1.0 - x[::-1])) / 2.0
     w = (w + w[::-1]) / 2.0

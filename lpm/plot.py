@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LINES = {
     "cos_AA": ("#0b3c8c", "-", "majority–majority"),
-    "cos_AB": ("#7f7f7f", (0, (5, 2)), "majority–minority"),
+    "cos_AB": ("#a3a3a3", (0, (5, 2)), "majority–minority"),
     "cos_BB": ("#d1495b", (0, (1.5, 1.2)), "minority–minority"),
 }
 """Colour-blind safe, of three different greys in print, and of three dash patterns."""
@@ -22,6 +22,7 @@ LINES = {
 
 def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Sequence[Path]) -> None:
     """Draw solved rows; one file for each path (png or pdf). A dash-dotted line marks R0; nothing is solved here."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row.name for row in rows))
@@ -53,5 +54,6 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8.5, frameon=False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, not again for each file
-    for path in paths:
-        figure.savefig(path, dpi=150)
+    with rc_context({"pdf.fonttype": 42}):  # TrueType, which publishers accept
+        for path in paths:
+            figure.savefig(path, dpi=150)

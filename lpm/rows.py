@@ -117,7 +117,7 @@ def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[
     R = sorted({row.R for row in rows})
     inside = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
     decades = sorted({min(R, key=lambda r: abs(np.log(r / d))) for d in inside})
-    table = [["program", *(f"R = {d:.4g}" for d in decades), "R0", "max gap"]]
+    table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "max gap"]]
     for name in dict.fromkeys(row.name for row in rows):
         here = {row.R: row for row in rows if row.name == name}
         cells = [

@@ -118,6 +118,7 @@ def save(solution: Solution, path: Path) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
         with os.fdopen(handle, "wb") as file:
             np.savez_compressed(file, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
+        os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None
@@ -173,7 +174,13 @@ def _print(solution: Solution) -> None:
     print(f"loss        {solution.loss:.12g}")
     print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
     print(f"relative gap {solution.relative_gap:.1e}")
-    print(f"rank of W   {solution.rank}; {'collapsed' if solution.collapsed else 'not collapsed'}")
+    if problem.minority is None:
+        dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
+        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
+    else:
+        print(
+            f"rank of W   {solution.rank:,}; the minority is {'collapsed' if solution.collapsed else 'not collapsed'}"
+        )
     print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
     G = len(problem.sizes)
     if G > 16:

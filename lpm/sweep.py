@@ -169,7 +169,7 @@ def _print(rows: list[Row], thresholds: dict[str, Threshold]) -> None:
         table.add_column(name, no_wrap=True, justify="left" if name == "program" else "right")
     for line in lines:
         table.add_row(*line)
-    print("Cosines of class vectors: majority-majority, majority-minority, minority-minority")
+    print("Cosines of class vectors in three lines: AA, AB, BB (A majority, B minority)")
     Console().print(table)
 
 

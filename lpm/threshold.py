@@ -111,10 +111,13 @@ def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> st
     """What was found, in one sentence."""
     if found.R0 is None:
         state = "collapsed" if found.collapsed_above else "not collapsed"
-        return f"{family.name}: no threshold; the minority is {state} for every R in [{R_min:g}, {R_max:g}]"
+        where = f"for every R in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
+        return f"{family.name}: no threshold; the minority is {state} {where}"
     proof = "no bracket could be certified"
     if found.bracket is not None:
         proof = "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    if len(family.mixing.nodes) > 1:
+        proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
     side = "above" if found.collapsed_above else "below"
     return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
 
