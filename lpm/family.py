@@ -20,7 +20,8 @@ class Family:
 
     program: one of ``PROGRAMS``. profile: label-pair frequencies, a key of ``lpm.pairs.PROFILES``; '' for the program's
     default, and of no effect for ``plain``. K_A: K // 2 if None. w_r: Proposition 1's oversampling of the minority.
-    mixing: the law of lambda; of no effect for ``plain`` and ``ms-free``, which have none. e_h, e_w, budget: as in :mod:`lpm.programs`.
+    mixing: the law of lambda; of no effect for ``plain`` and ``ms-free``, which have none.
+    e_h, e_w, budget: as in :mod:`lpm.programs`.
     """
 
     program: str

@@ -119,7 +119,8 @@ class Problem:
         rows, m = self.rows, int(self.rows.count.sum())
         if m * self.K > MAX_LOGITS:
             raise InvalidInput(
-                f"Z written out would be {m:,} x {self.K:,}, more than {MAX_LOGITS:,} entries; use --solver orbits, or fewer --nodes"
+                f"Z written out would be {m:,} x {self.K:,}, more than {MAX_LOGITS:,} entries; "
+                "use --solver orbits, or fewer --nodes"
             )
         pairs = [self._members_of_row(r) for r in range(len(rows))]
         a, b = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
