@@ -32,14 +32,12 @@ DEFAULT = (
 
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
-    """Log-spaced imbalances; round decades are hit exactly. Raises InvalidInput for an empty or inverted range."""
+    """Log-spaced imbalances. Raises InvalidInput for an empty or inverted range."""
     if not (0 < R_min < R_max and np.isfinite(R_max)):
         raise InvalidInput(f"R_min = {R_min:g}, R_max = {R_max:g}: a sweep needs 0 < R_min < R_max, both finite")
     if not 2 <= points <= 100_000:
         raise InvalidInput(f"points = {points} must lie in 2..100000")
-    R = np.logspace(np.log10(R_min), np.log10(R_max), points)
-    rounded = 10.0 ** np.round(np.log10(R))
-    return np.where(np.isclose(R, rounded, rtol=1e-12), rounded, R)
+    return np.logspace(np.log10(R_min), np.log10(R_max), points)
 
 
 def sweep(
