@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def sizes() -> list[Measurement]:
             ("ms product", programs.ms(pairs.product(classes))),
             ("ms-free block", programs.ms_free(pairs.block(classes))),
         ):
-            seconds, solution = timed(lambda problem=problem: orbits.solve(problem))  # type: ignore[misc]
+            seconds, solution = timed(partial(orbits.solve, problem))
             where = f"{name}, K = {K}, R = 100"
             found += [
                 ("orbits", where, "milliseconds", 1e3 * seconds),
@@ -134,11 +135,11 @@ def written_out() -> list[Measurement]:
     for arguments in ((10, 5000, 0.5), (100, 500, 0.5), (100, 500, 0.3)):
         with context.Pool(1) as pool:
             found += pool.apply(_factored_alone, arguments)
-    seconds, solution = timed(lambda: orbits.solve(long_tail(10, 5000, 100)))
+    seconds, solution = timed(partial(orbits.solve, long_tail(10, 5000, 100)))
     found += [("orbits", "CIFAR10-LT counts, 10 groups of one class", "seconds", seconds)]
     for K in (3, 4, 5, 6):
         problem = programs.fc(pairs.product(imbalanced(K, K // 2, 100)))
-        seconds, solution = timed(lambda problem=problem: sdp.solve(problem), repeats=1)  # type: ignore[misc]
+        seconds, solution = timed(partial(sdp.solve, problem), repeats=1)
         where = f"fc product, K = {K}, R = 100"
         found += [("sdp", where, "seconds", seconds), ("sdp", where, "relative gap", solution.relative_gap)]
     return found

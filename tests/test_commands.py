@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -106,6 +107,24 @@ def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:
     assert 0 < len(rows) < 2000 * len(sweep.DEFAULT)
     assert not json.loads((out / "manifest.json").read_text())["complete"]
     assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_full_disk_is_one_line_and_leaves_the_old_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(tmp_path / "x")]
+    assert run("sweep", *arguments) == 0
+    before = (tmp_path / "x" / "sweep.csv").read_bytes()
+
+    def full(path: Path, rows: object) -> None:
+        path.write_text("half a line")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sweep, "write_csv", full)
+    assert run("sweep", *arguments) == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    assert (tmp_path / "x" / "sweep.csv").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
 def test_sweep_choices_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
