@@ -37,8 +37,9 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        if unknown != message.split()[0]:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            unknown = (message.removeprefix(prefix).split() or [""])[0]
             message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
         print(f"{self.prog}: {message}", file=sys.stderr)
         sys.exit(2)

@@ -130,6 +130,13 @@ class Coordinates:
             return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
 
+    def rounding(self, X: np.ndarray) -> float:
+        """Bound on the rounding of f(X) in float64: f is a difference of terms of the size of the logits."""
+        V = self.logits(X)
+        value, _ = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
+        size = np.abs(value) + (self.target * np.abs(V)).sum(axis=1)
+        return float(8 * np.finfo(float).eps * (self.weight @ size))
+
     def group_norms(self, X: np.ndarray) -> np.ndarray:
         """|v_g| of each group, (G,)."""
         zero_sum = X[:, self.G :] ** 2

@@ -51,10 +51,10 @@ def beta(alpha: float, nodes: int = NODES) -> Mixing:
     The rule has weight function ``lambda^(alpha-1) (1-lambda)^(alpha-1)`` on (0, 1), normalised to mass 1, and is
     symmetric about 1/2 to rounding; it is made exactly so, because symmetry decides which label pairs are alike.
 
-    Raises InvalidInput for alpha <= 0, or fewer than 1 or more than 200 nodes.
+    Raises InvalidInput for alpha outside 1e-4..100, or fewer than 1 or more than 200 nodes.
     """
-    if not (np.isfinite(alpha) and alpha > 0.0):
-        raise InvalidInput(f"alpha = {alpha:g} must be positive and finite; mixup uses 0.2 to 1")
+    if not 1e-4 <= alpha <= 100:
+        raise InvalidInput(f"alpha = {alpha:g} must be positive, within 1e-4..100; mixup uses 0.2 to 1")
     if not 1 <= nodes <= 200:
         raise InvalidInput(f"nodes = {nodes} must lie in 1..200; {NODES} suffice")
     x, w = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)

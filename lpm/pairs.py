@@ -68,10 +68,7 @@ def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
         raise InvalidInput(f"count of class {k} is {n[k]:g}; counts must be finite and at least 0")
     if not n.any():
         raise InvalidInput("every class count is 0; at least one class must occur")
-    if n.max() > MAX_RATIO * n[n > 0].min():
-        raise InvalidInput(
-            f"class counts from {n[n > 0].min():g} to {n.max():g}: their ratio must not exceed {MAX_RATIO:g}"
-        )
+    _check_range("class counts", n)
     values, group = np.unique(-n, return_inverse=True)
     return ClassCounts(np.bincount(group), -values, group, np.zeros(len(values), dtype=int))
 
@@ -139,5 +136,12 @@ def table(counts: Sequence[Sequence[float]] | np.ndarray) -> LabelPairs:
         raise InvalidInput(f"label-pair count ({a}, {b}) is {n[a, b]:g}; counts must be finite and at least 0")
     if not n.any():
         raise InvalidInput("every label-pair count is 0; at least one pair must occur")
+    _check_range("label-pair counts", n)
     K = len(n)
     return LabelPairs(np.ones(K, dtype=int), np.diag(n).copy(), n, np.arange(K), "table", np.zeros(K, dtype=int))
+
+
+def _check_range(what: str, counts: np.ndarray) -> None:
+    low, high = counts[counts > 0].min(), counts.max()
+    if high > MAX_RATIO * low or not 1 / MAX_RATIO <= high <= MAX_RATIO:
+        raise InvalidInput(f"{what} from {low:g} to {high:g}: they and their ratio must not exceed {MAX_RATIO:g}")

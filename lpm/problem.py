@@ -73,8 +73,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
-            if not (np.isfinite(value) and value > 0):
-                raise InvalidInput(f"{name} = {value:g} must be positive and finite")
+            if not 1e-12 <= value <= 1e12:
+                raise InvalidInput(f"{name} = {value:g} must be positive, within 1e-12..1e12")
 
     @property
     def K(self) -> int:

@@ -5,7 +5,8 @@ f(Y) >= f(Z) + <G, Y - Z> >= f(Z) - gap(Z), where
 
 .. math:: gap(Z) = \langle G, Z \rangle + \tau\, \| D^{-1/2} G C^{-1/2} \|_2 \ge 0 ,
 
-so f(Z) - gap(Z) <= f* <= f(Z). Every solver hands a point to :func:`certify`, which makes it feasible, evaluates the gap in
+so f(Z) - gap(Z) <= f* <= f(Z). A bound on the rounding of f is added to the gap; the upper
+end, too, is right up to that bound. Every solver hands a point to :func:`certify`, which makes it feasible, evaluates the gap in
 float64 and refuses the point if the gap is too wide.
 """
 
@@ -63,9 +64,10 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     loss, gradient = coordinates.value_and_gradient(X)
     norms = coordinates.group_norms(gradient)
     top = max(float(np.linalg.norm(gradient[:, : coordinates.G], 2)), float(norms.max()))
-    # Rounding can leave an exact optimum a hair below zero; a negative gap would claim f* > f(X).
+    # Rounding can leave an exact optimum a hair below zero; a negative gap would claim f* > f(X). Where the loss is tiny,
+    # its own rounding is what decides, so it is part of the gap.
     tau = coordinates.problem.tau
-    gap = max(0.0, float((gradient * X).sum()) + tau * top)
+    gap = max(0.0, float((gradient * X).sum()) + tau * top) + coordinates.rounding(X)
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
     decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
     slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
@@ -186,5 +188,8 @@ def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> 
     if coordinates.problem.tau * certificate.top <= 1e-9 * certificate.loss:  # budget not used up: count what is there
         slack = np.full_like(s, 1e-9)
     share = coordinates.group_norms(X) / coordinates.problem.tau
-    groups = (coordinates.problem.sizes - 1)[share > np.nan_to_num(certificate.group_slack, nan=np.inf)]
+    group_slack = certificate.group_slack
+    if np.all(np.isnan(group_slack)):
+        group_slack = np.full_like(group_slack, 1e-9)
+    groups = (coordinates.problem.sizes - 1)[share > group_slack]
     return int((s / coordinates.problem.tau > np.maximum(slack, 0.0)).sum() + groups.sum())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -62,7 +61,7 @@ def read_table(path: Path) -> np.ndarray:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        cells = next(csv.reader([line.replace(";", ",")])) if {",", ";"} & set(line) else line.split()
+        cells = line.replace(";", ",").split(",") if {",", ";"} & set(line) else line.split()
         try:
             rows.append([float(cell) for cell in cells])
         except ValueError:

@@ -13,6 +13,7 @@ import numpy as np
 from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.output import OutputFolder
+from lpm.pairs import MAX_RATIO
 from lpm.rows import Row, solve_row, summary, write_csv, write_thresholds
 from lpm.solution import TOLERANCE
 from lpm.solve import Solver
@@ -33,8 +34,10 @@ DEFAULT = (
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
     """Log-spaced imbalances. Raises InvalidInput for an empty or inverted range."""
-    if not (0 < R_min < R_max and np.isfinite(R_max)):
-        raise InvalidInput(f"R_min = {R_min:g}, R_max = {R_max:g}: a sweep needs 0 < R_min < R_max, both finite")
+    if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
+        raise InvalidInput(
+            f"R_min = {R_min:g}, R_max = {R_max:g}: a sweep needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
+        )
     if not 2 <= points <= 100_000:
         raise InvalidInput(f"points = {points} must lie in 2..100000")
     return np.logspace(np.log10(R_min), np.log10(R_max), points)

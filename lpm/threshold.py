@@ -24,6 +24,7 @@ from lpm import orbits
 from lpm.coordinates import Coordinates
 from lpm.errors import InvalidInput
 from lpm.family import Family
+from lpm.pairs import MAX_RATIO
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Threshold:
 
     R0: the threshold, None if the range holds none. bracket: two R around R0, at one of which collapse is proved and at the
     other its absence. collapsed_above: whether the minority is collapsed for R > R0; without R0, on the whole range.
+    certified: whether the bracket, or without R0 the sign of the dual condition at every R that was tried, is proved.
     """
 
     R0: float | None
     bracket: tuple[float, float] | None
     collapsed_above: bool
+    certified: bool
     seconds: float
 
 
@@ -85,13 +88,17 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     Raises InvalidInput unless 0 < R_min < R_max, and as :func:`margin`.
     """
     start = time.perf_counter()
-    if not (0 < R_min < R_max and math.isfinite(R_max)):
-        raise InvalidInput(f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both finite")
+    if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
+        raise InvalidInput(
+            f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
+        )
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
-    values = [margin(family, math.exp(x)).value for x in grid]
+    margins = [margin(family, math.exp(x)) for x in grid]
+    values = [m.value for m in margins]
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
     if not change.size:
-        return Threshold(None, None, values[-1] > 0, time.perf_counter() - start)
+        certified = all(m.certified for m in margins)
+        return Threshold(None, None, values[-1] > 0, certified, time.perf_counter() - start)
     i = int(change[0])
     root = brentq(lambda x: margin(family, math.exp(x)).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
     above = values[i + 1] > 0
@@ -104,7 +111,7 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         if left.certified and right.certified and (left.value > 0) != above and (right.value > 0) == above:
             bracket = math.exp(root - width), math.exp(root + width)
             break
-    return Threshold(math.exp(root), bracket, above, time.perf_counter() - start)
+    return Threshold(math.exp(root), bracket, above, bracket is not None, time.perf_counter() - start)
 
 
 def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
@@ -112,7 +119,8 @@ def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> st
     if found.R0 is None:
         state = "collapsed" if found.collapsed_above else "not collapsed"
         where = f"for every R in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        return f"{family.name}: no threshold; the minority is {state} {where}"
+        doubt = "" if found.certified else "; not certified, the losses are too close to 0"
+        return f"{family.name}: no threshold; the minority is {state} {where}{doubt}"
     proof = "no bracket could be certified"
     if found.bracket is not None:
         proof = "certified in [{:.9g}, {:.9g}]".format(*found.bracket)

@@ -233,7 +233,10 @@ BAD = [
     ("sweep --points 1", "points = 1 must lie in"),
     ("sweep --K 4 --K-A 9 --out never", "K_A = 9 is outside 1..3"),
     ("sweep --out /proc/x", "cannot be written"),
-    ("threshold --R-max inf", "both finite"),
+    ("threshold --R-max inf", "both within 1e+60"),
+    ("threshold --R-min 1e-308 --R-max 1e308", "both within 1e+60"),
+    ("solve --alpha 1e300", "alpha = 1e+300 must be positive, within"),
+    ("solve --E-H 1e300", "E_H = 1e+300 must be positive, within"),
     ("threshold --K 4 --K-A 3", "two or more exchangeable minority classes"),
 ]
 
