@@ -143,5 +143,5 @@ def table(counts: Sequence[Sequence[float]] | np.ndarray) -> LabelPairs:
 
 def _check_range(what: str, counts: np.ndarray) -> None:
     low, high = counts[counts > 0].min(), counts.max()
-    if high > MAX_RATIO * low or not 1 / MAX_RATIO <= high <= MAX_RATIO:
+    if high / MAX_RATIO > low or not 1 / MAX_RATIO <= high <= MAX_RATIO:
         raise InvalidInput(f"{what} from {low:g} to {high:g}: they and their ratio must not exceed {MAX_RATIO:g}")

@@ -32,8 +32,8 @@ def solve(problem: Problem, solver: Solver = "auto", *, tolerance: float = TOLER
 
     Raises NotCertified when no certificate within the tolerance is found, InvalidInput when the solver does not apply.
     """
-    if not tolerance > 0:
-        raise InvalidInput(f"tolerance = {tolerance:g} must be positive")
+    if not 0 < tolerance <= 1:
+        raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
     if solver == "auto":
         solver = "orbits" if len(problem.sizes) <= orbits.MAX_GROUPS else "factored"
     if solver == "orbits":
@@ -157,6 +157,8 @@ def _check_K(options: argparse.Namespace, K: int, source: str) -> None:
         raise InvalidInput(f"{source} has {K} classes, --K says {options.K}; they must agree (or drop --K)")
     if options.K_A is not None:
         raise InvalidInput(f"--K-A {options.K_A} has no meaning with {source}; drop one of them")
+    if options.R != 1 or options.w_r != 1:
+        raise InvalidInput(f"--R and --w-r have no meaning with {source}; drop them")
 
 
 def _counts(text: str) -> list[float]:
