@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm import cli, rows, solve, sweep, threshold
+from lpm import cli, mixing, pairs, programs, rows, solve, sweep, threshold
+from lpm.family import Family
 from lpm.rows import Row
 
 COMMANDS = {"solve": solve.main, "sweep": sweep.main, "threshold": threshold.main}
@@ -294,7 +295,7 @@ def test_table_excludes_what_it_brings(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_uncertified_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("solve", "--tolerance", "1e-30", "--R", "7", "--counts", "7,5,3,1", "--solver", "factored") == 1
+    assert run("solve", "--tolerance", "1e-30", "--counts", "7,5,3,1", "--solver", "factored") == 1
     assert capsys.readouterr().err.startswith("not certified: factored: relative gap")
 
 
@@ -302,6 +303,25 @@ def test_no_traceback_when_the_reader_leaves() -> None:
     command = f"{sys.executable} -m lpm.solve --counts 3,2,1 --json | head -c 10"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ, timeout=60)
     assert done.stderr == ""
+
+
+def test_a_row_reports_its_solution() -> None:
+    family = Family("fc", "product", K=5, K_A=2)
+    row, solution = rows.solve_row(family, 10.0), solve.solve(family.at(10.0))
+    cosines, norms = solution.gram.group_cosines, solution.gram.norms
+    assert (row.cos_AA, row.cos_AB, row.cos_BB) == pytest.approx((cosines[0, 0], cosines[0, 1], cosines[1, 1]))
+    assert (row.norm_A, row.norm_B) == pytest.approx(tuple(norms))
+    assert row.norm_A > row.norm_B
+    assert (row.K_A, row.R, row.loss) == (2, 10.0, solution.loss)
+
+
+def test_table_takes_the_mixing_ratio_and_is_read_by_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.array([[5.0, 1, 0], [7, 9, 4], [0, 0, 1]])
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",")
+    assert run("solve", "--table", str(tmp_path / "t.csv"), "--lam", "0.8", "--json") == 0
+    expected = solve.solve(programs.fc(pairs.table(table), mixing.fixed(0.8))).loss
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(solve.solve(programs.fc(pairs.table(table.T), mixing.fixed(0.8))).loss, rel=1e-4)
 
 
 def test_rows_round_trip(tmp_path: Path) -> None:
