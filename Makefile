@@ -23,11 +23,11 @@ lint: .venv/lint
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous]"
 	touch $@ .venv/sweep
 
 .venv/lint: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,dev]"
 	touch $@ .venv/test .venv/sweep
 
 clean:

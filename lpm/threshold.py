@@ -25,6 +25,7 @@ from lpm.coordinates import Coordinates
 from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.pairs import MAX_RATIO
+from lpm.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,15 @@ class Threshold:
     seconds: float
 
 
-def margin(family: Family, R: float) -> Margin:
-    """The dual condition of collapse at imbalance R.
+def margin(problem: Problem) -> Margin:
+    """The dual condition of collapse of a problem's minority.
 
     Raises InvalidInput when the minority classes are not exchangeable or there is only one.
     """
-    problem = family.at(R)
     minority = problem.minority
     if minority is None:
         raise InvalidInput(
-            f"program {family.name!r} at K = {family.K}: a threshold needs two or more exchangeable minority classes; "
+            f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority classes; "
             "choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
         )
     X, _ = orbits.optimum(problem, target=1e-11, frozen=(minority,))
@@ -93,21 +93,21 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
             f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
         )
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
-    margins = [margin(family, math.exp(x)) for x in grid]
+    margins = [margin(family.at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
     if not change.size:
         certified = all(m.certified for m in margins)
         return Threshold(None, None, values[-1] > 0, certified, time.perf_counter() - start)
     i = int(change[0])
-    root = brentq(lambda x: margin(family, math.exp(x)).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+    root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
     above = values[i + 1] > 0
     # Step away from the root until the margin exceeds its error on both sides; the slope says how far that must be.
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    first = min(0.1, margin(family, math.exp(root)).error / slope)
+    first = min(0.1, margin(family.at(math.exp(root))).error / slope)
     bracket = None
     for width in (first / 4, first, 4 * first, 16 * first, 64 * first):
-        left, right = (margin(family, math.exp(x)) for x in (root - width, root + width))
+        left, right = (margin(family.at(math.exp(x))) for x in (root - width, root + width))
         if left.certified and right.certified and (left.value > 0) != above and (right.value > 0) == above:
             bracket = math.exp(root - width), math.exp(root + width)
             break

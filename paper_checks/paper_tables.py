@@ -1,7 +1,9 @@
-"""The paper's tables as data: read from ``data/table*.csv``, and parsed from the paper's text to make or verify them.
+"""The paper's tables as data: read from ``data/*.csv``, and parsed from the paper's text to make or verify them.
 
 ``python -m paper_checks.paper_tables PAPER.txt`` writes the CSV files again. One row a printed cell:
 dataset, imbalance, method (sampler, classifier, loss joined by '+'), split (many, med, few, all), mean, std.
+The tables inside Figures 3 and 4 have the same form ('coverage 0.4' as method; 'U_G' and 'U' as splits); Table 6 has its
+own: dataset, split, first and last class.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import csv
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 DATA = Path(__file__).parent / "data"
 
@@ -103,9 +106,17 @@ LAYOUTS: dict[int, Layout] = {
 }  # fmt: skip
 
 
-def load(table: int) -> list[Cell]:
+Source = int | Literal["figure3", "figure4"]
+"""A table by its number, or the table inside a figure."""
+
+
+def _file(source: Source) -> Path:
+    return DATA / (f"table{source}.csv" if isinstance(source, int) else f"{source}.csv")
+
+
+def load(source: Source) -> list[Cell]:
     """The cells of a table, from its CSV file."""
-    with (DATA / f"table{table}.csv").open(newline="", encoding="utf-8") as file:
+    with _file(source).open(newline="", encoding="utf-8") as file:
         return [
             Cell(
                 r["dataset"],
@@ -119,11 +130,16 @@ def load(table: int) -> list[Cell]:
         ]
 
 
-def parse(text: str, table: int) -> list[Cell]:
+def parse(text: str, source: Source) -> list[Cell]:
     """The cells of a table, from the paper's text.
 
     Raises ValueError when the table is not there or does not have the layout that is expected of it.
     """
+    if source == "figure3":
+        return _figure3(text)
+    if source == "figure4":
+        return _figure4(text)
+    table = int(source)
     layout, cells = LAYOUTS[table], []
     lines = list(_data_lines(text, table, len(layout.columns)))
     if len(lines) != len(layout.rows):
@@ -133,6 +149,65 @@ def parse(text: str, table: int) -> list[Cell]:
             if value is not None:
                 cells.append(Cell(dataset or key, imbalance or (key if dataset else ""), method, split, *value))
     return cells
+
+
+def _figure3(text: str) -> list[Cell]:
+    """Test accuracy over the coverage ratio; the data set stands in the first or second row of its block of four."""
+    lines = [line.split("\t") for line in text.split("\nFigure 3: ")[0].splitlines()[-11:] if line.count("\t") == 7]
+    ratios = [word for words in lines for word in words[2:] if words[1] not in SPLITS and re.fullmatch(r"\d\.\d", word)]
+    rows = [(words[1], words[2:]) for words in lines if words[1] in SPLITS]
+    if [split for split, _ in rows] != ["few", "med", "many", "all"] * 2 or len(ratios) != 6:
+        raise ValueError(
+            f"figure 3: rows {[split for split, _ in rows]} over ratios {ratios} are not the expected table"
+        )
+    return [
+        Cell(dataset, "", f"coverage {ratio}", split, float(value), None)
+        for dataset, block in (("cifar10-lt", rows[:4]), ("cifar100-lt", rows[4:]))
+        for split, values in block
+        for ratio, value in zip(ratios, values, strict=True)
+    ]
+
+
+def _figure4(text: str) -> list[Cell]:
+    """Accuracy, U_G and U of the four samplers, the classifier being FC."""
+    lines = [line.split("\t") for line in text.split("\nFigure 4: ")[0].splitlines()[-6:]]
+    rows = [(words[0], words[1:]) for words in lines if words[0] in ("Random", "CBS", "CAS", "BMLS")]
+    if len(rows) != 4:
+        raise ValueError(f"figure 4: {len(rows)} samplers, expected 4")
+    return [
+        Cell("cifar10-lt", "", f"{'random' if name == 'Random' else name}+FC", split, float(value), None)
+        for name, values in rows
+        for split, value in zip(("all", "U_G", "U"), values, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class ClassRange:
+    """A row of Table 6: the classes ``first`` to ``last``, both included, are the many, med or few classes of a data set."""
+
+    dataset: str
+    split: str
+    first: int
+    last: int
+
+
+def parse_class_ranges(text: str) -> list[ClassRange]:
+    """Table 6, from the paper's text. Raises ValueError when it has not the expected layout."""
+    body = text[text.index("\nTable 6: ") + 1 :].split("\n\n", 2)[1].splitlines()
+    names = [name.lower() for name in body[0].split("\t")[1:]]
+    ranges = []
+    for split, line in zip(SPLITS, body[1:], strict=False):
+        for name, word in zip(names, line.split("\t")[1:], strict=True):
+            if (match := re.fullmatch(r"\[(\d+), ?(\d+)\]", word)) is None:
+                raise ValueError(f"table 6: {word!r} is not a range of classes")
+            ranges.append(ClassRange(name, split, int(match[1]), int(match[2])))
+    return ranges
+
+
+def class_ranges() -> list[ClassRange]:
+    """Table 6, from its CSV file."""
+    with (DATA / "table6.csv").open(newline="", encoding="utf-8") as file:
+        return [ClassRange(r["dataset"], r["split"], int(r["first"]), int(r["last"])) for r in csv.DictReader(file)]
 
 
 def _data_lines(text: str, table: int, width: int) -> Iterator[list[tuple[float, float | None] | None]]:
@@ -156,18 +231,27 @@ def _cell(word: str) -> tuple[float, float | None] | tuple[()] | None:
     return float(match["mean"]), float(std) if std else None
 
 
+SOURCES: tuple[Source, ...] = (*LAYOUTS, "figure3", "figure4")
+
+
 def main(path: Path) -> None:
     """Write the CSV file of every table."""
     text = path.read_text(encoding="utf-8")
-    for table in LAYOUTS:
-        with (DATA / f"table{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Cell)], lineterminator="\n")
-            writer.writeheader()
-            for cell in parse(text, table):
-                row = asdict(cell)
-                writer.writerow(
-                    row | {"mean": f"{cell.mean:.2f}", "std": "" if cell.std is None else f"{cell.std:.2f}"}
-                )
+    for source in SOURCES:
+        digits = 4 if source == "figure4" else 2
+        rows = [asdict(cell) for cell in parse(text, source)]
+        for row in rows:
+            row["mean"] = f"{row['mean']:.{digits if row['split'].startswith('U') else 2}f}"
+            row["std"] = "" if row["std"] is None else f"{row['std']:.2f}"
+        _write(_file(source), rows)
+    _write(DATA / "table6.csv", [asdict(row) for row in parse_class_ranges(text)])
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

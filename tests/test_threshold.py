@@ -37,7 +37,7 @@ def test_threshold_is_bracketed_by_solves(name: str) -> None:
     above = orbits.solve(family.at(1.02 * found.R0))
     assert above.collapsed
     assert above.cosine(1, 1) == pytest.approx(1.0, abs=1e-12)
-    low, high = (margin(family, R) for R in found.bracket)
+    low, high = (margin(family.at(R)) for R in found.bracket)
     assert low.certified
     assert high.certified
     assert low.value < 0 < high.value
@@ -52,13 +52,13 @@ def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> Non
 def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     family, problem = Family("fc", "product"), Family("fc", "product").at(280.0)
     coordinates = Coordinates(problem)
-    exact, (optimal, _) = margin(family, 280.0), orbits.optimum(problem, target=1e-11, frozen=(1,))
+    exact, (optimal, _) = margin(family.at(280.0)), orbits.optimum(problem, target=1e-11, frozen=(1,))
     rng = np.random.default_rng(0)
     for size in (1e-8, 1e-6, 1e-4, 1e-3):
         X = optimal * (1 + size * rng.standard_normal(optimal.shape))
         X *= problem.tau / coordinates.nuclear_norm(X)
         monkeypatch.setattr(orbits, "optimum", lambda *_, X=X, **__: (X, 0))
-        rough = margin(family, 280.0)
+        rough = margin(family.at(280.0))
         assert abs(rough.value - exact.value) <= rough.error + exact.error
         # Both norms may be off by the error of the gradient, one up and the other down.
         _, gradient = coordinates.value_and_gradient(X)

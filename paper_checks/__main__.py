@@ -1,0 +1,148 @@
+"""Check the paper's claims: ``python -m paper_checks``."""
+
+from __future__ import annotations
+
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+from lpm import cli
+from lpm.errors import InvalidInput
+from lpm.output import OutputFolder
+from paper_checks import report, runs
+from paper_checks.catalogue import CHECKS, by_id
+from paper_checks.claim import Check
+from paper_checks.lab import Lab
+from paper_checks.report import Outcome
+
+EXPECTED = Path(__file__).parent / "expected.toml"
+STYLES = {
+    "holds": "green",
+    "holds under a stated repair": "yellow",
+    "fails as stated": "red",
+    "vacuous": "magenta",
+    "inconsistent": "dark_orange",
+    "cannot be decided here": "dim",
+}
+
+
+def expected(path: Path = EXPECTED) -> dict[str, str]:
+    """The verdicts on record."""
+    with path.open("rb") as file:
+        return tomllib.load(file)["verdicts"]
+
+
+def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: bool = True) -> list[Outcome]:
+    """Run checks in order, with a progress bar on standard error unless ``quiet``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    outcomes = []
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=len(checks))
+        for check in checks:
+            progress.update(task, description=check.id)
+            start = time.perf_counter()
+            finding = check.run(lab)
+            outcomes.append(Outcome(check, finding, time.perf_counter() - start, on_record.get(check.id)))
+            progress.advance(task)
+    return outcomes
+
+
+def choose(names: Sequence[str]) -> list[Check]:
+    """The named checks in the paper's order, all without names. Raises InvalidInput for a name that is none."""
+    known = by_id()
+    parse = cli.choice(*known)
+    for name in names:
+        try:
+            parse(name)
+        except Exception as error:
+            raise InvalidInput(f"claim {str(error).split(' (one of')[0]}; --list shows all") from None
+    return [c for c in CHECKS if not names or c.id in names]
+
+
+def _print(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    table = Table("claim", "where", "verdict", "evidence", box=None, pad_edge=False)
+    for o in outcomes:
+        verdict = str(o.finding.verdict) + (f" (expected: {o.expected})" if o.changed else "")
+        where = o.check.says["Where"].split(";")[0].split(" (")[0]
+        table.add_row(
+            o.check.id,
+            where,
+            f"[{STYLES[o.finding.verdict]}]{verdict}[/]",
+            report.pretty(o.finding.evidence).replace("[", r"\["),
+        )
+    console.print(table)
+    console.print(report.summary(outcomes))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status: 0 when every verdict is the one on record, 1 when one has changed."""
+    parser = cli.Parser("paper_checks", "check the paper's claims and write a report")
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to check; all if none is named")
+    parser.add_argument("--list", action="store_true", help="list the claims and stop")
+    parser.add_argument(
+        "--rigorous", action="store_true", help="repeat certificates of small programs in ball arithmetic"
+    )
+    parser.add_argument(
+        "--runs", type=Path, metavar="CSV", help="rows of training runs; results/runs.csv if it is there"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random instances and simulated epochs")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the report; paper-report if all claims are checked, else none",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    options = parser.parse_args(arguments)
+    checks = choose(options.claims)
+    if options.list:
+        for check in checks:
+            print(f"{check.id:<22}{report.pretty(check.says['Statement'])}")
+        return 0
+    if options.rigorous and util.find_spec("flint") is None:
+        raise InvalidInput(
+            "--rigorous needs python-flint; install it with pip install 'balancing-mixed-labels[rigorous]'"
+        )
+    if options.seed < 0:
+        raise InvalidInput(f"--seed {options.seed} must be at least 0")
+    lab = Lab(rigorous=options.rigorous, seed=options.seed)
+    rows = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
+    if rows is not None:
+        runs.read(rows)  # before any work: a bad file is bad input
+        lab = replace(lab, runs=rows)
+    out = options.out or (None if options.claims else Path("paper-report"))
+    if out is None:
+        outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
+    else:
+        with OutputFolder(out, "paper_checks") as folder:
+            outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
+            report.write(folder.path, outcomes)
+            folder.finish({"summary": report.summary(outcomes), "rigorous": options.rigorous, "seed": options.seed})
+    if options.json:
+        cli.print_json([report.record(o) for o in outcomes])
+    elif not options.quiet:
+        _print(outcomes)
+        if out is not None:
+            print(f"report: {out}/report.html, report.md, report.json")
+    changed = [o for o in outcomes if o.changed]
+    for o in changed:
+        print(f"changed: {o.check.id}: {o.finding.verdict}, expected {o.expected}", file=sys.stderr)
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,287 @@
+r"""The certificates again in ball arithmetic (Arb, through python-flint): no rounding and no solver is trusted.
+
+A solver's W and H (Lemma 1) are taken as exact binary numbers and scaled into both budgets, so Z = H W^T is a feasible
+point of the printed program, whose frequencies, budgets and mixing ratio are read back as the fractions they are (a budget
+like log K is taken as the binary number that stands for it). Every number after that is a ball that contains the true one:
+
+- upper bound: f(Z). Lower bound: f(Z) - gap, gap = <G, Z> + tau ||D^{-1/2} G C^{-1/2}||_2 (docs/theory.md);
+- the spectral norm from above as (tr A^{2^j})^{1/2^j} with A = C^{-1} G^T D^{-1} G, from below as a Rayleigh quotient;
+- not collapsed: on the points with w_a = w_b throughout the minority, G may be replaced by G P, P averaging over the minority,
+  which gives a lower bound there; it lies above f(Z) of a point that is not collapsed;
+- collapsed: the optimal scaled gradient M* is within sqrt(2 L gap) of M, and M* has no singular vector among the
+  minority's sum-zero directions that reaches its spectral norm;
+- cosines: as in :mod:`paper_checks.lab`, with Powers and Stoermer's bound for the square root of Z'^T Z'.
+
+Quadrature is not bounded: for Beta laws the statements are about the law at its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from flint import arb, arb_mat, ctx, fmpq
+
+from lpm import orbits, recovery
+from lpm.problem import Problem
+from lpm.solution import Solution
+
+BITS = 256
+SQUARINGS = 40
+"""Of A in the bound on its spectral radius: the excess is a factor K^(2^-40)."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A feasible point of a written-out problem in balls. p, d: (m,) lists. C: K x K. W: K x r. H: m x r. Z: m x K."""
+
+    problem: Problem
+    p: list[arb]
+    d: list[arb]
+    lam: list[arb]
+    C: arb_mat
+    tau: arb
+    W: arb_mat
+    H: arb_mat
+    Z: arb_mat
+
+
+def fraction(x: float) -> Fraction:
+    """The fraction with denominator below 10^7 that a coefficient was rounded from, or else the binary number that it is."""
+    guess = Fraction(float(x)).limit_denominator(10**7)
+    return guess if abs(float(guess) - x) <= 4 * np.spacing(x) else Fraction(float(x))
+
+
+def _arb(x: Fraction) -> arb:
+    return arb(fmpq(x.numerator, x.denominator))
+
+
+def _point(solution: Solution) -> _Point:
+    """Lemma 1's W and H as exact numbers, scaled into the budgets."""
+    full, Z = recovery.logits(solution)
+    K, m = full.K, len(Z)
+    shift = Z @ (np.diag(full.c) + full.beta) @ np.ones(K)
+    Z = Z - np.outer(shift, np.ones(K)) / (full.c.sum() + full.beta * K**2)  # Z C 1 = 0: no budget on a constant
+    W, H = recovery.class_vectors_and_features(full, Z)
+    p, d, lam = ([fraction(x) for x in values] for values in (full.rows.p, full.rows.d, full.rows.lam))
+    total = sum(p)  # 1 but for the rounding of quadrature weights
+    c, beta = [fraction(x) for x in full.c], fraction(full.beta)
+    C = arb_mat([[_arb(beta + (c[i] if i == j else 0)) for j in range(K)] for i in range(K)])
+    balls = [_arb(x) for x in d]
+    w, h = _matrix(W), _matrix(H)
+    spent_w = _trace(C * w * w.transpose())
+    spent_h = sum((balls[k] * h[k, j] ** 2 for k in range(m) for j in range(h.ncols())), arb(0))
+    e_w, e_h = _arb(fraction(full.e_w)), _arb(fraction(full.e_h))
+    tau = (e_w * e_h).sqrt()
+    scale = (e_w / spent_w).sqrt().lower(), (e_h / spent_h).sqrt().lower()
+    w, h = w * arb(min(scale[0], arb(1))), h * arb(min(scale[1], arb(1)))
+    return _Point(full, [_arb(x / total) for x in p], balls, [_arb(x) for x in lam], C, tau, w, h, h * w.transpose())
+
+
+def _matrix(values: np.ndarray) -> arb_mat:
+    return arb_mat([[arb(float(x)) for x in row] for row in values])
+
+
+def _trace(A: arb_mat) -> arb:
+    return sum((A[i, i] for i in range(A.nrows())), arb(0))
+
+
+def _softmax(point: _Point, k: int, z: Sequence[arb]) -> tuple[arb, list[arb], list[arb]]:
+    """Log-partition of row k, its gradient in z, and the probabilities of the softmax's classes."""
+    K, lam = point.problem.K, point.lam[k]
+    if point.problem.partition == "classes":
+        e = [x.exp() for x in z]
+        total = sum(e, arb(0))
+        q = [x / total for x in e]
+        return total.log(), q, q
+    unordered = point.problem.partition == "unordered"
+    classes = [(a, b) for a in range(K) for b in range(K) if a < b or not unordered]
+    e = [(lam * z[a] + (1 - lam) * z[b]).exp() for a, b in classes]
+    total = sum(e, arb(0))
+    q, gradient = [x / total for x in e], [arb(0)] * K
+    for (a, b), x in zip(classes, q, strict=True):
+        gradient[a] += lam * x
+        gradient[b] += (1 - lam) * x
+    return total.log(), gradient, q
+
+
+def _value_and_gradient(point: _Point) -> tuple[arb, arb_mat, list[arb]]:
+    """f(Z), its gradient (m, K), and the smallest probability of each row's softmax."""
+    rows, K = point.problem.rows, point.problem.K
+    f, G, smallest = arb(0), [], []
+    for k in range(len(rows)):
+        z = [point.Z[k, i] for i in range(K)]
+        value, slope, q = _softmax(point, k, z)
+        a, b, lam = int(rows.first[k]), int(rows.second[k]), point.lam[k]
+        f += point.p[k] * (value - lam * z[a] - (1 - lam) * z[b])
+        slope = list(slope)
+        slope[a] -= lam
+        slope[b] -= 1 - lam
+        G.append([point.p[k] * x for x in slope])
+        smallest.append(min(x.lower() for x in q))
+    return f, arb_mat(G), smallest
+
+
+def _spectral_norm(point: _Point, G: arb_mat) -> arb:
+    """An upper bound on ||D^{-1/2} G C^{-1/2}||_2."""
+    A = _normal(point, G)
+    log_norm = arb(0)
+    for j in range(SQUARINGS + 1):
+        size = _trace(A)
+        if not size > 0:
+            return arb(0)
+        log_norm += size.log() / 2**j
+        A = A * (1 / size)
+        A = A * A
+    return (log_norm / 2).exp().upper()
+
+
+def _normal(point: _Point, G: arb_mat) -> arb_mat:
+    """C^{-1} G^T D^{-1} G, whose largest eigenvalue is the squared norm."""
+    scaled = arb_mat([[G[k, i] / point.d[k] for i in range(G.ncols())] for k in range(G.nrows())])
+    return point.C.inv() * (G.transpose() * scaled)
+
+
+def _gap(point: _Point, G: arb_mat, norm: arb) -> arb:
+    inner = sum((G[k, i] * point.Z[k, i] for k in range(G.nrows()) for i in range(G.ncols())), arb(0))
+    return (inner + point.tau * norm).upper()
+
+
+@ctx.workprec(BITS)
+def loss(solution: Solution) -> tuple[float, float]:
+    """Rigorous lower and upper bound of f*."""
+    point = _point(solution)
+    f, G, _ = _value_and_gradient(point)
+    return _down(f - _gap(point, G, _spectral_norm(point, G))), _up(f)
+
+
+def _down(x: arb) -> float:
+    return float(np.nextafter(float(x.lower()), -np.inf))
+
+
+def _up(x: arb) -> float:
+    return float(np.nextafter(float(x.upper()), np.inf))
+
+
+@ctx.workprec(BITS)
+def collapsed(solution: Solution) -> bool | None:
+    """True or False when minority collapse at the optimum is proved or refuted, else None.
+
+    Raises ValueError for a problem without exchangeable minority classes.
+    """
+    if solution.problem.minority is None:
+        raise ValueError(f"program {solution.problem.program!r} has no group of exchangeable minority classes")
+    point = _point(solution)
+    B = solution.problem.members[solution.problem.minority]
+    f, G, _ = _value_and_gradient(point)
+    K = point.problem.K
+    average = arb_mat([[_arb(_averaging(i, j, B)) for j in range(K)] for i in range(K)])
+    X, _ = orbits.optimum(solution.problem, target=1e-11, frozen=(solution.problem.minority,))
+    merged = _point(replace(solution, X=X))
+    f_merged, G_merged, _ = _value_and_gradient(merged)
+    if f_merged - _gap(merged, G_merged, _spectral_norm(merged, G_merged * average)) > f:
+        return False
+    norm = _spectral_norm(point, G)
+    # L = max_k p_k / (2 d_k c): softmax Hessians are at most 1/2.
+    c = min(point.C[i, i].lower() - abs(point.C[i, (i + 1) % K]).upper() for i in range(K))
+    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * c)
+    error = (2 * smoothness * abs(_gap(point, G, norm)).upper()).sqrt()
+    own = _spectral_norm(point, G * (_identity(K) - average))
+    return True if own + error < _rayleigh(point, G) - error else None
+
+
+def _averaging(i: int, j: int, B: np.ndarray) -> Fraction:
+    if i in B and j in B:
+        return Fraction(1, len(B))
+    return Fraction(int(i == j))
+
+
+def _identity(K: int) -> arb_mat:
+    return arb_mat([[arb(int(i == j)) for j in range(K)] for i in range(K)])
+
+
+def _rayleigh(point: _Point, G: arb_mat) -> arb:
+    """A lower bound on ||D^{-1/2} G C^{-1/2}||_2: |D^{-1/2} G v| / |C^{1/2} v| for one v."""
+    A = _normal(point, G)
+    mid = np.array([[float(A[i, j].mid()) for j in range(A.ncols())] for i in range(A.nrows())])
+    values, vectors = np.linalg.eig(mid)
+    v = _matrix(np.real(vectors[:, [int(np.argmax(np.real(values)))]]))
+    image = G * v
+    top = sum((image[k, 0] ** 2 / point.d[k] for k in range(G.nrows())), arb(0))
+    return (top / (v.transpose() * point.C * v)[0, 0]).sqrt()
+
+
+@ctx.workprec(BITS)
+def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+    """Rigorous lower and upper cosines (K, K) between the optimum's class vectors.
+
+    Raises ValueError when the gap is too wide to bound them.
+    """
+    point = _point(solution)
+    K, rows = point.problem.K, point.problem.rows
+    _f, G, smallest = _value_and_gradient(point)
+    gap = abs(_gap(point, G, _spectral_norm(point, G))).upper()
+    F = _cholesky(point.C)
+    inverse = F.inv()
+    c_low = 1 / _trace(point.C.inv())
+    c_high = max((point.C[i, i] - point.C[i, (i + 1) % K]).upper() for i in range(K))
+    sigma = [_least_spread(point, k) for k in range(len(rows))]
+    for exponent in range(-30, 1):
+        rho = arb(10) ** exponent
+        mu = min(
+            (point.p[k] / (point.d[k] * c_high) * m * sigma[k] * (-2 * rho / (point.d[k] * c_low).sqrt()).exp()).lower()
+            for k, m in enumerate(smallest)
+        )
+        if mu * rho**2 > 2 * gap:
+            break
+    else:
+        raise ValueError(f"gap {float(gap):.1e} is too wide for an interval of cosines")
+    e_w, e_h = _arb(fraction(point.problem.e_w)), _arb(fraction(point.problem.e_h))
+    gamma2 = (e_w / e_h).sqrt()
+    B = F.transpose() * point.W * point.W.transpose() * F * (1 / gamma2)
+    scaled = [[point.Z[k, i] * point.d[k].sqrt() for i in range(K)] for k in range(len(rows))]
+    Zs = arb_mat(scaled) * F
+    difference = B * B - Zs.transpose() * Zs
+    frobenius = sum((difference[i, j] ** 2 for i in range(K) for j in range(K)), arb(0)).sqrt()
+    radius = arb(2).sqrt() * rho + (arb(K).sqrt() * frobenius).sqrt()
+    error = (gamma2 * radius * sum((inverse[i, j] ** 2 for i in range(K) for j in range(K)), arb(0))).upper()
+    gram = point.W * point.W.transpose()
+    unsure = arb(0, error)
+    length = [(gram[i, i] + unsure).sqrt() for i in range(K)]
+    lower, upper = np.eye(K), np.eye(K)
+    for i in range(K):
+        for j in range(K):
+            if i != j:
+                cosine = (gram[i, j] + unsure) / (length[i] * length[j])
+                if not cosine.is_finite():
+                    raise ValueError("a class vector is too short for an interval of its cosines")
+                lower[i, j], upper[i, j] = max(-1.0, _down(cosine)), min(1.0, _up(cosine))
+    return lower, upper
+
+
+def _cholesky(C: arb_mat) -> arb_mat:
+    """F lower triangular with F F^T = C."""
+    K = C.nrows()
+    F = [[arb(0)] * K for _ in range(K)]
+    for i in range(K):
+        for j in range(i + 1):
+            rest = C[i, j] - sum((F[i][k] * F[j][k] for k in range(j)), arb(0))
+            F[i][j] = rest.sqrt() if i == j else rest / F[j][j]
+    return arb_mat(F)
+
+
+def _least_spread(point: _Point, k: int) -> arb:
+    """A lower bound on the least eigenvalue, on sum-zero vectors, of V^T (I - 11^T/n) V; V: the softmax's classes."""
+    K, lam = point.problem.K, point.lam[k]
+    if point.problem.partition == "classes":
+        return arb(1)
+    if point.problem.partition == "pairs":
+        return K * (lam**2 + (1 - lam) ** 2)
+    classes = [(a, b) for a in range(K) for b in range(a + 1, K)]
+    V = arb_mat([[lam * int(i == a) + (1 - lam) * int(i == b) for i in range(K)] for a, b in classes])
+    n = len(classes)
+    mean = arb_mat([[arb(1) / n] * n for _ in range(n)])
+    A = V.transpose() * (V - mean * V) + arb_mat([[arb(1)] * K for _ in range(K)])
+    return 1 / _trace(A.inv())  # the added 11^T acts on the constant vector only

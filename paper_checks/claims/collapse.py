@@ -1,0 +1,258 @@
+"""Theorem 1, its proof, and Lemma 2: minority collapse under mixup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from lpm.coordinates import Coordinates
+from lpm.family import Family
+from lpm.mixing import beta, fixed
+from lpm.pairs import LabelPairs
+from lpm.problem import Problem
+from lpm.programs import fc
+from lpm.solve import solve
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
+from paper_checks.lab import Lab
+
+
+@dataclass(frozen=True)
+class _Instance:
+    name: str
+    family: Family
+
+
+def _instances(rng: np.random.Generator) -> list[_Instance]:
+    """Fixed corners and random draws: both sets of label pairs, several K, K_A, lambda and budgets."""
+    chosen = [
+        ("fc", "block", 4, 2, 0.5, 5.0),
+        ("fc", "product", 4, 2, 0.5, 5.0),
+        ("fc", "block", 4, 2, 0.1, 5.0),
+        ("fc", "product", 4, 2, 0.1, 5.0),
+        ("fc", "block", 4, 1, 0.5, 1.0),
+        ("fc", "product", 5, 3, 0.3, 2.0),
+        ("fc", "block", 10, 5, 0.5, 5.0),
+        ("fc", "product", 100, 36, 0.5, 5.0),
+        ("fc", "block", 1000, 500, 0.3, 5.0),
+    ]
+    for _ in range(6):
+        K = int(rng.integers(4, 13))
+        K_A, lam = int(rng.integers(2, K - 1)), round(float(rng.uniform(0.05, 0.95)), 3)
+        profile = ("block", "product")[int(rng.integers(2))]
+        chosen.append(("fc", profile, K, K_A, lam, round(float(rng.uniform(0.5, 6)), 2)))
+    found = [
+        _Instance(
+            f"{profile}, K={K}, K_A={K_A}, lambda={lam}, E_H={e}", Family("fc", profile, K, K_A, 1.0, fixed(lam), e)
+        )
+        for _, profile, K, K_A, lam, e in chosen
+    ]
+    return [*found, _Instance("product, K=4, K_A=2, Beta(1,1), E_H=5", Family("fc", "product", mixing=beta(1.0)))]
+
+
+@check("theorem1", "Theorem 1", "Finding 1")
+def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
+    """Statement: With frequent label pairs inside the majority and rare ones inside the minority, the minority's
+        class vectors become equal as the imbalance R = n_A / n_B grows without bound.
+
+    Where: Theorem 1, §5.2 (3); Finding 1, §1.
+    Formula: lim_{R -> inf} w_k - w_k' = 0 for all K_A < k < k' <= K.
+    Assumptions: p >= K, K_A and K_B fixed; Appendix C.2 sets the frequency of label pairs across the groups to 0
+        (block). We also try the frequencies that mixup draws (product), where they occur. lambda fixed, or Beta(1,1)
+        by quadrature.
+    Test: Find R0 on the dual condition (collapse is optimal iff the minority's sum-zero part of the optimal gradient
+        does not reach its spectral norm), with a certified bracket, then certify collapse at 1.1, 10 and 100 times
+        R0.
+    Verdict: Stronger than stated: on every instance collapse is exact from a finite R0 on, the class vectors are
+        equal and not just close. The limit itself is proved in the paper (see theorem1-weights for its repairs);
+        instances are no proof.
+    Overturned by: an instance with two minority class vectors that stay apart for arbitrarily large R.
+    References: Fang et al. 2021, Theorem 5; docs/theory.md for the dual condition.
+    """
+    quantities, thresholds = [], []
+    instances = _instances(lab.rng())
+    for instance in instances:
+        R0 = lab.threshold(instance.family, R_max=1e8)
+        if R0 is None:
+            quantities.append(Quantity(f"a finite R0 exists ({instance.name})", collapses, False))
+            continue
+        thresholds.append(R0.middle)
+        for factor in (1.1, 10, 100):
+            R = float(f"{factor * R0.upper:.3g}")
+            quantities.append(
+                Quantity(f"collapsed at R = {R:g} ({instance.name})", collapses, lab.collapsed(instance.family.at(R)))
+            )
+    grid = np.logspace(0, 4, 41)
+    curves = []
+    for profile in ("block", "product"):
+        cosines = [solve(Family("fc", profile).at(float(R))).cosine(1, 1) for R in grid]
+        curves.append(Curve(f"cos BB, {profile}", grid.tolist(), cosines, "-" if profile == "block" else "--"))
+    return conclude(
+        quantities,
+        evidence=f"exact collapse above a finite R0 on all {len(instances)} instances, R0 from {min(thresholds):.4g} "
+        f"to {max(thresholds):.4g}; 299.78 at K=4, block, lambda=1/2",
+        instances="; ".join(i.name for i in instances),
+        plot=Plot("imbalance R", "cosine between minority class vectors", curves, log_x=True),
+    )
+
+
+Weight = Callable[[int, int, int, int], Fraction]
+"""A weight as a function of (K_A, K_B, n_A, n_B)."""
+
+
+def _true(K_A: int, K_B: int, n_A: int, n_B: int) -> Fraction:
+    return Fraction(K_B**2 * n_B, K_A**2 * n_A + K_B**2 * n_B)
+
+
+TRUE_WEIGHTS: dict[str, Weight] = {
+    "Eq. 18: weight of log K - L_A": _true,
+    "Eq. 19, first line: weight of the majority's loss": lambda *x: 1 - _true(*x),
+    "Eq. 19, first line: weight of the minority's loss": _true,
+    "Eq. 19, third line: weight of L_A + epsilon_2": lambda *x: 1 - _true(*x),
+    "Eq. 19, third line: weight of L_B": _true,
+    "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, (K_A + K_B) ** 2),
+}
+"""From n_A on |K_A^2| label pairs and n_B on |K_B^2|; the feature budget is that of Eq. 5 and Eq. 14."""
+
+PRINTED_WEIGHTS: dict[str, Weight] = {
+    "Eq. 18: weight of log K - L_A": lambda K_A, K_B, n_A, n_B: 1 / (K_B * Fraction(n_A, n_B) + 1),
+    "Eq. 19, first line: weight of the majority's loss": lambda K_A, K_B, n_A, n_B: Fraction(1),
+    "Eq. 19, first line: weight of the minority's loss": lambda K_A, K_B, n_A, n_B: Fraction(
+        K_B**2 * n_A, K_A**2 * n_A + K_B**2 * n_B
+    ),
+    "Eq. 19, third line: weight of L_A + epsilon_2": lambda K_A, K_B, n_A, n_B: Fraction(1),
+    "Eq. 19, third line: weight of L_B": lambda K_A, K_B, n_A, n_B: Fraction(K_B**2 * n_B, K_A**2 * n_B),
+    "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, K_A**2),
+}
+"""As Eq. 15, 18 and 19 print them."""
+
+
+@check("theorem1-weights", "Eq. 14", "Eq. 15", "Eq. 16", "Eq. 18", "Eq. 19")
+def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHTS) -> Finding:
+    """Statement: The weights of the majority's and the minority's loss in the proof of Theorem 1 are those of Eq. 18
+        and 19.
+
+    Where: Appendix C.2, Eq. 14 to 16, 18, 19.
+    Formula: |K_B^2| n_B / (|K_A^2| n_A + |K_B^2| n_B) = 1 / (K_R R + 1), K_R = |K_A^2| / |K_B^2|.
+    Assumptions: n_A samples on each label pair of K_A^2, n_B on each of K_B^2.
+    Test: Recompute every weight from n_A, n_B, K_A, K_B in exact fractions and compare with the printed one.
+    Verdict: Eq. 18 prints K_B R + 1 for K_R R + 1 (equal only if K_A^2 = K_B^3); Eq. 19 prints n_A for n_B, loses
+        terms of denominators, and its weights do not sum to 1; Eq. 15 and 16 use another feature budget than Eq. 14,
+        which also divides by n_(a,b) = 0 across the groups. All misprints: with the weights recomputed, both limits
+        (L_A and L_A + epsilon_2) are as the proof needs them, for one budget used throughout.
+    Overturned by: another meaning of K_B or n_A in Eq. 18 and 19, or a slip in the text version of the paper that we
+        read.
+    References: Fang et al. 2021, proof of Theorem 5.
+    """
+    cases = [(2, 2, 100, 1), (5, 5, 1000, 10), (3, 7, 500, 5)]
+    quantities = [
+        Quantity(f"{name} (K_A={c[0]}, K_B={c[1]}, R={c[2] // c[3]})", str(weight(*c)), str(TRUE_WEIGHTS[name](*c)))
+        for name, weight in printed.items()
+        for c in cases
+    ]
+    limits = [
+        Quantity(
+            f"weight of the minority at R = 10^{e} times R^1, K_A=3, K_B=7",
+            49 / 9,
+            R * float(_true(3, 7, R, 1)),
+            "=",
+            1e-2,
+        )
+        for e, R in ((4, 10**4), (6, 10**6), (9, 10**9))
+    ]
+    ratio = [
+        Quantity(
+            f"1 / (K_R R + 1) (K_A={a}, K_B={b})",
+            str(_true(a, b, n, m)),
+            str(1 / (Fraction(a * a, b * b) * Fraction(n, m) + 1)),
+        )
+        for a, b, n, m in cases
+    ]
+    wrong = sum(q.agrees is False for q in quantities)
+    return conclude(
+        quantities,
+        evidence=f"{wrong} of {len(quantities)} printed weights are wrong (K_B for K_R, n_A for n_B, lost "
+        f"terms); the limits survive",
+        instances="(K_A, K_B, R) = (2, 2, 100), (5, 5, 100), (3, 7, 100), exact fractions",
+        repair=Repair(
+            "With K_R in place of K_B, n_B in place of n_A and one feature budget, both limits hold and so does the proof.",
+            [*ratio, *limits],
+            keeps=True,
+        ),
+    )
+
+
+def majority_only(K_A: int, K_B: int, lam: float = 0.5, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
+    """Eq. 14: the losses of K_A^2 alone, with the classes and budgets of all K_A + K_B classes."""
+    sizes = np.array([K_A, K_B])
+    pairs = LabelPairs(
+        sizes, np.array([1.0, 0.0]), np.diag([1.0, 0.0]), np.repeat([0, 1], sizes), "majority only", np.array([0, 1])
+    )
+    return fc(pairs, fixed(lam), e_h=e_h, e_w=e_w)
+
+
+@check("lemma2", "Lemma 2", "Eq. 17")
+def lemma2(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1), K_Bs: tuple[int, int] = (2, 6)) -> Finding:
+    """Statement: The optimum L_0 of the majority's loss depends only on |K_A^2|, n_A, E_H and E_W, "regardless of
+        lambda"; the minority's features are 0 there, and a distance epsilon between two minority class vectors costs
+        epsilon' > 0.
+
+    Where: Lemma 2 and its proof, Eq. 17, Appendix C.2.
+    Formula: L_0 = min (1/|K_A^2|) sum_{k in K_A^2} L(W h_k, y_k) under the budgets of Eq. 14; log K at zero features
+        (Eq. 17).
+    Assumptions: budgets of Eq. 14, mean over all K classes and all K^2 label pairs; lambda fixed.
+    Test: Certified L_0 at two lambdas and at two K_B, the rest fixed: the intervals must meet. Then what the proof of
+        Theorem 1 needs: L_0 strictly falls with each budget, so a minority feature that is not 0 wastes budget, and
+        w_k != w_k' at distance epsilon leaves E_W - epsilon^2 / (2 K) to the rest (averaging over the two is no
+        worse).
+    Verdict: L_0 depends on lambda and on K_B: disjoint certified intervals. It does not depend on n_A at all. The
+        parts that Theorem 1 uses (independence of R, zero features, epsilon' > 0) hold, with epsilon' = L_0(E_W -
+        epsilon^2/(2K)) - L_0(E_W).
+    Overturned by: budgets that do not count K_B, together with a loss that does not see lambda.
+    References: Fang et al. 2021, Lemma 5, whose argument has no lambda.
+    """
+    one, other = (lab.loss(majority_only(2, 2, lam)) for lam in lambdas)
+    few, many = (lab.loss(majority_only(2, K_B)) for K_B in K_Bs)
+    K = 4
+    zero = {lam: _loss_at_zero(Family("fc", "block", K, mixing=fixed(lam)).at(7)) for lam in (0.5, 0.1)}
+    quantities = [
+        Quantity(
+            f"L_0 at lambda = {lambdas[1]} against lambda = {lambdas[0]} (K_A=2, K_B=2)", one, other, tolerance=1e-6
+        ),
+        Quantity(f"L_0 at K_B = {K_Bs[1]} against K_B = {K_Bs[0]} (K_A=2, lambda=1/2)", few, many, tolerance=1e-6),
+        *(
+            Quantity(f"loss at zero features, lambda = {x} (Eq. 17)", math.log(K), v, tolerance=1e-14)
+            for x, v in zero.items()
+        ),
+    ]
+    base = lab.loss(majority_only(2, 2))
+    needed = [
+        Quantity(f"L_0 with 1 % less of {name}", base, lab.loss(majority_only(2, 2, e_h=h, e_w=w)), ">")
+        for name, h, w in (("E_H", 4.95, 1.0), ("E_W", 5.0, 0.99))
+    ] + [
+        Quantity(f"epsilon' at epsilon = {e}", 0.0, lab.loss(majority_only(2, 2, e_w=1 - e * e / (2 * K))) - base, ">")
+        for e in (0.5, 0.1, 0.01)
+    ]
+    grid = np.linspace(0.02, 0.98, 49)
+    curve = [solve(majority_only(2, 2, float(x))).loss for x in grid]
+    return conclude(
+        quantities,
+        evidence=f"L_0 = {one} at lambda={lambdas[0]}, {other} at lambda={lambdas[1]}; {few} at K_B={K_Bs[0]}, "
+        f"{many} at K_B={K_Bs[1]}",
+        instances=f"K_A=2; lambda={lambdas}, K_B=2; lambda=1/2, K_B={K_Bs}; E_H=5, E_W=1",
+        repair=Repair(
+            "L_0 depends on K_A, K_B, lambda and E_H E_W, not on n_A, n_B or R; it falls strictly with either budget, so the "
+            "minority's features are 0 and epsilon' = L_0(E_W - epsilon^2/(2K)) - L_0(E_W) > 0.",
+            needed,
+        ),
+        plot=Plot("mixing ratio lambda", "L_0", [Curve("K_A=2, K_B=2", grid.tolist(), curve)]),
+    )
+
+
+def _loss_at_zero(problem: Problem) -> float:
+    """f(0): every feature, or every class vector, is 0."""
+    coordinates = Coordinates(problem)
+    return coordinates.value_and_gradient(np.zeros(coordinates.shape))[0]

@@ -1,0 +1,173 @@
+"""Facts about data sets, the undefined uniformity scores, and the experiments themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from paper_checks import runs
+from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.datasets import cifar_lt, datasets
+from paper_checks.lab import Lab
+from paper_checks.paper_tables import Source, load
+
+PRINTED_FACTS: dict[str, float] = {
+    "ImageNet-LT images, thousands": 115.8,
+    "ImageNet-LT Pareto exponent": 5,
+    "Places-LT images, thousands": 184.5,
+    "iNaturalist 2018 images": 437_513,
+    "iNaturalist 2018 label pairs K^2": 66_292_164,
+}
+"""Appendix D and §8."""
+
+
+@check("dataset-facts")
+def dataset_facts(lab: Lab, *, printed: Mapping[str, float] = PRINTED_FACTS) -> Finding:
+    """Statement: The data sets have the sizes that Appendix D gives; ImageNet-LT follows a Pareto law with exponent
+        5.
+
+    Where: Appendix D, data sets; §8.
+    Formula: number of training images; K^2.
+    Assumptions: published training lists; CIFAR-LT by formula (the paper prints no count for it).
+    Test: Each printed number against its source.
+    Verdict: Places-LT's training list has 62,500 images, not 184.5K, and ImageNet-LT's exponent is quoted as 6 where
+        the paper has 5. The others agree.
+    Overturned by: another training list of Places-LT.
+    References: the published lists of Liu et al. 2019 (62,500 and 115,846 lines); the exponent as quoted from Liu et
+        al. 2019 by two later papers that describe ImageNet-LT ("power value alpha = 6").
+    """
+    sizes = {d.name: d.images for d in datasets()}
+    known = {
+        "ImageNet-LT images, thousands": sizes["ImageNet-LT"] / 1000,
+        "ImageNet-LT Pareto exponent": 6.0,
+        "Places-LT images, thousands": sizes["Places-LT"] / 1000,
+        "iNaturalist 2018 images": float(sizes["iNaturalist 2018"]),
+        "iNaturalist 2018 label pairs K^2": float(8142**2),
+    }
+    quantities = [
+        Quantity(name, value, known[name], tolerance=0.05 if "thousands" in name else 0.0)
+        for name, value in printed.items()
+    ]
+    ends = [
+        Quantity(
+            f"CIFAR{K}-LT: largest over smallest class at imbalance {f}", f, float(n[0] / n[-1]), tolerance=0.25 * f
+        )
+        for K in (10, 100)
+        for f in (200, 100, 50, 10)
+        if (n := cifar_lt(K, f))[-1] >= 4
+    ]
+    return conclude(
+        quantities,
+        evidence="Places-LT's training list has 62,500 images, not 184.5K; ImageNet-LT's Pareto exponent is 6, not 5",
+        instances="; ".join(f"{d.name}: {d.images:,} ({d.source})" for d in datasets()),
+        repair=Repair(
+            "CIFAR-LT's counts by formula have the stated imbalance, up to rounding of the smallest class.", ends
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A published measure of how uniformly K unit vectors lie: its largest value, and why."""
+
+    name: str
+    largest: Callable[[int], float]
+    why: str
+
+
+def _gap(K: int) -> float:
+    """Largest mean squared distance of K unit vectors, 2K/(K-1), reached by the simplex ETF."""
+    return 2 * K / (K - 1)
+
+
+SCORES = (
+    _Score("-log of the mean Gaussian potential, t = 2 (Wang and Isola 2020)", lambda K: 2 * _gap(K), "Jensen"),
+    _Score("mean distance to the other vectors (Li et al. 2022)", lambda K: math.sqrt(_gap(K)), "Jensen"),
+    _Score("mean distance, summed over the classes", lambda K: K * math.sqrt(_gap(K)), "Jensen"),
+    _Score("sum of the distances of all pairs", lambda K: K * (K - 1) / 2 * math.sqrt(_gap(K)), "Jensen"),
+    _Score(
+        "mean angle of all pairs, radians",
+        lambda K: math.pi * (K**2 // 4) / (K * (K - 1) / 2),
+        "a plane separates at most K^2/4 pairs",
+    ),
+    _Score("mean angle, summed over the classes", lambda K: 2 * math.pi * (K**2 // 4) / (K - 1), "the same"),
+    _Score("1 - mean cosine", lambda K: 1 + 1 / (K - 1), "the sum of all inner products is at least 0"),
+)
+
+
+@check("uniformity", "Figure 4")
+def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
+    """Statement: BMLS has the most uniform class vectors: U_G = 15.34 over ten classes, U = 4.57 over three.
+
+    Where: Figure 4, table; U_G and U are defined nowhere in the paper.
+    Formula: for each published definition, its largest value over K unit vectors, K = 10 and K = 3.
+    Assumptions: scores of unit class vectors, larger is more uniform.
+    Test: Largest printed value against the largest possible one, for seven definitions.
+    Verdict: Without a definition the scores cannot be recomputed. Four definitions are ruled out because a printed
+        value exceeds what unit vectors can reach; sums over pairs or over angles are not.
+    Overturned by: the definition, or code.
+    References: Wang and Isola 2020; Li et al. 2022 (TSC); Fejes Toth's sum of angles: each pair's angle is pi times
+        the chance that a random plane separates it.
+    """
+    U = {c.split: c.mean for c in load("figure4") if c.method == "BMLS+FC"}
+    quantities = []
+    for s in SCORES:
+        if score is None or s.name == score:
+            for split, K in (("U_G", 10), ("U", 3)):
+                quantities.append(
+                    Quantity(
+                        f"{split} = {U[split]} within the maximum: {s.name} ({s.why})", s.largest(K), U[split], "<"
+                    )
+                )
+    ruled_out = {q.name.split(": ")[1].split(" (")[0] for q in quantities if q.agrees is False}
+    finding = conclude(
+        quantities if score is not None else [],
+        evidence=f"U and U_G are undefined; of {len(SCORES)} definitions {len(ruled_out)} cannot reach the printed values",
+        instances="K = 10 and K = 3 unit vectors",
+    )
+    return replace(finding, quantities=quantities)
+
+
+@check("empirical", "Table 2", "Table 4", "Table 5", "Figure 3", "Figure 4")
+def empirical(lab: Lab, *, source: Source = 8) -> Finding:
+    """Statement: Trained as described, the methods reach the printed accuracies, in the printed order.
+
+    Where: Tables 2, 4, 5, 8; Figures 3 and 4.
+    Formula: mean over seeds against the printed mean, within two printed standard deviations; order of methods.
+    Assumptions: the paper's recipe (preset "paper") on the paper's data sets; runs on re-encoded images or with a
+        quicker recipe carry their own names and are reported, never counted.
+    Test: Rows of training runs, from the file given by --runs (results/runs.csv if there is one).
+    Verdict: With runs, by comparison; without, undecided, and never a pass.
+    Overturned by: rows of runs.
+    References: docs/log.md for what was run.
+    """
+    printed = {(c.dataset, c.imbalance, c.method): c for c in load(source) if c.split == "all"}
+    rows = runs.read(lab.runs) if lab.runs is not None else []
+    counted = runs.means([r for r in rows if r.split == "all" and r.preset == "paper"])
+    quantities = [
+        Quantity(
+            f"{d} {f} {m}: mean of {len(values)} runs", c.mean, sum(values) / len(values), tolerance=2 * (c.std or 0.0)
+        )
+        for (d, f, m), values in counted.items()
+        if (c := printed.get((d, f, m))) is not None
+    ]
+    settings = {(d, f) for d, f, m in counted if (d, f, m) in printed}
+    for d, f in sorted(settings):
+        both = [m for x, y, m in counted if (x, y) == (d, f) and (d, f, m) in printed]
+        order = sorted(both, key=lambda m: -sum(counted[d, f, m]) / len(counted[d, f, m]))
+        quantities.append(
+            Quantity(
+                f"order of methods ({d} {f})",
+                " > ".join(sorted(both, key=lambda m: -printed[d, f, m].mean)),
+                " > ".join(order),
+            )
+        )
+    other = len(rows) - sum(len(v) for v in counted.values())
+    return conclude(
+        quantities,
+        evidence=f"{len(quantities)} comparisons; {other} rows of other data, splits or recipes not counted"
+        if quantities
+        else f"no run of the paper's recipe on its data sets ({len(rows)} rows of runs)",
+        instances=f"{len(rows)} rows of runs" if rows else "none",
+    )

@@ -1,0 +1,217 @@
+"""The mixed-singleton classifier: Theorem 2, what its classes can win, and whether it lessens minority collapse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.optimize import linprog, minimize_scalar
+
+from lpm.family import Family
+from lpm.mixing import fixed
+from lpm.solve import solve
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
+from paper_checks.claims.balancing import etf
+from paper_checks.interval import Interval
+from paper_checks.lab import Lab, pair_vectors
+
+
+@check("theorem2", "Theorem 2", "Eq. 9", "Eq. 10", "Remark 2")
+def theorem2(lab: Lab, *, free: str = "ms-free", rank_needed: int | None = None) -> Finding:
+    """Statement: With the mixed-singleton classifier the program is exactly the layer-peeled model with K^2 classes,
+        so that model's results carry over.
+
+    Where: §5.3 (2-4), Theorem 2, Remark 2; Eq. 9, 10.
+    Formula: min Eq. 9 over W (K x p), W^lambda = [lambda w_a + (1-lambda) w_b], = min over K^2 free class vectors.
+    Assumptions: same budgets, E_{W^lambda} = 1, E_H = 5; lambda fixed. The K^2 free vectors know no lambda.
+    Test: Certified optima of both programs, block and balanced, K = 3, 4, lambda = 0.3, 1/2; and ranks: K^2 free
+        classes at balance form a K^2-simplex ETF of rank K^2 - 1, W^lambda = V W has rank at most rank V = K.
+    Verdict: Eq. 9 restricts W^lambda to rank K. The certified optima are disjoint and Eq. 9 is the larger:
+        LPM_lambda-MS is not the LPM with K^2 classes. Theorem 2's statement is true of the free program, which is
+        Lemma 1 at K^2 classes and has no lambda. What MS does solve: its loss is CE(lambda z, a) + CE((1-lambda) z,
+        b), and at lambda = 1/2 min MS(E) = 2 min FC(E/2).
+    Overturned by: a classifier with a free vector for each label pair.
+    References: Fang et al. 2021, Proposition 1.
+    """
+    quantities, ranks = [], []
+    for K, profile, lam in ((3, "balanced", 0.5), (4, "balanced", 0.3), (4, "block", 0.5), (4, "block", 0.3)):
+        family = Family("ms", profile, K, K // 2, mixing=fixed(lam))
+        other = Family(free, profile, K, K // 2, mixing=fixed(lam))
+        quantities.append(
+            Quantity(
+                f"optimum of Eq. 9 against K^2 free classes ({profile}, K={K}, lambda={lam}, R=10)",
+                lab.loss(other.at(10)),
+                lab.loss(family.at(10)),
+                tolerance=1e-6,
+            )
+        )
+        rank = int(np.linalg.matrix_rank(pair_vectors(K, lam)))
+        needed = K**2 - 1 if rank_needed is None else rank_needed
+        ranks.append(Quantity(f"rank that W^lambda can reach (K={K}, lambda={lam})", needed - 1, rank, ">"))
+    truths = [
+        Quantity(
+            f"free program, balanced, K={K}: log(1 + (K^2-1) exp(-K^2/(K^2-1) sqrt(E)))",
+            math.log1p((K**2 - 1) * math.exp(-(K**2) / (K**2 - 1) * math.sqrt(5))),
+            lab.loss(Family("ms-free", "balanced", K).at(1)),
+            tolerance=1e-6,
+        )
+        for K in (3, 4)
+    ]
+    for profile in ("balanced", "block", "product"):
+        half = lab.loss(Family("fc", profile, e_h=2.5).at(10))
+        truths.append(
+            Quantity(
+                f"MS at E_H = 5 against twice FC at E_H = 2.5 ({profile}, K=4, lambda=1/2, R=10)",
+                Interval(2 * half.lower, 2 * half.upper, half.how),
+                lab.loss(Family("ms", profile).at(10)),
+                tolerance=1e-6,
+            )
+        )
+    return conclude(
+        [*quantities, *ranks],
+        evidence=f"K=4, block, R=10, lambda=1/2: {quantities[2].computed} for Eq. 9, {quantities[2].claimed} "
+        f"for K^2 free classes; "
+        "rank of W^lambda at most K, an ETF of K^2 needs K^2 - 1",
+        instances="(K, frequencies, lambda) = (3, balanced, 1/2), (4, balanced, 0.3), (4, block, 1/2), (4, block, 0.3); R=10",
+        repair=Repair(
+            "Theorem 2 holds for K^2 free class vectors. MS with W^lambda is another program; at lambda = 1/2 "
+            "it is FC with halved logits.",
+            truths,
+        ),
+    )
+
+
+def _lead(lam: float, unordered: bool, K: int = 4) -> float:
+    """Largest lead of the logit of label pair (1, 2) over every other class, for |z_i| <= 1: a linear program."""
+    V = pair_vectors(K, lam, unordered=unordered)
+    own = 0 if unordered else 1  # (1, 2) comes first among a < b, second among all pairs
+    others = np.delete(V, own, axis=0)
+    behind = np.hstack([others - V[own], np.ones((len(others), 1))])  # lead <= own logit - other logit
+    found = linprog([0.0] * K + [-1.0], A_ub=behind, b_ub=np.zeros(len(others)), bounds=[(-1, 1)] * K + [(None, None)])
+    return round(-float(found.fun), 9)
+
+
+def _least_loss(lam: float) -> Interval:
+    """inf over z of CE(lambda z, a) + CE((1-lambda) z, b), a != b: all other logits at -inf, t = z_a - z_b.
+
+    h(t) = log(1 + e^(-lambda t)) + log(1 + e^((1-lambda) t)) is convex; a tangent bounds it from below on [-50, 50].
+    """
+
+    def h(t: float) -> float:
+        return math.log1p(math.exp(-lam * t)) + math.log1p(math.exp((1 - lam) * t))
+
+    t = float(minimize_scalar(h, bounds=(-50, 50), method="bounded", options={"xatol": 1e-10}).x)
+    slope = -lam / (1 + math.exp(lam * t)) + (1 - lam) / (1 + math.exp(-(1 - lam) * t))
+    return Interval(h(t) - abs(slope) * 100, h(t))
+
+
+@check("ms-argmax", "Eq. 3", "Eq. 4", "Figure 1")
+def ms_argmax(lab: Lab, *, unordered: bool = False) -> Finding:
+    """Statement: The mixed-singleton classifier treats a mixed label as a class of its own, with a class vector that
+        can win.
+
+    Where: §4.2, Eq. 3 and 4; Figure 1.
+    Formula: z_(a,b) = lambda z_a + (1-lambda) z_b > max over all other label pairs, for some feature.
+    Assumptions: all K^2 label pairs are classes, (a, a) among them, with vectors lambda w_a + (1-lambda) w_b.
+    Test: The largest lead of z_(a,b) over all other classes for logits in [-1, 1], a linear program (K = 4), for
+        several lambda; the infimum of the cross-entropy on a mixed label.
+    Verdict: lambda z_a + (1-lambda) z_b <= max(z_a, z_b) = max(z_(a,a), z_(b,b)): a mixed label never beats its own
+        singletons, its lead is at most 0, and its cross-entropy stays above log 2 (log 4 at lambda = 1/2) at any
+        feature. Without the classes (a, a), on pairs a < b as §4.2 ends up doing, the lead is positive and the loss
+        can vanish.
+    Overturned by: a bias or a separate scale for mixed labels.
+    References: none beside the paper.
+    """
+    lambdas = (0.1, 0.3, 0.5, 0.9)
+    quantities = [
+        Quantity(
+            f"largest lead of a mixed label (lambda={x}, {'a < b' if unordered else 'all K^2'})",
+            0.0,
+            _lead(x, unordered),
+            ">",
+        )
+        for x in lambdas
+    ]
+    floor = {x: _least_loss(x) for x in lambdas}
+    repaired = [
+        Quantity(f"largest lead of a mixed label (lambda={x}, a < b)", 0.0, _lead(x, True), ">") for x in lambdas
+    ]
+    above = [
+        Quantity(f"least cross-entropy on a mixed label (lambda={x}, all K^2)", math.log(2), floor[x], ">")
+        for x in lambdas
+    ]
+    grid = np.linspace(0.01, 0.99, 99)
+    return conclude(
+        quantities,
+        evidence=f"lead at most 0 for every lambda; cross-entropy on a mixed label at least {floor[0.5]} (log 4) at lambda=1/2, "
+        f"{floor[0.9]} at 0.9",
+        instances="K = 4; lambda = 0.1, 0.3, 0.5, 0.9; the argument holds for every K and lambda",
+        repair=Repair("With label pairs a < b as the classes, a mixed label can win.", [*repaired, *above], keeps=True),
+        plot=Plot(
+            "mixing ratio lambda",
+            "least cross-entropy on a mixed label",
+            [Curve("all K^2 label pairs", grid.tolist(), [_least_loss(float(x)).upper for x in grid])],
+        ),
+    )
+
+
+@check("ms-less-collapse", "Finding 2", "Remark 2")
+def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Finding:
+    """Statement: Conjecture: interpreting mixed labels as singletons (MS) mitigates minority collapse further than FC
+        does.
+
+    Where: §5.3, the conjecture; Finding 2; §7.
+    Formula: R0(MS) > R0(FC), and cos BB of MS below that of FC, at equal frequencies.
+    Assumptions: the model's own prediction is tested, not networks (Table 1 has MS ahead on few classes). E_H = 5,
+        E_W = 1, and E_{W^lambda} = 1, or E_{W^lambda} = lambda^2 + (1-lambda)^2, which is the same budget for W.
+    Test: One R per instance: certify that FC is not collapsed and MS is not either; certified cosines at a smaller R.
+        K = 4, 6, 10, lambda = 0.1 to 1/2, product and block, both readings of the budget.
+    Verdict: In the layer-peeled model it is the other way round: on every imbalanced instance tried MS collapses at a
+        smaller R than FC. At balanced label pairs both are ETFs: there is nothing left to mitigate. So the model does
+        not explain the gain of MS in Table 1; it must come from what the model leaves out (features, optimisation).
+    Overturned by: another relation between E_W and E_{W^lambda}: MS needs about twice FC's budget to draw level.
+    References: none beside the paper.
+    """
+    cases = [
+        (4, "product", 0.5, 1.0, 100),
+        (4, "block", 0.5, 1.0, 100),
+        (4, "product", 0.1, 1.0, 100),
+        (4, "block", 0.3, 1.0, 100),
+        (4, "product", 0.3, 0.58, 100),
+        (6, "product", 0.5, 1.0, 40),
+        (6, "block", 0.3, 1.0, 40),
+        (10, "product", 0.5, 1.0, 12),
+        (10, "block", 0.5, 0.5, 12),
+    ]
+    quantities = []
+    for K, profile, lam, e, R in cases:
+        name = f"{profile}, K={K}, lambda={lam}, E_{{W^lambda}}={e}, R={R}"
+        for program in (worse, better):
+            family = Family(program, profile, K, mixing=fixed(lam), e_w=e if program == "ms" else 1.0)
+            quantities.append(Quantity(f"{program} collapsed ({name})", False, lab.collapsed(family.at(R))))
+    fc_cosine, ms_cosine = (lab.cosines(Family(p, "product").at(20))[2, 3] for p in (worse, better))
+    quantities.append(Quantity("cos BB of MS against FC (product, K=4, R=20, lambda=1/2)", fc_cosine, ms_cosine, "<"))
+    even = [
+        q
+        for p in ("fc", "ms")
+        for K in (4, 6)
+        for q in etf(lab.cosines(Family(p, "balanced", K).at(1)), f"{p} balanced, K={K}")
+    ]
+    grid = np.logspace(0, 3.5, 36)
+    curves = [
+        Curve(
+            f"{p}, product", grid.tolist(), [solve(Family(p, "product").at(float(R))).cosine(1, 1) for R in grid], style
+        )
+        for p, style in (("fc", "-"), ("ms", "--"))
+    ]
+    first = {p: lab.threshold(Family(p, "product")) for p in ("fc", "ms")}
+    return conclude(
+        quantities,
+        evidence=f"R0 = {first['ms']} for MS, {first['fc']} for FC (product, K=4, lambda=1/2); MS collapses "
+        f"earlier on all {len(cases)} instances",
+        instances="; ".join(f"{p}, K={K}, lambda={lam}, E_W^lambda={e}" for K, p, lam, e, _ in cases),
+        repair=Repair(
+            "At balanced label pairs FC and MS have the same geometry, an ETF; MS neither helps nor harms there.", even
+        ),
+        plot=Plot("imbalance R", "cosine between minority class vectors", curves, log_x=True),
+    )

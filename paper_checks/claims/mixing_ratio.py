@@ -1,0 +1,114 @@
+"""What the paper says of the mixing ratio: that minority collapse does not depend on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lpm.family import Family
+from lpm.mixing import beta, fixed
+from lpm.threshold import threshold
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
+from paper_checks.claims.balancing import etf
+from paper_checks.lab import Lab
+
+
+@check("lambda-independence", "Finding 2")
+def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) -> Finding:
+    """Statement: Minority collapse under mixup is determined by the frequencies of (mixed) labels alone, independent
+        of lambda.
+
+    Where: §1 ("determined solely by the frequency ... independent of the mixup ratio"); §5.3 (i), "regardless of the
+        mixup ratio lambda"; Lemma 2, "regardless of lambda".
+    Formula: R0(lambda) constant, at fixed label-pair frequencies and budgets.
+    Assumptions: K = 4, K_A = 2, E_H = 5, E_W = 1; product and block frequencies; also MS.
+    Test: Take one R between the thresholds of two lambdas and certify the state of the minority there for both; R0 as
+        a function of lambda, and for Beta(1,1) and Beta(0.2,0.2).
+    Verdict: At R = 330 (product) the minority is collapsed for lambda = 1/2 and provably not for lambda = 0.1, with
+        the same frequencies. R0 is symmetric about lambda = 1/2; between 0 and 1/2 it falls for FC and is not even
+        monotone for MS (see the picture). At balanced frequencies the angles do not depend on lambda.
+    Overturned by: budgets that are themselves chosen as a function of lambda.
+    References: none beside the paper.
+    """
+    cases = [("fc", "product", 330), ("fc", "block", 330), ("ms", "product", 20), ("ms", "block", 20)]
+    quantities = []
+    for program, profile, R in cases:
+        one, other = (lab.collapsed(Family(program, profile, mixing=fixed(x)).at(R)) for x in lambdas)
+        if one.value is not None:
+            name = f"collapsed at lambda = {lambdas[1]} as at lambda = {lambdas[0]} ({program} {profile}, R={R})"
+            quantities.append(Quantity(name, one.value, other))
+    mirrored = [
+        Quantity(
+            f"optimum at lambda = 0.7 against 0.3 ({program} {profile}, R=100)",
+            lab.loss(Family(program, profile, mixing=fixed(0.3)).at(100)),
+            lab.loss(Family(program, profile, mixing=fixed(0.7)).at(100)),
+            tolerance=1e-6,
+        )
+        for program, profile, _ in cases
+    ]
+    even = [
+        q
+        for program in ("fc", "ms")
+        for x in (0.1, 0.3, 0.5)
+        for q in etf(lab.cosines(Family(program, "balanced", mixing=fixed(x)).at(1)), f"{program} balanced, lambda={x}")
+    ]
+    thresholds = {
+        law.label: lab.threshold(Family("fc", "product", mixing=law))
+        for law in (fixed(0.5), fixed(0.1), beta(1.0), beta(0.2))
+    }
+    grid = np.linspace(0.02, 0.5, 9)
+    curves = []
+    for (program, profile), style in zip((c[:2] for c in cases), ("-", "--", ":", "-."), strict=True):
+        values = [threshold(Family(program, profile, mixing=fixed(float(x)))).R0 or np.nan for x in grid]
+        curves.append(Curve(f"{program} {profile}", [*grid, *(1 - grid[-2::-1])], [*values, *values[-2::-1]], style))
+    return conclude(
+        quantities,
+        evidence="at R = 330 (product) the minority is collapsed for lambda = 1/2, not for 0.1; R0 = "
+        + ", ".join(f"{R0} ({name})" for name, R0 in thresholds.items()),
+        instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
+        repair=Repair(
+            "R0 depends on lambda, symmetrically about 1/2; only at balanced label pairs are the angles the "
+            "same for every lambda.",
+            [*mirrored, *even],
+        ),
+        plot=Plot("mixing ratio lambda", "threshold R0", curves, log_y=True),
+    )
+
+
+@check("loss-without-mixup", "Proposition 1")
+def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
+    """Statement: Collapse does not depend on lambda because "the total loss derived from features is equivalent to
+        that obtained without Mixup".
+
+    Where: §5.3, rationale (i) of the conjecture.
+    Formula: min LPM_lambda = min LPM (no mixup) at equal class balance and equal budgets.
+    Assumptions: balanced classes, E_H = 5, E_W = 1.
+    Test: Certified optima of the plain program and of LPM_lambda, K = 3, 4, 10, lambda = 0.1, 1/2; and the losses at
+        zero features.
+    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. The
+        equality that Eq. 17 uses, log K at zero features with and without mixup, is the only one.
+    Overturned by: a reading in which "equivalent" means the value at zero features only.
+    References: none beside the paper.
+    """
+    quantities = []
+    for K in (3, 4, 10):
+        for lam in (0.1, 0.5):
+            mixed = lab.loss(Family("fc", "balanced", K, mixing=fixed(lam)).at(1))
+            plain = lab.loss(Family(without, "balanced", K, mixing=fixed(lam)).at(1))
+            quantities.append(
+                Quantity(f"optimum with mixup, lambda={lam}, against without (K={K})", plain, mixed, tolerance=1e-6)
+            )
+    tiny = [
+        Quantity(
+            f"optimum with mixup against without at vanishing budgets (K={K})",
+            lab.loss(Family("plain", K=K, e_h=1e-6).at(1)),
+            lab.loss(Family("fc", "balanced", K, e_h=1e-6).at(1)),
+            tolerance=2e-3,
+        )
+        for K in (3, 4, 10)
+    ]
+    return conclude(
+        quantities,
+        evidence=f"K=4, lambda=1/2: {quantities[3].computed} with mixup, {quantities[3].claimed} without",
+        instances="K = 3, 4, 10; lambda = 0.1, 0.5; balanced, E_H=5, E_W=1",
+        repair=Repair("The two agree (log K) where all features vanish, as in Eq. 17, and nowhere else.", tiny),
+    )

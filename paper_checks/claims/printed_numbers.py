@@ -1,0 +1,288 @@
+"""The printed numbers against one another: sums, differences, cells printed twice, Table 6, Figure 4, completeness."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.datasets import cifar_lt
+from paper_checks.lab import Lab
+from paper_checks.paper_tables import SOURCES, Cell, Source, class_ranges, load
+
+ROUNDING = 0.005
+"""Of a number printed with two decimals."""
+
+PARTITIONS = {
+    "cifar10-lt": (3, 4, 3),
+    "cifar100-lt": (36, 35, 29),
+    "places-lt": (131, 157, 77),
+    "places-lt-ft": (131, 157, 77),
+    "imagenet-lt": (390, 445, 165),
+    "inaturalist2018": (842, 3701, 3599),
+}
+"""Classes in (many, med, few): Table 6 as printed, but ImageNet-LT's medium classes end at 834 (table6-partition)."""
+
+WITH_SPLITS: tuple[Source, ...] = (1, 8, 9, 10, 11, 12, 13, "figure3")
+NAMES = {"random+FC": "random", "CBS+FC": "CBS", "CAS+FC": "CAS", "BMLS+FC": "BMLS"}
+
+
+def _name(source: Source) -> str:
+    return f"Table {source}" if isinstance(source, int) else f"Figure {source[-1]}"
+
+
+def _rows(source: Source) -> dict[tuple[str, str, str], dict[str, float]]:
+    rows: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    for c in load(source):
+        if not c.method.startswith("diff."):
+            rows[c.dataset, c.imbalance, c.method][c.split] = c.mean
+    return rows
+
+
+def _sums(sources: tuple[Source, ...], partitions: Mapping[str, tuple[int, int, int]]) -> list[Quantity]:
+    """The printed "all" against the class-weighted mean of many, med and few, row by row."""
+    found = []
+    for source in sources:
+        for (dataset, imbalance, method), row in _rows(source).items():
+            sizes = partitions[dataset]
+            mean = sum(n * row[s] for n, s in zip(sizes, ("many", "med", "few"), strict=True)) / sum(sizes)
+            name = f"{_name(source)}: {dataset} {imbalance} {method}".replace("  ", " ")
+            found.append(Quantity(name, row["all"], mean, tolerance=2 * ROUNDING + 1e-9))
+    return found
+
+
+@check("table-sums", "Table 1", "Table 8", "Table 9", "Table 10", "Table 11", "Table 12", "Table 13", "Figure 3")
+def table_sums(lab: Lab, *, partitions: Mapping[str, tuple[int, int, int]] = PARTITIONS) -> Finding:
+    """Statement: In every table with splits, "all" is the class-weighted mean of many, med and few.
+
+    Where: Tables 1, 8 to 13, Figure 3.
+    Formula: all = (n_many many + n_med med + n_few few) / K, within the rounding of two decimals (0.005 each side).
+    Assumptions: class numbers of Table 6 (ImageNet-LT's medium classes to 834); balanced test sets; means over the
+        same runs.
+    Test: Every row of the eight tables.
+    Verdict: All rows agree within rounding, so the splits and the totals are of the same runs.
+    Overturned by: one row off by more than 0.01.
+    References: none beside the paper.
+    """
+    quantities = _sums(WITH_SPLITS, partitions)
+    worst = max(abs(float(q.computed) - float(q.claimed)) for q in quantities)  # type: ignore[arg-type]
+    return conclude(
+        quantities,
+        evidence=f"{sum(q.agrees is True for q in quantities)} of {len(quantities)} rows agree; largest deviation {worst:.4f}",
+        instances=", ".join(_name(s) for s in WITH_SPLITS),
+    )
+
+
+@check("table-diffs", "Table 1", "Table 5")
+def table_diffs(lab: Lab, *, sign: int = 1) -> Finding:
+    """Statement: The rows "diff." are the differences of the rows that they speak of.
+
+    Where: Table 1 (MS minus FC); Table 5 (BMLS minus our own run of random + ETF + DR).
+    Formula: diff = row - reference, within 0.01 of rounding.
+    Assumptions: the reference in Table 5 is the row without a dagger.
+    Test: Every cell of the three diff rows.
+    Verdict: All differences are right.
+    Overturned by: one cell off by more than 0.01.
+    References: none beside the paper.
+    """
+    quantities = []
+    for source, reference in ((1, "BMLS+FC"), (5, "random+ETF+DR")):
+        cells = {(c.dataset, c.imbalance, c.method, c.split): c.mean for c in load(source)}
+        for (dataset, imbalance, method, split), printed in cells.items():
+            if method.startswith("diff."):
+                row = method.removeprefix("diff.").strip() or "BMLS+MS"
+                value = cells[dataset, imbalance, row, split] - cells[dataset, imbalance, reference, split]
+                quantities.append(
+                    Quantity(
+                        f"Table {source}: {row}, {dataset} {imbalance} {split}",
+                        printed,
+                        sign * value,
+                        tolerance=0.01 + 1e-9,
+                    )
+                )
+    agree = sum(q.agrees is True for q in quantities)
+    return conclude(quantities, evidence=f"{agree} of {len(quantities)} differences agree", instances="Tables 1 and 5")
+
+
+@check("table6-partition", "Table 6")
+def table6_partition(lab: Lab, *, imagenet_medium_to: int | None = None) -> Finding:
+    """Statement: Table 6 splits the classes of each data set into three disjoint sets.
+
+    Where: Table 6, Appendix G.
+    Formula: the ranges [first, last] of many, medium, few cover 0..K-1 once each.
+    Assumptions: both ends belong to a range.
+    Test: Count how often each class occurs. Where a class occurs twice, see which reading Table 10's totals support.
+    Verdict: ImageNet-LT's class 835 is in both medium [390, 835] and few [835, 999]. Table 10's totals agree with
+        390..834 on all five rows and contradict 390..835 with 836..999. The other data sets are partitioned.
+    Overturned by: half-open ranges, which would then leave the last class of every other data set out.
+    References: Zhong et al. 2021 use 390..834 and 835..999.
+    """
+    sizes = {"cifar10-lt": 10, "cifar100-lt": 100, "places-lt": 365, "imagenet-lt": 1000, "inaturalist2018": 8142}
+    quantities = []
+    for dataset, K in sizes.items():
+        count = [0] * K
+        for r in class_ranges():
+            if r.dataset == dataset:
+                fixed = dataset == "imagenet-lt" and r.split == "med" and imagenet_medium_to is not None
+                for k in range(r.first, (imagenet_medium_to if fixed and imagenet_medium_to else r.last) + 1):
+                    count[k] += 1
+        quantities += [
+            Quantity(f"classes in two splits ({dataset})", 0, sum(n > 1 for n in count)),
+            Quantity(f"classes in no split ({dataset})", 0, sum(n == 0 for n in count)),
+        ]
+    ours = [q for q in _sums((10,), PARTITIONS) if "imagenet" in q.name]
+    other = _sums((10,), PARTITIONS | {"imagenet-lt": (390, 446, 164)})
+    refuted = sum(q.agrees is False for q in other if "imagenet" in q.name)
+    return conclude(
+        quantities,
+        evidence=f"ImageNet-LT: class 835 is in two splits; Table 10's totals fit 390..834 on 5 of 5 rows, "
+        f"390..835 fails on {refuted} of 5",
+        instances="the five data sets of Table 6",
+        internal=True,
+        repair=Repair("ImageNet-LT's medium classes are 390..834, its few classes 835..999.", ours),
+    )
+
+
+@check("split-definition", "Table 6")
+def split_definition(lab: Lab, *, many_above: int = 100, few_below: int = 20) -> Finding:
+    """Statement: Many, medium and few classes are those of Liu et al. (2019): more than 100, 20 to 100, fewer than 20
+        training images.
+
+    Where: Appendix G ("According to Liu et al. (2019)"), Table 6.
+    Formula: number of classes with n_k > 100, 20 <= n_k <= 100, n_k < 20, against the sizes in Table 6.
+    Assumptions: CIFAR-LT counts by formula.
+    Test: CIFAR10-LT and CIFAR100-LT at all imbalance factors.
+    Verdict: The ranges of Table 6 are fixed index ranges that no imbalance factor reproduces: CIFAR10-LT has no class
+        with fewer than 20 images, CIFAR100-LT at 100 gives 35, 35, 30. So "few" means the last 29 (3) classes,
+        whatever their counts.
+    Overturned by: other thresholds, stated per data set.
+    References: Liu et al. 2019 for the thresholds; Cao et al. 2019 for the counts.
+    """
+    quantities, found = [], []
+    for K, dataset in ((10, "cifar10-lt"), (100, "cifar100-lt")):
+        for factor in (200, 100, 50, 10):
+            n = cifar_lt(K, factor)
+            sizes = (
+                int((n > many_above).sum()),
+                int(((n >= few_below) & (n <= many_above)).sum()),
+                int((n < few_below).sum()),
+            )
+            found.append(f"{dataset} {factor}: {sizes}")
+            quantities.append(
+                Quantity(f"(many, med, few) of {dataset}, imbalance {factor}", str(PARTITIONS[dataset]), str(sizes))
+            )
+    sums = list(_sums((8,), PARTITIONS))
+    return conclude(
+        quantities,
+        evidence="by the thresholds " + "; ".join(found) + "; Table 6 has (3, 4, 3) and (36, 35, 29)",
+        instances="CIFAR10-LT, CIFAR100-LT, imbalance 200, 100, 50, 10",
+        repair=Repair(
+            "The splits are index ranges, the same at every imbalance factor; with them all totals of Table 8 agree.",
+            sums,
+        ),
+    )
+
+
+@check("table1-vs-8", "Table 1", "Table 2", "Table 3", "Table 4", "Table 7", "Table 8", "Table 11")
+def table1_vs_8(lab: Lab, *, sources: tuple[Source, ...] = tuple(s for s in SOURCES if isinstance(s, int))) -> Finding:
+    """Statement: A result that is printed in several tables has the same value in each.
+
+    Where: Tables 1 to 5 and 7 to 13.
+    Formula: equality of the printed means (and standard deviations) of the same data set, imbalance, method and
+        split.
+    Assumptions: the captions: all are means of five (three) repeats of the same experiment.
+    Test: Every cell that occurs in more than one table.
+    Verdict: The only exceptions are the eight cells of BMLS + FC on CIFAR100-LT in Table 1, which differ from Tables
+        4, 8 and 11 (40.36 and 40.03 at imbalance 200, 45.32 and 45.20 at 100, and all their splits): another set of
+        runs. Table 1's diff rows use its own values, so they understate the gain of MS there.
+    Overturned by: a statement that Table 1 reports other runs.
+    References: none beside the paper.
+    """
+    seen: dict[tuple[str, str, str, str], list[tuple[Source, Cell]]] = defaultdict(list)
+    for source in sources:
+        for c in load(source):
+            if not c.method.startswith("diff."):
+                seen[c.dataset, c.imbalance, c.method, c.split].append((source, c))
+    quantities = []
+    for (dataset, imbalance, method, split), cells in seen.items():
+        reference, rest = cells[-1], cells[:-1]
+        for source, c in rest:
+            name = f"{_name(source)} against {_name(reference[0])}: {dataset} {imbalance} {method} {split}"
+            quantities.append(Quantity(name, reference[1].mean, c.mean))
+            if c.std is not None and reference[1].std is not None:
+                quantities.append(Quantity(name + " (std)", reference[1].std, c.std))
+    wrong = [q for q in quantities if q.agrees is False]
+    later = [q for q in quantities if not q.name.startswith("Table 1 ")]
+    return conclude(
+        quantities,
+        evidence=f"{len(wrong)} of {len(quantities)} comparisons differ, all BMLS+FC on CIFAR100-LT in Table 1 "
+        f"(such as {wrong[3].computed} against {wrong[3].claimed})"
+        if len(wrong) > 3
+        else f"{len(wrong)} of {len(quantities)} comparisons differ",
+        instances="all cells printed in more than one of Tables 1 to 13",
+        internal=True,
+        repair=Repair("All tables but Table 1 agree with one another.", later),
+    )
+
+
+@check("fig4-vs-table8", "Figure 4", "Table 8")
+def fig4_vs_table8(lab: Lab, *, printed: Mapping[str, float] | None = None) -> Finding:
+    """Statement: Figure 4's accuracies are those of the experiments on CIFAR10-LT.
+
+    Where: Figure 4 (table), Table 8.
+    Formula: 72.91, 75.86, 76.60, 78.71 against Table 8, imbalance 100: 72.94, 76.63, 76.43, 78.85.
+    Assumptions: imbalance 100, the nearest of the four; Figure 4 does not say which.
+    Test: Cell by cell, and the order of CBS and CAS.
+    Verdict: All four differ, and CBS and CAS change order. Each lies within two printed standard deviations of Table
+        8, so Figure 4 probably shows single runs (a picture of class vectors needs one), which it does not say.
+    Overturned by: a caption that names the imbalance and the run.
+    References: none beside the paper.
+    """
+    figure = printed or {c.method: c.mean for c in load("figure4") if c.split == "all"}
+    table = {c.method: c for c in load(8) if (c.dataset, c.imbalance, c.split) == ("cifar10-lt", "100", "all")}
+    quantities = [Quantity(f"Figure 4, {NAMES[m]}", table[m].mean, value) for m, value in figure.items()]
+    better = {
+        name: "CBS" if t["CBS+FC"] > t["CAS+FC"] else "CAS"
+        for name, t in (("figure", figure), ("table", {m: c.mean for m, c in table.items()}))
+    }
+    quantities.append(Quantity("the better of CBS and CAS", better["table"], better["figure"]))
+    within = [
+        Quantity(
+            f"Figure 4 against Table 8 within two std ({NAMES[m]})",
+            table[m].mean,
+            value,
+            tolerance=2 * (table[m].std or 0),
+        )
+        for m, value in figure.items()
+    ]
+    return conclude(
+        quantities,
+        evidence="; ".join(f"{NAMES[m]} {v} against {table[m].mean}" for m, v in figure.items())
+        + "; CBS and CAS change order",
+        instances="CIFAR10-LT, imbalance 100",
+        internal=True,
+        repair=Repair(
+            "Each value lies within two standard deviations of Table 8's mean, as single runs would.", within
+        ),
+    )
+
+
+@check("table13-cut", "Table 13")
+def table13_cut(lab: Lab, *, rows: int = 20) -> Finding:
+    """Statement: Table 13 is printed completely: five methods at four imbalance factors, four splits each.
+
+    Where: Table 13, Appendix G.
+    Formula: 20 rows x 4 cells.
+    Assumptions: the text version of the paper that the data files were read from.
+    Test: Count the cells, each with mean and standard deviation; the totals agree (table-sums).
+    Verdict: All 80 cells are there.
+    Overturned by: a version of the paper in which the table is cut.
+    References: none beside the paper.
+    """
+    cells = load(13)
+    methods = {(c.imbalance, c.method) for c in cells}
+    quantities = [
+        Quantity("rows", rows, len(methods)),
+        Quantity("cells with mean and standard deviation", rows * 4, sum(c.std is not None for c in cells)),
+    ]
+    return conclude(quantities, evidence=f"{len(methods)} rows, {len(cells)} cells", instances="Table 13")

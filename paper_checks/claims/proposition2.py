@@ -1,0 +1,177 @@
+"""Appendix C.3: Proposition 2 and the steps of its proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from lpm import geometry, mixing
+from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.lab import Lab, pair_vectors
+
+
+def _class_vectors_at_three(lam: float) -> np.ndarray:
+    """Gram matrix of W at K = 3 when the three vectors lambda w_a + (1-lambda) w_b, a < b, form a 3-simplex ETF."""
+    inverse = np.linalg.inv(pair_vectors(3, lam, unordered=True))
+    return inverse @ geometry.simplex_etf(3) @ inverse.T
+
+
+@check("prop2", "Proposition 2", "Eq. 22", "Eq. 23")
+def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[float, ...] = (0.5, 0.3)) -> Finding:
+    """Statement: If the class vectors of the label pairs a < b form a |K^<|-simplex ETF, then W is a K-simplex ETF.
+
+    Where: Proposition 2, Appendix C.3; Eq. 22, 23.
+    Formula: {lambda w_a + (1-lambda) w_b : a < b}, n = K(K-1)/2 vectors; an n-simplex ETF has rank n - 1.
+    Assumptions: the label pairs' vectors are combinations of the K rows of W, as Eq. 3 says.
+    Test: Ranks: n - 1 against K. At K = 3, where the hypothesis can be met, solve for W and look at its cosines.
+    Verdict: The n vectors span at most K dimensions, and n - 1 = K(K-1)/2 - 1 > K for K >= 4 (5 > 4 first at K = 4):
+        no W meets the hypothesis, so the proposition is vacuous there. At K = 3 it is true for lambda = 1/2 and false
+        for lambda = 0.3. What is true: W is an ETF exactly if the means (w_a + w_b)/2 have equal norms, cosine
+        (K-4)/(2(K-2)) when they share a class and -2/(K-2) when they do not.
+    Overturned by: label-pair vectors that are free parameters, which MS has not.
+    References: the Gram matrix in the repair is that of the triangular (Johnson) graph J(K, 2).
+    """
+    hypothesis = [
+        Quantity(
+            f"rank of an n-simplex ETF, n = K(K-1)/2, against the rank K of W (K={K})", K + 1, K * (K - 1) // 2 - 1, "<"
+        )
+        for K in Ks
+    ]
+    quantities = []
+    for lam in lambdas:
+        cosines = geometry.cosines(_class_vectors_at_three(lam))[np.triu_indices(3, 1)]
+        quantities.append(
+            Quantity(
+                f"largest minus smallest cosine of W (K=3, lambda={lam})", 0.0, float(np.ptp(cosines)), tolerance=1e-12
+            )
+        )
+    truths = []
+    for K in (4, 5, 6, 10):
+        A = pair_vectors(K, 0.5, unordered=True)
+        gram = geometry.cosines(A @ geometry.simplex_etf(K) @ A.T)
+        shared = (A > 0).astype(int) @ (A > 0).astype(int).T
+        for value, number, name in (
+            (((K - 4) / (2 * (K - 2))), 1, "sharing a class"),
+            (-2 / (K - 2), 0, "sharing none"),
+        ):
+            found = gram[shared == number]
+            truths.append(
+                Quantity(
+                    f"cosine of label pairs {name} for W an ETF (K={K})", value, float(found.mean()), tolerance=1e-12
+                )
+            )
+            truths.append(Quantity(f"its spread ({name}, K={K})", 0.0, float(np.ptp(found)), tolerance=1e-12))
+        truths.append(
+            Quantity(f"rank of W -> label pairs, so the converse holds (K={K})", K, int(np.linalg.matrix_rank(A)))
+        )
+    spread = np.ptp(geometry.cosines(_class_vectors_at_three(0.3))[np.triu_indices(3, 1)])
+    return conclude(
+        quantities,
+        hypothesis=hypothesis,
+        evidence=f"an ETF of K(K-1)/2 vectors has rank K(K-1)/2 - 1 = 5 > 4 at K = 4; at K = 3, lambda = 0.3 "
+        f"the cosines spread by {spread:.3f}",
+        instances="ranks for K = " + ", ".join(map(str, Ks)) + "; K = 3 at lambda = 1/2 and 0.3",
+        repair=Repair(
+            "W is a K-simplex ETF exactly if the K(K-1)/2 means (w_a + w_b)/2 have the Gram matrix of J(K, 2): "
+            "two cosines, not one.",
+            truths,
+        ),
+    )
+
+
+@check("eq20", "Eq. 20")
+def eq20(lab: Lab, *, part: Literal["loss", "own logit"] = "loss") -> Finding:
+    """Statement: The class vector of a label pair may be replaced by its mean over lambda, (w_a + w_b) / 2.
+
+    Where: Eq. 20, Appendix C.3.
+    Formula: E_lambda L(W^lambda h, (a,b)) = L(E_lambda W^lambda h, (a,b))?
+    Assumptions: lambda ~ Beta(1,1); all pairs a < b.
+    Test: Mean of the loss against the loss at the mean by 64-node quadrature, W an ETF times 3, features h = w_k and
+        random ones.
+    Verdict: The log-partition is strictly convex in lambda along a line of unequal logits, so by Jensen the mean of
+        the loss exceeds the loss at the mean. Only linear functions of w^lambda, such as the own logit, may be
+        replaced by their mean.
+    Overturned by: a loss that is linear in the class vectors.
+    References: none beside the paper.
+    """
+    law, rng, K = mixing.beta(1.0), lab.rng(), 4
+    W = 3 * geometry.simplex_etf(K)
+    features = [W[0] / 3, W[1] / 3, *rng.normal(size=(4, K))]
+
+    def logits(lam: float, h: np.ndarray) -> np.ndarray:
+        return pair_vectors(K, lam, unordered=True) @ W @ h
+
+    def loss(z: np.ndarray) -> float:
+        return float(np.logaddexp.reduce(z) - z[0])
+
+    def own(z: np.ndarray) -> float:
+        return float(z[0])
+
+    def excess(value: Callable[[np.ndarray], float], h: np.ndarray) -> float:
+        mean = law.mean(np.array([value(logits(float(x), h)) for x in law.nodes]))
+        return mean - value(logits(0.5, h))
+
+    chosen = loss if part == "loss" else own
+    quantities = [
+        Quantity(
+            f"mean over lambda minus value at the mean ({part}, feature {i})", 0.0, excess(chosen, h), tolerance=1e-9
+        )
+        for i, h in enumerate(features)
+    ]
+    linear = [
+        Quantity(
+            f"mean of the own logit minus its value at the mean (feature {i})", 0.0, excess(own, h), tolerance=1e-9
+        )
+        for i, h in enumerate(features)
+    ]
+    found = [excess(loss, h) for h in features]
+    return conclude(
+        quantities,
+        evidence=f"the mean of the loss exceeds the loss at the mean by {min(found):.3f} to {max(found):.3f}",
+        instances="K = 4, Beta(1,1), W = 3 ETF, two class-mean features and four random ones",
+        repair=Repair(
+            "The mean may replace w^lambda in functions that are linear in it, such as the own logit.", linear
+        ),
+    )
+
+
+@check("eq24", "Eq. 21", "Eq. 24")
+def eq24(lab: Lab, *, inner: Callable[[int], float] = lambda K: -1 / (K - 1), product: float = -1 / 2) -> Finding:
+    """Statement: In a |K^<|-simplex ETF the inner products are -1/(K-1), and so w_i^T w_i' = -1/(K-1) for the vectors
+        of Eq. 23.
+
+    Where: Eq. 21, 24, Appendix C.3.
+    Formula: n unit vectors of an n-simplex ETF have inner product -1/(n-1), n = K(K-1)/2; Eq. 23: w_1 = v_12 - v_23 +
+        v_13.
+    Assumptions: unit vectors, as the value -1/(K-1) presumes.
+    Test: Evaluate both for K = 3..6; at K = 3, where such vectors exist, expand Eq. 24.
+    Verdict: The denominator belongs to n, not K: they agree at K = 3 (n = 3) only. At K = 3 the product of Eq. 24 is
+        -2, because Eq. 23 repeats label pairs (the products of equal pairs are 1) and gives vectors of length 2;
+        their *cosine* is -1/2. For K >= 4 the vectors do not exist (prop2).
+    Overturned by: another normalisation of the simplex ETF.
+    References: none beside the paper.
+    """
+    quantities = []
+    for K in (3, 4, 5, 6):
+        gram = geometry.simplex_etf(K * (K - 1) // 2)
+        quantities.append(
+            Quantity(
+                f"inner product of two vectors of a K(K-1)/2-simplex ETF (K={K})",
+                inner(K),
+                float(gram[0, 1]),
+                tolerance=1e-12,
+            )
+        )
+    # Label pairs (1,2), (1,3), (2,3) of K = 3 in this order; Eq. 23 for classes 1, 2, 3.
+    B = np.array([[1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+    gram = B @ geometry.simplex_etf(3) @ B.T
+    quantities.append(Quantity("w_1^T w_2 by Eq. 23 (K=3)", product, float(gram[0, 1]), tolerance=1e-12))
+    cosine = Quantity("cosine of w_1 and w_2 (K=3)", -1 / 2, float(geometry.cosines(gram)[0, 1]), tolerance=1e-12)
+    return conclude(
+        quantities,
+        evidence="inner products are -1/(K(K-1)/2 - 1), for example -1/5 at K = 4 where -1/3 is printed; w_1^T w_2 = -2 at K = 3",
+        instances="K = 3, 4, 5, 6",
+        repair=Repair("At K = 3 the cosine between the vectors of Eq. 23 is -1/(K-1) = -1/2.", [cosine]),
+    )

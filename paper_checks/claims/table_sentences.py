@@ -1,0 +1,321 @@
+"""What the text says about its tables, sentence by sentence."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude
+from paper_checks.lab import Lab
+from paper_checks.paper_tables import Source, load
+
+CIFAR = ("cifar10-lt", "cifar100-lt")
+FACTORS = ("200", "100", "50", "10")
+BASELINES = ("random+FC", "CBS+FC", "CAS+FC")
+
+
+def _means(source: Source, split: str = "all") -> dict[tuple[str, str, str], float]:
+    return {(c.dataset, c.imbalance, c.method): c.mean for c in load(source) if c.split == split}
+
+
+def _best(cells: dict[tuple[str, str, str], float], dataset: str, imbalance: str, methods: Iterable[str]) -> float:
+    return max(cells[dataset, imbalance, m] for m in methods if (dataset, imbalance, m) in cells)
+
+
+@check("highest-claims", "Table 2")
+def highest_claims(
+    lab: Lab, *, exceptions: tuple[tuple[str, str], ...] = (("cifar10-lt", "10"), ("cifar100-lt", "10"))
+) -> Finding:
+    """Statement: BMLS with MS is the best method of Table 2 on CIFAR10-LT and CIFAR100-LT, except at imbalance factor
+        10.
+
+    Where: §6.2, first paragraph.
+    Formula: mean of BMLS_MS > mean of every other row of Table 2.
+    Assumptions: the exception is "the case with an imbalance factor of 10".
+    Test: All other columns of Table 2. Table 7, which the caption calls "more references", has higher rows (two-stage
+        methods, marked as not compared with).
+    Verdict: Every column agrees. At imbalance 10 it is the best on CIFAR100-LT too; the exception is needed on
+        CIFAR10-LT only.
+    Overturned by: counting Table 7's two-stage methods.
+    References: none beside the paper.
+    """
+    cells = _means(2)
+    methods = {m for _, _, m in cells} - {"BMLS+MS"}
+    quantities = [
+        Quantity(
+            f"BMLS_MS against the best other row ({d}, {f})", _best(cells, d, f, methods), cells[d, f, "BMLS+MS"], ">"
+        )
+        for d in CIFAR
+        for f in FACTORS
+        if (d, f) not in exceptions
+    ]
+    agree = sum(q.agrees is True for q in quantities)
+    return conclude(
+        quantities,
+        evidence=f"best in {agree} of {len(quantities)} columns; at imbalance 10: 88.51 against 89.40 (C10), "
+        f"64.47 against 63.90 (C100)",
+        instances="columns of Table 2",
+    )
+
+
+@check("few-class-claims", "Table 8")
+def few_class_claims(lab: Lab, *, ours: str = "BMLS+FC") -> Finding:
+    """Statement: BMLS has the largest improvement on few classes among the samplers.
+
+    Where: §6.2, first paragraph (cf. Table 8).
+    Formula: few-class mean of BMLS > that of random, CBS and CAS, at each imbalance factor.
+    Assumptions: BMLS with the same classifier (FC) as the other samplers; then BMLS with MS.
+    Test: Eight columns of Table 8.
+    Verdict: With FC it fails at imbalance 200 on both data sets (54.43 against CBS's 58.89; 7.09 against CAS's 7.62).
+        With MS, the paper's full method, it holds in all eight.
+    Overturned by: reading "BMLS" as BMLS_MS, which the repair does.
+    References: none beside the paper.
+    """
+    cells = _means(8, "few")
+
+    def compare(method: str) -> list[Quantity]:
+        return [
+            Quantity(
+                f"{method} against the best baseline, few ({d}, {f})",
+                _best(cells, d, f, BASELINES),
+                cells[d, f, method],
+                ">",
+            )
+            for d in CIFAR
+            for f in FACTORS
+        ]
+
+    quantities = compare(ours)
+    return conclude(
+        quantities,
+        evidence="at imbalance 200: 54.43 for BMLS against 58.89 for CBS (C10), 7.09 against 7.62 for CAS (C100)",
+        instances="CIFAR10-LT and CIFAR100-LT, four imbalance factors",
+        repair=Repair("It holds for BMLS with MS.", compare("BMLS+MS"), keeps=True),
+    )
+
+
+@check("table1-claims", "Table 1")
+def table1_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
+    """Statement: MS further boosts accuracy, most of all on few classes, at both imbalance factors.
+
+    Where: §6.1, second paragraph; Table 1.
+    Formula: diff of all > 0 and diff of few > diff of all, for C10 and C100 at 200 and 100.
+    Assumptions: BMLS as the sampler.
+    Test: Table 1's diff rows; the same with Table 8's values.
+    Verdict: All agree. Many (and on C10 medium) classes lose at the same time, and at imbalance 10, outside Table 1,
+        MS is below FC (ablation-both). The model offers no explanation (ms-less-collapse).
+    Overturned by: a diff of few classes below that of all.
+    References: none beside the paper.
+    """
+    quantities = []
+    for source in (1, 8):
+        few, total = _means(source, "few"), _means(source)
+        for d in CIFAR:
+            for f in ("200", "100"):
+                gain = {name: c[d, f, "BMLS+MS"] - c[d, f, "BMLS+FC"] for name, c in (("few", few), ("all", total))}
+                quantities += [
+                    Quantity(f"gain of MS over FC, all (Table {source}, {d}, {f})", 0.0, gain["all"], relation),
+                    Quantity(
+                        f"gain on few against gain on all (Table {source}, {d}, {f})",
+                        gain["all"],
+                        gain["few"],
+                        relation,
+                    ),
+                ]
+    return conclude(
+        quantities,
+        evidence="few classes gain 8.34, 4.10 (C10) and 4.00, 6.82 (C100) points, all classes 1.57, 0.82, 1.35, 2.30",
+        instances="CIFAR10-LT and CIFAR100-LT, imbalance 200 and 100; Tables 1 and 8",
+    )
+
+
+@check("fig3-claims", "Figure 3")
+def fig3_claims(lab: Lab, *, split: str = "all", upto: float = 1.0) -> Finding:
+    """Statement: The more unbalanced the mixed labels are from epoch to epoch, the lower the accuracy.
+
+    Where: §5.2, last paragraph; Figure 3.
+    Formula: accuracy increases with the coverage ratio at every step 0, 0.2, ..., 1.
+    Assumptions: a higher coverage ratio means a lower CV, as the figure is read in the text.
+    Test: The ten steps of "all" in Figure 3's table, CIFAR10-LT and CIFAR100-LT.
+    Verdict: Nine steps agree; on CIFAR100-LT the last one falls, 44.81 to 44.60. No spread is printed; the fall is
+        below the standard deviations of Table 8, so up to 0.8 the sentence holds and the last step is undecided. At
+        coverage 1 the accuracy (76.64, 44.60) is that of CAS rather than of BMLS in Table 8, so the full experiment
+        was probably not run with the final sampler.
+    Overturned by: printed spreads under which the last step is noise, or is not.
+    References: none beside the paper.
+    """
+    cells = {
+        (c.dataset, float(c.method.removeprefix("coverage "))): c.mean for c in load("figure3") if c.split == split
+    }
+    ratios = sorted({r for _, r in cells})
+
+    def steps(top: float) -> list[Quantity]:
+        return [
+            Quantity(f"accuracy at {b} against {a} ({d}, {split})", cells[d, a], cells[d, b], ">")
+            for d in CIFAR
+            for a, b in itertools.pairwise(ratios)
+            if b <= top
+        ]
+
+    return conclude(
+        steps(upto),
+        evidence="rises at every step but the last on CIFAR100-LT: 44.81 at 0.8, 44.60 at 1.0",
+        instances="CIFAR10-LT and CIFAR100-LT, coverage 0 to 1",
+        repair=Repair("Accuracy rises with the coverage ratio up to 0.8 on both data sets.", steps(0.8), keeps=True),
+    )
+
+
+@check("ablation-both", "Table 4")
+def ablation_both(lab: Lab, *, factors: tuple[str, ...] = FACTORS) -> Finding:
+    """Statement: Applying BMLS and MS together gives the largest improvement.
+
+    Where: §6.3, ablation study; Table 4.
+    Formula: BMLS+MS > BMLS+FC, random+MS, random+FC in every column.
+    Assumptions: none.
+    Test: Eight columns of Table 4.
+    Verdict: It holds at imbalance 200, 100 and 50. At 10 BMLS+FC is better on both data sets (89.46 against 88.51,
+        65.72 against 64.47), which Table 2 does not show because it lists MS only.
+    Overturned by: restricting the sentence to imbalance 50 and more, as the repair does.
+    References: none beside the paper.
+    """
+    cells = _means(4)
+    others = ("random+FC", "random+MS", "BMLS+FC")
+
+    def columns(chosen: tuple[str, ...]) -> list[Quantity]:
+        return [
+            Quantity(
+                f"BMLS+MS against the best other ({d}, {f})", _best(cells, d, f, others), cells[d, f, "BMLS+MS"], ">"
+            )
+            for d in CIFAR
+            for f in chosen
+        ]
+
+    return conclude(
+        columns(factors),
+        evidence="at imbalance 10: 88.51 for both, 89.46 for BMLS alone (C10); 64.47 against 65.72 (C100)",
+        instances="Table 4",
+        repair=Repair("It holds at imbalance 50, 100 and 200.", columns(("200", "100", "50")), keeps=True),
+    )
+
+
+@check("ablation-ms-alone", "Table 4")
+def ablation_ms_alone(lab: Lab, *, relation: Relation = ">") -> Finding:
+    """Statement: Where few classes are extremely small (CIFAR100-LT, imbalance 200 and 100), MS alone outperforms.
+
+    Where: §6.3, ablation study, last sentence; Table 4.
+    Formula: random+MS > random+FC.
+    Assumptions: "MS alone" is MS without BMLS, the row random + MS.
+    Test: Two columns of Table 4; the few classes of Table 11.
+    Verdict: MS alone is worse by more than five points, and on few classes too (0.75 against 3.85, 2.78 against
+        8.77). It is worse in all eight columns. With BMLS, MS does better than FC there.
+    Overturned by: reading "MS alone" as the gain of MS over FC given BMLS.
+    References: none beside the paper.
+    """
+    cells, few = _means(4), _means(11, "few")
+    quantities = [
+        Quantity(
+            f"random+MS against random+FC ({name}, cifar100-lt, {f})",
+            c["cifar100-lt", f, "random+FC"],
+            c["cifar100-lt", f, "random+MS"],
+            relation,
+        )
+        for name, c in (("all", cells), ("few", few))
+        for f in ("200", "100")
+    ]
+    given = [
+        Quantity(
+            f"BMLS+MS against BMLS+FC (cifar100-lt, {f})",
+            cells["cifar100-lt", f, "BMLS+FC"],
+            cells["cifar100-lt", f, "BMLS+MS"],
+            ">",
+        )
+        for f in ("200", "100")
+    ]
+    return conclude(
+        quantities,
+        evidence="33.42 for random+MS against 39.06 for random+FC at imbalance 200, 36.87 against 42.88 at 100",
+        instances="CIFAR100-LT, imbalance 200 and 100",
+        repair=Repair("Given BMLS, MS does better than FC there.", given),
+    )
+
+
+@check("etf-claims", "Table 5", "Table 12")
+def etf_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
+    """Statement: The methods improve the fixed ETF classifier: MS-WETF everywhere, BMLS without other change on
+        CIFAR10-LT.
+
+    Where: §6.3, synergy with the fixed ETF classifier; Table 5.
+    Formula: diff > 0.
+    Assumptions: reference: the paper's own run of random + ETF + DR.
+    Test: Eight columns for MS-WETF; four (CIFAR10-LT) for BMLS + ETF + DR, which is all that the text claims.
+    Verdict: All agree. On CIFAR100-LT BMLS without other change loses one to two points, as printed. MS-WETF changes
+        loss and classifier at once (learnable scale, cross-entropy), so its gain is not that of balancing alone.
+        Significance: see significance.
+    Overturned by: a negative difference.
+    References: Yang et al. 2022.
+    """
+    cells = _means(5)
+    quantities = [
+        Quantity(f"{m} against random+ETF+DR ({d}, {f})", cells[d, f, "random+ETF+DR"], cells[d, f, m], relation)
+        for m, sets in (("BMLS+MS-WETF+CE", CIFAR), ("BMLS+ETF+DR", CIFAR[:1]))
+        for d in sets
+        for f in FACTORS
+    ]
+    return conclude(
+        quantities,
+        evidence="gains of 0.67 to 6.15 points (MS-WETF), 0.32 to 6.19 (BMLS, CIFAR10-LT); BMLS on CIFAR100-LT "
+        "loses 1.02 to 1.66",
+        instances="Table 5",
+    )
+
+
+@check("large-data-claims", "Table 3", "Table 9", "Table 10")
+def large_data_claims(lab: Lab, *, competitive: float = 1.0) -> Finding:
+    """Statement: BMLS+MS is best on Places-LT, BMLS best on ImageNet-LT with a gain on few classes, BMLS competitive
+        on iNaturalist; the effect of BMLS+MS diminishes as K grows.
+
+    Where: §6.2, results on large data sets; Tables 3, 9, 10.
+    Formula: orders of means; "competitive": within one point of the best other sampler; effect: BMLS+MS minus the
+        best baseline.
+    Assumptions: one point for "competitive", which the paper does not define.
+    Test: The columns of Tables 3, 9 and 10.
+    Verdict: All parts agree: gains of BMLS+MS over the best baseline are 3.16 (K=365), 0.05 (K=1000), -10.95
+        (K=8142).
+    Overturned by: another notion of "competitive": on iNaturalist BMLS is below both CBS and CAS.
+    References: none beside the paper.
+    """
+    cells = _means(3)
+    few = _means(9, "few") | _means(10, "few")
+
+    def against(
+        dataset: str, method: str, others: tuple[str, ...], c: dict[tuple[str, str, str], float], name: str
+    ) -> Quantity:
+        return Quantity(
+            f"{method} against the best of {', '.join(others)} ({dataset}, {name})",
+            _best(c, dataset, "", others),
+            c[dataset, "", method],
+            ">",
+        )
+
+    gain = {
+        d: cells[d, "", "BMLS+MS"] - _best(cells, d, "", BASELINES)
+        for d in ("places-lt", "imagenet-lt", "inaturalist2018")
+    }
+    behind = _best(cells, "inaturalist2018", "", BASELINES) - cells["inaturalist2018", "", "BMLS+FC"]
+    quantities = [
+        against("places-lt", "BMLS+MS", (*BASELINES, "BMLS+FC"), cells, "all"),
+        against("places-lt-ft", "BMLS+MS", (*BASELINES, "BMLS+FC"), cells, "all"),
+        against("imagenet-lt", "BMLS+FC", (*BASELINES, "BMLS+MS"), cells, "all"),
+        against("imagenet-lt", "BMLS+FC", BASELINES, few, "few"),
+        against("places-lt", "BMLS+MS", BASELINES, few, "few"),
+        Quantity("BMLS behind the best other sampler on iNaturalist, in points", competitive, behind, "<"),
+        Quantity("effect of BMLS+MS at K = 1000 against K = 365", gain["places-lt"], gain["imagenet-lt"], "<"),
+        Quantity("effect of BMLS+MS at K = 8142 against K = 1000", gain["imagenet-lt"], gain["inaturalist2018"], "<"),
+    ]
+    return conclude(
+        quantities,
+        evidence="BMLS+MS over the best baseline: "
+        + ", ".join(f"{d} {g:+.2f}" for d, g in gain.items())
+        + f"; BMLS on iNaturalist {-behind:+.2f}",
+        instances="Tables 3, 9 and 10",
+    )

@@ -1,0 +1,59 @@
+"""Certified numbers: an interval that contains the true value, and how that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FLOAT64 = "float64 certificate"
+BALL = "ball arithmetic"
+EXACT = "exact"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number known to lie in [lower, upper]. how: ``EXACT``, ``FLOAT64`` or ``BALL``."""
+
+    lower: float
+    upper: float
+    how: str = EXACT
+
+    def __post_init__(self) -> None:
+        if not self.lower <= self.upper:
+            raise ValueError(f"[{self.lower}, {self.upper}] is not an interval; lower must not exceed upper")
+
+    @classmethod
+    def point(cls, value: float) -> Interval:
+        return cls(float(value), float(value))
+
+    def __sub__(self, other: Interval) -> Interval:
+        how = self.how if other.how == EXACT else other.how
+        return Interval(self.lower - other.upper, self.upper - other.lower, how)
+
+    @property
+    def middle(self) -> float:
+        return (self.lower + self.upper) / 2
+
+    @property
+    def width(self) -> float:
+        return self.upper - self.lower
+
+    def __str__(self) -> str:
+        """The digits that both ends share, or both ends."""
+        if self.lower == self.upper:
+            return f"{self.lower:.8g}"
+        for digits in range(9, 3, -1):
+            low, high = f"{self.lower:.{digits}g}", f"{self.upper:.{digits}g}"
+            if low == high:
+                return low
+        return f"[{self.lower:.6g}, {self.upper:.6g}]"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Whether something is so: proved True, proved False, or open (None)."""
+
+    value: bool | None
+    how: str = EXACT
+
+    def __str__(self) -> str:
+        return "open" if self.value is None else "yes" if self.value else "no"
