@@ -117,13 +117,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A small picture where looking beats reading: data only, drawn by the report."""
+    """A small picture where looking beats reading: data only, drawn by the report. ticks: labels of x = 0, 1, ..."""
 
     x: str
     y: str
     curves: Sequence[Curve]
     log_x: bool = False
     log_y: bool = False
+    ticks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,34 @@ LISTED = 12
 """Comparisons shown in Markdown and HTML before the rest is summed up; JSON has all."""
 
 
+MEANINGS = {
+    Verdict.HOLDS: "True on every instance tried; where it is proved, Why says so. Never proved by sampling.",
+    Verdict.REPAIRED: "False as printed, true with the correction or added assumption that is stated, which was checked too.",
+    Verdict.FAILS: "Certified intervals do not meet, or an exact argument refutes it. What holds instead is stated and checked.",
+    Verdict.VACUOUS: "Its hypothesis cannot be met, so it says nothing.",
+    Verdict.INCONSISTENT: "Two places of the paper contradict each other.",
+    Verdict.OPEN: "A definition, or training runs, are missing.",
+}
+GLOSSARY = {
+    "K, K_A, K_B": "classes; the first K_A are the majority A, the other K_B the minority B",
+    "n_A, n_B, R": "samples of a label pair (class) in A and in B; R = n_A / n_B is the imbalance",
+    "lambda": "mixing ratio: a mixed sample of classes a, b has label lambda e_a + (1-lambda) e_b; label pair (a, b)",
+    "w_a, W, h, z": "class vector of class a, all of them, feature vector, logits z = W h",
+    "LPM_lambda": "layer-peeled model with mixup: minimise the loss over W and one feature per label pair, within budgets",
+    "E_H, E_W": "budgets: mean squared length of features and of class vectors; 5 and 1 unless said",
+    "FC, MS": "usual classifier (softmax over K classes); mixed-singleton classifier (softmax over label pairs, "
+    "vectors lambda w_a + (1-lambda) w_b)",
+    "collapse, R0": "the minority's class vectors coincide at the optimum; R0 is the imbalance from which on they do",
+    "ETF": "simplex equiangular tight frame: equal lengths, all cosines -1/(K-1); what neural collapse reaches on balanced data",
+    "block, product, balanced": "label-pair frequencies: n_A inside A, n_B inside B, none across; n_a n_b, as "
+    "random pairing gives; all equal",
+    "cos BB": "cosine between two minority class vectors; 1 is collapse",
+    "CBS, CAS, LOM, BMLS": "samplers: class-balanced, class-aware, label-occurrence mixup, balanced mixed labels (the paper's)",
+    "float64 certificate, ball arithmetic": "the optimum lies in the printed interval by convex duality, "
+    "evaluated in float64 with a bound on rounding; or with every rounding enclosed",
+}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A check, what it found, how long it took and the verdict that is on record (None: none is)."""
@@ -157,6 +185,7 @@ def _image(plot: Plot) -> str:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     with plt.rc_context(
         {"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "paper_checks", "font.family": "sans-serif"}
@@ -171,6 +200,10 @@ def _image(plot: Plot) -> str:
             axes.set_xscale("log")
         if plot.log_y:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        if plot.ticks:
+            axes.set_xticks(range(len(plot.ticks)), plot.ticks, rotation=20, ha="right", fontsize=8)
         axes.grid(alpha=0.25)
         if len(plot.curves) > 1:
             axes.legend(frameon=False)
@@ -205,6 +238,8 @@ def _render(template: str, outcomes: Sequence[Outcome], *, images: bool) -> str:
         summary=summary(outcomes),
         counts={v: sum(o.finding.verdict == v for o in outcomes) for v in Verdict},
         provenance=provenance(),
+        meanings=MEANINGS,
+        glossary=GLOSSARY,
         unchecked=UNCHECKED | SENTENCES_UNCHECKED,
         rigorous=any(q.how == "ball arithmetic" for o in outcomes for q in o.finding.quantities),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from paper_checks import runs
-from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
 from paper_checks.datasets import cifar_lt, datasets
 from paper_checks.lab import Lab
 from paper_checks.paper_tables import Source, load
@@ -72,6 +72,7 @@ class _Score:
     """A published measure of how uniformly K unit vectors lie: its largest value, and why."""
 
     name: str
+    short: str
     largest: Callable[[int], float]
     why: str
 
@@ -82,17 +83,29 @@ def _gap(K: int) -> float:
 
 
 SCORES = (
-    _Score("-log of the mean Gaussian potential, t = 2 (Wang and Isola 2020)", lambda K: 2 * _gap(K), "Jensen"),
-    _Score("mean distance to the other vectors (Li et al. 2022)", lambda K: math.sqrt(_gap(K)), "Jensen"),
-    _Score("mean distance, summed over the classes", lambda K: K * math.sqrt(_gap(K)), "Jensen"),
-    _Score("sum of the distances of all pairs", lambda K: K * (K - 1) / 2 * math.sqrt(_gap(K)), "Jensen"),
+    _Score(
+        "-log of the mean Gaussian potential, t = 2 (Wang and Isola 2020)", "potential", lambda K: 2 * _gap(K), "Jensen"
+    ),
+    _Score(
+        "mean distance to the other vectors (Li et al. 2022)", "mean distance", lambda K: math.sqrt(_gap(K)), "Jensen"
+    ),
+    _Score("mean distance, summed over the classes", "sum over classes", lambda K: K * math.sqrt(_gap(K)), "Jensen"),
+    _Score(
+        "sum of the distances of all pairs", "sum over pairs", lambda K: K * (K - 1) / 2 * math.sqrt(_gap(K)), "Jensen"
+    ),
     _Score(
         "mean angle of all pairs, radians",
+        "mean angle",
         lambda K: math.pi * (K**2 // 4) / (K * (K - 1) / 2),
         "a plane separates at most K^2/4 pairs",
     ),
-    _Score("mean angle, summed over the classes", lambda K: 2 * math.pi * (K**2 // 4) / (K - 1), "the same"),
-    _Score("1 - mean cosine", lambda K: 1 + 1 / (K - 1), "the sum of all inner products is at least 0"),
+    _Score(
+        "mean angle, summed over the classes",
+        "sum of angles",
+        lambda K: 2 * math.pi * (K**2 // 4) / (K - 1),
+        "the same",
+    ),
+    _Score("1 - mean cosine", "1 - cosine", lambda K: 1 + 1 / (K - 1), "the sum of all inner products is at least 0"),
 )
 
 
@@ -104,7 +117,7 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
     Formula: for each published definition, its largest value over K unit vectors, K = 10 and K = 3.
     Assumptions: scores of unit class vectors, larger is more uniform.
     Test: Largest printed value against the largest possible one, for seven definitions.
-    Verdict: Without a definition the scores cannot be recomputed. Four definitions are ruled out because a printed
+    Verdict: Without a definition the scores cannot be recomputed. Five definitions of seven are ruled out because a printed
         value exceeds what unit vectors can reach; sums over pairs or over angles are not.
     Overturned by: the definition, or code.
     References: Wang and Isola 2020; Li et al. 2022 (TSC); Fejes Toth's sum of angles: each pair's angle is pi times
@@ -126,7 +139,16 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
         evidence=f"U and U_G are undefined; of {len(SCORES)} definitions {len(ruled_out)} cannot reach the printed values",
         instances="K = 10 and K = 3 unit vectors",
     )
-    return replace(finding, quantities=quantities)
+    numbers = range(len(SCORES))
+    curves = [
+        Curve(f"{split} (K = {K})", list(numbers), [U[split] / s.largest(K) for s in SCORES], style)
+        for split, K, style in (("U_G", 10, "o"), ("U", 3, "s"))
+    ]
+    reach = Curve("largest possible", list(numbers), [1.0] * len(SCORES), "--")
+    plot = Plot(
+        "definition", "printed / largest possible", [*curves, reach], log_y=True, ticks=[s.short for s in SCORES]
+    )
+    return replace(finding, quantities=quantities, plot=plot)
 
 
 @check("empirical", "Table 2", "Table 4", "Table 5", "Figure 3", "Figure 4")

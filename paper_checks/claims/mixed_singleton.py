@@ -12,7 +12,7 @@ from lpm.mixing import fixed
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
 from paper_checks.claims.balancing import etf
-from paper_checks.interval import Interval
+from paper_checks.interval import Fact, Interval
 from paper_checks.lab import Lab, pair_vectors
 
 
@@ -186,9 +186,13 @@ def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Find
     quantities = []
     for K, profile, lam, e, R in cases:
         name = f"{profile}, K={K}, lambda={lam}, E_{{W^lambda}}={e}, R={R}"
-        for program in (worse, better):
-            family = Family(program, profile, K, mixing=fixed(lam), e_w=e if program == "ms" else 1.0)
-            quantities.append(Quantity(f"{program} collapsed ({name})", False, lab.collapsed(family.at(R))))
+        first, second = (
+            lab.collapsed(Family(p, profile, K, mixing=fixed(lam), e_w=e if p == "ms" else 1.0).at(R))
+            for p in (better, worse)
+        )
+        known = first.value is not None and second.value is not None
+        implied = Fact(not first.value or bool(second.value) if known else None, first.how)
+        quantities.append(Quantity(f"{better} is collapsed only if {worse} is ({name})", True, implied))
     fc_cosine, ms_cosine = (lab.cosines(Family(p, "product").at(20))[2, 3] for p in (worse, better))
     quantities.append(Quantity("cos BB of MS against FC (product, K=4, R=20, lambda=1/2)", fc_cosine, ms_cosine, "<"))
     even = [

@@ -63,7 +63,7 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
     return conclude(
         quantities,
         evidence="at R = 330 (product) the minority is collapsed for lambda = 1/2, not for 0.1; R0 = "
-        + ", ".join(f"{R0} ({name})" for name, R0 in thresholds.items()),
+        + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
         instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
         repair=Repair(
             "R0 depends on lambda, symmetrically about 1/2; only at balanced label pairs are the angles the "
