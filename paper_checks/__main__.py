@@ -6,7 +6,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
@@ -43,7 +42,8 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     outcomes = []
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task("", total=len(checks))
         for check in checks:
             progress.update(task, description=check.id)
@@ -110,6 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     checks = choose(options.claims)
     if options.list:
+        if options.json:
+            cli.print_json([{"id": c.id, "where": c.says["Where"], "claim": c.says["Statement"]} for c in checks])
+            return 0
         for check in checks:
             print(f"{check.id:<22}{report.pretty(check.says['Statement'])}")
         return 0
@@ -119,21 +122,19 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if options.seed < 0:
         raise InvalidInput(f"--seed {options.seed} must be at least 0")
-    lab = Lab(rigorous=options.rigorous, seed=options.seed)
-    rows = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
-    if rows is not None:
-        runs.read(rows)  # before any work: a bad file is bad input
-        lab = replace(lab, runs=rows)
+    source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
+    lab = Lab(options.rigorous, options.seed, runs.read(source) if source is not None else ())
     out = options.out or (None if options.claims else Path("paper-report"))
     if out is None:
         outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
     else:
-        with OutputFolder(out, "paper_checks") as folder:
+        # The claims are part of the name, so that a report on some never replaces the report on all.
+        with OutputFolder(out, " ".join(["paper_checks", *(c.id for c in checks if options.claims)])) as folder:
             outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
-            report.write(folder.path, outcomes)
+            report.write(folder.path, outcomes, lab)
             folder.finish({"summary": report.summary(outcomes), "rigorous": options.rigorous, "seed": options.seed})
     if options.json:
-        cli.print_json([report.record(o) for o in outcomes])
+        cli.print_json(report.document(outcomes, lab))
     elif not options.quiet:
         _print(outcomes)
         if out is not None:

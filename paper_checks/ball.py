@@ -130,8 +130,9 @@ def _spectral_norm(point: _Point, G: arb_mat) -> arb:
     log_norm = arb(0)
     for j in range(SQUARINGS + 1):
         size = _trace(A)
-        if not size > 0:
-            return arb(0)
+        if not size > 0:  # a zero matrix, or radii too large to go on: the bound so far, times the trace's upper end
+            rest = size.upper() if size.upper() > 0 else arb(0)
+            return ((log_norm / 2).exp() * rest.root(2 ** (j + 1))).upper()
         log_norm += size.log() / 2**j
         A = A * (1 / size)
         A = A * A
@@ -184,12 +185,17 @@ def collapsed(solution: Solution) -> bool | None:
     if f_merged - _gap(merged, G_merged, _spectral_norm(merged, G_merged * average)) > f:
         return False
     norm = _spectral_norm(point, G)
-    # L = max_k p_k / (2 d_k c): softmax Hessians are at most 1/2.
-    c = min(point.C[i, i].lower() - abs(point.C[i, (i + 1) % K]).upper() for i in range(K))
-    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * c)
-    error = (2 * smoothness * abs(_gap(point, G, norm)).upper()).sqrt()
+    error = _gradient_error(point, abs(_gap(point, G, norm)).upper())
     own = _spectral_norm(point, G * (_identity(K) - average))
     return True if own + error < _rayleigh(point, G) - error else None
+
+
+def _gradient_error(point: _Point, gap: arb) -> arb:
+    """sqrt(2 L gap), L = max_k p_k / (2 d_k c) as softmax Hessians are at most 1/2: bounds |M - M*|_F."""
+    K = point.problem.K
+    c = min((point.C[i, i] - point.C[i, (i + 1) % K]).lower() for i in range(K))
+    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * c)
+    return (2 * smoothness * gap).sqrt()
 
 
 def _averaging(i: int, j: int, B: np.ndarray) -> Fraction:
@@ -223,6 +229,8 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     K, rows = point.problem.K, point.problem.rows
     _f, G, smallest = _value_and_gradient(point)
     gap = abs(_gap(point, G, _spectral_norm(point, G))).upper()
+    if not _rayleigh(point, G) > _gradient_error(point, gap):
+        raise ValueError("the budget may not be used up at the optimum, so its class vectors need not be unique")
     F = _cholesky(point.C)
     inverse = F.inv()
     c_low = 1 / _trace(point.C.inv())

@@ -20,11 +20,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-from paper_checks.interval import EXACT, Fact, Interval
+from paper_checks.interval import EXACT, PLAIN, Fact, Interval
 
 
 class Verdict(StrEnum):
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
     OPEN = "cannot be decided here"
 
 
-Relation = Literal["=", "<", ">"]
+Relation = Literal["=", "<", ">", "<=", ">="]
 Value = Interval | Fact | float | int | bool | str
 
 
@@ -47,7 +47,8 @@ class Quantity:
     """One comparison: ``computed`` should stand in ``relation`` to ``claimed``.
 
     Numbers become intervals. '=' allows a difference of ``tolerance`` (rounding of the printed digits, say) and is
-    contradicted only when the intervals are disjoint by more than that; '<' and '>' need disjoint intervals to agree.
+    contradicted only when the intervals are disjoint by more than that; the other relations need all of both intervals.
+    known: how a plain number is known; integers, words and truth values are exact, floats carry no bound unless said.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Quantity:
     computed: Value
     relation: Relation = "="
     tolerance: float = 0.0
+    known: str = ""
 
     @property
     def agrees(self) -> bool | None:
@@ -68,16 +70,18 @@ class Quantity:
                 return True
             apart = max(found.lower - claim.upper, claim.lower - found.upper)
             return False if apart > self.tolerance else None
-        if self.relation == "<":
+        if self.relation in ("<", "<="):
             found, claim = claim, found
-        if found.lower > claim.upper:
-            return True
-        return False if found.upper <= claim.lower else None
+        if self.relation in ("<=", ">="):
+            return True if found.lower >= claim.upper else False if found.upper < claim.lower else None
+        return True if found.lower > claim.upper else False if found.upper <= claim.lower else None
 
     @property
     def how(self) -> str:
         """How the computed value is known."""
-        return self.computed.how if isinstance(self.computed, Interval | Fact) else EXACT
+        if isinstance(self.computed, Interval | Fact):
+            return self.computed.how
+        return self.known or (PLAIN if isinstance(self.computed, float) else EXACT)
 
 
 def _interval(value: Value) -> Interval:
@@ -147,13 +151,19 @@ def conclude(
     hypothesis: Sequence[Quantity] = (),
     repair: Repair | None = None,
     internal: bool = False,
+    known: str = "",
     plot: Plot | None = None,
 ) -> Finding:
     """The verdict that the quantities force.
 
     hypothesis: what the claim assumes; if one is contradicted the claim is vacuous. internal: the claim is compared
     with another place of the paper, so a contradiction is an inconsistency. No quantity, or one left open: undecided.
+    known: how the plain numbers are known, all of them.
     """
+    if known:
+        quantities, hypothesis = ([replace(q, known=known) for q in qs] for qs in (quantities, hypothesis))
+        if repair is not None:
+            repair = replace(repair, quantities=[replace(q, known=q.known or known) for q in repair.quantities])
     states = [q.agrees for q in quantities]
     if any(q.agrees is False for q in hypothesis):
         verdict = Verdict.VACUOUS

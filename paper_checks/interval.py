@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FLOAT64 = "float64 certificate"
-BALL = "ball arithmetic"
 EXACT = "exact"
+BALL = "ball arithmetic"
+FLOAT64 = "float64 certificate"
+CONVEXITY = "convexity bounds"
+PLAIN = "float64, no bound"
+PRINTED = "printed digits"
+SIMULATED = "simulation"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number known to lie in [lower, upper]. how: ``EXACT``, ``FLOAT64`` or ``BALL``."""
+    """A number known to lie in [lower, upper]. how: one of the names above."""
 
     lower: float
     upper: float

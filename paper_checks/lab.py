@@ -16,19 +16,20 @@ With ``rigorous`` the same formulas are evaluated in ball arithmetic (:mod:`pape
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lpm import recovery
+from lpm.coordinates import Coordinates
 from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.losses import log_partition
 from lpm.problem import Problem
-from lpm.solution import Solution
+from lpm.solution import Solution, evaluate
 from lpm.solve import solve
 from lpm.threshold import margin, threshold
 from paper_checks.interval import BALL, FLOAT64, Fact, Interval
+from paper_checks.runs import Run
 
 BALL_SIZE = 1200
 """Entries of Z (rows by classes) up to which ball arithmetic is used; above, float64 certificates."""
@@ -37,12 +38,12 @@ BALL_SIZE = 1200
 @dataclass(frozen=True)
 class Lab:
     """The instruments. rigorous: use ball arithmetic where the program is small. seed: of random instances.
-    runs: CSV file with rows of training runs, or None.
+    runs: rows of training runs.
     """
 
     rigorous: bool = False
     seed: int = 0
-    runs: Path | None = None
+    runs: tuple[Run, ...] = ()
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, the same in every check."""
@@ -121,6 +122,9 @@ class CosineTable:
 def _cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper cosines (K, K) of the optimum, from the module's formula in float64."""
     full, Z = recovery.logits(solution)
+    certificate = evaluate(Coordinates(solution.problem), solution.X)
+    if not certificate.top > certificate.gradient_error:
+        raise InvalidInput("the budget may not be used up at the optimum, so its class vectors need not be unique")
     gram, radius = solution.gram.matrix(solution.problem.members), gram_radius(full, Z, solution.gap)
     square = np.diag(gram)
     if np.any(square <= radius):

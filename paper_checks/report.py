@@ -19,6 +19,7 @@ from lpm.output import provenance
 from paper_checks.catalogue import SENTENCES_UNCHECKED, UNCHECKED
 from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict
 from paper_checks.interval import Fact, Interval
+from paper_checks.lab import Lab
 
 LISTED = 12
 """Comparisons shown in Markdown and HTML before the rest is summed up; JSON has all."""
@@ -105,12 +106,17 @@ def _record(quantity: Quantity) -> dict[str, Any]:
         "name": quantity.name,
         "relation": quantity.relation,
         "claimed": _plain(quantity.claimed),
+        "claimed_interval": _ends(quantity.claimed),
         "computed": _plain(computed),
-        "interval": [computed.lower, computed.upper] if isinstance(computed, Interval) else None,
+        "interval": _ends(computed),
         "tolerance": quantity.tolerance,
         "agrees": quantity.agrees,
         "how": quantity.how,
     }
+
+
+def _ends(value: Value) -> list[float] | None:
+    return [value.lower, value.upper] if isinstance(value, Interval) else None
 
 
 def _plain(value: Value) -> Any:
@@ -145,6 +151,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
             "instances": finding.instances,
             "deciding": head.get("name"),
             "computed": head.get("computed"),
+            "relation": head.get("relation"),
             "claimed": head.get("claimed"),
             "interval": head.get("interval"),
             "tolerance": head.get("tolerance"),
@@ -213,7 +220,7 @@ def _image(plot: Plot) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _render(template: str, outcomes: Sequence[Outcome], *, images: bool) -> str:
+def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: bool) -> str:
     environment = Environment(
         loader=PackageLoader("paper_checks", "templates"),
         autoescape=template.endswith(".html"),
@@ -241,13 +248,26 @@ def _render(template: str, outcomes: Sequence[Outcome], *, images: bool) -> str:
         meanings=MEANINGS,
         glossary=GLOSSARY,
         unchecked=UNCHECKED | SENTENCES_UNCHECKED,
-        rigorous=any(q.how == "ball arithmetic" for o in outcomes for q in o.finding.quantities),
+        rigorous=lab.rigorous,
+        seed=lab.seed,
     )
 
 
-def write(folder: Path, outcomes: Sequence[Outcome]) -> None:
+def document(outcomes: Sequence[Outcome], lab: Lab) -> dict[str, Any]:
+    """The whole report for JSON."""
+    return {
+        "summary": summary(outcomes),
+        "rigorous": lab.rigorous,
+        "seed": lab.seed,
+        "rows_of_runs": len(lab.runs),
+        "provenance": provenance(),
+        "checks": [record(o) for o in outcomes],
+    }
+
+
+def write(folder: Path, outcomes: Sequence[Outcome], lab: Lab) -> None:
     """report.md, report.json and report.html into an existing folder."""
-    data = {"summary": summary(outcomes), "provenance": provenance(), "checks": [record(o) for o in outcomes]}
+    data = document(outcomes, lab)
     (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(_render("report.md", outcomes, images=False), encoding="utf-8")
-    (folder / "report.html").write_text(_render("report.html", outcomes, images=True), encoding="utf-8")
+    (folder / "report.md").write_text(_render("report.md", outcomes, lab, images=False), encoding="utf-8")
+    (folder / "report.html").write_text(_render("report.html", outcomes, lab, images=True), encoding="utf-8")

@@ -31,42 +31,51 @@ class Run:
     preset: str
 
 
-def read(path: Path) -> list[Run]:
+def read(path: Path) -> tuple[Run, ...]:
     """The rows of a file.
 
-    Raises InvalidInput for a file that cannot be read, lacks a column, or holds a value out of range, naming the line.
+    Raises InvalidInput for a file that cannot be read, lacks a column, repeats a run, or holds a value out of range; the
+    message names the line.
     """
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"--runs {str(path)!r} is not a file; give a CSV file of training runs")
+    rows: dict[tuple[str, ...], Run] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = set(Run.__dataclass_fields__) - set(reader.fieldnames or ())
+            names = list(reader.fieldnames or ())
+            missing = [name for name in Run.__dataclass_fields__ if names.count(name) != 1]
             if missing:
-                raise InvalidInput(f"--runs {str(path)!r} lacks the column {min(missing)!r}; see paper_checks/runs.py")
-            rows = []
+                raise InvalidInput(
+                    f"--runs {str(path)!r} needs exactly one column {missing[0]!r}; see paper_checks/runs.py"
+                )
             for row in reader:
-                try:
-                    run = Run(
-                        row["dataset"], row["imbalance"], row["method"], row["split"],
-                        float(row["accuracy"]), int(row["seed"]), row["preset"],
-                    )  # fmt: skip
-                except (TypeError, ValueError):
-                    raise InvalidInput(
-                        f"--runs {str(path)!r} line {reader.line_num}: accuracy and seed must be numbers"
-                    ) from None
-                if not (math.isfinite(run.accuracy) and 0 <= run.accuracy <= 100):
-                    raise InvalidInput(
-                        f"--runs {str(path)!r} line {reader.line_num}: accuracy {run.accuracy:g} is outside 0..100 per cent"
-                    )
-                rows.append(run)
-            return rows
+                run = _run(row, f"--runs {str(path)!r} line {reader.line_num}")
+                key = (run.dataset, run.imbalance, run.method, run.split, str(run.seed), run.preset)
+                if key in rows:
+                    raise InvalidInput(f"--runs {str(path)!r} line {reader.line_num} repeats a run: {' '.join(key)}")
+                rows[key] = run
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "not a CSV file in UTF-8"
+        reason = getattr(error, "strerror", None) or f"not a CSV file in UTF-8 ({error})"
         raise InvalidInput(f"--runs {str(path)!r} cannot be read: {reason}") from None
+    return tuple(rows.values())
 
 
-def means(rows: Iterable[Run]) -> dict[tuple[str, str, str], list[float]]:
-    """Accuracies by (dataset, imbalance, method), one for each seed; a later row of the same seed replaces an earlier one."""
-    found: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
+def _run(row: dict[str, str | None], where: str) -> Run:
+    words = {name: (row[name] or "").strip() for name in Run.__dataclass_fields__}
+    try:
+        accuracy, seed = float(words["accuracy"]), int(words["seed"])
+        imbalance = f"{float(words['imbalance']):g}" if words["imbalance"] else ""
+    except ValueError:
+        raise InvalidInput(f"{where}: accuracy, seed and imbalance must be numbers") from None
+    if not (math.isfinite(accuracy) and 0 <= accuracy <= 100):
+        raise InvalidInput(f"{where}: accuracy {accuracy:g} is outside 0..100 per cent")
+    return Run(words["dataset"], imbalance, words["method"], words["split"], accuracy, seed, words["preset"])
+
+
+def by_setting(rows: Iterable[Run]) -> dict[tuple[str, str, str], list[float]]:
+    """Accuracies by (dataset, imbalance, method), one for each seed."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for r in rows:
-        found[r.dataset, r.imbalance, r.method][r.seed] = r.accuracy
-    return {key: list(by_seed.values()) for key, by_seed in found.items()}
+        found[r.dataset, r.imbalance, r.method].append(r.accuracy)
+    return dict(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from paper_checks.datasets import cifar_lt
 from paper_checks.lab import Lab
 from paper_checks.paper_tables import load
 from paper_checks.report import Outcome
+from paper_checks.runs import Run
 
 PAPER = Path(__file__).parent.parent.parent / "shared" / "paper" / "balancing-mixed-labels.txt"
 HOLDS, REPAIRED, FAILS = Verdict.HOLDS, Verdict.REPAIRED, Verdict.FAILS
@@ -64,7 +64,11 @@ def _by_thresholds(dataset: str, factor: int) -> tuple[int, ...]:
 
 
 SWAPPED = dict(printed_numbers.PARTITIONS) | {"cifar10-lt": (4, 3, 3)}
-TRUE_FACTS = {"ImageNet-LT images, thousands": 115.8, "ImageNet-LT Pareto exponent": 6, "Places-LT images, thousands": 62.5}
+TRUE_FACTS = {
+    "ImageNet-LT images, thousands": 115.8,
+    "ImageNet-LT Pareto exponent": 6,
+    "Places-LT images, thousands": 62.5,
+}
 
 MUTATIONS: list[tuple[str, dict[str, Any], Verdict]] = [
     ("long-tail", {"relation": "<"}, HOLDS),
@@ -145,26 +149,35 @@ def test_every_check_has_a_mutation() -> None:
     assert {name for name, _, _ in MUTATIONS} == set(by_id()) - {"empirical"}  # see the planted runs below
 
 
-RUNS = "dataset,imbalance,method,split,accuracy,seed,preset\n"
+def _runs(means: dict[tuple[str, str, str], float], preset: str = "paper", suffix: str = "") -> tuple[Run, ...]:
+    """Three runs of each setting, spread as the paper's."""
+    return tuple(
+        Run(d + suffix, f, m, "all", mean + shift, seed, preset)
+        for (d, f, m), mean in means.items()
+        for seed, shift in enumerate((-0.3, 0.0, 0.3))
+    )
+
+
+TABLE8 = {(c.dataset, c.imbalance, c.method): c.mean for c in load(8) if c.split == "all"}
+ONE = ("cifar10-lt", "100", "BMLS+FC")
 
 
 @pytest.mark.parametrize(
     ("rows", "verdict"),
     [
-        ([], Verdict.OPEN),
-        (["cifar10-lt,100,random+FC,all,72.9,0,paper", "cifar10-lt,100,BMLS+FC,all,78.6,0,paper"], HOLDS),
-        (["cifar10-lt,100,random+FC,all,72.9,0,paper", "cifar10-lt,100,BMLS+FC,all,70.1,0,paper"], FAILS),
-        (["cifar10-jpeg-lt,100,random+FC,all,72.9,0,paper"], Verdict.OPEN),
-        (["cifar10-lt,100,random+FC,all,72.9,0,quick"], Verdict.OPEN),
-        (["cifar10-lt,100,random+FC,few,50.9,0,paper"], Verdict.OPEN),
+        ((), Verdict.OPEN),
+        (_runs(TABLE8), HOLDS),
+        (_runs({k: v for k, v in TABLE8.items() if k != ONE}), Verdict.OPEN),
+        (_runs(TABLE8 | {ONE: 70.0}), FAILS),
+        (_runs({ONE: 70.0}), FAILS),
+        (_runs(TABLE8)[::3], Verdict.OPEN),
+        (_runs(TABLE8, suffix="-jpeg"), Verdict.OPEN),
+        (_runs(TABLE8, preset="quick"), Verdict.OPEN),
     ],
+    ids=["none", "all", "one missing", "one off", "only one, off", "one seed", "other data", "other recipe"],
 )
-def test_runs_decide_the_empirical_claim_only_if_they_are_the_papers(
-    rows: Sequence[str], verdict: Verdict, tmp_path: Path
-) -> None:
-    file = tmp_path / "runs.csv"
-    file.write_text(RUNS + "\n".join(rows) + "\n")
-    assert by_id()["empirical"].run(Lab(runs=file)).verdict == verdict
+def test_runs_decide_the_empirical_claim_only_if_they_are_the_papers(rows: tuple[Run, ...], verdict: Verdict) -> None:
+    assert by_id()["empirical"].run(Lab(runs=rows)).verdict == verdict
 
 
 def test_catalogue_names_are_unique_and_on_record() -> None:

@@ -208,10 +208,10 @@ def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Find
         )
         for p, style in (("fc", "-"), ("ms", "--"))
     ]
-    first = {p: lab.threshold(Family(p, "product")) for p in ("fc", "ms")}
+    thresholds = {p: lab.threshold(Family(p, "product")) for p in ("fc", "ms")}
     return conclude(
         quantities,
-        evidence=f"R0 = {first['ms']} for MS, {first['fc']} for FC (product, K=4, lambda=1/2); MS collapses "
+        evidence=f"R0 = {thresholds['ms']} for MS, {thresholds['fc']} for FC (product, K=4, lambda=1/2); MS collapses "
         f"earlier on all {len(cases)} instances",
         instances="; ".join(f"{p}, K={K}, lambda={lam}, E_W^lambda={e}" for K, p, lam, e, _ in cases),
         repair=Repair(

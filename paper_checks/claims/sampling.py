@@ -13,6 +13,7 @@ from lpm.programs import fc
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Relation, Repair, check, conclude
 from paper_checks.datasets import FACTORS, DataSet, cifar_lt, datasets
+from paper_checks.interval import EXACT, SIMULATED
 from paper_checks.lab import Lab
 
 BATCH = 128
@@ -133,6 +134,7 @@ def remark1(lab: Lab, *, balanced_sampler: str = "BMLS") -> Finding:
     ]
     return conclude(
         [*quantities, *formulas],
+        known=SIMULATED,
         evidence="average CV over epochs, imbalance 100, " + "; ".join(evidence),
         instances=f"CIFAR10-LT and CIFAR100-LT, imbalance 100, {EPOCHS} epochs, seed {lab.seed}",
         plot=Plot(
@@ -208,6 +210,7 @@ def mean_frequency(lab: Lab, *, samplers: tuple[str, ...] = ("random", "CBS", "C
     quantities = [ratio(s) for s in samplers]
     return conclude(
         quantities,
+        known=SIMULATED,
         evidence="most over least frequent class: "
         + ", ".join(f"{s} {q.computed:.3g}" for s, q in zip(samplers, quantities, strict=True)),
         instances=f"CIFAR10-LT, imbalance 100, {EPOCHS} epochs, seed {lab.seed}",
@@ -279,6 +282,7 @@ def exponential_growth(lab: Lab, *, ratio: Callable[[int], float] = lambda K: fl
     quantities = [Quantity(f"f(2K) / f(K) at K={K}", ratio(K), float((2 * K) ** 2 / K**2)) for K in Ks]
     return conclude(
         quantities,
+        known=EXACT,
         evidence="doubling K multiplies K^2 by 4 at every K",
         instances="K = 10, 100, 365, 1000",
         repair=Repair(
@@ -314,6 +318,7 @@ def coverage_ratio(lab: Lab, *, share: Callable[[int, int], float] = lambda clas
     ]
     return conclude(
         quantities,
+        known=EXACT,
         evidence="60 of 100 classes make 36 % of the label pairs, where the caption has 60 %",
         instances="20, 40, 60, 80 of 100 classes",
         internal=True,
