@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import json
 import math
 import os
@@ -170,6 +171,9 @@ def plain_data(value: Any) -> Any:
 
 def run(main: Callable[[], int]) -> int:
     """Run a command: bad input is one line and status 2, an uncertified result one line and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
     try:
         return main()
     except InvalidInput as error:

@@ -79,11 +79,13 @@ class OutputFolder:
         }
         (self.path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         self._refuse_foreign()
-        old = self.path.with_suffix(".old")
-        if self.final.exists():
-            os.replace(self.final, old)
+        if not self.final.exists():
+            os.replace(self.path, self.final)
+            return
+        aside = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", dir=self.final.parent))
+        os.replace(self.final, aside / "old")
         os.replace(self.path, self.final)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def provenance() -> dict[str, Any]:

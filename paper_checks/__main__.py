@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import tomllib
@@ -12,9 +13,10 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from lpm.output import OutputFolder
+from lpm.solution import NotCertified
 from paper_checks import report, runs
 from paper_checks.catalogue import CHECKS, by_id
-from paper_checks.claim import Check
+from paper_checks.claim import Check, Finding, Verdict
 from paper_checks.lab import Lab
 from paper_checks.report import Outcome
 
@@ -48,7 +50,10 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
         for check in checks:
             progress.update(task, description=check.id)
             start = time.perf_counter()
-            finding = check.run(lab)
+            try:
+                finding = check.run(lab)
+            except (NotCertified, ArithmeticError) as error:  # one check without a certificate does not cost the others
+                finding = Finding(Verdict.OPEN, f"not certified: {error}", "none", [])
             outcomes.append(Outcome(check, finding, time.perf_counter() - start, on_record.get(check.id)))
             progress.advance(task)
     return outcomes
@@ -125,20 +130,20 @@ def main(arguments: list[str] | None = None) -> int:
     source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
     lab = Lab(options.rigorous, options.seed, runs.read(source) if source is not None else ())
     out = options.out or (None if options.claims else Path("paper-report"))
-    if out is None:
-        outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
-    else:
+    with contextlib.ExitStack() as stack:
         # The claims are part of the name, so that a report on some never replaces the report on all.
-        with OutputFolder(out, " ".join(["paper_checks", *(c.id for c in checks if options.claims)])) as folder:
-            outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
+        name = " ".join(["paper_checks", *(c.id for c in checks if options.claims)])
+        folder = stack.enter_context(OutputFolder(out, name)) if out is not None else None
+        outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
+        if options.json:
+            cli.print_json(report.document(outcomes, lab))
+        elif not options.quiet:
+            _print(outcomes)
+        if folder is not None:
             report.write(folder.path, outcomes, lab)
             folder.finish({"summary": report.summary(outcomes), "rigorous": options.rigorous, "seed": options.seed})
-    if options.json:
-        cli.print_json(report.document(outcomes, lab))
-    elif not options.quiet:
-        _print(outcomes)
-        if out is not None:
-            print(f"report: {out}/report.html, report.md, report.json")
+            if not (options.quiet or options.json):
+                print(f"report: {out}/report.html, report.md, report.json")
     changed = [o for o in outcomes if o.changed]
     for o in changed:
         print(f"changed: {o.check.id}: {o.finding.verdict}, expected {o.expected}", file=sys.stderr)

@@ -192,10 +192,14 @@ def collapsed(solution: Solution) -> bool | None:
 
 def _gradient_error(point: _Point, gap: arb) -> arb:
     """sqrt(2 L gap), L = max_k p_k / (2 d_k c) as softmax Hessians are at most 1/2: bounds |M - M*|_F."""
-    K = point.problem.K
-    c = min((point.C[i, i] - point.C[i, (i + 1) % K]).lower() for i in range(K))
-    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * c)
+    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * _least_eigenvalue(point))
     return (2 * smoothness * gap).sqrt()
+
+
+def _least_eigenvalue(point: _Point) -> arb:
+    """A lower bound on the eigenvalues of C = diag(c) + beta 11^T, beta >= 0: the least c."""
+    K = point.problem.K
+    return min((point.C[i, i] - point.C[i, (i + 1) % K]).lower() for i in range(K))
 
 
 def _averaging(i: int, j: int, B: np.ndarray) -> Fraction:
@@ -223,21 +227,20 @@ def _rayleigh(point: _Point, G: arb_mat) -> arb:
 def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     """Rigorous lower and upper cosines (K, K) between the optimum's class vectors.
 
-    Raises ValueError when the gap is too wide to bound them.
+    Raises ArithmeticError when the gap is too wide to bound them, or the budget may not be used up.
     """
     point = _point(solution)
     K, rows = point.problem.K, point.problem.rows
     _f, G, smallest = _value_and_gradient(point)
     gap = abs(_gap(point, G, _spectral_norm(point, G))).upper()
     if not _rayleigh(point, G) > _gradient_error(point, gap):
-        raise ValueError("the budget may not be used up at the optimum, so its class vectors need not be unique")
+        raise ArithmeticError("the budget may not be used up at the optimum, so its class vectors need not be unique")
     F = _cholesky(point.C)
-    inverse = F.inv()
-    c_low = 1 / _trace(point.C.inv())
+    c_low = _least_eigenvalue(point)
     c_high = max((point.C[i, i] - point.C[i, (i + 1) % K]).upper() for i in range(K))
     sigma = [_least_spread(point, k) for k in range(len(rows))]
-    for exponent in range(-30, 1):
-        rho = arb(10) ** exponent
+    for quarter in range(-120, 1):
+        rho = (arb(10) ** (arb(quarter) / 4)).upper()
         mu = min(
             (point.p[k] / (point.d[k] * c_high) * m * sigma[k] * (-2 * rho / (point.d[k] * c_low).sqrt()).exp()).lower()
             for k, m in enumerate(smallest)
@@ -245,7 +248,7 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
         if mu * rho**2 > 2 * gap:
             break
     else:
-        raise ValueError(f"gap {float(gap):.1e} is too wide for an interval of cosines")
+        raise ArithmeticError(f"gap {float(gap):.1e} is too wide for an interval of cosines")
     e_w, e_h = _arb(fraction(point.problem.e_w)), _arb(fraction(point.problem.e_h))
     gamma2 = (e_w / e_h).sqrt()
     B = F.transpose() * point.W * point.W.transpose() * F * (1 / gamma2)
@@ -254,7 +257,7 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     difference = B * B - Zs.transpose() * Zs
     frobenius = sum((difference[i, j] ** 2 for i in range(K) for j in range(K)), arb(0)).sqrt()
     radius = arb(2).sqrt() * rho + (arb(K).sqrt() * frobenius).sqrt()
-    error = (gamma2 * radius * sum((inverse[i, j] ** 2 for i in range(K) for j in range(K)), arb(0))).upper()
+    error = (gamma2 * radius / c_low).upper()
     gram = point.W * point.W.transpose()
     unsure = arb(0, error)
     length = [(gram[i, i] + unsure).sqrt() for i in range(K)]
@@ -264,7 +267,7 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
             if i != j:
                 cosine = (gram[i, j] + unsure) / (length[i] * length[j])
                 if not cosine.is_finite():
-                    raise ValueError("a class vector is too short for an interval of its cosines")
+                    raise ArithmeticError("a class vector is too short for an interval of its cosines")
                 lower[i, j], upper[i, j] = max(-1.0, _down(cosine)), min(1.0, _up(cosine))
     return lower, upper
 

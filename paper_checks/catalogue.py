@@ -23,6 +23,8 @@ CHECKS: tuple[Check, ...] = (
     mixing_ratio.lambda_independence,
     sampling.eq2_feasible,
     mixed_singleton.ms_argmax,
+    balancing.a_less_than_b,
+    balancing.a_less_than_b_ms,
     # §5.2 and Appendices B, C.1, C.2
     sampling.remark1,
     sampling.remark1_collapse,
@@ -50,8 +52,6 @@ CHECKS: tuple[Check, ...] = (
     proposition2.prop2,
     proposition2.eq20,
     proposition2.eq24,
-    balancing.a_less_than_b,
-    balancing.a_less_than_b_ms,
     # §6, Appendices D to G
     table_sentences.table1_claims,
     table_sentences.highest_claims,
@@ -61,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     table_sentences.ablation_both,
     table_sentences.ablation_ms_alone,
     table_sentences.etf_claims,
+    table_sentences.consistent_gains,
     facts.dataset_facts,
     printed_numbers.table_sums,
     printed_numbers.table_diffs,

@@ -4,6 +4,7 @@ The docstring is the record that the report prints, so the reader of the code an
 
     Statement: the claim in our words.
     Where: its place in the paper.
+    Quote: the words of the paper, "..." for what is left out; a test finds them in the text.
     Formula: what is computed.
     Assumptions: what the paper assumes, and what the instances fix.
     Test: how it is tested.
@@ -178,7 +179,25 @@ def conclude(
     return Finding(verdict, evidence, instances, [*hypothesis, *quantities], repair, plot)
 
 
-SECTIONS = ("Statement", "Where", "Formula", "Assumptions", "Test", "Verdict", "Overturned by", "References")
+def contradictions(quantities: Sequence[Quantity], most: int = 4) -> str:
+    """The first few comparisons that contradict the claim, for a line of evidence."""
+    found = [q for q in quantities if q.agrees is False]
+    said = "; ".join(f"{q.name}: {show(q.computed)} against {show(q.claimed)}" for q in found[:most])
+    return (said or "no contradiction") + (f"; and {len(found) - most} more" if len(found) > most else "")
+
+
+def show(value: Value) -> str:
+    """A value for reading."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+SECTIONS = (
+    "Statement", "Where", "Quote", "Formula", "Assumptions", "Test", "Verdict", "Overturned by", "References",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

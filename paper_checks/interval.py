@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 EXACT = "exact"
 BALL = "ball arithmetic"
 FLOAT64 = "float64 certificate"
+SYMMETRY = "symmetry"
 CONVEXITY = "convexity bounds"
 PLAIN = "float64, no bound"
 PRINTED = "printed digits"
+TESTED = "Welch, Holm"
 SIMULATED = "simulation"
 
 
@@ -42,14 +45,16 @@ class Interval:
         return self.upper - self.lower
 
     def __str__(self) -> str:
-        """The digits that both ends share, or both ends."""
+        """The digits that are certain: those that both ends share, or the middle and how far the ends are from it."""
         if self.lower == self.upper:
             return f"{self.lower:.8g}"
-        for digits in range(9, 3, -1):
+        for digits in range(9, 2, -1):
             low, high = f"{self.lower:.{digits}g}", f"{self.upper:.{digits}g}"
-            if low == high:
+            if low == high and abs(float(low) - self.middle) <= max(self.width, 1e-3 * abs(self.middle)):
                 return low
-        return f"[{self.lower:.6g}, {self.upper:.6g}]"
+        half = self.width / 2
+        places = max(0, 1 - math.floor(math.log10(half)))
+        return f"{self.middle:.{places}f} ± {half:.{places}f}"
 
 
 @dataclass(frozen=True)

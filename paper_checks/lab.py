@@ -21,7 +21,6 @@ import numpy as np
 
 from lpm import recovery
 from lpm.coordinates import Coordinates
-from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.losses import log_partition
 from lpm.problem import Problem
@@ -124,11 +123,11 @@ def _cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     full, Z = recovery.logits(solution)
     certificate = evaluate(Coordinates(solution.problem), solution.X)
     if not certificate.top > certificate.gradient_error:
-        raise InvalidInput("the budget may not be used up at the optimum, so its class vectors need not be unique")
+        raise ArithmeticError("the budget may not be used up at the optimum, so its class vectors need not be unique")
     gram, radius = solution.gram.matrix(solution.problem.members), gram_radius(full, Z, solution.gap)
     square = np.diag(gram)
     if np.any(square <= radius):
-        raise InvalidInput("a class vector is too short for an interval of its cosines; take a smaller R")
+        raise ArithmeticError("a class vector is too short for an interval of its cosines; take a smaller R")
     corners = []
     for inner in (gram - radius, gram + radius):
         for a in (square - radius, square + radius):
@@ -142,7 +141,7 @@ def _cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
 def gram_radius(full: Problem, Z: np.ndarray, gap: float) -> float:
     """Bound on the Frobenius distance of W W^T, by Lemma 1 from Z (m, K), to that of the optimum.
 
-    full: written out. gap: f(Z) - f* is at most this. Raises InvalidInput when the gap is too wide to say anything.
+    full: written out. gap: f(Z) - f* is at most this. Raises ArithmeticError when the gap is too wide to say anything.
     """
     rows, K = full.rows, full.K
     C = np.diag(full.c) + full.beta
@@ -164,7 +163,7 @@ def gram_radius(full: Problem, Z: np.ndarray, gap: float) -> float:
             # |Z|' itself is computed to rounding, a relative 1e-12 of the budget at most.
             distance = np.sqrt(2) * rho + 1e-12 * full.tau
             return float(np.sqrt(full.e_w / full.e_h) * distance / low)
-    raise InvalidInput(f"gap {gap:.1e} is too wide for an interval of cosines; take a smaller R or smaller budgets")
+    raise ArithmeticError(f"gap {gap:.1e} is too wide for an interval of cosines; take a smaller R or smaller budgets")
 
 
 def pair_vectors(K: int, lam: float, *, unordered: bool = False) -> np.ndarray:

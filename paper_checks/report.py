@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lpm.cli import plain_data
 from lpm.output import provenance
 from paper_checks.catalogue import SENTENCES_UNCHECKED, UNCHECKED
-from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict
+from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict, show
 from paper_checks.interval import Fact, Interval
 from paper_checks.lab import Lab
 
@@ -91,15 +91,6 @@ def pretty(text: str) -> str:
     return text
 
 
-def show(value: Value) -> str:
-    """A value for reading."""
-    if isinstance(value, float):
-        return f"{value:.7g}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def _record(quantity: Quantity) -> dict[str, Any]:
     computed = quantity.computed
     return {
@@ -144,6 +135,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
             "id": check.id,
             "where": check.says["Where"],
             "covers": check.covers,
+            "quote": check.says["Quote"],
             "claim": check.says["Statement"],
             "formula": check.says["Formula"],
             "assumptions": check.says["Assumptions"],

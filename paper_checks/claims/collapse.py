@@ -11,12 +11,14 @@ import numpy as np
 
 from lpm.coordinates import Coordinates
 from lpm.family import Family
-from lpm.mixing import beta, fixed
+from lpm.mixing import Mixing, beta, fixed
 from lpm.pairs import LabelPairs
 from lpm.problem import Problem
 from lpm.programs import fc
 from lpm.solve import solve
-from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
+from lpm.threshold import threshold
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
+from paper_checks.interval import FLOAT64, Fact
 from paper_checks.lab import Lab
 
 
@@ -41,9 +43,9 @@ def _instances(rng: np.random.Generator) -> list[_Instance]:
     ]
     for _ in range(6):
         K = int(rng.integers(4, 13))
-        K_A, lam = int(rng.integers(2, K - 1)), round(float(rng.uniform(0.05, 0.95)), 3)
+        K_A, lam = int(rng.integers(K // 2, K - 1)), round(float(rng.uniform(0.05, 0.95)), 3)
         profile = ("block", "product")[int(rng.integers(2))]
-        chosen.append(("fc", profile, K, K_A, lam, round(float(rng.uniform(0.5, 6)), 2)))
+        chosen.append(("fc", profile, K, K_A, lam, round(float(rng.uniform(0.5, 3)), 2)))
     found = [
         _Instance(
             f"{profile}, K={K}, K_A={K_A}, lambda={lam}, E_H={e}", Family("fc", profile, K, K_A, 1.0, fixed(lam), e)
@@ -59,41 +61,44 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
         class vectors become equal as the imbalance R = n_A / n_B grows without bound.
 
     Where: Theorem 1, §5.2 (3); Finding 1, §1.
+    Quote: From Lemma 1 and Theorem 1, we demonstrate that ... also exhibits minority collapse
     Formula: lim_{R -> inf} w_k - w_k' = 0 for all K_A < k < k' <= K.
     Assumptions: p >= K, K_A and K_B fixed; Appendix C.2 sets the frequency of label pairs across the groups to 0
         (block). We also try the frequencies that mixup draws (product), where they occur. lambda fixed, or Beta(1,1)
         by quadrature.
-    Test: Find R0 on the dual condition (collapse is optimal iff the minority's sum-zero part of the optimal gradient
-        does not reach its spectral norm), with a certified bracket, then certify collapse at 1.1, 10 and 100 times
-        R0.
-    Verdict: Stronger than stated: on every instance collapse is exact from a finite R0 on, the class vectors are
-        equal and not just close. The limit itself is proved in the paper (see theorem1-weights for its repairs);
-        instances are no proof.
+    Test: Find R0, where the dual condition changes sign (collapse is optimal iff the minority's sum-zero part of the
+        optimal gradient does not reach its spectral norm), then certify collapse at 1.1, 10 and 100 times R0.
+    Verdict: Stronger than stated: on every instance the minority's class vectors are equal, not just close, at the
+        three finite R that were certified. The limit itself is proved in the paper (see theorem1-weights for the
+        repairs); instances are no proof, and that collapse persists between and beyond those R is not certified.
     Overturned by: an instance with two minority class vectors that stay apart for arbitrarily large R.
     References: Fang et al. 2021, Theorem 5; docs/theory.md for the dual condition.
     """
     quantities, thresholds = [], []
     instances = _instances(lab.rng())
     for instance in instances:
-        R0 = lab.threshold(instance.family, R_max=1e8)
-        if R0 is None:
-            quantities.append(Quantity(f"a finite R0 exists ({instance.name})", collapses, False))
+        found = threshold(instance.family, R_max=1e8)
+        if found.R0 is None and not found.collapsed_above:  # it may set in beyond the range: nothing is refuted
+            quantities.append(Quantity(f"collapse at a finite R ({instance.name})", collapses, Fact(None, FLOAT64)))
             continue
-        thresholds.append(R0.middle)
+        start = 1.0 if found.R0 is None else found.R0
+        thresholds.append(start)
         for factor in (1.1, 10, 100):
-            R = float(f"{factor * R0.upper:.3g}")
+            R = float(f"{factor * start:.3g}")
             quantities.append(
                 Quantity(f"collapsed at R = {R:g} ({instance.name})", collapses, lab.collapsed(instance.family.at(R)))
             )
+    agree = sum(q.agrees is True for q in quantities)
     grid = np.logspace(0, 4, 41)
     curves = []
     for profile in ("block", "product"):
         cosines = [solve(Family("fc", profile).at(float(R))).cosine(1, 1) for R in grid]
-        curves.append(Curve(f"cos BB, {profile}", grid.tolist(), cosines, "-" if profile == "block" else "--"))
+        curves.append(Curve(f"{profile}, K=4, lambda=1/2", grid.tolist(), cosines, "-" if profile == "block" else "--"))
     return conclude(
         quantities,
-        evidence=f"exact collapse above a finite R0 on all {len(instances)} instances, R0 from {min(thresholds):.4g} "
-        f"to {max(thresholds):.4g}; 299.78 at K=4, block, lambda=1/2",
+        evidence=f"exact collapse at {agree} of {len(quantities)} pairs of instance and R, on {len(instances)} "
+        f"instances; R0 from "
+        f"{min(thresholds):.4g} to {max(thresholds):.4g}",
         instances="; ".join(i.name for i in instances),
         plot=Plot("imbalance R", "cosine between minority class vectors", curves, log_x=True),
     )
@@ -111,8 +116,11 @@ TRUE_WEIGHTS: dict[str, Weight] = {
     "Eq. 18: weight of log K - L_A": _true,
     "Eq. 19, first line: weight of the majority's loss": lambda *x: 1 - _true(*x),
     "Eq. 19, first line: weight of the minority's loss": _true,
+    "Eq. 19, second line: weight of the majority's loss": lambda *x: 1 - _true(*x),
+    "Eq. 19, second line: weight of the minority's loss": _true,
     "Eq. 19, third line: weight of L_A + epsilon_2": lambda *x: 1 - _true(*x),
     "Eq. 19, third line: weight of L_B": _true,
+    "Eq. 19, last line: weight of L_B - L_A - epsilon_2": _true,
     "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, (K_A + K_B) ** 2),
 }
 """From n_A on |K_A^2| label pairs and n_B on |K_B^2|; the feature budget is that of Eq. 5 and Eq. 14."""
@@ -123,8 +131,13 @@ PRINTED_WEIGHTS: dict[str, Weight] = {
     "Eq. 19, first line: weight of the minority's loss": lambda K_A, K_B, n_A, n_B: Fraction(
         K_B**2 * n_A, K_A**2 * n_A + K_B**2 * n_B
     ),
+    "Eq. 19, second line: weight of the majority's loss": lambda K_A, K_B, n_A, n_B: Fraction(1),
+    "Eq. 19, second line: weight of the minority's loss": lambda K_A, K_B, n_A, n_B: Fraction(
+        K_B**2 * n_A, K_A**2 * n_A + K_B**2 * n_B
+    ),
     "Eq. 19, third line: weight of L_A + epsilon_2": lambda K_A, K_B, n_A, n_B: Fraction(1),
     "Eq. 19, third line: weight of L_B": lambda K_A, K_B, n_A, n_B: Fraction(K_B**2 * n_B, K_A**2 * n_B),
+    "Eq. 19, last line: weight of L_B - L_A - epsilon_2": lambda K_A, K_B, n_A, n_B: 1 / (K_B * Fraction(n_A, n_B) + 1),
     "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, K_A**2),
 }
 """As Eq. 15, 18 and 19 print them."""
@@ -136,6 +149,7 @@ def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHT
         and 19.
 
     Where: Appendix C.2, Eq. 14 to 16, 18, 19.
+    Quote: Thus we meet contradiction by comparing Eq. 18 with Eq. 19 and achieve Theorem 1.
     Formula: |K_B^2| n_B / (|K_A^2| n_A + |K_B^2| n_B) = 1 / (K_R R + 1), K_R = |K_A^2| / |K_B^2|.
     Assumptions: n_A samples on each label pair of K_A^2, n_B on each of K_B^2.
     Test: Recompute every weight from n_A, n_B, K_A, K_B in exact fractions and compare with the printed one.
@@ -153,19 +167,22 @@ def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHT
         for name, weight in printed.items()
         for c in cases
     ]
-    limits = [
-        Quantity(
-            f"weight of the minority at R = 10^{e} times R^1, K_A=3, K_B=7",
-            49 / 9,
-            R * float(_true(3, 7, R, 1)),
-            "=",
-            1e-2,
-        )
-        for e, R in ((4, 10**4), (6, 10**6), (9, 10**9))
-    ]
+    # What the contradiction needs: for two losses L_A < L_A + epsilon the weighted sums part ways once R is large.
+    losses = {"L_A": Fraction(1, 3), "L_B": Fraction(0), "log K": Fraction(2)}
+    apart = []
+    for epsilon in (Fraction(1, 10), Fraction(1, 1000)):
+        for K_A, K_B in ((2, 2), (3, 7)):
+            w = _true(K_A, K_B, 10**7, 1)
+            upper = (1 - w) * losses["L_A"] + w * losses["log K"]  # Eq. 18
+            lower = (1 - w) * (losses["L_A"] + epsilon) + w * losses["L_B"]  # Eq. 19
+            apart.append(
+                Quantity(
+                    f"Eq. 19 above Eq. 18 at R = 10^7 (K_A={K_A}, K_B={K_B}, epsilon_2={epsilon})", True, lower > upper
+                )
+            )
     ratio = [
         Quantity(
-            f"1 / (K_R R + 1) (K_A={a}, K_B={b})",
+            f"1 / (K_R R + 1) is the minority's weight (K_A={a}, K_B={b})",
             str(_true(a, b, n, m)),
             str(1 / (Fraction(a * a, b * b) * Fraction(n, m) + 1)),
         )
@@ -174,57 +191,69 @@ def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHT
     wrong = sum(q.agrees is False for q in quantities)
     return conclude(
         quantities,
-        evidence=f"{wrong} of {len(quantities)} printed weights are wrong (K_B for K_R, n_A for n_B, lost "
-        f"terms); the limits survive",
+        evidence=f"{wrong} of {len(quantities)} printed weights (nine terms, three cases) are wrong: "
+        + contradictions(quantities, 2),
         instances="(K_A, K_B, R) = (2, 2, 100), (5, 5, 100), (3, 7, 100), exact fractions",
         repair=Repair(
-            "With K_R in place of K_B, n_B in place of n_A and one feature budget, both limits hold and so does the proof.",
-            [*ratio, *limits],
+            "With K_R in place of K_B, n_B in place of n_A and one feature budget, Eq. 18 and 19 contradict "
+            "each other for large R.",
+            [*ratio, *apart],
             keeps=True,
         ),
     )
 
 
-def majority_only(K_A: int, K_B: int, lam: float = 0.5, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
+def majority_only(K_A: int, K_B: int, law: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
     """Eq. 14: the losses of K_A^2 alone, with the classes and budgets of all K_A + K_B classes."""
     sizes = np.array([K_A, K_B])
     pairs = LabelPairs(
         sizes, np.array([1.0, 0.0]), np.diag([1.0, 0.0]), np.repeat([0, 1], sizes), "majority only", np.array([0, 1])
     )
-    return fc(pairs, fixed(lam), e_h=e_h, e_w=e_w)
+    return fc(pairs, law, e_h=e_h, e_w=e_w)
 
 
 @check("lemma2", "Lemma 2", "Eq. 17")
-def lemma2(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1), K_Bs: tuple[int, int] = (2, 6)) -> Finding:
-    """Statement: The optimum L_0 of the majority's loss depends only on |K_A^2|, n_A, E_H and E_W, "regardless of
-        lambda"; the minority's features are 0 there, and a distance epsilon between two minority class vectors costs
-        epsilon' > 0.
+def lemma2(
+    lab: Lab,
+    *,
+    lambdas: tuple[float, float] = (0.5, 0.1),
+    alphas: tuple[float, float] = (1.0, 0.2),
+    K_Bs: tuple[int, int] = (2, 6),
+) -> Finding:
+    """Statement: The optimum L_0 of the majority's loss depends only on |K_A^2|, n_A, E_H and E_W (so not on the law
+        of lambda, nor on K_B); the minority's features are 0 there, and a distance epsilon between two minority class
+        vectors costs epsilon' > 0.
 
     Where: Lemma 2 and its proof, Eq. 17, Appendix C.2.
+    Quote: only depends on ... The proof of Lemma 2 is the same as Lemma 5 in Fang et al. (2021) regardless of λ
     Formula: L_0 = min (1/|K_A^2|) sum_{k in K_A^2} L(W h_k, y_k) under the budgets of Eq. 14; log K at zero features
         (Eq. 17).
-    Assumptions: budgets of Eq. 14, mean over all K classes and all K^2 label pairs; lambda fixed.
-    Test: Certified L_0 at two lambdas and at two K_B, the rest fixed: the intervals must meet. Then what the proof of
-        Theorem 1 needs: L_0 strictly falls with each budget, so a minority feature that is not 0 wastes budget, and
-        w_k != w_k' at distance epsilon leaves E_W - epsilon^2 / (2 K) to the rest (averaging over the two is no
-        worse).
-    Verdict: L_0 depends on lambda and on K_B: disjoint certified intervals. It does not depend on n_A at all. The
-        parts that Theorem 1 uses (independence of R, zero features, epsilon' > 0) hold, with epsilon' = L_0(E_W -
-        epsilon^2/(2K)) - L_0(E_W).
+    Assumptions: budgets of Eq. 14, means over all K classes and all K^2 label pairs. lambda fixed, or Beta(alpha,
+        alpha) as Eq. 14 has it, by quadrature.
+    Test: Certified L_0 at two lambdas, at two Beta laws and at two K_B, the rest fixed: the intervals must meet. Then
+        what the proof of Theorem 1 needs: L_0 strictly falls with each budget, so a minority feature that is not 0
+        wastes budget, and w_k != w_k' at distance epsilon leaves E_W - epsilon^2 / (2 K) to the rest (averaging over
+        the two is no worse).
+    Verdict: L_0 depends on the law of lambda and on K_B: disjoint certified intervals. It does not depend on n_A at
+        all. The proof of Theorem 1 itself lists K_B among what L_A, L_B and epsilon_2 depend on. The parts that it
+        uses (independence of R, zero features, epsilon' > 0) hold, with epsilon' = L_0(E_W - epsilon^2/(2K)) -
+        L_0(E_W).
     Overturned by: budgets that do not count K_B, together with a loss that does not see lambda.
     References: Fang et al. 2021, Lemma 5, whose argument has no lambda.
     """
-    one, other = (lab.loss(majority_only(2, 2, lam)) for lam in lambdas)
+    one, other = (lab.loss(majority_only(2, 2, fixed(lam))) for lam in lambdas)
+    wide, narrow = (lab.loss(majority_only(2, 2, beta(alpha))) for alpha in alphas)
     few, many = (lab.loss(majority_only(2, K_B)) for K_B in K_Bs)
     K = 4
-    zero = {lam: _loss_at_zero(Family("fc", "block", K, mixing=fixed(lam)).at(7)) for lam in (0.5, 0.1)}
+    zero = {lam: loss_at_zero(Family("fc", "block", K, mixing=fixed(lam)).at(7)) for lam in (0.5, 0.1)}
     quantities = [
+        Quantity(f"L_0 at lambda = {lambdas[1]} against {lambdas[0]} (K_A=2, K_B=2)", one, other, tolerance=1e-6),
         Quantity(
-            f"L_0 at lambda = {lambdas[1]} against lambda = {lambdas[0]} (K_A=2, K_B=2)", one, other, tolerance=1e-6
+            f"L_0 under Beta({alphas[1]:g}) against Beta({alphas[0]:g}) (K_A=2, K_B=2)", wide, narrow, tolerance=1e-3
         ),
-        Quantity(f"L_0 at K_B = {K_Bs[1]} against K_B = {K_Bs[0]} (K_A=2, lambda=1/2)", few, many, tolerance=1e-6),
+        Quantity(f"L_0 at K_B = {K_Bs[1]} against {K_Bs[0]} (K_A=2, lambda=1/2)", few, many, tolerance=1e-6),
         *(
-            Quantity(f"loss at zero features, lambda = {x} (Eq. 17)", math.log(K), v, tolerance=1e-14)
+            Quantity(f"f(0) at lambda = {x} against log K (Eq. 17)", math.log(K), v, tolerance=1e-14)
             for x, v in zero.items()
         ),
     ]
@@ -237,14 +266,14 @@ def lemma2(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1), K_Bs: tuple[i
         for e in (0.5, 0.1, 0.01)
     ]
     grid = np.linspace(0.02, 0.98, 49)
-    curve = [solve(majority_only(2, 2, float(x))).loss for x in grid]
+    curve = [solve(majority_only(2, 2, fixed(float(x)))).loss for x in grid]
     return conclude(
         quantities,
-        evidence=f"L_0 = {one} at lambda={lambdas[0]}, {other} at lambda={lambdas[1]}; {few} at K_B={K_Bs[0]}, "
-        f"{many} at K_B={K_Bs[1]}",
-        instances=f"K_A=2; lambda={lambdas}, K_B=2; lambda=1/2, K_B={K_Bs}; E_H=5, E_W=1",
+        evidence=contradictions(quantities),
+        instances=f"K_A=2; lambda={lambdas}, Beta{alphas}, K_B=2; lambda=1/2, K_B={K_Bs}; E_H=5, E_W=1",
         repair=Repair(
-            "L_0 depends on K_A, K_B, lambda and E_H E_W, not on n_A, n_B or R; it falls strictly with either budget, so the "
+            "L_0 depends on K_A, K_B, the law of lambda and E_H E_W, not on n_A, n_B or R; it falls strictly "
+            "with either budget, so the "
             "minority's features are 0 and epsilon' = L_0(E_W - epsilon^2/(2K)) - L_0(E_W) > 0.",
             needed,
         ),
@@ -252,7 +281,7 @@ def lemma2(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1), K_Bs: tuple[i
     )
 
 
-def _loss_at_zero(problem: Problem) -> float:
+def loss_at_zero(problem: Problem) -> float:
     """f(0): every feature, or every class vector, is 0."""
     coordinates = Coordinates(problem)
     return coordinates.value_and_gradient(np.zeros(coordinates.shape))[0]

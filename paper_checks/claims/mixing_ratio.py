@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lpm.family import Family
 from lpm.mixing import beta, fixed
 from lpm.threshold import threshold
-from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.claims.balancing import etf
+from paper_checks.claims.collapse import loss_at_zero
+from paper_checks.interval import Fact
 from paper_checks.lab import Lab
 
 
@@ -17,25 +21,30 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
     """Statement: Minority collapse under mixup is determined by the frequencies of (mixed) labels alone, independent
         of lambda.
 
-    Where: §1 ("determined solely by the frequency ... independent of the mixup ratio"); §5.3 (i), "regardless of the
-        mixup ratio lambda"; Lemma 2, "regardless of lambda".
+    Where: §1; §5.3 (i) says "regardless of the mixup ratio", which can also mean that collapse occurs at every
+        lambda.
+    Quote: minority collapse in Mixup is determined solely by the frequency of singleton and mixed-label samples,
+        independent of the mixup ratio
     Formula: R0(lambda) constant, at fixed label-pair frequencies and budgets.
     Assumptions: K = 4, K_A = 2, E_H = 5, E_W = 1; product and block frequencies; also MS.
     Test: Take one R between the thresholds of two lambdas and certify the state of the minority there for both; R0 as
         a function of lambda, and for Beta(1,1) and Beta(0.2,0.2).
-    Verdict: At R = 330 (product) the minority is collapsed for lambda = 1/2 and provably not for lambda = 0.1, with
-        the same frequencies. R0 is symmetric about lambda = 1/2; between 0 and 1/2 it falls for FC and is not even
-        monotone for MS (see the picture). At balanced frequencies the angles do not depend on lambda.
-    Overturned by: budgets that are themselves chosen as a function of lambda.
+    Verdict: At one R and the same frequencies the minority is provably collapsed for one lambda and provably not for
+        another, for FC and for MS. R0 is symmetric about lambda = 1/2; the picture shows how it moves in between. At
+        balanced frequencies the angles do not depend on lambda.
+    Overturned by: reading the sentence as "collapse occurs at every lambda, for large enough R", which agrees with
+        theorem1; budgets that are themselves chosen as a function of lambda.
     References: none beside the paper.
     """
     cases = [("fc", "product", 330), ("fc", "block", 330), ("ms", "product", 20), ("ms", "block", 20)]
     quantities = []
     for program, profile, R in cases:
         one, other = (lab.collapsed(Family(program, profile, mixing=fixed(x)).at(R)) for x in lambdas)
-        if one.value is not None:
-            name = f"collapsed at lambda = {lambdas[1]} as at lambda = {lambdas[0]} ({program} {profile}, R={R})"
-            quantities.append(Quantity(name, one.value, other))
+        known = one.value is not None and other.value is not None
+        same = Fact(one.value == other.value if known else None, one.how)
+        quantities.append(
+            Quantity(f"same state at lambda = {lambdas[0]} and {lambdas[1]} ({program} {profile}, R={R})", True, same)
+        )
     mirrored = [
         Quantity(
             f"optimum at lambda = 0.7 against 0.3 ({program} {profile}, R=100)",
@@ -62,12 +71,12 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
         curves.append(Curve(f"{program} {profile}", [*grid, *(1 - grid[-2::-1])], [*values, *values[-2::-1]], style))
     return conclude(
         quantities,
-        evidence="at R = 330 (product) the minority is collapsed for lambda = 1/2, not for 0.1; R0 = "
+        evidence=f"state of the minority differs in {sum(q.agrees is False for q in quantities)} of "
+        f"{len(quantities)} cases; R0 (fc product) = "
         + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
         instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
         repair=Repair(
-            "R0 depends on lambda, symmetrically about 1/2; only at balanced label pairs are the angles the "
-            "same for every lambda.",
+            "The optimum at 1 - lambda is that at lambda; at balanced label pairs the angles are the same for every lambda.",
             [*mirrored, *even],
         ),
         plot=Plot("mixing ratio lambda", "threshold R0", curves, log_y=True),
@@ -80,12 +89,13 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
         that obtained without Mixup".
 
     Where: §5.3, rationale (i) of the conjecture.
+    Quote: the total loss derived from features is equivalent to that obtained without Mixup
     Formula: min LPM_lambda = min LPM (no mixup) at equal class balance and equal budgets.
     Assumptions: balanced classes, E_H = 5, E_W = 1.
     Test: Certified optima of the plain program and of LPM_lambda, K = 3, 4, 10, lambda = 0.1, 1/2; and the losses at
         zero features.
-    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. The
-        equality that Eq. 17 uses, log K at zero features with and without mixup, is the only one.
+    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. What
+        they share is the value at zero features, log K (Eq. 17).
     Overturned by: a reading in which "equivalent" means the value at zero features only.
     References: none beside the paper.
     """
@@ -97,18 +107,19 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
             quantities.append(
                 Quantity(f"optimum with mixup, lambda={lam}, against without (K={K})", plain, mixed, tolerance=1e-6)
             )
-    tiny = [
+    zero = [
         Quantity(
-            f"optimum with mixup against without at vanishing budgets (K={K})",
-            lab.loss(Family("plain", K=K, e_h=1e-6).at(1)),
-            lab.loss(Family("fc", "balanced", K, e_h=1e-6).at(1)),
-            tolerance=2e-3,
+            f"f(0) of {program}, balanced, against log K (K={K})",
+            math.log(K),
+            loss_at_zero(Family(program, "balanced", K).at(1)),
+            tolerance=1e-12,
         )
+        for program in ("plain", "fc")
         for K in (3, 4, 10)
     ]
     return conclude(
         quantities,
-        evidence=f"K=4, lambda=1/2: {quantities[3].computed} with mixup, {quantities[3].claimed} without",
+        evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 10; lambda = 0.1, 0.5; balanced, E_H=5, E_W=1",
-        repair=Repair("The two agree (log K) where all features vanish, as in Eq. 17, and nowhere else.", tiny),
+        repair=Repair("The two agree, log K, where all features vanish, as in Eq. 17.", zero),
     )

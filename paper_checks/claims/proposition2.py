@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from lpm import geometry
-from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from lpm.mixing import beta
+from paper_checks.claim import Finding, Quantity, Repair, check, conclude, contradictions
 from paper_checks.interval import CONVEXITY, Interval
 from paper_checks.lab import Lab, pair_vectors
 
@@ -20,17 +21,19 @@ def _class_vectors_at_three(lam: float) -> np.ndarray:
 
 
 @check("prop2", "Proposition 2", "Eq. 22", "Eq. 23")
-def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[float, ...] = (0.5, 0.3)) -> Finding:
+def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[float, ...] = (0.5,)) -> Finding:
     """Statement: If the class vectors of the label pairs a < b form a |K^<|-simplex ETF, then W is a K-simplex ETF.
 
     Where: Proposition 2, Appendix C.3; Eq. 22, 23.
+    Quote: W is a K-simplex ETF if
     Formula: {lambda w_a + (1-lambda) w_b : a < b}, n = K(K-1)/2 vectors; an n-simplex ETF has rank n - 1.
     Assumptions: the label pairs' vectors are combinations of the K rows of W, as Eq. 3 says.
     Test: Ranks: n - 1 against K. At K = 3, where the hypothesis can be met, solve for W and look at its cosines.
-    Verdict: The n vectors span at most K dimensions, and n - 1 = K(K-1)/2 - 1 > K for K >= 4 (5 > 4 first at K = 4):
-        no W meets the hypothesis, so the proposition is vacuous there. At K = 3 it is true for lambda = 1/2 and false
-        for lambda = 0.3. What is true: W is an ETF exactly if the means (w_a + w_b)/2 have equal norms, cosine
-        (K-4)/(2(K-2)) when they share a class and -2/(K-2) when they do not.
+    Verdict: The n vectors span at most K dimensions, and n - 1 = K(K-1)/2 - 1 exceeds K for K >= 4 (5 against 4
+        first): no W meets the hypothesis, so the proposition is vacuous there. At K = 3 it can be met: for the means
+        over lambda, which the proof uses (Eq. 20), the proposition is true; for a fixed lambda of 0.3 it is false.
+        What is true: W is an ETF exactly if the means (w_a + w_b)/2 have equal norms, cosine (K-4)/(2(K-2)) when they
+        share a class and -2/(K-2) when they do not.
     Overturned by: label-pair vectors that are free parameters, which MS has not.
     References: the Gram matrix in the repair is that of the triangular (Johnson) graph J(K, 2).
     """
@@ -69,9 +72,9 @@ def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[
     return conclude(
         quantities,
         hypothesis=hypothesis,
-        evidence=f"an ETF of K(K-1)/2 vectors has rank K(K-1)/2 - 1 = 5 > 4 at K = 4; at K = 3, lambda = 0.3 "
+        evidence=contradictions(hypothesis, 2) + f"; at K = 3 it is true for the means, at fixed lambda = 0.3 "
         f"the cosines spread by {spread:.3f}",
-        instances="ranks for K = " + ", ".join(map(str, Ks)) + "; K = 3 at lambda = 1/2 and 0.3",
+        instances="ranks for K = " + ", ".join(map(str, Ks)) + f"; K = 3 at lambda = {lambdas}",
         repair=Repair(
             "W is a K-simplex ETF exactly if the K(K-1)/2 means (w_a + w_b)/2 have the Gram matrix of J(K, 2): "
             "two cosines, not one.",
@@ -82,15 +85,18 @@ def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[
 
 @check("eq20", "Eq. 20")
 def eq20(lab: Lab, *, part: Literal["loss", "own logit"] = "loss") -> Finding:
-    """Statement: The class vector of a label pair may be replaced by its mean over lambda, (w_a + w_b) / 2.
+    """Statement: The mean over lambda of a label pair's class vector is (w_a + w_b) / 2 (Eq. 20), and it may stand
+        for the class vector in the program, as the proof of Proposition 2 lets it.
 
     Where: Eq. 20, Appendix C.3.
-    Formula: E_lambda L(W^lambda h, (a,b)) = L(E_lambda W^lambda h, (a,b))?
+    Quote: For the mixup ratio λ sampled from
+    Formula: E_lambda w_(a,b) = (w_a + w_b)/2, and E_lambda L(W^lambda h, (a,b)) = L(E_lambda W^lambda h, (a,b))?
     Assumptions: lambda ~ Beta(1,1); all pairs a < b.
-    Test: Mean of the loss against the loss at the mean, W an ETF times 3, features h = w_k and random ones.
-    Verdict: The log-partition is strictly convex in lambda along a line of unequal logits, so by Jensen the mean of
-        the loss exceeds the loss at the mean. Only linear functions of w^lambda, such as the own logit, may be
-        replaced by their mean.
+    Test: Eq. 20 for an ETF; mean of the loss against the loss at the mean for W an ETF times 3, features h = w_k and
+        random ones. For a convex function midpoint and trapezoidal rule enclose the mean.
+    Verdict: Eq. 20 itself is true. But the log-partition is strictly convex in lambda along a line of unequal logits,
+        so by Jensen the mean of the loss exceeds the loss at the mean: the mean may replace w^lambda only in linear
+        functions, such as the own logit, and not in the program whose optimum is meant.
     Overturned by: a loss that is linear in the class vectors.
     References: none beside the paper.
     """
@@ -120,14 +126,20 @@ def eq20(lab: Lab, *, part: Literal["loss", "own logit"] = "loss") -> Finding:
         ]
 
     found = [excess(h, "loss") for h in features]
+    law, V = beta(1.0), [pair_vectors(K, float(x), unordered=True) @ W for x in beta(1.0).nodes]
+    off = np.tensordot(law.weights, V, axes=1) - pair_vectors(K, 0.5, unordered=True) @ W
+    identity = [
+        Quantity("Eq. 20: largest deviation of the mean from (w_a + w_b)/2", 0.0, float(np.abs(off).max()), "=", 1e-12)
+    ]
     return conclude(
-        compare(part),
+        [*identity, *compare(part)],
         evidence="the mean of the loss exceeds the loss at the mean by "
         f"{min(x.lower for x in found):.3f} to {max(x.upper for x in found):.3f}",
         instances="K = 4, Beta(1,1), W = 3 ETF, two class-mean features and four random ones",
         repair=Repair(
-            "The mean may replace w^lambda in functions that are linear in it, such as the own logit.",
-            compare("own logit"),
+            "Eq. 20 holds, and the mean may replace w^lambda in functions that are linear in it, such as the own logit.",
+            [*identity, *compare("own logit")],
+            keeps=True,
         ),
     )
 
@@ -138,6 +150,7 @@ def eq24(lab: Lab, *, inner: Callable[[int], float] = lambda K: -1 / (K - 1), pr
         of Eq. 23.
 
     Where: Eq. 21, 24, Appendix C.3.
+    Quote: we use the property of the simplex ETF, i.e.,
     Formula: n unit vectors of an n-simplex ETF have inner product -1/(n-1), n = K(K-1)/2; Eq. 23: w_1 = v_12 - v_23 +
         v_13.
     Assumptions: unit vectors, as the value -1/(K-1) presumes.
@@ -166,7 +179,7 @@ def eq24(lab: Lab, *, inner: Callable[[int], float] = lambda K: -1 / (K - 1), pr
     cosine = Quantity("cosine of w_1 and w_2 (K=3)", -1 / 2, float(geometry.cosines(gram)[0, 1]), tolerance=1e-12)
     return conclude(
         quantities,
-        evidence="inner products are -1/(K(K-1)/2 - 1), for example -1/5 at K = 4 where -1/3 is printed; w_1^T w_2 = -2 at K = 3",
+        evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 5, 6",
         repair=Repair("At K = 3 the cosine between the vectors of Eq. 23 is -1/(K-1) = -1/2.", [cosine]),
     )

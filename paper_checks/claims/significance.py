@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scipy.stats import ttest_ind, ttest_ind_from_stats
 
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
 from paper_checks.paper_tables import Cell, Source, load
 
@@ -113,45 +114,50 @@ def significance(lab: Lab, *, level: float = 0.05) -> Finding:
 
     Where: Tables 8 to 10, 12 and 13 ("best in bold"); "consistent performance gains", abstract; "significantly",
         §6.3, §7.
+    Quote: Experiments on standard benchmarks further confirm consistent performance gains
     Formula: Welch's t from printed means, standard deviations and n = 5 (CIFAR) or 3; p after Holm over all columns <
         0.05.
     Assumptions: the printed spread is a sample standard deviation over independent runs; normal errors; the two best
         rows are compared as if chosen beforehand, which favours the winner.
     Test: Every column: data set, imbalance, split. Separately "all": BMLS's better row against the best baseline
         sampler.
-    Verdict: Significance is the claim, so a column without it contradicts it; that is no proof that its two best rows
-        are equal. Many bold winners cannot be told from the runner-up. What survives in "all", BMLS's better row
-        against the best baseline, is listed under the repaired statement; the gain over the samplers is real in most
-        settings.
+    Verdict: Where the test finds a difference the claim is confirmed; where it does not, nothing is proved either
+        way, so that column stays undecided, and with it the claim for all columns. What is left of the winners is in
+        the evidence. The text has no bold type; the largest mean of each column is taken for it.
     Overturned by: per-seed results (paired tests are stronger), or more seeds.
     References: Welch 1947; Holm 1979.
     """
     found = winners(TABLES)
     quantities = [
         Quantity(
-            f"{c.name}: {c.winner.method} {c.winner.mean} over {c.other.method} {c.other.mean}, p after Holm",
-            level,
-            c.corrected,
-            "<",
+            f"{c.name}: {c.winner.method} {c.winner.mean} over {c.other.method} {c.other.mean} (p = {c.p:.2g}, "
+            f"after Holm {c.corrected:.2g})",
+            True,
+            Fact(True if c.corrected < level else None, TESTED),
         )
         for c in found
     ]
     ours = against_baselines(TABLES)
     better = [c for c in ours if c.winner.mean > c.other.mean and c.corrected < 0.05]
     raw, kept = sum(c.p < level for c in found), sum(c.corrected < level for c in found)
+    share = Quantity(
+        f"settings of {len(ours)} in which BMLS's better row beats the best baseline sampler in 'all', p < 0.05 after Holm",
+        len(ours) // 2,
+        len(better),
+        ">",
+        known=TESTED,
+    )
+    rest = ", ".join(
+        sorted({c.name.removesuffix(", all") for c in ours} - {c.name.removesuffix(", all") for c in better})
+    )
     return conclude(
         quantities,
-        known="Welch, Holm",
         evidence=f"of {len(found)} winners {raw} differ from the runner-up at 95 % one by one, {kept} after Holm; "
         f"in 'all', BMLS(+MS) beats the best baseline in {len(better)} of {len(ours)} settings after Holm",
         instances=", ".join(f"Table {t}" for t in TABLES) + ", all columns",
         repair=Repair(
-            f"In 'all', BMLS or BMLS+MS is significantly better than the best baseline sampler in these "
-            f"{len(better)} of {len(ours)} "
-            "settings.",
-            [
-                Quantity(f"{c.name}: {c.winner.method} over {c.other.method}, p after Holm", 0.05, c.corrected, "<")
-                for c in better
-            ],
+            f"In 'all', BMLS or BMLS+MS is significantly better than the best baseline sampler in most "
+            f"settings; not in: {rest}.",
+            [share],
         ),
     )
