@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test lint clean
+.PHONY: sweep claims test lint clean
 
 sweep: .venv/sweep
 	$(BIN)/python -m lpm.sweep --K 4
+
+claims: .venv/test
+	$(BIN)/python -m paper_checks --rigorous
 
 test: .venv/test
 	$(BIN)/python -m pytest

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lpm").glob("*.py"))
+CHECKS = sorted((ROOT / "paper_checks").rglob("*.py"))
 SOLVERS = {"orbits", "factored", "sdp"}
 
 
@@ -42,15 +43,28 @@ def test_lpm_depends_on_nothing_of_ours_and_not_on_torch(path: Path) -> None:
         assert not {f"lpm.{other}" for other in SOLVERS - {path.stem}} & imports(path)
 
 
+@pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
+def test_paper_checks_depends_on_lpm_and_on_torch_nowhere_at_import(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path)}
+    assert not tops & {"figures", "benchmarks", "tests", "cvxpy"}
+    top_level = {
+        name.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import) for name in node.names
+    }
+    assert "torch" not in top_level
+    if path.stem != "ball":
+        assert "flint" not in tops
+
+
 def test_commands_do_not_load_cvxpy_or_torch() -> None:
-    code = "import sys, lpm.solve, lpm.threshold, lpm.sweep; print(sorted({'cvxpy', 'torch', 'matplotlib'} & set(sys.modules)))"
+    modules = "lpm.solve, lpm.threshold, lpm.sweep, paper_checks.__main__"
+    code = f"import sys, {modules}; print(sorted({{'cvxpy', 'torch', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
 def test_every_public_name_has_a_docstring() -> None:
     bare = []
-    for path in SOURCES:
+    for path in SOURCES + CHECKS:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         for node in tree.body:
