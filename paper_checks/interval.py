@@ -50,7 +50,7 @@ class Interval:
             return f"{self.lower:.8g}"
         for digits in range(9, 2, -1):
             low, high = f"{self.lower:.{digits}g}", f"{self.upper:.{digits}g}"
-            if low == high and abs(float(low) - self.middle) <= max(self.width, 1e-3 * abs(self.middle)):
+            if low == high and abs(float(low) - self.middle) <= max(self.width, 1e-4 * abs(self.middle)):
                 return low
         half = self.width / 2
         places = max(0, 1 - math.floor(math.log10(half)))

@@ -74,6 +74,7 @@ def dataset_facts(lab: Lab, *, printed: Mapping[str, float] = PRINTED_FACTS) -> 
     ]
     return conclude(
         quantities,
+        known="the sources named",
         evidence=contradictions(quantities),
         instances="; ".join(f"{d.name}: {d.images:,} ({d.source})" for d in datasets()),
         repair=Repair(

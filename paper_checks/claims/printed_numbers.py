@@ -185,7 +185,7 @@ def split_definition(
     return conclude(
         quantities,
         known=PRINTED,
-        evidence="by the thresholds " + contradictions(quantities, 8),
+        evidence="by the thresholds " + contradictions(quantities, 3),
         instances="CIFAR10-LT, CIFAR100-LT, imbalance 200, 100, 50, 10",
         repair=Repair(
             "The splits are index ranges, the same at every imbalance factor; with them all totals of Table 8 agree.",

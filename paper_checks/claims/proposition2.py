@@ -10,7 +10,7 @@ import numpy as np
 from lpm import geometry
 from lpm.mixing import beta
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude, contradictions
-from paper_checks.interval import CONVEXITY, Interval
+from paper_checks.interval import CONVEXITY, EXACT, Interval
 from paper_checks.lab import Lab, pair_vectors
 
 
@@ -28,7 +28,8 @@ def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[
     Quote: W is a K-simplex ETF if
     Formula: {lambda w_a + (1-lambda) w_b : a < b}, n = K(K-1)/2 vectors; an n-simplex ETF has rank n - 1.
     Assumptions: the label pairs' vectors are combinations of the K rows of W, as Eq. 3 says.
-    Test: Ranks: n - 1 against K. At K = 3, where the hypothesis can be met, solve for W and look at its cosines.
+    Test: Ranks: n - 1 against K, and how far the ETF's Gram matrix is from every A G A^T, A the map from W to the
+        label pairs' means. At K = 3, where the hypothesis can be met, solve for W and look at its cosines.
     Verdict: The n vectors span at most K dimensions, and n - 1 = K(K-1)/2 - 1 exceeds K for K >= 4 (5 against 4
         first): no W meets the hypothesis, so the proposition is vacuous there. At K = 3 it can be met: for the means
         over lambda, which the proof uses (Eq. 20), the proposition is true; for a fixed lambda of 0.3 it is false.
@@ -49,7 +50,15 @@ def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[
                 f"largest minus smallest cosine of W (K=3, lambda={lam})", 0.0, float(np.ptp(cosines)), tolerance=1e-12
             )
         )
-    truths = []
+    distances = []
+    for K in (3, 4, 5, 6):
+        A = pair_vectors(K, 0.5, unordered=True)
+        P, E = A @ np.linalg.pinv(A), geometry.simplex_etf(K * (K - 1) // 2)
+        distances.append(float(np.linalg.norm(E - P @ E @ P)))
+    truths = [
+        Quantity(f"distance of the ETF's Gram matrix from all A G A^T (K={K})", 1e-9, x, "<" if K == 3 else ">")
+        for K, x in zip((3, 4, 5, 6), distances, strict=True)
+    ]
     for K in (4, 5, 6, 10):
         A = pair_vectors(K, 0.5, unordered=True)
         gram = geometry.cosines(A @ geometry.simplex_etf(K) @ A.T)
@@ -161,24 +170,24 @@ def eq24(lab: Lab, *, inner: Callable[[int], float] = lambda K: -1 / (K - 1), pr
     Overturned by: another normalisation of the simplex ETF.
     References: none beside the paper.
     """
-    quantities = []
-    for K in (3, 4, 5, 6):
-        gram = geometry.simplex_etf(K * (K - 1) // 2)
-        quantities.append(
-            Quantity(
-                f"inner product of two vectors of a K(K-1)/2-simplex ETF (K={K})",
-                inner(K),
-                float(gram[0, 1]),
-                tolerance=1e-12,
-            )
+    quantities = [
+        Quantity(
+            f"inner product of two vectors of a K(K-1)/2-simplex ETF (K={K})",
+            inner(K),
+            -1 / (K * (K - 1) // 2 - 1),
+            "=",
+            1e-12,
         )
+        for K in (3, 4, 5, 6)
+    ]
     # Label pairs (1,2), (1,3), (2,3) of K = 3 in this order; Eq. 23 for classes 1, 2, 3.
     B = np.array([[1, 1, -1], [1, -1, 1], [-1, 1, 1]])
-    gram = B @ geometry.simplex_etf(3) @ B.T
+    gram = B @ (3 * np.eye(3, dtype=int) - 1) @ B.T / 2
     quantities.append(Quantity("w_1^T w_2 by Eq. 23 (K=3)", product, float(gram[0, 1]), tolerance=1e-12))
     cosine = Quantity("cosine of w_1 and w_2 (K=3)", -1 / 2, float(geometry.cosines(gram)[0, 1]), tolerance=1e-12)
     return conclude(
         quantities,
+        known=EXACT,
         evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 5, 6",
         repair=Repair("At K = 3 the cosine between the vectors of Eq. 23 is -1/(K-1) = -1/2.", [cosine]),
