@@ -45,6 +45,10 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
         quantities.append(
             Quantity(f"same state at lambda = {lambdas[0]} and {lambdas[1]} ({program} {profile}, R={R})", True, same)
         )
+    for profile in ("product", "block"):
+        here, there = (lab.cosines(Family("fc", profile, mixing=fixed(x)).at(100))[2, 3] for x in lambdas)
+        name = f"cos BB at lambda = {lambdas[1]} against {lambdas[0]} (fc {profile}, R=100)"
+        quantities.append(Quantity(name, here, there, tolerance=2e-3))
     mirrored = [
         Quantity(
             f"optimum at lambda = 0.7 against 0.3 ({program} {profile}, R=100)",
@@ -71,9 +75,8 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
         curves.append(Curve(f"{program} {profile}", [*grid, *(1 - grid[-2::-1])], [*values, *values[-2::-1]], style))
     return conclude(
         quantities,
-        evidence=f"state of the minority differs in {sum(q.agrees is False for q in quantities)} of "
-        f"{len(quantities)} cases; R0 (fc product) = "
-        + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
+        evidence=f"contradicted in {sum(q.agrees is False for q in quantities)} of {len(quantities)} "
+        f"comparisons; R0 (fc product) = " + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
         instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
         repair=Repair(
             "The optimum at 1 - lambda is that at lambda; at balanced label pairs the angles are the same for every lambda.",
