@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 import time
@@ -66,7 +67,7 @@ def choose(names: Sequence[str]) -> list[Check]:
     for name in names:
         try:
             parse(name)
-        except Exception as error:
+        except argparse.ArgumentTypeError as error:
             raise InvalidInput(f"claim {str(error).split(' (one of')[0]}; --list shows all") from None
     return [c for c in CHECKS if not names or c.id in names]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from paper_checks.claim import Check
 from paper_checks.claims import (
+    ablation,
     balancing,
     collapse,
     facts,
     lemma1,
+    long_tail,
     mixed_singleton,
     mixing_ratio,
     printed_numbers,
@@ -19,7 +21,7 @@ from paper_checks.claims import (
 
 CHECKS: tuple[Check, ...] = (
     # §1 to §4
-    sampling.long_tail,
+    long_tail.long_tail,
     mixing_ratio.lambda_independence,
     sampling.eq2_feasible,
     mixed_singleton.ms_argmax,
@@ -58,10 +60,10 @@ CHECKS: tuple[Check, ...] = (
     table_sentences.few_class_claims,
     table_sentences.large_data_claims,
     sampling.exponential_growth,
-    table_sentences.ablation_both,
-    table_sentences.ablation_ms_alone,
-    table_sentences.etf_claims,
-    table_sentences.consistent_gains,
+    ablation.ablation_both,
+    ablation.ablation_ms_alone,
+    ablation.etf_claims,
+    ablation.consistent_gains,
     facts.dataset_facts,
     printed_numbers.table_sums,
     printed_numbers.table_diffs,

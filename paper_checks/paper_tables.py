@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,8 @@ class Layout:
 
 
 FACTORS = ("200", "100", "50", "10")
+CIFAR_LT = ("cifar10-lt", "cifar100-lt")
+BASELINES = ("random+FC", "CBS+FC", "CAS+FC")
 SPLITS = ("many", "med", "few", "all")
 CIFAR = [(dataset, factor, "all") for dataset in ("cifar10-lt", "cifar100-lt") for factor in FACTORS]
 BOTH = [(dataset, "", split) for dataset in ("cifar10-lt", "cifar100-lt") for split in SPLITS]
@@ -128,6 +130,16 @@ def load(source: Source) -> list[Cell]:
             )
             for r in csv.DictReader(file)
         ]
+
+
+def means(source: Source, split: str = "all") -> dict[tuple[str, str, str], float]:
+    """Means by (dataset, imbalance, method) of one split."""
+    return {(c.dataset, c.imbalance, c.method): c.mean for c in load(source) if c.split == split}
+
+
+def best(cells: dict[tuple[str, str, str], float], dataset: str, imbalance: str, methods: Iterable[str]) -> float:
+    """The largest mean among some methods, those that are there."""
+    return max(cells[dataset, imbalance, m] for m in methods if (dataset, imbalance, m) in cells)
 
 
 def parse(text: str, source: Source) -> list[Cell]:

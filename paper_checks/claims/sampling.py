@@ -10,72 +10,26 @@ import numpy as np
 
 from lpm import geometry
 from lpm.losses import log_partition
-from lpm.pairs import class_counts, product, table
+from lpm.pairs import table
 from lpm.programs import fc
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.datasets import FACTORS, cifar_lt, datasets
+from paper_checks.epochs import (
+    EPOCHS,
+    average_cv,
+    bmls_counts,
+    cas,
+    cbs,
+    cyclic_cv,
+    epochs,
+    mixup_counts,
+    multinomial_cv,
+)
 from paper_checks.interval import EXACT, PLAIN, SIMULATED, SYMMETRY, Fact
 from paper_checks.lab import Lab, pair_vectors
 
 LABEL_PAIRS: dict[str, Callable[[int], int]] = {"all": lambda K: K**2, "a < b": lambda K: K * (K - 1) // 2}
-BATCH = 128
-EPOCHS = 40
-
-
-def _cbs(n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels of one epoch of the class-balanced sampler: N draws with replacement, each class equally likely."""
-    return rng.integers(0, len(n), int(n.sum()))
-
-
-def _cas(n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels of one epoch of the class-aware sampler: shuffled cycles through the classes."""
-    cycles = -(-int(n.sum()) // len(n))
-    return np.concatenate([rng.permutation(len(n)) for _ in range(cycles)])[: int(n.sum())]
-
-
-def _mixup_counts(labels: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
-    """Label-pair counts (K, K) of one epoch when mixup permutes each batch of ``BATCH``."""
-    partner = np.concatenate([rng.permutation(labels[i : i + BATCH]) for i in range(0, len(labels), BATCH)])
-    return np.bincount(labels * K + partner, minlength=K * K).reshape(K, K)
-
-
-def _bmls_counts(N: int, K: int, epoch: int) -> np.ndarray:
-    """Label-pair counts (K, K) of one epoch when the N pairs run cyclically through all K^2 label pairs."""
-    counts = np.full(K * K, N // (K * K))
-    rest = N % (K * K)
-    counts[(np.arange(rest) + epoch * rest) % (K * K)] += 1
-    return counts.reshape(K, K)
-
-
-def _epochs(sampler: str, n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Label-pair counts (EPOCHS, K, K)."""
-    K, N = len(n), int(n.sum())
-    if sampler == "BMLS":
-        return np.stack([_bmls_counts(N, K, e) for e in range(EPOCHS)])
-    if sampler == "LOM":
-        return np.stack(
-            [np.bincount(_cbs(n, rng) * K + _cbs(n, rng), minlength=K * K).reshape(K, K) for _ in range(EPOCHS)]
-        )
-    draw = {"CBS": _cbs, "CAS": _cas}[sampler]
-    return np.stack([_mixup_counts(draw(n, rng), K, rng) for _ in range(EPOCHS)])
-
-
-def average_cv(counts: np.ndarray) -> float:
-    """The paper's average coefficient of variation: mean over labels of std / mean over epochs; counts (epochs, ...)."""
-    mean = counts.mean(axis=0)
-    return float((counts.std(axis=0)[mean > 0] / mean[mean > 0]).mean())
-
-
-def multinomial_cv(N: int, P: int) -> float:
-    """sqrt((1 - 1/P) P / N): the coefficient of variation of one of P equally likely outcomes of N draws."""
-    return math.sqrt((1 - 1 / P) * P / N)
-
-
-def cyclic_cv(N: int, P: int) -> float:
-    """sqrt(f (1 - f)) P / N, f = N/P - floor(N/P): that of counts that differ by at most one."""
-    f = N / P - N // P
-    return math.sqrt(f * (1 - f)) * P / N
 
 
 @check("remark1", "Remark 1", "Figure 2")
@@ -108,7 +62,7 @@ def remark1(lab: Lab, *, balanced_sampler: str = "BMLS") -> Finding:
             "CAS": (1 - 1 / K) * math.sqrt(K * K / N),
             "BMLS": cyclic_cv(N, K * K),
         }
-        cv = {s: average_cv(_epochs(s, n, rng)) for s in formulas}
+        cv = {s: average_cv(epochs(s, n, rng)) for s in formulas}
         quantities += [
             Quantity(
                 f"average CV of {balanced_sampler} below 0.9 of that of {s} (K={K})",
@@ -170,10 +124,10 @@ def remark1_collapse(lab: Lab, *, minority_suffers: bool = True) -> Finding:
         "the law of an epoch's counts tells few classes from many (CBS, CAS)", minority_suffers, Fact(False, SYMMETRY)
     )
     support = []
-    for name, draw in (("CBS", _cbs), ("CAS", _cas)):
+    for name, draw in (("CBS", cbs), ("CAS", cas)):
         difference = []
         for _ in range(20):
-            gram = _optimal_gram(_mixup_counts(draw(n, rng), K, rng))
+            gram = _optimal_gram(mixup_counts(draw(n, rng), K, rng))
             few, many = gram[7:, 7:][np.triu_indices(3, 1)], gram[:3, :3][np.triu_indices(3, 1)]
             difference.append(float(few.mean() - many.mean()))
         error = 3 * float(np.std(difference, ddof=1)) / math.sqrt(len(difference))
@@ -186,8 +140,8 @@ def remark1_collapse(lab: Lab, *, minority_suffers: bool = True) -> Finding:
                 known=SIMULATED,
             )
         )
-    one = lab.cosines(fc(table(_mixup_counts(_cbs(n, rng), K, rng).astype(float))))
-    ours = lab.cosines(fc(table(_bmls_counts(int(n.sum()), K, 0).astype(float))))
+    one = lab.cosines(fc(table(mixup_counts(cbs(n, rng), K, rng).astype(float))))
+    ours = lab.cosines(fc(table(bmls_counts(int(n.sum()), K, 0).astype(float))))
     support += [
         Quantity("largest minus smallest cosine at one epoch of BMLS against CBS", one.spread(), ours.spread(), "<"),
         Quantity("largest cosine at one epoch of CBS, far from 1", 0.0, one.largest(), "<"),
@@ -271,7 +225,7 @@ def eq2_feasible(lab: Lab, *, pairs: Mapping[str, Callable[[int], int]] = LABEL_
                 Quantity(f"N mod label pairs ({d.name}, {name}: {d.images:,} mod {P:,})", 0, d.images % P)
             )
     for K in (10, 100):
-        counts = np.stack([_bmls_counts(int(cifar_lt(K, f).sum()), K, e) for f in FACTORS[:1] for e in range(EPOCHS)])
+        counts = np.stack([bmls_counts(int(cifar_lt(K, f).sum()), K, e) for f in FACTORS[:1] for e in range(EPOCHS)])
         cyclic += [
             Quantity(
                 f"largest minus smallest count in an epoch (K={K}, imbalance 200)",
@@ -372,52 +326,3 @@ def coverage_ratio(lab: Lab, *, share: Callable[[int, int], float] = lambda clas
         internal=True,
         repair=Repair("A share c/K of the classes covers a share (c/K)^2 of the label pairs.", unordered),
     )
-
-
-@check("long-tail")
-def long_tail(lab: Lab, *, budgets: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)) -> Finding:
-    """Statement: On long-tailed data the class vectors of minority classes converge and become nearly identical.
-
-    Where: §1, first paragraph; Theorem 1 applied to CIFAR-LT, whose classes all have different counts.
-    Quote: wherein the class vectors of minority classes converge and become nearly identical
-    Formula: the optimum of LPM_lambda at n_(a,b) = n_a n_b with the counts of CIFAR10-LT: cosines among the few
-        classes 7, 8, 9 above 0.95.
-    Assumptions: random pairing, lambda = 1/2, E_W = 1, E_H = 1, 2, 5, 10 (the paper gives no budgets). Theorem 1
-        assumes two groups of equal counts. "Nearly identical" is read as a cosine above 0.95, less than 18 degrees.
-    Test: Certified cosines of all three pairs at imbalance 100 and 200.
-    Verdict: It depends on the budgets. At E_H = 1 and 2 all three few classes are nearly identical; at 5, the value
-        used elsewhere here, only 8 and 9 are, 7 stays apart; at 10 none. With unequal counts collapse is gradual,
-        from the smallest class up, where Theorem 1 has one step.
-    Overturned by: budgets measured from trained networks, which would say which case applies.
-    References: Fang et al. 2021 state the theorem for two groups.
-    """
-    quantities = []
-    for e in budgets:
-        for factor in (100, 200):
-            cosines = lab.cosines(fc(product(class_counts(cifar_lt(10, factor))), e_h=e))
-            quantities += [
-                Quantity(f"cosine of classes {a} and {b} (E_H = {e:g}, imbalance {factor})", 0.95, cosines[a, b], ">")
-                for a, b in ((7, 8), (7, 9), (8, 9))
-            ]
-    small = [q for q in quantities if "E_H = 1," in q.name or "E_H = 2," in q.name]
-    grid = np.logspace(0, 3, 25)
-    found = [_optimal_cosines(cifar_lt(10, float(x))) for x in grid]
-    curves = [
-        Curve(f"classes {a} and {b}", grid.tolist(), [float(g[a, b]) for g in found], style)
-        for (a, b), style in (((7, 8), "-"), ((7, 9), "--"), ((8, 9), ":"))
-    ]
-    return conclude(
-        quantities,
-        evidence=contradictions(quantities, 3),
-        instances=f"CIFAR10-LT counts, imbalance 100 and 200, product frequencies, lambda = 1/2, E_H = {budgets}",
-        repair=Repair(
-            "It holds in the model for small budgets, E_H E_W of 2 or less at these imbalances.", small, keeps=True
-        ),
-        plot=Plot("imbalance of CIFAR10-LT", "cosine at E_H = 5", curves, log_x=True),
-    )
-
-
-def _optimal_cosines(counts: np.ndarray) -> np.ndarray:
-    """Cosines (K, K) at product frequencies of given class counts, E_H = 5, lambda = 1/2."""
-    solution = solve(fc(product(class_counts(counts))))
-    return geometry.cosines(solution.gram.matrix(solution.problem.members))

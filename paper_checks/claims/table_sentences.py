@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 
 from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude, contradictions
 from paper_checks.interval import PRINTED
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import Source, load
-
-CIFAR = ("cifar10-lt", "cifar100-lt")
-FACTORS = ("200", "100", "50", "10")
-BASELINES = ("random+FC", "CBS+FC", "CAS+FC")
-
-
-def _means(source: Source, split: str = "all") -> dict[tuple[str, str, str], float]:
-    return {(c.dataset, c.imbalance, c.method): c.mean for c in load(source) if c.split == split}
-
-
-def _best(cells: dict[tuple[str, str, str], float], dataset: str, imbalance: str, methods: Iterable[str]) -> float:
-    return max(cells[dataset, imbalance, m] for m in methods if (dataset, imbalance, m) in cells)
+from paper_checks.paper_tables import BASELINES, CIFAR_LT, FACTORS, best, load, means
 
 
 @check("highest-claims", "Table 2")
@@ -42,13 +29,13 @@ def highest_claims(
     Overturned by: counting Table 7's two-stage methods.
     References: none beside the paper.
     """
-    cells = _means(2)
+    cells = means(2)
     methods = {m for _, _, m in cells} - {"BMLS+MS"}
     quantities = [
         Quantity(
-            f"BMLS_MS against the best other row ({d}, {f})", _best(cells, d, f, methods), cells[d, f, "BMLS+MS"], ">"
+            f"BMLS_MS against the best other row ({d}, {f})", best(cells, d, f, methods), cells[d, f, "BMLS+MS"], ">"
         )
-        for d in CIFAR
+        for d in CIFAR_LT
         for f in FACTORS
         if (d, f) not in exceptions
     ]
@@ -57,7 +44,7 @@ def highest_claims(
         quantities,
         known=PRINTED,
         evidence=f"best in {agree} of {len(quantities)} columns; at imbalance 10 "
-        + "; ".join(f"{cells[d, '10', 'BMLS+MS']} against {_best(cells, d, '10', methods)} ({d})" for d in CIFAR),
+        + "; ".join(f"{cells[d, '10', 'BMLS+MS']} against {best(cells, d, '10', methods)} ({d})" for d in CIFAR_LT),
         instances="columns of Table 2",
     )
 
@@ -76,17 +63,17 @@ def few_class_claims(lab: Lab, *, ours: str = "BMLS+FC") -> Finding:
     Overturned by: reading "BMLS" as BMLS_MS, which the repair does.
     References: none beside the paper.
     """
-    cells = _means(8, "few")
+    cells = means(8, "few")
 
     def compare(method: str) -> list[Quantity]:
         return [
             Quantity(
                 f"{method} against the best baseline, few ({d}, {f})",
-                _best(cells, d, f, BASELINES),
+                best(cells, d, f, BASELINES),
                 cells[d, f, method],
                 ">",
             )
-            for d in CIFAR
+            for d in CIFAR_LT
             for f in FACTORS
         ]
 
@@ -116,8 +103,8 @@ def table1_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
     """
     quantities = []
     for source in (1, 8):
-        few, total = _means(source, "few"), _means(source)
-        for d in CIFAR:
+        few, total = means(source, "few"), means(source)
+        for d in CIFAR_LT:
             for f in ("200", "100"):
                 gain = {name: c[d, f, "BMLS+MS"] - c[d, f, "BMLS+FC"] for name, c in (("few", few), ("all", total))}
                 quantities += [
@@ -164,7 +151,7 @@ def fig3_claims(lab: Lab, *, split: str = "all", upto: float = 1.0) -> Finding:
     def steps(top: float) -> list[Quantity]:
         return [
             Quantity(f"accuracy at {b} against {a} ({d}, {split})", cells[d, a], cells[d, b], ">")
-            for d in CIFAR
+            for d in CIFAR_LT
             for a, b in itertools.pairwise(ratios)
             if b <= top
         ]
@@ -175,173 +162,6 @@ def fig3_claims(lab: Lab, *, split: str = "all", upto: float = 1.0) -> Finding:
         evidence=contradictions(steps(upto)),
         instances="CIFAR10-LT and CIFAR100-LT, coverage 0 to 1",
         repair=Repair("Accuracy rises with the coverage ratio up to 0.8 on both data sets.", steps(0.8), keeps=True),
-    )
-
-
-@check("consistent-gains", "Table 2", "Table 3", "Table 4")
-def consistent_gains(lab: Lab, *, methods: tuple[str, ...] = ("BMLS+MS", "random+MS")) -> Finding:
-    """Statement: Both BMLS and MS consistently improve performance over existing baselines, across data sets and
-        imbalance factors.
-
-    Where: §7; the abstract says "consistent performance gains".
-    Quote: both BMLS and MS consistently improved performance compared to existing baselines and demonstrated their
-        applicability across different datasets and imbalance factors
-    Formula: BMLS+MS above the best of random, CBS and CAS in every setting; MS alone above FC, both with random
-        sampling.
-    Assumptions: baselines: the paper's own runs of random, CBS and CAS with FC.
-    Test: Every setting of Tables 3, 4 and 8.
-    Verdict: BMLS+MS is below the best baseline on CIFAR10-LT at imbalance 10 and on iNaturalist, and MS without BMLS
-        is below FC in all eight settings of Table 4. What is consistent is BMLS against random sampling, both with
-        FC: better in all twelve settings.
-    Overturned by: reading "consistently" as "in most settings".
-    References: none beside the paper.
-    """
-    settings = {**_means(8), **_means(3)}
-    table4 = _means(4)
-    quantities = []
-    if "BMLS+MS" in methods:
-        quantities += [
-            Quantity(
-                f"BMLS+MS against the best baseline ({d} {f})".replace(" )", ")"),
-                _best(settings, d, f, BASELINES),
-                v,
-                ">",
-            )
-            for (d, f, m), v in settings.items()
-            if m == "BMLS+MS"
-        ]
-    if "random+MS" in methods:
-        quantities += [
-            Quantity(f"random+MS against random+FC ({d} {f})", table4[d, f, "random+FC"], v, ">")
-            for (d, f, m), v in table4.items()
-            if m == "random+MS"
-        ]
-    plain = [
-        Quantity(f"BMLS+FC against random+FC ({d} {f})".replace(" )", ")"), settings[d, f, "random+FC"], v, ">")
-        for (d, f, m), v in settings.items()
-        if m == "BMLS+FC"
-    ]
-    return conclude(
-        quantities or plain,
-        known=PRINTED,
-        evidence=contradictions(quantities, 3),
-        instances="Tables 3, 4 and 8: eight settings of CIFAR-LT, four large data sets",
-        repair=Repair("BMLS is better than random sampling, both with FC, in all twelve settings.", plain),
-    )
-
-
-@check("ablation-both", "Table 4")
-def ablation_both(lab: Lab, *, factors: tuple[str, ...] = FACTORS) -> Finding:
-    """Statement: Applying BMLS and MS together gives the largest improvement.
-
-    Where: §6.3, ablation study; Table 4.
-    Quote: applying both BMLS and MS together resulted in the largest performance improvement
-    Formula: BMLS+MS > BMLS+FC, random+MS, random+FC in every column.
-    Assumptions: none.
-    Test: Eight columns of Table 4.
-    Verdict: It holds at imbalance 200, 100 and 50. At 10 BMLS+FC is better on both data sets (89.46 against 88.51,
-        65.72 against 64.47), which Table 2 does not show because it lists MS only.
-    Overturned by: restricting the sentence to imbalance 50 and more, as the repair does.
-    References: none beside the paper.
-    """
-    cells = _means(4)
-    others = ("random+FC", "random+MS", "BMLS+FC")
-
-    def columns(chosen: tuple[str, ...]) -> list[Quantity]:
-        return [
-            Quantity(
-                f"BMLS+MS against the best other ({d}, {f})", _best(cells, d, f, others), cells[d, f, "BMLS+MS"], ">"
-            )
-            for d in CIFAR
-            for f in chosen
-        ]
-
-    return conclude(
-        columns(factors),
-        known=PRINTED,
-        evidence=contradictions(columns(factors)),
-        instances="Table 4",
-        repair=Repair("It holds at imbalance 50, 100 and 200.", columns(("200", "100", "50")), keeps=True),
-    )
-
-
-@check("ablation-ms-alone", "Table 4")
-def ablation_ms_alone(lab: Lab, *, relation: Relation = ">") -> Finding:
-    """Statement: Where few classes are extremely small (CIFAR100-LT, imbalance 200 and 100), MS alone outperforms.
-
-    Where: §6.3, ablation study, last sentence; Table 4.
-    Quote: where both MS and FC face the same issue about underfitting, MS alone actually outperforms
-    Formula: random+MS > random+FC.
-    Assumptions: "MS alone" is MS without BMLS, the row random + MS.
-    Test: Two columns of Table 4; the few classes of Table 11.
-    Verdict: MS alone is worse by more than five points, and on few classes too (0.75 against 3.85, 2.78 against
-        8.77). It is worse in all eight columns. With BMLS, MS does better than FC there.
-    Overturned by: reading "MS alone" as the gain of MS over FC given BMLS.
-    References: none beside the paper.
-    """
-    cells, few = _means(4), _means(11, "few")
-    quantities = [
-        Quantity(
-            f"random+MS against random+FC ({name}, cifar100-lt, {f})",
-            c["cifar100-lt", f, "random+FC"],
-            c["cifar100-lt", f, "random+MS"],
-            relation,
-        )
-        for name, c in (("all", cells), ("few", few))
-        for f in ("200", "100")
-    ]
-    given = [
-        Quantity(
-            f"BMLS+MS against BMLS+FC (cifar100-lt, {f})",
-            cells["cifar100-lt", f, "BMLS+FC"],
-            cells["cifar100-lt", f, "BMLS+MS"],
-            ">",
-        )
-        for f in ("200", "100")
-    ]
-    return conclude(
-        quantities,
-        known=PRINTED,
-        evidence=contradictions(quantities),
-        instances="CIFAR100-LT, imbalance 200 and 100",
-        repair=Repair("Given BMLS, MS does better than FC there.", given),
-    )
-
-
-@check("etf-claims", "Table 5", "Table 12")
-def etf_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
-    """Statement: The methods improve the fixed ETF classifier: MS-WETF everywhere, BMLS without other change on
-        CIFAR10-LT.
-
-    Where: §6.3, synergy with the fixed ETF classifier; Table 5.
-    Quote: our proposed methods significantly enhance the performance of the original ETF approach through seamless
-        integration
-    Formula: diff > 0.
-    Assumptions: reference: the paper's own run of random + ETF + DR.
-    Test: Eight columns for MS-WETF; four (CIFAR10-LT) for BMLS + ETF + DR, which is all that the text claims.
-    Verdict: All agree. On CIFAR100-LT BMLS without other change loses one to two points, as printed. MS-WETF changes
-        loss and classifier at once (learnable scale, cross-entropy), so its gain is not that of balancing alone.
-        Significance: see significance.
-    Overturned by: a negative difference.
-    References: Yang et al. 2022.
-    """
-    cells = _means(5)
-    quantities = [
-        Quantity(f"{m} against random+ETF+DR ({d}, {f})", cells[d, f, "random+ETF+DR"], cells[d, f, m], relation)
-        for m, sets in (("BMLS+MS-WETF+CE", CIFAR), ("BMLS+ETF+DR", CIFAR[:1]))
-        for d in sets
-        for f in FACTORS
-    ]
-    gains = []
-    for m in ("BMLS+MS-WETF+CE", "BMLS+ETF+DR"):
-        for d in CIFAR:
-            found = [cells[d, f, m] - cells[d, f, "random+ETF+DR"] for f in FACTORS]
-            gains.append(f"{m} {min(found):+.2f} to {max(found):+.2f} ({d})")
-    return conclude(
-        quantities,
-        known=PRINTED,
-        evidence="gains in points: " + "; ".join(gains),
-        instances="Table 5",
     )
 
 
@@ -362,24 +182,24 @@ def large_data_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
     Overturned by: another order of means.
     References: none beside the paper.
     """
-    cells = _means(3)
-    few = _means(9, "few") | _means(10, "few")
+    cells = means(3)
+    few = means(9, "few") | means(10, "few")
 
     def against(
         dataset: str, method: str, others: tuple[str, ...], c: dict[tuple[str, str, str], float], name: str
     ) -> Quantity:
         return Quantity(
             f"{method} against the best of {', '.join(others)} ({dataset}, {name})",
-            _best(c, dataset, "", others),
+            best(c, dataset, "", others),
             c[dataset, "", method],
             relation,
         )
 
     gain = {
-        d: cells[d, "", "BMLS+MS"] - _best(cells, d, "", BASELINES)
+        d: cells[d, "", "BMLS+MS"] - best(cells, d, "", BASELINES)
         for d in ("places-lt", "imagenet-lt", "inaturalist2018")
     }
-    behind = _best(cells, "inaturalist2018", "", BASELINES) - cells["inaturalist2018", "", "BMLS+FC"]
+    behind = best(cells, "inaturalist2018", "", BASELINES) - cells["inaturalist2018", "", "BMLS+FC"]
     quantities = [
         against("places-lt", "BMLS+MS", (*BASELINES, "BMLS+FC"), cells, "all"),
         against("places-lt-ft", "BMLS+MS", (*BASELINES, "BMLS+FC"), cells, "all"),
