@@ -52,7 +52,7 @@ class OutputFolder:
         try:
             manifest = json.loads((self.final / MANIFEST).read_text(encoding="utf-8"))
             ours = {*manifest["files"], MANIFEST} if manifest["tool"] == self.tool else set()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             ours = set()
         if foreign := sorted(there - ours):
             raise InvalidInput(

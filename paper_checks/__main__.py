@@ -33,9 +33,16 @@ STYLES = {
 
 
 def expected(path: Path = EXPECTED) -> dict[str, str]:
-    """The verdicts on record."""
-    with path.open("rb") as file:
-        return tomllib.load(file)["verdicts"]
+    """The verdicts on record. Raises InvalidInput unless every check has one, and a known one."""
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)["verdicts"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error}") from None
+    if set(found) != set(by_id()) or not set(found.values()) <= {str(v) for v in Verdict}:
+        odd = sorted(set(found) ^ set(by_id())) or sorted(set(found.values()) - {str(v) for v in Verdict})
+        raise InvalidInput(f"{str(path)!r} must have one known verdict for every check; see {odd[0]!r}")
+    return found
 
 
 def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: bool = True) -> list[Outcome]:
@@ -131,18 +138,22 @@ def main(arguments: list[str] | None = None) -> int:
     source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
     lab = Lab(options.rigorous, options.seed, runs.read(source) if source is not None else ())
     out = options.out or (None if options.claims else Path("paper-report"))
+    on_record = expected()
     with contextlib.ExitStack() as stack:
         # The claims are part of the name, so that a report on some never replaces the report on all.
         name = " ".join(["paper_checks", *(c.id for c in checks if options.claims)])
         folder = stack.enter_context(OutputFolder(out, name)) if out is not None else None
-        outcomes = run(checks, lab, on_record=expected(), quiet=options.quiet or options.json)
+        outcomes = run(checks, lab, on_record=on_record, quiet=options.quiet or options.json)
         if options.json:
             cli.print_json(report.document(outcomes, lab))
         elif not options.quiet:
             _print(outcomes)
         if folder is not None:
-            report.write(folder.path, outcomes, lab)
-            folder.finish({"summary": report.summary(outcomes), "rigorous": options.rigorous, "seed": options.seed})
+            try:
+                report.write(folder.path, outcomes, lab)
+                folder.finish({"summary": report.summary(outcomes), "rigorous": options.rigorous, "seed": options.seed})
+            except OSError as error:
+                raise InvalidInput(f"--out {str(out)!r} cannot be written: {error.strerror}") from None
             if not (options.quiet or options.json):
                 print(f"report: {out}/report.html, report.md, report.json")
     changed = [o for o in outcomes if o.changed]

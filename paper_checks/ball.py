@@ -130,6 +130,8 @@ def _spectral_norm(point: _Point, G: arb_mat) -> arb:
     log_norm = arb(0)
     for j in range(SQUARINGS + 1):
         size = _trace(A)
+        if not size.is_finite():
+            raise ArithmeticError("the bound on the spectral norm is not finite")
         if not size > 0:  # a zero matrix, or radii too large to go on: the bound so far, times the trace's upper end
             rest = size.upper() if size.upper() > 0 else arb(0)
             return ((log_norm / 2).exp() * rest.root(2 ** (j + 1))).upper()

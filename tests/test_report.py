@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paper_checks import report, runs
-from paper_checks.__main__ import choose, main, run
+from paper_checks.__main__ import choose, expected, main, run
 from paper_checks.catalogue import CHECKS
 from paper_checks.claim import SECTIONS, Check, Curve, Finding, Plot, Quantity, Repair, check, conclude, read_sections
 from paper_checks.interval import Interval
@@ -183,8 +183,20 @@ def test_status_one_when_a_verdict_changes(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("paper_checks.__main__.expected", lambda: {FAST: "holds"})
     assert main([FAST, "--quiet"]) == 1
     assert f"changed: {FAST}: vacuous, expected holds" in capsys.readouterr().err
-    monkeypatch.setattr("paper_checks.__main__.expected", dict)
+    monkeypatch.setattr("paper_checks.__main__.expected", lambda: {})
     assert main([FAST, "--quiet"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[verdicts", "cannot be read"), ("[verdicts]\nprop2 = 'holds'\n", "must have one known verdict for every check")],
+)
+def test_a_damaged_record_of_verdicts_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    from lpm.errors import InvalidInput
+
+    (tmp_path / "expected.toml").write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        expected(tmp_path / "expected.toml")
 
 
 def test_claims_keep_the_papers_order() -> None:
@@ -209,6 +221,8 @@ GOOD = "dataset,imbalance,method,split,accuracy,seed,preset\ncifar10-lt,100,rand
         (["--runs", "{tmp}/runs.csv"], GOOD + "a,1,b,all,nan,0,paper\n", "line 3: accuracy nan is outside 0..100"),
         (["--runs", "{tmp}/runs.csv"], GOOD + GOOD.splitlines()[1], "line 3 repeats a run"),
         (["--runs", "{tmp}/runs.csv"], GOOD + "a," + "9" * 200_000, "cannot be read: not a CSV file"),
+        (["--runs", "{tmp}/runs.csv"], GOOD + "a,0.5,b,all,1,0,paper\n", "line 3: imbalance 0.5 must be at least 1"),
+        (["--runs", "{tmp}/runs.csv"], GOOD + "a,1,b,all,1,0\n", "line 3: the row does not have a value for each"),
         (["--rigourous"], None, "did you mean '--rigorous'"),
     ],
 )  # fmt: skip

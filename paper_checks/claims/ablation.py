@@ -55,7 +55,7 @@ def consistent_gains(lab: Lab, *, methods: tuple[str, ...] = ("BMLS+MS", "random
         quantities or plain,
         known=PRINTED,
         evidence=contradictions(quantities, 3),
-        instances="Tables 3, 4 and 8: eight settings of CIFAR_LT-LT, four large data sets",
+        instances="Tables 3, 4 and 8: eight settings of CIFAR-LT, four large data sets",
         repair=Repair("BMLS is better than random sampling, both with FC, in all twelve settings.", plain),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -249,43 +249,25 @@ NETWORKS = (
 """The paper's networks (Appendix D): data set and network, K, feature width p."""
 
 
-ASSUMED: dict[str, Callable[[int], int]] = {
-    "Lemma 1 and Proposition 1: K^2 + K": lambda K: K**2 + K,
-    "Theorem 1: K": lambda K: K,
-    "Theorem 2: 2 K^2": lambda K: 2 * K**2,
-}
-"""The least p that each result assumes."""
-
-
 @check("p-assumption", "Lemma 1", "Theorem 1", "Theorem 2")
-def p_assumption(
-    lab: Lab,
-    *,
-    assumed: Mapping[str, Callable[[int], int]] = ASSUMED,
-    networks: Sequence[tuple[str, int, int]] = NETWORKS,
-) -> Finding:
-    """Statement: The results apply to the networks of the experiments: their feature widths p meet p >= K^2 + K
-        (Lemma 1, Proposition 1), p >= K (Theorem 1) and p >= 2 K^2 (Theorem 2). The paper does not say so; without it
-        the theory does not speak of the experiments.
+def p_assumption(lab: Lab, *, least: Callable[[int], int] = lambda K: K**2 + K) -> Finding:
+    """Statement: Lemma 1 and Proposition 1 need features of width p >= K^2 + K (Theorem 2: p >= 2 K^2) for (W*, H*)
+        to exist.
 
-    Where: Lemma 1, Proposition 1, Theorems 1 and 2; the networks in Appendix D.
+    Where: Lemma 1, Proposition 1, Theorem 2; C.1; the networks in Appendix D.
     Quote: guarantees the existence of
-    Formula: p >= K^2 + K and so on. What the proof of Lemma 1 uses: p >= rank X*, and rank X* = rank Z* <= K - 1.
+    Formula: what the construction uses is p >= rank X*, and rank X* = rank Z* <= K - 1 for Eq. 5, 7 and 9.
     Assumptions: feature widths of the networks named in Appendix D: 64, 128, 2048, 2048, 2048.
-    Test: Compare p with each assumption for each data set; count the singular values of the optimum that are not
-        zero.
-    Verdict: No network meets Lemma 1's or Theorem 2's assumption; all but iNaturalist's meet Theorem 1's. Far less is
-        needed for Eq. 5, 7 and 9: a constant added to all logits changes no softmax but costs nuclear norm, so every
-        optimum has 1 in its kernel and rank at most K - 1, and p >= K - 1 suffices. Theorem 2 read as K^2 free
-        classes does need p >= K^2 - 1 at balance, which no network has.
-    Overturned by: networks with wider features, or an optimum of Eq. 5 of rank K or more.
+    Test: Count the singular values of the optimum that are not zero; compare p with K - 1, K^2 + K and 2 K^2 for each
+        network.
+    Verdict: Sufficient but far from needed: a constant added to all logits changes no softmax but costs nuclear norm,
+        so every optimum of Eq. 5, 7 and 9 has 1 in its kernel and rank at most K - 1, and p >= K - 1 is enough. That
+        matters, because no network of the experiments meets the printed assumption, and all but iNaturalist's (2048 <
+        8141) meet this one. Theorem 2 read as K^2 free classes does need p >= K^2 - 1 at balance, which no network
+        has.
+    Overturned by: an optimum of Eq. 5 of rank K or more.
     References: Appendix D of the paper; He et al. 2015 for the widths.
     """
-    quantities = [
-        Quantity(f"p against {name} ({n}, K={K})", least(K), p, ">=")
-        for name, least in assumed.items()
-        for n, K, p in networks
-    ]
     cases = [
         (Family("fc", "product"), 10),
         (Family("fc", "block", 6, 2), 100),
@@ -293,9 +275,14 @@ def p_assumption(
         (Family("fc", "balanced", 1000), 1),
         (Family("ms", "product", 10), 2),
     ]
-    ranks = [
-        Quantity(f"rank of the optimum ({f.name}, K={f.K}, R={R})", f.K - 1, solve(f.at(R)).rank, "<=", known=PLAIN)
-        for f, R in cases
+    ranks = {f"{f.name}, K={f.K}, R={R}": (f.K, solve(f.at(R)).rank) for f, R in cases}
+    quantities = [
+        Quantity(f"least p for the optimum ({name})", least(K), rank, ">=", known=PLAIN)
+        for name, (K, rank) in ranks.items()
+    ]
+    enough = [
+        Quantity(f"least p for the optimum ({name})", K - 1, rank, "<=", known=PLAIN)
+        for name, (K, rank) in ranks.items()
     ]
     free = [
         Quantity(
@@ -306,13 +293,17 @@ def p_assumption(
         )
         for K in (4, 10)
     ]
-    enough = [Quantity(f"p against K - 1 ({n})", K - 1, p, ">=") for n, K, p in NETWORKS[:4]]
+    met = [Quantity(f"p against K - 1 ({n}, K={K})", K - 1, p, ">=") for n, K, p in NETWORKS[:4]]
+    unmet = [Quantity(f"p against K^2 + K ({n}, K={K})", K**2 + K, p, "<") for n, K, p in NETWORKS]
     return conclude(
         quantities,
-        evidence=contradictions(quantities, 2) + f"; rank at most K - 1 on {len(ranks)} optima of Eq. 5 and 9",
-        instances="; ".join(f"{n}: K={K}, p={p}" for n, K, p in networks),
+        evidence=contradictions(quantities, 2)
+        + "; p of the networks: "
+        + ", ".join(f"{p} at K={K}" for _, K, p in NETWORKS),
+        instances="; ".join(ranks),
         repair=Repair(
-            "For Eq. 5, 7 and 9 p >= K - 1 is enough, and is met by all networks but iNaturalist's (2048 < 8141).",
-            [*ranks, *enough, *free],
+            "For Eq. 5, 7 and 9 p >= K - 1 is enough, and is met by all networks but iNaturalist's; p >= K^2 + K is met by none.",
+            [*enough, *free, *met, *unmet],
+            keeps=True,
         ),
     )

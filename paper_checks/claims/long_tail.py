@@ -50,7 +50,7 @@ def long_tail(lab: Lab, *, budgets: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)) -
         evidence=contradictions(quantities, 3),
         instances=f"CIFAR10-LT counts, imbalance 100 and 200, product frequencies, lambda = 1/2, E_H = {budgets}",
         repair=Repair(
-            "It holds in the model for small budgets, E_H E_W of 2 or less at these imbalances.", small, keeps=True
+            "It holds in the model for small budgets, E_H E_W of 1 and 2, at these imbalances.", small, keeps=True
         ),
         plot=Plot("imbalance of CIFAR10-LT", "cosine at E_H = 5", curves, log_x=True),
     )

@@ -209,8 +209,8 @@ def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Find
         compare(name, {p: f.at(R) for p, f in families.items()})
     for K, R in ((4, 10_000), (6, 60)):
         pairs = product(imbalanced(K, R=R))
-        # At lambda = 1/2, a < b is a != b with half the rows: FC's feature budget counts each twice (a-less-than-b).
-        distinct_pairs = fc(replace(pairs, same=np.zeros(2)), e_h=10)
+        # At lambda = 1/2, a < b is a != b; its budget, a mean over the pairs a < b, is 5 (K - 1) / K as a mean over K^2.
+        distinct_pairs = fc(replace(pairs, same=np.zeros(2)), e_h=5 * (K - 1) / K)
         compare(f"a < b, product, K={K}, lambda=0.5, R={R}", {"fc": distinct_pairs, "ms": ms_unordered(pairs)})
     fc_cosine, ms_cosine = (lab.cosines(Family(p, "product").at(20))[2, 3] for p in (worse, better))
     quantities.append(
