@@ -1,0 +1,77 @@
+"""The only place where the words of a config become objects."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from lpm.errors import InvalidInput
+from training.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF
+from training.config import RunConfig
+from training.models import ResNet
+from training.samplers import (
+    BalancedMixedLabels,
+    ClassAware,
+    ClassBalanced,
+    Coverage,
+    LabelOccurrence,
+    PairSampler,
+    Random,
+)
+
+Classifier = FC | MixedSingleton | FixedETF | MixedSingletonETF
+
+
+class Network(nn.Module):
+    """A backbone and its classifier."""
+
+    def __init__(self, backbone: ResNet, classifier: Classifier) -> None:
+        super().__init__()
+        self.backbone, self.classifier = backbone, classifier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores (B, K)."""
+        return self.classifier(self.backbone(x))
+
+
+def device(name: str) -> torch.device:
+    """The torch device: 'auto' takes CUDA where there is one. Raises InvalidInput for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("--device cuda: this machine has no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
+def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
+    """The config's pair sampler."""
+    shared = {"seed": config.seed, "batch": config.batch}
+    if config.sampler == "cas":
+        return ClassAware(labels, **shared, m=config.cas_m)
+    if config.sampler in ("bmls", "bmls-all"):
+        return BalancedMixedLabels(labels, **shared, ordered=config.sampler == "bmls-all")
+    if config.sampler == "coverage":
+        return Coverage(labels, **shared, ratio=config.coverage)
+    return {"random": Random, "cbs": ClassBalanced, "lom": LabelOccurrence}[config.sampler](labels, **shared)
+
+
+def network(config: RunConfig, channels: int) -> Network:
+    """The config's network, initialised from its seed. channels: of the images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        backbone = ResNet(config.model, width=config.channels, channels=channels)
+        return Network(backbone, classifier(config, backbone.p))
+
+
+def classifier(config: RunConfig, p: int) -> Classifier:
+    """The config's classifier on features of width p; the ETF is drawn from the seed."""
+    generator = torch.Generator().manual_seed(config.seed)
+    unordered = config.classifier.endswith("unordered")
+    if config.classifier == "fc":
+        return FC(p, config.K, bias=config.bias)
+    if config.classifier.startswith("ms-wetf"):
+        return MixedSingletonETF(p, config.K, unordered=unordered, generator=generator)
+    if config.classifier.startswith("ms"):
+        return MixedSingleton(p, config.K, bias=config.bias, unordered=unordered)
+    return FixedETF(p, config.K, loss=config.loss, generator=generator)

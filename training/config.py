@@ -1,0 +1,163 @@
+"""What a run is: a frozen record of every choice, validated once, with a key that names its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from lpm.errors import InvalidInput
+
+Dataset = Literal["digits-lt", "cifar10-lt", "cifar100-lt"]
+SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
+ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
+LossName = Literal["ce", "dr"]
+ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32"]
+
+CLASSES = {"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100}
+SPLITS = {
+    "digits-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
+    "cifar10-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
+    "cifar100-lt": {"many": (0, 35), "med": (36, 70), "few": (71, 99)},
+}
+"""First and last class of the many, medium and few classes: the paper's Table 6."""
+
+EXPRESSES = {
+    "fc": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
+    "ms": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
+    "ms-unordered": {"bmls"},
+}
+"""Samplers whose label pairs a classifier has a class for; ETF takes all, MS-WETF as MS."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    dataset, imbalance: n_max / n_min of the long-tailed subset. subset_seed: which images it keeps (0: as everybody's).
+    sampler, cas_m: images a class visit of CAS. coverage: share of classes whose mixtures occur, for 'coverage'.
+    classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. model, width: channels of
+    the first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. epochs, batch, lr, momentum,
+    weight_decay, warmup: epochs of linear warm-up. drops: shares of the epochs after which lr falls tenfold.
+    augment: crop and flip. seed: of everything random but the subset. preset: the name results carry.
+    precision: 'bf16' or 'fp32' of convolutions and linear layers.
+    """
+
+    dataset: Dataset = "digits-lt"
+    imbalance: float = 100.0
+    subset_seed: int = 0
+    sampler: SamplerName = "random"
+    cas_m: int = 4
+    coverage: float = 1.0
+    classifier: ClassifierName = "fc"
+    loss: LossName = "ce"
+    bias: bool = True
+    model: ModelName = "resnet32"
+    width: int = 0
+    alpha: float = 1.0
+    epochs: int = 200
+    batch: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    warmup: int = 5
+    drops: tuple[float, ...] = (0.8, 0.9)
+    augment: bool = True
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    preset: str = "paper"
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            choices, value = get_args(hints[field.name]), getattr(self, field.name)
+            if choices and isinstance(choices[0], str) and value not in choices:
+                raise InvalidInput(f"{field.name} {value!r} is unknown; choose one of {', '.join(choices)}")
+        rules: list[tuple[str, float, bool, str]] = [
+            ("imbalance", self.imbalance, self.imbalance >= 1, "must be at least 1, n_max / n_min"),
+            ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
+            ("batch", self.batch, self.batch >= 2, "must be at least 2"),
+            ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
+            ("lr", self.lr, 0 < self.lr < 1e3, "must be positive"),
+            ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
+            ("weight-decay", self.weight_decay, 0 <= self.weight_decay < 1, "must lie in [0, 1)"),
+            ("warmup", self.warmup, 0 <= self.warmup <= self.epochs, "must lie in 0..epochs"),
+            ("width", self.width, 0 <= self.width <= 1024, "must lie in 0..1024"),
+            ("cas-m", self.cas_m, self.cas_m >= 1, "must be at least 1"),
+            ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),
+            ("seed", self.seed, self.seed >= 0, "must be at least 0"),
+            ("subset-seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "must lie in 0..2^32-1"),
+        ]
+        for name, number, holds, rule in rules:
+            if not holds:
+                raise InvalidInput(f"{name} = {number:g} {rule}")
+        if any(not 0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
+            raise InvalidInput(f"drops = {self.drops} must be rising shares of the epochs, each in (0, 1)")
+        pairs = self.classifier.removeprefix("ms-wetf").strip("-") if self.classifier.startswith("ms-wetf") else None
+        family = ("ms-unordered" if pairs == "unordered" else "ms") if pairs is not None else self.classifier
+        if self.sampler not in EXPRESSES.get(family, {self.sampler}):
+            raise InvalidInput(
+                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
+                "others too: use 'bmls', or the classifier without 'unordered'"
+            )
+        if self.loss == "dr" and self.classifier != "etf":
+            raise InvalidInput(f"loss 'dr' (dot regression) is defined for classifier 'etf', not {self.classifier!r}")
+
+    @property
+    def K(self) -> int:
+        return CLASSES[self.dataset]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first stage."""
+        return self.width or (32 if self.dataset == "cifar100-lt" else 16)
+
+    @property
+    def method(self) -> str:
+        """The name in tables: sampler, classifier and loss as ``paper_checks/data`` has them."""
+        sampler = {"random": "random", "cbs": "CBS", "cas": "CAS", "lom": "LOM", "bmls": "BMLS", "bmls-all": "BMLS-all"}
+        name = sampler.get(self.sampler, f"coverage {self.coverage:g}")
+        classifier = {"fc": "FC", "ms": "MS", "ms-unordered": "MS", "etf": "ETF"}.get(self.classifier, "MS-WETF")
+        return f"{name}+{classifier}" + (f"+{self.loss.upper()}" if "ETF" in classifier else "")
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits of every choice but the seed."""
+        choices = {k: v for k, v in asdict(self).items() if k != "seed"}
+        return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """The run's folder inside the store."""
+        words = (self.dataset, f"{self.imbalance:g}", self.sampler, self.classifier, self.loss, self.preset, self.key)
+        return "-".join(words) + f"/seed-{self.seed}"
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of epoch 1, 2, ...: lr epoch / warmup while warming up, then tenfold less after each drop."""
+        if epoch <= self.warmup:
+            return self.lr * epoch / self.warmup
+        return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
+
+
+def from_json(data: dict[str, Any]) -> RunConfig:
+    """The config stored with a run. Raises InvalidInput for unknown, missing or impossible choices."""
+    names = {field.name for field in fields(RunConfig)}
+    if not isinstance(data, dict) or set(data) != names:
+        raise InvalidInput(f"a stored config needs exactly the choices {', '.join(sorted(names))}")
+    return RunConfig(**{**data, "drops": tuple(data["drops"])})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "quick": {"model": "resnet8", "epochs": 30, "warmup": 2},
+    "smoke": {"model": "resnet8", "epochs": 40, "warmup": 2, "batch": 32, "augment": False},
+}
+"""Choices that differ from the paper's recipe, by name. 'smoke' is the default for the built-in digits."""
+
+
+def with_preset(config: RunConfig, preset: str) -> RunConfig:
+    """A config with a preset's recipe. Raises InvalidInput for an unknown one."""
+    if preset not in PRESETS:
+        raise InvalidInput(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    return replace(config, **PRESETS[preset], preset=preset)

@@ -1,0 +1,241 @@
+"""Long-tailed image sets as tensors: CIFAR from either layout that people have, and the digits that come with scikit-learn.
+
+Untrusted files stay data: pickles are read by an unpickler that knows NumPy arrays and nothing else, and images are decoded
+by Pillow from bytes, at the one size that is expected.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpm.errors import InvalidInput
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+"""CIFAR's constants as every long-tailed repository uses them (the std is that of per-image means; kept for comparison)."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """images: (N, C, H, W) uint8. labels: (N,) int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class LongTailed:
+    """A long-tailed training set and its balanced test set. name: what results are called. mean, std: of pixels in [0, 1]."""
+
+    name: str
+    train: Images
+    test: Images
+    K: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Training images of each class, (K,)."""
+        return np.bincount(self.train.labels, minlength=self.K)
+
+
+def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
+    """n_k = floor(n_max imbalance^(-k/(K-1))), (K,): the standard long-tailed counts (Cao et al. 2019)."""
+    return np.array([int(n_max * (1 / imbalance) ** (k / (K - 1.0))) for k in range(K)])
+
+
+def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """The images that everybody's long-tailed subset keeps: class by class, shuffled by one legacy generator, the first n_k.
+
+    Raises InvalidInput when a class has too few images, or would be left with none.
+    """
+    rng, kept = np.random.RandomState(seed), []
+    for k, n in enumerate(counts):
+        where = np.flatnonzero(labels == k)
+        rng.shuffle(where)
+        if not 1 <= n <= len(where):
+            raise InvalidInput(f"class {k} has {len(where)} images and should keep {n}; take a smaller imbalance")
+        kept.append(where[:n])
+    return np.concatenate(kept)
+
+
+def load(dataset: str, root: Path | None, *, imbalance: float, subset_seed: int = 0) -> LongTailed:
+    """A long-tailed data set: 'digits-lt' (built in), 'cifar10-lt' or 'cifar100-lt' (from files under ``root``).
+
+    CIFAR re-encoded as JPEG is not CIFAR: its name becomes 'cifar10-jpeg-lt'.
+
+    Raises InvalidInput for an unknown name, a missing root, missing or corrupt files.
+    """
+    if dataset == "digits-lt":
+        return _digits(imbalance, subset_seed)
+    if dataset not in ("cifar10-lt", "cifar100-lt"):
+        raise InvalidInput(f"dataset {dataset!r} is unknown; choose one of digits-lt, cifar10-lt, cifar100-lt")
+    if root is None:
+        raise InvalidInput(f"dataset {dataset!r} needs --data-root, a folder with CIFAR's files")
+    if not root.is_dir():
+        raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
+    K = 10 if dataset == "cifar10-lt" else 100
+    read = _find(root, K)
+    train, test, jpeg = read()
+    counts = long_tailed_counts(len(train) // K, K, imbalance)
+    kept = long_tailed_indices(train.labels, counts, subset_seed)
+    name = f"cifar{K}-jpeg-lt" if jpeg else dataset
+    return LongTailed(name, train.decode(kept), test.decode(np.arange(len(test))), K, MEAN, STD)
+
+
+def _digits(imbalance: float, subset_seed: int) -> LongTailed:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 1, 8, 8) * 15.9375).astype(np.uint8)
+    # The last 50 images of each class are the balanced test set; at most 120 of the others are for training.
+    test = np.concatenate([np.flatnonzero(labels == k)[-50:] for k in range(10)])
+    rest = np.setdiff1d(np.arange(len(labels)), test)
+    kept = rest[long_tailed_indices(labels[rest], long_tailed_counts(120, 10, imbalance), subset_seed)]
+    mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
+    labels = labels.astype(np.int64)
+    return LongTailed(
+        "digits-lt", Images(images[kept], labels[kept]), Images(images[test], labels[test]), 10, (mean,), (std,)
+    )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Images still to be decoded: an array (N, 3, 32, 32), or files as bytes."""
+
+    labels: np.ndarray
+    arrays: np.ndarray | None
+    files: list[bytes] | None
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def decode(self, which: np.ndarray) -> Images:
+        if self.arrays is not None:
+            return Images(self.arrays[which], self.labels[which])
+        assert self.files is not None
+        return Images(np.stack([_decode(self.files[i], self.source, int(i)) for i in which]), self.labels[which])
+
+
+Reader = Callable[[], tuple[_Encoded, _Encoded, bool]]
+
+
+def _find(root: Path, K: int) -> Reader:
+    """How to read the K-class CIFAR under ``root``. Raises InvalidInput when it is not there."""
+    folder = "cifar-10-batches-py" if K == 10 else "cifar-100-python"
+    first = "data_batch_1" if K == 10 else "train"
+    for place in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
+        if (place / first).is_file() and place.resolve().is_relative_to(root.resolve()):
+            return lambda: (*_read_batches(place, K), False)
+    for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
+        parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+        if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
+            return lambda: _read_parquet(parts, K)
+    raise InvalidInput(
+        f"--data-root {str(root)!r} holds no CIFAR-{K}: neither {folder}/ nor train-*.parquet and test-*.parquet of it"
+    )
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler for CIFAR's batches: NumPy arrays, strings, lists and dicts; anything else is refused."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _read_batches(folder: Path, K: int) -> tuple[_Encoded, _Encoded]:
+    names = [f"data_batch_{i}" for i in range(1, 6)] if K == 10 else ["train"]
+    test = "test_batch" if K == 10 else "test"
+    train = [_batch(folder / name, K) for name in names]
+    arrays, labels = (np.concatenate([part[i] for part in train]) for i in (0, 1))
+    test_arrays, test_labels = _batch(folder / test, K)
+    return _Encoded(labels, arrays, None, str(folder)), _Encoded(test_labels, test_arrays, None, str(folder))
+
+
+def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            data = _ArraysOnly(file, encoding="bytes").load()
+        images = np.asarray(data[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+        labels = np.asarray(data[b"labels" if K == 10 else b"fine_labels"], dtype=np.int64)
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
+        raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {str(error)[:80]}") from None
+    return images, _checked(labels, len(images), K, str(path))
+
+
+def _checked(labels: np.ndarray, number: int, K: int, source: str) -> np.ndarray:
+    if len(labels) != number or labels.size == 0 or labels.min() < 0 or labels.max() >= K:
+        raise InvalidInput(f"{source!r}: {len(labels)} labels for {number} images, each must lie in 0..{K - 1}")
+    return labels
+
+
+def _label_column(path: Path) -> str:
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+    except Exception as error:
+        raise InvalidInput(f"{str(path)!r} is not a parquet file: {str(error)[:80]}") from None
+    return next((name for name in ("fine_label", "label") if name in names), "")
+
+
+def _read_parquet(parts: dict[str, list[Path]], K: int) -> tuple[_Encoded, _Encoded, bool]:
+    column = "label" if K == 10 else "fine_label"
+    found = {}
+    for split, paths in parts.items():
+        files: list[bytes] = []
+        labels: list[int] = []
+        for path in paths:
+            for image, label in _rows(path, column):
+                files.append(image)
+                labels.append(label)
+        source = str(paths[0].parent)
+        numbers = np.asarray(labels, dtype=np.int64)
+        found[split] = _Encoded(_checked(numbers, len(files), K, source), None, files, source)
+    jpeg = any(file.startswith(b"\xff\xd8") for part in found.values() for file in part.files or [])
+    return found["train"], found["test"], jpeg
+
+
+def _rows(path: Path, column: str) -> Iterator[tuple[bytes, int]]:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["img", column])
+        for image, label in zip(table["img"].to_pylist(), table[column].to_pylist(), strict=True):
+            yield bytes(image["bytes"]), int(label)
+    except Exception as error:
+        raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {str(error)[:80]}") from None
+
+
+def _decode(data: bytes, source: str, number: int) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.size != (32, 32):
+                raise ValueError(f"it is {image.size[0]} x {image.size[1]}, not 32 x 32")
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except Exception as error:
+        raise InvalidInput(f"{source!r}: image {number} cannot be decoded: {str(error)[:80]}") from None

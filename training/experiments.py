@@ -1,0 +1,63 @@
+"""The paper's tables as runs: which methods, data sets and imbalance factors each of them has.
+
+A full table at preset ``paper`` is 5 seeds of 200 epochs a cell; ``quick`` (30 epochs of ResNet-8, some five minutes a run on
+two CPU cores) shows the order of methods only, and its numbers must not be read as the paper's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lpm.errors import InvalidInput
+from training.config import RunConfig, with_preset
+
+METHODS: dict[str, dict[str, Any]] = {
+    "random+FC": {"sampler": "random", "classifier": "fc"},
+    "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
+    "CAS+FC": {"sampler": "cas", "classifier": "fc"},
+    "BMLS+FC": {"sampler": "bmls", "classifier": "fc"},
+    "random+MS": {"sampler": "random", "classifier": "ms"},
+    "BMLS+MS": {"sampler": "bmls", "classifier": "ms-unordered"},
+    "random+ETF+DR": {"sampler": "random", "classifier": "etf", "loss": "dr"},
+    "CBS+ETF+DR": {"sampler": "cbs", "classifier": "etf", "loss": "dr"},
+    "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
+    "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
+    "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
+}
+"""The rows of the tables. BMLS draws label pairs a < b (§4.2), so MS has those as its classes there."""
+
+BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
+FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
+ETF = ("random+ETF+DR", "CBS+ETF+DR", "CAS+ETF+DR", "BMLS+ETF+DR", "BMLS+MS-WETF+CE")
+
+
+@dataclass(frozen=True)
+class Table:
+    """methods, data sets and imbalance factors of a table; splits: whether it has many, medium and few beside all."""
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...] = BOTH
+    factors: tuple[int, ...] = FACTORS
+    splits: bool = False
+
+
+TABLES: dict[int, Table] = {
+    1: Table(("BMLS+FC", "BMLS+MS"), factors=(200, 100), splits=True),
+    2: Table((*FC[:3], "BMLS+MS")),
+    4: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
+    5: Table(ETF),
+    8: Table((*FC, "BMLS+MS"), splits=True),
+    11: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS"), splits=True),
+    12: Table(ETF, ("cifar10-lt",), splits=True),
+    13: Table(ETF, ("cifar100-lt",), splits=True),
+}
+"""The tables that a run store can fill; 3, 9 and 10 are on large data sets."""
+
+
+def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
+    """The run of a table's cell. Raises InvalidInput for an unknown method."""
+    if method not in METHODS:
+        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    recipe = with_preset(RunConfig(dataset=dataset), preset)  # type: ignore[arg-type]
+    return replace(recipe, imbalance=float(imbalance), seed=seed, **METHODS[method])

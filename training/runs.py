@@ -1,0 +1,139 @@
+"""The run store: one folder a run, written so that no interruption leaves it unreadable. Needs no torch.
+
+    <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
+        config.json                 every choice
+        epochs.jsonl                a row an epoch
+        checkpoint-<epoch>.*        weights and optimizer (safetensors) beside their SHA-256; the last two are kept
+        final.safetensors           weights, class vectors, feature means, label-pair counts
+        metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
+
+Files are written under another name and renamed; a run is held by a lock on its folder that ends with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lpm.errors import InvalidInput
+from training.config import RunConfig, from_json
+
+KEPT = 2
+"""Checkpoints; if the last one is damaged, the one before is used."""
+
+
+class RunFolder:
+    """The folder of one run. Raises InvalidInput when it belongs to another config."""
+
+    def __init__(self, store: Path, config: RunConfig) -> None:
+        self.path, self.config = store / config.folder, config
+
+    def open(self) -> None:
+        """Make the folder, or see that it is this run's."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"the run store cannot hold {str(self.path)!r}: {error.strerror}") from None
+        file = self.path / "config.json"
+        if file.exists():
+            if read_config(file) != self.config:
+                raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
+        else:
+            write(file, json.dumps(asdict(self.config), indent=1).encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run. Raises InvalidInput when another process does; a dead process holds nothing."""
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InvalidInput(f"{str(self.path)!r} is being trained by another process") from None
+            yield
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return (self.path / "metrics.json").is_file()
+
+    def metrics(self) -> dict[str, Any]:
+        """The result. Raises InvalidInput when it is missing or not JSON."""
+        return _read_json(self.path / "metrics.json")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of all epochs."""
+        file = self.path / "epochs.jsonl"
+        if not file.is_file():
+            return []
+        try:
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValueError:
+            raise InvalidInput(f"{str(file)!r} is damaged; delete the run's folder to train it again") from None
+
+    def save_checkpoint(self, epoch: int, data: bytes, rows: list[dict[str, Any]]) -> None:
+        """Store a checkpoint and the rows up to it, then drop old checkpoints."""
+        name = f"checkpoint-{epoch:05d}"
+        write(self.path / f"{name}.safetensors", data)
+        write(self.path / "epochs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        digest = {"epoch": epoch, "key": self.config.key, "sha256": hashlib.sha256(data).hexdigest()}
+        write(self.path / f"{name}.json", json.dumps(digest).encode())
+        for old in sorted(self.path.glob("checkpoint-*.json"))[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def last_checkpoint(self) -> tuple[int, bytes] | None:
+        """The newest checkpoint whose checksum holds, or None."""
+        for file in sorted(self.path.glob("checkpoint-*.json"), reverse=True):
+            try:
+                digest = json.loads(file.read_text(encoding="utf-8"))
+                data = file.with_suffix(".safetensors").read_bytes()
+                if digest["key"] == self.config.key and digest["sha256"] == hashlib.sha256(data).hexdigest():
+                    return int(digest["epoch"]), data
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return None
+
+    def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
+        """Store the result; the checkpoints are no longer needed."""
+        write(self.path / "final.safetensors", final)
+        write(self.path / "metrics.json", (json.dumps(metrics, indent=1, allow_nan=False) + "\n").encode())
+        for file in self.path.glob("checkpoint-*"):
+            file.unlink()
+
+
+def read_config(path: Path) -> RunConfig:
+    """A stored config. Raises InvalidInput when it is missing, not JSON, or not a config."""
+    return from_json(_read_json(path))
+
+
+def find(store: Path) -> Iterator[RunFolder]:
+    """All runs of a store, by folder name."""
+    for file in sorted(store.glob("*/seed-*/config.json")):
+        yield RunFolder(store, read_config(file))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not JSON'}") from None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

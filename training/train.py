@@ -1,0 +1,90 @@
+"""Train: ``python -m training.train`` (the built-in digits, in under a minute) or any run of the paper."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from lpm import cli
+from training.config import PRESETS, RunConfig, with_preset
+
+HELP = {
+    "imbalance": "n_max / n_min of the long-tailed subset",
+    "subset_seed": "which images the subset keeps; 0 is what everybody uses",
+    "cas_m": "images a class visit of sampler cas",
+    "coverage": "share of the classes whose mixtures occur, for sampler coverage",
+    "width": "channels of the first stage; 0 for the paper's",
+    "alpha": "of mixup's Beta(alpha, alpha)",
+    "warmup": "epochs of linear warm-up",
+}
+
+
+def seeds(text: str) -> list[int]:
+    """Seeds from words like '0-4,7'."""
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a list of seeds such as 0-4,7")
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) - int(first) > 10_000:
+            raise argparse.ArgumentTypeError(f"{part!r} is more than ten thousand seeds")
+        found += range(int(first), int(last or first) + 1)
+    return sorted(set(found))
+
+
+def add_recipe(parser: cli.Parser) -> None:
+    """An option for every choice of a run but its seed, its preset and its drops."""
+    hints = get_type_hints(RunConfig)
+    for field in fields(RunConfig):
+        if field.name in ("seed", "preset", "drops"):
+            continue
+        option, kind, choices = "--" + field.name.replace("_", "-"), hints[field.name], get_args(hints[field.name])
+        if choices:
+            parser.add_argument(option, type=cli.choice(*choices), metavar="NAME", help="|".join(choices))
+        elif kind is bool:
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            parser.add_argument(option, type=kind, help=HELP.get(field.name))
+
+
+def config_of(options: argparse.Namespace) -> RunConfig:
+    """The run that the options describe, seed 0. The preset sets the recipe, the options change it."""
+    given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
+    dataset = given.get("dataset", "digits-lt")
+    preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
+    if dataset == "digits-lt" and "imbalance" not in given:
+        given["imbalance"] = 10.0
+    given.pop("preset", None)
+    changed = sorted(
+        set(given) & {"epochs", "model", "width", "lr", "batch", "warmup", "momentum", "weight_decay", "augment"}
+    )
+    config = replace(with_preset(RunConfig(dataset=dataset), preset), **given)
+    return replace(config, preset=preset + ("" if not changed else "*"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = cli.Parser("training.train", "train one setting, a run a seed; by default the built-in digits on the CPU")
+    add_recipe(parser)
+    parser.add_argument("--preset", type=cli.choice(*PRESETS), metavar="NAME", help="|".join(PRESETS) + ": the recipe")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
+    parser.add_argument(
+        "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
+    )
+    parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    options = parser.parse_args(arguments)
+    config = config_of(options)
+    from training.progress import train_all
+
+    return train_all([replace(config, seed=s) for s in options.seeds], options)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

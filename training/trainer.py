@@ -1,0 +1,252 @@
+"""One training loop: data, augmentation and mixing on the device, a checkpoint an epoch, the same result after any interruption.
+
+All randomness is a function of (seed, epoch): the sampler's pairs, the mixing ratios, crops and flips. So a run that resumes
+from the checkpoint of epoch e draws what it would have drawn, and on a CPU ends bit for bit as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from lpm.errors import InvalidInput
+from lpm.output import provenance
+from training import build
+from training.augment import crop_and_flip, normalised
+from training.config import SPLITS, RunConfig
+from training.datasets import Images, LongTailed
+from training.metrics import by_split
+from training.runs import RunFolder
+
+EVALUATION_BATCH = 1000
+PAIR_MEANS = 100
+"""Classes up to which feature means of all K^2 label pairs are kept."""
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Trainer:
+    """A run in memory. data: the long-tailed set. device: where everything lives."""
+
+    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.sampler = build.sampler(config, data.train.labels)
+        shape = data.train.images.shape
+        self.network = build.network(config, shape[1]).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, fused=True
+        )
+        self.mean, self.std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std))
+        self.train_images, self.train_labels = self._on_device(data.train)
+        self.test_images, self.test_labels = self._on_device(data.test)
+        self.pair_counts = torch.zeros(config.K, config.K, dtype=torch.int64)
+        self.epoch = 0
+
+    def _on_device(self, images: Images) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(images.images).to(self.device), torch.from_numpy(images.labels).to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train the next epoch. Raises Diverged when a loss is not a number, naming the step."""
+        config, start = self.config, time.perf_counter()
+        self.epoch += 1
+        lr = config.lr_at(self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        pairs = torch.from_numpy(self.sampler.pairs(self.epoch - 1))
+        labels = self.data.train.labels[pairs.numpy()]
+        self.pair_counts += torch.from_numpy(
+            np.bincount(labels[:, 0] * config.K + labels[:, 1], minlength=config.K**2).reshape(config.K, config.K)
+        )
+        pairs = pairs.to(self.device)
+        lambdas = torch.from_numpy(mixing_ratios(config, self.epoch, len(pairs))).to(self.device)
+        generator = torch.Generator().manual_seed(_seed(config.seed, self.epoch))
+        losses = torch.empty(len(lambdas), device=self.device)
+        self.network.train()
+        for step, batch in enumerate(torch.split(pairs, config.batch)):
+            losses[step] = self._step(batch, lambdas[step], generator)
+        values = losses.cpu()
+        if not bool(torch.isfinite(values).all()):
+            step = int(torch.nonzero(~torch.isfinite(values))[0])
+            raise Diverged(
+                f"the loss is {values[step].item():g} at epoch {self.epoch}, step {step + 1}, learning rate {lr:g}"
+            )
+        seconds = time.perf_counter() - start
+        return {
+            "epoch": self.epoch,
+            "lr": lr,
+            "loss": float(values.mean()),
+            "train_seconds": seconds,
+            "images_per_second": len(pairs) / seconds,
+        }
+
+    def _step(self, pairs: Tensor, lam: Tensor, generator: torch.Generator) -> Tensor:
+        """One step on a batch of index pairs (B, 2); the loss, left on the device."""
+        first, second = (self._inputs(pairs[:, side], generator) for side in (0, 1))
+        mixed = (lam * first + (1 - lam) * second).contiguous(memory_format=torch.channels_last)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            features = self.network.backbone(mixed)
+            a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
+            loss = self.network.classifier.loss(features, a, b, lam)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _inputs(self, which: Tensor, generator: torch.Generator) -> Tensor:
+        images = self.train_images[which]
+        if self.config.augment:
+            images = crop_and_flip(images, generator)
+        return normalised(images, self.mean, self.std)
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Test images of each class that were right, and that there are, (K,) each."""
+        self.network.eval()
+        right = []
+        for images, labels in zip(
+            torch.split(self.test_images, EVALUATION_BATCH),
+            torch.split(self.test_labels, EVALUATION_BATCH),
+            strict=True,
+        ):
+            x = normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+            with self._autocast():
+                scores = self.network(x)
+            right.append(scores.argmax(dim=1) == labels)
+        labels, correct = self.test_labels.cpu().numpy(), torch.cat(right).cpu().numpy()
+        K = self.config.K
+        return np.bincount(labels[correct], minlength=K), np.bincount(labels, minlength=K)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, running statistics, momentum and label-pair counts, on the CPU."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            if (buffer := self.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
+                tensors[f"momentum.{name}"] = buffer
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()} | {"pair_counts": self.pair_counts}
+
+    def load(self, epoch: int, tensors: dict[str, Tensor]) -> None:
+        """Continue after ``epoch``. Raises InvalidInput when the tensors are not this network's."""
+        try:
+            self.network.load_state_dict(
+                {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+            )
+            for name, parameter in self.network.named_parameters():
+                buffer = tensors[f"momentum.{name}"].to(self.device)
+                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+            self.pair_counts = tensors["pair_counts"].clone()
+        except (KeyError, RuntimeError) as error:
+            raise InvalidInput(f"the checkpoint of epoch {epoch} does not fit the config: {str(error)[:100]}") from None
+        self.epoch = epoch
+
+    @torch.no_grad()
+    def geometry(self) -> dict[str, Tensor]:
+        """Class vectors (K, p), feature means of the classes (K, p) and, for K up to 100, of label pairs (K, K, p) over one
+        epoch of mixed images without augmentation, with how many of each, and every mixing ratio of the run.
+        """
+        self.network.eval()
+        K, p, config = self.config.K, self.network.backbone.p, self.config
+        means = torch.zeros(K, p)
+        for start in range(0, len(self.train_labels), EVALUATION_BATCH):
+            here = torch.arange(start, min(start + EVALUATION_BATCH, len(self.train_labels)), device=self.device)
+            means.index_add_(0, self.train_labels[here].cpu(), self._features(self.train_images[here], None, None))
+        found = {"class_means": means / torch.from_numpy(self.data.counts)[:, None]}
+        if K <= PAIR_MEANS:
+            pairs = torch.from_numpy(self.sampler.pairs(config.epochs - 1)).to(self.device)
+            sums, number = torch.zeros(K * K, p), torch.zeros(K * K, dtype=torch.int64)
+            ratios = torch.from_numpy(mixing_ratios(config, config.epochs, len(pairs)))
+            for batch, lam in zip(torch.split(pairs, config.batch), ratios, strict=True):
+                label = (self.train_labels[batch[:, 0]] * K + self.train_labels[batch[:, 1]]).cpu()
+                sums.index_add_(
+                    0, label, self._features(self.train_images[batch[:, 0]], self.train_images[batch[:, 1]], lam)
+                )
+                number += torch.bincount(label, minlength=K * K)
+            found |= {
+                "pair_means": (sums / number.clamp(min=1)[:, None]).view(K, K, p),
+                "pair_number": number.view(K, K),
+            }
+        every = [mixing_ratios(config, e, len(self.train_labels)) for e in range(1, config.epochs + 1)]
+        vectors = self.network.classifier.class_vectors.detach().float().cpu().clone()
+        return found | {"class_vectors": vectors, "lambdas": torch.from_numpy(np.concatenate(every))}
+
+    def _features(self, images: Tensor, others: Tensor | None, lam: Tensor | None) -> Tensor:
+        x = normalised(images, self.mean, self.std)
+        if others is not None and lam is not None:
+            weight = lam.to(self.device)
+            x = weight * x + (1 - weight) * normalised(others, self.mean, self.std)
+        with self._autocast():
+            return self.network.backbone(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+
+def mixing_ratios(config: RunConfig, epoch: int, images: int) -> np.ndarray:
+    """The epoch's mixing ratios, one a batch, lambda ~ Beta(alpha, alpha); float32."""
+    rng = np.random.default_rng([config.seed, 7, epoch])
+    return rng.beta(config.alpha, config.alpha, size=math.ceil(images / config.batch)).astype(np.float32)
+
+
+def _seed(*words: int) -> int:
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+
+
+def run(
+    config: RunConfig,
+    data: LongTailed,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Train a run to its end, from its last checkpoint if there is one, and store its result; the metrics.
+
+    Raises InvalidInput when another process trains it, Diverged when the loss is not a number.
+    """
+    folder.open()
+    with folder.lock():
+        if folder.done:
+            return folder.metrics()
+        start = time.perf_counter()
+        trainer = Trainer(config, data, device)
+        rows = folder.rows()
+        if (found := folder.last_checkpoint()) is not None:
+            trainer.load(found[0], load_tensors(found[1]))
+        rows = rows[: trainer.epoch]
+        total = np.zeros(config.K, dtype=np.int64)
+        correct = total
+        while trainer.epoch < config.epochs:
+            row = trainer.train_epoch()
+            correct, total = trainer.evaluate()
+            row |= {f"test_{k}": v for k, v in by_split(correct, total, SPLITS[config.dataset]).items()}
+            rows.append(row)
+            folder.save_checkpoint(trainer.epoch, save_tensors(trainer.state()), rows)
+            on_epoch(row)
+        if not total.any():  # resumed after the last epoch
+            correct, total = trainer.evaluate()
+        metrics = {
+            "dataset": data.name,
+            "method": config.method,
+            "last": by_split(correct, total, SPLITS[config.dataset]),
+            "best": max(row["test_all"] for row in rows),
+            "per_class": (100 * correct / total).tolist(),
+            "train_counts": data.counts.tolist(),
+            "train_seconds": sum(row["train_seconds"] for row in rows),
+            "seconds_of_last_start": time.perf_counter() - start,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            **provenance(),
+        }
+        folder.finish(save_tensors(trainer.state() | trainer.geometry()), metrics)
+        return metrics
