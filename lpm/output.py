@@ -90,13 +90,23 @@ class OutputFolder:
 
 def provenance() -> dict[str, Any]:
     """Versions, commit (with ``+`` for uncommitted changes; None outside a checkout), machine and time."""
-    names = ["numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib"]
+    names = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib", "python-flint", "torch")
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in names}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version for name in names if (version := _version(name))},
+        },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -172,11 +172,14 @@ def as_csv(found: Sequence[Entry]) -> str:
 
 FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
 
-COLUMNS = ("dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch", "commit", "time", "train_seconds", "config")  # fmt: skip
+COLUMNS = (
+    "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch", "commit",
+    "time", "train_seconds", "config",
+)  # fmt: skip
 
 
 def export(store: Path) -> list[dict[str, str]]:
-    """A row for each finished run and split, for ``results/``: what ``python -m paper_checks --runs`` reads, and where it is from."""
+    """A row for each finished run and split, for ``results/``; ``python -m paper_checks --runs`` reads it."""
     rows = []
     for folder in find(store):
         if not folder.done:

@@ -102,7 +102,7 @@ class Trainer:
             features = self.network.backbone(mixed)
             a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
             loss = self.network.classifier.loss(features, a, b, lam)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 
@@ -126,9 +126,9 @@ class Trainer:
             with self._autocast():
                 scores = self.network(x)
             right.append(scores.argmax(dim=1) == labels)
-        labels, correct = self.test_labels.cpu().numpy(), torch.cat(right).cpu().numpy()
+        truth, correct = self.data.test.labels, torch.cat(right).cpu().numpy()
         K = self.config.K
-        return np.bincount(labels[correct], minlength=K), np.bincount(labels, minlength=K)
+        return np.bincount(truth[correct], minlength=K), np.bincount(truth, minlength=K)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, running statistics, momentum and label-pair counts, on the CPU."""

@@ -1,0 +1,216 @@
+"""Long-tailed data: counts, the subset that everybody uses, both layouts of CIFAR, and files that mean harm."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lpm.errors import InvalidInput
+from training.datasets import load, long_tailed_counts, long_tailed_indices
+
+COUNTS = {
+    (10, 10): [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500],
+    (10, 50): [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100],
+    (10, 100): [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50],
+    (10, 200): [5000, 2775, 1540, 854, 474, 263, 146, 81, 45, 25],
+}
+TOTALS = {(100, 10): 19573, (100, 50): 12608, (100, 100): 10847, (100, 200): 9502}
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10-jpeg"
+
+
+@pytest.mark.parametrize(("K", "factor"), COUNTS)
+def test_long_tailed_counts(K: int, factor: int) -> None:
+    assert long_tailed_counts(5000, K, factor).tolist() == COUNTS[K, factor]
+
+
+@pytest.mark.parametrize(("K", "factor"), TOTALS)
+def test_long_tailed_totals(K: int, factor: int) -> None:
+    assert long_tailed_counts(500, K, factor).sum() == TOTALS[K, factor]
+
+
+def test_the_subset_is_shuffled_class_by_class_by_one_legacy_generator() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 0])
+    rng = np.random.RandomState(0)
+    expected = []
+    for k, n in ((0, 3), (1, 2)):
+        where = np.where(labels == k)[0]
+        rng.shuffle(where)
+        expected += where[:n].tolist()
+    assert long_tailed_indices(labels, np.array([3, 2]), 0).tolist() == expected
+    with pytest.raises(InvalidInput, match="class 1 has 4 images and should keep 5"):
+        long_tailed_indices(labels, np.array([3, 5]), 0)
+    with pytest.raises(InvalidInput, match="should keep 0"):
+        long_tailed_indices(labels, np.array([3, 0]), 0)
+
+
+def test_digits() -> None:
+    data = load("digits-lt", None, imbalance=10)
+    assert data.counts[0] == 120
+    assert data.counts[-1] == 12
+    assert np.bincount(data.test.labels).tolist() == [50] * 10
+    again = load("digits-lt", None, imbalance=10, subset_seed=1)
+    assert not np.array_equal(again.train.images, data.train.images)
+    flat = {x.tobytes() for x in data.train.images} & {x.tobytes() for x in data.test.images}
+    assert not flat
+
+
+def pixels(number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (number, 3, 32, 32), dtype=np.uint8)
+
+
+def batches(root: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR as Python pickles, 40 images a class for training, 2 for testing."""
+    folder = root / ("cifar-10-batches-py" if K == 10 else "cifar-100-python")
+    folder.mkdir(parents=True)
+    key = b"labels" if K == 10 else b"fine_labels"
+    train = np.tile(np.arange(K), 40)
+    images = pixels(len(train), 0)
+    names = [f"data_batch_{i}" for i in range(1, 6)] if K == 10 else ["train"]
+    for name, part in zip(names, np.array_split(np.arange(len(train)), len(names)), strict=True):
+        content = {b"data": images[part].reshape(len(part), -1), key: train[part].tolist()}
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    test = np.tile(np.arange(K), 2)
+    content = {b"data": pixels(len(test), 1).reshape(len(test), -1), key: test.tolist()}
+    (folder / ("test_batch" if K == 10 else "test")).write_bytes(pickle.dumps(content, protocol=2))
+    return images, train
+
+
+def parquet(root: Path, K: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR as parquet files with encoded images."""
+    root.mkdir(parents=True, exist_ok=True)
+    column = "label" if K == 10 else "fine_label"
+    images, labels = pixels(40 * K, 0), np.tile(np.arange(K), 40)
+    for split, (x, y) in {"train": (images, labels), "test": (pixels(2 * K, 1), np.tile(np.arange(K), 2))}.items():
+        encoded = []
+        for image in x:
+            file = io.BytesIO()
+            Image.fromarray(image.transpose(1, 2, 0)).save(file, kind)
+            encoded.append({"bytes": file.getvalue(), "path": None})
+        extra = {} if K == 10 else {"coarse_label": y // 5}
+        pq.write_table(pa.table({"img": encoded, column: y, **extra}), root / f"{split}-00000-of-00001.parquet")
+    return images, labels
+
+
+@pytest.mark.parametrize("K", [10, 100])
+@pytest.mark.parametrize("layout", ["pickles", "parquet"])
+def test_both_layouts_give_the_same_images(K: int, layout: str, tmp_path: Path) -> None:
+    images, labels = batches(tmp_path, K) if layout == "pickles" else parquet(tmp_path / "data", K, "PNG")
+    data = load(f"cifar{K}-lt", tmp_path, imbalance=4)
+    assert data.name == f"cifar{K}-lt"
+    counts = long_tailed_counts(40, K, 4)
+    kept = long_tailed_indices(labels, counts, 0)
+    assert np.array_equal(data.train.images, images[kept])
+    assert np.array_equal(data.train.labels, labels[kept])
+    assert data.counts.tolist() == counts.tolist()
+    assert np.array_equal(data.test.images, pixels(2 * K, 1))
+
+
+def test_jpeg_is_not_cifar(tmp_path: Path) -> None:
+    parquet(tmp_path, 10, "JPEG")
+    assert load("cifar10-lt", tmp_path, imbalance=2).name == "cifar10-jpeg-lt"
+
+
+def test_real_images_re_encoded() -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"no images at {SHARED}")
+    data = load("cifar10-lt", SHARED, imbalance=100)
+    assert data.name == "cifar10-jpeg-lt"
+    assert data.counts.tolist() == COUNTS[10, 100]
+    assert np.bincount(data.test.labels).tolist() == [1000] * 10
+
+
+class Harm:
+    """Runs a command when unpickled by an unpickler that allows it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
+    batches(tmp_path, 10)
+    mark = tmp_path / "harmed"
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(pickle.dumps({b"data": Harm(mark)}))
+    with pytest.raises(InvalidInput, match=r"data_batch_3' is not a CIFAR batch: it asks for posix.system"):
+        load("cifar10-lt", tmp_path, imbalance=2)
+    assert not mark.exists()
+
+
+def broken_label(root: Path) -> None:
+    content = {b"data": pixels(2, 0).reshape(2, -1), b"labels": [0, 10]}
+    (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            lambda root: (root / "cifar-10-batches-py" / "test_batch").unlink(),
+            "test_batch' cannot be read: No such file",
+        ),
+        (lambda root: (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"\x80"), "is not a CIFAR batch"),
+        (lambda root: (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps([1])), "is not a CIFAR"),
+        (broken_label, "each must lie in 0..9"),
+        (lambda root: (root / "cifar-10-batches-py" / "data_batch_1").unlink(), "holds no CIFAR-10"),
+    ],
+)
+def test_damaged_pickles_are_one_line(harm, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    batches(tmp_path, 10)
+    harm(tmp_path)
+    with pytest.raises(InvalidInput, match=message) as error:
+        load("cifar10-lt", tmp_path, imbalance=2)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_parquet_is_one_line(tmp_path: Path) -> None:
+    parquet(tmp_path, 10, "PNG")
+    file = tmp_path / "train-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    for image, message in (
+        (b"no image", "image 0 cannot be decoded"),
+        (_png((31, 32)), "31 x 32, not 32 x 32"),
+        (_png((60_000, 60_000)), "cannot be decoded"),
+    ):
+        rows = table["img"].to_pylist()
+        for row in rows:
+            row["bytes"] = image
+        pq.write_table(table.set_column(0, "img", pa.array(rows)), file)
+        with pytest.raises(InvalidInput, match="cannot be decoded" if "decoded" in message else message):
+            load("cifar10-lt", tmp_path, imbalance=2)
+    file.write_bytes(b"PAR1 no")
+    with pytest.raises(InvalidInput, match="is not a parquet file"):
+        load("cifar10-lt", tmp_path, imbalance=2)
+
+
+def _png(size: tuple[int, int]) -> bytes:
+    """A PNG that says it has this size, without holding so many pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (31, 32)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    if size != (31, 32):
+        data[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "root", "message"),
+    [
+        ("svhn", None, "dataset 'svhn' is unknown"),
+        ("cifar10-lt", None, "needs --data-root"),
+        ("cifar10-lt", "none", "is not a folder"),
+        ("cifar10-lt", ".", "holds no CIFAR-10"),
+    ],
+)
+def test_missing_data_is_one_line(dataset: str, root: str | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load(dataset, None if root is None else tmp_path / root, imbalance=10)

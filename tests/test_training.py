@@ -1,0 +1,343 @@
+"""The training loop and its command: it learns, it resumes bit for bit, it refuses what it must."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+
+from lpm.errors import InvalidInput
+from training import datasets, trainer
+from training.config import RunConfig, from_json, with_preset
+from training.runs import RunFolder, find, write
+from training.table import main as table
+from training.tables import COLUMNS, entries, export
+from training.train import config_of, main, seeds
+
+ROOT = Path(__file__).parent.parent
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.LongTailed:
+    return datasets.load("digits-lt", None, imbalance=10)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "classifier", "loss"),
+    [
+        ("random", "fc", "ce"),
+        ("bmls", "ms-unordered", "ce"),
+        ("cas", "ms", "ce"),
+        ("bmls", "etf", "dr"),
+        ("lom", "ms-wetf", "ce"),
+    ],
+)
+def test_a_run_ends_with_everything_that_later_questions_need(
+    sampler: Any, classifier: Any, loss: Any, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    config = replace(TINY, sampler=sampler, classifier=classifier, loss=loss, width=8)
+    rows: list[dict[str, Any]] = []
+    folder = RunFolder(tmp_path, config)
+    metrics = trainer.run(config, digits, folder, CPU, on_epoch=rows.append)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert folder.rows() == rows
+    assert metrics["last"]["all"] == rows[-1]["test_all"]
+    assert metrics["best"] == max(row["test_all"] for row in rows)
+    assert np.mean(metrics["per_class"]) == pytest.approx(metrics["last"]["all"])
+    tensors = load_tensors((folder.path / "final.safetensors").read_bytes())
+    assert tensors["class_vectors"].shape == (10, 32)
+    assert tensors["class_means"].shape == (10, 32)
+    assert tensors["pair_means"].shape == (10, 10, 32)
+    assert int(tensors["pair_counts"].sum()) == 3 * len(digits.train.labels)
+    assert tensors["lambdas"].shape == (3 * -(-len(digits.train.labels) // config.batch),)
+    assert {p.name for p in folder.path.iterdir()} == {
+        "config.json",
+        "epochs.jsonl",
+        "final.safetensors",
+        "lock",
+        "metrics.json",
+    }
+    assert trainer.run(config, digits, folder, CPU) == metrics  # nothing is run twice
+
+
+def test_the_default_run_learns(tmp_path: Path) -> None:
+    assert main(["--store", str(tmp_path), "--sampler", "bmls", "--quiet"]) == 0
+    (folder,) = find(tmp_path)
+    assert folder.metrics()["last"]["all"] > 80
+
+
+def weights(store: Path) -> dict[str, bytes]:
+    (folder,) = find(store)
+    tensors = load_tensors((folder.path / "final.safetensors").read_bytes())
+    return {k: v.numpy().tobytes() for k, v in tensors.items()}
+
+
+def command(store: Path, *more: str) -> list[str]:
+    words = [
+        "--sampler",
+        "bmls",
+        "--classifier",
+        "ms-unordered",
+        "--epochs",
+        "6",
+        "--width",
+        "4",
+        "--warmup",
+        "1",
+        "--quiet",
+    ]
+    return [sys.executable, "-m", "training.train", "--store", str(store), *words, *more]
+
+
+def test_killed_at_any_moment_a_run_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole), cwd=ROOT, check=True)
+    for epochs in (2, 4):
+        process = subprocess.Popen(command(broken), cwd=ROOT)
+        for _ in range(600):
+            files = list(broken.glob("*/seed-0/checkpoint-*.json"))
+            if any(int(f.stem.split("-")[1]) >= epochs for f in files):
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list(broken.glob("*/seed-0/metrics.json"))
+    subprocess.run(command(broken), cwd=ROOT, check=True)
+    assert weights(broken) == weights(whole)
+    first, second = (next(find(s)).rows() for s in (whole, broken))
+    assert [r["loss"] for r in first] == [r["loss"] for r in second]
+
+
+def test_a_damaged_checkpoint_is_passed_over(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    reference, folder = RunFolder(tmp_path / "a", TINY), RunFolder(tmp_path / "b", TINY)
+    trainer.run(TINY, digits, reference, CPU)
+    stop = RuntimeError("stop")
+
+    def after_two(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise stop
+
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(TINY, digits, folder, CPU, on_epoch=after_two)
+    last = folder.path / "checkpoint-00002.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    found = folder.last_checkpoint()
+    assert found is not None
+    assert found[0] == 1
+    trainer.run(TINY, digits, folder, CPU)
+    a, b = ((f.path / "final.safetensors").read_bytes() for f in (reference, folder))
+    assert a == b
+
+
+def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    folder.open()
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
+    )
+    words = [sys.executable, "-c", code + "; time.sleep(60)", str(folder.path / "lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InvalidInput, match="is being trained by another process"):
+            trainer.run(TINY, digits, folder, CPU)
+        holder.kill()
+    assert trainer.run(TINY, digits, folder, CPU)["method"] == "random+FC"
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
+    digits: datasets.LongTailed, tmp_path: Path, capsys: Any
+) -> None:
+    config = replace(TINY, lr=900.0, warmup=0)
+    with pytest.raises(trainer.Diverged, match=r"the loss is (nan|inf) at epoch \d, step \d+, learning rate 900"):
+        trainer.run(config, digits, RunFolder(tmp_path, config), CPU)
+    words = ["--lr", "900", "--warmup", "0", "--epochs", "3", "--width", "4", "--store", str(tmp_path / "s"), "--quiet"]
+    assert main(words) == 1
+    assert "diverged: seed 0" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_store_readable(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        if len(folder.rows()) >= 1:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.run(TINY, digits, folder, CPU)
+    monkeypatch.undo()
+    assert len(folder.rows()) == 1
+    assert not list(folder.path.glob(".*"))
+    found = folder.last_checkpoint()
+    assert found is None or found[0] == 1
+    assert trainer.run(TINY, digits, folder, CPU)["last"]
+
+
+def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("bf16", "fp32"):
+        config = replace(TINY, precision=precision, epochs=2)
+        trainer.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
+        losses.append([row["loss"] for row in folder.rows()])
+    assert np.allclose(losses[0], losses[1], rtol=0.05)
+    assert losses[0] != losses[1]
+
+
+def test_mixing_ratios_follow_the_law() -> None:
+    draws = np.concatenate([trainer.mixing_ratios(replace(TINY, alpha=0.2), e, 128_000) for e in range(1, 20)])
+    assert abs(draws.mean() - 0.5) < 0.01
+    assert abs(draws.var() - 1 / (4 * (2 * 0.2 + 1))) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"imbalance": 0.5}, "imbalance = 0.5 must be at least 1"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
+        ({"sampler": "smote"}, "sampler 'smote' is unknown"),
+        ({"classifier": "ms-unordered"}, "label pairs a < b only; sampler 'random' draws"),
+        ({"classifier": "ms-wetf-unordered"}, "label pairs a < b only"),
+        ({"loss": "dr"}, "loss 'dr' \\(dot regression\\) is defined for classifier 'etf'"),
+        ({"drops": (0.9, 0.8)}, "must be rising shares"),
+    ],
+)
+def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        replace(TINY, **change)
+
+
+def test_configs_have_stable_keys_and_read_back() -> None:
+    assert replace(TINY, seed=5).key == TINY.key
+    assert replace(TINY, alpha=0.2).key != TINY.key
+    data = json.loads(json.dumps(TINY.__dict__))
+    assert from_json(data) == TINY
+    with pytest.raises(InvalidInput, match="needs exactly the choices"):
+        from_json({"dataset": "digits-lt"})
+
+
+def test_a_checkpoint_of_another_network_is_refused(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    other = trainer.Trainer(replace(TINY, width=8), digits, CPU)
+    with pytest.raises(InvalidInput, match="does not fit the config"):
+        trainer.Trainer(TINY, digits, CPU).load(1, other.state())
+
+
+def test_seed_lists() -> None:
+    assert seeds("0-2,7,1") == [0, 1, 2, 7]
+    for wrong in ("a", "1-", "-1", "0-99999999", "1,,2"):
+        with pytest.raises(Exception, match="seeds"):
+            seeds(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "cifar10-lt"], "needs --data-root"),
+        (["--dataset", "svhn"], "'svhn' is unknown"),
+        (["--imbalance", "0.1"], "imbalance = 0.1 must be at least 1"),
+        (["--imbalance", "1000"], "class 7 has 129 images and should keep 0"),
+        (["--classifier", "ms-unordered"], "label pairs a < b only"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--seeds", "x"], "is not a list of seeds"),
+        (["--epoch", "3"], "did you mean '--epochs'"),
+    ],
+)
+def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], message: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "--store", str(store), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not store.exists()
+
+
+def test_tables_hold_ours_beside_the_papers_numbers(
+    digits: datasets.LongTailed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.experiments import TABLES, config
+
+    one = replace(TABLES[8], datasets=("cifar10-lt",), factors=(100,))
+    for seed, accuracy in ((0, 72.0), (1, 73.0)):
+        run = replace(config("random+FC", "cifar10-lt", 100, "quick"), seed=seed)
+        folder = RunFolder(tmp_path, run)
+        folder.open()
+        last = {"all": accuracy, "many": 90.0, "med": 70.0, "few": 50.0}
+        result = {
+            "last": last,
+            "dataset": "cifar10-jpeg-lt",
+            "device": "cpu",
+            "torch": "x",
+            "commit": None,
+            "time": "t",
+            "train_seconds": 1.0,
+        }
+        write(folder.path / "metrics.json", json.dumps(result).encode())
+    found = {(e.method, e.split): e for e in entries(8, one, tmp_path, "quick", [0, 1, 2])}
+    cell = found["random+FC", "all"]
+    assert cell.ours == (72.0, 73.0)
+    assert cell.paper is not None
+    assert (cell.paper.mean, cell.paper.std) == (72.94, 0.68)
+    assert cell.difference == pytest.approx(-0.44)
+    assert not cell.outside
+    assert found["random+FC", "many"].outside
+    assert found["BMLS+MS", "all"].mean is None
+    words = [
+        "8",
+        "--preset",
+        "quick",
+        "--seeds",
+        "0-2",
+        "--dataset",
+        "cifar10-lt",
+        "--imbalance",
+        "100",
+        "--store",
+        str(tmp_path),
+    ]
+    for form, text in (
+        ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
+        ("latex", r"72.50 $\pm$ 0.71 (2)"),
+        ("csv", "random+FC,cifar10-jpeg-lt,100,all,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
+    ):
+        assert table([*words, "--dry-run", "--format", form, "--export", str(tmp_path / "rows.csv")]) == 0
+        said = capsys.readouterr()
+        assert text in said.out
+        assert "13 runs are missing" in said.err
+        assert "not the paper's numbers" in said.err
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert len(lines) == 1 + 2 * 4
+    from paper_checks import runs
+
+    assert {r.dataset for r in runs.read(tmp_path / "rows.csv")} == {"cifar10-jpeg-lt"}
+    assert len(export(tmp_path)) == 8
+
+
+def test_options_change_the_preset_and_say_so() -> None:
+    import argparse
+
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=5)
+    assert config_of(options).preset == "quick*"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0)
+    assert config_of(options).preset == "quick"
+    assert config_of(options).model == "resnet8"
