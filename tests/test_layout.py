@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lpm").glob("*.py"))
 CHECKS = sorted((ROOT / "paper_checks").rglob("*.py"))
+TRAINING = sorted((ROOT / "training").glob("*.py"))
+TORCH_FREE = {"config", "experiments", "metrics", "runs", "tables", "datasets"}
 SOLVERS = {"orbits", "factored", "sdp"}
 
 
@@ -55,6 +57,21 @@ def test_paper_checks_depends_on_lpm_and_on_torch_nowhere_at_import(path: Path) 
         assert "flint" not in tops
 
 
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
+def test_training_needs_no_solver_and_its_records_no_torch(path: Path) -> None:
+    names = imports(path)
+    tops = {name.split(".")[0] for name in names}
+    assert not tops & {"cvxpy", "figures", "benchmarks", "tests"}
+    assert {name for name in names if name.startswith("lpm.")} <= {f"lpm.{m}" for m in ("cli", "errors", "output")} | {
+        "lpm.errors.InvalidInput",
+        "lpm.output.provenance",
+    }
+    if path.stem != "tables":
+        assert "paper_checks" not in tops
+    if path.stem in TORCH_FREE:
+        assert "torch" not in tops
+
+
 def test_commands_do_not_load_cvxpy_or_torch() -> None:
     modules = "lpm.solve, lpm.threshold, lpm.sweep, paper_checks.__main__"
     code = f"import sys, {modules}; print(sorted({{'cvxpy', 'torch', 'matplotlib'}} & set(sys.modules)))"
@@ -64,7 +81,7 @@ def test_commands_do_not_load_cvxpy_or_torch() -> None:
 
 def test_every_public_name_has_a_docstring() -> None:
     bare = []
-    for path in SOURCES + CHECKS:
+    for path in SOURCES + CHECKS + TRAINING:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         for node in tree.body:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from lpm.family import Family
 from lpm.threshold import threshold
@@ -13,10 +15,19 @@ from lpm.threshold import threshold
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_sampler_and_classifier_drop_into_a_loop_of_ones_own() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(CODE[0], "README.md", "exec"), names)
+    assert torch.isfinite(names["loss"])
+    assert len(CODE) == 2
+
+
 def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(CODE[1], "README.md", "exec"), names)
     loss, lower, gap = (float(x) for x in capsys.readouterr().out.splitlines()[0].split())
     assert lower <= loss
     assert gap <= 1e-6
@@ -35,6 +46,7 @@ def test_threshold_table_is_what_the_code_gives() -> None:
 
 def test_tree_lists_every_module() -> None:
     tree = README.split("## The tree")[1].split("## Development")[0]
-    for path in (Path(__file__).parent.parent / "lpm").glob("[a-z]*.py"):
-        if path.stem != "errors":
-            assert f"{path.stem}.py" in tree
+    for package in ("lpm", "training"):
+        for path in (Path(__file__).parent.parent / package).glob("[a-z]*.py"):
+            if path.stem != "errors":
+                assert f"{path.stem}.py" in tree

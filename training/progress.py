@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lpm import cli
+from lpm.errors import InvalidInput
 from training import build, datasets, trainer
 from training.config import RunConfig
 from training.runs import RunFolder
@@ -30,19 +31,26 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     hidden = options.quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         for config in configs:
+            folder = RunFolder(options.store, config)
+            events = _events(folder) if getattr(options, "tensorboard", False) and not folder.done else None
             task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
 
-            def show(row: dict[str, Any], task: Any = task) -> None:
+            def show(row: dict[str, Any], task: Any = task, events: Any = events) -> None:
+                for name, value in row.items() if events is not None else ():
+                    events.add_scalar(name, value, row["epoch"])
                 state = (
                     f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {row['test_all']:.2f} %"
                 )
                 progress.update(task, completed=row["epoch"], state=state)
 
             try:
-                found.append(trainer.run(config, data, RunFolder(options.store, config), place, on_epoch=show))
+                found.append(trainer.run(config, data, folder, place, on_epoch=show))
             except trainer.Diverged as error:
                 diverged += 1
                 print(f"diverged: seed {config.seed}: {error}; the last good checkpoint is kept", file=sys.stderr)
+            finally:
+                if events is not None:
+                    events.close()
             progress.remove_task(task)
     if not printed:
         return 1 if diverged else 0
@@ -51,6 +59,17 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     elif not options.quiet and found:
         _print(first, found)
     return 1 if diverged else 0
+
+
+def _events(folder: RunFolder) -> Any:
+    """A TensorBoard writer. Raises InvalidInput where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InvalidInput(
+            "--tensorboard needs the package tensorboard; install it with pip install tensorboard"
+        ) from None
+    return SummaryWriter(folder.path / "events")
 
 
 def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:

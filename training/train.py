@@ -77,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
     )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard events into the run's folder"
+    )
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     options = parser.parse_args(arguments)
