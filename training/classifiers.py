@@ -36,7 +36,7 @@ class FC(nn.Module):
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean loss on mixed labels."""
-        return mixed_cross_entropy(self(h).float(), a, b, lam)
+        return mixed_cross_entropy(self(h), a, b, lam)
 
 
 class MixedSingleton(FC):
@@ -54,7 +54,7 @@ class MixedSingleton(FC):
 def _singleton_loss(z: Tensor, a: Tensor, b: Tensor, lam: Tensor, unordered: bool) -> Tensor:
     if unordered and not torch.compiler.is_compiling() and z.device.type == "cpu" and bool((a >= b).any()):
         raise InvalidInput("the classifier has the label pairs a < b as classes; the batch holds another pair")
-    return mixed_singleton(z.float(), a, b, lam, unordered=unordered)
+    return mixed_singleton(z, a, b, lam, unordered=unordered)
 
 
 def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Tensor:
@@ -91,7 +91,7 @@ class FixedETF(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Cosines (B, K)."""
-        return F.normalize(self.norm(h.float()), dim=1, eps=1e-8) @ self.etf.T
+        return F.normalize(self.norm(h), dim=1, eps=1e-8) @ self.etf.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean loss on mixed labels."""
@@ -120,7 +120,7 @@ class MixedSingletonETF(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return F.normalize(self.norm(h.float()), dim=1, eps=1e-8) @ self.class_vectors.T
+        return F.normalize(self.norm(h), dim=1, eps=1e-8) @ self.class_vectors.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean mixed-singleton loss."""

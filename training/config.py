@@ -41,7 +41,7 @@ class RunConfig:
     the first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. epochs, batch, lr, momentum,
     weight_decay, warmup: epochs of linear warm-up. drops: shares of the epochs after which lr falls tenfold.
     augment: crop and flip. seed: of everything random but the subset. preset: the name results carry.
-    precision: 'bf16' or 'fp32' of convolutions and linear layers.
+    precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
     """
 
     dataset: Dataset = "digits-lt"

@@ -23,6 +23,12 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     place, found, diverged = build.device(options.device), [], 0
     first = configs[0]
     data = datasets.load(first.dataset, options.data_root, imbalance=first.imbalance, subset_seed=first.subset_seed)
+    if first.sampler.startswith("bmls") and (pairs := label_pairs(first)) > len(data.train.labels):
+        print(
+            f"note: {pairs:,} label pairs, {len(data.train.labels):,} an epoch: all occur once in "
+            f"{-(-pairs // len(data.train.labels))} epochs",
+            file=sys.stderr,
+        )
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -59,6 +65,11 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     elif not options.quiet and found:
         _print(first, found)
     return 1 if diverged else 0
+
+
+def label_pairs(config: RunConfig) -> int:
+    """Label pairs that a BMLS sampler goes through."""
+    return config.K**2 if config.sampler == "bmls-all" else config.K * (config.K - 1) // 2
 
 
 def _events(folder: RunFolder) -> Any:

@@ -100,8 +100,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             features = self.network.backbone(mixed)
-            a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
-            loss = self.network.classifier.loss(features, a, b, lam)
+        a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
+        loss = self.network.classifier.loss(
+            features.float(), a, b, lam
+        )  # logits in float32: they are few, and sums of exponentials
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
@@ -124,7 +126,8 @@ class Trainer:
         ):
             x = normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
             with self._autocast():
-                scores = self.network(x)
+                features = self.network.backbone(x)
+            scores = self.network.classifier(features.float())
             right.append(scores.argmax(dim=1) == labels)
         truth, correct = self.data.test.labels, torch.cat(right).cpu().numpy()
         K = self.config.K
