@@ -166,7 +166,9 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
         trainer.run(config, digits, RunFolder(tmp_path, config), CPU)
     words = ["--lr", "900", "--warmup", "0", "--epochs", "3", "--width", "4", "--store", str(tmp_path / "s"), "--quiet"]
     assert main(words) == 1
-    assert "diverged: seed 0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "diverged: random+FC, seed 0: the loss is" in said
+    assert "checkpoint" in said
 
 
 def test_a_full_disk_leaves_the_store_readable(
@@ -246,6 +248,17 @@ def test_seed_lists() -> None:
             seeds(wrong)
 
 
+def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) -> None:
+    words = ["-m", "training.train", "--epochs", "2", "--width", "4", "--seeds", "0-1", "--quiet"]
+    for jobs in ("1", "2"):
+        where = ["--store", str(tmp_path / jobs), "--jobs", jobs]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words, *where], cwd=ROOT, check=True, env=environment)
+    one, two = (sorted((tmp_path / jobs).glob("*/*/final.safetensors")) for jobs in ("1", "2"))
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert len(one) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -256,6 +269,7 @@ def test_seed_lists() -> None:
         (["--classifier", "ms-unordered"], "label pairs a < b only"),
         (["--device", "cuda"], "no CUDA device"),
         (["--seeds", "x"], "is not a list of seeds"),
+        (["--jobs", "0"], "is not a number of processes"),
         (["--epoch", "3"], "did you mean '--epochs'"),
     ],
 )

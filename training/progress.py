@@ -1,70 +1,159 @@
-"""Runs one after another, with a progress bar and a line a run: what the commands share."""
+"""Many runs, one after another or several at once, with a progress bar: what the commands share."""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import build, datasets, trainer
 from training.config import RunConfig
-from training.runs import RunFolder
+from training.runs import Busy, RunFolder
 
 
 def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, printed: bool = True) -> int:
-    """Train runs that are not in the store yet; print their metrics. Returns the exit status: 1 when a run diverged."""
-    place, found, diverged = build.device(options.device), [], 0
+    """Train runs of one data set that are not in the store yet, ``options.jobs`` at a time; print their metrics.
+
+    Of several runs, one that another process trains is left to it. Returns the exit status: 1 when a run diverged.
+    """
     first = configs[0]
+    device = build.device(options.device)
     data = datasets.load(first.dataset, options.data_root, imbalance=first.imbalance, subset_seed=first.subset_seed)
-    if first.sampler.startswith("bmls") and (pairs := label_pairs(first)) > len(data.train.labels):
-        print(
-            f"note: {pairs:,} label pairs, {len(data.train.labels):,} an epoch: all occur once in "
-            f"{-(-pairs // len(data.train.labels))} epochs",
-            file=sys.stderr,
-        )
+    _explain(first, len(data.train.labels))
+    work = Work(data, options.store, device.type, getattr(options, "tensorboard", False))
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )  # fmt: skip
-    hidden = options.quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        for config in configs:
-            folder = RunFolder(options.store, config)
-            events = _events(folder) if getattr(options, "tensorboard", False) and not folder.done else None
-            task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
-
-            def show(row: dict[str, Any], task: Any = task, events: Any = events) -> None:
-                for name, value in row.items() if events is not None else ():
-                    events.add_scalar(name, value, row["epoch"])
-                state = (
-                    f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {row['test_all']:.2f} %"
-                )
-                progress.update(task, completed=row["epoch"], state=state)
-
-            try:
-                found.append(trainer.run(config, data, folder, place, on_epoch=show))
-            except trainer.Diverged as error:
-                diverged += 1
-                print(f"diverged: seed {config.seed}: {error}; the last good checkpoint is kept", file=sys.stderr)
-            finally:
-                if events is not None:
-                    events.close()
-            progress.remove_task(task)
-    if not printed:
-        return 1 if diverged else 0
-    if options.json:
+    found, diverged = [], 0
+    with Progress(
+        *columns, console=console, transient=True, disable=options.quiet or not console.is_terminal
+    ) as progress:
+        for metrics in (
+            _sequentially(configs, work, progress)
+            if options.jobs == 1
+            else _at_once(configs, work, options.jobs, progress)
+        ):
+            found += [metrics] if metrics is not None else []
+            diverged += metrics is None
+    if printed and options.json:
         cli.print_json(found)
-    elif not options.quiet and found:
+    elif printed and not options.quiet and found:
         _print(first, found)
     return 1 if diverged else 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events."""
+
+    data: datasets.LongTailed
+    store: Path
+    device: str
+    events: bool
+
+    def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+        """Train one run; its metrics, or None when it diverged."""
+        folder = RunFolder(self.store, config)
+        writer = _events(folder) if self.events and not folder.done else None
+
+        def show(row: dict[str, Any]) -> None:
+            if writer is not None:
+                for name, value in row.items():
+                    writer.add_scalar(name, value, row["epoch"])
+            on_epoch(row)
+
+        try:
+            return trainer.run(config, self.data, folder, torch.device(self.device), on_epoch=show)
+        except trainer.Diverged as error:
+            last = folder.last_checkpoint()
+            kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
+            print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
+            return None
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+def _sequentially(configs: Sequence[RunConfig], work: Work, progress: Progress) -> Iterator[dict[str, Any] | None]:
+    for config in configs:
+        task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
+
+        def show(row: dict[str, Any], task: TaskID = task) -> None:
+            state = f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {row['test_all']:.2f} %"
+            progress.update(task, completed=row["epoch"], state=state)
+
+        try:
+            yield work.train(config, show)
+        except Busy as error:
+            if len(configs) == 1:
+                raise
+            print(f"note: {error}; left to it", file=sys.stderr)
+        progress.remove_task(task)
+
+
+_WORK: list[Work] = []
+"""The work of this process, when it is one of several."""
+
+
+def _start(work: Work, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _WORK[:] = [work]
+
+
+def _train_here(config: RunConfig) -> dict[str, Any] | str | None:
+    try:
+        return _WORK[0].train(config, lambda row: None)
+    except Busy as error:
+        return str(error)
+
+
+def _at_once(
+    configs: Sequence[RunConfig], work: Work, jobs: int, progress: Progress
+) -> Iterator[dict[str, Any] | None]:
+    """Several processes, each with its share of the cores; on one GPU they share the card."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    task = progress.add_task(f"{len(configs)} runs, {jobs} at a time", total=len(configs), state="")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads)) as pool:
+        for future in as_completed([pool.submit(_train_here, config) for config in configs]):
+            result = future.result()
+            progress.advance(task)
+            if isinstance(result, str):
+                print(f"note: {result}; left to it", file=sys.stderr)
+                continue
+            yield result
+
+
+def _explain(config: RunConfig, images: int) -> None:
+    """Say what happens when there are more label pairs than images."""
+    if config.sampler.startswith("bmls") and (pairs := label_pairs(config)) > images:
+        epochs = -(-pairs // images)
+        print(
+            f"note: {pairs:,} label pairs, {images:,} an epoch: all have occurred after {epochs} epochs",
+            file=sys.stderr,
+        )
 
 
 def label_pairs(config: RunConfig) -> int:

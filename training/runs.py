@@ -29,6 +29,10 @@ KEPT = 2
 """Checkpoints; if the last one is damaged, the one before is used."""
 
 
+class Busy(InvalidInput):
+    """Another process trains the run."""
+
+
 class RunFolder:
     """The folder of one run. Raises InvalidInput when it belongs to another config."""
 
@@ -50,12 +54,12 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run. Raises InvalidInput when another process does; a dead process holds nothing."""
+        """Hold the run. Raises Busy when another process does; a dead process holds nothing."""
         with (self.path / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise InvalidInput(f"{str(self.path)!r} is being trained by another process") from None
+                raise Busy(f"{str(self.path)!r} is being trained by another process") from None
             yield
 
     @property

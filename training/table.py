@@ -15,7 +15,7 @@ from training import tables
 from training.config import PRESETS
 from training.experiments import METHODS, TABLES
 from training.runs import write
-from training.train import seeds
+from training.train import jobs, seeds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it"
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    parser.add_argument(
+        "--jobs", type=jobs, default=1, metavar="N", help="runs at a time, each in a process of its own"
+    )
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
     devices = ("auto", "cpu", "cuda")
     parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
