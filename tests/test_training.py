@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from lpm.errors import InvalidInput
 from training import datasets, trainer
@@ -203,6 +204,51 @@ def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) 
     assert losses[0] != losses[1]
 
 
+@pytest.mark.parametrize("change", [{"momentum": 0.0}, {"batch": 97, "classifier": "etf", "loss": "dr", "width": 8}])
+def test_odd_recipes_resume_too(change: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path) -> None:
+    """Without momentum there is no buffer; 486 pairs in batches of 97 leave a single one over."""
+    config = replace(TINY, epochs=2, **change)
+    assert "batch" not in change or len(digits.train.labels) % config.batch == 1
+    trainer.run(config, digits, whole := RunFolder(tmp_path / "a", config), CPU)
+
+    def stop(row: dict[str, Any]) -> None:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(config, digits, folder := RunFolder(tmp_path / "b", config), CPU, on_epoch=stop)
+    trainer.run(config, digits, folder, CPU)
+    a, b = ((f.path / "final.safetensors").read_bytes() for f in (whole, folder))
+    assert a == b
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.json", "checkpoint-00001.json", "epochs.jsonl"])
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", "[" * 100_000, '{"last": {"all": "x"}}'])
+def test_a_damaged_store_never_ends_in_a_traceback(
+    name: str, content: str, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
+    folder.open()
+    (folder.path / name).write_text(content)
+    if name in ("metrics.json", "config.json"):
+        with pytest.raises(InvalidInput, match=name):
+            trainer.run(folder.config, digits, folder, CPU)
+    else:
+        assert trainer.run(folder.config, digits, folder, CPU)["last"]
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_is_left_alone(
+    digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "store", TINY)
+    folder.open()
+    target = tmp_path / "mine"
+    target.write_text("mine")
+    (folder.path / "lock").symlink_to(target)
+    with pytest.raises(InvalidInput, match="cannot be opened"):
+        trainer.run(TINY, digits, folder, CPU)
+    assert target.read_text() == "mine"
+
+
 def test_mixing_ratios_follow_the_law() -> None:
     draws = np.concatenate([trainer.mixing_ratios(replace(TINY, alpha=0.2), e, 128_000) for e in range(1, 20)])
     assert abs(draws.mean() - 0.5) < 0.01
@@ -219,6 +265,14 @@ def test_mixing_ratios_follow_the_law() -> None:
         ({"classifier": "ms-wetf-unordered"}, "label pairs a < b only"),
         ({"loss": "dr"}, "loss 'dr' \\(dot regression\\) is defined for classifier 'etf'"),
         ({"drops": (0.9, 0.8)}, "must be rising shares"),
+        ({"drops": 5}, "drops '5' has the wrong type"),
+        ({"epochs": 2.5}, "epochs '2.5' has the wrong type"),
+        ({"bias": "no"}, "bias 'no' has the wrong type"),
+        ({"seed": True}, "seed 'True' has the wrong type"),
+        ({"lr": float("nan")}, "lr = nan must be finite"),
+        ({"imbalance": float("inf")}, "imbalance = inf must be finite"),
+        ({"seed": 10**20}, "seed = 1e\\+20 must lie in"),
+        ({"preset": "../../x"}, "must be a short word"),
     ],
 )
 def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
@@ -238,7 +292,9 @@ def test_configs_have_stable_keys_and_read_back() -> None:
 def test_a_checkpoint_of_another_network_is_refused(digits: datasets.LongTailed, tmp_path: Path) -> None:
     other = trainer.Trainer(replace(TINY, width=8), digits, CPU)
     with pytest.raises(InvalidInput, match="does not fit the config"):
-        trainer.Trainer(TINY, digits, CPU).load(1, other.state())
+        trainer.Trainer(TINY, digits, CPU).load(1, save_tensors(other.state()))
+    with pytest.raises(InvalidInput, match="does not fit the config"):
+        trainer.Trainer(TINY, digits, CPU).load(1, b"no tensors")
 
 
 def test_seed_lists() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -71,27 +73,27 @@ class RunConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
-            choices, value = get_args(hints[field.name]), getattr(self, field.name)
-            if choices and isinstance(choices[0], str) and value not in choices:
-                raise InvalidInput(f"{field.name} {value!r} is unknown; choose one of {', '.join(choices)}")
+            _check_type(field.name, getattr(self, field.name), hints[field.name])
         rules: list[tuple[str, float, bool, str]] = [
-            ("imbalance", self.imbalance, self.imbalance >= 1, "must be at least 1, n_max / n_min"),
-            ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
-            ("batch", self.batch, self.batch >= 2, "must be at least 2"),
+            ("imbalance", self.imbalance, 1 <= self.imbalance <= 1e9, "must be at least 1, n_max / n_min"),
+            ("epochs", self.epochs, 1 <= self.epochs <= 100_000, "must be at least 1, at most 100,000"),
+            ("batch", self.batch, 2 <= self.batch <= 1_000_000, "must be at least 2, at most a million"),
             ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
             ("lr", self.lr, 0 < self.lr < 1e3, "must be positive"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
             ("weight-decay", self.weight_decay, 0 <= self.weight_decay < 1, "must lie in [0, 1)"),
             ("warmup", self.warmup, 0 <= self.warmup <= self.epochs, "must lie in 0..epochs"),
             ("width", self.width, 0 <= self.width <= 1024, "must lie in 0..1024"),
-            ("cas-m", self.cas_m, self.cas_m >= 1, "must be at least 1"),
+            ("cas-m", self.cas_m, 1 <= self.cas_m <= 1_000_000, "must be at least 1, at most a million"),
             ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),
-            ("seed", self.seed, self.seed >= 0, "must be at least 0"),
+            ("seed", self.seed, 0 <= self.seed < 2**62, "must lie in 0..2^62-1"),
             ("subset-seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "must lie in 0..2^32-1"),
         ]
         for name, number, holds, rule in rules:
             if not holds:
                 raise InvalidInput(f"{name} = {number:g} {rule}")
+        if not re.fullmatch(r"[a-z0-9-]{1,20}\*?", self.preset):
+            raise InvalidInput(f"preset {self.preset[:40]!r} must be a short word of small letters")
         if any(not 0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise InvalidInput(f"drops = {self.drops} must be rising shares of the epochs, each in (0, 1)")
         pairs = self.classifier.removeprefix("ms-wetf").strip("-") if self.classifier.startswith("ms-wetf") else None
@@ -140,12 +142,33 @@ class RunConfig:
         return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Raise InvalidInput unless a value is one of its field's words, or a number of its field's type."""
+    choices = get_args(hint)
+    if choices and isinstance(choices[0], str):
+        if value not in choices:
+            raise InvalidInput(f"{name} {str(value)[:40]!r} is unknown; choose one of {', '.join(choices)}")
+        return
+    numbers = value if isinstance(value, tuple) else (value,)
+    kind = float if hint is float or choices else hint
+    allowed: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if isinstance(value, tuple) != bool(choices) or any(
+        not isinstance(x, allowed) or (isinstance(x, bool) and kind is not bool) for x in numbers
+    ):
+        raise InvalidInput(
+            f"{name} {str(value)[:40]!r} has the wrong type; it must be {getattr(kind, '__name__', kind)}"
+        )
+    if kind is float and not all(math.isfinite(x) for x in numbers):
+        raise InvalidInput(f"{name} = {str(value)[:40]} must be finite")
+
+
 def from_json(data: dict[str, Any]) -> RunConfig:
     """The config stored with a run. Raises InvalidInput for unknown, missing or impossible choices."""
     names = {field.name for field in fields(RunConfig)}
     if not isinstance(data, dict) or set(data) != names:
         raise InvalidInput(f"a stored config needs exactly the choices {', '.join(sorted(names))}")
-    return RunConfig(**{**data, "drops": tuple(data["drops"])})
+    drops = data["drops"]
+    return RunConfig(**{**data, "drops": tuple(drops) if isinstance(drops, list) else drops})
 
 
 PRESETS: dict[str, dict[str, Any]] = {

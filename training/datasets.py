@@ -86,6 +86,8 @@ def load(dataset: str, root: Path | None, *, imbalance: float, subset_seed: int 
     train, test, jpeg = read()
     counts = long_tailed_counts(len(train) // K, K, imbalance)
     kept = long_tailed_indices(train.labels, counts, subset_seed)
+    if np.bincount(test.labels, minlength=K).min() == 0:
+        raise InvalidInput(f"--data-root {str(root)!r}: the test set has no image of some class; is a file missing?")
     name = f"cifar{K}-jpeg-lt" if jpeg else dataset
     return LongTailed(name, train.decode(kept), test.decode(np.arange(len(test))), K, MEAN, STD)
 

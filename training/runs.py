@@ -3,7 +3,7 @@
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
         config.json                 every choice
         epochs.jsonl                a row an epoch
-        checkpoint-<epoch>.*        weights and optimizer (safetensors) beside their SHA-256; the last two are kept
+        checkpoint-<epoch>.*        weights and optimizer (safetensors), rows and the SHA-256 of both; the last two are kept
         final.safetensors           weights, class vectors, feature means, label-pair counts
         metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
 
@@ -55,12 +55,18 @@ class RunFolder:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run. Raises Busy when another process does; a dead process holds nothing."""
-        with (self.path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Busy(f"{str(self.path)!r} is being trained by another process") from None
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            handle = os.open(self.path / "lock", flags, 0o644)
+        except OSError as error:
+            raise InvalidInput(f"{str(self.path / 'lock')!r} cannot be opened: {error.strerror}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+        except BlockingIOError:
+            raise Busy(f"{str(self.path)!r} is being trained by another process") from None
+        finally:
+            os.close(handle)
 
     @property
     def done(self) -> bool:
@@ -68,39 +74,48 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     def metrics(self) -> dict[str, Any]:
-        """The result. Raises InvalidInput when it is missing or not JSON."""
-        return _read_json(self.path / "metrics.json")
+        """The result. Raises InvalidInput when it is missing, not JSON or not a result."""
+        found = _read_json(self.path / "metrics.json")
+        last = found.get("last") if isinstance(found, dict) else None
+        if (
+            not isinstance(last, dict)
+            or not all(isinstance(v, int | float) for v in last.values())
+            or "all" not in last
+        ):
+            raise InvalidInput(f"{str(self.path / 'metrics.json')!r} is damaged; delete it to finish the run again")
+        return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of all epochs."""
+        """The rows of all finished epochs, from the copy for people and programs that follow a run."""
         file = self.path / "epochs.jsonl"
-        if not file.is_file():
-            return []
         try:
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        except ValueError:
-            raise InvalidInput(f"{str(file)!r} is damaged; delete the run's folder to train it again") from None
+            return (
+                [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+            )
+        except (ValueError, RecursionError):
+            raise InvalidInput(f"{str(file)!r} is damaged") from None
 
     def save_checkpoint(self, epoch: int, data: bytes, rows: list[dict[str, Any]]) -> None:
-        """Store a checkpoint and the rows up to it, then drop old checkpoints."""
+        """Store a checkpoint with the rows up to it, then drop old checkpoints."""
         name = f"checkpoint-{epoch:05d}"
         write(self.path / f"{name}.safetensors", data)
+        content = {"epoch": epoch, "key": self.config.key, "rows": rows}
+        write(self.path / f"{name}.json", json.dumps(content | {"sha256": _digest(data, content)}).encode())
         write(self.path / "epochs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-        digest = {"epoch": epoch, "key": self.config.key, "sha256": hashlib.sha256(data).hexdigest()}
-        write(self.path / f"{name}.json", json.dumps(digest).encode())
         for old in sorted(self.path.glob("checkpoint-*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
-    def last_checkpoint(self) -> tuple[int, bytes] | None:
-        """The newest checkpoint whose checksum holds, or None."""
+    def last_checkpoint(self) -> tuple[int, bytes, list[dict[str, Any]]] | None:
+        """The newest checkpoint whose checksum holds, with its rows, or None."""
         for file in sorted(self.path.glob("checkpoint-*.json"), reverse=True):
             try:
-                digest = json.loads(file.read_text(encoding="utf-8"))
+                content = json.loads(file.read_text(encoding="utf-8"))
                 data = file.with_suffix(".safetensors").read_bytes()
-                if digest["key"] == self.config.key and digest["sha256"] == hashlib.sha256(data).hexdigest():
-                    return int(digest["epoch"]), data
-            except (OSError, ValueError, KeyError, TypeError):
+                digest, epoch, rows = content.pop("sha256"), content["epoch"], content["rows"]
+                if content["key"] == self.config.key and digest == _digest(data, content) and len(rows) == epoch:
+                    return epoch, data, rows
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
         return None
 
@@ -112,9 +127,16 @@ class RunFolder:
             file.unlink()
 
 
+def _digest(data: bytes, content: dict[str, Any]) -> str:
+    return hashlib.sha256(data + json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def read_config(path: Path) -> RunConfig:
     """A stored config. Raises InvalidInput when it is missing, not JSON, or not a config."""
-    return from_json(_read_json(path))
+    try:
+        return from_json(_read_json(path))
+    except InvalidInput as error:
+        raise InvalidInput(f"{str(path)!r} is no config of a run: {error}") from None
 
 
 def find(store: Path) -> Iterator[RunFolder]:
@@ -126,7 +148,7 @@ def find(store: Path) -> Iterator[RunFolder]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not JSON'}") from None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -72,11 +73,12 @@ class Trainer:
             np.bincount(labels[:, 0] * config.K + labels[:, 1], minlength=config.K**2).reshape(config.K, config.K)
         )
         pairs = pairs.to(self.device)
+        batches = in_batches(pairs, config.batch)
         lambdas = torch.from_numpy(mixing_ratios(config, self.epoch, len(pairs))).to(self.device)
         generator = torch.Generator().manual_seed(_seed(config.seed, self.epoch))
-        losses = torch.empty(len(lambdas), device=self.device)
+        losses = torch.empty(len(batches), device=self.device)
         self.network.train()
-        for step, batch in enumerate(torch.split(pairs, config.batch)):
+        for step, batch in enumerate(batches):
             losses[step] = self._step(batch, lambdas[step], generator)
         values = losses.cpu()
         if not bool(torch.isfinite(values).all()):
@@ -141,19 +143,21 @@ class Trainer:
                 tensors[f"momentum.{name}"] = buffer
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()} | {"pair_counts": self.pair_counts}
 
-    def load(self, epoch: int, tensors: dict[str, Tensor]) -> None:
-        """Continue after ``epoch``. Raises InvalidInput when the tensors are not this network's."""
+    def load(self, epoch: int, data: bytes) -> None:
+        """Continue after ``epoch`` from stored :meth:`state`. Raises InvalidInput when it is not this network's."""
         try:
-            self.network.load_state_dict(
-                {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-            )
+            tensors = load_tensors(data)
+            if tensors["pair_counts"].shape != self.pair_counts.shape or not 1 <= epoch <= self.config.epochs:
+                raise KeyError("pair_counts")
+            weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+            self.network.load_state_dict(weights)
             for name, parameter in self.network.named_parameters():
-                buffer = tensors[f"momentum.{name}"].to(self.device)
-                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
-            self.pair_counts = tensors["pair_counts"].clone()
-        except (KeyError, RuntimeError) as error:
+                if self.config.momentum:
+                    buffer = tensors[f"momentum.{name}"].to(self.device)
+                    self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        except (KeyError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
             raise InvalidInput(f"the checkpoint of epoch {epoch} does not fit the config: {str(error)[:100]}") from None
-        self.epoch = epoch
+        self.pair_counts, self.epoch = tensors["pair_counts"].to(torch.int64), epoch
 
     @torch.no_grad()
     def geometry(self) -> dict[str, Tensor]:
@@ -194,6 +198,14 @@ class Trainer:
             return self.network.backbone(x.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
+def in_batches(pairs: Tensor, size: int) -> list[Tensor]:
+    """Batches of index pairs; a single pair left over joins the last one, because a BatchNorm needs two."""
+    batches = list(torch.split(pairs, size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 def mixing_ratios(config: RunConfig, epoch: int, images: int) -> np.ndarray:
     """The epoch's mixing ratios, one a batch, lambda ~ Beta(alpha, alpha); float32."""
     rng = np.random.default_rng([config.seed, 7, epoch])
@@ -222,10 +234,10 @@ def run(
             return folder.metrics()
         start = time.perf_counter()
         trainer = Trainer(config, data, device)
-        rows = folder.rows()
+        rows: list[dict[str, Any]] = []
         if (found := folder.last_checkpoint()) is not None:
-            trainer.load(found[0], load_tensors(found[1]))
-        rows = rows[: trainer.epoch]
+            epoch, tensors, rows = found
+            trainer.load(epoch, tensors)
         total = np.zeros(config.K, dtype=np.int64)
         correct = total
         while trainer.epoch < config.epochs:
