@@ -11,6 +11,8 @@ import torch
 
 from lpm.family import Family
 from lpm.threshold import threshold
+from paper_checks.__main__ import expected
+from paper_checks.catalogue import CHECKS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -50,3 +52,12 @@ def test_tree_lists_every_module() -> None:
         for path in (Path(__file__).parent.parent / package).glob("[a-z]*.py"):
             if path.stem != "errors":
                 assert f"{path.stem}.py" in tree
+
+
+def test_verdicts_in_the_readme_are_those_on_record() -> None:
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` [^|]*\| ([a-z ]+) \|", README.split("## Is the paper right?")[1], flags=re.MULTILINE
+    )
+    assert len(rows) == 8
+    assert dict(rows).items() <= expected().items()
+    assert f"checks {len(CHECKS)} claims" in README
