@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy._core.multiarray import _reconstruct
 from PIL import Image
 
 from lpm.errors import InvalidInput
@@ -23,6 +27,7 @@ COUNTS = {
     (10, 200): [5000, 2775, 1540, 854, 474, 263, 146, 81, 45, 25],
 }
 TOTALS = {(100, 10): 19573, (100, 50): 12608, (100, 100): 10847, (100, 200): 9502}
+ROOT = Path(__file__).parent.parent
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10-jpeg"
 
 
@@ -144,6 +149,65 @@ def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"data_batch_3' is not a CIFAR batch: it asks for posix.system"):
         load("cifar10-lt", tmp_path, imbalance=2)
     assert not mark.exists()
+
+
+class Build:
+    """Pickles as a call of NumPy's own constructor with chosen arguments, and a chosen state."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any = None) -> None:
+        self.call = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+ODD_DTYPE = Build(np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        Build(np.ndarray, ((4,), "O", b"A" * 32)),
+        Build(_reconstruct, (np.ndarray, (0,), b"b"), (1, (4,), ODD_DTYPE, False, b"A" * 32)),
+        Build(_reconstruct, (np.ndarray, (0,), b"b"), (1, (10**9, 3072), np.dtype("u1"), False, b"A")),
+        np.zeros((2, 3072), dtype=object),
+        np.zeros((2, 3072), dtype=float),
+        np.zeros((2, 32, 32, 3), dtype=np.uint8),
+        np.zeros((3072, 2), dtype=np.uint8).T,
+        [1, 2],
+    ],
+    ids=["object pointers", "flags", "short buffer", "objects", "floats", "shape", "order", "list"],
+)
+def test_arrays_that_are_no_images_are_refused_before_anything_reads_them(content: Any, tmp_path: Path) -> None:
+    """In a process of its own: what goes wrong here is a crash."""
+    batches(tmp_path, 10)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(
+        pickle.dumps({b"data": content, b"labels": [0, 1]}, 2)
+    )
+    code = "import sys, pathlib, training.datasets as d; d.load('cifar10-lt', pathlib.Path(sys.argv[1]), imbalance=2)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "InvalidInput" in done.stderr.splitlines()[-1]
+    assert "is not a CIFAR batch" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_batches_of_every_protocol_are_read(protocol: int, tmp_path: Path) -> None:
+    images, _ = batches(tmp_path, 10)
+    for file in (tmp_path / "cifar-10-batches-py").iterdir():
+        content = pickle.loads(file.read_bytes())
+        file.write_bytes(pickle.dumps(content, protocol))
+    assert load("cifar10-lt", tmp_path, imbalance=1).train.images.sum() == images.sum()
+
+
+def test_a_test_set_without_a_class_is_refused(tmp_path: Path) -> None:
+    batches(tmp_path, 10)
+    content = {b"data": pixels(2, 0).reshape(2, -1), b"labels": [0, 1]}
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(InvalidInput, match="test set has no image of some class"):
+        load("cifar10-lt", tmp_path, imbalance=2)
 
 
 def broken_label(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from training.train import config_of, main, seeds
 ROOT = Path(__file__).parent.parent
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 CPU = torch.device("cpu")
+DATA = datasets.load("digits-lt", None, imbalance=10).fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,7 @@ def test_a_run_ends_with_everything_that_later_questions_need(
     assert tensors["lambdas"].shape == (3 * -(-len(digits.train.labels) // config.batch),)
     assert {p.name for p in folder.path.iterdir()} == {
         "config.json",
+        "data.json",
         "epochs.jsonl",
         "final.safetensors",
         "lock",
@@ -133,7 +136,7 @@ def test_a_damaged_checkpoint_is_passed_over(digits: datasets.LongTailed, tmp_pa
 
     with pytest.raises(RuntimeError, match="stop"):
         trainer.run(TINY, digits, folder, CPU, on_epoch=after_two)
-    last = folder.path / "checkpoint-00002.safetensors"
+    last = folder.path / "checkpoint-0000002.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
     found = folder.last_checkpoint()
     assert found is not None
@@ -145,7 +148,7 @@ def test_a_damaged_checkpoint_is_passed_over(digits: datasets.LongTailed, tmp_pa
 
 def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(digits: datasets.LongTailed, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, TINY)
-    folder.open()
+    folder.open(DATA)
     code = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
     )
@@ -221,13 +224,13 @@ def test_odd_recipes_resume_too(change: dict[str, Any], digits: datasets.LongTai
     assert a == b
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "config.json", "checkpoint-00001.json", "epochs.jsonl"])
+@pytest.mark.parametrize("name", ["metrics.json", "config.json", "checkpoint-0000001.json", "epochs.jsonl"])
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", "[" * 100_000, '{"last": {"all": "x"}}'])
 def test_a_damaged_store_never_ends_in_a_traceback(
     name: str, content: str, digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
-    folder.open()
+    folder.open(DATA)
     (folder.path / name).write_text(content)
     if name in ("metrics.json", "config.json"):
         with pytest.raises(InvalidInput, match=name):
@@ -236,11 +239,52 @@ def test_a_damaged_store_never_ends_in_a_traceback(
         assert trainer.run(folder.config, digits, folder, CPU)["last"]
 
 
+def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    trainer.run(TINY, digits, folder, CPU)
+    other = replace(digits, name="digits-jpeg-lt")
+    with pytest.raises(InvalidInput, match=r"on other data \(digits-lt\)"):
+        trainer.run(TINY, other, folder, CPU)
+
+
+def test_what_cannot_be_built_leaves_nothing_behind(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    config = replace(TINY, classifier="etf", width=1)
+    with pytest.raises(InvalidInput, match="p >= K"):
+        trainer.run(config, digits, RunFolder(tmp_path / "s", config), CPU)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_finished_run_needs_no_lock(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    first = trainer.run(TINY, digits, folder, CPU)
+    (folder.path / "lock").unlink()
+    (folder.path / "lock").mkdir()
+    assert trainer.run(TINY, digits, folder, CPU) == first
+
+
+def test_copies_and_damaged_runs_are_left_out_of_the_export(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    trainer.run(TINY, digits, folder, CPU)
+    shutil.copytree(folder.path.parent, tmp_path / "backup")
+    (tmp_path / "broken" / "seed-0").mkdir(parents=True)
+    (tmp_path / "broken" / "seed-0" / "config.json").write_text("{}")
+    assert len(export(tmp_path)) == 4
+
+
+def test_classes_for_all_label_pairs_have_a_name_of_their_own() -> None:
+    names = {
+        replace(TINY, sampler="bmls", classifier=c).method
+        for c in ("ms", "ms-unordered", "ms-wetf", "ms-wetf-unordered")
+    }
+    assert names == {"BMLS+MS-all", "BMLS+MS", "BMLS+MS-WETF-all+CE", "BMLS+MS-WETF+CE"}
+    assert replace(TINY, classifier="ms").method == "random+MS"
+
+
 def test_a_lock_that_is_a_link_is_refused_and_its_target_is_left_alone(
     digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "store", TINY)
-    folder.open()
+    folder.open(DATA)
     target = tmp_path / "mine"
     target.write_text("mine")
     (folder.path / "lock").symlink_to(target)
@@ -299,7 +343,7 @@ def test_a_checkpoint_of_another_network_is_refused(digits: datasets.LongTailed,
 
 def test_seed_lists() -> None:
     assert seeds("0-2,7,1") == [0, 1, 2, 7]
-    for wrong in ("a", "1-", "-1", "0-99999999", "1,,2"):
+    for wrong in ("5-1", "a", "1-", "-1", "0-99999999", "1,,2"):
         with pytest.raises(Exception, match="seeds"):
             seeds(wrong)
 
@@ -350,7 +394,7 @@ def test_tables_hold_ours_beside_the_papers_numbers(
     for seed, accuracy in ((0, 72.0), (1, 73.0)):
         run = replace(config("random+FC", "cifar10-lt", 100, "quick"), seed=seed)
         folder = RunFolder(tmp_path, run)
-        folder.open()
+        folder.open(DATA)
         last = {"all": accuracy, "many": 90.0, "med": 70.0, "few": 50.0}
         result = {
             "last": last,
@@ -369,7 +413,8 @@ def test_tables_hold_ours_beside_the_papers_numbers(
     assert (cell.paper.mean, cell.paper.std) == (72.94, 0.68)
     assert cell.difference == pytest.approx(-0.44)
     assert not cell.outside
-    assert found["random+FC", "many"].outside
+    assert not found["random+FC", "many"].outside  # another recipe, other data
+    assert replace(found["random+FC", "many"], preset="paper", data="cifar10-lt").outside
     assert found["BMLS+MS", "all"].mean is None
     words = [
         "8",
@@ -385,9 +430,9 @@ def test_tables_hold_ours_beside_the_papers_numbers(
         str(tmp_path),
     ]
     for form, text in (
-        ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
+        ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
         ("latex", r"72.50 $\pm$ 0.71 (2)"),
-        ("csv", "random+FC,cifar10-jpeg-lt,100,all,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
+        ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
     ):
         assert table([*words, "--dry-run", "--format", form, "--export", str(tmp_path / "rows.csv")]) == 0
         said = capsys.readouterr()
@@ -407,7 +452,11 @@ def test_options_change_the_preset_and_say_so() -> None:
     import argparse
 
     options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=5)
-    assert config_of(options).preset == "quick*"
+    assert config_of(options).preset == "quick+"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, alpha=0.2)
+    assert config_of(options).preset == "quick+"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=30)
+    assert config_of(options).preset == "quick"
     options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0)
     assert config_of(options).preset == "quick"
     assert config_of(options).model == "resnet8"

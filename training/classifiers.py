@@ -30,6 +30,10 @@ class FC(nn.Module):
     def class_vectors(self) -> Tensor:
         return self.linear.weight
 
+    def features(self, h: Tensor) -> Tensor:
+        """What the class vectors meet: h itself."""
+        return h
+
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K) of features (B, p)."""
         return self.linear(h)
@@ -89,9 +93,13 @@ class FixedETF(nn.Module):
     def class_vectors(self) -> Tensor:
         return self.etf
 
+    def features(self, h: Tensor) -> Tensor:
+        """What the class vectors meet: h after a BatchNorm, at unit length."""
+        return F.normalize(self.norm(h), dim=1, eps=1e-8)
+
     def forward(self, h: Tensor) -> Tensor:
         """Cosines (B, K)."""
-        return F.normalize(self.norm(h), dim=1, eps=1e-8) @ self.etf.T
+        return self.features(h) @ self.etf.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean loss on mixed labels."""
@@ -118,9 +126,13 @@ class MixedSingletonETF(nn.Module):
     def class_vectors(self) -> Tensor:
         return self.scale[:, None] * self.etf
 
+    def features(self, h: Tensor) -> Tensor:
+        """What the class vectors meet: h after a BatchNorm, at unit length."""
+        return F.normalize(self.norm(h), dim=1, eps=1e-8)
+
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return F.normalize(self.norm(h), dim=1, eps=1e-8) @ self.class_vectors.T
+        return self.features(h) @ self.class_vectors.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean mixed-singleton loss."""

@@ -92,7 +92,7 @@ class RunConfig:
         for name, number, holds, rule in rules:
             if not holds:
                 raise InvalidInput(f"{name} = {number:g} {rule}")
-        if not re.fullmatch(r"[a-z0-9-]{1,20}\*?", self.preset):
+        if not re.fullmatch(r"[a-z0-9-]{1,20}\+?", self.preset):
             raise InvalidInput(f"preset {self.preset[:40]!r} must be a short word of small letters")
         if any(not 0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise InvalidInput(f"drops = {self.drops} must be rising shares of the epochs, each in (0, 1)")
@@ -120,7 +120,9 @@ class RunConfig:
         """The name in tables: sampler, classifier and loss as ``paper_checks/data`` has them."""
         sampler = {"random": "random", "cbs": "CBS", "cas": "CAS", "lom": "LOM", "bmls": "BMLS", "bmls-all": "BMLS-all"}
         name = sampler.get(self.sampler, f"coverage {self.coverage:g}")
-        classifier = {"fc": "FC", "ms": "MS", "ms-unordered": "MS", "etf": "ETF"}.get(self.classifier, "MS-WETF")
+        classifier = {"fc": "FC", "etf": "ETF"}.get(self.classifier, "MS-WETF" if "wetf" in self.classifier else "MS")
+        if self.sampler == "bmls" and self.classifier in ("ms", "ms-wetf"):
+            classifier += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         return f"{name}+{classifier}" + (f"+{self.loss.upper()}" if "ETF" in classifier else "")
 
     @property

@@ -1,17 +1,18 @@
 """Long-tailed image sets as tensors: CIFAR from either layout that people have, and the digits that come with scikit-learn.
 
-Untrusted files stay data: pickles are read by an unpickler that knows NumPy arrays and nothing else, and images are decoded
-by Pillow from bytes, at the one size that is expected.
+Untrusted files stay data: pickles are read by an unpickler that makes inert stand-ins of arrays and nothing else, and images
+are decoded by Pillow from bytes, at the one size that is expected.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +40,14 @@ class LongTailed:
     K: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """The name, and a hash of every image and label: what a run was trained and tested on."""
+        digest = hashlib.sha256()
+        for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return {"name": self.name, "sha256": digest.hexdigest()}
 
     @property
     def counts(self) -> np.ndarray:
@@ -146,23 +155,61 @@ def _find(root: Path, K: int) -> Reader:
     )
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for CIFAR's batches: NumPy arrays, strings, lists and dicts; anything else is refused."""
+class _Array:
+    """What a pickled NumPy array becomes: its shape, type and bytes, which nothing interprets until they are checked."""
 
-    ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
+    def __init__(self, *state: Any) -> None:
+        self.state = state
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, kind, fortran, raw = state
+        self.state = raw, kind, shape, "F" if fortran else "C"
+
+    def pixels(self) -> np.ndarray:
+        """Images (N, 3, 32, 32). Raises ValueError unless it is N x 3072 bytes in C order."""
+        raw, kind, shape, order = self.state
+        word = kind.word.decode() if isinstance(kind.word, bytes) else kind.word
+        if word not in ("u1", "|u1") or order != "C" or not isinstance(raw, bytes | bytearray):
+            raise ValueError(f"its images are {word!r}, not bytes")
+        if len(shape) != 2 or shape[1] != 3072 or len(raw) != shape[0] * 3072:
+            raise ValueError(f"its images have shape {shape}, not N x 3072")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3, 32, 32)
+
+
+class _DType:
+    """What a pickled NumPy type becomes: its word."""
+
+    def __init__(self, word: Any, *_: Any) -> None:
+        self.word = word
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and such; bytes have none."""
+
+
+def _encode(text: str, codec: str) -> bytes:
+    if codec != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the codec {codec!r}")
+    return text.encode("latin1")
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler for CIFAR's batches: strings, numbers, lists, dicts and stand-ins for arrays; anything else is refused.
+
+    NumPy's own constructors are not handed out: they build arrays over any bytes, object pointers included.
+    """
+
+    STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in ("core", "_core")},
+        **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _DType,
+        ("_codecs", "encode"): _encode,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
+        if (module, name) not in self.STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return self.STAND_INS[module, name]
 
 
 def _read_batches(folder: Path, K: int) -> tuple[_Encoded, _Encoded]:
@@ -178,13 +225,14 @@ def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open("rb") as file:
             data = _ArraysOnly(file, encoding="bytes").load()
-        images = np.asarray(data[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-        labels = np.asarray(data[b"labels" if K == 10 else b"fine_labels"], dtype=np.int64)
+        images, labels = data[b"data"].pixels(), data[b"labels" if K == 10 else b"fine_labels"]
+        if not isinstance(labels, list) or not all(type(x) is int for x in labels):
+            raise ValueError("its labels are not a list of integers")
     except OSError as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
         raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {str(error)[:80]}") from None
-    return images, _checked(labels, len(images), K, str(path))
+    return images, _checked(np.asarray(labels, dtype=np.int64), len(images), K, str(path))
 
 
 def _checked(labels: np.ndarray, number: int, K: int, source: str) -> np.ndarray:

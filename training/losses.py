@@ -14,6 +14,7 @@ from torch import Tensor
 
 def mixed_cross_entropy(z: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
     """Mean cross-entropy on ``lambda e_a + (1-lambda) e_b``. z: (B, K). a, b: (B,) int64. lam: () or (B,)."""
+    lam = _per_row(lam)
     own = lam * _pick(z, a) + (1 - lam) * _pick(z, b)
     return (torch.logsumexp(z, dim=1) - own).mean()
 
@@ -23,6 +24,7 @@ def mixed_singleton(z: Tensor, a: Tensor, b: Tensor, lam: Tensor, *, unordered: 
 
     Equal to softmax cross-entropy over the K^2 (K(K-1)/2) class vectors lambda w_a + (1-lambda) w_b, which are never built.
     """
+    lam = _per_row(lam)
     own = lam * _pick(z, a) + (1 - lam) * _pick(z, b)
     weight = lam.reshape(-1, 1) if lam.ndim else lam
     if not unordered:
@@ -33,7 +35,13 @@ def mixed_singleton(z: Tensor, a: Tensor, b: Tensor, lam: Tensor, *, unordered: 
 
 def dot_regression(cosines: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
     """Mean dot regression on a mixed label; cosines: (B, K) products of unit features and unit class vectors."""
+    lam = _per_row(lam)
     return (lam / 2 * (_pick(cosines, a) - 1) ** 2 + (1 - lam) / 2 * (_pick(cosines, b) - 1) ** 2).mean()
+
+
+def _per_row(lam: Tensor) -> Tensor:
+    """lambda as () or (B,): a column (B, 1) would broadcast to B x B without a word."""
+    return lam.reshape(-1) if lam.ndim else lam
 
 
 def _pick(z: Tensor, label: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The run store: one folder a run, written so that no interruption leaves it unreadable. Needs no torch.
 
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
-        config.json                 every choice
+        config.json data.json       every choice; the data's name and hash
         epochs.jsonl                a row an epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors), rows and the SHA-256 of both; the last two are kept
         final.safetensors           weights, class vectors, feature means, label-pair counts
@@ -39,18 +39,27 @@ class RunFolder:
     def __init__(self, store: Path, config: RunConfig) -> None:
         self.path, self.config = store / config.folder, config
 
-    def open(self) -> None:
-        """Make the folder, or see that it is this run's."""
+    def open(self, data: dict[str, str]) -> None:
+        """Make the folder, or see that it is this run's, on these data (name and hash).
+
+        Raises InvalidInput when it holds a run of another config or on other data.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput(f"the run store cannot hold {str(self.path)!r}: {error.strerror}") from None
-        file = self.path / "config.json"
-        if file.exists():
-            if read_config(file) != self.config:
-                raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
-        else:
-            write(file, json.dumps(asdict(self.config), indent=1).encode())
+        self.check(data)
+        for name, content in (("config.json", asdict(self.config)), ("data.json", data)):
+            if not (self.path / name).exists():
+                write(self.path / name, json.dumps(content, indent=1).encode())
+
+    def check(self, data: dict[str, str]) -> None:
+        """Raise InvalidInput when the folder holds a run of another config or on other data."""
+        if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
+            raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
+        if (self.path / "data.json").exists() and (there := _read_json(self.path / "data.json")) != data:
+            name = there.get("name") if isinstance(there, dict) else None
+            raise InvalidInput(f"{str(self.path)!r} holds a run on other data ({name}); choose another --store")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -97,7 +106,7 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, data: bytes, rows: list[dict[str, Any]]) -> None:
         """Store a checkpoint with the rows up to it, then drop old checkpoints."""
-        name = f"checkpoint-{epoch:05d}"
+        name = f"checkpoint-{epoch:07d}"
         write(self.path / f"{name}.safetensors", data)
         content = {"epoch": epoch, "key": self.config.key, "rows": rows}
         write(self.path / f"{name}.json", json.dumps(content | {"sha256": _digest(data, content)}).encode())
@@ -140,9 +149,14 @@ def read_config(path: Path) -> RunConfig:
 
 
 def find(store: Path) -> Iterator[RunFolder]:
-    """All runs of a store, by folder name."""
+    """All runs of a store that can be read, by folder name; copies under other names are left out."""
     for file in sorted(store.glob("*/seed-*/config.json")):
-        yield RunFolder(store, read_config(file))
+        try:
+            folder = RunFolder(store, read_config(file))
+        except InvalidInput:
+            continue  # damaged, or of another version
+        if folder.path == file.parent:  # else a copy under another name
+            yield folder
 
 
 def _read_json(path: Path) -> dict[str, Any]:

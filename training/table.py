@@ -1,5 +1,4 @@
-"""A table of the paper from the run store: ``python -m training.table 8 --data-root D`` trains what is "
-"missing, then prints it."""
+"""A table of the paper from the run store: ``python -m training.table 8 --data-root D`` fills it and prints it."""
 
 from __future__ import annotations
 
@@ -57,7 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.method is not None:
         table = replace(table, methods=tuple(m for m in table.methods if m in options.method))
     if not (table.datasets and table.factors and table.methods):
-        raise InvalidInput(f"table {number} has no such cell; it has {TABLES[number]}")
+        whole = TABLES[number]
+        raise InvalidInput(
+            f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} at imbalance "
+            f"{', '.join(map(str, whole.factors))}"
+        )
+    if options.export is not None and not options.export.parent.is_dir():
+        raise InvalidInput(f"--export {str(options.export)!r}: there is no such folder")
     wanted = tables.missing(table, options.store, options.preset, options.seeds)
     status = 0
     if wanted and not options.dry_run:
@@ -65,7 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         for dataset, imbalance in sorted({(c.dataset, c.imbalance) for c in wanted}):
             chosen = [c for c in wanted if (c.dataset, c.imbalance) == (dataset, imbalance)]
-            status |= train_all(chosen, options, printed=False)
+            try:
+                status = max(status, train_all(chosen, options, printed=False))
+            except InvalidInput as error:  # say so, and go on: what is there should be printed in any case
+                print(f"error: {error}", file=sys.stderr)
+                status = 2
     print(
         tables.FORMATS[options.format](tables.entries(number, table, options.store, options.preset, options.seeds)),
         end="",

@@ -24,7 +24,7 @@ SPLITS = ("many", "med", "few", "all")
 class Entry:
     """One cell: our runs' accuracies in per cent, and the paper's mean and standard deviation (None where it prints none).
 
-    data: what our runs were trained on, '' without runs.
+    data: what our runs were trained on, '' without runs. preset: their recipe.
     """
 
     method: str
@@ -34,6 +34,7 @@ class Entry:
     ours: tuple[float, ...]
     paper: Cell | None
     data: str
+    preset: str
 
     @property
     def mean(self) -> float | None:
@@ -50,13 +51,11 @@ class Entry:
 
     @property
     def outside(self) -> bool:
-        """Whether our mean is outside the paper's mean ± std; False where the paper prints no std."""
-        return (
-            self.difference is not None
-            and self.paper is not None
-            and self.paper.std is not None
-            and abs(self.difference) > self.paper.std
-        )
+        """Whether our mean is outside the paper's mean ± std; only at preset 'paper', on the paper's data, where it has a std."""
+        if self.difference is None or self.paper is None or self.paper.std is None:
+            return False
+        # Another recipe, or other data, is nothing to hold the paper's spread against.
+        return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
 
 
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
@@ -71,17 +70,8 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                 for split in SPLITS if table.splits else ("all",):
                     values = tuple(float(m["last"][split]) for m in metrics)
                     data = ", ".join(sorted({m["dataset"] for m in metrics}))
-                    found.append(
-                        Entry(
-                            method,
-                            dataset,
-                            factor,
-                            split,
-                            values,
-                            printed.get((method, dataset, str(factor), split)),
-                            data,
-                        )
-                    )
+                    cell = printed.get((method, dataset, str(factor), split))
+                    found.append(Entry(method, dataset, factor, split, values, cell, data, preset))
     return found
 
 
@@ -105,17 +95,18 @@ def ours(entry: Entry) -> str:
     return f"{entry.mean:.2f}{spread} ({len(entry.ours)})"
 
 
-HEAD = ("method", "data set", "imbalance", "split", "ours (n)", "paper", "difference")
+HEAD = ("method", "data set", "imbalance", "split", "preset", "ours (n)", "paper", "difference")
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
     paper = (
         "–"
         if entry.paper is None
-        else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std else "")
+        else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std is not None else "")
     )
     difference = "–" if entry.difference is None else f"{entry.difference:+.2f}" + (" *" if entry.outside else "")
-    return entry.method, entry.data or entry.dataset, str(entry.imbalance), entry.split, ours(entry), paper, difference
+    where = entry.method, entry.data or entry.dataset, str(entry.imbalance), entry.split, entry.preset
+    return *where, ours(entry), paper, difference
 
 
 def markdown(found: Sequence[Entry]) -> str:
@@ -135,38 +126,14 @@ def as_csv(found: Sequence[Entry]) -> str:
     """CSV with plain numbers."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [
-            "method",
-            "dataset",
-            "imbalance",
-            "split",
-            "n",
-            "mean",
-            "std",
-            "paper_mean",
-            "paper_std",
-            "difference",
-            "outside",
-        ]
-    )
+    numbers = ["n", "mean", "std", "paper_mean", "paper_std", "difference", "outside"]
+    writer.writerow(["method", "dataset", "imbalance", "split", "preset", *numbers])
     for e in found:
         paper = ("", "") if e.paper is None else (e.paper.mean, "" if e.paper.std is None else e.paper.std)
-        numbers = ["" if v is None else f"{v:.4f}" for v in (e.mean, e.std)]
+        ours_ = ["" if v is None else f"{v:.4f}" for v in (e.mean, e.std)]
         difference = "" if e.difference is None else f"{e.difference:.4f}"
-        writer.writerow(
-            [
-                e.method,
-                e.data or e.dataset,
-                e.imbalance,
-                e.split,
-                len(e.ours),
-                *numbers,
-                *paper,
-                difference,
-                int(e.outside),
-            ]
-        )
+        where = [e.method, e.data or e.dataset, e.imbalance, e.split, e.preset, len(e.ours)]
+        writer.writerow([*where, *ours_, *paper, difference, int(e.outside)])
     return file.getvalue()
 
 

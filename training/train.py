@@ -30,6 +30,8 @@ def seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{part!r} is an empty range of seeds")
         if int(last or first) - int(first) > 10_000:
             raise argparse.ArgumentTypeError(f"{part!r} is more than ten thousand seeds")
         found += range(int(first), int(last or first) + 1)
@@ -59,18 +61,17 @@ def add_recipe(parser: cli.Parser) -> None:
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
-    """The run that the options describe, seed 0. The preset sets the recipe, the options change it."""
+    """The run that the options describe, seed 0. The preset sets the recipe; options that change it add a + to its name."""
     given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
     dataset = given.get("dataset", "digits-lt")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
     if dataset == "digits-lt" and "imbalance" not in given:
         given["imbalance"] = 10.0
-    given.pop("preset", None)
-    changed = sorted(
-        set(given) & {"epochs", "model", "width", "lr", "batch", "warmup", "momentum", "weight_decay", "augment"}
-    )
-    config = replace(with_preset(RunConfig(dataset=dataset), preset), **given)
-    return replace(config, preset=preset + ("" if not changed else "*"))
+    base = with_preset(RunConfig(dataset=dataset), preset)
+    config = replace(base, **given)
+    setting = {"dataset", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset"}
+    same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in setting)
+    return replace(config, preset=preset if same else preset + "+")
 
 
 def main(arguments: list[str] | None = None) -> int:

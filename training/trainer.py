@@ -161,8 +161,8 @@ class Trainer:
 
     @torch.no_grad()
     def geometry(self) -> dict[str, Tensor]:
-        """Class vectors (K, p), feature means of the classes (K, p) and, for K up to 100, of label pairs (K, K, p) over one
-        epoch of mixed images without augmentation, with how many of each, and every mixing ratio of the run.
+        """Class vectors (K, p) and means of the features that they meet: by class (K, p) and, for K up to 100, by label pair
+        (K, K, p) over one epoch of mixed images without augmentation, with how many of each; every mixing ratio of the run.
         """
         self.network.eval()
         K, p, config = self.config.K, self.network.backbone.p, self.config
@@ -195,7 +195,8 @@ class Trainer:
             weight = lam.to(self.device)
             x = weight * x + (1 - weight) * normalised(others, self.mean, self.std)
         with self._autocast():
-            return self.network.backbone(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+            features = self.network.backbone(x.contiguous(memory_format=torch.channels_last))
+        return self.network.classifier.features(features.float()).cpu()
 
 
 def in_batches(pairs: Tensor, size: int) -> list[Tensor]:
@@ -228,12 +229,15 @@ def run(
 
     Raises InvalidInput when another process trains it, Diverged when the loss is not a number.
     """
-    folder.open()
+    folder.check(data.fingerprint)
+    if folder.done:
+        return folder.metrics()
+    trainer = Trainer(config, data, device)  # before anything is written: a config may ask for the impossible
+    folder.open(data.fingerprint)
     with folder.lock():
-        if folder.done:
+        if folder.done:  # by another process meanwhile
             return folder.metrics()
         start = time.perf_counter()
-        trainer = Trainer(config, data, device)
         rows: list[dict[str, Any]] = []
         if (found := folder.last_checkpoint()) is not None:
             epoch, tensors, rows = found
