@@ -51,7 +51,7 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
         *columns, console=console, transient=True, disable=options.quiet or not console.is_terminal
     ) as progress:
         for metrics in (
-            _sequentially(configs, work, progress)
+            _sequentially(configs, work, progress, lines=not (options.quiet or console.is_terminal))
             if options.jobs == 1
             else _at_once(configs, work, options.jobs, progress)
         ):
@@ -96,13 +96,19 @@ class Work:
                 writer.close()
 
 
-def _sequentially(configs: Sequence[RunConfig], work: Work, progress: Progress) -> Iterator[dict[str, Any] | None]:
+def _sequentially(
+    configs: Sequence[RunConfig], work: Work, progress: Progress, *, lines: bool
+) -> Iterator[dict[str, Any] | None]:
     for config in configs:
         task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
 
-        def show(row: dict[str, Any], task: TaskID = task) -> None:
+        def show(row: dict[str, Any], task: TaskID = task, config: RunConfig = config) -> None:
             state = f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {row['test_all']:.2f} %"
             progress.update(task, completed=row["epoch"], state=state)
+            if lines and row["epoch"] % max(1, config.epochs // 10) == 0:  # a log file has no progress bar
+                print(
+                    f"{config.method}, seed {config.seed}, epoch {row['epoch']}: {state}", file=sys.stderr, flush=True
+                )
 
         try:
             yield work.train(config, show)

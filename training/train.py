@@ -20,6 +20,16 @@ HELP = {
     "width": "channels of the first stage; 0 for the paper's",
     "alpha": "of mixup's Beta(alpha, alpha)",
     "warmup": "epochs of linear warm-up",
+    "epochs": "epochs; this and the options down to --augment are set by the preset unless given",
+    "batch": "index pairs in a batch",
+    "lr": "learning rate after the warm-up",
+    "momentum": "of SGD",
+    "weight_decay": "on every parameter",
+    "augment": "random crop and flip",
+    "bias": "of FC and MS",
+    "classifier": "; ms has all K^2 label pairs as classes, ms-unordered those with a < b",
+    "loss": "; dr is dot regression, for etf",
+    "precision": " of the backbone",
 }
 
 
@@ -53,9 +63,11 @@ def add_recipe(parser: cli.Parser) -> None:
             continue
         option, kind, choices = "--" + field.name.replace("_", "-"), hints[field.name], get_args(hints[field.name])
         if choices:
-            parser.add_argument(option, type=cli.choice(*choices), metavar="NAME", help="|".join(choices))
+            parser.add_argument(
+                option, type=cli.choice(*choices), metavar="NAME", help="|".join(choices) + HELP.get(field.name, "")
+            )
         elif kind is bool:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=HELP[field.name])
         else:
             parser.add_argument(option, type=kind, help=HELP.get(field.name))
 
