@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def broken_label(root: Path) -> None:
         (lambda root: (root / "cifar-10-batches-py" / "data_batch_1").unlink(), "holds no CIFAR-10"),
     ],
 )
-def test_damaged_pickles_are_one_line(harm, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_pickles_are_one_line(harm: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     batches(tmp_path, 10)
     harm(tmp_path)
     with pytest.raises(InvalidInput, match=message) as error:

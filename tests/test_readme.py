@@ -13,6 +13,7 @@ from lpm.family import Family
 from lpm.threshold import threshold
 from paper_checks.__main__ import expected
 from paper_checks.catalogue import CHECKS
+from paper_checks.lab import Lab
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -61,3 +62,7 @@ def test_verdicts_in_the_readme_are_those_on_record() -> None:
     assert len(rows) == 8
     assert dict(rows).items() <= expected().items()
     assert f"checks {len(CHECKS)} claims" in README
+    said = {c.id: c.run(Lab()).evidence for c in CHECKS if c.id in ("significance", "highest-claims")}
+    assert "of 80 winners" in said["significance"]
+    assert "33 after Holm" in said["significance"]
+    assert "best in 6 of 6 columns" in said["highest-claims"]
