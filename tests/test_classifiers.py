@@ -80,8 +80,8 @@ def test_simplex_etf(p: int, K: int) -> None:
 
 def test_etf_classifiers_do_not_train_their_frame_and_scale_is_learnt() -> None:
     etf, wetf = FixedETF(16, 5), MixedSingletonETF(16, 5)
-    assert {n for n, _ in etf.named_parameters()} == {"norm.weight", "norm.bias"}
-    assert {n for n, _ in wetf.named_parameters()} == {"scale", "norm.weight", "norm.bias"}
+    assert {n for n, _ in etf.named_parameters()} == {"features.norm.weight", "features.norm.bias"}
+    assert {n for n, _ in wetf.named_parameters()} == {"scale", "features.norm.weight", "features.norm.bias"}
     h = torch.randn(8, 16)
     assert etf(h).abs().max() <= 1 + 1e-6
     lengths = wetf.class_vectors.norm(dim=1)

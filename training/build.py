@@ -68,10 +68,14 @@ def classifier(config: RunConfig, p: int) -> Classifier:
     """The config's classifier on features of width p; the ETF is drawn from the seed."""
     generator = torch.Generator().manual_seed(config.seed)
     unordered = config.classifier.endswith("unordered")
+    usual = "norm-unit" if "etf" in config.classifier else "as-is"
+    features = usual if config.features == "auto" else config.features
     if config.classifier == "fc":
-        return FC(p, config.K, bias=config.bias)
+        return FC(p, config.K, bias=config.bias, features=features)
     if config.classifier.startswith("ms-wetf"):
-        return MixedSingletonETF(p, config.K, unordered=unordered, generator=generator)
+        return MixedSingletonETF(
+            p, config.K, unordered=unordered, scale=config.scale, features=features, generator=generator
+        )
     if config.classifier.startswith("ms"):
-        return MixedSingleton(p, config.K, bias=config.bias, unordered=unordered)
-    return FixedETF(p, config.K, loss=config.loss, generator=generator)
+        return MixedSingleton(p, config.K, bias=config.bias, unordered=unordered, features=features)
+    return FixedETF(p, config.K, loss=config.loss, features=features, generator=generator)

@@ -18,11 +18,28 @@ from lpm.errors import InvalidInput
 from training.losses import dot_regression, mixed_cross_entropy, mixed_singleton
 
 
+class Features(nn.Module):
+    """What class vectors meet: features 'as-is', at 'unit' length, or 'norm-unit', after a BatchNorm at unit length."""
+
+    def __init__(self, p: int, kind: str = "as-is") -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "norm-unit":
+            self.norm = nn.BatchNorm1d(p)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, p) to the same."""
+        if self.kind == "as-is":
+            return h
+        return F.normalize(self.norm(h) if self.kind == "norm-unit" else h, dim=1, eps=1e-8)
+
+
 class FC(nn.Module):
     """The usual classifier. W: (K, p), Kaiming normal as the reference networks have it."""
 
-    def __init__(self, p: int, K: int, *, bias: bool = True) -> None:
+    def __init__(self, p: int, K: int, *, bias: bool = True, features: str = "as-is") -> None:
         super().__init__()
+        self.features = Features(p, features)
         self.linear = nn.Linear(p, K, bias=bias)
         nn.init.kaiming_normal_(self.linear.weight)
 
@@ -30,13 +47,9 @@ class FC(nn.Module):
     def class_vectors(self) -> Tensor:
         return self.linear.weight
 
-    def features(self, h: Tensor) -> Tensor:
-        """What the class vectors meet: h itself."""
-        return h
-
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K) of features (B, p)."""
-        return self.linear(h)
+        return self.linear(self.features(h))
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean loss on mixed labels."""
@@ -46,8 +59,8 @@ class FC(nn.Module):
 class MixedSingleton(FC):
     """The paper's MS (Eq. 3, 4). A bias is mixed like the class vectors. ``unordered``: the label pairs a < b only."""
 
-    def __init__(self, p: int, K: int, *, bias: bool = True, unordered: bool = False) -> None:
-        super().__init__(p, K, bias=bias)
+    def __init__(self, p: int, K: int, *, bias: bool = True, unordered: bool = False, features: str = "as-is") -> None:
+        super().__init__(p, K, bias=bias, features=features)
         self.unordered = unordered
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
@@ -77,25 +90,29 @@ def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Ten
 
 
 class FixedETF(nn.Module):
-    """A simplex ETF that is not trained. With dot regression features pass a BatchNorm and are scaled to unit length, as
-    the reference code has it; with cross-entropy likewise, logits are cosines.
+    """A simplex ETF that is not trained. Features pass a BatchNorm and are scaled to unit length by default, as the reference
+    code has it, also with cross-entropy: logits are cosines.
     """
 
     etf: Tensor
 
-    def __init__(self, p: int, K: int, *, loss: str = "dr", generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        p: int,
+        K: int,
+        *,
+        loss: str = "dr",
+        features: str = "norm-unit",
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(p)
+        self.features = Features(p, features)
         self.register_buffer("etf", simplex_etf(p, K, generator))
         self.kind = loss
 
     @property
     def class_vectors(self) -> Tensor:
         return self.etf
-
-    def features(self, h: Tensor) -> Tensor:
-        """What the class vectors meet: h after a BatchNorm, at unit length."""
-        return F.normalize(self.norm(h), dim=1, eps=1e-8)
 
     def forward(self, h: Tensor) -> Tensor:
         """Cosines (B, K)."""
@@ -114,10 +131,17 @@ class MixedSingletonETF(nn.Module):
     etf: Tensor
 
     def __init__(
-        self, p: int, K: int, *, unordered: bool = False, scale: float = 10.0, generator: torch.Generator | None = None
+        self,
+        p: int,
+        K: int,
+        *,
+        unordered: bool = False,
+        scale: float = 10.0,
+        features: str = "norm-unit",
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(p)
+        self.features = Features(p, features)
         self.register_buffer("etf", simplex_etf(p, K, generator))
         self.scale = nn.Parameter(torch.full((K,), scale))
         self.unordered = unordered
@@ -125,10 +149,6 @@ class MixedSingletonETF(nn.Module):
     @property
     def class_vectors(self) -> Tensor:
         return self.scale[:, None] * self.etf
-
-    def features(self, h: Tensor) -> Tensor:
-        """What the class vectors meet: h after a BatchNorm, at unit length."""
-        return F.normalize(self.norm(h), dim=1, eps=1e-8)
 
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K)."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from lpm.errors import InvalidInput
@@ -16,6 +16,7 @@ SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "covera
 ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
 LossName = Literal["ce", "dr"]
 ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32"]
+FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
 
 CLASSES = {"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100}
 SPLITS = {
@@ -39,11 +40,15 @@ class RunConfig:
 
     dataset, imbalance: n_max / n_min of the long-tailed subset. subset_seed: which images it keeps (0: as everybody's).
     sampler, cas_m: images a class visit of CAS. coverage: share of classes whose mixtures occur, for 'coverage'.
-    classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. model, width: channels of
-    the first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. epochs, batch, lr, momentum,
-    weight_decay, warmup: epochs of linear warm-up. drops: shares of the epochs after which lr falls tenfold.
-    augment: crop and flip. seed: of everything random but the subset. preset: the name results carry.
+    classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. features: what the
+    classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
+    MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
+    first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
+    a 'sample'. epochs, batch, lr, momentum, weight_decay, warmup: epochs of linear warm-up. drops: shares of the epochs after
+    which lr falls tenfold. augment: crop and flip. seed: of everything random but the subset. preset: the name results carry.
     precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+
+    A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """
 
     dataset: Dataset = "digits-lt"
@@ -55,9 +60,12 @@ class RunConfig:
     classifier: ClassifierName = "fc"
     loss: LossName = "ce"
     bias: bool = True
+    features: FeatureName = "auto"
+    scale: float = 10.0
     model: ModelName = "resnet32"
     width: int = 0
     alpha: float = 1.0
+    ratio_per: Literal["batch", "sample"] = "batch"
     epochs: int = 200
     batch: int = 128
     lr: float = 0.1
@@ -86,6 +94,7 @@ class RunConfig:
             ("width", self.width, 0 <= self.width <= 1024, "must lie in 0..1024"),
             ("cas-m", self.cas_m, 1 <= self.cas_m <= 1_000_000, "must be at least 1, at most a million"),
             ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),
+            ("scale", self.scale, 0 < self.scale <= 1e4, "must be positive, at most 10,000"),
             ("seed", self.seed, 0 <= self.seed < 2**62, "must lie in 0..2^62-1"),
             ("subset-seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "must lie in 0..2^32-1"),
         ]
@@ -103,6 +112,14 @@ class RunConfig:
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
+        for option, value, used, rule in (
+            ("cas-m", self.cas_m == 4, self.sampler == "cas", "sampler 'cas'"),
+            ("coverage", self.coverage == 1, self.sampler == "coverage", "sampler 'coverage'"),
+            ("scale", self.scale == 10, self.classifier.startswith("ms-wetf"), "classifier 'ms-wetf'"),
+            ("bias", self.bias, "etf" not in self.classifier, "classifiers 'fc' and 'ms'"),
+        ):
+            if not (value or used):
+                raise InvalidInput(f"{option} has a meaning for {rule} only; drop it")
         if self.loss == "dr" and self.classifier != "etf":
             raise InvalidInput(f"loss 'dr' (dot regression) is defined for classifier 'etf', not {self.classifier!r}")
 
@@ -127,8 +144,8 @@ class RunConfig:
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits of every choice but the seed."""
-        choices = {k: v for k, v in asdict(self).items() if k != "seed"}
+        """Twelve hexadecimal digits of every choice but the seed that is not the default."""
+        choices = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default and f.name != "seed"}
         return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -165,12 +182,12 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
 
 
 def from_json(data: dict[str, Any]) -> RunConfig:
-    """The config stored with a run. Raises InvalidInput for unknown, missing or impossible choices."""
+    """The config stored with a run, choices of later versions at their defaults. Raises InvalidInput for impossible ones."""
     names = {field.name for field in fields(RunConfig)}
-    if not isinstance(data, dict) or set(data) != names:
-        raise InvalidInput(f"a stored config needs exactly the choices {', '.join(sorted(names))}")
-    drops = data["drops"]
-    return RunConfig(**{**data, "drops": tuple(drops) if isinstance(drops, list) else drops})
+    if not isinstance(data, dict) or not {"dataset", "seed"} <= set(data) <= names:
+        raise InvalidInput(f"a stored config has choices among {', '.join(sorted(names))}")
+    choices: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return RunConfig(**choices)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,10 +150,21 @@ def _find(root: Path, K: int) -> Reader:
     for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
         parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}
         if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
+            _all_shards(parts)
             return lambda: _read_parquet(parts, K)
     raise InvalidInput(
         f"--data-root {str(root)!r} holds no CIFAR-{K}: neither {folder}/ nor train-*.parquet and test-*.parquet of it"
     )
+
+
+def _all_shards(parts: dict[str, list[Path]]) -> None:
+    """Raise InvalidInput when files named train-00000-of-00002 and the like are not all there."""
+    for split, paths in parts.items():
+        said = {int(m.group(1)) for path in paths if (m := re.fullmatch(r"\w+-\d+-of-(\d+)", path.stem))}
+        if said and said != {len(paths)}:
+            raise InvalidInput(
+                f"{str(paths[0].parent)!r} holds {len(paths)} {split} files whose names say {max(said)}; are some missing?"
+            )
 
 
 class _Array:

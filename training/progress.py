@@ -40,6 +40,8 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     device = build.device(options.device)
     data = datasets.load(first.dataset, options.data_root, imbalance=first.imbalance, subset_seed=first.subset_seed)
     _explain(first, len(data.train.labels))
+    if getattr(options, "tensorboard", False):
+        _events(None)
     work = Work(data, options.store, device.type, getattr(options, "tensorboard", False))
     console = Console(stderr=True)
     columns = (
@@ -76,10 +78,12 @@ class Work:
     def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Train one run; its metrics, or None when it diverged."""
         folder = RunFolder(self.store, config)
-        writer = _events(folder) if self.events and not folder.done else None
+        writer: Any = None
 
         def show(row: dict[str, Any]) -> None:
-            if writer is not None:
+            nonlocal writer
+            if self.events:  # opened only now that this process holds the run
+                writer = writer or _events(folder)
                 for name, value in row.items():
                     writer.add_scalar(name, value, row["epoch"])
             on_epoch(row)
@@ -167,15 +171,15 @@ def label_pairs(config: RunConfig) -> int:
     return config.K**2 if config.sampler == "bmls-all" else config.K * (config.K - 1) // 2
 
 
-def _events(folder: RunFolder) -> Any:
-    """A TensorBoard writer. Raises InvalidInput where TensorBoard is not installed."""
+def _events(folder: RunFolder | None) -> Any:
+    """A TensorBoard writer, None without a folder. Raises InvalidInput where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InvalidInput(
             "--tensorboard needs the package tensorboard; install it with pip install tensorboard"
         ) from None
-    return SummaryWriter(folder.path / "events")
+    return None if folder is None else SummaryWriter(folder.path / "events")
 
 
 def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:

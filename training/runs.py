@@ -4,7 +4,8 @@
         config.json data.json       every choice; the data's name and hash
         epochs.jsonl                a row an epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors), rows and the SHA-256 of both; the last two are kept
-        final.safetensors           weights, class vectors, feature means, label-pair counts
+        geometry-<epoch>.safetensors   class vectors, feature means by class and label pair (training/geometry.py)
+        final.safetensors           weights, label-pair counts, mixing ratios, test features
         metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
 
 Files are written under another name and renamed; a run is held by a lock on its folder that ends with its process.
@@ -21,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lpm.errors import InvalidInput
 from training.config import RunConfig, from_json
@@ -128,6 +131,30 @@ class RunFolder:
                 continue
         return None
 
+    def save_geometry(self, epoch: int, data: bytes) -> None:
+        """Store what :mod:`training.geometry` measured after an epoch."""
+        write(self.path / f"geometry-{epoch:07d}.safetensors", data)
+
+    def geometries(self) -> list[int]:
+        """Epochs whose geometry is stored, rising."""
+        return sorted(int(file.stem.removeprefix("geometry-")) for file in self.path.glob(f"geometry-{'[0-9]' * 7}.*"))
+
+    def geometry(self, epoch: int) -> dict[str, np.ndarray]:
+        """The geometry after an epoch, by name. Raises InvalidInput when it is missing or damaged."""
+        return _tensors(self.path / f"geometry-{epoch:07d}.safetensors")
+
+    def final(self) -> dict[str, np.ndarray]:
+        """What a finished run left: see the top of this file. Raises InvalidInput when it is missing or damaged."""
+        return _tensors(self.path / "final.safetensors")
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left: half-written files, and weights without their rows. Needs the lock."""
+        for file in self.path.glob(".*.*"):
+            file.unlink()
+        for file in self.path.glob("checkpoint-*.safetensors"):
+            if not file.with_suffix(".json").exists():
+                file.unlink()
+
     def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
         """Store the result; the checkpoints are no longer needed."""
         write(self.path / "final.safetensors", final)
@@ -157,6 +184,16 @@ def find(store: Path) -> Iterator[RunFolder]:
             continue  # damaged, or of another version
         if folder.path == file.parent:  # else a copy under another name
             yield folder
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {str(error)[:80]}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -30,6 +30,9 @@ HELP = {
     "classifier": "; ms has all K^2 label pairs as classes, ms-unordered those with a < b",
     "loss": "; dr is dot regression, for etf",
     "precision": " of the backbone",
+    "features": ": what the classifier does to them first; auto is as-is for fc and ms, norm-unit for the ETFs",
+    "scale": "lengths of ms-wetf's class vectors at the start",
+    "ratio_per": ": how many images share a mixing ratio",
 }
 
 

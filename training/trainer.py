@@ -24,12 +24,12 @@ from training import build
 from training.augment import crop_and_flip, normalised
 from training.config import SPLITS, RunConfig
 from training.datasets import Images, LongTailed
+from training.geometry import epochs_measured, measured
 from training.metrics import by_split
 from training.runs import RunFolder
 
-EVALUATION_BATCH = 1000
-PAIR_MEANS = 100
-"""Classes up to which feature means of all K^2 label pairs are kept."""
+EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
+"""Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
 
 
 class Diverged(RuntimeError):
@@ -53,6 +53,7 @@ class Trainer:
         self.test_images, self.test_labels = self._on_device(data.test)
         self.pair_counts = torch.zeros(config.K, config.K, dtype=torch.int64)
         self.epoch = 0
+        self.chunk = EVALUATION_BATCH[device.type]
 
     def _on_device(self, images: Images) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(images.images).to(self.device), torch.from_numpy(images.labels).to(self.device)
@@ -78,8 +79,9 @@ class Trainer:
         generator = torch.Generator().manual_seed(_seed(config.seed, self.epoch))
         losses = torch.empty(len(batches), device=self.device)
         self.network.train()
+        ratios = torch.split(lambdas, [len(b) for b in batches]) if config.ratio_per == "sample" else lambdas
         for step, batch in enumerate(batches):
-            losses[step] = self._step(batch, lambdas[step], generator)
+            losses[step] = self._step(batch, ratios[step], generator)
         values = losses.cpu()
         if not bool(torch.isfinite(values).all()):
             step = int(torch.nonzero(~torch.isfinite(values))[0])
@@ -98,7 +100,8 @@ class Trainer:
     def _step(self, pairs: Tensor, lam: Tensor, generator: torch.Generator) -> Tensor:
         """One step on a batch of index pairs (B, 2); the loss, left on the device."""
         first, second = (self._inputs(pairs[:, side], generator) for side in (0, 1))
-        mixed = (lam * first + (1 - lam) * second).contiguous(memory_format=torch.channels_last)
+        weight = lam.view(-1, 1, 1, 1) if lam.ndim else lam
+        mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             features = self.network.backbone(mixed)
@@ -122,8 +125,8 @@ class Trainer:
         self.network.eval()
         right = []
         for images, labels in zip(
-            torch.split(self.test_images, EVALUATION_BATCH),
-            torch.split(self.test_labels, EVALUATION_BATCH),
+            torch.split(self.test_images, self.chunk),
+            torch.split(self.test_labels, self.chunk),
             strict=True,
         ):
             x = normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
@@ -160,43 +163,26 @@ class Trainer:
         self.pair_counts, self.epoch = tensors["pair_counts"].to(torch.int64), epoch
 
     @torch.no_grad()
-    def geometry(self) -> dict[str, Tensor]:
-        """Class vectors (K, p) and means of the features that they meet: by class (K, p) and, for K up to 100, by label pair
-        (K, K, p) over one epoch of mixed images without augmentation, with how many of each; every mixing ratio of the run.
-        """
-        self.network.eval()
-        K, p, config = self.config.K, self.network.backbone.p, self.config
-        means = torch.zeros(K, p)
-        for start in range(0, len(self.train_labels), EVALUATION_BATCH):
-            here = torch.arange(start, min(start + EVALUATION_BATCH, len(self.train_labels)), device=self.device)
-            means.index_add_(0, self.train_labels[here].cpu(), self._features(self.train_images[here], None, None))
-        found = {"class_means": means / torch.from_numpy(self.data.counts)[:, None]}
-        if K <= PAIR_MEANS:
-            pairs = torch.from_numpy(self.sampler.pairs(config.epochs - 1)).to(self.device)
-            sums, number = torch.zeros(K * K, p), torch.zeros(K * K, dtype=torch.int64)
-            ratios = torch.from_numpy(mixing_ratios(config, config.epochs, len(pairs)))
-            for batch, lam in zip(torch.split(pairs, config.batch), ratios, strict=True):
-                label = (self.train_labels[batch[:, 0]] * K + self.train_labels[batch[:, 1]]).cpu()
-                sums.index_add_(
-                    0, label, self._features(self.train_images[batch[:, 0]], self.train_images[batch[:, 1]], lam)
-                )
-                number += torch.bincount(label, minlength=K * K)
-            found |= {
-                "pair_means": (sums / number.clamp(min=1)[:, None]).view(K, K, p),
-                "pair_number": number.view(K, K),
-            }
-        every = [mixing_ratios(config, e, len(self.train_labels)) for e in range(1, config.epochs + 1)]
-        vectors = self.network.classifier.class_vectors.detach().float().cpu().clone()
-        return found | {"class_vectors": vectors, "lambdas": torch.from_numpy(np.concatenate(every))}
-
-    def _features(self, images: Tensor, others: Tensor | None, lam: Tensor | None) -> Tensor:
+    def features(self, images: Tensor, others: Tensor | None = None, lam: Tensor | None = None) -> Tensor:
+        """What the class vectors meet, (B, p) float32 on the CPU: of images, or of mixtures with others at ratios lam (B,)."""
         x = normalised(images, self.mean, self.std)
         if others is not None and lam is not None:
-            weight = lam.to(self.device)
+            weight = lam.to(self.device).view(-1, 1, 1, 1)
             x = weight * x + (1 - weight) * normalised(others, self.mean, self.std)
         with self._autocast():
             features = self.network.backbone(x.contiguous(memory_format=torch.channels_last))
-        return self.network.classifier.features(features.float()).cpu()
+        return self.network.classifier.features(features.float()).float().cpu()
+
+    def outcome(self) -> dict[str, Tensor]:
+        """What is worth keeping at the end beside the weights: every mixing ratio, and the test images' features."""
+        self.network.eval()
+        every = [mixing_ratios(self.config, e, len(self.train_labels)) for e in range(1, self.config.epochs + 1)]
+        features = [self.features(images) for images in torch.split(self.test_images, self.chunk)]
+        return {
+            "lambdas": torch.from_numpy(np.concatenate(every)),
+            "test_features": torch.cat(features).half(),
+            "test_labels": self.test_labels.cpu(),
+        }
 
 
 def in_batches(pairs: Tensor, size: int) -> list[Tensor]:
@@ -208,9 +194,10 @@ def in_batches(pairs: Tensor, size: int) -> list[Tensor]:
 
 
 def mixing_ratios(config: RunConfig, epoch: int, images: int) -> np.ndarray:
-    """The epoch's mixing ratios, one a batch, lambda ~ Beta(alpha, alpha); float32."""
+    """The epoch's mixing ratios, one a batch (or, if the config says so, one an image), lambda ~ Beta(alpha, alpha); float32."""
     rng = np.random.default_rng([config.seed, 7, epoch])
-    return rng.beta(config.alpha, config.alpha, size=math.ceil(images / config.batch)).astype(np.float32)
+    size = images if config.ratio_per == "sample" else math.ceil(images / config.batch)
+    return rng.beta(config.alpha, config.alpha, size=size).astype(np.float32)
 
 
 def _seed(*words: int) -> int:
@@ -237,6 +224,7 @@ def run(
     with folder.lock():
         if folder.done:  # by another process meanwhile
             return folder.metrics()
+        folder.sweep()
         start = time.perf_counter()
         rows: list[dict[str, Any]] = []
         if (found := folder.last_checkpoint()) is not None:
@@ -249,7 +237,12 @@ def run(
             correct, total = trainer.evaluate()
             row |= {f"test_{k}": v for k, v in by_split(correct, total, SPLITS[config.dataset]).items()}
             rows.append(row)
-            folder.save_checkpoint(trainer.epoch, save_tensors(trainer.state()), rows)
+            state = trainer.state()
+            if not all(bool(torch.isfinite(v).all()) for v in state.values()):
+                raise Diverged(f"a weight is no number after epoch {trainer.epoch}, learning rate {row['lr']:g}")
+            if trainer.epoch in epochs_measured(config):
+                folder.save_geometry(trainer.epoch, save_tensors(measured(trainer)))
+            folder.save_checkpoint(trainer.epoch, save_tensors(state), rows)
             on_epoch(row)
         if not total.any():  # resumed after the last epoch
             correct, total = trainer.evaluate()
@@ -267,5 +260,5 @@ def run(
             "torch": torch.__version__,
             **provenance(),
         }
-        folder.finish(save_tensors(trainer.state() | trainer.geometry()), metrics)
+        folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
         return metrics

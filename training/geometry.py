@@ -1,0 +1,85 @@
+"""What theory asks of a network: its class vectors, and the means of the features that they meet.
+
+The feature of a label pair depends on the mixing ratio, and the layer-peeled model has one for each ratio; so means over a
+label pair are kept in bins of the ratio that are equally likely under the run's law.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.stats import beta
+from torch import Tensor
+
+from training.config import RunConfig
+
+if TYPE_CHECKING:
+    from training.trainer import Trainer
+
+SNAPSHOTS = 6
+"""Measurements of a run, at even distances; the last is after its last epoch."""
+
+
+def epochs_measured(config: RunConfig) -> set[int]:
+    """The epochs after which a run is measured."""
+    return {-(-config.epochs * k // SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)}
+
+
+def bins(K: int) -> int:
+    """Bins of the mixing ratio: 8 where (8, K, K, p) is small, 1 up to 100 classes, above that none (no label pairs)."""
+    return 8 if K <= 20 else int(K <= 100)
+
+
+@torch.no_grad()
+def measured(trainer: Trainer) -> dict[str, Tensor]:
+    """Measure a network as it is, with its running statistics, on its training images without augmentation.
+
+    class_vectors: (K, p). class_bias: (K,), where there is one. class_means: (K, p), of the features of unmixed images.
+    pair_means: (Q, K, K, p) of the features of mixed images, by bin of the ratio and label pair; pair_squares: (Q, K, K), the
+    means of their squared lengths; pair_number: (Q, K, K), how many; ratio_means: (Q,). The mixed images are the current
+    epoch's pairs, each with its own ratio lambda ~ Beta(alpha, alpha).
+    """
+    config, network = trainer.config, trainer.network
+    network.eval()
+    labels = trainer.train_labels.cpu()
+    K, p = config.K, network.backbone.p
+    sums = torch.zeros(K, p)
+    for which in torch.split(torch.arange(len(labels)), trainer.chunk):
+        sums.index_add_(0, labels[which], trainer.features(trainer.train_images[which.to(trainer.device)]))
+    found = {
+        "class_vectors": network.classifier.class_vectors.detach().float().cpu().clone(),
+        "class_means": sums / torch.from_numpy(trainer.data.counts)[:, None],
+    }
+    linear = getattr(network.classifier, "linear", None)
+    if linear is not None and linear.bias is not None:
+        found["class_bias"] = linear.bias.detach().cpu().clone()
+    if Q := bins(K):
+        found |= _by_label_pair(trainer, labels, Q, p)
+    return found
+
+
+def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str, Tensor]:
+    config, K = trainer.config, trainer.config.K
+    pairs = torch.from_numpy(trainer.sampler.pairs(trainer.epoch - 1))
+    ratios = np.random.default_rng([config.seed, 8, trainer.epoch]).beta(config.alpha, config.alpha, size=len(pairs))
+    edges = beta.ppf(np.linspace(0, 1, Q + 1)[1:-1], config.alpha, config.alpha)
+    which = torch.from_numpy(np.searchsorted(edges, ratios))
+    cell = (which * K + labels[pairs[:, 0]]) * K + labels[pairs[:, 1]]
+    lam = torch.from_numpy(ratios.astype(np.float32))
+    means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
+    for here in torch.split(torch.arange(len(pairs)), trainer.chunk):
+        first, second = (trainer.train_images[pairs[here, side].to(trainer.device)] for side in (0, 1))
+        h = trainer.features(first, second, lam[here])
+        means.index_add_(0, cell[here], h)
+        squares.index_add_(0, cell[here], (h**2).sum(dim=1))
+    number = torch.bincount(cell, minlength=Q * K * K)
+    some = number.clamp(min=1)
+    per_bin = torch.bincount(which, minlength=Q).clamp(min=1)
+    return {
+        "pair_means": (means / some[:, None]).view(Q, K, K, p),
+        "pair_squares": (squares / some).view(Q, K, K),
+        "pair_number": number.view(Q, K, K),
+        "ratio_means": (torch.bincount(which, torch.from_numpy(ratios), minlength=Q) / per_bin).float(),
+    }
