@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ COLUMN, PAGE = 3.35, 6.9
 Row = Mapping[str, Any]
 """What a figure draws: one row of its CSV."""
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
@@ -84,8 +84,8 @@ def look(name: str) -> Look:
     return LOOKS[name.removesuffix("+FC")]
 
 
-def save(figure: Figure, rows: Sequence[Row], folder: Path, name: str) -> None:
-    """Write ``name``.pdf, .png and .csv into a folder. rows: what was drawn, all with the same keys.
+def save(plot: Callable[[Sequence[Row]], Figure], rows: Sequence[Row], folder: Path, name: str) -> None:
+    """Draw rows and write ``name``.pdf, .png and .csv into a folder. rows: all with the same keys.
 
     Raises InvalidInput when there is nothing to draw.
     """
@@ -93,13 +93,19 @@ def save(figure: Figure, rows: Sequence[Row], folder: Path, name: str) -> None:
 
     if not rows:
         raise InvalidInput(f"figure {name!r} has no rows to draw")
-    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+    write_rows(rows, folder / f"{name}.csv")
+    with rc_context(RC):
+        figure = plot(rows)
+        for kind in ("pdf", "png"):
+            figure.savefig(folder / f"{name}.{kind}")
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as CSV, a header first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: printed(v) for k, v in row.items()} for row in rows)
-    with rc_context(RC):
-        for kind in ("pdf", "png"):
-            figure.savefig(folder / f"{name}.{kind}")
 
 
 def printed(value: Any) -> Any:
