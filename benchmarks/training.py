@@ -1,24 +1,46 @@
 """Images per second of whole training epochs, augmentation and mixing included: ``python -m benchmarks.training [--out FILE]``.
 
-ResNet-8 and ResNet-32 at batch 128 on random images of CIFAR's size, bfloat16 and float32, channels-last and not, in one run.
-Ratios are to float32 without channels-last.
+ResNet-8 and ResNet-32 at batch 128 on random images of CIFAR's size, in one run: bfloat16 and float32, channels-last and not; on
+CUDA also steps captured as graphs, and 4 and 16 runs in flight. Ratios are to float32, contiguous, not captured, one run.
+Evaluation is timed apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import replace
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from training import build
 from training.config import RunConfig
 from training.datasets import Images, LongTailed
 from training.trainer import Trainer
 
-IMAGES = {"resnet8": 128 * 40, "resnet32": 128 * 12}
+BATCHES = {"cpu": {"resnet8": 40, "resnet32": 12}, "cuda": {"resnet8": 97, "resnet32": 97}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to train. runs: in flight at once, each on a stream of its own."""
+
+    precision: str
+    layout: torch.memory_format
+    capture: bool = False
+    runs: int = 1
+
+
+BASE = Case("fp32", torch.contiguous_format)
+CPU = (BASE, *(Case(p, m) for p, m in (
+    ("fp32", torch.channels_last), ("bf16", torch.contiguous_format), ("bf16", torch.channels_last)
+)))  # fmt: skip
+CUDA = (*CPU, *(Case("bf16", torch.channels_last, True, runs) for runs in (1, 4, 16)))
 
 
 def data(number: int) -> LongTailed:
@@ -28,42 +50,72 @@ def data(number: int) -> LongTailed:
     return LongTailed("random", images, images, 10, (0.5,) * 3, (0.25,) * 3)
 
 
-def rate(config: RunConfig, layout: torch.memory_format, device: torch.device) -> float:
-    """Images per second: the better of two epochs, after one to warm up."""
-    trainer = Trainer(config, data(IMAGES[config.model]), device)
-    trainer.network.to(memory_format=layout)  # type: ignore[call-overload]
-    return max([trainer.train_epoch()["images_per_second"] for _ in range(3)][1:])
+def rates(model: str, case: Case, device: torch.device) -> tuple[float, float]:
+    """Images per second of training (the better of two rounds of an epoch, after one to warm up) and of evaluation."""
+    number = 128 * BATCHES[device.type][model]
+    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")  # type: ignore[arg-type]
+    trainers = [Trainer(replace(config, seed=s), data(number), device, capture=case.capture) for s in range(case.runs)]
+    for trainer in trainers:
+        trainer.network.to(memory_format=case.layout)  # type: ignore[call-overload]
+
+    def epoch(trainer: Trainer) -> None:
+        if device.type != "cuda":
+            trainer.train_epoch()
+            return
+        stream = streams[trainer.config.seed]
+        with torch.cuda.stream(stream):
+            trainer.train_epoch()
+
+    streams: list[Any] = [torch.cuda.Stream() for _ in trainers] if device.type == "cuda" else []  # type: ignore[no-untyped-call]
+    seconds = []
+    with ThreadPoolExecutor(case.runs) as pool:
+        for _ in range(3):
+            start = time.perf_counter()
+            list(pool.map(epoch, trainers))
+            seconds.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    trainers[0].evaluate()
+    return case.runs * number / min(seconds[1:]), number / (time.perf_counter() - start)
+
+
+def rows(device: torch.device) -> list[dict[str, Any]]:
+    """Measure all cases and print them."""
+    found: list[dict[str, Any]] = []
+    for model in ("resnet8", "resnet32"):
+        base = 0.0
+        for case in CUDA if device.type == "cuda" else CPU:
+            training, evaluation = rates(model, case, device)
+            base = base or training
+            found.append(
+                {
+                    "model": model,
+                    "precision": case.precision,
+                    "weights": "channels-last" if case.layout == torch.channels_last else "contiguous",
+                    "captured": int(case.capture),
+                    "in_flight": case.runs,
+                    "images_per_second": round(training),
+                    "ratio": round(training / base, 2),
+                    "evaluated_per_second": round(evaluation),
+                    "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                    "threads": torch.get_num_threads(),
+                }
+            )
+            print(*found[-1].values(), sep="\t", flush=True)
+    return found
 
 
 def main() -> None:
-    """Measure and print; also write a row each to ``--out``."""
+    """Measure, print, and write a row each to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
-    rows = []
-    for model in ("resnet8", "resnet32"):
-        base = 0.0
-        for precision in ("fp32", "bf16"):
-            for name, layout in (("contiguous", torch.contiguous_format), ("channels-last", torch.channels_last)):
-                config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=precision, sampler="bmls")
-                found = rate(config, layout, torch.device(options.device))
-                base = base or found
-                rows.append(
-                    {
-                        "model": model,
-                        "precision": precision,
-                        "weights": name,
-                        "images_per_second": round(found),
-                        "ratio": round(found / base, 2),
-                    }
-                )
-                print(*rows[-1].values(), sep="\t", flush=True)
+    found = rows(build.device(options.device))
     if options.out:
         with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(found)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +26,6 @@ class Setting:
     preset: str
     seeds: tuple[int, ...]
     store: Path
-
-    @property
-    def data_root(self) -> str:
-        """The option that a training command needs for the data set's files."""
-        return "" if self.dataset == DIGITS else " --data-root DIR"
 
 
 def add_options(parser: cli.Parser) -> None:
@@ -77,6 +73,13 @@ def finished(wanted: Sequence[RunConfig], setting: Setting, command: str) -> lis
             )
         _train(missing, setting)
     return folders
+
+
+def table_command(setting: Setting, *numbers: int) -> str:
+    """The command that trains a setting's rows of some of the paper's tables."""
+    options = f"--preset {setting.preset} --dataset {setting.dataset} --imbalance {setting.imbalance:g}"
+    rest = f"--seeds {','.join(map(str, setting.seeds))} --store {shlex.quote(str(setting.store))} --data-root DIR"
+    return " && ".join(f"python -m training.table {number} {options} {rest}" for number in numbers)
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:

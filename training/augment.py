@@ -1,4 +1,4 @@
-"""Crop and flip of a whole batch on its device, from a generator: no worker processes, no loop over images."""
+"""Crop and flip of a whole batch on its device: no worker processes, no loop over images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad by 4 black pixels, crop at a random place, flip half of the images left to right. uint8 (B, C, H, W) to the same.
+def places_and_flips(B: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Where to crop B images (2, B) and which to flip (B,): from a CPU generator, so that they are the same on every device."""
+    place = torch.randint(2 * PADDING + 1, (2, B), generator=generator)
+    return place, torch.rand(B, generator=generator) < 0.5
 
-    Random numbers come from the (CPU) generator, so that they are the same on every device.
-    """
+
+def crop_and_flip(images: Tensor, place: Tensor, flip: Tensor) -> Tensor:
+    """Pad by 4 black pixels, crop at ``place``, mirror where ``flip``. uint8 (B, C, H, W) to the same."""
     B, C, H, W = images.shape
-    place = torch.randint(2 * PADDING + 1, (2, B), generator=generator).to(images.device)
-    flip = (torch.rand(B, generator=generator) < 0.5).to(images.device)
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)
     rows = place[0, :, None] + torch.arange(H, device=images.device)
     columns = torch.arange(W, device=images.device).expand(B, W)

@@ -7,8 +7,9 @@ import multiprocessing
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,28 +133,52 @@ def _start(work: Work, threads: int) -> None:
     _WORK[:] = [work]
 
 
-def _train_here(config: RunConfig) -> dict[str, Any] | str | None:
+def _train_in_process(config: RunConfig) -> dict[str, Any] | str | None:
+    return _train_here(_WORK[0], config)
+
+
+def _train_here(work: Work, config: RunConfig) -> dict[str, Any] | str | None:
     try:
-        return _WORK[0].train(config, lambda row: None)
+        return work.train(config, lambda row: None)
     except Busy as error:
         return str(error)
+
+
+def _train_on_stream(work: Work, config: RunConfig) -> dict[str, Any] | str | None:
+    """In a thread: on a CUDA stream of its own, so that runs in flight on one card overlap."""
+    if work.device != "cuda":
+        return _train_here(work, config)
+    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
+        return _train_here(work, config)
+
+
+def in_flight(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[dict[str, Any] | str | None]:
+    """Results of runs as they end (a note where another process has a run), ``jobs`` at a time: processes that share the cores
+    of a CPU; on CUDA threads of this process, because processes would take turns on the card.
+    """
+    if work.device == "cuda":
+        pool: Executor = ThreadPoolExecutor(jobs)
+        task: Callable[[RunConfig], Any] = partial(_train_on_stream, work)
+    else:
+        threads = max(1, torch.get_num_threads() // jobs)
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads))
+        task = _train_in_process
+    with pool:
+        for future in as_completed([pool.submit(task, config) for config in configs]):
+            yield future.result()
 
 
 def _at_once(
     configs: Sequence[RunConfig], work: Work, jobs: int, progress: Progress
 ) -> Iterator[dict[str, Any] | None]:
-    """Several processes, each with its share of the cores; on one GPU they share the card."""
-    threads = max(1, torch.get_num_threads() // jobs)
     task = progress.add_task(f"{len(configs)} runs, {jobs} at a time", total=len(configs), state="")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads)) as pool:
-        for future in as_completed([pool.submit(_train_here, config) for config in configs]):
-            result = future.result()
-            progress.advance(task)
-            if isinstance(result, str):
-                print(f"note: {result}; left to it", file=sys.stderr)
-                continue
-            yield result
+    for result in in_flight(configs, work, jobs):
+        progress.advance(task)
+        if isinstance(result, str):
+            print(f"note: {result}; left to it", file=sys.stderr)
+            continue
+        yield result
 
 
 def _explain(config: RunConfig, images: int) -> None:

@@ -1,14 +1,15 @@
 """One training loop: data, augmentation and mixing on the device, a checkpoint an epoch, the same result after any interruption.
 
-All randomness is a function of (seed, epoch): the sampler's pairs, the mixing ratios, crops and flips. So a run that resumes
-from the checkpoint of epoch e draws what it would have drawn, and on a CPU ends bit for bit as if it had never stopped.
+What is random in an epoch is drawn before it (:mod:`training.epoch`), as a function of (seed, epoch). So a run that resumes
+from the checkpoint of epoch e draws what it would have drawn, and on a CPU ends bit for bit as if it had never stopped; and a
+step takes no argument, so that on CUDA it is captured once and replayed.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from lpm.errors import InvalidInput
 from lpm.output import provenance
 from training import build
 from training.augment import crop_and_flip, normalised
+from training.capture import captured
 from training.config import SPLITS, RunConfig
 from training.datasets import Images, LongTailed
+from training.epoch import batch_sizes, draw, mixing_ratios
 from training.geometry import epochs_measured, measured
 from training.metrics import by_split
 from training.runs import RunFolder
@@ -32,28 +35,42 @@ EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
 """Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
 
 
+CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 2.0}
+"""Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
+
+
 class Diverged(RuntimeError):
     """The loss is no longer a number."""
 
 
 class Trainer:
-    """A run in memory. data: the long-tailed set. device: where everything lives."""
+    """A run in memory. data: the long-tailed set. device: where everything lives. capture: steps as CUDA graphs, on CUDA."""
 
-    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, *, capture: bool = True) -> None:
         self.config, self.data, self.device = config, data, device
+        self.capture = capture and device.type == "cuda"
         self.sampler = build.sampler(config, data.train.labels)
         shape = data.train.images.shape
         self.network = build.network(config, shape[1]).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lr = torch.zeros((), device=device)  # a tensor, because a captured step reads it anew
         self.optimizer = torch.optim.SGD(
-            self.network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, fused=True
+            self.network.parameters(), self.lr, config.momentum, weight_decay=config.weight_decay, fused=True
         )
+        for parameter in self.network.parameters() if config.momentum else ():  # zeros are what the first step expects
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.mean, self.std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std))
         self.train_images, self.train_labels = self._on_device(data.train)
         self.test_images, self.test_labels = self._on_device(data.test)
         self.pair_counts = torch.zeros(config.K, config.K, dtype=torch.int64)
         self.epoch = 0
         self.chunk = EVALUATION_BATCH[device.type]
+        self.sizes = batch_sizes(len(data.train.labels), config.batch)
+        self.drawn = draw(config, self.sampler, 1).to(device)
+        self.offsets = torch.arange(max(self.sizes), device=device)
+        self.position, self.number = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
+        self.losses = torch.zeros(len(self.sizes), device=device)
+        self.steps: dict[int, Callable[[], None]] = {}
 
     def _on_device(self, images: Images) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(images.images).to(self.device), torch.from_numpy(images.labels).to(self.device)
@@ -66,27 +83,24 @@ class Trainer:
         config, start = self.config, time.perf_counter()
         self.epoch += 1
         lr = config.lr_at(self.epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        pairs = torch.from_numpy(self.sampler.pairs(self.epoch - 1))
-        labels = self.data.train.labels[pairs.numpy()]
+        self.lr.fill_(lr)
+        drawn = draw(config, self.sampler, self.epoch)
+        labels = self.data.train.labels[drawn.pairs.numpy()]
         self.pair_counts += torch.from_numpy(
             np.bincount(labels[:, 0] * config.K + labels[:, 1], minlength=config.K**2).reshape(config.K, config.K)
         )
-        pairs = pairs.to(self.device)
-        batches = in_batches(pairs, config.batch)
-        lambdas = torch.from_numpy(mixing_ratios(config, self.epoch, len(pairs))).to(self.device)
-        generator = torch.Generator().manual_seed(_seed(config.seed, self.epoch))
-        losses = torch.empty(len(batches), device=self.device)
+        self.drawn.copy_(drawn)
         self.network.train()
-        ratios = torch.split(lambdas, [len(b) for b in batches]) if config.ratio_per == "sample" else lambdas
-        for step, batch in enumerate(batches):
-            losses[step] = self._step(batch, ratios[step], generator)
-        values = losses.cpu()
+        steps = [self._step_of(size) for size in self.sizes]
+        self.position.zero_()
+        self.number.zero_()
+        for step in steps:
+            step()
+        values = self.losses.cpu()  # the one place where the host waits
         if not bool(torch.isfinite(values).all()):
-            step = int(torch.nonzero(~torch.isfinite(values))[0])
+            first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
-                f"the loss is {values[step].item():g} at epoch {self.epoch}, step {step + 1}, learning rate {lr:g}"
+                f"the loss is {values[first].item():g} at epoch {self.epoch}, step {first + 1}, learning rate {lr:g}"
             )
         seconds = time.perf_counter() - start
         return {
@@ -94,29 +108,44 @@ class Trainer:
             "lr": lr,
             "loss": float(values.mean()),
             "train_seconds": seconds,
-            "images_per_second": len(pairs) / seconds,
+            "images_per_second": len(labels) / seconds,
         }
 
-    def _step(self, pairs: Tensor, lam: Tensor, generator: torch.Generator) -> Tensor:
-        """One step on a batch of index pairs (B, 2); the loss, left on the device."""
-        first, second = (self._inputs(pairs[:, side], generator) for side in (0, 1))
-        weight = lam.view(-1, 1, 1, 1) if lam.ndim else lam
+    def _step_of(self, size: int) -> Callable[[], None]:
+        """The step on a batch of ``size`` pairs: captured on CUDA."""
+        if size not in self.steps:
+            step = partial(self._step, size)
+            self.steps[size] = captured(step, self._changing()) if self.capture else step
+        return self.steps[size]
+
+    def _changing(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        momentum = [s["momentum_buffer"] for s in self.optimizer.state.values()]
+        return [*self.network.state_dict().values(), *momentum, self.position, self.number, self.losses]
+
+    def _step(self, size: int) -> None:
+        """Train on the next ``size`` pairs of the epoch. Reads and writes only tensors on the device."""
+        rows = self.position + self.offsets[:size]
+        pairs, lam = self.drawn.pairs[rows], self.drawn.ratios[rows]
+        first, second = (self._inputs(pairs[:, side], side, rows) for side in (0, 1))
+        weight = lam.view(-1, 1, 1, 1)
         mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             features = self.network.backbone(mixed)
         a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
-        loss = self.network.classifier.loss(
-            features.float(), a, b, lam
-        )  # logits in float32: they are few, and sums of exponentials
+        # Logits in float32: they are few, and enter sums of exponentials.
+        loss = self.network.classifier.loss(features.float(), a, b, lam)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return loss.detach()
+        self.losses.index_copy_(0, self.number, loss.detach().view(1))
+        self.position += size
+        self.number += 1
 
-    def _inputs(self, which: Tensor, generator: torch.Generator) -> Tensor:
+    def _inputs(self, which: Tensor, side: int, rows: Tensor) -> Tensor:
         images = self.train_images[which]
         if self.config.augment:
-            images = crop_and_flip(images, generator)
+            images = crop_and_flip(images, self.drawn.places[side][:, rows], self.drawn.flips[side][rows])
         return normalised(images, self.mean, self.std)
 
     @torch.no_grad()
@@ -156,8 +185,7 @@ class Trainer:
             self.network.load_state_dict(weights)
             for name, parameter in self.network.named_parameters():
                 if self.config.momentum:
-                    buffer = tensors[f"momentum.{name}"].to(self.device)
-                    self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+                    self.optimizer.state[parameter]["momentum_buffer"].copy_(tensors[f"momentum.{name}"])
         except (KeyError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
             raise InvalidInput(f"the checkpoint of epoch {epoch} does not fit the config: {str(error)[:100]}") from None
         self.pair_counts, self.epoch = tensors["pair_counts"].to(torch.int64), epoch
@@ -183,25 +211,6 @@ class Trainer:
             "test_features": torch.cat(features).half(),
             "test_labels": self.test_labels.cpu(),
         }
-
-
-def in_batches(pairs: Tensor, size: int) -> list[Tensor]:
-    """Batches of index pairs; a single pair left over joins the last one, because a BatchNorm needs two."""
-    batches = list(torch.split(pairs, size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
-
-
-def mixing_ratios(config: RunConfig, epoch: int, images: int) -> np.ndarray:
-    """The epoch's mixing ratios, one a batch (or, if the config says so, one an image), lambda ~ Beta(alpha, alpha); float32."""
-    rng = np.random.default_rng([config.seed, 7, epoch])
-    size = images if config.ratio_per == "sample" else math.ceil(images / config.batch)
-    return rng.beta(config.alpha, config.alpha, size=size).astype(np.float32)
-
-
-def _seed(*words: int) -> int:
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
 def run(
@@ -230,35 +239,45 @@ def run(
         if (found := folder.last_checkpoint()) is not None:
             epoch, tensors, rows = found
             trainer.load(epoch, tensors)
-        total = np.zeros(config.K, dtype=np.int64)
-        correct = total
-        while trainer.epoch < config.epochs:
-            row = trainer.train_epoch()
-            correct, total = trainer.evaluate()
-            row |= {f"test_{k}": v for k, v in by_split(correct, total, SPLITS[config.dataset]).items()}
-            rows.append(row)
+        _finish_epochs(trainer, folder, rows, on_epoch)
+        metrics = _result(trainer, rows) | {"seconds_of_last_start": time.perf_counter() - start, **provenance()}
+        folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
+        return metrics
+
+
+def _finish_epochs(
+    trainer: Trainer, folder: RunFolder, rows: list[dict[str, Any]], on_epoch: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train all epochs that are left, adding a row each. Raises Diverged rather than store weights that are no numbers."""
+    config, saved = trainer.config, time.perf_counter()
+    while trainer.epoch < config.epochs:
+        row = trainer.train_epoch()
+        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), SPLITS[config.dataset]).items()}
+        rows.append(row)
+        if trainer.epoch in epochs_measured(config):
+            folder.save_geometry(trainer.epoch, save_tensors(measured(trainer)))
+        due = time.perf_counter() - saved >= CHECKPOINT_SECONDS[trainer.device.type]
+        if due or trainer.epoch == config.epochs:
             state = trainer.state()
             if not all(bool(torch.isfinite(v).all()) for v in state.values()):
                 raise Diverged(f"a weight is no number after epoch {trainer.epoch}, learning rate {row['lr']:g}")
-            if trainer.epoch in epochs_measured(config):
-                folder.save_geometry(trainer.epoch, save_tensors(measured(trainer)))
             folder.save_checkpoint(trainer.epoch, save_tensors(state), rows)
-            on_epoch(row)
-        if not total.any():  # resumed after the last epoch
-            correct, total = trainer.evaluate()
-        metrics = {
-            "dataset": data.name,
-            "method": config.method,
-            "last": by_split(correct, total, SPLITS[config.dataset]),
-            "best": max(row["test_all"] for row in rows),
-            "per_class": (100 * correct / total).tolist(),
-            "train_counts": data.counts.tolist(),
-            "train_seconds": sum(row["train_seconds"] for row in rows),
-            "seconds_of_last_start": time.perf_counter() - start,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            **provenance(),
-        }
-        folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
-        return metrics
+            saved = time.perf_counter()
+        on_epoch(row)
+
+
+def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    correct, total = trainer.evaluate()
+    cuda = trainer.device.type == "cuda"
+    return {
+        "dataset": trainer.data.name,
+        "method": trainer.config.method,
+        "last": by_split(correct, total, SPLITS[trainer.config.dataset]),
+        "best": max(row["test_all"] for row in rows),
+        "per_class": (100 * correct / total).tolist(),
+        "train_counts": trainer.data.counts.tolist(),
+        "train_seconds": sum(row["train_seconds"] for row in rows),
+        "device": torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,183 @@
+r"""A trained network and its own layer-peeled optimum: same label-pair frequencies, same law of lambda, same budgets.
+
+The network gives class vectors w_k and, for each label pair and bin of the ratio, the mean feature (training/geometry.py).
+Class vectors are centred over the classes (a common part changes no softmax), features over the class means (a common part
+acts like a bias, which the model does not have). Budgets are measured as the program weighs them,
+
+.. math:: E_W = tr(C W W^T), \qquad E_H = \sum_{ab} d_{ab}\, E_\lambda |\bar h_{ab\lambda}|^2 ,
+
+over the label pairs that occur; the squared length of a mean of n features is estimated without bias, by subtracting the
+variance of the mean. Cosines of the optimum depend on E_W E_H alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lpm import geometry, mixing, recovery
+from lpm.errors import InvalidInput
+from lpm.pairs import LabelPairs, table
+from lpm.problem import Problem
+from lpm.programs import fc, ms, ms_unordered
+from lpm.solve import solve
+from training.runs import RunFolder
+
+NODES = 16
+"""Quadrature nodes of lambda; with 64 the optima of the committed runs move by less than 1e-4 in any cosine."""
+
+PROGRAMS = {"fc": fc, "ms": ms, "ms-unordered": ms_unordered}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as theory sees it, after an epoch. W: (K, p) centred. bias: (K,). mean: (p,) that features are centred by.
+    H: (Q, K, K, p) centred mean features, variance: (Q, K, K) of a single feature, number: (Q, K, K) of images. ratios: (Q,).
+    """
+
+    epoch: int
+    W: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    H: np.ndarray
+    variance: np.ndarray
+    number: np.ndarray
+    ratios: np.ndarray
+
+    @property
+    def noise(self) -> float:
+        """Variance of a single feature around its label pair's mean over the squared length of that mean, both averaged."""
+        measured = self.number >= 2
+        return float(self.variance[measured].mean() / (self.H[measured] ** 2).sum(axis=-1).mean())
+
+    @property
+    def squares(self) -> np.ndarray:
+        """Unbiased estimates of the squared lengths of label-pair means, (K, K), averaged over lambda; nan where unmeasured."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            estimate = (self.H**2).sum(axis=-1) - self.variance / self.number
+        measured = self.number >= 2
+        total, bins = np.where(measured, estimate, 0).sum(axis=0), measured.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(bins > 0, total / bins, np.nan)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The layer-peeled optimum of a network. W: (K, K) centred. H: (m, K) features of the rows a, b, lam (m,).
+    e_w, e_h: the measured budgets. unmeasured: label pairs that occurred in training, but not twice in the measurement.
+    """
+
+    W: np.ndarray
+    H: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    lam: np.ndarray
+    e_w: float
+    e_h: float
+    loss: float
+    relative_gap: float
+    rank: int
+    unmeasured: int
+
+
+def network(run: RunFolder, epoch: int) -> Network:
+    """A run's network after an epoch. Raises InvalidInput when the run has no such measurement or a damaged one."""
+    found = run.geometry(epoch)
+    K = run.config.K
+    try:
+        W = found["class_vectors"].astype(float)
+        means = found["pair_means"].astype(float)
+        number, squares = found["pair_number"], found["pair_squares"].astype(float)
+        mean = found["class_means"].astype(float).mean(axis=0)
+        Q, p = len(means), W.shape[1]
+        if W.shape != (K, p) or means.shape != (Q, K, K, p) or number.shape != squares.shape != (Q, K, K):
+            raise ValueError("shapes")
+        bias = found.get("class_bias", np.zeros(K)).astype(float)
+        if not all(np.isfinite(x).all() for x in (W, means, squares, mean, bias)):
+            raise ValueError("numbers")
+    except (KeyError, ValueError) as error:
+        raise InvalidInput(
+            f"{str(run.path)!r}: the measurement of epoch {epoch} is no geometry of a {K}-class network ({error}); "
+            "delete the run's folder and train it again"
+        ) from None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(number > 1, (squares - (means**2).sum(axis=-1)) * number / (number - 1), np.nan)
+    return Network(
+        epoch, W - W.mean(axis=0), bias - bias.mean(), mean, means - mean, variance, number, found["ratio_means"]
+    )
+
+
+def frequencies(run: RunFolder) -> np.ndarray:
+    """How often each label pair was trained on in the whole run, (K, K). Raises InvalidInput when that is not stored."""
+    counts = run.final().get("pair_counts")
+    if counts is None or counts.shape != (run.config.K,) * 2 or counts.min() < 0 or not counts.any():
+        raise InvalidInput(f"{str(run.path)!r} holds no label-pair counts; delete the run's folder and train it again")
+    return counts.astype(float)
+
+
+def program(classifier: str, pairs: LabelPairs, alpha: float, e_h: float, e_w: float) -> Problem:
+    """A classifier's program under lambda ~ Beta(alpha, alpha). Raises InvalidInput for a classifier that has none."""
+    if classifier not in PROGRAMS:
+        raise InvalidInput(
+            f"classifier {classifier!r} has no layer-peeled program: its class vectors are fixed; take fc or ms"
+        )
+    return PROGRAMS[classifier](pairs, mixing.beta(alpha, NODES), e_h=e_h, e_w=e_w)
+
+
+def optimum(run: RunFolder, net: Network, counts: np.ndarray) -> Optimum:
+    """Solve the program of a run at the budgets measured on its network. counts: :func:`frequencies`.
+
+    Raises NotCertified when no certificate is found, InvalidInput for a classifier without a program.
+    """
+    pairs = table(counts)
+    full = program(run.config.classifier, pairs, run.config.alpha, 1.0, 1.0).expand()[0]
+    e_w = float(full.c @ (net.W**2).sum(axis=1) + full.beta * (net.W.sum(axis=0) ** 2).sum())
+    e_h, unmeasured = _feature_budget(full, net, run)
+    solution = solve(program(run.config.classifier, pairs, run.config.alpha, e_h, e_w))
+    full, Z = recovery.logits(solution)
+    W, H = recovery.class_vectors_and_features(full, Z)
+    rows = full.rows
+    return Optimum(
+        W - W.mean(axis=0), H, rows.first, rows.second, rows.lam, e_w, e_h, solution.loss, solution.relative_gap,
+        solution.rank, unmeasured,
+    )  # fmt: skip
+
+
+def _feature_budget(full: Problem, net: Network, run: RunFolder) -> tuple[float, int]:
+    """E_H as measured, and how many label pairs occurred in training but not twice in the measurement."""
+    K, rows = full.K, full.rows
+    d = np.bincount(rows.first * K + rows.second, rows.d, minlength=K * K).reshape(K, K)
+    squares = net.squares
+    measured = (d > 0) & np.isfinite(squares)
+    # Rare pairs that were not measured count as the mean of the others.
+    e_h = float((d * squares)[measured].sum() * d.sum() / d[measured].sum()) if measured.any() else 0.0
+    if e_h <= 0:
+        raise InvalidInput(
+            f"{str(run.path)!r}: the features measured after epoch {net.epoch} are noise (E_H = {e_h:.2g}); train longer"
+        )
+    return e_h, int(((d > 0) & ~measured).sum())
+
+
+def class_features(a: np.ndarray, b: np.ndarray, lam: np.ndarray, H: np.ndarray, K: int) -> np.ndarray:
+    """The mean feature of each class, (K, p), centred; a row counts for a class as much as its mixed label does.
+
+    a, b, lam: (m,) rows. H: (m, p) their features. Training has no unmixed images, so these are mixup's class means.
+    """
+    share, m = np.zeros((K, len(a))), np.arange(len(a))
+    np.add.at(share, (a, m), lam)
+    np.add.at(share, (b, m), 1 - lam)
+    means = (share @ H) / share.sum(axis=1, keepdims=True)
+    return means - means.mean(axis=0)
+
+
+def self_duality(net: Network, best: Optimum) -> tuple[float, float]:
+    """|W/|W| - M/|M||_F, M the class features, of the network and of its optimum; 0 in neural collapse."""
+    K = len(net.W)
+    there = np.flatnonzero(net.number)
+    q, a, b = (x.ravel()[there] for x in np.indices(net.number.shape))
+    H = net.H.reshape(-1, net.H.shape[-1])[there]
+    measured = class_features(a, b, net.ratios[q], H, K)
+    return geometry.self_duality(net.W, measured), geometry.self_duality(
+        best.W, class_features(best.a, best.b, best.lam, best.H, K)
+    )

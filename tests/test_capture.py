@@ -1,0 +1,159 @@
+"""What runs on CUDA, with the same arithmetic on the CPU: steps without arguments, captured and replayed, runs in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as save_tensors
+
+from training import datasets, trainer
+from training.capture import WARM_UP, CudaGraph, captured
+from training.config import RunConfig, with_preset
+from training.epoch import batch_sizes, draw
+from training.progress import Work, _train_on_stream, in_flight
+from training.runs import RunFolder
+
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0, augment=True)
+CPU = torch.device("cpu")
+
+
+class Recorded:
+    """A CUDA graph's behaviour without a GPU: recording runs nothing, the warm-up runs the step for real."""
+
+    warmed = 0
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self.replay = step
+
+    @classmethod
+    def warm_up(cls, step: Callable[[], None]) -> None:
+        for _ in range(WARM_UP):
+            step()
+        cls.warmed += 1
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.LongTailed:
+    return datasets.load("digits-lt", None, imbalance=10)
+
+
+def test_recording_offers_what_the_real_graph_offers() -> None:
+    assert {"warm_up", "replay"} <= set(vars(CudaGraph))
+
+
+@pytest.mark.parametrize(("sampler", "classifier"), [("random", "fc"), ("bmls", "ms-unordered"), ("cas", "ms")])
+def test_captured_steps_train_bit_for_bit_like_plain_ones(
+    sampler: str, classifier: str, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, sampler=sampler, classifier=classifier)  # type: ignore[arg-type]
+    plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
+    graphs.capture = True
+    monkeypatch.setattr(trainer, "captured", lambda step, state: captured(step, state, Recorded))
+    before = Recorded.warmed
+    rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
+    assert Recorded.warmed - before == len(set(plain.sizes)) == 2  # a graph for whole batches and one for the rest
+    assert [a["loss"] for a, _ in rows] == [b["loss"] for _, b in rows]
+    assert save_tensors(plain.state()) == save_tensors(graphs.state())
+
+
+def test_capturing_leaves_no_trace(digits: datasets.LongTailed) -> None:
+    learner = trainer.Trainer(TINY, digits, CPU)
+    before = [tensor.clone() for tensor in learner._changing()]
+    step = captured(lambda: learner._step(32), learner._changing(), Recorded)
+    assert all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
+    step()
+    assert not all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
+
+
+def test_everything_a_step_changes_is_named(digits: datasets.LongTailed) -> None:
+    """A tensor that the warm-up changed and nobody put back would make a captured run another run."""
+    learner = trainer.Trainer(TINY, digits, CPU)
+    named = {tensor.data_ptr() for tensor in learner._changing()}
+    holders = [learner.lr, learner.mean, learner.std, learner.train_images, learner.train_labels, learner.offsets]
+    holders += [getattr(learner.drawn, name) for name in ("pairs", "ratios", "places", "flips")]
+    before = [tensor.clone() for tensor in holders]
+    learner._step(32)
+    assert all(torch.equal(a, b) for a, b in zip(before, holders, strict=True))
+    assert not named & {tensor.data_ptr() for tensor in holders}
+
+
+def test_the_optimizer_is_the_formula(digits: datasets.LongTailed) -> None:
+    """v = momentum v + g + weight decay w, w = w - lr v, v = 0 at first: what a tensor learning rate must give too."""
+    config = replace(TINY, momentum=0.9, weight_decay=0.01, precision="fp32")
+    learner = trainer.Trainer(config, digits, CPU)
+    weight = next(learner.network.parameters())
+    velocity = torch.zeros_like(weight)
+    learner.network.train()
+    for lr in (0.05, 0.05, 0.005):
+        learner.lr.fill_(lr)
+        old = weight.detach().clone()
+        learner._step(32)
+        assert weight.grad is not None
+        velocity = 0.9 * velocity + weight.grad + 0.01 * old
+        assert torch.allclose(weight, old - lr * velocity, rtol=1e-5, atol=1e-7)
+
+
+def test_an_epoch_is_drawn_by_batch(digits: datasets.LongTailed) -> None:
+    learner = trainer.Trainer(TINY, digits, CPU)
+    epoch = draw(TINY, learner.sampler, 2)
+    sizes = batch_sizes(len(epoch.pairs), TINY.batch)
+    assert sum(sizes) == len(epoch.pairs)
+    batches = torch.split(epoch.ratios, sizes)
+    assert all((batch == batch[0]).all() for batch in batches)
+    assert len({float(batch[0]) for batch in batches}) == len(sizes)
+    assert epoch.places.shape == (2, 2, len(epoch.pairs))
+    assert int(epoch.places.min()) == 0
+    assert int(epoch.places.max()) == 8
+    assert 0.4 < epoch.flips.float().mean() < 0.6
+    own = draw(replace(TINY, ratio_per="sample"), learner.sampler, 2)
+    assert len(set(own.ratios.tolist())) > 0.99 * len(own.ratios)
+    assert torch.equal(own.places, epoch.places)
+
+
+@pytest.mark.parametrize(("number", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1])])
+def test_batch_sizes_leave_no_pair_alone(number: int, size: int, sizes: list[int]) -> None:
+    assert batch_sizes(number, size) == sizes
+
+
+def test_a_ratio_for_each_image_trains_and_resumes(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    config = replace(TINY, ratio_per="sample", sampler="bmls", classifier="ms-unordered")
+    whole = trainer.run(config, digits, RunFolder(tmp_path / "a", config), CPU)
+
+    def stop(row: dict[str, object]) -> None:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(config, digits, folder := RunFolder(tmp_path / "b", config), CPU, on_epoch=stop)
+    assert trainer.run(config, digits, folder, CPU)["per_class"] == whole["per_class"]
+    assert len(folder.final()["lambdas"]) == 3 * len(digits.train.labels)
+
+
+def test_runs_in_flight_in_one_process_are_the_runs_one_by_one(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [replace(TINY, seed=seed, epochs=2) for seed in range(3)]
+    one = Work(digits, tmp_path / "one", "cpu", events=False)
+    expected = [_train_on_stream(one, config) for config in configs]
+    many = Work(digits, tmp_path / "many", "cuda", events=False)
+    on_cpu = Work(digits, tmp_path / "many", "cpu", events=False)
+    monkeypatch.setattr("training.progress._train_on_stream", lambda _, config: _train_on_stream(on_cpu, config))
+    found = list(in_flight(configs, many, 3))
+    assert len(found) == len(expected) == 3
+    for config in configs:
+        a, b = ((RunFolder(tmp_path / s, config).path / "final.safetensors").read_bytes() for s in ("one", "many"))
+        assert a == b
+
+
+def test_evaluation_counts_every_image_once(digits: datasets.LongTailed) -> None:
+    learner = trainer.Trainer(TINY, digits, CPU)
+    found = []
+    for learner.chunk in (7, 250, 10_000):
+        correct, total = learner.evaluate()
+        assert total.tolist() == [50] * 10
+        found.append(correct)
+    assert np.abs(found[0] - found[2]).sum() <= 2  # bfloat16 rounds by batch

@@ -1,0 +1,289 @@
+"""Figure 4 and the comparison of a network with its optimum: budgets, projections, scores, pictures, bad input."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from figures import fig4, optimum, uniformity
+from figures.__main__ import main as draw
+from figures.geometry import changed, correlation, markdown
+from figures.optimum import Network
+from figures.store import read_run
+from lpm import cli, geometry
+from lpm.errors import InvalidInput
+from lpm.pairs import table
+from lpm.solve import solve
+from paper_checks.claims.facts import SCORES
+from training import datasets, trainer
+from training.config import RunConfig, with_preset
+from training.runs import RunFolder
+
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
+K = 10
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.LongTailed:
+    return datasets.load("digits-lt", None, imbalance=10)
+
+
+@pytest.fixture(scope="module")
+def trained(digits: datasets.LongTailed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    store = tmp_path_factory.mktemp("store")
+    found = {}
+    for sampler, classifier in (("random", "fc"), ("bmls", "fc"), ("bmls", "ms-unordered"), ("bmls", "etf")):
+        config = replace(TINY, sampler=sampler, classifier=classifier, width=4)
+        folder = RunFolder(store, config)
+        trainer.run(config, digits, folder, torch.device("cpu"))
+        found[config.method] = folder
+    return found
+
+
+def made_network(W: np.ndarray, H: np.ndarray) -> Network:
+    """A network without noise: H (Q, K, K, p)."""
+    Q = len(H)
+    shape = H.shape[:3]
+    return Network(1, W, np.zeros(K), np.zeros(W.shape[1]), H, np.zeros(shape), np.full(shape, 5), np.arange(Q) / Q)
+
+
+@pytest.mark.parametrize("classifier", ["fc", "ms", "ms-unordered"])
+def test_budgets_are_those_of_the_program_and_the_optimum_is_its_solution(
+    classifier: str, trained: dict[str, RunFolder]
+) -> None:
+    rng = np.random.default_rng(0)
+    W, H = rng.normal(size=(K, 6)), rng.normal(size=(4, K, K, 6))
+    W -= W.mean(axis=0)
+    counts = np.outer(*(2 * [np.linspace(9, 1, K)])) if classifier != "ms-unordered" else np.triu(np.ones((K, K)), 1)
+    run = trained["random+FC"]
+    run = RunFolder(run.path.parent.parent, run.config)
+    object.__setattr__(run.config, "classifier", classifier)  # only the word is read
+    try:
+        best = optimum.optimum(run, made_network(W, H), counts)
+    finally:
+        object.__setattr__(run.config, "classifier", "fc")
+    squares = (H**2).sum(axis=-1).mean(axis=0)
+    a, b = np.triu_indices(K, 1)
+    second, cross = 1 / 3, 1 / 6  # of lambda uniform on (0, 1): E lambda^2 and E lambda (1 - lambda)
+    mixed = second * ((W[:, None] ** 2).sum(-1) + (W[None] ** 2).sum(-1)) + 2 * cross * W @ W.T
+    if classifier == "fc":
+        e_w, e_h = (W**2).sum() / K, squares.mean()
+    elif classifier == "ms":
+        e_w, e_h = mixed.mean(), squares.mean()
+    else:
+        e_w, e_h = mixed[a, b].mean(), squares[a, b].mean()
+    assert best.e_w == pytest.approx(e_w)
+    assert best.e_h == pytest.approx(e_h)
+    alone = solve(optimum.program(classifier, table(counts), 1.0, e_h, e_w))
+    expected = geometry.cosines(alone.gram.matrix(alone.problem.members))
+    assert np.abs(geometry.cosines(best.W @ best.W.T) - expected).max() < 2e-3  # both certified to 1e-6 of the loss
+    assert best.loss == pytest.approx(alone.loss, rel=2e-6)
+
+
+def test_balanced_label_pairs_make_the_optimum_an_etf(trained: dict[str, RunFolder]) -> None:
+    rng = np.random.default_rng(1)
+    best = optimum.optimum(
+        trained["random+FC"], made_network(rng.normal(size=(K, 3)), rng.normal(size=(2, K, K, 3))), np.ones((K, K))
+    )
+    assert geometry.etf_distance(best.W @ best.W.T) < 1e-3
+    assert best.rank == K - 1
+    dual = geometry.self_duality(best.W, optimum.class_features(best.a, best.b, best.lam, best.H, K))
+    assert dual < 1e-3
+
+
+def test_squared_lengths_of_means_are_estimated_without_bias() -> None:
+    rng = np.random.default_rng(2)
+    mean, n, repeats = np.array([1.0, -2.0]), 3, 4000
+    h = mean + rng.normal(size=(repeats, n, 2))
+    means = h.mean(axis=1)
+    variance = ((h**2).sum(-1).mean(1) - (means**2).sum(-1)) * n / (n - 1)
+    net = Network(
+        1, np.eye(2), np.zeros(2), np.zeros(2), means.reshape(repeats, 1, 1, 2), variance.reshape(repeats, 1, 1),
+        np.full((repeats, 1, 1), n), np.zeros(repeats),
+    )  # fmt: skip
+    assert float(net.squares[0, 0]) == pytest.approx(5.0, abs=0.15)
+    assert (means**2).sum(-1).mean() > 5.5  # what the naive estimate gives
+    assert net.noise == pytest.approx(2 / (5 + 2 / 3), rel=0.1)
+
+
+def test_the_projection_keeps_lengths_angles_and_the_three_classes_confidence() -> None:
+    rng = np.random.default_rng(3)
+    W, h, bias = rng.normal(size=(3, 7)), rng.normal(size=(50, 7)), rng.normal(size=3)
+    basis = fig4.plane(W)
+    centred = W - W.mean(axis=0)
+    w = centred @ basis.T
+    assert np.allclose(basis @ basis.T, np.eye(2))
+    assert np.allclose(w @ w.T, centred @ centred.T)
+    assert w[0, 0] == pytest.approx(0)
+    assert w[0, 1] > 0 > w[1, 0]
+
+    def softmax(z: np.ndarray) -> np.ndarray:
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    assert np.allclose(softmax(h @ W.T + bias), softmax((h @ basis.T) @ w.T + bias))
+    with pytest.raises(InvalidInput, match="lie on a line"):
+        fig4.plane(np.array([[1.0, 0], [0, 0], [-1, 0]]))
+
+
+@pytest.mark.parametrize("score", SCORES, ids=lambda s: s.short)
+def test_scores_reach_their_largest_values_and_never_exceed_them(score: Any) -> None:
+    measure = uniformity.SCORES[score.short]
+    rng = np.random.default_rng(4)
+    for K_ in (3, 10):
+        etf = geometry.simplex_etf(K_)
+        if "angle" in score.short and K_ == 10:  # not the ETF: five vectors at each of two poles
+            side = np.repeat([1.0, -1.0], 5)
+            assert measure(np.outer(side, side)) == pytest.approx(score.largest(K_))
+            assert measure(etf) < score.largest(K_)
+        else:
+            assert measure(etf) == pytest.approx(score.largest(K_))
+        for _ in range(20):
+            u = rng.normal(size=(K_, K_))
+            assert measure(geometry.cosines(u @ u.T)) <= score.largest(K_) + 1e-9
+
+
+def test_every_definition_of_the_check_is_computed() -> None:
+    assert set(uniformity.SCORES) == {s.short for s in SCORES}
+
+
+def test_changes_are_against_the_reference_of_the_same_seed() -> None:
+    place = {"dataset": "d", "imbalance": 100.0, "preset": "quick", "a": 0, "b": 1}
+
+    def row(method: str, seed: int, value: float) -> dict[str, Any]:
+        return place | {"method": method, "seed": seed, "product": value, "product_predicted": 2 * value}
+
+    found = changed([row("BMLS+FC", 0, 1.0), row("random+FC", 0, 1.5), row("random+FC", 1, 9.0)])
+    assert [(r["method"], r["seed"], r["change"], r["change_predicted"]) for r in found] == [("random+FC", 0, 0.5, 1.0)]
+
+
+def test_a_flat_prediction_has_no_correlation() -> None:
+    x = np.linspace(0, 1, 9)
+    assert correlation(x, 2 * x) == pytest.approx(1)
+    assert math.isnan(correlation(np.full(9, 0.3) + 1e-3 * x, x))
+
+
+def pictures(folder: Path, name: str) -> None:
+    png, pdf = (folder / f"{name}.png").read_bytes(), (folder / f"{name}.pdf").read_bytes()
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+    assert 300 < width <= 1400
+    assert 200 < height < 1400
+    assert len(png) > 5000
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_the_comparison_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_path: Path) -> None:
+    runs = [str(trained[m].path) for m in ("BMLS+MS", "random+FC", "BMLS+FC")]
+    assert draw(["geometry", *runs, "--out", str(tmp_path / "g"), "--quiet"]) == 0
+    for name in ("geometry-cosines", "geometry-epochs", "geometry-changes"):
+        pictures(tmp_path / "g", name)
+    with (tmp_path / "g" / "geometry-epochs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["method"], r["epoch"]) for r in rows] == [
+        (m, e) for m in ("random+FC", "BMLS+FC", "BMLS+MS") for e in ("1", "2")
+    ]
+    assert all(float(r["relative_gap"]) <= 1e-6 for r in rows)
+    with (tmp_path / "g" / "geometry-cosines.csv").open() as file:
+        pairs = list(csv.DictReader(file))
+    W = trained["random+FC"].geometry(2)["class_vectors"].astype(float)
+    W -= W.mean(axis=0)
+    here = [float(r["cosine"]) for r in pairs if r["method"] == "random+FC"]
+    assert np.allclose(np.array(here).reshape(K, K), geometry.cosines(W @ W.T), atol=1e-6)
+    assert (tmp_path / "g" / "geometry.md").read_text().count("\n") == 5
+
+
+def test_figure_4_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_path: Path) -> None:
+    runs = [trained[m] for m in ("random+FC", "BMLS+MS")]
+    rows, scores = fig4.data(runs)
+    from figures.style import save
+
+    save(fig4.plot, rows, tmp_path, "fig4")
+    pictures(tmp_path, "fig4")
+    text = fig4.markdown(scores)
+    assert "| random+FC | network |" in text
+    assert "U_G = 14.6404" in text
+    features = [r for r in rows if r["kind"] == "feature" and r["method"] == "random+FC"]
+    assert len(features) == 3 * 50
+
+
+def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.run(lambda: draw(arguments)) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_missing_runs_say_which_command_makes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("fig4", "geometry"):
+        said = failing([name, "--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")], capsys)
+        assert "runs are not in" in said
+        assert "python -m training.table 8" in said
+        assert "--dataset cifar10-lt --imbalance 100" in said
+    assert not (tmp_path / "o").exists()
+
+
+def damaged(name: str) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).write_bytes(b"no tensors")
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damaged("geometry-0000002.safetensors"), "cannot be read"),
+        (damaged("final.safetensors"), "cannot be read"),
+        (damaged("config.json"), "is no config of a run"),
+        (lambda run: (run / "metrics.json").unlink(), "is not finished"),
+        (lambda run: [f.unlink() for f in run.glob("geometry-*")], "holds no geometry"),
+    ],
+)
+def test_a_damaged_run_is_one_line(
+    damage: Callable[[Path], None],
+    message: str,
+    digits: datasets.LongTailed,
+    trained: dict[str, RunFolder],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import shutil
+
+    source = trained["random+FC"].path
+    run = tmp_path / "runs" / source.parent.name / source.name
+    shutil.copytree(source, run)
+    damage(run)
+    assert message in failing(["geometry", str(run), "--out", str(tmp_path / "o")], capsys)
+    assert not (tmp_path / "o").exists()
+
+
+def test_runs_of_another_kind_are_refused(
+    trained: dict[str, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = failing(["geometry", str(trained["BMLS+ETF+CE"].path), "--out", str(tmp_path / "o")], capsys)
+    assert "'etf' has no layer-peeled program" in said
+    said = failing(["geometry", str(tmp_path), "--out", str(tmp_path / "o")], capsys)
+    assert "is not a run: it holds no config.json" in said
+    copy = tmp_path / "copy" / "seed-0"
+    copy.mkdir(parents=True)
+    (copy / "config.json").write_bytes((trained["random+FC"].path / "config.json").read_bytes())
+    with pytest.raises(InvalidInput, match="is a copy under another name"):
+        read_run(copy)
+
+
+def test_the_table_has_a_line_a_run() -> None:
+    row = {
+        "method": "random+FC", "dataset": "d", "preset": "quick", "seed": 0, "E_W": 1.0, "E_H": 2.0, "few_cosine": 0.1,
+        "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9, "correlation": float("nan"),
+        "largest_deviation": 0.3, "self_duality": 0.5, "self_duality_predicted": 0.0,
+    }  # fmt: skip
+    assert markdown([row]).splitlines()[2].startswith("| random+FC (d, quick) | 0 | 1.00 | 2.00 | +0.10 / +0.20 |")
