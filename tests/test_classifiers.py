@@ -88,6 +88,20 @@ def test_etf_classifiers_do_not_train_their_frame_and_scale_is_learnt() -> None:
     assert torch.allclose(lengths, wetf.scale.detach(), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["as-is", "unit", "norm-unit"])
+def test_features_are_what_the_option_says(kind: str) -> None:
+    h = 3 * torch.randn(64, 8) + 1
+    for classifier in (FC(8, 4, features=kind), FixedETF(8, 4, features=kind), MixedSingletonETF(8, 4, features=kind)):
+        seen = classifier.features(h)
+        if kind == "as-is":
+            assert torch.equal(seen, h)
+            continue
+        assert torch.allclose(seen.norm(dim=1), torch.ones(64), atol=1e-5)
+        plain = F.normalize(h, dim=1)
+        centred = F.normalize(F.batch_norm(h, None, None, training=True), dim=1)
+        assert torch.allclose(seen, plain if kind == "unit" else centred, atol=1e-5)
+
+
 def test_only_pairs_with_a_class_are_taken() -> None:
     classifier = MixedSingleton(8, 4, unordered=True)
     h, lam = torch.randn(2, 8), torch.tensor(0.4)

@@ -55,6 +55,9 @@ def test_the_subset_is_shuffled_class_by_class_by_one_legacy_generator() -> None
         long_tailed_indices(labels, np.array([3, 5]), 0)
     with pytest.raises(InvalidInput, match="should keep 0"):
         long_tailed_indices(labels, np.array([3, 0]), 0)
+    for imbalance in (0.5, 0.0, float("nan")):
+        with pytest.raises(InvalidInput, match="must be at least 1, n_max / n_min"):
+            load("digits-lt", None, imbalance=imbalance)
 
 
 def test_digits() -> None:
@@ -117,6 +120,67 @@ def test_both_layouts_give_the_same_images(K: int, layout: str, tmp_path: Path) 
     assert np.array_equal(data.train.labels, labels[kept])
     assert data.counts.tolist() == counts.tolist()
     assert np.array_equal(data.test.images, pixels(2 * K, 1))
+
+
+def shards(root: Path, *names: str) -> None:
+    """Cut the file of CIFAR-10's training images into as many, in this order."""
+    parquet(root, 10, "PNG")
+    whole = root / "train-00000-of-00001.parquet"
+    table = pq.read_table(whole)
+    whole.unlink()
+    rows = np.linspace(0, table.num_rows, len(names) + 1).astype(int)
+    for name, first, last in zip(names, rows, rows[1:], strict=False):
+        pq.write_table(table.slice(first, last - first), root / f"{name}.parquet")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-00000-of-00002", "train-00001-of-00002"),
+        ("train-00000-of-00002-c08a401c53fe5312", "train-00001-of-00002-0a1b2c3d4e5f6071"),  # a hash, as some have it
+        [f"train-{i}-of-12" for i in range(12)],  # by number, not by letter
+        ("train-a", "train-b"),
+    ],
+    ids=["numbers", "hashes", "twelve", "words"],
+)
+def test_several_files_are_read_in_order(names: tuple[str, ...], tmp_path: Path) -> None:
+    shards(tmp_path, *names)
+    data = load("cifar10-lt", tmp_path, imbalance=4)
+    kept = long_tailed_indices(np.tile(np.arange(10), 40), long_tailed_counts(40, 10, 4), 0)
+    assert np.array_equal(data.train.images, pixels(400, 0)[kept])
+
+
+@pytest.mark.parametrize(
+    ("names", "gone", "message"),
+    [
+        ("0-of-2 1-of-2", 0, "1 train files, with the numbers 1; .* 2, each of 0 to 1 once"),
+        ("0-of-2 1-of-2", 1, "1 train files, with the numbers 0; .* 2, each of 0 to 1 once"),
+        ("0-of-1 0-of-1-c08a401c53fe5312", None, "2 train files, with the numbers 0, 0; .* 1, each of 0 to 0 once"),
+        ("0-of-2 0-of-2-c08a401c53fe5312", None, "2 train files, with the numbers 0, 0; .* 2, each of 0 to 1 once"),
+        ("0-of-2 1-of-2 more", None, "3 train files, with the numbers 0, 1; .* 2, each of 0 to 1 once"),
+        ("0-of-2 1-of-3", None, "2 train files, with the numbers 0, 1; .* 3, each of 0 to 2 once"),
+    ],
+)
+def test_files_that_are_missing_or_there_twice_are_one_line(
+    names: str, gone: int | None, message: str, tmp_path: Path
+) -> None:
+    files = [f"train-{name}" for name in names.split()]
+    shards(tmp_path, *files)
+    if gone is not None:
+        (tmp_path / f"{files[gone]}.parquet").unlink()
+    with pytest.raises(InvalidInput, match=message) as error:
+        load("cifar10-lt", tmp_path, imbalance=4)
+    assert "\n" not in str(error.value)
+
+
+def test_parquet_files_of_other_images_are_passed_over(tmp_path: Path) -> None:
+    parquet(tmp_path / "cifar", 10, "PNG")
+    (tmp_path / "another").mkdir()
+    for split in ("train", "test"):
+        pq.write_table(
+            pa.table({"image": [b""], "label": [0]}), tmp_path / "another" / f"{split}-00000-of-00001.parquet"
+        )
+    assert load("cifar10-lt", tmp_path, imbalance=4).name == "cifar10-lt"
 
 
 def test_jpeg_is_not_cifar(tmp_path: Path) -> None:
@@ -211,8 +275,8 @@ def test_a_test_set_without_a_class_is_refused(tmp_path: Path) -> None:
         load("cifar10-lt", tmp_path, imbalance=2)
 
 
-def broken_label(root: Path) -> None:
-    content = {b"data": pixels(2, 0).reshape(2, -1), b"labels": [0, 10]}
+def broken_label(root: Path, label: int = 10) -> None:
+    content = {b"data": pixels(2, 0).reshape(2, -1), b"labels": [0, label]}
     (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(content))
 
 
@@ -226,6 +290,11 @@ def broken_label(root: Path) -> None:
         (lambda root: (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"\x80"), "is not a CIFAR batch"),
         (lambda root: (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps([1])), "is not a CIFAR"),
         (broken_label, "each must lie in 0..9"),
+        (lambda root: broken_label(root, 2**70), "each must lie in 0..9"),
+        (
+            lambda root: (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"ca\x1b[2J\nb\n."),
+            r"it asks for a \[2J.b",
+        ),
         (lambda root: (root / "cifar-10-batches-py" / "data_batch_1").unlink(), "holds no CIFAR-10"),
     ],
 )
@@ -251,6 +320,17 @@ def test_damaged_parquet_is_one_line(tmp_path: Path) -> None:
             row["bytes"] = image
         pq.write_table(table.set_column(0, "img", pa.array(rows)), file)
         with pytest.raises(InvalidInput, match="cannot be decoded" if "decoded" in message else message):
+            load("cifar10-lt", tmp_path, imbalance=2)
+    for column, values in (
+        ("img", [{"bytes": 10**12}]),
+        ("img", [None]),
+        ("label", [0.5]),
+        ("label", [None]),
+        ("label", [2**63]),
+    ):
+        wrong = pa.array(values * table.num_rows, pa.uint64() if values == [2**63] else None)
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, wrong), file)
+        with pytest.raises(InvalidInput, match=r"is corrupt|must lie in 0\.\.9"):
             load("cifar10-lt", tmp_path, imbalance=2)
     file.write_bytes(b"PAR1 no")
     with pytest.raises(InvalidInput, match="is not a parquet file"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
 
 from lpm.errors import InvalidInput
 from training.samplers import (
@@ -71,14 +75,161 @@ def test_iteration_walks_through_the_epochs_and_resumes(name: str) -> None:
     resumed = MAKE[name](LABELS, seed=1)
     resumed.load_state_dict(state)
     assert list(resumed) == list(sampler)
-    with pytest.raises(InvalidInput, match="of seed 1, not 2"):
-        MAKE[name](LABELS, seed=2).load_state_dict(state)
+
+
+N = len(LABELS)
+POSITIONS = (0, 1, *np.random.default_rng(5).integers(2, N - 1, size=3).tolist(), N - 1, N)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_state_saved_in_mid_epoch_resumes_at_the_next_pair_and_goes_on_with_the_next_epochs(name: str) -> None:
+    sampler = MAKE[name](LABELS, seed=1)
+    epochs = [[tuple(p) for p in sampler.pairs(e).tolist()] for e in range(4)]
+    sampler.set_epoch(2)
+    walk, states = iter(sampler), {0: sampler.state_dict()}
+    for position in range(1, N + 1):
+        assert next(walk) == epochs[2][position - 1]
+        states[position] = sampler.state_dict()
+    for position in POSITIONS:
+        state = json.loads(json.dumps(states[position]))
+        assert state == {"epoch": 2, "position": position, "seed": 1}
+        resumed = MAKE[name](LABELS, seed=1)
+        next(iter(resumed))  # what was done before must not matter
+        resumed.load_state_dict(state)
+        assert resumed.state_dict() == state
+        assert list(resumed) == epochs[2][position:]
+        assert list(resumed) == epochs[3]
+    assert next(walk, None) is None
+    assert sampler.state_dict() == {"epoch": 3, "position": 0, "seed": 1}
+
+
+class Indices(Dataset[Any]):
+    """A data set whose items are their own indices."""
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, pair: tuple[int, int]) -> torch.Tensor:
+        return torch.tensor(pair)
+
+
+def loader(sampler: PairSampler, batch: int, *, drop_last: bool = False) -> DataLoader[Any]:
+    return DataLoader(Indices(), batch_size=batch, sampler=sampler, drop_last=drop_last)
+
+
+@pytest.mark.parametrize("batch", [16, 51])  # 357 pairs: the last batch of 16 is cut short, that of 51 is not
+@pytest.mark.parametrize("name", MAKE)
+def test_a_data_loader_resumes_at_the_batch_after_the_one_in_hand(name: str, batch: int) -> None:
+    sampler = MAKE[name](LABELS, seed=1)
+    whole = [[b.tolist() for b in loader(sampler, batch)] for _ in range(3)]
+    batches = len(whole[1])
+    for done in (1, 4, batches):
+        first = MAKE[name](LABELS, seed=1)
+        walks = loader(first, batch)
+        assert [b.tolist() for b in walks] == whole[0]
+        for number, _ in enumerate(walks, start=1):
+            if number == done:
+                break
+        resumed = MAKE[name](LABELS, seed=1)
+        resumed.load_state_dict(first.state_dict())
+        rest = [b.tolist() for b in loader(resumed, batch)]
+        if done == batches and N % batch:  # a loader that cuts the last batch short has met the epoch's end
+            assert rest == whole[2]
+        else:
+            assert rest == whole[1][done:]
+            assert [b.tolist() for b in loader(resumed, batch)] == whole[2]
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_an_iteration_that_is_abandoned_gives_way_to_the_next_epoch(name: str) -> None:
+    sampler = MAKE[name](LABELS, seed=1)
+    epochs = [[tuple(p) for p in sampler.pairs(e).tolist()] for e in range(6)]
+    abandoned = iter(sampler)
+    assert [next(abandoned) for _ in range(5)] == epochs[0][:5]
+    iter(sampler)  # nothing is taken from it, so nothing is begun
+    newer = iter(sampler)
+    assert [next(newer) for _ in range(3)] == epochs[1][:3]
+    assert list(abandoned) == epochs[0][5:]  # goes on, and counts no longer
+    assert sampler.state_dict() == {"epoch": 1, "position": 3, "seed": 1}
+    assert list(newer) == epochs[1][3:]
+    assert list(sampler) == epochs[2]
+    for _ in loader(sampler, 16):
+        break
+    next(iter(sampler))
+    sampler.set_epoch(5)
+    assert sampler.state_dict() == {"epoch": 5, "position": 0, "seed": 1}
+    assert list(sampler) == epochs[5]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"epoch": 2, "position": 5, "seed": 2}, "of seed 2, not 1"),
+        ({"epoch": 2, "position": -1, "seed": 1}, r"position -1, outside 0\.\.357"),
+        ({"epoch": 2, "position": N + 1, "seed": 1}, r"position 358, outside 0\.\.357"),
+        ({"epoch": -1, "position": 0, "seed": 1}, "epoch -1 must be at least 0"),
+        ({"epoch": 2, "position": 5}, "lacks a whole epoch, position or seed"),
+        ({"position": 5, "seed": 1}, "lacks a whole"),
+        ({"epoch": 2.5, "position": 5, "seed": 1}, "lacks a whole"),
+        ({"epoch": 2, "position": "5", "seed": 1}, "lacks a whole"),
+        ({"weights": "\n" * 1000}, "lacks a whole"),
+        (None, "lacks a whole"),
+    ],
+)
+def test_a_state_that_is_not_this_samplers_is_refused_and_changes_nothing(state: Any, message: str) -> None:
+    sampler = Random(LABELS, seed=1)
+    walk = iter(sampler)
+    next(walk)
+    with pytest.raises(InvalidInput, match=message) as error:
+        sampler.load_state_dict(state)
+    assert "\n" not in str(error.value)
+    assert next(walk) == tuple(sampler.pairs(0)[1])
+    assert sampler.state_dict() == {"epoch": 0, "position": 2, "seed": 1}
+
+
+def test_a_state_of_an_older_version_is_the_start_of_its_epoch() -> None:
+    sampler = Random(LABELS, seed=1)
+    next(iter(sampler))
+    sampler.load_state_dict({"epoch": 2, "seed": 1})
+    assert list(sampler) == [tuple(p) for p in sampler.pairs(2)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", MAKE)
+def test_processes_share_an_epoch_and_each_of_its_batches(name: str, world: int) -> None:
+    B = 128 - 128 % world  # the paper's batch, or the multiple of the world size below it
+    pairs = MAKE[name](LABELS, seed=1, batch=B).pairs(3)
+    shards = [MAKE[name](LABELS, seed=1, batch=B).pairs(3)[rank::world] for rank in range(world)]
+    assert sorted(map(tuple, np.concatenate(shards))) == sorted(map(tuple, pairs))
+    local = B // world
+    for n in range(-(-N // B)):
+        together = np.concatenate([shard[n * local : (n + 1) * local] for shard in shards])
+        assert sorted(map(tuple, together)) == sorted(map(tuple, pairs[n * B : (n + 1) * B]))
 
 
 @pytest.mark.parametrize("name", MAKE)
 def test_a_class_without_an_image_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="class 1 has no image"):
         MAKE[name](np.array([0, 0, 2]))
+    with pytest.raises(InvalidInput, match="class 2 has no image"):
+        MAKE[name](np.array([0, 1, 2**60]))  # not an array of counts for every number up to it
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([], {}, r"labels \(N,\), whole numbers of at least 0, not float64 of shape \(0,\)"),
+        ([[0, 1]], {}, r"shape \(1, 2\)"),
+        ([0.0, 0.5, 1.0], {}, "not float64"),
+        ([0, 1, -1], {}, "at least 0"),
+        ([0, 1], {"batch": 0}, "batch 0 at least 1"),
+        ([0, 1], {"seed": -1}, "seed -1 must be at least 0"),
+        ([0, 1], {"m": 0}, "m = 0 images a class visit must be at least 1"),
+    ],
+)
+def test_what_no_sampler_can_use_is_refused(labels: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        ClassAware(labels, **options)
 
 
 def test_random_uses_every_image_once_on_each_side() -> None:

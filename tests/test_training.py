@@ -22,9 +22,8 @@ from safetensors.torch import save as save_tensors
 from lpm.errors import InvalidInput
 from training import datasets, trainer
 from training.config import RunConfig, from_json, with_preset
-from training.runs import RunFolder, find, write
-from training.table import main as table
-from training.tables import COLUMNS, entries, export
+from training.runs import RunFolder, find
+from training.tables import export
 from training.train import config_of, main, seeds
 
 ROOT = Path(__file__).parent.parent
@@ -213,6 +212,32 @@ def test_a_full_disk_leaves_the_store_readable(
     assert trainer.run(TINY, digits, folder, CPU)["last"]
 
 
+def test_what_a_killed_writer_left_is_swept(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    folder.open(DATA)
+    for name in (".checkpoint-0000001.json.4711", ".epochs.jsonl.4711", "checkpoint-0000009.safetensors"):
+        (folder.path / name).write_bytes(b"half")
+    trainer.run(TINY, digits, folder, CPU)
+    assert not [f.name for f in folder.path.iterdir() if f.name.startswith(".") or "checkpoint" in f.name]
+
+
+def test_rare_checkpoints_as_on_a_gpu_cost_time_and_nothing_else(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.run(TINY, digits, whole := RunFolder(tmp_path / "a", TINY), CPU)
+    monkeypatch.setitem(trainer.CHECKPOINT_SECONDS, "cpu", 1e9)
+
+    def stop(row: dict[str, Any]) -> None:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(TINY, digits, folder := RunFolder(tmp_path / "b", TINY), CPU, on_epoch=stop)
+    assert folder.last_checkpoint() is None
+    trainer.run(TINY, digits, folder, CPU)
+    a, b = ((f.path / "final.safetensors").read_bytes() for f in (whole, folder))
+    assert a == b
+
+
 def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) -> None:
     losses = []
     for precision in ("bf16", "fp32"):
@@ -333,6 +358,12 @@ def test_mixing_ratios_follow_the_law() -> None:
         ({"imbalance": float("inf")}, "imbalance = inf must be finite"),
         ({"seed": 10**20}, "seed = 1e\\+20 must lie in"),
         ({"preset": "../../x"}, "must be a short word"),
+        ({"cas_m": 8}, "cas-m has a meaning for sampler 'cas' only"),
+        ({"coverage": 0.4}, "coverage has a meaning for sampler 'coverage' only"),
+        ({"scale": 2.0}, "scale has a meaning for classifier 'ms-wetf' only"),
+        ({"classifier": "etf", "bias": False}, "bias has a meaning for classifiers 'fc' and 'ms' only"),
+        ({"features": "whitened"}, "features 'whitened' is unknown"),
+        ({"scale": 0.0, "classifier": "ms-wetf"}, "scale = 0 must be positive"),
     ],
 )
 def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
@@ -343,6 +374,9 @@ def test_impossible_choices_are_refused(change: dict[str, Any], message: str) ->
 def test_configs_have_stable_keys_and_read_back() -> None:
     assert replace(TINY, seed=5).key == TINY.key
     assert replace(TINY, alpha=0.2).key != TINY.key
+    assert (
+        RunConfig().key == "44136fa355b3"
+    )  # of no choice at all: a later choice with a default leaves every key as it is
     data = json.loads(json.dumps(TINY.__dict__))
     assert from_json(data) == TINY
     assert from_json({"dataset": "digits-lt", "seed": 0}) == RunConfig()  # choices of later versions at their defaults
@@ -401,69 +435,6 @@ def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], messag
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not store.exists()
-
-
-def test_tables_hold_ours_beside_the_papers_numbers(
-    digits: datasets.LongTailed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from training.experiments import TABLES, config
-
-    one = replace(TABLES[8], datasets=("cifar10-lt",), factors=(100,))
-    for seed, accuracy in ((0, 72.0), (1, 73.0)):
-        run = replace(config("random+FC", "cifar10-lt", 100, "quick"), seed=seed)
-        folder = RunFolder(tmp_path, run)
-        folder.open(DATA)
-        last = {"all": accuracy, "many": 90.0, "med": 70.0, "few": 50.0}
-        result = {
-            "last": last,
-            "dataset": "cifar10-jpeg-lt",
-            "device": "cpu",
-            "torch": "x",
-            "commit": None,
-            "time": "t",
-            "train_seconds": 1.0,
-        }
-        write(folder.path / "metrics.json", json.dumps(result).encode())
-    found = {(e.method, e.split): e for e in entries(8, one, tmp_path, "quick", [0, 1, 2])}
-    cell = found["random+FC", "all"]
-    assert cell.ours == (72.0, 73.0)
-    assert cell.paper is not None
-    assert (cell.paper.mean, cell.paper.std) == (72.94, 0.68)
-    assert cell.difference == pytest.approx(-0.44)
-    assert not cell.outside
-    assert not found["random+FC", "many"].outside  # another recipe, other data
-    assert replace(found["random+FC", "many"], preset="paper", data="cifar10-lt").outside
-    assert found["BMLS+MS", "all"].mean is None
-    words = [
-        "8",
-        "--preset",
-        "quick",
-        "--seeds",
-        "0-2",
-        "--dataset",
-        "cifar10-lt",
-        "--imbalance",
-        "100",
-        "--store",
-        str(tmp_path),
-    ]
-    for form, text in (
-        ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
-        ("latex", r"72.50 $\pm$ 0.71 (2)"),
-        ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
-    ):
-        assert table([*words, "--dry-run", "--format", form, "--export", str(tmp_path / "rows.csv")]) == 0
-        said = capsys.readouterr()
-        assert text in said.out
-        assert "13 runs are missing" in said.err
-        assert "not the paper's numbers" in said.err
-    lines = (tmp_path / "rows.csv").read_text().splitlines()
-    assert lines[0] == ",".join(COLUMNS)
-    assert len(lines) == 1 + 2 * 4
-    from paper_checks import runs
-
-    assert {r.dataset for r in runs.read(tmp_path / "rows.csv")} == {"cifar10-jpeg-lt"}
-    assert len(export(tmp_path)) == 8
 
 
 def test_options_change_the_preset_and_say_so() -> None:

@@ -57,7 +57,12 @@ class LongTailed:
 
 
 def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
-    """n_k = floor(n_max imbalance^(-k/(K-1))), (K,): the standard long-tailed counts (Cao et al. 2019)."""
+    """n_k = floor(n_max imbalance^(-k/(K-1))), (K,): the standard long-tailed counts (Cao et al. 2019).
+
+    Raises InvalidInput for an imbalance below 1.
+    """
+    if not imbalance >= 1:
+        raise InvalidInput(f"imbalance {imbalance:g} must be at least 1, n_max / n_min")
     return np.array([int(n_max * (1 / imbalance) ** (k / (K - 1.0))) for k in range(K)])
 
 
@@ -150,21 +155,24 @@ def _find(root: Path, K: int) -> Reader:
     for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
         parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}
         if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
-            _all_shards(parts)
-            return lambda: _read_parquet(parts, K)
+            in_order = {split: _all_shards(paths, split) for split, paths in parts.items()}
+            return lambda: _read_parquet(in_order, K)
     raise InvalidInput(
         f"--data-root {str(root)!r} holds no CIFAR-{K}: neither {folder}/ nor train-*.parquet and test-*.parquet of it"
     )
 
 
-def _all_shards(parts: dict[str, list[Path]]) -> None:
-    """Raise InvalidInput when files named train-00000-of-00002 and the like are not all there."""
-    for split, paths in parts.items():
-        said = {int(m.group(1)) for path in paths if (m := re.fullmatch(r"\w+-\d+-of-(\d+)", path.stem))}
-        if said and said != {len(paths)}:
-            raise InvalidInput(
-                f"{str(paths[0].parent)!r} holds {len(paths)} {split} files whose names say {max(said)}; are some missing?"
-            )
+def _all_shards(paths: list[Path], split: str) -> list[Path]:
+    """The files of a split by number. Raises InvalidInput when those named train-00000-of-00002 and so on are not all there."""
+    names = [(re.match(r"\w+-(\d+)-of-(\d+)\b", path.stem), path) for path in paths]
+    shards = sorted((int(match[1]), int(match[2]), path) for match, path in names if match)
+    if shards and [shard[:2] for shard in shards] != [(i, len(paths)) for i in range(len(paths))]:
+        there, n = ", ".join(str(number) for number, *_ in shards)[:80], shards[-1][1]
+        raise InvalidInput(
+            f"{str(paths[0].parent)!r} has {len(paths)} {split} files, with the numbers {there}; by their names there should "
+            f"be {n}, each of 0 to {n - 1} once"
+        )
+    return [path for *_, path in shards] or paths
 
 
 class _Array:
@@ -224,6 +232,11 @@ class _ArraysOnly(pickle.Unpickler):
         return self.STAND_INS[module, name]
 
 
+def _line(error: Exception) -> str:
+    """What an error says, in one short line that a terminal shows as it is: a file may have chosen the words."""
+    return "".join(c if c.isprintable() else " " for c in str(error))[:80]
+
+
 def _read_batches(folder: Path, K: int) -> tuple[_Encoded, _Encoded]:
     names = [f"data_batch_{i}" for i in range(1, 6)] if K == 10 else ["train"]
     test = "test_batch" if K == 10 else "test"
@@ -243,14 +256,14 @@ def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
     except OSError as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
-        raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {str(error)[:80]}") from None
-    return images, _checked(np.asarray(labels, dtype=np.int64), len(images), K, str(path))
+        raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {_line(error)}") from None
+    return images, _checked(labels, len(images), K, str(path))
 
 
-def _checked(labels: np.ndarray, number: int, K: int, source: str) -> np.ndarray:
-    if len(labels) != number or labels.size == 0 or labels.min() < 0 or labels.max() >= K:
+def _checked(labels: list[int], number: int, K: int, source: str) -> np.ndarray:
+    if len(labels) != number or not labels or min(labels) < 0 or max(labels) >= K:
         raise InvalidInput(f"{source!r}: {len(labels)} labels for {number} images, each must lie in 0..{K - 1}")
-    return labels
+    return np.asarray(labels, dtype=np.int64)
 
 
 def _label_column(path: Path) -> str:
@@ -259,8 +272,8 @@ def _label_column(path: Path) -> str:
     try:
         names = pq.read_schema(path).names
     except Exception as error:
-        raise InvalidInput(f"{str(path)!r} is not a parquet file: {str(error)[:80]}") from None
-    return next((name for name in ("fine_label", "label") if name in names), "")
+        raise InvalidInput(f"{str(path)!r} is not a parquet file: {_line(error)}") from None
+    return next((name for name in ("fine_label", "label") if {name, "img"} <= set(names)), "")
 
 
 def _read_parquet(parts: dict[str, list[Path]], K: int) -> tuple[_Encoded, _Encoded, bool]:
@@ -274,8 +287,7 @@ def _read_parquet(parts: dict[str, list[Path]], K: int) -> tuple[_Encoded, _Enco
                 files.append(image)
                 labels.append(label)
         source = str(paths[0].parent)
-        numbers = np.asarray(labels, dtype=np.int64)
-        found[split] = _Encoded(_checked(numbers, len(files), K, source), None, files, source)
+        found[split] = _Encoded(_checked(labels, len(files), K, source), None, files, source)
     jpeg = any(file.startswith(b"\xff\xd8") for part in found.values() for file in part.files or [])
     return found["train"], found["test"], jpeg
 
@@ -286,9 +298,11 @@ def _rows(path: Path, column: str) -> Iterator[tuple[bytes, int]]:
     try:
         table = pq.read_table(path, columns=["img", column])
         for image, label in zip(table["img"].to_pylist(), table[column].to_pylist(), strict=True):
-            yield bytes(image["bytes"]), int(label)
+            if type(image["bytes"]) is not bytes or type(label) is not int:
+                raise ValueError(f"a row has {type(image['bytes']).__name__} and {type(label).__name__}")
+            yield image["bytes"], label
     except Exception as error:
-        raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {str(error)[:80]}") from None
+        raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {_line(error)}") from None
 
 
 def _decode(data: bytes, source: str, number: int) -> np.ndarray:
@@ -300,4 +314,4 @@ def _decode(data: bytes, source: str, number: int) -> np.ndarray:
                 raise ValueError(f"it is {image.size[0]} x {image.size[1]}, not 32 x 32")
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except Exception as error:
-        raise InvalidInput(f"{source!r}: image {number} cannot be decoded: {str(error)[:80]}") from None
+        raise InvalidInput(f"{source!r}: image {number} cannot be decoded: {_line(error)}") from None

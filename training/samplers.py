@@ -1,7 +1,8 @@
 """Pair samplers: each yields N index pairs (i, j) an epoch, the two images that mixup blends.
 
 Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on which epochs were drawn before,
-so a run resumes at any epoch. The state that ``state_dict`` holds is the epoch alone.
+so a run resumes at any pair of any epoch. W processes share an epoch out when each takes ``pairs(epoch)[rank::W]``, in batches of
+B / W: then together their n-th batches are the n-th batch of one process, of size B.
 
 =============  =====================================================================================================
 random         every image once, its partner by a random permutation of the batch: what mixup does
@@ -17,6 +18,7 @@ coverage       label pairs among a random share of the classes, drawn anew each 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,47 +36,85 @@ class PairSampler(Sampler[tuple[int, int]]):
 
     labels: (N,) class of each image, every class of 0..K-1 at least once. batch: within which partners are permuted.
 
-    Raises InvalidInput for a class without an image.
+    ``state_dict`` counts the pairs that were handed out. A DataLoader with workers takes them in advance, by up to
+    num_workers * prefetch_factor batches, so that near an epoch's end the state is already the next epoch's. So save it with
+    num_workers=0, or after an epoch's last batch, or count: {"epoch": e, "position": batches done * batch size, "seed": seed}.
+    The state of torchdata's StatefulDataLoader holds the right one.
+
+    Raises InvalidInput for labels that are no list of whole numbers, a class without an image, a negative seed, an empty batch.
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128) -> None:
-        self.labels = np.asarray(labels, dtype=np.int64)
-        self.seed, self.batch, self.epoch = seed, batch, 0
-        if self.labels.size == 0 or self.labels.min() < 0:
-            raise InvalidInput("a sampler needs labels, each at least 0")
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "biu" or labels.min() < 0:
+            raise InvalidInput(
+                f"a sampler needs labels (N,), whole numbers of at least 0, not {labels.dtype} of shape {labels.shape}"
+            )
+        present = np.unique(labels)
+        if (gaps := np.flatnonzero(present != np.arange(len(present)))).size:
+            raise InvalidInput(f"class {gaps[0]} has no image; every class needs one")
+        if seed < 0 or batch < 1:
+            raise InvalidInput(f"seed {seed} must be at least 0, batch {batch} at least 1")
+        self.labels = labels.astype(np.int64)
+        self.seed, self.batch, self.epoch, self.position = seed, batch, 0, 0
+        self._running: object | None = None
         self.counts = np.bincount(self.labels)
-        if (self.counts == 0).any():
-            raise InvalidInput(f"class {int(np.argmin(self.counts))} has no image; every class needs one")
         self.K = len(self.counts)
         order = np.argsort(self.labels, kind="stable")
         self.members = np.split(order, np.cumsum(self.counts)[:-1])
 
     def __len__(self) -> int:
+        """Pairs of a whole epoch, N."""
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The pairs of the current epoch; the next iteration is the next epoch's."""
-        pairs = self.pairs(self.epoch)
-        self.epoch += 1
-        return iter([(int(i), int(j)) for i, j in pairs])
+        """The current epoch from the current position; the next iteration is the next epoch's, even if this one is abandoned."""
+        if self._running is not None:
+            self.set_epoch(self.epoch + 1)
+        self._running = iteration = object()
+        for i, j in self.pairs(self.epoch)[self.position :].tolist():
+            if self._running is iteration:  # no other was begun, no epoch set and no state loaded meanwhile
+                self.position += 1
+            yield i, j
+        if self._running is iteration:
+            self.set_epoch(self.epoch + 1)
 
     def pairs(self, epoch: int) -> np.ndarray:
         """The pairs of an epoch, (N, 2) int64."""
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
-        """Make ``epoch`` the next one."""
-        self.epoch = epoch
+        """Make ``epoch`` the next one, from its first pair. Raises InvalidInput for a negative one."""
+        if epoch < 0:
+            raise InvalidInput(f"epoch {epoch} must be at least 0")
+        self.epoch, self.position, self._running = epoch, 0, None
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs."""
-        return {"epoch": self.epoch, "seed": self.seed}
+        """What resuming needs: the epoch, how many of its pairs have been yielded, and the seed."""
+        return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume. Raises InvalidInput when the state is of another seed."""
-        if state["seed"] != self.seed:
-            raise InvalidInput(f"the sampler's state is of seed {state['seed']}, not {self.seed}")
-        self.epoch = int(state["epoch"])
+        """Resume: the next iteration is the rest of the state's epoch (none, if its last pair was yielded but not its end).
+
+        A state without a position, as older versions wrote, is an epoch's start.
+
+        Raises InvalidInput for a state of another seed, one that lacks a number, or a position outside 0..N.
+        """
+        try:
+            position = operator.index(state.get("position", 0))
+            epoch, seed = operator.index(state["epoch"]), operator.index(state["seed"])
+        except (AttributeError, KeyError, TypeError):
+            raise InvalidInput(
+                f"the sampler's state {str(state)[:80]!r} lacks a whole epoch, position or seed; give what state_dict() gave"
+            ) from None
+        if seed != self.seed:
+            raise InvalidInput(f"the sampler's state is of seed {seed}, not {self.seed}")
+        if not 0 <= position <= len(self):
+            raise InvalidInput(
+                f"the sampler's state has position {position}, outside 0..{len(self)}: is it of other labels?"
+            )
+        self.set_epoch(epoch)
+        self.position = position
 
     def rng(self, *words: int) -> np.random.Generator:
         """A generator for a purpose, named by numbers; the same for the same seed."""
@@ -95,14 +135,14 @@ class PairSampler(Sampler[tuple[int, int]]):
         visits = np.bincount(classes, minlength=self.K)
         images = np.empty(len(classes), dtype=np.int64)
         ends = np.cumsum(visits)
-        for k in np.flatnonzero(visits):
-            position = int(start[k]) + np.arange(visits[k])
-            cycle, place = np.divmod(position, self.counts[k])
-            where = order[ends[k] - visits[k] : ends[k]]
-            for r in range(int(cycle[0]), int(cycle[-1]) + 1):
-                shuffled = self.rng(1, int(k), r).permutation(self.members[k])
-                here = cycle == r
-                images[where[here]] = shuffled[place[here]]
+        for k in np.flatnonzero(visits).tolist():
+            first, last = int(start[k]), int(start[k] + visits[k])
+            images[order[ends[k] - visits[k] : ends[k]]] = np.concatenate(
+                [
+                    self.rng(1, k, r).permutation(self.members[k])[places]
+                    for r, places in cycles(first, last, int(self.counts[k]))
+                ]
+            )
         return images
 
 
@@ -142,17 +182,18 @@ class ClassAware(PairSampler):
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, m: int = 4) -> None:
         super().__init__(labels, seed=seed, batch=batch)
+        if m < 1:
+            raise InvalidInput(f"m = {m} images a class visit must be at least 1")
         self.m = m
 
     def pairs(self, epoch: int) -> np.ndarray:
-        N, per_cycle = len(self), self.K * self.m
-        first, last = epoch * N, (epoch + 1) * N
+        N = len(self)
+        whole, offset = divmod(epoch * N, self.K * self.m)
         # The class of every position from the start of the first cycle that this epoch touches.
-        cycles = range(first // per_cycle, -(-last // per_cycle))
-        classes = np.concatenate([np.repeat(self.rng(2, c).permutation(self.K), self.m) for c in cycles])
-        offset = first - cycles.start * per_cycle
+        touched = cycles(whole * self.K * self.m, (epoch + 1) * N, self.K * self.m)
+        classes = np.concatenate([np.repeat(self.rng(2, c).permutation(self.K), self.m) for c, _ in touched])
         # Every whole cycle takes m images of each class; within the first one some are used before this epoch starts.
-        used = cycles.start * self.m + np.bincount(classes[:offset], minlength=self.K)
+        used = whole * self.m + np.bincount(classes[:offset], minlength=self.K)
         return self.with_partners(self.images_of(classes[offset : offset + N], used), self.rng(0, epoch))
 
 
@@ -180,12 +221,11 @@ class BalancedMixedLabels(PairSampler):
 
     def label_pairs(self, epoch: int) -> np.ndarray:
         """The label pairs of an epoch in cyclic order, (N, 2)."""
-        cycle, place = np.divmod(epoch * len(self) + np.arange(len(self), dtype=np.int64), self.P)
-        number = np.empty_like(place)
-        for c in range(int(cycle[0]), int(cycle[-1]) + 1):
-            here = cycle == c
-            number[here] = permuted(place[here], self.P, [self.seed, 3, c])
-        return unranked(number, self.K, ordered=self.ordered)
+        numbers = [
+            permuted(np.arange(places.start, places.stop), self.P, [self.seed, 3, c])
+            for c, places in cycles(epoch * len(self), (epoch + 1) * len(self), self.P)
+        ]
+        return unranked(np.concatenate(numbers), self.K, ordered=self.ordered)
 
     def used_before(self, epoch: int) -> np.ndarray:
         """Images that each class has used in all epochs before this one, (K,)."""
@@ -217,6 +257,12 @@ class Coverage(PairSampler):
         return images.reshape(-1, 2)[rng.permutation(len(self))]
 
 
+def cycles(first: int, last: int, length: int) -> Iterator[tuple[int, slice]]:
+    """The cycles of a length that the positions first..last-1 run through, each with the places that they take in it."""
+    for c in range(first // length, -(-last // length)):
+        yield c, slice(max(first - c * length, 0), min(last - c * length, length))
+
+
 def unranked(number: np.ndarray, K: int, *, ordered: bool) -> np.ndarray:
     """Label pairs (n, 2) of pair numbers: all K^2 in row order, or a < b in row order."""
     if ordered:
@@ -235,7 +281,9 @@ def _row_start(a: np.ndarray, K: int) -> np.ndarray:
 
 def permuted(place: np.ndarray, P: int, key: list[int]) -> np.ndarray:
     """A pseudo-random permutation of 0..P-1, at the given places: a Feistel network on the next power of 4, walked in cycles."""
-    half = max(1, (max(P - 1, 1).bit_length() + 1) // 2)
+    if P == 1:  # two classes have one label pair a < b, and a cycle a pair
+        return place
+    half = ((P - 1).bit_length() + 1) // 2
     mask = np.uint64((1 << half) - 1)
     keys = np.random.default_rng(key).integers(1, 2**63, size=(ROUNDS, 2), dtype=np.uint64) | np.uint64(1)
     found = place.astype(np.uint64)

@@ -2,97 +2,141 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
+import itertools
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import tables
-from training.config import PRESETS
-from training.experiments import METHODS, TABLES
+from training.config import PRESETS, RunConfig
+from training.experiments import METHODS, TABLES, Table
 from training.runs import write
 from training.train import jobs, seeds
+
+USUAL = {"store": Path("runs"), "device": "auto", "jobs": 1}
+"""Options that a command which fills a cell repeats where they are not these."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = cli.Parser("training.table", "a table of the paper: ours, n, the paper's value, the difference")
-    parser.add_argument("number", type=cli.choice(*map(str, TABLES)), metavar="TABLE", help="|".join(map(str, TABLES)))
-    parser.add_argument("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
-    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3, 4], help="seeds, such as 0-4")
-    parser.add_argument(
-        "--dataset", type=cli.choice("cifar10-lt", "cifar100-lt"), metavar="NAME", help="one data set of it"
-    )
-    parser.add_argument("--imbalance", type=int, metavar="N", help="one imbalance factor of it")
-    parser.add_argument(
-        "--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it"
-    )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
-    parser.add_argument(
-        "--jobs", type=jobs, default=1, metavar="N", help="runs at a time, each in a process of its own"
-    )
-    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
-    devices = ("auto", "cpu", "cuda")
-    parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
-    parser.add_argument("--dry-run", action="store_true", help="train nothing: list what is missing")
-    formats = tables.FORMATS
-    parser.add_argument(
-        "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
-    )
-    parser.add_argument(
-        "--export", type=Path, metavar="CSV", help="also write a row for every finished run of the store"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     number = int(options.number)
-    table = TABLES[number]
-    if options.dataset is not None:
-        table = replace(table, datasets=tuple(d for d in table.datasets if d == options.dataset))
-    if options.imbalance is not None:
-        table = replace(table, factors=tuple(f for f in table.factors if f == options.imbalance))
-    if options.method is not None:
-        table = replace(table, methods=tuple(m for m in table.methods if m in options.method))
-    if not (table.datasets and table.factors and table.methods):
-        whole = TABLES[number]
+    table = _part(number, options)
+    if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         raise InvalidInput(
-            f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} at imbalance "
-            f"{', '.join(map(str, whole.factors))}"
+            f"--export {str(path)!r}: {'that is a folder' if path.is_dir() else 'there is no such folder'}"
         )
-    if options.export is not None and not options.export.parent.is_dir():
-        raise InvalidInput(f"--export {str(options.export)!r}: there is no such folder")
-    wanted = tables.missing(table, options.store, options.preset, options.seeds)
-    status = 0
-    if wanted and not options.dry_run:
-        from training.progress import train_all
-
-        for dataset, imbalance in sorted({(c.dataset, c.imbalance) for c in wanted}):
-            chosen = [c for c in wanted if (c.dataset, c.imbalance) == (dataset, imbalance)]
-            try:
-                status = max(status, train_all(chosen, options, printed=False))
-            except InvalidInput as error:  # say so, and go on: what is there should be printed in any case
-                print(f"error: {error}", file=sys.stderr)
-                status = 2
-    print(
-        tables.FORMATS[options.format](tables.entries(number, table, options.store, options.preset, options.seeds)),
-        end="",
-    )
-    if options.dry_run and wanted:
-        print(f"{len(wanted)} runs are missing: the same command without --dry-run trains them", file=sys.stderr)
+    status = 0 if options.dry_run else _train(table, options)
+    found = tables.entries(number, table, options.store, options.preset, options.seeds)
+    print(tables.FORMATS[options.format](found), end="", flush=True)
+    if lacking := tables.missing(table, options.store, options.preset, options.seeds):
+        whole = ": the same command without --dry-run trains them" if options.dry_run else ""
+        print(f"{len(lacking)} runs are missing{whole}; cell by cell:", file=sys.stderr)
+        for command in commands(number, table, lacking, options):
+            print(command, file=sys.stderr)
     if options.preset != "paper":
         print(
             f"preset {options.preset}: a shorter recipe; it shows the order of methods, not the paper's numbers",
             file=sys.stderr,
         )
     if options.export is not None:
-        file = io.StringIO()
-        writer = csv.DictWriter(file, tables.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(tables.export(options.store))
-        write(options.export, file.getvalue().encode())
+        _export(options.store, options.export)
     return status
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.Parser("training.table", "a table of the paper: ours, n, the paper's value, the difference")
+    add, devices, formats = parser.add_argument, ("auto", "cpu", "cuda"), tables.FORMATS
+    add("number", type=cli.choice(*map(str, TABLES)), metavar="TABLE", help="|".join(map(str, TABLES)))
+    add("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
+    add("--seeds", type=seeds, default=[0, 1, 2, 3, 4], help="seeds, such as 0-4")
+    add("--dataset", type=cli.choice("cifar10-lt", "cifar100-lt"), metavar="NAME", help="one data set of it")
+    add("--imbalance", type=int, metavar="N", help="one imbalance factor of it")
+    add("--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it")
+    add("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    add("--jobs", type=jobs, default=USUAL["jobs"], metavar="N", help="runs at a time, each in a process of its own")
+    add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="the run store")
+    add("--device", type=cli.choice(*devices), default=USUAL["device"], metavar="NAME", help="|".join(devices))
+    add("--dry-run", action="store_true", help="train nothing: list what is missing, and the commands that train it")
+    add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
+    add("--export", type=Path, metavar="CSV", help="also write a row for every finished run of the store")
+    add("--quiet", action="store_true", help="no progress bar")
+    return parser.parse_args(arguments)
+
+
+def _part(number: int, options: argparse.Namespace) -> Table:
+    """What the options leave of a table. Raises InvalidInput when that is nothing."""
+    whole = TABLES[number]
+    part = replace(
+        whole,
+        datasets=tuple(d for d in whole.datasets if options.dataset in (None, d)),
+        factors=tuple(f for f in whole.factors if options.imbalance in (None, f)),
+        methods=tuple(m for m in whole.methods if m in (options.method or whole.methods)),
+    )
+    if not (part.datasets and part.factors and part.methods):
+        raise InvalidInput(
+            f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} at imbalance "
+            f"{', '.join(map(str, whole.factors))}"
+        )
+    return part
+
+
+def _train(table: Table, options: argparse.Namespace) -> int:
+    """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
+    from training.progress import train_all
+
+    status, said = 0, set()
+    wanted = tables.missing(table, options.store, options.preset, options.seeds)
+    for dataset, imbalance in sorted({(c.dataset, c.imbalance) for c in wanted}):
+        chosen = [c for c in wanted if (c.dataset, c.imbalance) == (dataset, imbalance)]
+        try:
+            status = max(status, train_all(chosen, options, printed=False))
+        except InvalidInput as error:
+            status = 2
+            if str(error) not in said:
+                print(f"error: {error}", file=sys.stderr)
+            said.add(str(error))
+    return status
+
+
+def commands(number: int, table: Table, lacking: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
+    """For each cell that lacks runs, in the table's order, the command that trains them."""
+    cells = {(c.dataset, c.imbalance, c.method) for c in lacking}
+    given = {"seeds": seed_list(options.seeds), "preset": options.preset, "data-root": options.data_root or "DIR"}
+    given |= {name: value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual}
+    found = []
+    for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
+        if (dataset, factor, method) in cells:
+            words = {"dataset": dataset, "imbalance": factor, "method": method, **given}
+            pairs = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+            found.append(shlex.join(["python", "-m", "training.table", str(number), *pairs]))
+    return found
+
+
+def seed_list(numbers: Sequence[int]) -> str:
+    """The word that ``--seeds`` reads as these rising numbers: '0-2,7'."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _export(store: Path, path: Path) -> None:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, tables.COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(tables.export(store))
+    write(path, file.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from lpm.errors import InvalidInput
 from paper_checks.paper_tables import Cell, load
 from training.config import RunConfig
 from training.experiments import Table, config
@@ -59,14 +62,14 @@ class Entry:
 
 
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
-    """All cells of a table, from the runs that the store has."""
+    """All cells of a table, from the runs that the store has. Raises InvalidInput for a damaged one."""
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
     found = []
     for dataset in table.datasets:
         for factor in table.factors:
             for method in table.methods:
                 folders = [RunFolder(store, replace(config(method, dataset, factor, preset), seed=s)) for s in seeds]
-                metrics = [f.metrics() for f in folders if f.done]
+                metrics = [_result(f) for f in folders if f.done]
                 for split in SPLITS if table.splits else ("all",):
                     values = tuple(float(m["last"][split]) for m in metrics)
                     data = ", ".join(sorted({m["dataset"] for m in metrics}))
@@ -87,6 +90,24 @@ def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> lis
     return [c for c in wanted if not RunFolder(store, c).done]
 
 
+RESULT: dict[str, Any] = {
+    "dataset": str, "device": str, "torch": str, "commit": str | None, "time": str, "train_seconds": int | float
+}  # fmt: skip
+"""What tables and exports read of a run's metrics, beside the accuracies."""
+
+
+def _result(folder: RunFolder) -> dict[str, Any]:
+    """The metrics of a finished run. Raises InvalidInput when they lack what is read of them."""
+    found = folder.metrics()
+    lacking = [split for split in SPLITS if split not in found["last"]]
+    lacking += [k for k, kind in RESULT.items() if k not in found or not isinstance(found[k], kind)]
+    if lacking:
+        raise InvalidInput(
+            f"{str(folder.path / 'metrics.json')!r} lacks {', '.join(lacking)}; delete it to train the run again"
+        )
+    return found
+
+
 def ours(entry: Entry) -> str:
     """Mean ± std (n), or a dash."""
     if entry.mean is None:
@@ -95,6 +116,10 @@ def ours(entry: Entry) -> str:
     return f"{entry.mean:.2f}{spread} ({len(entry.ours)})"
 
 
+NOTE = (
+    "Test accuracy in %, last epoch. ours: mean ± standard deviation (n runs); difference: our mean minus the paper's; * marks a "
+    "mean of ours outside the paper's mean ± standard deviation, at preset paper on the paper's data only."
+)
 HEAD = ("method", "data set", "imbalance", "split", "preset", "ours (n)", "paper", "difference")
 
 
@@ -104,22 +129,35 @@ def _row(entry: Entry) -> tuple[str, ...]:
         if entry.paper is None
         else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std is not None else "")
     )
-    difference = "–" if entry.difference is None else f"{entry.difference:+.2f}" + (" *" if entry.outside else "")
+    difference = "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
     where = entry.method, entry.data or entry.dataset, str(entry.imbalance), entry.split, entry.preset
     return *where, ours(entry), paper, difference
 
 
 def markdown(found: Sequence[Entry]) -> str:
-    """A Markdown table; * marks a mean outside the paper's mean ± std."""
-    rows = [HEAD, ("---",) * len(HEAD), *map(_row, found)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    """A Markdown table, and a line that says what its columns and * mean."""
+    rows = [HEAD, ("---",) * len(HEAD), *([word.replace("|", r"\|") for word in _row(e)] for e in found)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
+
+
+LATEX = str.maketrans(
+    {c: rf"\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "–": "--"}
+)
+"""What LaTeX reads as something else, and our two signs that it may not have."""
+
+
+def _tex(words: Sequence[str]) -> str:
+    """A row of a tabular; signed numbers in math mode, where a minus is not a hyphen."""
+    return " & ".join(re.sub(r"^[+-]\d+\.\d+", r"$\g<0>$", word.translate(LATEX)) for word in words) + r" \\"
 
 
 def latex(found: Sequence[Entry]) -> str:
-    """A LaTeX tabular."""
-    body = [" & ".join(_row(e)).replace("±", r"$\pm$").replace("–", "--").replace("_", r"\_") + r" \\" for e in found]
-    head = " & ".join(HEAD) + r" \\ \hline"
-    return "\n".join([r"\begin{tabular}{" + "l" * len(HEAD) + "}", head, *body, r"\end{tabular}"]) + "\n"
+    """A LaTeX tabular, whose last line says what its columns and * mean."""
+    note = rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize {NOTE.translate(LATEX)}}}"
+    body = [_tex(HEAD), r"\hline", *(_tex(_row(e)) for e in found), r"\hline", note]
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(HEAD)}}}", *body, r"\end{tabular}", ""])
 
 
 def as_csv(found: Sequence[Entry]) -> str:
@@ -131,7 +169,7 @@ def as_csv(found: Sequence[Entry]) -> str:
     for e in found:
         paper = ("", "") if e.paper is None else (e.paper.mean, "" if e.paper.std is None else e.paper.std)
         ours_ = ["" if v is None else f"{v:.4f}" for v in (e.mean, e.std)]
-        difference = "" if e.difference is None else f"{e.difference:.4f}"
+        difference = "" if e.difference is None else f"{e.difference:z.4f}"
         where = [e.method, e.data or e.dataset, e.imbalance, e.split, e.preset, len(e.ours)]
         writer.writerow([*where, *ours_, *paper, difference, int(e.outside)])
     return file.getvalue()
@@ -146,12 +184,15 @@ COLUMNS = (
 
 
 def export(store: Path) -> list[dict[str, str]]:
-    """A row for each finished run and split, for ``results/``; ``python -m paper_checks --runs`` reads it."""
+    """A row for each finished run and split, for ``results/``; ``python -m paper_checks --runs`` reads it.
+
+    Raises InvalidInput for a damaged result.
+    """
     rows = []
     for folder in find(store):
         if not folder.done:
             continue
-        c, m = folder.config, folder.metrics()
+        c, m = folder.config, _result(folder)
         for split, accuracy in m["last"].items():
             values = (
                 m["dataset"], f"{c.imbalance:g}", c.method, split, f"{accuracy:.4f}", c.seed, c.preset, c.epochs, c.model,
