@@ -27,6 +27,11 @@ class Setting:
     seeds: tuple[int, ...]
     store: Path
 
+    @property
+    def data_root(self) -> str:
+        """The option that a training command needs for the data set's files."""
+        return "" if self.dataset == DIGITS else " --data-root DIR"
+
 
 def add_options(parser: cli.Parser) -> None:
     """Options that say which runs."""
@@ -78,7 +83,7 @@ def finished(wanted: Sequence[RunConfig], setting: Setting, command: str) -> lis
 def table_command(setting: Setting, *numbers: int) -> str:
     """The command that trains a setting's rows of some of the paper's tables."""
     options = f"--preset {setting.preset} --dataset {setting.dataset} --imbalance {setting.imbalance:g}"
-    rest = f"--seeds {','.join(map(str, setting.seeds))} --store {shlex.quote(str(setting.store))} --data-root DIR"
+    rest = f"--seeds {','.join(map(str, setting.seeds))} --store {shlex.quote(str(setting.store))}{setting.data_root}"
     return " && ".join(f"python -m training.table {number} {options} {rest}" for number in numbers)
 
 

@@ -90,7 +90,10 @@ class OutputFolder:
 
 def provenance() -> dict[str, Any]:
     """Versions, commit (with ``+`` for uncommitted changes; None outside a checkout), machine and time."""
-    names = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib", "python-flint", "torch")
+    names = (
+        "numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib", "plotly", "python-flint", "torch", "safetensors",
+        "pyarrow", "pillow", "scikit-learn",
+    )  # fmt: skip
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lpm").glob("*.py"))
 CHECKS = sorted((ROOT / "paper_checks").rglob("*.py"))
 TRAINING = sorted((ROOT / "training").glob("*.py"))
+FIGURES = sorted((ROOT / "figures").glob("*.py"))
 TORCH_FREE = {"config", "experiments", "metrics", "runs", "tables", "datasets"}
 SOLVERS = {"orbits", "factored", "sdp"}
 
@@ -72,8 +73,25 @@ def test_training_needs_no_solver_and_its_records_no_torch(path: Path) -> None:
         assert "torch" not in tops
 
 
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+def test_figures_draw_from_rows_and_load_torch_and_matplotlib_only_to_train_or_draw(path: Path) -> None:
+    names = imports(path)
+    assert not {name.split(".")[0] for name in names} & {"benchmarks", "tests", "cvxpy", "torch"}
+    top: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            top |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            top.add(node.module)
+    assert not {name for name in top if name.split(".")[0] in ("matplotlib", "plotly", "rich")}
+    with_torch = {f"training.{p.stem}" for p in TRAINING if "torch" in {n.split(".")[0] for n in imports(p)}}
+    assert not top & with_torch
+
+
 def test_commands_do_not_load_cvxpy_or_torch() -> None:
-    modules = "lpm.solve, lpm.threshold, lpm.sweep, paper_checks.__main__"
+    modules = (
+        "lpm.solve, lpm.threshold, lpm.sweep, paper_checks.__main__, figures.__main__, figures.geometry, training.table"
+    )
     code = f"import sys, {modules}; print(sorted({{'cvxpy', 'torch', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
@@ -81,7 +99,7 @@ def test_commands_do_not_load_cvxpy_or_torch() -> None:
 
 def test_every_public_name_has_a_docstring() -> None:
     bare = []
-    for path in SOURCES + CHECKS + TRAINING:
+    for path in SOURCES + CHECKS + TRAINING + FIGURES:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         for node in tree.body:

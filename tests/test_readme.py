@@ -49,7 +49,7 @@ def test_threshold_table_is_what_the_code_gives() -> None:
 
 def test_tree_lists_every_module() -> None:
     tree = README.split("## The tree")[1].split("## Development")[0]
-    for package in ("lpm", "training"):
+    for package in ("lpm", "training", "figures"):
         for path in (Path(__file__).parent.parent / package).glob("[a-z]*.py"):
             if path.stem != "errors":
                 assert f"{path.stem}.py" in tree
