@@ -284,17 +284,28 @@ def test_more_label_pairs_than_images_are_all_reached_in_turn() -> None:
     assert seen.max() <= 2
 
 
-def test_coverage_uses_the_chosen_share_of_classes() -> None:
-    sampler = Coverage(np.repeat(np.arange(10), 30), seed=0, ratio=0.6)
+def test_coverage_mixes_the_chosen_share_of_classes_and_leaves_the_others_to_themselves() -> None:
+    labels = np.repeat(np.arange(10), 30)
+    sampler = Coverage(labels, seed=0, ratio=0.6)
     sets = []
     for epoch in range(4):
         counts = table(sampler, epoch)
-        assert (counts > 0).sum() == 15
-        assert np.ptp(counts[counts > 0]) <= 1
-        sets.append(tuple(np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))))
+        across, alone = counts[np.triu_indices(10, 1)], np.diag(counts)
+        assert counts.sum() == 300
+        assert np.tril(counts, -1).sum() == 0
+        assert (across > 0).sum() == 15  # six classes
+        assert np.ptp(across[across > 0]) == 0  # 180 pairs
+        assert (alone > 0).sum() == 4
+        assert np.ptp(alone[alone > 0]) == 0  # 120 pairs
+        slots = counts.sum(axis=0) + counts.sum(axis=1)
+        assert np.ptp(slots) == 0  # every class as often as the others
+        sets.append(tuple(np.flatnonzero(alone == 0)))
     assert len(set(sets)) > 1
-    alone = table(Coverage(np.repeat(np.arange(10), 30), seed=0, ratio=0.0), 0)
-    assert np.array_equal(alone, np.diag(np.diag(alone)))
+    nobody = table(Coverage(labels, seed=0, ratio=0.1), 0)  # a single class has no partner
+    assert np.array_equal(nobody, 30 * np.eye(10, dtype=int))
+    everybody = table(Coverage(labels, seed=0, ratio=1.0), 0)
+    assert np.diag(everybody).sum() == 0
+    assert np.ptp(everybody[np.triu_indices(10, 1)]) <= 1
     with pytest.raises(InvalidInput, match="outside"):
         Coverage(LABELS, ratio=1.2)
 
