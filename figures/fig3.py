@@ -1,0 +1,181 @@
+"""Figure 3: test accuracy and average coefficient of variation over the coverage ratio, beside the paper's accuracies.
+
+At a coverage ratio r round(r K) classes, drawn anew each epoch, are mixed with one another (label pairs a < b), the others
+within themselves (a, a), as :class:`training.samplers.Coverage` says. The classifier is FC. The paper prints its accuracies,
+but neither the imbalance factor nor the values of the average CV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from figures import store
+from figures.expected_cv import closed_form
+from figures.frequencies import KINDS, counted
+from figures.style import PAGE, Look, Row, look, save
+from lpm import cli
+from paper_checks.paper_tables import load
+from training.runs import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+SPLITS = ("all", "many", "med", "few")
+KIND_LOOKS = dict(zip(KINDS, (Look("#0072B2", "-", "o"), Look("#D55E00", (0, (5, 1.5)), "D")), strict=True))
+
+
+def add_options(parser: cli.Parser) -> None:
+    """Which runs."""
+    store.add_options(parser)
+
+
+def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Write fig3 and its table, fig3.md. Raises InvalidInput when runs are missing, with the command that makes them."""
+    setting = store.setting(options)
+    rows = data(setting)
+    save(plot, rows, folder, "fig3")
+    (folder / "fig3.md").write_text(markdown(rows), encoding="utf-8")
+    return {name: rows[0][name] for name in ("dataset", "imbalance", "preset")} | {"seeds": setting.seeds}
+
+
+def command(setting: store.Setting) -> str:
+    """One shell line that trains all runs."""
+    seeds = ",".join(map(str, setting.seeds))
+    return (
+        f"for r in {' '.join(f'{ratio:g}' for ratio in RATIOS)}; do python -m training.train --dataset {setting.dataset} "
+        f"--imbalance {setting.imbalance:g} --sampler coverage --coverage $r --preset {setting.preset} --seeds {seeds} "
+        f"--store {shlex.quote(str(setting.store))}{setting.data_root}; done"
+    )
+
+
+def data(setting: store.Setting) -> list[Row]:
+    """A row a coverage ratio.
+
+    all, many, med, few: mean test accuracy of the seeds' last epochs in per cent, and its std. cv: average CV of labels and of
+    label pairs over the epochs of the first seed's run, of those that occurred; closed_form: of all, by the sampler's law.
+    paper: accuracies of the paper's Figure 3, on paper_dataset. Raises InvalidInput when runs are missing.
+    """
+    base = {r: store.configs(setting, "random+FC", sampler="coverage", coverage=r) for r in RATIOS}
+    folders = store.finished([c for configs in base.values() for c in configs], setting, command(setting))
+    n = len(setting.seeds)
+    return [_row(setting, folders[i * n : (i + 1) * n]) for i in range(len(RATIOS))]
+
+
+def _row(setting: store.Setting, folders: Sequence[RunFolder]) -> Row:
+    from training.samplers import mixed_classes  # brings torch
+
+    metrics, config = [folder.metrics() for folder in folders], folders[0].config
+    row: dict[str, Any] = {
+        "dataset": ", ".join(sorted({m["dataset"] for m in metrics})),
+        "imbalance": setting.imbalance,
+        "preset": setting.preset,
+        "seeds": len(folders),
+        "coverage": config.coverage,
+        "mixed_classes": mixed_classes(config.coverage, config.K),
+    }
+    for split in SPLITS:
+        values = [m["last"][split] for m in metrics]
+        row |= {split: statistics.fmean(values), f"{split}_std": statistics.stdev(values) if len(values) > 1 else None}
+    counts = np.array(metrics[0]["train_counts"])
+    cv, law = counted(config, counts, config.epochs), closed_form(config, counts, config.epochs)
+    for kind in KINDS:
+        row |= {_cv(kind): cv[kind].average_cv, f"{_cv(kind)}_closed_form": law[kind]}
+    return row | _printed(setting.dataset, config.coverage)
+
+
+def _printed(dataset: str, ratio: float) -> dict[str, Any]:
+    """The paper's accuracies at a ratio: on the same data set, for the digits on the one that has as many classes."""
+    dataset = "cifar10-lt" if dataset == store.DIGITS else dataset
+    cells = {(c.dataset, c.method, c.split): c.mean for c in load("figure3")}
+    return {"paper_dataset": dataset} | {
+        f"paper_{split}": cells[dataset, f"coverage {ratio:.1f}", split] for split in SPLITS
+    }
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table as Markdown. No difference is formed: the imbalance factors, if nothing else, may not be the same."""
+    first = rows[0]
+    ours, paper = f"ours, {first['dataset']}", f"paper, {first['paper_dataset']}"
+    head = ["coverage ratio", "mixed classes", *(f"{s} ({ours})" for s in SPLITS), *(f"{s} ({paper})" for s in SPLITS)]
+    head += [f"average CV of {kind}s (closed form)" for kind in KINDS]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [f"{row['coverage']:g}", str(row["mixed_classes"])]
+        cells += [_accuracy(row[split], row[f"{split}_std"]) for split in SPLITS]
+        cells += [_accuracy(row[f"paper_{split}"], None) for split in SPLITS]
+        lines.append(cells + [f"{row[_cv(kind)]:.3g} ({row[_cv(kind) + '_closed_form']:.3g})" for kind in KINDS])
+    return (
+        f"Test accuracy in per cent over the coverage ratio. Ours: {_ours(first)}. The paper's: Figure 3, without the imbalance "
+        "factor and the average CV, which it does not print.\nLabel pairs are a < b among the mixed classes, (a, a) for each of "
+        "the others.\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    )
+
+
+def _accuracy(mean: float, std: float | None) -> str:
+    return f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
+
+
+def plot(rows: Sequence[Row]) -> Figure:
+    """Left accuracy by split, right average CV, over the coverage ratio."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _accuracies(left, rows)
+    _variation(right, rows)
+    for axis in (left, right):
+        axis.set_xlabel("coverage ratio")
+        axis.set_xticks([row["coverage"] for row in rows])
+        axis.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=2.6, columnspacing=1.2)
+    figure.suptitle(_ours(rows[0]), fontsize=8)
+    return figure
+
+
+def _accuracies(axis: Axes, rows: Sequence[Row]) -> None:
+    """Ours as lines; the paper's as hollow markers where it has the data set."""
+    x = [row["coverage"] for row in rows]
+    printed = rows[0]["dataset"] != store.DIGITS
+    for split in SPLITS:
+        style, std = look(split), [row[f"{split}_std"] for row in rows]
+        shared: Any = dict(color=style.colour, marker=style.marker)
+        error = None if None in std else std
+        axis.errorbar(x, [row[split] for row in rows], error, linestyle=style.dash, label=split, **shared)
+        if printed:
+            axis.plot(x, [row[f"paper_{split}"] for row in rows], ls="", mfc="none", ms=5.5, **shared)
+    axis.set_ylabel("test accuracy (%)")
+    axis.set_title("test accuracy" + (" (hollow: the paper's)" if printed else ""))
+
+
+def _variation(axis: Axes, rows: Sequence[Row]) -> None:
+    """Average CV as counted and by law. The line of label pairs leaves out ratio 0, where none of them is a < b."""
+    for kind, style in KIND_LOOKS.items():
+        name = _cv(kind)
+        line = [row for row in rows if kind == "label" or row["mixed_classes"]]
+        x, law = [row["coverage"] for row in line], [row[f"{name}_closed_form"] for row in line]
+        axis.plot(x, law, color=style.colour, linestyle=style.dash, lw=1)
+        hollow: Any = dict(color=style.colour, marker=style.marker, ls="", mfc="none", ms=5.5, label=f"{kind}s")
+        axis.plot([row["coverage"] for row in rows], [row[name] for row in rows], **hollow)
+        for row in rows:
+            if row not in line:
+                place = row["coverage"], row[name]
+                axis.annotate("pairs {a, a} only", place, (-3, 8), textcoords="offset points", color=style.colour)
+    axis.set(yscale="log", ylabel="average CV over epochs")
+    axis.set_title("counted (markers), closed form (lines)")
+
+
+def _cv(kind: str) -> str:
+    return f"cv_{kind.replace(' ', '_')}"
+
+
+def _ours(row: Row) -> str:
+    seeds = "1 seed" if row["seeds"] == 1 else f"mean ± std of {row['seeds']} seeds"
+    return f"{row['dataset']}, imbalance {row['imbalance']:g}, preset {row['preset']}, classifier FC, {seeds}"
