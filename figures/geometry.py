@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures import store
-from figures.optimum import Network, Optimum, frequencies, network, optimum, self_duality
+from figures.optimum import Budget, Network, Optimum, frequencies, network, optimum, self_duality
 from figures.style import DIVERGING, PAGE, Row, look, save, write_rows
 from lpm import cli, geometry
 from lpm.errors import InvalidInput
@@ -38,6 +38,13 @@ def add_options(parser: cli.Parser) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="*", metavar="RUN", help="folders of finished runs; else those of the options below"
     )
+    parser.add_argument(
+        "--budget",
+        type=cli.choice("means", "features"),
+        default="means",
+        metavar="NAME",
+        help="means|features: whose mean squared length is E_H, of label-pair means or (Eq. 5) of single features",
+    )
     store.add_options(parser)
 
 
@@ -55,7 +62,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     runs = chosen(options)
     order = {method: place for place, method in enumerate(METHODS)}
     runs.sort(key=lambda run: (order.get(run.config.method, len(order)), run.config.seed))  # as in the tables
-    found = [compare(run) for run in runs]
+    found = [compare(run, options.budget) for run in runs]
     epochs = [row for rows, _ in found for row in rows]
     cosines = [row for _, rows in found for row in rows]
     save(plot_cosines, cosines, folder, "geometry-cosines")
@@ -65,10 +72,10 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     last = [rows[-1] for rows, _ in found]
     write_rows(last, folder / "geometry.csv")
     (folder / "geometry.md").write_text(markdown(last), encoding="utf-8")
-    return {"runs": [str(run.config.folder) for run in runs]}
+    return {"runs": [run.config.folder for run in runs], "budget": options.budget}
 
 
-def compare(run: RunFolder) -> tuple[list[Row], list[Row]]:
+def compare(run: RunFolder, budget: Budget = "means") -> tuple[list[Row], list[Row]]:
     """A row for each measured epoch; and for the last one a row for each pair of classes.
 
     Raises InvalidInput when the run holds no measurements.
@@ -81,7 +88,7 @@ def compare(run: RunFolder) -> tuple[list[Row], list[Row]]:
     rows = []
     for epoch in epochs:
         net = network(run, epoch)
-        best = optimum(run, net, counts)
+        best = optimum(run, net, counts, budget)
         rows.append(_epoch_row(run, net, best))
     return rows, _pair_rows(run, net, best)
 

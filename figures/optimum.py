@@ -7,12 +7,15 @@ acts like a bias, which the model does not have). Budgets are measured as the pr
 .. math:: E_W = tr(C W W^T), \qquad E_H = \sum_{ab} d_{ab}\, E_\lambda |\bar h_{ab\lambda}|^2 ,
 
 over the label pairs that occur; the squared length of a mean of n features is estimated without bias, by subtracting the
-variance of the mean. Cosines of the optimum depend on E_W E_H alone.
+variance of the mean. The paper's Eq. 5 budgets single features, |h|^2 in place of |bar h|^2: the same at the optimum, where
+features of a label pair are equal, and more for a network, where they scatter. Both can be asked for. Cosines of the optimum
+depend on E_W E_H alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +29,9 @@ from training.runs import RunFolder
 
 NODES = 16
 """Quadrature nodes of lambda; with 64 the optima of the committed runs move by less than 1e-4 in any cosine."""
+
+Budget = Literal["means", "features"]
+"""Whose mean squared length E_H is: of the means of label pairs, or of single features."""
 
 PROGRAMS = {"fc": fc, "ms": ms, "ms-unordered": ms_unordered}
 
@@ -51,11 +57,12 @@ class Network:
         measured = self.number >= 2
         return float(self.variance[measured].mean() / (self.H[measured] ** 2).sum(axis=-1).mean())
 
-    @property
-    def squares(self) -> np.ndarray:
-        """Unbiased estimates of the squared lengths of label-pair means, (K, K), averaged over lambda; nan where unmeasured."""
+    def squares(self, budget: Budget = "means") -> np.ndarray:
+        """Squared lengths of label-pair means (unbiased) or of single features, (K, K), averaged over lambda; nan: unmeasured."""
         with np.errstate(divide="ignore", invalid="ignore"):
             estimate = (self.H**2).sum(axis=-1) - self.variance / self.number
+        if budget == "features":
+            estimate = estimate + self.variance
         measured = self.number >= 2
         total, bins = np.where(measured, estimate, 0).sum(axis=0), measured.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -125,7 +132,7 @@ def program(classifier: str, pairs: LabelPairs, alpha: float, e_h: float, e_w: f
     return PROGRAMS[classifier](pairs, mixing.beta(alpha, NODES), e_h=e_h, e_w=e_w)
 
 
-def optimum(run: RunFolder, net: Network, counts: np.ndarray) -> Optimum:
+def optimum(run: RunFolder, net: Network, counts: np.ndarray, budget: Budget = "means") -> Optimum:
     """Solve the program of a run at the budgets measured on its network. counts: :func:`frequencies`.
 
     Raises NotCertified when no certificate is found, InvalidInput for a classifier without a program.
@@ -133,7 +140,11 @@ def optimum(run: RunFolder, net: Network, counts: np.ndarray) -> Optimum:
     pairs = table(counts)
     full = program(run.config.classifier, pairs, run.config.alpha, 1.0, 1.0).expand()[0]
     e_w = float(full.c @ (net.W**2).sum(axis=1) + full.beta * (net.W.sum(axis=0) ** 2).sum())
-    e_h, unmeasured = _feature_budget(full, net, run)
+    e_h, unmeasured = _feature_budget(full, net.squares(budget))
+    if e_h <= 0:
+        raise InvalidInput(
+            f"{str(run.path)!r}: the features measured after epoch {net.epoch} are noise (E_H = {e_h:.2g}); train longer"
+        )
     solution = solve(program(run.config.classifier, pairs, run.config.alpha, e_h, e_w))
     full, Z = recovery.logits(solution)
     W, H = recovery.class_vectors_and_features(full, Z)
@@ -144,18 +155,13 @@ def optimum(run: RunFolder, net: Network, counts: np.ndarray) -> Optimum:
     )  # fmt: skip
 
 
-def _feature_budget(full: Problem, net: Network, run: RunFolder) -> tuple[float, int]:
+def _feature_budget(full: Problem, squares: np.ndarray) -> tuple[float, int]:
     """E_H as measured, and how many label pairs occurred in training but not twice in the measurement."""
     K, rows = full.K, full.rows
     d = np.bincount(rows.first * K + rows.second, rows.d, minlength=K * K).reshape(K, K)
-    squares = net.squares
     measured = (d > 0) & np.isfinite(squares)
     # Rare pairs that were not measured count as the mean of the others.
     e_h = float((d * squares)[measured].sum() * d.sum() / d[measured].sum()) if measured.any() else 0.0
-    if e_h <= 0:
-        raise InvalidInput(
-            f"{str(run.path)!r}: the features measured after epoch {net.epoch} are noise (E_H = {e_h:.2g}); train longer"
-        )
     return e_h, int(((d > 0) & ~measured).sum())
 
 

@@ -109,7 +109,8 @@ def test_squared_lengths_of_means_are_estimated_without_bias() -> None:
         1, np.eye(2), np.zeros(2), np.zeros(2), means.reshape(repeats, 1, 1, 2), variance.reshape(repeats, 1, 1),
         np.full((repeats, 1, 1), n), np.zeros(repeats),
     )  # fmt: skip
-    assert float(net.squares[0, 0]) == pytest.approx(5.0, abs=0.15)
+    assert float(net.squares()[0, 0]) == pytest.approx(5.0, abs=0.15)
+    assert float(net.squares("features")[0, 0]) == pytest.approx(7.0, abs=0.15)  # and two components of variance 1
     assert (means**2).sum(-1).mean() > 5.5  # what the naive estimate gives
     assert net.noise == pytest.approx(2 / (5 + 2 / 3), rel=0.1)
 
