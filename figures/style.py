@@ -96,6 +96,8 @@ def save(plot: Callable[[Sequence[Row]], Figure], rows: Sequence[Row], folder: P
     write_rows(rows, folder / f"{name}.csv")
     with rc_context(RC):
         figure = plot(rows)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for each file
         for kind in ("pdf", "png"):
             figure.savefig(folder / f"{name}.{kind}")
 
