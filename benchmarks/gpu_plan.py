@@ -6,7 +6,8 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,10 +21,10 @@ from training import build, datasets, tables
 from training.config import PRESETS, RunConfig
 from training.experiments import config
 from training.progress import Work, in_flight
-from training.runs import RunFolder, write
+from training.runs import write
 from training.train import jobs
 
-FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC")
+FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 
 
 class TimeIsUp(Exception):
@@ -32,80 +33,113 @@ class TimeIsUp(Exception):
 
 @dataclass(frozen=True)
 class Timed(Work):
-    """Work that stops when the time is up. end: of time.monotonic()."""
+    """Work that stops when the time is up, and survives a run that fails. end: of time.monotonic()."""
 
     end: float = 0.0
 
-    def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+    def stages(
+        self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
+    ) -> Generator[None, None, dict[str, Any] | None]:
         def until_the_end(row: dict[str, Any]) -> None:
             if time.monotonic() > self.end:
                 raise TimeIsUp
 
+        if time.monotonic() > self.end:
+            return None
         try:
-            return super().train(config, until_the_end) if time.monotonic() < self.end else None
+            return (yield from super().stages(config, until_the_end))
         except TimeIsUp:
+            return None
+        except Exception:
+            print(f"{config.folder} failed:\n{traceback.format_exc()}", flush=True)
             return None
 
 
 def plan(preset: str) -> Iterator[RunConfig]:
     """The runs in the order of their value."""
-    for methods, factors in (((*FIRST, "random+MS"), (100, 200)), ((*FIRST, "random+MS"), (50, 10))):
-        for factor in factors:
-            for seed in range(3):
-                for method in methods:
-                    yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
+    for factor in (100, 200, 50, 10):
+        for seed in range(3):
+            for method in FIRST:
+                yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
 
 
-def by_imbalance(runs: Iterator[RunConfig], store: Path) -> Iterator[tuple[float, list[RunConfig]]]:
-    """Runs that are not in the store yet, in their order, those of one imbalance factor together."""
+def by_imbalance(runs: Iterator[RunConfig], done: set[tuple[str, str]]) -> Iterator[tuple[float, list[RunConfig]]]:
+    """Runs that are not done yet (key and seed), in their order, those of one imbalance factor together."""
     for imbalance, group in groupby(runs, key=lambda run: run.imbalance):
-        if wanted := [run for run in group if not RunFolder(store, run).done]:
+        if wanted := [run for run in group if (run.key, str(run.seed)) not in done]:
             yield imbalance, wanted
 
 
+def finished(store: Path, skip: Path | None) -> set[tuple[str, str]]:
+    """Key and seed of the runs in the store and in a CSV file of rows, as results/ has them."""
+    rows = tables.export(store)
+    if skip is not None:
+        with skip.open(newline="", encoding="utf-8") as file:
+            rows += list(csv.DictReader(file))
+    return {(row["config"], row["seed"]) for row in rows}
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    """Rows as CSV, a header first."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
 def speed(store: Path, out: Path, device: torch.device) -> None:
-    """Measure once, keep it beside the runs."""
+    """Measure once, keep it beside the runs; a failure is printed and no reason to train nothing."""
     kept = store / "speed.csv"
-    if not kept.exists():
-        store.mkdir(parents=True, exist_ok=True)
-        file = io.StringIO()
-        found = training.rows(device)
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-        write(kept, file.getvalue().encode())
-    (out / "speed.csv").write_bytes(kept.read_bytes())
+    try:
+        if not kept.exists():
+            store.mkdir(parents=True, exist_ok=True)
+            write(kept, as_csv(training.rows(device)))
+        (out / "speed.csv").write_bytes(kept.read_bytes())
+    except Exception:
+        print(f"the benchmark failed:\n{traceback.format_exc()}", flush=True)
+
+
+def train(options: Any, device: torch.device, end: float) -> None:
+    """Train until the time is up; the rows of all finished runs are written after each of them."""
+    done = finished(options.store, options.skip)
+    alone = not done  # the first run of all is timed by itself
+    for imbalance, wanted in by_imbalance(plan(options.preset), done):
+        data = datasets.load("cifar10-lt", options.data_root, imbalance=imbalance)
+        work = Timed(data, options.store, device.type, False, not options.no_capture, end)
+        for at_once, runs in ((1, wanted[:1]), (options.jobs, wanted[1:])) if alone else ((options.jobs, wanted),):
+            start = time.monotonic()
+            for result in in_flight(runs, work, at_once):
+                if isinstance(result, dict):
+                    seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
+                    print(f"{result['method']}, {imbalance:g}: {result['last']['all']:.2f} %, {seconds}", flush=True)
+                if rows := tables.export(options.store):
+                    write(options.out / "runs.csv", as_csv(rows))
+        alone = False
+        if time.monotonic() > end:
+            print("time is up; the same command goes on")
+            return
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train until the time is up, then write the rows of all finished runs; the exit status."""
+    """The command; the exit status."""
     parser = cli.Parser("benchmarks.gpu_plan", "train what waits for a GPU until the time is up")
-    parser.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
-    parser.add_argument("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder for runs.csv")
-    parser.add_argument("--minutes", type=float, default=9.5, help="time limit")
-    parser.add_argument("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
-    parser.add_argument("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
-    parser.add_argument(
-        "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
-    )
+    add = parser.add_argument
+    add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
+    add("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
+    add("--out", type=Path, default=Path("."), metavar="DIR", help="folder for runs.csv and speed.csv")
+    add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
+    add("--minutes", type=float, default=9.5, help="time limit")
+    add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
+    add("--no-capture", action="store_true", help="plain steps, should capturing fail")
+    add("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
+    devices = ("auto", "cpu", "cuda")
+    add("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
     options = parser.parse_args(arguments)
     end, device = time.monotonic() + 60 * options.minutes, build.device(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
     speed(options.store, options.out, device)
-    for imbalance, wanted in by_imbalance(plan(options.preset), options.store):
-        data = datasets.load("cifar10-lt", options.data_root, imbalance=imbalance)
-        work = Timed(data, options.store, device.type, events=False, end=end)
-        for result in in_flight(wanted, work, options.jobs):
-            if isinstance(result, dict):
-                print(f"{result['method']}, imbalance {imbalance:g}: {result['last']['all']:.2f} %", flush=True)
-        if time.monotonic() > end:
-            print("time is up; the same command goes on")
-            break
-    with (options.out / "runs.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, tables.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(tables.export(options.store))
+    train(options, device, end)
     return 0
 
 

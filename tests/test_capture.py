@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +16,10 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from training import datasets, trainer
-from training.capture import WARM_UP, CudaGraph, captured
+from training.capture import WARM_UP, captured
 from training.config import RunConfig, with_preset
 from training.epoch import batch_sizes, draw
-from training.progress import Work, _train_on_stream, in_flight
+from training.progress import Work, interleaved
 from training.runs import RunFolder
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0, augment=True)
@@ -23,18 +27,16 @@ CPU = torch.device("cpu")
 
 
 class Recorded:
-    """A CUDA graph's behaviour without a GPU: recording runs nothing, the warm-up runs the step for real."""
+    """A CUDA graph's behaviour without a GPU: the warm-up runs the step for real, recording runs nothing."""
 
-    warmed = 0
+    made = 0
 
-    def __init__(self, step: Callable[[], None]) -> None:
-        self.replay = step
-
-    @classmethod
-    def warm_up(cls, step: Callable[[], None]) -> None:
+    def __init__(self, step: Callable[[], None], rewind: Callable[[], None]) -> None:
         for _ in range(WARM_UP):
+            rewind()
             step()
-        cls.warmed += 1
+        self.replay = step
+        Recorded.made += 1
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +44,18 @@ def digits() -> datasets.LongTailed:
     return datasets.load("digits-lt", None, imbalance=10)
 
 
-def test_recording_offers_what_the_real_graph_offers() -> None:
-    assert {"warm_up", "replay"} <= set(vars(CudaGraph))
-
-
+@pytest.mark.parametrize("batch", [32, 200, 1000])  # of 486 pairs: sixteen steps an epoch, three, one
 @pytest.mark.parametrize(("sampler", "classifier"), [("random", "fc"), ("bmls", "ms-unordered"), ("cas", "ms")])
 def test_captured_steps_train_bit_for_bit_like_plain_ones(
-    sampler: str, classifier: str, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
+    sampler: str, classifier: str, batch: int, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(TINY, sampler=sampler, classifier=classifier)  # type: ignore[arg-type]
+    config = replace(TINY, sampler=sampler, classifier=classifier, batch=batch)  # type: ignore[arg-type]
     plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
     graphs.capture = True
-    monkeypatch.setattr(trainer, "captured", lambda step, state: captured(step, state, Recorded))
-    before = Recorded.warmed
+    monkeypatch.setattr(trainer, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
+    before = Recorded.made
     rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
-    assert Recorded.warmed - before == len(set(plain.sizes)) == 2  # a graph for whole batches and one for the rest
+    assert Recorded.made - before == len(set(plain.sizes)) == (1 if batch == 1000 else 2)  # whole batches, and the rest
     assert [a["loss"] for a, _ in rows] == [b["loss"] for _, b in rows]
     assert save_tensors(plain.state()) == save_tensors(graphs.state())
 
@@ -64,7 +63,7 @@ def test_captured_steps_train_bit_for_bit_like_plain_ones(
 def test_capturing_leaves_no_trace(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     before = [tensor.clone() for tensor in learner._changing()]
-    step = captured(lambda: learner._step(32), learner._changing(), Recorded)
+    step = captured(lambda: learner._step(32), learner._changing(), learner._rewind, Recorded)
     assert all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
     step()
     assert not all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
@@ -133,20 +132,59 @@ def test_a_ratio_for_each_image_trains_and_resumes(digits: datasets.LongTailed, 
     assert len(folder.final()["lambdas"]) == 3 * len(digits.train.labels)
 
 
-def test_runs_in_flight_in_one_process_are_the_runs_one_by_one(
-    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configs = [replace(TINY, seed=seed, epochs=2) for seed in range(3)]
-    one = Work(digits, tmp_path / "one", "cpu", events=False)
-    expected = [_train_on_stream(one, config) for config in configs]
-    many = Work(digits, tmp_path / "many", "cuda", events=False)
-    on_cpu = Work(digits, tmp_path / "many", "cpu", events=False)
-    monkeypatch.setattr("training.progress._train_on_stream", lambda _, config: _train_on_stream(on_cpu, config))
-    found = list(in_flight(configs, many, 3))
-    assert len(found) == len(expected) == 3
+def test_interleaved_runs_are_the_runs_one_by_one(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    configs = [replace(TINY, seed=seed, epochs=2 + seed % 2) for seed in range(5)]
+    one, many = (Work(digits, tmp_path / name, "cpu", events=False) for name in ("one", "many"))
+    for config in configs:
+        one.train(config, lambda row: None)
+    entered: list[int] = []
+
+    def on(stream: int) -> contextlib.AbstractContextManager[None]:
+        entered.append(stream)
+        return contextlib.nullcontext()
+
+    found = list(interleaved(configs, many, [0, 1, 2], on))
+    assert len(found) == 5
+    assert entered[:6] == [0, 1, 2, 0, 1, 2]  # a round is an epoch of each
     for config in configs:
         a, b = ((RunFolder(tmp_path / s, config).path / "final.safetensors").read_bytes() for s in ("one", "many"))
         assert a == b
+
+
+def test_interleaved_runs_survive_one_another(
+    digits: datasets.LongTailed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One diverges, one is held by another process; the third ends."""
+    wild, held, good = replace(TINY, lr=900.0, warmup=0), replace(TINY, seed=1), replace(TINY, seed=2)
+    (folder := RunFolder(tmp_path, held)).open(digits.fingerprint)
+    with folder.lock():
+        found = list(
+            interleaved([wild, held, good], Work(digits, tmp_path, "cpu", False), [0, 1], contextlib.nullcontext)
+        )
+    kinds = [type(outcome) for outcome in found]
+    assert sorted(kinds, key=str) == sorted([type(None), str, dict], key=str)
+    assert "diverged: random+FC, seed 0" in capsys.readouterr().err
+    assert RunFolder(tmp_path, good).done
+
+
+def test_a_trainer_lets_go_of_its_memory(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    """On a card the next run needs it at once, not at some garbage collection."""
+    made: list[weakref.ref[trainer.Trainer]] = []
+    original = trainer.Trainer
+
+    class Watched(original):  # type: ignore[valid-type, misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "Trainer", Watched)
+        gc.disable()
+        try:
+            trainer.run(TINY, digits, RunFolder(tmp_path, TINY), CPU)
+            assert made[0]() is None
+        finally:
+            gc.enable()
 
 
 def test_evaluation_counts_every_image_once(digits: datasets.LongTailed) -> None:

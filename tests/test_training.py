@@ -22,7 +22,7 @@ from safetensors.torch import save as save_tensors
 from lpm.errors import InvalidInput
 from training import datasets, trainer
 from training.config import RunConfig, from_json, with_preset
-from training.runs import RunFolder, find
+from training.runs import RunFolder, find, write
 from training.tables import export
 from training.train import config_of, main, seeds
 
@@ -171,13 +171,18 @@ def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(digits: datase
     assert trainer.run(TINY, digits, folder, CPU)["method"] == "random+FC"
 
 
+def test_weights_that_are_no_numbers_are_no_checkpoint(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.Trainer, "state", lambda self: {"network.weight": torch.tensor([1.0, float("inf")])})
+    with pytest.raises(trainer.Diverged, match=r"a weight is no number after epoch 1, learning rate 0.05"):
+        trainer.run(TINY, digits, folder := RunFolder(tmp_path, TINY), CPU)
+    assert not list(folder.path.glob("checkpoint-*"))
+
+
 def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
     digits: datasets.LongTailed, tmp_path: Path, capsys: Any
 ) -> None:
-    config = replace(TINY, lr=900.0, warmup=0)
-    with pytest.raises(trainer.Diverged, match=r"a weight is no number after epoch 1, learning rate 900"):
-        trainer.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
-    assert folder.last_checkpoint() is None  # weights that are no numbers are no checkpoint
     learner = trainer.Trainer(TINY, digits, CPU)
     with torch.no_grad():
         next(learner.network.parameters()).fill_(float("nan"))
@@ -210,6 +215,145 @@ def test_a_full_disk_leaves_the_store_readable(
     found = folder.last_checkpoint()
     assert found is None or found[0] == 1
     assert trainer.run(TINY, digits, folder, CPU)["last"]
+
+
+class Killed(BaseException):
+    """kill -9, as far as a process can tell."""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_around_any_write_a_run_continues_and_loses_no_row(
+    before: bool, digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import runs
+
+    trainer.run(TINY, digits, whole := RunFolder(tmp_path / "whole", TINY), CPU)
+    expected, real = (whole.path / "final.safetensors").read_bytes(), runs.write
+    for number in range(100):
+        left = number
+        folder = RunFolder(tmp_path / str(number), TINY)
+
+        def dying(path: Path, data: bytes) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1 and before:
+                raise Killed
+            real(path, data)
+            if left == -1:
+                raise Killed
+
+        monkeypatch.setattr(runs, "write", dying)
+        try:
+            trainer.run(TINY, digits, folder, CPU)
+            ended = True
+        except Killed:
+            ended = False
+        monkeypatch.setattr(runs, "write", real)
+        trainer.run(TINY, digits, folder, CPU)
+        assert (folder.path / "final.safetensors").read_bytes() == expected
+        assert [row["epoch"] for row in folder.rows()] == [1, 2, 3]
+        assert folder.geometries() == [1, 2, 3]
+        assert not list(folder.path.glob("checkpoint-*"))
+        if ended:
+            break
+    assert number == 2 + 3 * 4 + 2  # config and data, four files an epoch, weights and metrics
+
+
+def test_two_damaged_checkpoints_do_not_stand_in_the_way_of_new_ones(
+    digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    config = replace(TINY, epochs=5, warmup=1)
+
+    def stop_at(epoch: int) -> Any:
+        def stop(row: dict[str, Any]) -> None:
+            if row["epoch"] == epoch:
+                raise RuntimeError("stop")
+
+        return stop
+
+    folder = RunFolder(tmp_path, config)
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(config, digits, folder, CPU, on_epoch=stop_at(4))
+    for file in folder.path.glob("checkpoint-*.safetensors"):
+        file.write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run(config, digits, folder, CPU, on_epoch=stop_at(2))
+    found = folder.last_checkpoint()
+    assert found is not None
+    assert found[0] == 2
+    assert len(list(folder.path.glob("checkpoint-*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"last": {"all": 1e999}},
+        {"last": {"all": float("nan")}},
+        {"last": {"all": 101}},
+        {"last": {"many": 3.0}},
+        {"dataset": "x\ny"},
+        {"dataset": "\x1b[31m"},
+        {"device": "a\x1b]0;title\x07"},
+        {"best": "high"},
+    ],
+)
+def test_results_that_no_run_can_have_are_refused(
+    change: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
+    metrics = trainer.run(folder.config, digits, folder, CPU)
+    (folder.path / "metrics.json").write_text(json.dumps(metrics | change))
+    with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
+        folder.metrics()
+
+
+def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    target.write_text("mine")
+    (tmp_path / f".config.json.{os.getpid()}").symlink_to(target)
+    write(tmp_path / "config.json", b"{}")
+    assert target.read_text() == "mine"
+    assert (tmp_path / "config.json").read_bytes() == b"{}"
+
+
+def test_an_error_while_training_is_not_taken_for_a_lock(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    def blocked(row: dict[str, Any]) -> None:
+        raise BlockingIOError("a full pipe")
+
+    with pytest.raises(BlockingIOError, match="a full pipe"):
+        trainer.run(TINY, digits, RunFolder(tmp_path, TINY), CPU, on_epoch=blocked)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_several_jobs_end_with_their_command_and_the_next_one_goes_on(how: signal.Signals, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "training.train", "--epochs", "60", "--width", "4", "--seeds", "0-5", "--jobs", "2"]
+    words += ["--store", str(tmp_path), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(1200):
+        if len(list(tmp_path.glob("*/seed-*/checkpoint-*.json"))) >= 2:
+            break
+        time.sleep(0.05)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does: to every process of the command
+    else:
+        process.send_signal(how)
+    _, said = process.communicate(timeout=30)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.strip() == "interrupted"
+    for folder in find(tmp_path):
+        for _ in range(200):  # until the orphans have noticed
+            try:
+                with folder.lock():
+                    break
+            except InvalidInput:
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"{folder.path} is still held")
+        assert not folder.done
 
 
 def test_what_a_killed_writer_left_is_swept(digits: datasets.LongTailed, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import torch
 from torch import nn
@@ -21,9 +19,6 @@ from training.samplers import (
     PairSampler,
     Random,
 )
-
-_GLOBAL_GENERATOR = threading.Lock()
-"""Weights are drawn from torch's global generator; runs in flight on one card are threads."""
 
 Classifier = FC | MixedSingleton | FixedETF | MixedSingletonETF
 
@@ -47,6 +42,7 @@ def device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("--device cuda: this machine has no CUDA device; use --device cpu")
     torch.backends.cudnn.benchmark = True  # batches have one size, so its choice pays
+    torch.backends.cudnn.allow_tf32 = False  # 'fp32' means it
     return torch.device(name)
 
 
@@ -64,7 +60,7 @@ def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
 
 def network(config: RunConfig, channels: int) -> Network:
     """The config's network, initialised from its seed. channels: of the images."""
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = ResNet(config.model, width=config.channels, channels=channels)
         return Network(backbone, classifier(config, backbone.p))

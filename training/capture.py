@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,46 +11,46 @@ from torch import Tensor
 WARM_UP = 3
 """Steps before the capture, in which libraries choose their algorithms and allocate their workspaces."""
 
-_ONE_AT_A_TIME = threading.Lock()
-"""Runs in flight on one card are threads of one process; a capture synchronises the whole device."""
-
 
 class CudaGraph:
-    """Record a step on a stream of its own; ``replay`` it on the current stream."""
+    """Record a step; ``replay`` it on the current stream. Captures happen one at a time, in one thread.
 
-    def __init__(self, step: Callable[[], None]) -> None:
+    Warm-up and capture share a stream that no replay runs on: streams come from pools of 32 that are handed out in turn, and
+    runs take theirs from the pool of normal priority.
+    """
+
+    def __init__(self, step: Callable[[], None], rewind: Callable[[], None]) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        # thread_local: other threads may allocate meanwhile.
-        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
-            step()
-
-    @staticmethod
-    def warm_up(step: Callable[[], None]) -> None:
-        """Run the step on a side stream, as a capture wants it."""
-        here = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(here)
-        with torch.cuda.stream(side):
+        here, stream = torch.cuda.current_stream(), torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
+                rewind()
                 step()
-        here.wait_stream(side)
+        here.wait_stream(stream)
+        # Matrix products keep a workspace a stream. Made during a capture it belongs to the graph, so none may be left over
+        # from before, nor this one stay for the next: two graphs would share it, or outlive it.
+        torch._C._cuda_clearCublasWorkspaces()
+        with torch.cuda.graph(self.graph, stream=stream):
+            step()
+        torch._C._cuda_clearCublasWorkspaces()
 
     def replay(self) -> None:
         """Run the step."""
         self.graph.replay()
 
 
-def captured(step: Callable[[], None], state: Sequence[Tensor], graph: Any = CudaGraph) -> Callable[[], None]:
+def captured(
+    step: Callable[[], None], state: Sequence[Tensor], rewind: Callable[[], None], graph: Any = CudaGraph
+) -> Callable[[], None]:
     """A step that takes no argument, captured; call the result in its place.
 
-    state: every tensor that the step changes in place. The warm-up really runs, so they are put back afterwards: capturing
-    leaves no trace. graph: what records and replays (tests give one that needs no GPU).
+    state: every tensor that it changes in place. The warm-up really runs, so they are put back afterwards: capturing leaves
+    no trace. rewind: called before each step of the warm-up, so that it does not run off the end of an epoch. graph: what
+    records and replays (tests give one that needs no GPU).
     """
-    with _ONE_AT_A_TIME:
-        kept = [tensor.clone() for tensor in state]
-        graph.warm_up(step)
-        for tensor, value in zip(state, kept, strict=True):
-            tensor.copy_(value)
-        recorded = graph(step)
+    kept = [tensor.clone() for tensor in state]
+    recorded = graph(step, rewind)
+    for tensor, value in zip(state, kept, strict=True):
+        tensor.copy_(value)
     return recorded.replay

@@ -150,7 +150,11 @@ def _find(root: Path, K: int) -> Reader:
     folder = "cifar-10-batches-py" if K == 10 else "cifar-100-python"
     first = "data_batch_1" if K == 10 else "train"
     for place in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
-        if (place / first).is_file() and place.resolve().is_relative_to(root.resolve()):
+        if (place / first).is_file():
+            if not place.resolve().is_relative_to(root.resolve()):
+                raise InvalidInput(
+                    f"{str(place)!r} is a link that leaves --data-root; give the folder it leads to instead"
+                )
             return lambda: (*_read_batches(place, K), False)
     for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
         parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}

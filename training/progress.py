@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import multiprocessing.connection
+import os
+import signal
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +73,24 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
 
 @dataclass(frozen=True)
 class Work:
-    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events."""
+    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events, and whether
+    steps are captured on CUDA.
+    """
 
     data: datasets.LongTailed
     store: Path
     device: str
     events: bool
+    capture: bool = True
 
     def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Train one run; its metrics, or None when it diverged."""
+        return trainer.finished(self.stages(config, on_epoch))
+
+    def stages(
+        self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
+    ) -> Generator[None, None, dict[str, Any] | None]:
+        """:meth:`train` in stages: yields whenever an epoch is under way. Raises InvalidInput when memory does not suffice."""
         folder = RunFolder(self.store, config)
         writer: Any = None
 
@@ -89,13 +102,16 @@ class Work:
                     writer.add_scalar(name, value, row["epoch"])
             on_epoch(row)
 
+        device = torch.device(self.device)
         try:
-            return trainer.run(config, self.data, folder, torch.device(self.device), on_epoch=show)
+            return (yield from trainer.stages(config, self.data, folder, device, on_epoch=show, capture=self.capture))
         except trainer.Diverged as error:
             last = folder.last_checkpoint()
             kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
             print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
             return None
+        except torch.OutOfMemoryError:
+            raise InvalidInput("the device's memory does not suffice; take fewer --jobs or a smaller --batch") from None
         finally:
             if writer is not None:
                 writer.close()
@@ -124,49 +140,86 @@ def _sequentially(
         progress.remove_task(task)
 
 
+Outcome = dict[str, Any] | str | None
+"""Of a run: its metrics, a note where another process has it, None when it diverged."""
+
+
+def in_flight(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
+    """Outcomes of runs as they end, ``jobs`` at a time: in processes that share the cores of a CPU; on CUDA in this one, because
+    processes would take turns on the card.
+    """
+    if work.device == "cuda":
+        return interleaved(configs, work, [torch.cuda.Stream() for _ in range(min(jobs, 16))], torch.cuda.stream)  # type: ignore[no-untyped-call]
+    return _in_processes(configs, work, jobs)
+
+
+def interleaved(
+    configs: Sequence[RunConfig], work: Work, streams: Sequence[Any], on: Callable[[Any], Any]
+) -> Iterator[Outcome]:
+    """One thread queues an epoch of each run in turn, each on a stream of its own (``with on(stream)``), where they overlap."""
+    waiting = iter(configs)
+    flying: dict[int, Generator[None, None, Outcome]] = {}
+    while True:
+        for place in range(len(streams)):
+            if place not in flying and (config := next(waiting, None)) is not None:
+                flying[place] = _stages_or_note(work, config)
+        if not flying:
+            return
+        for place in list(flying):
+            try:
+                with on(streams[place]):
+                    next(flying[place])
+            except StopIteration as end:
+                del flying[place]
+                yield end.value
+
+
+def _stages_or_note(work: Work, config: RunConfig) -> Generator[None, None, Outcome]:
+    try:
+        return (yield from work.stages(config, lambda row: None))
+    except Busy as error:
+        return str(error)
+
+
 _WORK: list[Work] = []
 """The work of this process, when it is one of several."""
 
 
 def _start(work: Work, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _WORK[:] = [work]
 
 
-def _train_in_process(config: RunConfig) -> dict[str, Any] | str | None:
-    return _train_here(_WORK[0], config)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # an orphan would hold its run's lock against the command that goes on with it
 
 
-def _train_here(work: Work, config: RunConfig) -> dict[str, Any] | str | None:
+def _train_in_process(config: RunConfig) -> Outcome:
+    return trainer.finished(_stages_or_note(_WORK[0], config))
+
+
+def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
+    threads = max(1, torch.get_num_threads() // jobs)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads))
     try:
-        return work.train(config, lambda row: None)
-    except Busy as error:
-        return str(error)
-
-
-def _train_on_stream(work: Work, config: RunConfig) -> dict[str, Any] | str | None:
-    """In a thread: on a CUDA stream of its own, so that runs in flight on one card overlap."""
-    if work.device != "cuda":
-        return _train_here(work, config)
-    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
-        return _train_here(work, config)
-
-
-def in_flight(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[dict[str, Any] | str | None]:
-    """Results of runs as they end (a note where another process has a run), ``jobs`` at a time: processes that share the cores
-    of a CPU; on CUDA threads of this process, because processes would take turns on the card.
-    """
-    if work.device == "cuda":
-        pool: Executor = ThreadPoolExecutor(jobs)
-        task: Callable[[RunConfig], Any] = partial(_train_on_stream, work)
-    else:
-        threads = max(1, torch.get_num_threads() // jobs)
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads))
-        task = _train_in_process
-    with pool:
-        for future in as_completed([pool.submit(task, config) for config in configs]):
+        for future in as_completed([pool.submit(_train_in_process, config) for config in configs]):
             yield future.result()
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a training process was killed, for lack of memory perhaps; the same command goes on"
+        ) from None
+    except BaseException:  # runs continue from their checkpoints another time
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _at_once(
@@ -182,7 +235,13 @@ def _at_once(
 
 
 def _explain(config: RunConfig, images: int) -> None:
-    """Say what happens when there are more label pairs than images."""
+    """Say what happens when there are more label pairs than images, and which classifier the paper's BMLS+MS has."""
+    if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):
+        print(
+            f"note: {config.classifier} has all K^2 label pairs as classes, bmls draws a < b alone; the paper's is "
+            f"--classifier {config.classifier}-unordered",
+            file=sys.stderr,
+        )
     if config.sampler.startswith("bmls") and (pairs := label_pairs(config)) > images:
         epochs = -(-pairs // images)
         print(

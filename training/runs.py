@@ -17,7 +17,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -73,10 +75,11 @@ class RunFolder:
         except OSError as error:
             raise InvalidInput(f"{str(self.path / 'lock')!r} cannot be opened: {error.strerror}") from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"{str(self.path)!r} is being trained by another process") from None
             yield
-        except BlockingIOError:
-            raise Busy(f"{str(self.path)!r} is being trained by another process") from None
         finally:
             os.close(handle)
 
@@ -88,12 +91,7 @@ class RunFolder:
     def metrics(self) -> dict[str, Any]:
         """The result. Raises InvalidInput when it is missing, not JSON or not a result."""
         found = _read_json(self.path / "metrics.json")
-        last = found.get("last") if isinstance(found, dict) else None
-        if (
-            not isinstance(last, dict)
-            or not all(isinstance(v, int | float) for v in last.values())
-            or "all" not in last
-        ):
+        if not (isinstance(found, dict) and _is_result(found)):
             raise InvalidInput(f"{str(self.path / 'metrics.json')!r} is damaged; delete it to finish the run again")
         return found
 
@@ -111,9 +109,9 @@ class RunFolder:
         """Store a checkpoint with the rows up to it, then drop old checkpoints."""
         name = f"checkpoint-{epoch:07d}"
         write(self.path / f"{name}.safetensors", data)
-        content = {"epoch": epoch, "key": self.config.key, "rows": rows}
-        write(self.path / f"{name}.json", json.dumps(content | {"sha256": _digest(data, content)}).encode())
         write(self.path / "epochs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        content = {"epoch": epoch, "key": self.config.key, "rows": rows}  # last: what it vouches for is there
+        write(self.path / f"{name}.json", json.dumps(content | {"sha256": _digest(data, content)}).encode())
         for old in sorted(self.path.glob("checkpoint-*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -125,7 +123,8 @@ class RunFolder:
                 content = json.loads(file.read_text(encoding="utf-8"))
                 data = file.with_suffix(".safetensors").read_bytes()
                 digest, epoch, rows = content.pop("sha256"), content["epoch"], content["rows"]
-                if content["key"] == self.config.key and digest == _digest(data, content) and len(rows) == epoch:
+                own = content["key"] == self.config.key and digest == _digest(data, content) and len(rows) == epoch
+                if own and all(math.isfinite(row["test_all"]) for row in rows):
                     return epoch, data, rows
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
@@ -147,20 +146,43 @@ class RunFolder:
         """What a finished run left: see the top of this file. Raises InvalidInput when it is missing or damaged."""
         return _tensors(self.path / "final.safetensors")
 
-    def sweep(self) -> None:
-        """Remove what a killed writer left: half-written files, and weights without their rows. Needs the lock."""
-        for file in self.path.glob(".*.*"):
-            file.unlink()
-        for file in self.path.glob("checkpoint-*.safetensors"):
-            if not file.with_suffix(".json").exists():
+    def resume(self) -> tuple[int, bytes, list[dict[str, Any]]] | None:
+        """:meth:`last_checkpoint`, after removing what a killed writer left and every checkpoint that is newer, hence damaged: of
+        those with the highest numbers the last two are kept, and new ones would be dropped in their favour. Needs the lock.
+        """
+        found = self.last_checkpoint()
+        epoch = 0 if found is None else found[0]
+        for file in (*self.path.glob("checkpoint-*"), *self.path.glob(".*")):
+            half = file.name.startswith(".") and not file.name.startswith((".config.json.", ".data.json."))
+            damaged = file.name.startswith("checkpoint-") and not file.name <= f"checkpoint-{epoch:07d}.~"
+            if (half or damaged) and (file.is_file() or file.is_symlink()):
                 file.unlink()
+        return found
 
     def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
         """Store the result; the checkpoints are no longer needed."""
         write(self.path / "final.safetensors", final)
         write(self.path / "metrics.json", (json.dumps(metrics, indent=1, allow_nan=False) + "\n").encode())
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Remove what a finished run does not need."""
         for file in self.path.glob("checkpoint-*"):
-            file.unlink()
+            file.unlink(missing_ok=True)
+
+
+def _is_result(found: dict[str, Any]) -> bool:
+    """Whether metrics can be shown: accuracies in 0..100, words that no terminal or table stumbles over."""
+    last = found.get("last")
+    if not isinstance(last, dict) or "all" not in last:
+        return False
+    numbers = [*last.values(), *([found["best"]] if "best" in found else [])]
+    words = [*last, *(v for v in found.values() if isinstance(v, str))]
+    return (
+        all(isinstance(v, int | float) and 0 <= v <= 100 for v in numbers)
+        and all(isinstance(w, str) and w.isprintable() and len(w) < 200 for w in words)
+        and re.fullmatch(r"[a-z0-9-]{1,40}", str(found.get("dataset"))) is not None
+    )
 
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:
@@ -206,8 +228,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as file:
+        # Made anew and through no link, so that nobody else's file is written.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -216,8 +216,10 @@ class BalancedMixedLabels(PairSampler):
         self._used: list[np.ndarray] = [np.zeros(self.K, dtype=np.int64)]
 
     def pairs(self, epoch: int) -> np.ndarray:
-        classes = self.label_pairs(epoch)
-        images = self.images_of(classes.ravel(), self.used_before(epoch))
+        classes, used = self.label_pairs(epoch), self.used_before(epoch)
+        if len(self._used) == epoch + 1:
+            self._count(classes)  # so that the next epoch need not draw these again
+        images = self.images_of(classes.ravel(), used)
         return images.reshape(-1, 2)[self.rng(0, epoch).permutation(len(self))]
 
     def label_pairs(self, epoch: int) -> np.ndarray:
@@ -231,9 +233,11 @@ class BalancedMixedLabels(PairSampler):
     def used_before(self, epoch: int) -> np.ndarray:
         """Images that each class has used in all epochs before this one, (K,)."""
         while len(self._used) <= epoch:
-            drawn = np.bincount(self.label_pairs(len(self._used) - 1).ravel(), minlength=self.K)
-            self._used.append(self._used[-1] + drawn)
+            self._count(self.label_pairs(len(self._used) - 1))
         return self._used[epoch]
+
+    def _count(self, classes: np.ndarray) -> None:
+        self._used.append(self._used[-1] + np.bincount(classes.ravel(), minlength=self.K))
 
 
 class Coverage(PairSampler):

@@ -193,9 +193,10 @@ def export(store: Path) -> list[dict[str, str]]:
         if not folder.done:
             continue
         c, m = folder.config, _result(folder)
+        preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # changed recipes are not all one
         for split, accuracy in m["last"].items():
             values = (
-                m["dataset"], f"{c.imbalance:g}", c.method, split, f"{accuracy:.4f}", c.seed, c.preset, c.epochs, c.model,
+                m["dataset"], f"{c.imbalance:g}", c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
                 m["device"], m["torch"], m["commit"], m["time"], f"{m['train_seconds']:.1f}", c.key,
             )  # fmt: skip
             rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))

@@ -8,9 +8,9 @@ step takes no argument, so that on CUDA it is captured once and replayed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,20 +39,33 @@ CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 2.0}
 """Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
 
 
+Result = TypeVar("Result")
+
+
 class Diverged(RuntimeError):
     """The loss is no longer a number."""
 
 
 class Trainer:
-    """A run in memory. data: the long-tailed set. device: where everything lives. capture: steps as CUDA graphs, on CUDA."""
+    """A run in memory. data: the long-tailed set. device: where everything lives. capture: steps as CUDA graphs, on CUDA.
+    layout: of weights and images.
+    """
 
-    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, *, capture: bool = True) -> None:
-        self.config, self.data, self.device = config, data, device
+    def __init__(
+        self,
+        config: RunConfig,
+        data: LongTailed,
+        device: torch.device,
+        *,
+        capture: bool = True,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
+        self.config, self.data, self.device, self.layout = config, data, device, layout
         self.capture = capture and device.type == "cuda"
         self.sampler = build.sampler(config, data.train.labels)
         shape = data.train.images.shape
         self.network = build.network(config, shape[1]).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=layout)  # type: ignore[call-overload]
         self.lr = torch.zeros((), device=device)  # a tensor, because a captured step reads it anew
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), self.lr, config.momentum, weight_decay=config.weight_decay, fused=True
@@ -66,7 +79,8 @@ class Trainer:
         self.epoch = 0
         self.chunk = EVALUATION_BATCH[device.type]
         self.sizes = batch_sizes(len(data.train.labels), config.batch)
-        self.drawn = draw(config, self.sampler, 1).to(device)
+        self.ahead = 1, draw(config, self.sampler, 1)
+        self.drawn = self.ahead[1].to(device)
         self.offsets = torch.arange(max(self.sizes), device=device)
         self.position, self.number = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
         self.losses = torch.zeros(len(self.sizes), device=device)
@@ -80,11 +94,18 @@ class Trainer:
 
     def train_epoch(self) -> dict[str, float]:
         """Train the next epoch. Raises Diverged when a loss is not a number, naming the step."""
-        config, start = self.config, time.perf_counter()
+        self.launch()
+        return self.collect()
+
+    def launch(self) -> None:
+        """Begin the next epoch: on CUDA its steps are queued, and the host is free."""
+        config = self.config
+        self.started = time.perf_counter()
         self.epoch += 1
-        lr = config.lr_at(self.epoch)
-        self.lr.fill_(lr)
-        drawn = draw(config, self.sampler, self.epoch)
+        self.lr.fill_(config.lr_at(self.epoch))
+        number, drawn = self.ahead
+        if number != self.epoch:
+            drawn = draw(config, self.sampler, self.epoch)
         labels = self.data.train.labels[drawn.pairs.numpy()]
         self.pair_counts += torch.from_numpy(
             np.bincount(labels[:, 0] * config.K + labels[:, 1], minlength=config.K**2).reshape(config.K, config.K)
@@ -92,31 +113,39 @@ class Trainer:
         self.drawn.copy_(drawn)
         self.network.train()
         steps = [self._step_of(size) for size in self.sizes]
-        self.position.zero_()
-        self.number.zero_()
+        self._rewind()
         for step in steps:
             step()
-        values = self.losses.cpu()  # the one place where the host waits
+        if self.epoch < config.epochs:  # while a GPU is busy
+            self.ahead = self.epoch + 1, draw(config, self.sampler, self.epoch + 1)
+
+    def collect(self) -> dict[str, float]:
+        """Wait for the epoch that was begun; its row. Raises Diverged when a loss is not a number, naming the step."""
+        values, lr = self.losses.cpu(), self.config.lr_at(self.epoch)
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
                 f"the loss is {values[first].item():g} at epoch {self.epoch}, step {first + 1}, learning rate {lr:g}"
             )
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - self.started
         return {
             "epoch": self.epoch,
             "lr": lr,
             "loss": float(values.mean()),
             "train_seconds": seconds,
-            "images_per_second": len(labels) / seconds,
+            "images_per_second": len(self.train_labels) / seconds,
         }
 
     def _step_of(self, size: int) -> Callable[[], None]:
         """The step on a batch of ``size`` pairs: captured on CUDA."""
         if size not in self.steps:
             step = partial(self._step, size)
-            self.steps[size] = captured(step, self._changing()) if self.capture else step
+            self.steps[size] = captured(step, self._changing(), self._rewind) if self.capture else step
         return self.steps[size]
+
+    def _rewind(self) -> None:
+        self.position.zero_()
+        self.number.zero_()
 
     def _changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
@@ -129,7 +158,7 @@ class Trainer:
         pairs, lam = self.drawn.pairs[rows], self.drawn.ratios[rows]
         first, second = (self._inputs(pairs[:, side], side, rows) for side in (0, 1))
         weight = lam.view(-1, 1, 1, 1)
-        mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=torch.channels_last)
+        mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=self.layout)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             features = self.network.backbone(mixed)
@@ -158,7 +187,7 @@ class Trainer:
             torch.split(self.test_labels, self.chunk),
             strict=True,
         ):
-            x = normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+            x = normalised(images, self.mean, self.std).contiguous(memory_format=self.layout)
             with self._autocast():
                 features = self.network.backbone(x)
             scores = self.network.classifier(features.float())
@@ -198,7 +227,7 @@ class Trainer:
             weight = lam.to(self.device).view(-1, 1, 1, 1)
             x = weight * x + (1 - weight) * normalised(others, self.mean, self.std)
         with self._autocast():
-            features = self.network.backbone(x.contiguous(memory_format=torch.channels_last))
+            features = self.network.backbone(x.contiguous(memory_format=self.layout))
         return self.network.classifier.features(features.float()).float().cpu()
 
     def outcome(self) -> dict[str, Tensor]:
@@ -225,33 +254,60 @@ def run(
 
     Raises InvalidInput when another process trains it, Diverged when the loss is not a number.
     """
+    return finished(stages(config, data, folder, device, on_epoch=on_epoch))
+
+
+def finished(steps: Generator[None, None, Result]) -> Result:
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def stages(
+    config: RunConfig,
+    data: LongTailed,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    capture: bool = True,
+) -> Generator[None, None, dict[str, Any]]:
+    """:func:`run` in stages: yields whenever an epoch is under way on the device, so that one thread can see to several runs."""
     folder.check(data.fingerprint)
     if folder.done:
+        folder.drop_checkpoints()  # of a writer that was killed at the very end
         return folder.metrics()
-    trainer = Trainer(config, data, device)  # before anything is written: a config may ask for the impossible
+    trainer = Trainer(config, data, device, capture=capture)  # before anything is written: it may be impossible
     folder.open(data.fingerprint)
     with folder.lock():
         if folder.done:  # by another process meanwhile
             return folder.metrics()
-        folder.sweep()
         start = time.perf_counter()
         rows: list[dict[str, Any]] = []
-        if (found := folder.last_checkpoint()) is not None:
+        if (found := folder.resume()) is not None:
             epoch, tensors, rows = found
             trainer.load(epoch, tensors)
-        _finish_epochs(trainer, folder, rows, on_epoch)
-        metrics = _result(trainer, rows) | {"seconds_of_last_start": time.perf_counter() - start, **provenance()}
-        folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
+        try:
+            yield from _epochs(trainer, folder, rows, on_epoch)
+            metrics = _result(trainer, rows) | {"seconds_of_last_start": time.perf_counter() - start, **provenance()}
+            folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
+        finally:
+            trainer.steps.clear()  # they refer to the trainer: its memory would wait for a garbage collection
         return metrics
 
 
-def _finish_epochs(
+def _epochs(
     trainer: Trainer, folder: RunFolder, rows: list[dict[str, Any]], on_epoch: Callable[[dict[str, Any]], None]
-) -> None:
+) -> Iterator[None]:
     """Train all epochs that are left, adding a row each. Raises Diverged rather than store weights that are no numbers."""
     config, saved = trainer.config, time.perf_counter()
     while trainer.epoch < config.epochs:
-        row = trainer.train_epoch()
+        trainer.launch()
+        yield
+        row = trainer.collect()
         row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), SPLITS[config.dataset]).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
