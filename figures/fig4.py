@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures import store
-from figures.optimum import Network, Optimum, frequencies, network, optimum
+from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum
 from figures.style import PAGE, Row, save, write_rows
 from figures.uniformity import SCORES
 from lpm import cli, geometry
@@ -36,7 +36,8 @@ COLOURS, MARKERS = ("#0072B2", "#D55E00", "#000000"), ("o", "^", "s")
 
 
 def add_options(parser: cli.Parser) -> None:
-    """Which runs."""
+    """Which runs, and which budget their optimum has."""
+    add_budget(parser)
     store.add_options(parser)
 
 
@@ -45,20 +46,20 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     setting = store.setting(options)
     wanted = [c for method in METHODS for c in store.configs(setting, method)]
     runs = store.finished(wanted, setting, store.table_command(setting, 8))
-    rows, scores = data(runs)
+    rows, scores = data(runs, options.budget)
     save(plot, rows, folder, "fig4")
     write_rows(scores, folder / "fig4-uniformity.csv")
     (folder / "fig4.md").write_text(markdown(scores), encoding="utf-8")
-    return {"runs": [run.config.folder for run in runs]}
+    return {"runs": [run.config.folder for run in runs], "budget": options.budget}
 
 
-def data(runs: Sequence[RunFolder]) -> tuple[list[Row], list[Row]]:
+def data(runs: Sequence[RunFolder], budget: Budget = "means") -> tuple[list[Row], list[Row]]:
     """Points of the picture (of each method's first seed), and the scores of every run."""
     rows: list[Row] = []
     scores: list[Row] = []
     for run in runs:
         net = network(run, run.config.epochs)
-        best = optimum(run, net, frequencies(run))
+        best = optimum(run, net, frequencies(run), budget)
         if run.config.seed == min(r.config.seed for r in runs):
             rows += measured_points(run, net) + predicted_points(run, best)
         scores += _scores(run, net, best)

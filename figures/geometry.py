@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures import store
-from figures.optimum import Budget, Network, Optimum, frequencies, network, optimum, self_duality
+from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum, self_duality
 from figures.style import DIVERGING, PAGE, Row, look, save, write_rows
 from lpm import cli, geometry
 from lpm.errors import InvalidInput
@@ -38,13 +38,7 @@ def add_options(parser: cli.Parser) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="*", metavar="RUN", help="folders of finished runs; else those of the options below"
     )
-    parser.add_argument(
-        "--budget",
-        type=cli.choice("means", "features"),
-        default="means",
-        metavar="NAME",
-        help="means|features: whose mean squared length is E_H, of label-pair means or (Eq. 5) of single features",
-    )
+    add_budget(parser)
     store.add_options(parser)
 
 
@@ -67,11 +61,12 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     cosines = [row for _, rows in found for row in rows]
     save(plot_cosines, cosines, folder, "geometry-cosines")
     save(plot_epochs, epochs, folder, "geometry-epochs")
-    if changes := changed(cosines):
+    changes = changed(cosines)
+    if changes:
         save(plot_changes, changes, folder, "geometry-changes")
     last = [rows[-1] for rows, _ in found]
     write_rows(last, folder / "geometry.csv")
-    (folder / "geometry.md").write_text(markdown(last), encoding="utf-8")
+    (folder / "geometry.md").write_text(markdown(last, changes), encoding="utf-8")
     return {"runs": [run.config.folder for run in runs], "budget": options.budget}
 
 
@@ -175,31 +170,43 @@ def changed(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The last epochs as a table, measured / predicted."""
+def markdown(rows: Sequence[Row], changes: Sequence[Row]) -> str:
+    """The last epochs as a table, measured / predicted, each the mean over the seeds.
+
+    The last two columns: the correlation of predicted and measured changes against the reference, of lengths and of products.
+    """
     head = (
-        "method",
-        "seed",
-        "E_W",
-        "E_H",
-        "few-few cosine",
-        "few length",
-        "correlation",
-        "largest deviation",
-        "self-duality",
-    )
+        "method", "n", "E_W", "E_H", "few-few cosine", "few length", "correlation", "largest deviation", "self-duality",
+        "change of lengths, r", "change of products, r",
+    )  # fmt: skip
     lines = [head, ("---",) * len(head)]
-    for r in rows:
+    for method in dict.fromkeys(r["method"] for r in rows):
+        here = [r for r in rows if r["method"] == method]
+        mean = {k: float(np.mean([r[k] for r in here])) for k, v in here[0].items() if isinstance(v, float)}
+        mine = [c for c in changes if c["method"] == method]
+        r = [_change_correlation([c for c in mine if (c["a"] == c["b"]) == one]) for one in (True, False)]
         lines.append(
             (
-                f"{r['method']} ({r['dataset']}, {r['preset']})", str(r["seed"]), f"{r['E_W']:.2f}", f"{r['E_H']:.2f}",
-                f"{r['few_cosine']:+.2f} / {r['few_cosine_predicted']:+.2f}",
-                f"{r['few_length']:.2f} / {r['few_length_predicted']:.2f}",
-                "–" if np.isnan(r["correlation"]) else f"{r['correlation']:+.2f}", f"{r['largest_deviation']:.2f}",
-                f"{r['self_duality']:.2f} / {r['self_duality_predicted']:.2f}",
+                method, str(len(here)), f"{mean['E_W']:.2f}", f"{mean['E_H']:.2f}",
+                f"{mean['few_cosine']:+.2f} / {mean['few_cosine_predicted']:+.2f}",
+                f"{mean['few_length']:.2f} / {mean['few_length_predicted']:.2f}", _or_dash(mean["correlation"]),
+                f"{mean['largest_deviation']:.2f}",
+                f"{mean['self_duality']:.2f} / {mean['self_duality_predicted']:.2f}", *map(_or_dash, r),
             )
         )  # fmt: skip
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    first = rows[0]
+    where = f"{first['dataset']}, imbalance {first['imbalance']:g}, preset {first['preset']}, last epoch"
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines) + f"\n{where}; reference {REFERENCE}.\n"
+
+
+def _or_dash(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:+.2f}"
+
+
+def _change_correlation(rows: Sequence[Row]) -> float:
+    if not rows:
+        return float("nan")
+    return correlation(np.array([r["change_predicted"] for r in rows]), np.array([r["change"] for r in rows]))
 
 
 def _first_seeds(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -287,5 +294,5 @@ def _changes(axis: Axes, method: str, rows: Sequence[Row]) -> None:
             markersize=3, markerfacecolor=style.colour if one else "none", markeredgewidth=0.6,
         )  # fmt: skip
     axis.axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle=":")
-    r = correlation(np.array([r["change_predicted"] for r in rows]), np.array([r["change"] for r in rows]))
+    r = _change_correlation(rows)
     axis.set_title(f"{method}\nr = {r:.2f}" if np.isfinite(r) else f"{method}\nnone predicted", fontsize=7.5)

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from lpm import geometry, mixing, recovery
+from lpm import cli, geometry, mixing, recovery
 from lpm.errors import InvalidInput
 from lpm.pairs import LabelPairs, table
 from lpm.problem import Problem
@@ -86,6 +86,17 @@ class Optimum:
     relative_gap: float
     rank: int
     unmeasured: int
+
+
+def add_budget(parser: cli.Parser) -> None:
+    """The option that chooses a :data:`Budget`."""
+    parser.add_argument(
+        "--budget",
+        type=cli.choice("means", "features"),
+        default="means",
+        metavar="NAME",
+        help="means|features: whose mean squared length is E_H, of label-pair means or (Eq. 5) of single features",
+    )
 
 
 def network(run: RunFolder, epoch: int) -> Network:

@@ -199,7 +199,7 @@ def test_the_comparison_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_pa
     W -= W.mean(axis=0)
     here = [float(r["cosine"]) for r in pairs if r["method"] == "random+FC"]
     assert np.allclose(np.array(here).reshape(K, K), geometry.cosines(W @ W.T), atol=1e-6)
-    assert (tmp_path / "g" / "geometry.md").read_text().count("\n") == 5
+    assert (tmp_path / "g" / "geometry.md").read_text().count("\n| ") == 4
 
 
 def test_figure_4_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_path: Path) -> None:
@@ -281,10 +281,17 @@ def test_runs_of_another_kind_are_refused(
         read_run(copy)
 
 
-def test_the_table_has_a_line_a_run() -> None:
+def test_the_table_has_a_line_a_method_and_means_over_seeds() -> None:
     row = {
-        "method": "random+FC", "dataset": "d", "preset": "quick", "seed": 0, "E_W": 1.0, "E_H": 2.0, "few_cosine": 0.1,
-        "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9, "correlation": float("nan"),
-        "largest_deviation": 0.3, "self_duality": 0.5, "self_duality_predicted": 0.0,
+        "method": "random+FC", "dataset": "d", "imbalance": 100.0, "preset": "quick", "seed": 0, "E_W": 1.0, "E_H": 2.0,
+        "few_cosine": 0.1, "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9,
+        "correlation": float("nan"), "largest_deviation": 0.3, "self_duality": 0.5, "self_duality_predicted": 0.0,
     }  # fmt: skip
-    assert markdown([row]).splitlines()[2].startswith("| random+FC (d, quick) | 0 | 1.00 | 2.00 | +0.10 / +0.20 |")
+    changes = [
+        {"method": "random+FC", "a": 0, "b": b, "change": 2.0 * b, "change_predicted": float(b)} for b in range(1, 5)
+    ]
+    lines = markdown([row, row | {"seed": 1, "few_cosine": 0.3}], changes).splitlines()
+    assert lines[2] == (
+        "| random+FC | 2 | 1.00 | 2.00 | +0.20 / +0.20 | 1.00 / 0.90 | – | 0.30 | 0.50 / 0.00 | – | +1.00 |"
+    )
+    assert lines[-1] == "d, imbalance 100, preset quick, last epoch; reference BMLS+FC."
