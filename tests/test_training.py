@@ -64,7 +64,8 @@ def test_a_run_ends_with_everything_that_later_questions_need(
     assert measured["class_vectors"].shape == (10, 32)
     assert measured["class_means"].shape == (10, 32)
     assert measured["pair_means"].shape == (8, 10, 10, 32)
-    assert measured["pair_number"].sum() == len(digits.train.labels)
+    occurred = folder.final()["pair_counts"] > 0
+    assert (measured["pair_number"] == 8 * occurred).all()  # every label pair that occurred, however rare
     assert (np.diff(measured["ratio_means"]) > 0).all()
     squares = (measured["pair_means"] ** 2).sum(axis=-1)
     assert (measured["pair_squares"] >= squares - 1e-3 * (1 + squares)).all()  # Jensen
@@ -84,6 +85,49 @@ def test_a_run_ends_with_everything_that_later_questions_need(
         "metrics.json",
     }
     assert trainer.run(config, digits, folder, CPU) == metrics  # nothing is run twice
+
+
+def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_path: Path, capsys: Any) -> None:
+    from training.measure import main as measure
+
+    folder = RunFolder(tmp_path, replace(TINY, sampler="bmls"))
+    trainer.run(folder.config, digits, folder, CPU)
+    before = folder.geometry(3)
+    (folder.path / "geometry-0000003.safetensors").write_bytes(b"damaged")
+    assert measure([str(folder.path)]) == 0
+    assert folder.geometries() == [3]
+    after = folder.geometry(3)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    (folder.path / "metrics.json").unlink()
+    with pytest.raises(InvalidInput, match="is not finished"):
+        measure([str(folder.path)])
+
+
+def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None:
+    """Means of a network that returns what it sees are those of the mixed images themselves."""
+    from training.geometry import measured
+
+    learner = trainer.Trainer(replace(TINY, sampler="bmls"), digits, CPU)
+    learner.pair_counts[2, 7] = 1  # nothing else occurred
+    images, labels = torch.from_numpy(digits.train.images).float(), torch.from_numpy(digits.train.labels)
+    seen: list[tuple[torch.Tensor, ...]] = []
+    original = learner.features
+
+    def watched(*arguments: torch.Tensor) -> torch.Tensor:
+        if len(arguments) == 3:
+            seen.append(arguments)
+        return original(*arguments)
+
+    learner.features = watched  # type: ignore[method-assign, assignment]
+    found = measured(learner)
+    assert (found["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
+    first, second, lam = (torch.cat([s[i] for s in seen]) for i in range(3))
+    for mixed, k in ((first, 2), (second, 7)):
+        own = {image.numpy().tobytes() for image in images[labels == k]}
+        assert all(image.float().numpy().tobytes() in own for image in mixed)
+    assert torch.allclose(lam.view(8, 8).mean(dim=1), found["ratio_means"])
+    assert ((lam.view(8, 8) * 8).floor() == torch.arange(8)[:, None]).all()  # alpha = 1: bins are eighths
 
 
 def test_the_default_run_learns(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SNAPSHOTS = 6
 """Measurements of a run, at even distances; the last is after its last epoch."""
 
+CELLS = {8: 8, 1: 2}
+"""Mixed images a label pair and bin, by the number of bins: enough for a variance."""
+
 
 def epochs_measured(config: RunConfig) -> set[int]:
     """The epochs after which a run is measured."""
@@ -38,8 +41,10 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
 
     class_vectors: (K, p). class_bias: (K,), where there is one. class_means: (K, p), of the features of unmixed images.
     pair_means: (Q, K, K, p) of the features of mixed images, by bin of the ratio and label pair; pair_squares: (Q, K, K), the
-    means of their squared lengths; pair_number: (Q, K, K), how many; ratio_means: (Q,). The mixed images are the current
-    epoch's pairs, each with its own ratio lambda ~ Beta(alpha, alpha).
+    means of their squared lengths; pair_number: (Q, K, K), how many; ratio_means: (Q,).
+
+    Every label pair that the run has trained on is measured alike, however rare it is: images of its two classes drawn anew,
+    ratios spread over each bin. With a single bin (above 20 classes) means are over all ratios.
     """
     config, network = trainer.config, trainer.network
     network.eval()
@@ -61,25 +66,31 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str, Tensor]:
-    config, K = trainer.config, trainer.config.K
-    pairs = torch.from_numpy(trainer.sampler.pairs(trainer.epoch - 1))
-    ratios = np.random.default_rng([config.seed, 8, trainer.epoch]).beta(config.alpha, config.alpha, size=len(pairs))
-    edges = beta.ppf(np.linspace(0, 1, Q + 1)[1:-1], config.alpha, config.alpha)
-    which = torch.from_numpy(np.searchsorted(edges, ratios))
-    cell = (which * K + labels[pairs[:, 0]]) * K + labels[pairs[:, 1]]
-    lam = torch.from_numpy(ratios.astype(np.float32))
+    config, K, rng = trainer.config, trainer.config.K, np.random.default_rng([trainer.config.seed, 8, trainer.epoch])
+    occurs = np.flatnonzero(trainer.pair_counts.numpy().ravel())
+    cell = np.repeat(np.add.outer(np.arange(Q) * K * K, occurs).ravel(), CELLS[Q])
+    q, a, b = np.unravel_index(cell, (Q, K, K))
+    pairs = torch.from_numpy(np.stack([_images_of(k, labels.numpy(), rng) for k in (a, b)], axis=1))
+    ratios = beta.ppf((q + rng.random(len(q))) / Q, config.alpha, config.alpha)
+    where, lam = torch.from_numpy(cell), torch.from_numpy(ratios.astype(np.float32))
     means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
-    for here in torch.split(torch.arange(len(pairs)), trainer.chunk):
+    for here in torch.split(torch.arange(len(cell)), trainer.chunk):
         first, second = (trainer.train_images[pairs[here, side].to(trainer.device)] for side in (0, 1))
         h = trainer.features(first, second, lam[here])
-        means.index_add_(0, cell[here], h)
-        squares.index_add_(0, cell[here], (h**2).sum(dim=1))
-    number = torch.bincount(cell, minlength=Q * K * K)
+        means.index_add_(0, where[here], h)
+        squares.index_add_(0, where[here], (h**2).sum(dim=1))
+    number = torch.bincount(where, minlength=Q * K * K)
     some = number.clamp(min=1)
-    per_bin = torch.bincount(which, minlength=Q).clamp(min=1)
     return {
         "pair_means": (means / some[:, None]).view(Q, K, K, p),
         "pair_squares": (squares / some).view(Q, K, K),
         "pair_number": number.view(Q, K, K),
-        "ratio_means": (torch.bincount(which, torch.from_numpy(ratios), minlength=Q) / per_bin).float(),
+        "ratio_means": torch.from_numpy(np.bincount(q, ratios, minlength=Q) / np.bincount(q, minlength=Q)).float(),
     }
+
+
+def _images_of(classes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image of each class, drawn at random."""
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
+    start = np.cumsum(counts) - counts
+    return order[start[classes] + rng.integers(counts[classes])]

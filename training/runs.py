@@ -138,6 +138,12 @@ class RunFolder:
         """Epochs whose geometry is stored, rising."""
         return sorted(int(file.stem.removeprefix("geometry-")) for file in self.path.glob(f"geometry-{'[0-9]' * 7}.*"))
 
+    def drop_geometries(self, before: int) -> None:
+        """Remove measurements of earlier epochs."""
+        for epoch in self.geometries():
+            if epoch < before:
+                (self.path / f"geometry-{epoch:07d}.safetensors").unlink(missing_ok=True)
+
     def geometry(self, epoch: int) -> dict[str, np.ndarray]:
         """The geometry after an epoch, by name. Raises InvalidInput when it is missing or damaged."""
         return _tensors(self.path / f"geometry-{epoch:07d}.safetensors")
@@ -195,6 +201,23 @@ def read_config(path: Path) -> RunConfig:
         return from_json(_read_json(path))
     except InvalidInput as error:
         raise InvalidInput(f"{str(path)!r} is no config of a run: {error}") from None
+
+
+def at(path: Path) -> RunFolder:
+    """A finished run by its own folder (``.../seed-<n>``). Raises InvalidInput for anything else."""
+    if not (path / "config.json").is_file():
+        raise InvalidInput(
+            f"{str(path)!r} is not a run: it holds no config.json; give a folder such as runs/.../seed-0"
+        )
+    here = Path(os.path.abspath(path))
+    folder = RunFolder(here.parent.parent, read_config(path / "config.json"))
+    if folder.path != here:
+        raise InvalidInput(
+            f"{str(path)!r} is a copy under another name; its config belongs to {folder.config.folder!r}"
+        )
+    if not folder.done:
+        raise InvalidInput(f"{str(path)!r} is not finished; the training command that began it continues it")
+    return folder
 
 
 def find(store: Path) -> Iterator[RunFolder]:

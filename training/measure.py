@@ -1,0 +1,50 @@
+"""Measure finished runs again, from their weights: ``python -m training.measure --data-root D RUN...``.
+
+For runs whose measurements are damaged or of an older version. Only what a network is after its last epoch can be measured
+again; measurements of earlier epochs are removed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lpm import cli
+from lpm.errors import InvalidInput
+from training import runs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = cli.Parser("training.measure", "measure finished runs again, after their last epoch")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    devices = ("auto", "cpu", "cuda")
+    parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
+    options = parser.parse_args(arguments)
+    from safetensors.torch import save
+
+    from training import build, datasets
+    from training.geometry import measured
+    from training.trainer import Trainer
+
+    folders, device = [runs.at(path) for path in options.runs], build.device(options.device)
+    for folder in folders:
+        config = folder.config
+        data = datasets.load(
+            config.dataset, options.data_root, imbalance=config.imbalance, subset_seed=config.subset_seed
+        )
+        folder.check(data.fingerprint)
+        trainer = Trainer(config, data, device)
+        try:
+            trainer.load(config.epochs, (folder.path / "final.safetensors").read_bytes())
+        except OSError as error:
+            raise InvalidInput(f"{str(folder.path)!r} has no weights: {error.strerror}") from None
+        folder.save_geometry(config.epochs, save(measured(trainer)))
+        folder.drop_geometries(before=config.epochs)
+        print(folder.path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
