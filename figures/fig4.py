@@ -68,15 +68,20 @@ def data(runs: Sequence[RunFolder], budget: Budget = "means") -> tuple[list[Row]
 
 def plane(W: np.ndarray) -> np.ndarray:
     """Orthonormal basis (2, p) of the plane of three class vectors W (3, p) minus their mean; the first points up (y), the
-    second class lies to the left.
+    third lies to the right. Where the three are on a line (two of them have collapsed) the line points up.
 
-    Raises InvalidInput when the three are on a line.
+    Raises InvalidInput when the three coincide.
     """
     centred = W - W.mean(axis=0)
-    up = centred[0] / max(np.linalg.norm(centred[0]), 1e-300)
+    size = float(np.linalg.norm(centred))
+    if size <= 1e-6 * max(float(np.linalg.norm(W)), 1e-300):
+        raise InvalidInput(f"the class vectors of {CLASSES} coincide; they span no plane")
+    longest: np.ndarray = centred[0] if np.linalg.norm(centred[0]) > 1e-6 * size else centred[1]
+    up = longest / np.linalg.norm(longest)
     across = centred[2] - centred[2] @ up * up
-    if np.linalg.norm(across) < 1e-9 * np.linalg.norm(centred):
-        raise InvalidInput(f"the class vectors of {CLASSES} lie on a line; they span no plane")
+    if np.linalg.norm(across) < 1e-6 * size:
+        across = np.eye(len(up))[np.argmin(np.abs(up))]
+        across = across - across @ up * up
     return np.stack([across / np.linalg.norm(across), up])
 
 
@@ -91,18 +96,26 @@ def _points(run: RunFolder, source: str, kind: str, label: int | str, xy: np.nda
     ]
 
 
+def _cosine(run: RunFolder, source: str, W: np.ndarray) -> list[Row]:
+    """The cosine of the two rare class vectors themselves, which the plane does not show: as x of a row of its own."""
+    one, other = (W[k] / np.linalg.norm(W[k]) for k in CLASSES[1:])
+    return _points(run, source, "cosine", "{},{}".format(*CLASSES[1:]), np.array([one @ other, 0.0]))
+
+
 def measured_points(run: RunFolder, net: Network) -> list[Row]:
     """The network: class vectors with their biases, and the features of test images."""
     found = run.final()
     try:
         features, labels = found["test_features"].astype(float), found["test_labels"]
-        if features.shape != (len(labels), net.W.shape[1]) or not np.isfinite(features).all():
+        if features.shape != (labels.size, net.W.shape[1]) or labels.ndim != 1 or not np.isfinite(features).all():
             raise ValueError("shapes")
+        if not set(CLASSES) <= set(labels.tolist()):
+            raise ValueError("a class has none")
     except (KeyError, ValueError) as error:
         raise InvalidInput(f"{str(run.path)!r} holds no test features ({error}); train it again") from None
     W = net.W[list(CLASSES)]
     basis = plane(W)
-    rows: list[Row] = []
+    rows = _cosine(run, "network", net.W)
     for w, k in zip((W - W.mean(axis=0)) @ basis.T, CLASSES, strict=True):
         rows += _points(run, "network", "class vector", k, w, float(net.bias[k]))
         rows += _points(run, "network", "feature", k, features[labels == k][:SHOWN] @ basis.T)
@@ -112,12 +125,11 @@ def measured_points(run: RunFolder, net: Network) -> list[Row]:
 def predicted_points(run: RunFolder, best: Optimum) -> list[Row]:
     """The optimum: class vectors, and the features of label pairs among the three classes, by mixing ratio."""
     W = best.W[list(CLASSES)]
-    if np.linalg.matrix_rank(W - W.mean(axis=0), tol=1e-6 * np.abs(W).max()) < 2:
-        return _points(run, "optimum", "collapsed", "", np.zeros(2))
     basis = plane(W)
     rows: list[Row] = []
     for w, k in zip((W - W.mean(axis=0)) @ basis.T, CLASSES, strict=True):
         rows += _points(run, "optimum", "class vector", k, w)
+    rows += _cosine(run, "optimum", best.W)
     for a in CLASSES:
         for b in CLASSES:
             here = np.flatnonzero((best.a == a) & (best.b == b))
@@ -162,7 +174,8 @@ def markdown(scores: Sequence[Row]) -> str:
             lines.append((method, source, accuracy, *cells))
         if (method, "U") in printed:
             paper = f"U_G = {printed[method, 'U_G']:.4f}, U = {printed[method, 'U']:.4f}, no definition given"
-            lines.append((method, "paper", f"{printed[method, 'all']:.2f}", paper, *[""] * (len(names) - 1)))
+            row = (method, "paper, cifar10-lt", f"{printed[method, 'all']:.2f}", paper)
+            lines.append((*row, *[""] * (len(names) - 1)))
     text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     first = scores[0]
     note = f"U_G / U: all classes / classes {', '.join(map(str, CLASSES))}; class vectors are centred"
@@ -172,6 +185,7 @@ def markdown(scores: Sequence[Row]) -> str:
 def plot(rows: Sequence[Row]) -> Figure:
     """A column a method: the network above, its optimum below."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     methods = list(dict.fromkeys(r["method"] for r in rows))
     figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
@@ -185,6 +199,11 @@ def plot(rows: Sequence[Row]) -> Figure:
     axes[0, 0].set_ylabel("network")
     axes[1, 0].set_ylabel("its optimum")
     handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles += [
+        Line2D([], [], color="#444444", marker="o", markersize=1.5, linewidth=0.8),
+        Line2D([], [], color="black", linestyle=(0, (4, 1.5))),
+    ]
+    labels += ["where the model puts two classes mixed, by λ", "class vectors (to scale in a panel)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=2.5)
     return figure
 
@@ -194,11 +213,12 @@ def _panel(axis: Axes, rows: Sequence[Row]) -> None:
     axis.set_yticks([])
     axis.grid(False)
     axis.set_aspect("equal")
-    if any(r["kind"] == "collapsed" for r in rows):
-        axis.text(0.5, 0.5, "8 and 9 coincide", ha="center", va="center", transform=axis.transAxes, fontsize=7)
-        return
     vectors = [r for r in rows if r["kind"] == "class vector"]
-    points = [r for r in rows if r["kind"] != "class vector"]
+    points = [r for r in rows if r["kind"] in ("feature", "pair feature")]
+    for r in rows:
+        if r["kind"] == "cosine":
+            a, b = r["class"].split(",")
+            axis.set_xlabel(f"cos(w{a}, w{b}) = {r['x']:+.2f}", fontsize=7, labelpad=2)
     w = np.array([(r["x"], r["y"]) for r in vectors])
     # Lengths of class vectors and features are in different units: vectors are drawn to the size of the cloud.
     size = 1.05 * max(np.abs([(r["x"], r["y"]) for r in points]).max(), 1e-9)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from figures import store
 from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum, self_duality
-from figures.style import DIVERGING, PAGE, Row, look, save, write_rows
+from figures.style import PAGE, SEQUENTIAL, Row, look, save, write_rows
 from lpm import cli, geometry
 from lpm.errors import InvalidInput
 from training.config import SPLITS
@@ -54,8 +55,11 @@ def chosen(options: argparse.Namespace) -> list[RunFolder]:
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Write the comparison over the epochs, at the end, and against the reference sampler; the record."""
     runs = chosen(options)
+    check_comparable(runs)
     order = {method: place for place, method in enumerate(METHODS)}
-    runs.sort(key=lambda run: (order.get(run.config.method, len(order)), run.config.seed))  # as in the tables
+    runs.sort(
+        key=lambda run: (order.get(run.config.method, len(order)), run.config.key, run.config.seed)
+    )  # as in the tables
     found = [compare(run, options.budget) for run in runs]
     epochs = [row for rows, _ in found for row in rows]
     cosines = [row for _, rows in found for row in rows]
@@ -68,6 +72,28 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     write_rows(last, folder / "geometry.csv")
     (folder / "geometry.md").write_text(markdown(last, changes), encoding="utf-8")
     return {"runs": [run.config.folder for run in runs], "budget": options.budget}
+
+
+METHOD = ("sampler", "cas_m", "coverage", "classifier", "loss", "bias", "features", "scale", "ratio_per", "seed")
+"""Choices in which runs of one comparison may differ."""
+
+
+def check_comparable(runs: Sequence[RunFolder]) -> None:
+    """Raise InvalidInput for a run that is given twice, and for runs that differ in more than their method and seed."""
+    places = [run.path.resolve() for run in runs]
+    if twice := [run for run, place in zip(runs, places, strict=True) if places.count(place) > 1]:
+        raise InvalidInput(f"{str(twice[0].path)!r} is given twice")
+    first = runs[0]
+    for run in runs[1:]:
+        for field in fields(run.config):
+            if field.name not in (*METHOD, "preset"):
+                one, other = (getattr(r.config, field.name) for r in (first, run))
+                if one != other:
+                    raise InvalidInput(
+                        f"{str(first.path)!r} has {field.name} {one}, {str(run.path)!r} {other}; draw them apart"
+                    )
+        if run.metrics()["dataset"] != first.metrics()["dataset"]:
+            raise InvalidInput(f"{str(first.path)!r} and {str(run.path)!r} were trained on other data; draw them apart")
 
 
 def compare(run: RunFolder, budget: Budget = "means") -> tuple[list[Row], list[Row]]:
@@ -89,9 +115,11 @@ def compare(run: RunFolder, budget: Budget = "means") -> tuple[list[Row], list[R
 
 
 def _named(run: RunFolder) -> dict[str, Any]:
+    """method: with the key where the recipe is not a preset's, because such recipes share a name."""
     c = run.config
+    method = f"{c.method} {c.key[:4]}" if c.preset.endswith("+") else c.method
     data = run.metrics()["dataset"]
-    return {"dataset": data, "imbalance": c.imbalance, "preset": c.preset, "method": c.method, "seed": c.seed}
+    return {"dataset": data, "imbalance": c.imbalance, "preset": c.preset, "method": method, "seed": c.seed}
 
 
 def _epoch_row(run: RunFolder, net: Network, best: Optimum) -> Row:
@@ -107,10 +135,10 @@ def _epoch_row(run: RunFolder, net: Network, best: Optimum) -> Row:
         "epoch": net.epoch,
         "E_W": best.e_w,
         "E_H": best.e_h,
+        "mean_square": best.square,
         "loss_of_optimum": best.loss,
         "relative_gap": best.relative_gap,
         "rank_of_optimum": best.rank,
-        "unmeasured_pairs": best.unmeasured,
         "noise": net.noise,
         "correlation": correlation(P[off], C[off]),
         "largest_deviation": float(np.abs(P - C)[off].max()),
@@ -136,8 +164,8 @@ def _pair_rows(run: RunFolder, net: Network, best: Optimum) -> list[Row]:
             "b": b,
             "cosine": float(C[a, b]),
             "cosine_predicted": float(P[a, b]),
-            "product": float(G[a, b]),
-            "product_predicted": float(Q[a, b]),
+            "product": float(G[a, b]) if a != b else float(np.sqrt(G[a, a])),
+            "product_predicted": float(Q[a, b]) if a != b else float(np.sqrt(Q[a, a])),
         }
         for a in range(len(C))
         for b in range(len(C))
@@ -150,7 +178,8 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def changed(rows: Sequence[Row]) -> list[Row]:
-    """What a method changes against the reference at the same setting and seed: w_a . w_b (scaled to mean squared length 1).
+    """What a method changes against the reference at the same setting and seed: w_a . w_b, and for a = b the length |w_a|, of
+    class vectors scaled to mean squared length 1.
 
     Which classes look alike moves cosines in every run alike; the difference of two runs does not have that part.
     """
@@ -176,8 +205,8 @@ def markdown(rows: Sequence[Row], changes: Sequence[Row]) -> str:
     The last two columns: the correlation of predicted and measured changes against the reference, of lengths and of products.
     """
     head = (
-        "method", "n", "E_W", "E_H", "few-few cosine", "few length", "correlation", "largest deviation", "self-duality",
-        "change of lengths, r", "change of products, r",
+        "method", "n", "E_W", "mean square of features", "few-few cosine", "few length", "correlation",
+        "largest deviation", "self-duality", "change of lengths, r", "change of products, r",
     )  # fmt: skip
     lines = [head, ("---",) * len(head)]
     for method in dict.fromkeys(r["method"] for r in rows):
@@ -187,7 +216,7 @@ def markdown(rows: Sequence[Row], changes: Sequence[Row]) -> str:
         r = [_change_correlation([c for c in mine if (c["a"] == c["b"]) == one]) for one in (True, False)]
         lines.append(
             (
-                method, str(len(here)), f"{mean['E_W']:.2f}", f"{mean['E_H']:.2f}",
+                method, str(len(here)), f"{mean['E_W']:.2f}", f"{mean['mean_square']:.2f}",
                 f"{mean['few_cosine']:+.2f} / {mean['few_cosine_predicted']:+.2f}",
                 f"{mean['few_length']:.2f} / {mean['few_length_predicted']:.2f}", _or_dash(mean["correlation"]),
                 f"{mean['largest_deviation']:.2f}",
@@ -231,7 +260,9 @@ def plot_cosines(rows: Sequence[Row]) -> Figure:
             for r in here:
                 matrix[r["a"], r["b"]] = r[key]
             axis = axes[line, column]
-            image = axis.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1)
+            np.fill_diagonal(matrix, np.nan)
+            axis.set_facecolor("0.85")
+            image = axis.imshow(matrix, cmap=SEQUENTIAL, vmin=-0.6, vmax=1)
             axis.grid(False)
             axis.set_xticks([0, K - 1])
             axis.set_yticks([0, K - 1])
@@ -239,13 +270,13 @@ def plot_cosines(rows: Sequence[Row]) -> Figure:
         axes[0, column].set_title(method, fontsize=7.5)
     axes[0, 0].set_ylabel("network")
     axes[1, 0].set_ylabel("its optimum")
-    figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, ticks=[-1, 0, 1], label="cosine of class vectors")
+    figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, ticks=[-0.5, 0, 0.5, 1], label="cosine of class vectors")
     return figure
 
 
 PANELS = {
     "few_cosine": "mean cosine of few classes",
-    "few_length": "mean length of few classes",
+    "few_length": "their mean length (rms of all: 1)",
     "self_duality": "distance to self-duality",
 }
 
@@ -253,6 +284,7 @@ PANELS = {
 def plot_epochs(rows: Sequence[Row]) -> Figure:
     """Measured (lines) and predicted (hollow marks) over the epochs, a method's smallest seed."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
@@ -267,7 +299,14 @@ def plot_epochs(rows: Sequence[Row]) -> Figure:
         axis.set_title(title)
         axis.set_xlabel("epoch")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    what = [
+        Line2D([], [], color="black"),
+        Line2D([], [], color="black", linestyle="", marker="o", markerfacecolor="none"),
+    ]
+    figure.legend(
+        [*handles, *what], [*labels, "network", "its optimum"], loc="outside lower center", ncols=len(labels) + 2,
+        columnspacing=1.2, handlelength=1.8,
+    )  # fmt: skip
     return figure
 
 
@@ -281,7 +320,8 @@ def plot_changes(rows: Sequence[Row]) -> Figure:
     for axis, method in zip(axes, methods, strict=True):
         _changes(axis, method, [r for r in rows if r["method"] == method])
     axes[0].set_ylabel("measured change")
-    figure.supxlabel(f"predicted change of w_a · w_b against {REFERENCE}", fontsize=8)
+    words = f"predicted change against {REFERENCE}: lengths |w_a| (filled), products w_a · w_b (hollow)"
+    figure.supxlabel(words, fontsize=8)
     return figure
 
 
@@ -294,5 +334,6 @@ def _changes(axis: Axes, method: str, rows: Sequence[Row]) -> None:
             markersize=3, markerfacecolor=style.colour if one else "none", markeredgewidth=0.6,
         )  # fmt: skip
     axis.axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle=":")
-    r = _change_correlation(rows)
-    axis.set_title(f"{method}\nr = {r:.2f}" if np.isfinite(r) else f"{method}\nnone predicted", fontsize=7.5)
+    r = [_change_correlation([r for r in rows if (r["a"] == r["b"]) == one]) for one in (True, False)]
+    words = f"r = {r[0]:.2f}, {r[1]:.2f}" if np.isfinite(r).all() else "next to none predicted"
+    axis.set_title(f"{method}\n{words}", fontsize=7.5)

@@ -9,7 +9,7 @@ acts like a bias, which the model does not have). Budgets are measured as the pr
 over the label pairs that occur; the squared length of a mean of n features is estimated without bias, by subtracting the
 variance of the mean. The paper's Eq. 5 budgets single features, |h|^2 in place of |bar h|^2: the same at the optimum, where
 features of a label pair are equal, and more for a network, where they scatter. Both can be asked for. Cosines of the optimum
-depend on E_W E_H alone.
+depend on E_W E_H alone. Above 20 classes a run's features are not told apart by lambda, and means are over all of them.
 """
 
 from __future__ import annotations
@@ -51,28 +51,26 @@ class Network:
     number: np.ndarray
     ratios: np.ndarray
 
-    @property
-    def noise(self) -> float:
-        """Variance of a single feature around its label pair's mean over the squared length of that mean, both averaged."""
-        measured = self.number >= 2
-        return float(self.variance[measured].mean() / (self.H[measured] ** 2).sum(axis=-1).mean())
-
     def squares(self, budget: Budget = "means") -> np.ndarray:
         """Squared lengths of label-pair means (unbiased) or of single features, (K, K), averaged over lambda; nan: unmeasured."""
         with np.errstate(divide="ignore", invalid="ignore"):
             estimate = (self.H**2).sum(axis=-1) - self.variance / self.number
         if budget == "features":
             estimate = estimate + self.variance
-        measured = self.number >= 2
-        total, bins = np.where(measured, estimate, 0).sum(axis=0), measured.sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bins > 0, total / bins, np.nan)
+        return estimate.mean(axis=0)  # nan in any bin is nan here
+
+    @property
+    def noise(self) -> float:
+        """Variance of a single feature around its label pair's mean over the squared length of that mean, both averaged."""
+        means = np.nanmean(self.squares("means"))
+        return float((np.nanmean(self.squares("features")) - means) / means)
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The layer-peeled optimum of a network. W: (K, K) centred. H: (m, K) features of the rows a, b, lam (m,).
-    e_w, e_h: the measured budgets. unmeasured: label pairs that occurred in training, but not twice in the measurement.
+    """The layer-peeled optimum of a network. W: (K, K) centred. H: (m, K) features of the rows a, b, lam (m,), weighed by
+    ``weight`` (m,) in the feature budget. e_w, e_h: the measured budgets. square: the mean squared length behind e_h, over the
+    label pairs that occur.
     """
 
     W: np.ndarray
@@ -80,12 +78,13 @@ class Optimum:
     a: np.ndarray
     b: np.ndarray
     lam: np.ndarray
+    weight: np.ndarray
     e_w: float
     e_h: float
+    square: float
     loss: float
     relative_gap: float
     rank: int
-    unmeasured: int
 
 
 def add_budget(parser: cli.Parser) -> None:
@@ -101,28 +100,36 @@ def add_budget(parser: cli.Parser) -> None:
 
 def network(run: RunFolder, epoch: int) -> Network:
     """A run's network after an epoch. Raises InvalidInput when the run has no such measurement or a damaged one."""
-    found = run.geometry(epoch)
-    K = run.config.K
-    try:
-        W = found["class_vectors"].astype(float)
-        means = found["pair_means"].astype(float)
-        number, squares = found["pair_number"], found["pair_squares"].astype(float)
-        mean = found["class_means"].astype(float).mean(axis=0)
-        Q, p = len(means), W.shape[1]
-        if W.shape != (K, p) or means.shape != (Q, K, K, p) or number.shape != squares.shape != (Q, K, K):
-            raise ValueError("shapes")
-        bias = found.get("class_bias", np.zeros(K)).astype(float)
-        if not all(np.isfinite(x).all() for x in (W, means, squares, mean, bias)):
-            raise ValueError("numbers")
-    except (KeyError, ValueError) as error:
+    found, K = run.geometry(epoch), run.config.K
+    if epoch > run.config.epochs:
         raise InvalidInput(
-            f"{str(run.path)!r}: the measurement of epoch {epoch} is no geometry of a {K}-class network ({error}); "
-            "delete the run's folder and train it again"
-        ) from None
+            f"{str(run.path)!r}: a run of {run.config.epochs} epochs has no measurement of epoch {epoch}"
+        )
+    W, means = found.get("class_vectors", np.zeros(0)), found.get("pair_means", np.zeros(0))
+    Q, p = means.shape[:1] + W.shape[1:2] if means.ndim == 4 and W.ndim == 2 else (0, 0)
+    shapes = {
+        "class_vectors": (K, p), "class_means": (K, p), "pair_means": (Q, K, K, p), "pair_squares": (Q, K, K),
+        "pair_number": (Q, K, K), "ratio_means": (Q,),
+    } | ({"class_bias": (K,)} if "class_bias" in found else {})  # fmt: skip
+    for name, shape in shapes.items():
+        array = found.get(name)
+        if not Q or array is None or array.shape != shape or not np.isfinite(array).all():
+            raise _damaged(run, epoch, name)
+    number, ratios = found["pair_number"], found["ratio_means"].astype(float)
+    if number.dtype.kind != "i" or number.min() < 0 or not (ratios > 0).all() or not (ratios < 1).all():
+        raise _damaged(run, epoch, "pair_number or ratio_means")
+    W, means, squares = (found[name].astype(float) for name in ("class_vectors", "pair_means", "pair_squares"))
+    mean = found["class_means"].astype(float).mean(axis=0)
+    bias = found.get("class_bias", np.zeros(K)).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(number > 1, (squares - (means**2).sum(axis=-1)) * number / (number - 1), np.nan)
-    return Network(
-        epoch, W - W.mean(axis=0), bias - bias.mean(), mean, means - mean, variance, number, found["ratio_means"]
+    return Network(epoch, W - W.mean(axis=0), bias - bias.mean(), mean, means - mean, variance, number, ratios)
+
+
+def _damaged(run: RunFolder, epoch: int, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{str(run.path)!r}: {name} of epoch {epoch} is not that of a network of {run.config.K} classes; measure the run again "
+        "with python -m training.measure"
     )
 
 
@@ -144,46 +151,56 @@ def program(classifier: str, pairs: LabelPairs, alpha: float, e_h: float, e_w: f
 
 
 def optimum(run: RunFolder, net: Network, counts: np.ndarray, budget: Budget = "means") -> Optimum:
-    """Solve the program of a run at the budgets measured on its network. counts: :func:`frequencies`.
+    """Solve the program of a run at the budgets measured on its network. counts: :func:`frequencies`; before the last epoch
+    without the label pairs that had not occurred yet.
 
     Raises NotCertified when no certificate is found, InvalidInput for a classifier without a program.
     """
+    if net.epoch < run.config.epochs:  # what had not occurred by then was not measured
+        counts = np.where(net.number.min(axis=0) > 0, counts, 0)
     pairs = table(counts)
     full = program(run.config.classifier, pairs, run.config.alpha, 1.0, 1.0).expand()[0]
     e_w = float(full.c @ (net.W**2).sum(axis=1) + full.beta * (net.W.sum(axis=0) ** 2).sum())
-    e_h, unmeasured = _feature_budget(full, net.squares(budget))
-    if e_h <= 0:
-        raise InvalidInput(
-            f"{str(run.path)!r}: the features measured after epoch {net.epoch} are noise (E_H = {e_h:.2g}); train longer"
-        )
+    e_h, square = _feature_budget(full, net.squares(budget), run, net.epoch)
     solution = solve(program(run.config.classifier, pairs, run.config.alpha, e_h, e_w))
     full, Z = recovery.logits(solution)
     W, H = recovery.class_vectors_and_features(full, Z)
     rows = full.rows
     return Optimum(
-        W - W.mean(axis=0), H, rows.first, rows.second, rows.lam, e_w, e_h, solution.loss, solution.relative_gap,
-        solution.rank, unmeasured,
+        W - W.mean(axis=0), H, rows.first, rows.second, rows.lam, rows.d, e_w, e_h, square, solution.loss,
+        solution.relative_gap, solution.rank,
     )  # fmt: skip
 
 
-def _feature_budget(full: Problem, squares: np.ndarray) -> tuple[float, int]:
-    """E_H as measured, and how many label pairs occurred in training but not twice in the measurement."""
+def _feature_budget(full: Problem, squares: np.ndarray, run: RunFolder, epoch: int) -> tuple[float, float]:
+    """E_H as measured, and the mean squared length behind it: sum d squares, and that over sum d."""
     K, rows = full.K, full.rows
     d = np.bincount(rows.first * K + rows.second, rows.d, minlength=K * K).reshape(K, K)
-    measured = (d > 0) & np.isfinite(squares)
-    # Rare pairs that were not measured count as the mean of the others.
-    e_h = float((d * squares)[measured].sum() * d.sum() / d[measured].sum()) if measured.any() else 0.0
-    return e_h, int(((d > 0) & ~measured).sum())
+    occurs = d > 0
+    if (number := int(np.isnan(squares[occurs]).sum())) > 0:
+        raise InvalidInput(
+            f"{str(run.path)!r}: {number} label pairs of the training were not measured after epoch {epoch}; measure the run "
+            "again with python -m training.measure"
+        )
+    e_h = float((d * squares)[occurs].sum())
+    if e_h <= 0:
+        raise InvalidInput(
+            f"{str(run.path)!r}: the features measured after epoch {epoch} are noise (E_H = {e_h:.2g}); train longer"
+        )
+    return e_h, e_h / float(d.sum())
 
 
-def class_features(a: np.ndarray, b: np.ndarray, lam: np.ndarray, H: np.ndarray, K: int) -> np.ndarray:
+def class_features(
+    a: np.ndarray, b: np.ndarray, lam: np.ndarray, weight: np.ndarray, H: np.ndarray, K: int
+) -> np.ndarray:
     """The mean feature of each class, (K, p), centred; a row counts for a class as much as its mixed label does.
 
-    a, b, lam: (m,) rows. H: (m, p) their features. Training has no unmixed images, so these are mixup's class means.
+    a, b, lam, weight: (m,) rows and how much each counts. H: (m, p) their features. Training has no unmixed images, so these
+    are mixup's class means.
     """
     share, m = np.zeros((K, len(a))), np.arange(len(a))
-    np.add.at(share, (a, m), lam)
-    np.add.at(share, (b, m), 1 - lam)
+    np.add.at(share, (a, m), weight * lam)
+    np.add.at(share, (b, m), weight * (1 - lam))
     means = (share @ H) / share.sum(axis=1, keepdims=True)
     return means - means.mean(axis=0)
 
@@ -193,8 +210,7 @@ def self_duality(net: Network, best: Optimum) -> tuple[float, float]:
     K = len(net.W)
     there = np.flatnonzero(net.number)
     q, a, b = (x.ravel()[there] for x in np.indices(net.number.shape))
-    H = net.H.reshape(-1, net.H.shape[-1])[there]
-    measured = class_features(a, b, net.ratios[q], H, K)
-    return geometry.self_duality(net.W, measured), geometry.self_duality(
-        best.W, class_features(best.a, best.b, best.lam, best.H, K)
-    )
+    H, number = net.H.reshape(-1, net.H.shape[-1])[there], net.number.ravel()[there].astype(float)
+    measured = class_features(a, b, net.ratios[q], number, H, K)
+    expected = class_features(best.a, best.b, best.lam, best.weight, best.H, K)
+    return geometry.self_duality(net.W, measured), geometry.self_duality(best.W, expected)

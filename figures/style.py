@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +76,29 @@ LOOKS = {
 }
 """By sampler (with FC), method, split of the classes, and pair of groups (A majority, B minority)."""
 
-SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
-"""Colour maps: both keep their order in grey up to the sign."""
+SPARE_COLOURS = ("#E69F00", "#6A3D9A", "#8C510A", "#01665E", "#A50026", "#1B2A6B", "#7A7A00")
+SPARE_DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (2.5, 2.5)), (0, (7, 1, 3, 1)), (0, (1, 2.5))
+)  # fmt: skip
+SPARE_MARKERS = ("p", "*", "<", ">", "h", "d", "H", "8", "1")
+"""Looks of all other methods. The numbers of them have no common divisor: 7 x 5 x 9 looks differ from one another, and by
+their markers from those above."""
+
+SEQUENTIAL = "cividis"
+"""Colour map of what has an order, cosines among it: kept in grey, sign included."""
+
+DIVERGING = "RdBu_r"
+"""Colour map where contours or numbers say the sign."""
 
 
 def look(name: str) -> Look:
-    """The look of a method by its name in tables; '+FC' is left out."""
-    return LOOKS[name.removesuffix("+FC")]
+    """The look of a method by its name in tables; '+FC' is left out. A name not in LOOKS has one of the spare looks, always
+    the same one."""
+    name = name.removesuffix("+FC")
+    if name in LOOKS:
+        return LOOKS[name]
+    n = zlib.crc32(name.encode())  # not hash(), which differs from process to process
+    return Look(SPARE_COLOURS[n % 7], SPARE_DASHES[n % 5], SPARE_MARKERS[n % 9])
 
 
 def save(plot: Callable[[Sequence[Row]], Figure], rows: Sequence[Row], folder: Path, name: str) -> None:

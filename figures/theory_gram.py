@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures.style import DIVERGING, PAGE, Row
+from figures.style import DIVERGING, PAGE, SEQUENTIAL, Row
 from figures.theory_maps import EMPTY
 from lpm import geometry
 from lpm.family import Family
@@ -122,7 +122,7 @@ def plot_gram(rows: Sequence[Row], columns: int, title: str, order: str) -> Figu
     figure.suptitle(title, fontsize=8)
     axes = figure.subplots(2 * lines, columns, sharex=True, height_ratios=[5, 1] * lines, squeeze=False)
     longest = max([r["inner"] for r in rows if r["inner"] > 0], default=1.0) ** 0.5
-    scale = ScalarMappable(_norm(K), DIVERGING)
+    scale = ScalarMappable(_norm(K), DIVERGING if K <= LABELLED else SEQUENTIAL)  # numbers say the sign
     for i, panel in enumerate(panels):
         above, below = axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
         _panel(above, below, [r for r in rows if r["panel"] == panel], scale)

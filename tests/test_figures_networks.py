@@ -95,7 +95,7 @@ def test_balanced_label_pairs_make_the_optimum_an_etf(trained: dict[str, RunFold
     )
     assert geometry.etf_distance(best.W @ best.W.T) < 1e-3
     assert best.rank == K - 1
-    dual = geometry.self_duality(best.W, optimum.class_features(best.a, best.b, best.lam, best.H, K))
+    dual = geometry.self_duality(best.W, optimum.class_features(best.a, best.b, best.lam, best.weight, best.H, K))
     assert dual < 1e-3
 
 
@@ -109,10 +109,12 @@ def test_squared_lengths_of_means_are_estimated_without_bias() -> None:
         1, np.eye(2), np.zeros(2), np.zeros(2), means.reshape(repeats, 1, 1, 2), variance.reshape(repeats, 1, 1),
         np.full((repeats, 1, 1), n), np.zeros(repeats),
     )  # fmt: skip
+    unmeasured = replace(net, variance=np.full((repeats, 1, 1), np.nan))
+    assert np.isnan(unmeasured.squares()).all()
     assert float(net.squares()[0, 0]) == pytest.approx(5.0, abs=0.15)
     assert float(net.squares("features")[0, 0]) == pytest.approx(7.0, abs=0.15)  # and two components of variance 1
     assert (means**2).sum(-1).mean() > 5.5  # what the naive estimate gives
-    assert net.noise == pytest.approx(2 / (5 + 2 / 3), rel=0.1)
+    assert net.noise == pytest.approx(2 / 5, rel=0.1)
 
 
 def test_the_projection_keeps_lengths_angles_and_the_three_classes_confidence() -> None:
@@ -131,8 +133,54 @@ def test_the_projection_keeps_lengths_angles_and_the_three_classes_confidence() 
         return e / e.sum(axis=1, keepdims=True)
 
     assert np.allclose(softmax(h @ W.T + bias), softmax((h @ basis.T) @ w.T + bias))
-    with pytest.raises(InvalidInput, match="lie on a line"):
-        fig4.plane(np.array([[1.0, 0], [0, 0], [-1, 0]]))
+    with pytest.raises(InvalidInput, match="coincide"):
+        fig4.plane(np.ones((3, 4)))
+
+
+@pytest.mark.parametrize("together", [(1, 2), (0, 1), (0, 2)])
+def test_collapsed_class_vectors_are_drawn_on_a_line(together: tuple[int, int]) -> None:
+    W = np.random.default_rng(5).normal(size=(3, 7))
+    W[together[1]] = W[together[0]]
+    basis = fig4.plane(W)
+    w = (W - W.mean(axis=0)) @ basis.T
+    assert np.allclose(basis @ basis.T, np.eye(2))
+    assert np.allclose(w[:, 0], 0)
+    assert np.allclose(w[together[0]], w[together[1]])
+
+
+def test_what_is_drawn_is_the_network_and_its_optimum(trained: dict[str, RunFolder]) -> None:
+    run = trained["random+FC"]
+    net = optimum.network(run, 2)
+    best = optimum.optimum(run, net, optimum.frequencies(run))
+    final = run.final()
+    W, b = (final[f"network.classifier.linear.{name}"].astype(float) for name in ("weight", "bias"))
+    for rows, gram in (
+        (fig4.measured_points(run, net), W @ W.T),
+        (fig4.predicted_points(run, best), best.W @ best.W.T),
+    ):
+        drawn = np.array([(r["x"], r["y"]) for r in rows if r["kind"] == "class vector"])
+        for i, a in enumerate(fig4.CLASSES):
+            for j, c in enumerate(fig4.CLASSES):
+                exact = gram[a, a] + gram[c, c] - 2 * gram[a, c]
+                assert ((drawn[i] - drawn[j]) ** 2).sum() == pytest.approx(exact, rel=1e-4, abs=1e-9)
+    rows = fig4.measured_points(run, net)
+    vectors = [r for r in rows if r["kind"] == "class vector"]
+    w, bias = np.array([(r["x"], r["y"]) for r in vectors]), np.array([r["bias"] for r in vectors])
+    h = np.array([(r["x"], r["y"]) for r in rows if r["kind"] == "feature" and r["class"] == 8])
+    features = final["test_features"].astype(float)[final["test_labels"] == 8][: len(h)]
+    scores, drawn_scores = features @ W[list(fig4.CLASSES)].T + b[list(fig4.CLASSES)], h @ w.T + bias
+    differences = [z - z[:, :1] for z in (scores, drawn_scores)]
+    assert np.allclose(*differences, atol=2e-3)  # features are stored in half precision
+
+
+def test_self_duality_weighs_rows() -> None:
+    """Class features are label-weighted means: two rows by hand."""
+    a, b, lam = np.array([0, 0]), np.array([1, 1]), np.array([0.25, 0.75])
+    H, weight = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([2.0, 1.0])
+    means = optimum.class_features(a, b, lam, weight, H, 2)
+    first = (2 * 0.25 * H[0] + 0.75 * H[1]) / (2 * 0.25 + 0.75)
+    second = (2 * 0.75 * H[0] + 0.25 * H[1]) / (2 * 0.75 + 0.25)
+    assert np.allclose(means, np.stack([first, second]) - (first + second) / 2)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda s: s.short)
@@ -239,9 +287,31 @@ def damaged(name: str) -> Callable[[Path], None]:
     return damage
 
 
+def reshaped(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        file = run / "geometry-0000002.safetensors"
+        tensors = load_file(file)
+        changed = change(tensors[name])
+        save_file({k: v for k, v in {**tensors, name: changed}.items() if v is not None}, file)
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (reshaped("pair_number", lambda x: x[0].copy()), "pair_number of epoch 2 is not that of"),
+        (reshaped("pair_squares", lambda x: x[:, :3].copy()), "pair_squares of epoch 2"),
+        (reshaped("class_vectors", lambda x: x[0].copy()), "class_vectors of epoch 2"),
+        (reshaped("class_means", lambda x: x[:, :5].copy()), "class_means of epoch 2"),
+        (reshaped("class_bias", lambda x: x[:3].copy()), "class_bias of epoch 2"),
+        (reshaped("ratio_means", lambda x: None), "ratio_means of epoch 2"),
+        (reshaped("ratio_means", lambda x: x * 1e30), "ratio_means of epoch 2"),
+        (reshaped("pair_means", lambda x: x * np.nan), "pair_means of epoch 2"),
+        (reshaped("pair_number", lambda x: 0 * x), "label pairs of the training were not measured after epoch 2"),
+        (lambda run: (run / "geometry-0000002.safetensors").rename(run / "geometry-0000009.safetensors"), "of epoch 9"),
         (damaged("geometry-0000002.safetensors"), "cannot be read"),
         (damaged("final.safetensors"), "cannot be read"),
         (damaged("config.json"), "is no config of a run"),
@@ -281,10 +351,20 @@ def test_runs_of_another_kind_are_refused(
         read_run(copy)
 
 
+def test_runs_that_cannot_be_compared_are_refused(
+    digits: datasets.LongTailed, trained: dict[str, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = trained["random+FC"], replace(TINY, epochs=1, warmup=1)
+    trainer.run(other, digits, folder := RunFolder(tmp_path, other), torch.device("cpu"))
+    out = ["--out", str(tmp_path / "o")]
+    assert "has epochs 2" in failing(["geometry", str(run.path), str(folder.path), *out], capsys)
+    assert "is given twice" in failing(["geometry", str(run.path), f"{run.path}/../{run.path.name}", *out], capsys)
+
+
 def test_the_table_has_a_line_a_method_and_means_over_seeds() -> None:
     row = {
-        "method": "random+FC", "dataset": "d", "imbalance": 100.0, "preset": "quick", "seed": 0, "E_W": 1.0, "E_H": 2.0,
-        "few_cosine": 0.1, "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9,
+        "method": "random+FC", "dataset": "d", "imbalance": 100.0, "preset": "quick", "seed": 0, "E_W": 1.0,
+        "mean_square": 2.0, "few_cosine": 0.1, "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9,
         "correlation": float("nan"), "largest_deviation": 0.3, "self_duality": 0.5, "self_duality_predicted": 0.0,
     }  # fmt: skip
     changes = [
