@@ -24,6 +24,10 @@ FIGURES = {
 
 OF_RUNS = ("fig3", "fig4", "geometry")
 
+OURS = ("figures", "lpm", "paper_checks", "training")
+EXTRAS = {"plotly": "figures"} | dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
+"""Optional packages, by the name that is imported, and the extra that installs them."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
@@ -44,7 +48,18 @@ def _chooser(words: list[str]) -> None:
 
 
 def draw(name: str, words: list[str]) -> int:
-    """Draw one figure into a folder of its own; the exit status."""
+    """Draw one figure into a folder of its own; the exit status. Raises InvalidInput when it needs a package that is missing."""
+    try:
+        return _draw(name, words)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package in OURS:
+            raise
+        extra = f"[{EXTRAS[package]}]" if package in EXTRAS else ""
+        raise InvalidInput(f"{name} needs {package}; install it with pip install -e '.{extra}'") from None
+
+
+def _draw(name: str, words: list[str]) -> int:
     module = importlib.import_module(f"figures.{name}")
     parser = cli.Parser(f"figures {name}", FIGURES[name])
     module.add_options(parser)
@@ -68,14 +83,14 @@ def draw_all(words: list[str]) -> int:
     parser = cli.Parser("figures --all", "draw all figures that the run store allows")
     store.add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder for the figures' folders")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but what is not drawn")
+    if named := [w for w in parser.parse_known_args(words)[1] if w in FIGURES]:
+        parser.error(f"--all draws every figure and stands alone; drop {named[0]!r}, or --all to draw that one only")
     options = parser.parse_args(words)
-    if "--out" in words:
-        place = words.index("--out")
-        words = words[:place] + words[place + 2 :]
     for name in FIGURES:
-        out = ["--out", str(options.out / f"figures-{name}")]
+        own = words if name in OF_RUNS else ["--quiet"] * options.quiet
         try:
-            draw(name, (words if name in OF_RUNS else []) + out)
+            draw(name, [*own, "--out", str(options.out / f"figures-{name}")])  # of two --out the last one holds
         except (InvalidInput, NotCertified) as error:
             print(f"{name}: not drawn: {error}", file=sys.stderr)
     return 0

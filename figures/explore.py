@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -41,6 +42,8 @@ PROFILE_WORDS = {
     "balanced": "balanced: BMLS; CBS in expectation",
     "distinct": "distinct: BMLS on pairs a ≠ b",
 }
+SCHEMES = ("http", "https", "file")
+"""What the address of the report may begin with."""
 NAMES = ("program", "profile", "K", "lam")
 """Columns that name a family."""
 
@@ -50,7 +53,7 @@ def add_options(parser: cli.Parser) -> None:
     add = parser.add_argument
     add("--K", type=_classes, default=list(Grid.K), metavar="K,K,...", help="numbers of classes, even")
     programs = list(Grid.programs)
-    add("--programs", type=lambda text: text.split(","), default=programs, metavar="P,P,...", help="programs to offer")
+    add("--programs", type=_programs, default=programs, metavar="P,P,...", help="programs to offer")
     add("--points", type=int, default=Grid.points, help="imbalances between 1 and 10,000")
     add(
         "--report",
@@ -67,14 +70,32 @@ def _classes(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of numbers of classes") from None
 
 
+def _programs(text: str) -> list[str]:
+    return list(dict.fromkeys(text.split(",")))
+
+
+def address(text: str) -> str:
+    """An address that a link may have. Raises InvalidInput for one that runs a script, or is no web page or file.
+
+    Browsers drop spaces and control characters before they look for a scheme, so there must be none.
+    """
+    scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*(?=:)", text)
+    if not text.isprintable() or text != text.strip() or (scheme and scheme[0].lower() not in SCHEMES):
+        raise InvalidInput(
+            f"--report {text[:60]!r} must be relative, or start with one of {', '.join(s + ':' for s in SCHEMES)}, without "
+            "control characters; './' before a relative address lets it hold a colon"
+        )
+    return text
+
+
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Solve, and write explore.html with its rows, explore.csv and explore-R0.csv. Raises InvalidInput without plotly."""
-    plotly = plotly_js()  # first: it may be missing
+    """Solve, and write explore.html with its rows, explore.csv and explore-R0.csv. Raises ModuleNotFoundError without plotly."""
+    plotly, report = plotly_js(), address(options.report)  # first: one may be missing, the other refused
     grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs))
     rows, found = optima(grid), thresholds(grid)
     write_rows(rows, folder / "explore.csv")
     write_rows(found, folder / "explore-R0.csv")
-    html = page(document(grid, rows, found, options.report), plotly)
+    html = page(document(grid, rows, found, report), plotly)
     if len(html.encode()) > LIMIT:
         raise InvalidInput(f"explore.html would have {len(html.encode()):,} bytes, more than {LIMIT:,}; lower --points")
     (folder / "explore.html").write_text(html, encoding="utf-8")
@@ -89,13 +110,8 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def plotly_js() -> str:
-    """The source of plotly.js. Raises InvalidInput when the package is missing."""
-    try:
-        return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
-    except ModuleNotFoundError:
-        raise InvalidInput(
-            "explore needs plotly; install it with pip install 'balancing-mixed-labels[figures]'"
-        ) from None
+    """The source of plotly.js. Raises ModuleNotFoundError when the package is missing."""
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def document(grid: Grid, rows: Sequence[Row], found: Sequence[Row], report: str) -> dict[str, Any]:

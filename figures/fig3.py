@@ -8,7 +8,6 @@ but neither the imbalance factor nor the values of the average CV.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, counted
 from figures.style import PAGE, Look, Row, look, save
 from lpm import cli
+from lpm.errors import InvalidInput
 from paper_checks.paper_tables import load
 from training.runs import RunFolder
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SPLITS = ("all", "many", "med", "few")
+MOST = 1_000_000
+"""Training images that a class may have, twenty times all that CIFAR has."""
 KIND_LOOKS = dict(zip(KINDS, (Look("#0072B2", "-", "o"), Look("#D55E00", (0, (5, 1.5)), "D")), strict=True))
 
 
@@ -49,12 +51,8 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def command(setting: store.Setting) -> str:
     """One shell line that trains all runs."""
-    seeds = ",".join(map(str, setting.seeds))
-    return (
-        f"for r in {' '.join(f'{ratio:g}' for ratio in RATIOS)}; do python -m training.train --dataset {setting.dataset} "
-        f"--imbalance {setting.imbalance:g} --sampler coverage --coverage $r --preset {setting.preset} --seeds {seeds} "
-        f"--store {shlex.quote(str(setting.store))}{setting.data_root}; done"
-    )
+    ratios = " ".join(f"{ratio:g}" for ratio in RATIOS)
+    return f"for r in {ratios}; do python -m training.train --sampler coverage --coverage $r {setting.words}; done"
 
 
 def data(setting: store.Setting) -> list[Row]:
@@ -73,7 +71,7 @@ def data(setting: store.Setting) -> list[Row]:
 def _row(setting: store.Setting, folders: Sequence[RunFolder]) -> Row:
     from training.samplers import mixed_classes  # brings torch
 
-    metrics, config = [folder.metrics() for folder in folders], folders[0].config
+    metrics, config = [_result(folder) for folder in folders], folders[0].config
     row: dict[str, Any] = {
         "dataset": ", ".join(sorted({m["dataset"] for m in metrics})),
         "imbalance": setting.imbalance,
@@ -90,6 +88,20 @@ def _row(setting: store.Setting, folders: Sequence[RunFolder]) -> Row:
     for kind in KINDS:
         row |= {_cv(kind): cv[kind].average_cv, f"{_cv(kind)}_closed_form": law[kind]}
     return row | _printed(setting.dataset, config.coverage)
+
+
+def _result(folder: RunFolder) -> dict[str, Any]:
+    """A run's metrics. Raises InvalidInput without the accuracy of a split, or the number of images of each class."""
+    found, K = folder.metrics(), folder.config.K
+    counts = found.get("train_counts")
+    if lacking := [split for split in SPLITS if split not in found["last"]]:
+        raise InvalidInput(f"the result of run {str(folder.path)!r} has no accuracy {lacking[0]!r}; train it again")
+    if not isinstance(counts, list) or len(counts) != K or not all(type(n) is int and 1 <= n <= MOST for n in counts):
+        raise InvalidInput(
+            f"the result of run {str(folder.path)!r} has train_counts {str(counts)[:40]!r}, which must be {K} whole numbers "
+            f"in 1..{MOST:,}, the images of each class; train it again"
+        )
+    return found
 
 
 def _printed(dataset: str, ratio: float) -> dict[str, Any]:

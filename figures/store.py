@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lpm import cli
 from lpm.errors import InvalidInput
+from training import runs
 from training.config import RunConfig
-from training.experiments import config
+from training.experiments import METHODS, TABLES, config
 from training.runs import RunFolder
 
 DIGITS = "digits-lt"
@@ -28,9 +29,15 @@ class Setting:
     store: Path
 
     @property
-    def data_root(self) -> str:
-        """The option that a training command needs for the data set's files."""
-        return "" if self.dataset == DIGITS else " --data-root DIR"
+    def words(self) -> str:
+        """The options of a training command that say all but the method."""
+        short = f"{self.imbalance:g}"
+        imbalance = short if float(short) == self.imbalance else repr(self.imbalance)
+        root = "" if self.dataset == DIGITS else " --data-root DIR"
+        return (
+            f"--dataset {self.dataset} --imbalance {imbalance} --preset {self.preset} "
+            f"--seeds {','.join(map(str, self.seeds))} --store {shlex.quote(str(self.store))}{root}"
+        )
 
 
 def add_options(parser: cli.Parser) -> None:
@@ -81,10 +88,15 @@ def finished(wanted: Sequence[RunConfig], setting: Setting, command: str) -> lis
 
 
 def table_command(setting: Setting, *numbers: int) -> str:
-    """The command that trains a setting's rows of some of the paper's tables."""
-    options = f"--preset {setting.preset} --dataset {setting.dataset} --imbalance {setting.imbalance:g}"
-    rest = f"--seeds {','.join(map(str, setting.seeds))} --store {shlex.quote(str(setting.store))}{setting.data_root}"
-    return " && ".join(f"python -m training.table {number} {options} {rest}" for number in numbers)
+    """The command that trains some of the paper's tables at a setting: by table where they have it, else method by method."""
+    tables = [TABLES[number] for number in numbers]
+    if all(setting.dataset in table.datasets and setting.imbalance in table.factors for table in tables):
+        commands = [f"training.table {number}" for number in numbers]
+    else:
+        methods = dict.fromkeys(method for table in tables for method in table.methods)
+        choices = [" ".join(f"--{name} {value}" for name, value in METHODS[method].items()) for method in methods]
+        commands = [f"training.train {choice}" for choice in choices]
+    return " && ".join(f"python -m {command} {setting.words}" for command in commands)
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
@@ -99,16 +111,4 @@ def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
 
 def read_run(path: Path) -> RunFolder:
     """A finished run by its own folder (``…/seed-<n>``). Raises InvalidInput for anything else."""
-    from training.runs import read_config
-
-    if not (path / "config.json").is_file():
-        raise InvalidInput(f"{str(path)!r} is not a run: it holds no config.json; give a folder such as runs/…/seed-0")
-    absolute = path.absolute()
-    folder = RunFolder(absolute.parent.parent, read_config(path / "config.json"))
-    if folder.path != absolute:
-        raise InvalidInput(
-            f"{str(path)!r} is a copy under another name; its config belongs to {folder.config.folder!r}"
-        )
-    if not folder.done:
-        raise InvalidInput(f"{str(path)!r} is not finished; the training command that began it continues it")
-    return folder
+    return runs.at(path)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import csv
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from figures.__main__ import main
 from figures.explore_claims import LINKS, claims
 from figures.explore_data import AXES, PROFILES, Grid, depends_on_R, optima, thresholds
 from lpm import cli
-from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.mixing import beta, fixed
 from lpm.solve import solve
@@ -119,15 +119,48 @@ def test_bad_use_is_one_line_and_status_two(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_plotly_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(name)
+def test_without_plotly_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)  # import then raises ModuleNotFoundError
+    assert cli.run(lambda: main(["explore", "--out", str(tmp_path / "out")])) == 2
+    wanted = "error: explore needs plotly; install it with pip install -e '.[figures]'\n"
+    assert capsys.readouterr() == ("", wanted)
+    assert list(tmp_path.iterdir()) == []
 
-    monkeypatch.setattr("figures.explore.resources.files", missing)
-    with pytest.raises(
-        InvalidInput, match=r"needs plotly; install it with pip install 'balancing-mixed-labels\[figures\]'"
-    ):
-        explore.plotly_js()
+
+def test_a_program_named_twice_is_offered_once_in_the_given_order() -> None:
+    parser = cli.Parser("figures explore", "")
+    explore.add_options(parser)
+    assert parser.parse_args(["--programs", "ms,fc,ms,plain,fc"]).programs == ["ms", "fc", "plain"]
+
+
+@pytest.mark.parametrize(
+    "text", ["report.html", "../a b/r.html", "/r.html", "./a:b.html", "a/b:c", "?a:b", "https://e.org:8/r", "file:///r"]
+)
+def test_the_report_may_be_a_web_page_a_file_or_relative(text: str) -> None:
+    assert explore.address(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "javascript:alert(1)//",
+        "JavaScript:alert(1)//",
+        " javascript:alert(1)//",
+        "java\nscript:alert(1)//",
+        "\x01javascript:alert(1)//",
+        "data:text/html,<script>alert(1)</script>",
+        "vbscript:x",
+    ],
+)
+def test_the_report_is_nothing_that_runs(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explore", "--K", "6", "--points", "2", "--programs", "plain", "--report", text]
+    assert cli.run(lambda: main([*words, "--out", str(tmp_path / "out")])) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "must be relative, or start with one of http:, https:, file:" in said.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_writes_the_page_and_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shlex
+import shutil
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import replace
@@ -39,7 +40,7 @@ DIGITS = store.Setting("digits-lt", 10.0, "smoke", (0, 1), Path("runs"))
 class FewClasses(RunConfig):
     """A run with fewer classes than any data set has, small enough to enumerate all that can happen in an epoch."""
 
-    K = property(lambda self: self.__dict__["number"])  # type: ignore[assignment]
+    K = property(lambda self: self.__dict__["number"])
 
 
 def few(K: int, **choices: Any) -> RunConfig:
@@ -261,12 +262,12 @@ def test_figure_2_draws_its_rows(drawn: list[fig2.Drawn]) -> None:
     assert len(axes) == 10
     for axis, sampler in zip(axes, fig2.SAMPLERS, strict=False):
         here = [r for r in rows if (r["sampler"], r["kind"]) == (sampler, "label")]
-        assert axis.lines[0].get_xydata().tolist() == [[r["rank"], r["mean"]] for r in here]
-        band = axis.collections[0].get_paths()[0].vertices[:, 1]
+        assert np.asarray(axis.lines[0].get_xydata()).tolist() == [[r["rank"], r["mean"]] for r in here]
+        band = np.asarray(axis.collections[0].get_paths()[0].vertices)[:, 1]
         assert {here[3]["mean"] - here[3]["std"], here[3]["mean"] + here[3]["std"]} <= set(band)
     curves = {line.get_label(): line for line in fig2.plot_cv(fig2.cv_data(drawn)).axes[1].lines}
     bmls = [r for r in fig2.cv_data(drawn) if (r["sampler"], r["kind"]) == ("BMLS", "label pair")]
-    assert curves["BMLS"].get_xydata().tolist() == [[r["imbalance"], r["average_cv"]] for r in bmls]
+    assert np.asarray(curves["BMLS"].get_xydata()).tolist() == [[r["imbalance"], r["average_cv"]] for r in bmls]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_figure_2_draws_its_rows(drawn: list[fig2.Drawn]) -> None:
         (["fig2", "--imbalance", "7"], "imbalance 7 is none of the paper's factors 200, 100, 50, 10"),
         (["fig2", "--seed", "-1"], "seed = -1 must lie in"),
         (["fig2", "--epochs", "many"], "invalid int value"),
-        (["fig3", "--imbalance", "0.5"], "imbalance = 0.5 must be at least 1"),
+        (["fig3", "--imbalance", "0.5"], "imbalance = 0.5 must lie in 1..1e9, n_max / n_min"),
         (
             ["fig3", "--store", "my runs"],
             "6 of 6 runs are not in 'my runs'; make them with: for r in 0 0.2 0.4 0.6 0.8 1; do",
@@ -291,7 +292,7 @@ def test_bad_input_is_one_line_and_status_2(
     try:
         status = cli.run(lambda: main(words))
     except SystemExit as end:
-        status = end.code
+        status = int(str(end.code))
     assert status == 2
     error = capsys.readouterr().err
     assert message in error
@@ -372,13 +373,52 @@ def test_figure_3_is_written_as_picture_rows_and_table(runs: store.Setting, tmp_
     assert json.loads((tmp_path / "f" / "manifest.json").read_text())["seeds"] == [0, 1]
 
 
+WHOLE = "which must be 10 whole numbers in 1..1,000,000, the images of each class; train it again"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_counts": None}, WHOLE),
+        ({"train_counts": "many"}, WHOLE),
+        ({"train_counts": ["9"] * 10}, WHOLE),
+        ({"train_counts": [9] * 9}, WHOLE),
+        ({"train_counts": [9] * 11}, WHOLE),
+        ({"train_counts": [9] * 9 + [-1]}, WHOLE),
+        ({"train_counts": [9] * 9 + [0]}, WHOLE),
+        ({"train_counts": [9] * 9 + [1.5]}, WHOLE),
+        ({"train_counts": [9] * 9 + [True]}, WHOLE),
+        ({"train_counts": [9] * 9 + [10**30]}, WHOLE),
+        ({"train_counts": [[9]] * 10}, WHOLE),
+        *(({"last": {s: 50.0 for s in fig3.SPLITS if s != lacking}}, f"no accuracy {lacking!r}; train it again")
+          for lacking in ("many", "med", "few")),
+    ],
+)  # fmt: skip
+def test_a_result_that_figure_3_cannot_use_is_one_line_that_names_the_run(
+    change: dict[str, Any], message: str, runs: store.Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs.store, tmp_path / "runs")
+    # the second seed's: its counts are not drawn, its accuracies are
+    config = store.configs(replace(runs, store=tmp_path / "runs"), "random+FC", sampler="coverage", coverage=0.4)[1]
+    file = RunFolder(tmp_path / "runs", config).path / "metrics.json"
+    result = {k: v for k, v in (json.loads(file.read_text()) | change).items() if v is not None}
+    file.write_text(json.dumps(result))
+    words = ["fig3", "--preset", "quick", "--seeds", "0,1", "--store", str(tmp_path / "runs")]
+    assert cli.run(lambda: main([*words, "--out", str(tmp_path / "f")])) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: the result of run {str(file.parent)!r} has ")
+    assert error.endswith(f"{message}\n")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "f").exists()
+
+
 def test_the_papers_numbers_are_drawn_where_it_has_the_data_set_only(runs: store.Setting) -> None:
     rows = fig3.data(runs)
     cifar = [{**row, "dataset": "cifar10-lt"} for row in rows]
     ours, both = (fig3.plot(r).axes[0] for r in (rows, cifar))
     printed = [[row["coverage"], row["paper_few"]] for row in rows]
-    assert printed not in [line.get_xydata().tolist() for line in ours.lines]
-    assert printed in [line.get_xydata().tolist() for line in both.lines]
+    assert printed not in [np.asarray(line.get_xydata()).tolist() for line in ours.lines]
+    assert printed in [np.asarray(line.get_xydata()).tolist() for line in both.lines]
 
 
 def test_label_pairs_counted_from_the_metrics_are_those_that_a_run_trained_on(tmp_path: Path) -> None:

@@ -531,7 +531,7 @@ def test_mixing_ratios_follow_the_law() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"imbalance": 0.5}, "imbalance = 0.5 must be at least 1"),
+        ({"imbalance": 0.5}, "imbalance = 0.5 must lie in 1..1e9, n_max / n_min"),
         ({"epochs": 0}, "epochs = 0 must be at least 1"),
         ({"sampler": "smote"}, "sampler 'smote' is unknown"),
         ({"classifier": "ms-unordered"}, "label pairs a < b only; sampler 'random' draws"),
@@ -604,7 +604,7 @@ def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) ->
     [
         (["--dataset", "cifar10-lt"], "needs --data-root"),
         (["--dataset", "svhn"], "'svhn' is unknown"),
-        (["--imbalance", "0.1"], "imbalance = 0.1 must be at least 1"),
+        (["--imbalance", "0.1"], "imbalance = 0.1 must lie in 1..1e9, n_max / n_min"),
         (["--imbalance", "1000"], "class 7 has 129 images and should keep 0"),
         (["--classifier", "ms-unordered"], "label pairs a < b only"),
         (["--device", "cuda"], "no CUDA device"),

@@ -83,7 +83,7 @@ class RunConfig:
         for field in fields(self):
             _check_type(field.name, getattr(self, field.name), hints[field.name])
         rules: list[tuple[str, float, bool, str]] = [
-            ("imbalance", self.imbalance, 1 <= self.imbalance <= 1e9, "must be at least 1, n_max / n_min"),
+            ("imbalance", self.imbalance, 1 <= self.imbalance <= 1e9, "must lie in 1..1e9, n_max / n_min"),
             ("epochs", self.epochs, 1 <= self.epochs <= 100_000, "must be at least 1, at most 100,000"),
             ("batch", self.batch, 2 <= self.batch <= 1_000_000, "must be at least 2, at most a million"),
             ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
