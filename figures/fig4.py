@@ -203,7 +203,7 @@ def plot(rows: Sequence[Row]) -> Figure:
         Line2D([], [], color="#444444", marker="o", markersize=1.5, linewidth=0.8),
         Line2D([], [], color="black", linestyle=(0, (4, 1.5))),
     ]
-    labels += ["where the model puts two classes mixed, by λ", "class vectors (to scale in a panel)"]
+    labels += ["model: two classes mixed, by λ", "class vectors"]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=2.5)
     return figure
 

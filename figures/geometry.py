@@ -276,7 +276,7 @@ def plot_cosines(rows: Sequence[Row]) -> Figure:
 
 PANELS = {
     "few_cosine": "mean cosine of few classes",
-    "few_length": "their mean length (rms of all: 1)",
+    "few_length": "mean length (rms of all: 1)",
     "self_duality": "distance to self-duality",
 }
 
@@ -286,7 +286,7 @@ def plot_epochs(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
         for method, here in _first_seeds(rows).items():
@@ -304,8 +304,7 @@ def plot_epochs(rows: Sequence[Row]) -> Figure:
         Line2D([], [], color="black", linestyle="", marker="o", markerfacecolor="none"),
     ]
     figure.legend(
-        [*handles, *what], [*labels, "network", "its optimum"], loc="outside lower center", ncols=len(labels) + 2,
-        columnspacing=1.2, handlelength=1.8,
+        [*handles, *what], [*labels, "network", "its optimum"], loc="outside lower center", ncols=4,
     )  # fmt: skip
     return figure
 
@@ -335,5 +334,5 @@ def _changes(axis: Axes, method: str, rows: Sequence[Row]) -> None:
         )  # fmt: skip
     axis.axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle=":")
     r = [_change_correlation([r for r in rows if (r["a"] == r["b"]) == one]) for one in (True, False)]
-    words = f"r = {r[0]:.2f}, {r[1]:.2f}" if np.isfinite(r).all() else "next to none predicted"
+    words = f"r = {r[0]:.2f}, {r[1]:.2f}" if np.isfinite(r).all() else "none predicted"
     axis.set_title(f"{method}\n{words}", fontsize=7.5)
