@@ -80,8 +80,9 @@ def finished(wanted: Sequence[RunConfig], setting: Setting, command: str) -> lis
     folders = [RunFolder(setting.store, c) for c in wanted]
     if missing := [f.config for f in folders if not f.done]:
         if setting.dataset != DIGITS:
+            shorter = " (--preset quick, here and there, for a short recipe)" if setting.preset == "paper" else ""
             raise InvalidInput(
-                f"{len(missing)} of {len(wanted)} runs are not in {str(setting.store)!r}; make them with: {command}"
+                f"{len(missing)} of {len(wanted)} runs are not in {str(setting.store)!r}; make them with: {command}{shorter}"
             )
         _train(missing, setting)
     return folders

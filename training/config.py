@@ -90,7 +90,12 @@ class RunConfig:
             ("lr", self.lr, 0 < self.lr < 1e3, "must be positive"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
             ("weight-decay", self.weight_decay, 0 <= self.weight_decay < 1, "must lie in [0, 1)"),
-            ("warmup", self.warmup, 0 <= self.warmup <= self.epochs, "must lie in 0..epochs"),
+            (
+                "warmup",
+                self.warmup,
+                0 <= self.warmup <= self.epochs,
+                f"must lie in 0..{self.epochs}, the epochs: give --warmup with --epochs",
+            ),
             ("width", self.width, 0 <= self.width <= 1024, "must lie in 0..1024"),
             ("cas-m", self.cas_m, 1 <= self.cas_m <= 1_000_000, "must be at least 1, at most a million"),
             ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),

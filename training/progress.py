@@ -267,9 +267,9 @@ def _events(folder: RunFolder | None) -> Any:
 
 
 def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
-    print(
-        f"{metrics[0]['dataset']}, imbalance {config.imbalance:g}, {config.method}, preset {config.preset}, {len(metrics)} seeds"
-    )
+    seeds = "1 seed" if len(metrics) == 1 else f"{len(metrics)} seeds"
+    setting = f"{metrics[0]['dataset']}, imbalance {config.imbalance:g}, {config.method}, preset {config.preset}"
+    print(f"{setting}, {seeds}")
     for split in metrics[0]["last"]:
         values = [m["last"][split] for m in metrics]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
