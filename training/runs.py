@@ -187,7 +187,9 @@ def _is_result(found: dict[str, Any]) -> bool:
     return (
         all(isinstance(v, int | float) and 0 <= v <= 100 for v in numbers)
         and all(isinstance(w, str) and w.isprintable() and len(w) < 200 for w in words)
-        and re.fullmatch(r"[a-z0-9-]{1,40}", str(found.get("dataset"))) is not None
+        and (
+            not isinstance(found.get("dataset"), str) or re.fullmatch(r"[a-z0-9-]{1,40}", found["dataset"]) is not None
+        )
     )
 
 
