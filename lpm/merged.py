@@ -1,0 +1,226 @@
+"""First-order solver for many groups: similar classes are merged, the point is carried back, and the gap is the true one.
+
+A program in G groups has G^2 orbits of label pairs and a point G^3 numbers. It is solved first with few groups,
+each an interval of class frequencies; between these the logits are interpolated (:class:`lpm.merging.Interpolation`) and
+scaled into the ball, which gives a feasible point of the *true* program. Its gap, with the true frequencies, is evaluated
+a block of label pairs at a time, in O(G^2) memory. If it is too wide, twice as many groups follow, started from there,
+and at last the true groups themselves if their point fits into memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lpm.blocks import Blocks, Evaluation, Source, Spectrum
+from lpm.descent import Descent
+from lpm.errors import InvalidInput
+from lpm.geometry import GroupGram
+from lpm.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
+from lpm.problem import MAX_LOGITS, Problem
+from lpm.solution import TOLERANCE, NotCertified, Solution
+
+FEWEST_GROUPS = 16
+MAX_STORED = 40_000_000
+"""Entries of a point that :mod:`lpm.descent` may hold, three times (1 GB)."""
+MAX_STREAMED = 1_000_000_000
+"""Entries of a point of the true program, never held as a whole; its gap takes G times as many multiplications."""
+COARSE_TOLERANCE = 1e-5
+"""Merged programs are not solved more closely than this: what merging leaves out is larger."""
+
+TIME_LIMIT = 600.0
+
+Progress = Callable[[int, float, float], None]
+"""Called with a number of groups, the relative gap reached with them, and the seconds spent."""
+
+
+@dataclass(frozen=True)
+class MergedSolution(Solution):
+    """A solution whose point may be too large to hold: ``X`` then has no rows.
+
+    true_gram: W W^T, which the solver reads off before it lets the point go.
+    """
+
+    true_gram: GroupGram
+
+    @cached_property
+    def gram(self) -> GroupGram:
+        """W W^T by Lemma 1."""
+        return self.true_gram
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A feasible point of the true program, by its rows, and what is known of it."""
+
+    blocks: Blocks
+    rows: Source
+    spectrum: Spectrum
+    evaluation: Evaluation
+
+    @classmethod
+    def scaled(cls, blocks: Blocks, source: Source) -> _Point:
+        """The point of ``source``, scaled into the ball if it lies outside."""
+        spectrum = blocks.spectrum(source)
+        factor = 1 / max(1.0, spectrum.nuclear / blocks.problem.tau)
+
+        def rows(block: slice) -> np.ndarray:
+            return factor * source(block)
+
+        spectrum = Spectrum(factor * spectrum.values, spectrum.times, spectrum.vectors)
+        return cls(blocks, rows, spectrum, blocks.evaluate(rows))
+
+    @property
+    def gap(self) -> float:
+        return self.evaluation.gap(self.blocks.problem.tau)
+
+    @property
+    def relative_gap(self) -> float:
+        return self.gap / self.evaluation.loss
+
+    @property
+    def slack(self) -> np.ndarray:
+        """1 - |gradient along a singular direction| / |gradient|, (2 G,); nan where the budget is not used up."""
+        gradient, G = self.evaluation.gradient, self.blocks.G
+        along = np.linalg.norm(gradient.values[:G, None] * (gradient.vectors.T @ self.spectrum.vectors), axis=0)
+        if self.blocks.problem.tau * gradient.spectral <= 1e-9 * self.evaluation.loss:
+            return np.full(2 * G, np.nan)
+        return 1 - np.concatenate([along, gradient.values[G:]]) / gradient.spectral
+
+    @property
+    def collapsed_groups(self) -> tuple[int, ...]:
+        """Groups whose class vectors coincide here, to rounding, and by the dual at every optimum."""
+        G, sizes = self.blocks.G, self.blocks.problem.sizes
+        share = self.spectrum.values[G:] / self.blocks.problem.tau
+        return tuple(np.flatnonzero((sizes > 1) & (share <= 1e-12) & (self.slack[G:] > 0)).tolist())
+
+    @property
+    def rank(self) -> int:
+        """Singular directions whose share of the nuclear norm exceeds their dual slack."""
+        slack = np.nan_to_num(self.slack, nan=1e-9)
+        share = self.spectrum.values * np.maximum(self.spectrum.times, 0) / self.blocks.problem.tau
+        return int(self.spectrum.times[share > np.maximum(slack, 0)].sum())
+
+    @property
+    def gram(self) -> GroupGram:
+        """W W^T by Lemma 1 (:attr:`lpm.solution.Solution.gram`)."""
+        problem, G, V = self.blocks.problem, self.blocks.G, self.spectrum.vectors
+        gamma2, root = np.sqrt(problem.e_w / problem.e_h), self.blocks.C_inverse_half
+        block = gamma2 * root @ ((V * self.spectrum.values[:G]) @ V.T) @ root
+        return GroupGram(problem.sizes, block, gamma2 * self.spectrum.values[G:] / problem.c)
+
+
+def solve(
+    problem: Problem,
+    *,
+    tolerance: float = TOLERANCE,
+    groups: int | None = None,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress | None = None,
+) -> MergedSolution:
+    """Solve to a relative gap of ``tolerance``, with as few groups as that takes and ``groups`` at most.
+
+    time_limit: seconds after which no further iteration begins. Raises InvalidInput for a program that is too large even
+    to evaluate, or in which the order of classes has a meaning; NotCertified when the gap stays above ``tolerance``.
+    """
+    start = time.perf_counter()
+    _refuse(problem)
+    alike, row, swapped = merge_alike(problem)
+    true = Level(Blocks(alike), log_frequency(alike))
+    X, last, best, iterations = np.empty((0, 0)), None, None, 0
+    for here in _levels(problem, true, groups):
+        X = np.zeros(here.blocks.shape) if last is None else _written(Interpolation(last, X, here), here.blocks)
+        enough = tolerance / 2 if here is true else max(tolerance / 3, COARSE_TOLERANCE)
+        descent, last = Descent(here.blocks, X), here
+        iterations += descent.run(enough, start + time_limit)
+        X = descent.X
+        del descent  # and the other two arrays of its size
+        point = _Point.scaled(true.blocks, _rows(X) if here is true else Interpolation(here, X, true))
+        best = point if best is None or point.gap < best.gap else best
+        solver, seconds = f"merged ({here.blocks.G} of {true.blocks.G} groups)", time.perf_counter() - start
+        if progress is not None:
+            progress(here.blocks.G, point.relative_gap, seconds)
+        if best.relative_gap <= tolerance:
+            return _solution(problem, best, _unfold(problem, best, row, swapped), solver, seconds, iterations)
+        if seconds > time_limit:
+            break
+    assert best is not None
+    remedy = f"loosen --tolerance to {1.1 * best.relative_gap:.1e}"
+    if seconds > time_limit:
+        remedy += f", or raise the time limit of {time_limit:g} s"
+    elif last is not true:
+        remedy += ", or round the counts so that fewer of them differ"
+    raise NotCertified(gap=best.gap, relative_gap=best.relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
+
+
+def _refuse(problem: Problem) -> None:
+    if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
+        raise InvalidInput(
+            f"program {problem.program!r} orders the classes unless lambda = 1/2, so none are alike; use --solver factored"
+        )
+    M, G = len(problem.rows), len(problem.sizes)
+    if M * G > MAX_STREAMED:
+        raise InvalidInput(
+            f"{G:,} groups of equal frequency and {M:,} kinds of label pairs are more than merged can evaluate; "
+            "round the counts so that fewer of them differ"
+        )
+
+
+def _levels(problem: Problem, true: Level, groups: int | None) -> Iterator[Level]:
+    """The program in 16, 32, 64, ... merged groups, and last in its own, or in as many as are asked for or fit."""
+    (M, n), G = true.blocks.shape, true.blocks.G
+    most = min(G, G if groups is None else groups, int(G * (MAX_STORED / (M * n)) ** (1 / 3)))
+    number, before = FEWEST_GROUPS, 0
+    while 2 * number <= most:
+        owner = similar(problem, number)
+        if owner.max() > before:  # few classes make no more groups
+            yield merged_level(problem, owner)
+        number, before = 2 * number, owner.max()
+    yield true if most == G else merged_level(problem, similar(problem, most))
+
+
+def _written(source: Source, blocks: Blocks) -> np.ndarray:
+    """The point of ``source`` written out, scaled into the ball if it lies outside."""
+    X = np.empty(blocks.shape)
+    for block in blocks:
+        X[block] = source(block)
+    X /= max(1.0, blocks.spectrum(_rows(X)).nuclear / blocks.problem.tau)
+    return X
+
+
+def _rows(X: np.ndarray) -> Source:
+    return lambda block: X[block]
+
+
+def _solution(
+    problem: Problem, point: _Point, X: np.ndarray, solver: str, seconds: float, iterations: int
+) -> MergedSolution:
+    return MergedSolution(
+        problem,
+        X,
+        point.evaluation.loss,
+        point.gap,
+        point.collapsed_groups,
+        point.rank,
+        solver,
+        seconds,
+        iterations,
+        point.gram,
+    )
+
+
+def _unfold(problem: Problem, point: _Point, row: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """The point in the coordinates of :mod:`lpm.coordinates`, (M, n), where label pairs are few enough to write out."""
+    G, rows = len(problem.sizes), problem.rows
+    if rows.count.sum() * problem.K > MAX_LOGITS:
+        return np.empty((0, G + 2))
+    alike, blocks = point.blocks, Blocks(problem)
+    V = np.concatenate([alike.values(point.rows(block), block) for block in alike])[row]
+    V[swapped, G:] = V[swapped, :-3:-1]
+    X = blocks.points(V, slice(None))
+    X[:, G:] *= np.sqrt(np.maximum(problem.sizes - 1, 1))[np.minimum(blocks.slots.T, G - 1)]
+    return X[:, :G] if problem.expanded else X
