@@ -23,8 +23,8 @@ from lpm.problem import Problem
 BLOCK = 100_000
 """Logits that one pass of the loss handles at a time: few enough to stay in the cache."""
 
-Source = Callable[[slice], np.ndarray]
-"""Rows of a point, (m, G + 2), made when they are asked for."""
+Logits = Callable[[slice], np.ndarray]
+"""Some rows of Z, made when they are asked for: (m, G + 2), the logits of the other classes of each group, of a, of b."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,17 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """f at a point, ``inner`` = <grad f, X>, the scaled gradient's spectrum, and a bound on the rounding of f."""
+    """f at a Z, ``inner`` = <grad f, Z>, the scaled gradient's spectrum, bounds on the rounding of f and of both together."""
 
     loss: float
     inner: float
     gradient: Spectrum
     rounding: float
+    rounding_of_both: float
 
-    def gap(self, tau: float) -> float:
-        """Bound on f - f* at a feasible point (:mod:`lpm.solution`)."""
-        return max(0.0, self.inner + tau * self.gradient.spectral) + self.rounding
+    def deficit(self, tau: float) -> float:
+        """f minus the lower bound on f* that this Z proves, feasible or not (:mod:`lpm.dual`)."""
+        return self.inner + tau * self.gradient.spectral
 
 
 class Blocks:
@@ -81,8 +82,7 @@ class Blocks:
         self.problem, self.G = problem, len(K)
         self.scale, self.weight = np.sqrt(rows.count * rows.d), rows.count * rows.p
         self.times = np.concatenate([np.ones(self.G), K - 1])
-        self.log_number = np.log(np.maximum(np.arange(K.max() + 1), 1e-300))
-        self.log_number[0] = -np.inf
+        self.log = np.append(-np.inf, np.log(np.arange(1, K.max() + 1)))
         eigenvalues, vectors = np.linalg.eigh(problem.C_block)
         self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
         self.C_half = (vectors * np.sqrt(eigenvalues)) @ vectors.T
@@ -123,8 +123,8 @@ class Blocks:
         step = max(1, BLOCK // (self.G + 2))
         return (slice(i, min(i + step, len(self.scale))) for i in range(0, len(self.scale), step))
 
-    def values(self, X: np.ndarray, block: slice | np.ndarray) -> np.ndarray:
-        """Logits (m, G + 2) of rows ``block`` at points X (m, G + 2): of the other classes of each group, of a, of b."""
+    def logits(self, X: np.ndarray, block: slice | np.ndarray) -> np.ndarray:
+        """Logits (m, G + 2) of rows ``block`` at points X (m, G + 2)."""
         G, r, (a, b) = self.G, np.arange(len(X)), self._ab(block)
         x, y, lift, dip = X[:, G], X[:, G + 1], self.lift[:, :, block], self.dip[:, block]
         V = np.empty_like(X)
@@ -137,7 +137,7 @@ class Blocks:
         return V
 
     def points(self, V: np.ndarray, block: slice) -> np.ndarray:
-        """The inverse of :meth:`values`."""
+        """The inverse of :meth:`logits`."""
         G, r, (a, b), K = self.G, np.arange(len(V)), self._ab(block), self.problem.sizes
         two = ~self.problem.rows.same[block]
         means = V[:, :G] * K
@@ -152,30 +152,32 @@ class Blocks:
         X[:, G:] = ((lift * rise[:, None]).sum(axis=0) / np.where(square > 0, square, 1.0)).T
         return X
 
-    def terms(self, X: np.ndarray, block: slice) -> tuple[float, np.ndarray, float]:
-        """Of rows ``block`` at points X: their part of f, its derivatives by the logits, and the size of f's terms."""
-        rows, G, r, (a, b) = self.problem.rows, self.G, np.arange(len(X)), self._ab(block)
-        lam, same, inside, K = rows.lam[block], rows.same[block], self.inside[block], self.problem.sizes
-        V = self.values(X, block)
-        number = np.empty_like(V)
-        number[:, :G] = self.log_number[K]
-        number[r, a], number[r, b] = self.log_number[K[a] - 1 - inside], self.log_number[K[b] - 1 - inside]
-        number[:, G], number[:, G + 1] = 0.0, np.where(same, -np.inf, 0.0)
-        value, S = log_partition(self.problem.partition, V, lam, number)
-        y = np.stack([np.where(same, 1.0, lam), np.where(same, 0.0, 1 - lam)], axis=1)
-        linear, weight = y * V[:, G:], self.weight[block]
-        S[:, G:] -= y
+    def terms(self, V: np.ndarray, block: slice) -> tuple[float, np.ndarray, float]:
+        """Of rows ``block`` with logits V: their part of f, its derivatives by V, and the size of f's terms."""
+        y, weight = self.target(block), self.weight[block]
+        value, S = log_partition(self.problem.partition, V, self.problem.rows.lam[block], self.log_number(block))
+        linear = y * V[:, self.G :]
+        S[:, self.G :] -= y
         S *= weight[:, None]
         f, size = weight @ (value - linear.sum(axis=1)), weight @ (np.abs(value) + np.abs(linear).sum(axis=1))
         return float(f), S, float(size)
 
-    def value_and_gradient(self, X: np.ndarray, block: slice) -> tuple[float, np.ndarray, float]:
-        """As :meth:`terms`, with the gradient (m, G + 2) in X."""
-        f, S, size = self.terms(X, block)
-        return f, self._pull_back(S, block), size
+    def target(self, block: slice) -> np.ndarray:
+        """y at a and at b, (m, 2)."""
+        same, lam = self.problem.rows.same[block], self.problem.rows.lam[block]
+        return np.stack([np.where(same, 1.0, lam), np.where(same, 0.0, 1 - lam)], axis=1)
 
-    def _pull_back(self, S: np.ndarray, block: slice) -> np.ndarray:
-        """Derivatives by :meth:`values` into derivatives by X, in place: the transposed map."""
+    def log_number(self, block: slice) -> np.ndarray:
+        """Log of the number of classes behind each logit, (m, G + 2)."""
+        G, (a, b), K, inside = self.G, self._ab(block), self.problem.sizes, self.inside[block]
+        number, r = np.empty((len(a), G + 2)), np.arange(len(a))
+        number[:, :G] = self.log[K]
+        number[r, a], number[r, b] = self.log[K[a] - 1 - inside], self.log[K[b] - 1 - inside]
+        number[:, G], number[:, G + 1] = 0.0, np.where(self.problem.rows.same[block], -np.inf, 0.0)
+        return number
+
+    def pull_back(self, S: np.ndarray, block: slice) -> np.ndarray:
+        """Derivatives by the logits into derivatives by X, in place: the transpose of :meth:`logits`."""
         G, r, (a, b) = self.G, np.arange(len(S)), self._ab(block)
         lift, dip = self.lift[:, :, block], self.dip[:, block]
         at_a, at_b = S[:, G].copy(), S[:, G + 1].copy()
@@ -194,23 +196,30 @@ class Blocks:
         """T times a power of C, which is diagonal in most programs."""
         return T * np.diag(power) if self.problem.beta == 0.0 else T @ power
 
-    def evaluate(self, source: Source) -> Evaluation:
-        """What the gap needs at a point."""
-        loss = inner = size = 0.0
+    def at(self, X: np.ndarray) -> Logits:
+        """The logits of a point that is written out."""
+        return lambda block: self.logits(X[block], block)
+
+    def evaluate(self, logits: Logits) -> Evaluation:
+        """One pass over all rows."""
+        loss = inner = size = inner_size = 0.0
         moments = Moments(self)
         for block in self:
-            X = source(block)
-            part, gradient, terms = self.value_and_gradient(X, block)
-            loss, inner, size = loss + part, inner + float(np.vdot(gradient, X)), size + terms
-            moments.add(gradient, block)
-        return Evaluation(loss, inner, moments.spectrum(), 8 * np.finfo(float).eps * size)
+            V = logits(block)
+            part, S, terms = self.terms(V, block)
+            product = S * V
+            loss, inner, size = loss + part, inner + float(product.sum()), size + terms
+            inner_size += float(np.abs(product).sum())
+            moments.add(self.pull_back(S, block), block)
+        eps = 8 * np.finfo(float).eps
+        return Evaluation(loss, inner, moments.spectrum(), eps * size, eps * (size + inner_size))
 
-    def spectrum(self, source: Source) -> Spectrum:
+    def spectrum(self, logits: Logits) -> Spectrum:
         """Singular values of a point, to rounding: by QR of its rows, because their products would lose half the digits."""
         R: np.ndarray = np.empty((0, self.G))
         moments = Moments(self)
         for block in self:
-            X = source(block)
+            X = self.points(logits(block), block)
             R = np.asarray(np.linalg.qr(np.concatenate([R, X[:, : self.G]]), mode="r"))
             moments.add_zero_sum(X, block)
         _, s, vectors = np.linalg.svd(R)

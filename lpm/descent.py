@@ -10,11 +10,14 @@ gradients are made and forgotten. Momentum restarts when it points uphill, L is 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from lpm.blocks import Blocks, Moments
+from lpm.dual import gap, tighten
 
+CHECK = 20
 PATIENCE = 1000
 """Iterations without a smaller gap after which the end of double precision is taken to be reached."""
 
@@ -34,18 +37,23 @@ class Descent:
 
         Returns the number of iterations.
         """
-        tau, best, best_at, iteration = self.blocks.problem.tau, np.inf, 0, 0
+        best, best_at, iteration = np.inf, 0, 0
         while iteration < best_at + PATIENCE and time.perf_counter() < deadline:
             iteration += 1
             self.step()
-            if iteration % 10 == 0:
-                here = self.blocks.evaluate(lambda block: self.X[block])
-                gap = here.gap(tau) / here.loss
-                if gap < 0.9 * best:
-                    best, best_at = gap, iteration
-                if gap <= tolerance:
+            if iteration % CHECK == 0:
+                reached = self.relative_gap()
+                if reached < 0.9 * best:
+                    best, best_at = reached, iteration
+                if reached <= tolerance:
                     break
         return iteration
+
+    def relative_gap(self) -> float:
+        """Of X, with a lower bound made tight."""
+        blocks, logits = self.blocks, self.blocks.at(self.X)
+        here = blocks.evaluate(logits)
+        return gap(here, tighten(blocks, logits, self.spectrum, here), blocks.problem.tau) / here.loss
 
     def step(self) -> None:
         """One iteration, with as many trials of L as it takes."""
@@ -71,7 +79,8 @@ class Descent:
         moments, f, square = Moments(blocks), 0.0, 0.0
         for block in blocks:
             Y = self._ahead(block)
-            part, gradient, _ = blocks.value_and_gradient(Y, block)
+            part, S, _ = blocks.terms(blocks.logits(Y, block), block)
+            gradient = blocks.pull_back(S, block)
             f, square = f + part, square + float(np.vdot(gradient, gradient))
             after[block] = Y - gradient / L
             moments.add(after[block], block)
@@ -86,8 +95,9 @@ class Descent:
             new = after[block]
             new[:, :G] = new[:, :G] @ matrix
             new[:, G:] *= zero_sum[blocks.slots[:, block]].T
-            f_after += blocks.terms(new, block)[0]
+            f_after += blocks.terms(blocks.logits(new, block), block)[0]
             uphill += float(np.vdot(self._ahead(block) - new, new - self.X[block]))
         if f_after > f + L / 2 * moved - square / (2 * L) + 1e-14 * abs(f):
             return None
+        self.spectrum = replace(spectrum, values=projected)
         return uphill > 0

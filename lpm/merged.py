@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from lpm.blocks import Blocks, Evaluation, Source, Spectrum
+from lpm.blocks import Blocks, Evaluation, Logits, Spectrum
 from lpm.descent import Descent
+from lpm.dual import gap, tighten
 from lpm.errors import InvalidInput
 from lpm.geometry import GroupGram
 from lpm.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
@@ -55,39 +56,40 @@ class MergedSolution(Solution):
 
 @dataclass(frozen=True)
 class _Point:
-    """A feasible point of the true program, by its rows, and what is known of it."""
+    """A feasible point of the true program: its logits, its spectrum, f there, and the best lower bound known."""
 
     blocks: Blocks
-    rows: Source
+    logits: Logits
     spectrum: Spectrum
-    evaluation: Evaluation
+    primal: Evaluation
+    dual: Evaluation
 
     @classmethod
-    def scaled(cls, blocks: Blocks, source: Source) -> _Point:
-        """The point of ``source``, scaled into the ball if it lies outside."""
-        spectrum = blocks.spectrum(source)
+    def scaled(cls, blocks: Blocks, logits: Logits) -> _Point:
+        """The point of some logits, scaled into the ball if they lie outside."""
+        spectrum = blocks.spectrum(logits)
         factor = 1 / max(1.0, spectrum.nuclear / blocks.problem.tau)
 
-        def rows(block: slice) -> np.ndarray:
-            return factor * source(block)
+        def inside(block: slice) -> np.ndarray:
+            return factor * logits(block)
 
-        spectrum = Spectrum(factor * spectrum.values, spectrum.times, spectrum.vectors)
-        return cls(blocks, rows, spectrum, blocks.evaluate(rows))
+        spectrum, primal = replace(spectrum, values=factor * spectrum.values), blocks.evaluate(inside)
+        return cls(blocks, inside, spectrum, primal, tighten(blocks, inside, spectrum, primal))
 
     @property
     def gap(self) -> float:
-        return self.evaluation.gap(self.blocks.problem.tau)
+        return gap(self.primal, self.dual, self.blocks.problem.tau)
 
     @property
     def relative_gap(self) -> float:
-        return self.gap / self.evaluation.loss
+        return self.gap / self.primal.loss
 
     @property
     def slack(self) -> np.ndarray:
         """1 - |gradient along a singular direction| / |gradient|, (2 G,); nan where the budget is not used up."""
-        gradient, G = self.evaluation.gradient, self.blocks.G
+        gradient, G = self.dual.gradient, self.blocks.G
         along = np.linalg.norm(gradient.values[:G, None] * (gradient.vectors.T @ self.spectrum.vectors), axis=0)
-        if self.blocks.problem.tau * gradient.spectral <= 1e-9 * self.evaluation.loss:
+        if self.blocks.problem.tau * gradient.spectral <= 1e-9 * self.primal.loss:
             return np.full(2 * G, np.nan)
         return 1 - np.concatenate([along, gradient.values[G:]]) / gradient.spectral
 
@@ -139,7 +141,7 @@ def solve(
         iterations += descent.run(enough, start + time_limit)
         X = descent.X
         del descent  # and the other two arrays of its size
-        point = _Point.scaled(true.blocks, _rows(X) if here is true else Interpolation(here, X, true))
+        point = _Point.scaled(true.blocks, true.blocks.at(X) if here is true else Interpolation(here, X, true))
         best = point if best is None or point.gap < best.gap else best
         solver, seconds = f"merged ({here.blocks.G} of {true.blocks.G} groups)", time.perf_counter() - start
         if progress is not None:
@@ -183,17 +185,12 @@ def _levels(problem: Problem, true: Level, groups: int | None) -> Iterator[Level
     yield true if most == G else merged_level(problem, similar(problem, most))
 
 
-def _written(source: Source, blocks: Blocks) -> np.ndarray:
-    """The point of ``source`` written out, scaled into the ball if it lies outside."""
-    X = np.empty(blocks.shape)
+def _written(logits: Logits, blocks: Blocks) -> np.ndarray:
+    """The point of some logits written out, scaled into the ball if it lies outside."""
+    X, factor = np.empty(blocks.shape), 1 / max(1.0, blocks.spectrum(logits).nuclear / blocks.problem.tau)
     for block in blocks:
-        X[block] = source(block)
-    X /= max(1.0, blocks.spectrum(_rows(X)).nuclear / blocks.problem.tau)
+        X[block] = factor * blocks.points(logits(block), block)
     return X
-
-
-def _rows(X: np.ndarray) -> Source:
-    return lambda block: X[block]
 
 
 def _solution(
@@ -202,7 +199,7 @@ def _solution(
     return MergedSolution(
         problem,
         X,
-        point.evaluation.loss,
+        point.primal.loss,
         point.gap,
         point.collapsed_groups,
         point.rank,
@@ -219,7 +216,7 @@ def _unfold(problem: Problem, point: _Point, row: np.ndarray, swapped: np.ndarra
     if rows.count.sum() * problem.K > MAX_LOGITS:
         return np.empty((0, G + 2))
     alike, blocks = point.blocks, Blocks(problem)
-    V = np.concatenate([alike.values(point.rows(block), block) for block in alike])[row]
+    V = np.concatenate([point.logits(block) for block in alike])[row]
     V[swapped, G:] = V[swapped, :-3:-1]
     X = blocks.points(V, slice(None))
     X[:, G:] *= np.sqrt(np.maximum(problem.sizes - 1, 1))[np.minimum(blocks.slots.T, G - 1)]

@@ -130,7 +130,7 @@ def merged_level(problem: Problem, owner: np.ndarray) -> Level:
 
 
 class Interpolation:
-    """A point of a level carried to a level of more groups: its logits, linear between log frequencies.
+    """Logits of a level carried to a level of more groups, linear between log frequencies.
 
     The logits of a label pair are smooth in the log frequencies of a, of b, and of the class they belong to, but for a
     kink where classes collapse. A row is made of up to four rows of the coarse level, when it is asked for.
@@ -164,16 +164,16 @@ class Interpolation:
         return np.searchsorted(self.ratios, np.round(lam, 12))
 
     def __call__(self, block: slice) -> np.ndarray:
-        """Points (m, G + 2) of rows ``block`` of the fine level."""
+        """Logits of rows ``block`` of the fine level."""
         G, (row, share, turned) = self.coarse.G, self._parts(block)
         V = np.zeros((row.shape[1], G + 2))
         for part in range(4):
             use = np.flatnonzero(share[part])
-            logits = self.coarse.values(self.X[row[part, use]], row[part, use])
+            logits = self.coarse.logits(self.X[row[part, use]], row[part, use])
             swap = turned[part, use]
             logits[swap, G:] = logits[swap, :-3:-1]
             V[use] += share[part, use, None] * logits
-        return self.fine.points(np.concatenate([V[:, :G] @ self.columns, V[:, G:]], axis=1), block)
+        return np.concatenate([V[:, :G] @ self.columns, V[:, G:]], axis=1)
 
     def _parts(self, block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coarse rows, their shares, and whether a and b have changed places there; each (4, m).
