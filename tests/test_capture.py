@@ -63,7 +63,7 @@ def test_captured_steps_train_bit_for_bit_like_plain_ones(
 def test_capturing_leaves_no_trace(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     before = [tensor.clone() for tensor in learner._changing()]
-    step = captured(lambda: learner._step(32), learner._changing(), learner._rewind, Recorded)
+    step = captured(lambda: learner._step(32, 32), learner._changing(), learner._rewind, Recorded)
     assert all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
     step()
     assert not all(torch.equal(a, b) for a, b in zip(before, learner._changing(), strict=True))
@@ -73,10 +73,10 @@ def test_everything_a_step_changes_is_named(digits: datasets.LongTailed) -> None
     """A tensor that the warm-up changed and nobody put back would make a captured run another run."""
     learner = trainer.Trainer(TINY, digits, CPU)
     named = {tensor.data_ptr() for tensor in learner._changing()}
-    holders = [learner.lr, learner.mean, learner.std, learner.train_images, learner.train_labels, learner.offsets]
-    holders += [getattr(learner.drawn, name) for name in ("pairs", "ratios", "places", "flips")]
+    holders = [learner.lr, learner.source.mean, learner.source.std, learner.source.train_images, learner.train_labels, learner.offsets]
+    holders += [getattr(learner.drawn, name) for name in ("number", "pairs", "ratios", "places", "flips")]
     before = [tensor.clone() for tensor in holders]
-    learner._step(32)
+    learner._step(32, 32)
     assert all(torch.equal(a, b) for a, b in zip(before, holders, strict=True))
     assert not named & {tensor.data_ptr() for tensor in holders}
 
@@ -91,7 +91,7 @@ def test_the_optimizer_is_the_formula(digits: datasets.LongTailed) -> None:
     for lr in (0.05, 0.05, 0.005):
         learner.lr.fill_(lr)
         old = weight.detach().clone()
-        learner._step(32)
+        learner._step(32, 32)
         assert weight.grad is not None
         velocity = 0.9 * velocity + weight.grad + 0.01 * old
         assert torch.allclose(weight, old - lr * velocity, rtol=1e-5, atol=1e-7)
@@ -190,7 +190,7 @@ def test_a_trainer_lets_go_of_its_memory(digits: datasets.LongTailed, tmp_path: 
 def test_evaluation_counts_every_image_once(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     found = []
-    for learner.chunk in (7, 250, 10_000):
+    for learner.source.chunk in (7, 250, 10_000):
         correct, total = learner.evaluate()
         assert total.tolist() == [50] * 10
         found.append(correct)

@@ -109,24 +109,33 @@ def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None
     from training.geometry import measured
 
     learner = trainer.Trainer(replace(TINY, sampler="bmls"), digits, CPU)
-    learner.pair_counts[2, 7] = 1  # nothing else occurred
-    images, labels = torch.from_numpy(digits.train.images).float(), torch.from_numpy(digits.train.labels)
-    seen: list[tuple[torch.Tensor, ...]] = []
-    original = learner.features
+    learner.label_counts[2, 7] = 1  # nothing else occurred
+    asked: list[torch.Tensor] = []
+    sides: list[torch.Tensor] = []
+    mixed: list[torch.Tensor] = []
+    images, met = learner.source.train, learner.met
 
-    def watched(*arguments: torch.Tensor) -> torch.Tensor:
-        if len(arguments) == 3:
-            seen.append(arguments)
-        return original(*arguments)
+    def watched_images(which: torch.Tensor) -> Iterator[torch.Tensor]:
+        asked.append(which)
+        sides.append(torch.cat(list(images(which))))
+        return images(which)
 
-    learner.features = watched  # type: ignore[method-assign, assignment]
+    def watched_met(x: torch.Tensor) -> torch.Tensor:
+        mixed.append(x)
+        return met(x)
+
+    learner.source.train = watched_images  # type: ignore[method-assign]
+    learner.met = watched_met  # type: ignore[method-assign]
     found = measured(learner)
     assert (found["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
-    first, second, lam = (torch.cat([s[i] for s in seen]) for i in range(3))
-    for mixed, k in ((first, 2), (second, 7)):
-        own = {image.numpy().tobytes() for image in images[labels == k]}
-        assert all(image.float().numpy().tobytes() in own for image in mixed)
-    assert torch.allclose(lam.view(8, 8).mean(dim=1), found["ratio_means"])
+    _, *which = asked  # the first time, for the class means, it was all of them
+    for images_of, k in zip(which, (2, 7), strict=True):
+        assert set(digits.train.labels[images_of.numpy()].tolist()) == {k}
+    _, first, second = sides
+    difference, seen = (first - second).flatten(1), torch.cat(mixed)[len(digits.train.labels) :]
+    lam = ((seen - second).flatten(1) * difference).sum(dim=1) / (difference**2).sum(dim=1)
+    assert torch.allclose(seen, lam.view(-1, 1, 1, 1) * (first - second) + second, atol=1e-4)
+    assert torch.allclose(lam.view(8, 8).mean(dim=1), found["ratio_means"], atol=1e-4)
     assert ((lam.view(8, 8) * 8).floor() == torch.arange(8)[:, None]).all()  # alpha = 1: bins are eighths
 
 
@@ -472,7 +481,7 @@ def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path)
     folder = RunFolder(tmp_path, TINY)
     trainer.run(TINY, digits, folder, CPU)
     other = replace(digits, name="digits-jpeg-lt")
-    with pytest.raises(InvalidInput, match=r"on other data \(digits-lt\)"):
+    with pytest.raises(InvalidInput, match=r"on other data or weights \(digits-lt\)"):
         trainer.run(TINY, other, folder, CPU)
 
 

@@ -19,6 +19,11 @@ def places_and_flips(B: int, generator: torch.Generator) -> tuple[Tensor, Tensor
     return place, torch.rand(B, generator=generator) < 0.5
 
 
+def flipped(images: Tensor, flip: Tensor) -> Tensor:
+    """Mirror where ``flip``, (B,). (B, C, H, W) to the same."""
+    return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
+
+
 def crop_and_flip(images: Tensor, place: Tensor, flip: Tensor) -> Tensor:
     """Pad by 4 black pixels, crop at ``place``, mirror where ``flip``. uint8 (B, C, H, W) to the same."""
     B, C, H, W = images.shape

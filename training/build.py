@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
 
 from lpm.errors import InvalidInput
 from training.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF
-from training.config import RunConfig
+from training.config import BOTTLENECKS, RunConfig
 from training.models import ResNet
+from training.resnets import Bottlenecks, load_weights
 from training.samplers import (
     BalancedMixedLabels,
     ClassAware,
@@ -26,7 +29,7 @@ Classifier = FC | MixedSingleton | FixedETF | MixedSingletonETF
 class Network(nn.Module):
     """A backbone and its classifier."""
 
-    def __init__(self, backbone: ResNet, classifier: Classifier) -> None:
+    def __init__(self, backbone: ResNet | Bottlenecks, classifier: Classifier) -> None:
         super().__init__()
         self.backbone, self.classifier = backbone, classifier
 
@@ -58,11 +61,20 @@ def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
     return {"random": Random, "cbs": ClassBalanced, "lom": LabelOccurrence}[config.sampler](labels, **shared)
 
 
-def network(config: RunConfig, channels: int) -> Network:
-    """The config's network, initialised from its seed. channels: of the images."""
+def network(config: RunConfig, channels: int, weights: Path | None = None) -> Network:
+    """The config's network, initialised from its seed. channels: of the images. weights: file of a pretrained backbone's.
+
+    Raises InvalidInput for weights that do not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = ResNet(config.model, width=config.channels, channels=channels)
+        backbone: ResNet | Bottlenecks
+        if config.model in BOTTLENECKS:
+            backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
+            if weights is not None:
+                load_weights(backbone, weights)
+        else:
+            backbone = ResNet(config.model, width=config.channels, channels=channels)
         return Network(backbone, classifier(config, backbone.p))
 
 

@@ -11,20 +11,32 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from lpm.errors import InvalidInput
 
-Dataset = Literal["digits-lt", "cifar10-lt", "cifar100-lt"]
+Dataset = Literal["digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "inaturalist2018"]
 SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
 ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
 LossName = Literal["ce", "dr"]
-ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32"]
+ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32", "resnet50", "resnet50-wide4", "resnet152"]
 FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
 
-CLASSES = {"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100}
+CLASSES = {
+    **{"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100},
+    **{"imagenet-lt": 1000, "places-lt": 365, "inaturalist2018": 8142},
+}
+BOTTLENECKS = frozenset({"resnet50", "resnet50-wide4", "resnet152"})
+"""Networks for image files; 'wide4' has a last stage of twice the width."""
+LARGE = frozenset({"imagenet-lt", "places-lt", "inaturalist2018"})
+"""Data sets of image files, with class counts of their own."""
 SPLITS = {
     "digits-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
     "cifar10-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
     "cifar100-lt": {"many": (0, 35), "med": (36, 70), "few": (71, 99)},
+    "imagenet-lt": {"many": (0, 389), "med": (390, 834), "few": (835, 999)},
+    "places-lt": {"many": (0, 130), "med": (131, 287), "few": (288, 364)},
+    "inaturalist2018": {"many": (0, 841), "med": (842, 4542), "few": (4543, 8141)},
 }
-"""First and last class of the many, medium and few classes: the paper's Table 6."""
+"""First and last class of the many, medium and few classes, by falling count: the paper's Table 6, which counts class 835 of
+ImageNet-LT twice; here it is among the few, as in the reference code.
+"""
 
 EXPRESSES = {
     "fc": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
@@ -44,9 +56,11 @@ class RunConfig:
     classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
     MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
     first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
-    a 'sample'. epochs, batch, lr, momentum, weight_decay, warmup: epochs of linear warm-up. drops: shares of the epochs after
-    which lr falls tenfold. augment: crop and flip. seed: of everything random but the subset. preset: the name results carry.
-    precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+    a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then lr
+    falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter:
+    of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained:
+    weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the subset.
+    preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """
@@ -72,8 +86,13 @@ class RunConfig:
     momentum: float = 0.9
     weight_decay: float = 2e-4
     warmup: int = 5
+    schedule: Literal["steps", "cosine"] = "steps"
     drops: tuple[float, ...] = (0.8, 0.9)
     augment: bool = True
+    jitter: float = 0.0
+    size: int = 0
+    pretrained: bool = False
+    trains: Literal["all", "stage4", "block", "classifier"] = "all"
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
     preset: str = "paper"
@@ -100,6 +119,8 @@ class RunConfig:
             ("cas-m", self.cas_m, 1 <= self.cas_m <= 1_000_000, "must be at least 1, at most a million"),
             ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),
             ("scale", self.scale, 0 < self.scale <= 1e4, "must be positive, at most 10,000"),
+            ("jitter", self.jitter, 0 <= self.jitter < 1, "must lie in [0, 1)"),
+            ("size", self.size, self.size == 0 or 8 <= self.size <= 1024, "must lie in 8..1024, or be 0"),
             ("seed", self.seed, 0 <= self.seed < 2**62, "must lie in 0..2^62-1"),
             ("subset-seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "must lie in 0..2^32-1"),
         ]
@@ -117,7 +138,15 @@ class RunConfig:
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
+        large, bottlenecks = self.dataset in LARGE, self.model in BOTTLENECKS
         for option, value, used, rule in (
+            ("imbalance", self.imbalance == 100, not large, "CIFAR and the digits"),
+            ("subset-seed", self.subset_seed == 0, not large, "CIFAR and the digits"),
+            ("jitter", self.jitter == 0, large and self.augment, "augmented image files (imagenet-lt and the like)"),
+            ("size", self.size == 0, large, "image files (imagenet-lt and the like)"),
+            (f"model {self.model}", not bottlenecks, large, "image files (imagenet-lt and the like)"),
+            ("pretrained", not self.pretrained, bottlenecks, "models 'resnet50', 'resnet50-wide4' and 'resnet152'"),
+            (f"trains {self.trains!r}", self.trains == "all", self.pretrained, "pretrained networks"),
             ("cas-m", self.cas_m == 4, self.sampler == "cas", "sampler 'cas'"),
             ("coverage", self.coverage == 1, self.sampler == "coverage", "sampler 'coverage'"),
             ("scale", self.scale == 10, self.classifier.startswith("ms-wetf"), "classifier 'ms-wetf'"),
@@ -135,7 +164,19 @@ class RunConfig:
     @property
     def channels(self) -> int:
         """Channels of the first stage."""
+        if self.model in BOTTLENECKS:
+            return self.width or 64
         return self.width or (32 if self.dataset == "cifar100-lt" else 16)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of what the network is shown, for image files."""
+        return self.size or 224
+
+    @property
+    def factor(self) -> str:
+        """The imbalance factor as a word; image files come with theirs."""
+        return "own" if self.dataset in LARGE else f"{self.imbalance:g}"
 
     @property
     def method(self) -> str:
@@ -156,13 +197,17 @@ class RunConfig:
     @property
     def folder(self) -> str:
         """The run's folder inside the store."""
-        words = (self.dataset, f"{self.imbalance:g}", self.sampler, self.classifier, self.loss, self.preset, self.key)
+        words = (self.dataset, self.factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of epoch 1, 2, ...: lr epoch / warmup while warming up, then tenfold less after each drop."""
+        """The learning rate of epoch 1, 2, ...: lr epoch / warmup while warming up, then tenfold less after each drop, or
+        lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
+        """
         if epoch <= self.warmup:
             return self.lr * epoch / self.warmup
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
         return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
@@ -202,9 +247,42 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Choices that differ from the paper's recipe, by name. 'smoke' is the default for the built-in digits."""
 
+LARGE_RECIPE: dict[str, Any] = {
+    **{"model": "resnet50", "alpha": 0.2, "epochs": 180, "batch": 256, "weight_decay": 5e-4},
+    **{"schedule": "cosine", "warmup": 0, "jitter": 0.4},
+}
+LARGE_RECIPES: dict[str, dict[str, Any]] = {
+    "imagenet-lt": LARGE_RECIPE,
+    "places-lt": LARGE_RECIPE | {"epochs": 90},
+    "inaturalist2018": LARGE_RECIPE | {"epochs": 200, "weight_decay": 1e-4},
+}
+"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021)."""
+
+LARGE_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "quick": {"model": "resnet8", "size": 64, "epochs": 30, "jitter": 0.0},
+    "smoke": {"model": "resnet8", "size": 32, "width": 8, "epochs": 2, "batch": 64, "jitter": 0.0},
+    "yang": {"model": "resnet50-wide4", "epochs": 90, "batch": 1024},
+    "decoupling": {"epochs": 90, "lr": 0.2, "batch": 512, "jitter": 0.0},
+}
+"""Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling'
+(Kang et al. 2020) for inaturalist2018.
+"""
+
+
+def presets(dataset: str) -> tuple[str, ...]:
+    """The presets of a data set."""
+    own = {"yang": "imagenet-lt", "decoupling": "inaturalist2018"}
+    return tuple(name for name in (LARGE_PRESETS if dataset in LARGE else PRESETS) if own.get(name, dataset) == dataset)
+
 
 def with_preset(config: RunConfig, preset: str) -> RunConfig:
     """A config with a preset's recipe. Raises InvalidInput for an unknown one."""
-    if preset not in PRESETS:
-        raise InvalidInput(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
-    return replace(config, **PRESETS[preset], preset=preset)
+    if preset not in presets(config.dataset):
+        known = ", ".join(presets(config.dataset))
+        raise InvalidInput(f"preset {preset!r} is unknown for {config.dataset}; choose one of {known}")
+    if config.dataset in LARGE:
+        recipe = LARGE_RECIPES[config.dataset] | LARGE_PRESETS[preset]
+    else:
+        recipe = PRESETS[preset]
+    return replace(config, **recipe, preset=preset)

@@ -1,4 +1,5 @@
-"""Long-tailed image sets as tensors: CIFAR from either layout that people have, and the digits that come with scikit-learn.
+"""Long-tailed image sets: CIFAR as tensors from either layout that people have, the digits that come with scikit-learn, and
+large sets of image files by their lists (:mod:`training.lists`).
 
 Untrusted files stay data: pickles are read by an unpickler that makes inert stand-ins of arrays and nothing else, and images
 are decoded by Pillow from bytes, at the one size that is expected.
@@ -18,9 +19,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lpm.errors import InvalidInput
+from training import lists
+from training.config import CLASSES, LARGE
+from training.lists import Listed
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """CIFAR's constants as every long-tailed repository uses them (the std is that of per-image means; kept for comparison)."""
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGE_CONSTANTS = {
+    "imagenet-lt": IMAGENET,
+    "places-lt": IMAGENET,
+    "inaturalist2018": ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
+}
+"""Mean and std of image files, as the reference code has them."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +48,18 @@ class LongTailed:
     """A long-tailed training set and its balanced test set. name: what results are called. mean, std: of pixels in [0, 1]."""
 
     name: str
-    train: Images
-    test: Images
+    train: Images | Listed
+    test: Images | Listed
     K: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """The name, and a hash of every image and label: what a run was trained and tested on."""
+        """The name, and a hash of every image and label (of image files: of their list): what a run was trained and tested on."""
+        if isinstance(self.train, Listed) or isinstance(self.test, Listed):
+            assert isinstance(self.train, Listed) and isinstance(self.test, Listed)
+            return {"name": self.name, "sha256": lists.fingerprint(self.train, self.test)}
         digest = hashlib.sha256()
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -81,30 +96,45 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
     return np.concatenate(kept)
 
 
-def load(dataset: str, root: Path | None, *, imbalance: float, subset_seed: int = 0) -> LongTailed:
-    """A long-tailed data set: 'digits-lt' (built in), 'cifar10-lt' or 'cifar100-lt' (from files under ``root``).
+def load(
+    dataset: str,
+    root: Path | None,
+    *,
+    imbalance: float,
+    subset_seed: int = 0,
+    train_list: Path | None = None,
+    test_list: Path | None = None,
+) -> LongTailed:
+    """A long-tailed data set: 'digits-lt' (built in), 'cifar10-lt' or 'cifar100-lt' (from files under ``root``), or image files
+    under ``root`` (or its folder of the data set's name) by their lists, which have class counts of their own.
 
     CIFAR re-encoded as JPEG is not CIFAR: its name becomes 'cifar10-jpeg-lt'.
 
     Raises InvalidInput for an unknown name, a missing root, missing or corrupt files.
     """
+    if (train_list or test_list) is not None and dataset not in LARGE:
+        raise InvalidInput(f"--train-list and --test-list are for {', '.join(sorted(LARGE))}, not {dataset!r}")
     if dataset == "digits-lt":
         return _digits(imbalance, subset_seed)
-    if dataset not in ("cifar10-lt", "cifar100-lt"):
-        raise InvalidInput(f"dataset {dataset!r} is unknown; choose one of digits-lt, cifar10-lt, cifar100-lt")
+    if dataset not in CLASSES:
+        raise InvalidInput(f"dataset {dataset!r} is unknown; choose one of {', '.join(CLASSES)}")
     if root is None:
-        raise InvalidInput(f"dataset {dataset!r} needs --data-root, a folder with CIFAR's files")
+        raise InvalidInput(f"dataset {dataset!r} needs --data-root, the folder of its files")
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    K = 10 if dataset == "cifar10-lt" else 100
+    if dataset in LARGE:
+        place = root / dataset if (root / dataset).is_dir() else root
+        train, test, _ = lists.load(dataset, place, train_list=train_list, test_list=test_list)
+        return LongTailed(dataset, train, test, CLASSES[dataset], *LARGE_CONSTANTS[dataset])
+    K = CLASSES[dataset]
     read = _find(root, K)
-    train, test, jpeg = read()
-    counts = long_tailed_counts(len(train) // K, K, imbalance)
-    kept = long_tailed_indices(train.labels, counts, subset_seed)
-    if np.bincount(test.labels, minlength=K).min() == 0:
+    encoded, test_encoded, jpeg = read()
+    counts = long_tailed_counts(len(encoded) // K, K, imbalance)
+    kept = long_tailed_indices(encoded.labels, counts, subset_seed)
+    if np.bincount(test_encoded.labels, minlength=K).min() == 0:
         raise InvalidInput(f"--data-root {str(root)!r}: the test set has no image of some class; is a file missing?")
     name = f"cifar{K}-jpeg-lt" if jpeg else dataset
-    return LongTailed(name, train.decode(kept), test.decode(np.arange(len(test))), K, MEAN, STD)
+    return LongTailed(name, encoded.decode(kept), test_encoded.decode(np.arange(len(test_encoded))), K, MEAN, STD)
 
 
 def _digits(imbalance: float, subset_seed: int) -> LongTailed:

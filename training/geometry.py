@@ -13,7 +13,7 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from training.config import RunConfig
+from training.config import LARGE, RunConfig
 
 if TYPE_CHECKING:
     from training.trainer import Trainer
@@ -26,7 +26,9 @@ CELLS = {8: 8, 1: 2}
 
 
 def epochs_measured(config: RunConfig) -> set[int]:
-    """The epochs after which a run is measured."""
+    """The epochs after which a run is measured; of image files, which would all be decoded each time, the last one."""
+    if config.dataset in LARGE:
+        return {config.epochs}
     return {-(-config.epochs * k // SNAPSHOTS) for k in range(1, SNAPSHOTS + 1)}
 
 
@@ -48,11 +50,15 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
     """
     config, network = trainer.config, trainer.network
     network.eval()
-    labels = trainer.train_labels.cpu()
+    labels, ranks = trainer.train_labels.cpu(), trainer.ranks
     K, p = config.K, network.backbone.p
     sums = torch.zeros(K, p)
-    for which in torch.split(torch.arange(len(labels)), trainer.chunk):
-        sums.index_add_(0, labels[which], trainer.features(trainer.train_images[which.to(trainer.device)]))
+    own = torch.arange(ranks.rank, len(labels), ranks.world)
+    done = 0
+    for x in trainer.source.train(own):
+        sums.index_add_(0, labels[own[done : done + len(x)]], trainer.met(x))
+        done += len(x)
+    sums = ranks.add_up(sums.to(trainer.device)).cpu()
     found = {
         "class_vectors": network.classifier.class_vectors.detach().float().cpu().clone(),
         "class_means": sums / torch.from_numpy(trainer.data.counts)[:, None],
@@ -67,16 +73,18 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
 
 def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str, Tensor]:
     config, K, rng = trainer.config, trainer.config.K, np.random.default_rng([trainer.config.seed, 8, trainer.epoch])
-    occurs = np.flatnonzero(trainer.pair_counts.numpy().ravel())
+    occurs = np.flatnonzero(trainer.label_counts.numpy().ravel())
     cell = np.repeat(np.add.outer(np.arange(Q) * K * K, occurs).ravel(), CELLS[Q])
     q, a, b = np.unravel_index(cell, (Q, K, K))
     pairs = torch.from_numpy(np.stack([_images_of(k, labels.numpy(), rng) for k in (a, b)], axis=1))
     ratios = beta.ppf((q + rng.random(len(q))) / Q, config.alpha, config.alpha)
     where, lam = torch.from_numpy(cell), torch.from_numpy(ratios.astype(np.float32))
     means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
-    for here in torch.split(torch.arange(len(cell)), trainer.chunk):
-        first, second = (trainer.train_images[pairs[here, side].to(trainer.device)] for side in (0, 1))
-        h = trainer.features(first, second, lam[here])
+    done = 0
+    for first, second in zip(*(trainer.source.train(pairs[:, side]) for side in (0, 1)), strict=True):
+        here = slice(done, done := done + len(first))
+        weight = lam[here].to(trainer.device).view(-1, 1, 1, 1)
+        h = trainer.met(weight * first + (1 - weight) * second)
         means.index_add_(0, where[here], h)
         squares.index_add_(0, where[here], (h**2).sum(dim=1))
     number = torch.bincount(where, minlength=Q * K * K)

@@ -6,12 +6,14 @@ again; measurements of earlier epochs are removed.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import runs
+from training.config import LARGE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             config.dataset, options.data_root, imbalance=config.imbalance, subset_seed=config.subset_seed
         )
         folder.check(data.fingerprint)
-        trainer = Trainer(config, data, device)
+        trainer = Trainer(config, data, device, workers=os.cpu_count() or 1 if config.dataset in LARGE else 0)
         try:
             trainer.load(config.epochs, (folder.path / "final.safetensors").read_bytes())
         except OSError as error:

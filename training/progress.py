@@ -32,7 +32,8 @@ from rich.progress import (
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import build, datasets, trainer
-from training.config import RunConfig
+from training.config import LARGE, RunConfig
+from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
 
@@ -41,13 +42,35 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
 
     Of several runs, one that another process trains is left to it. Returns the exit status: 1 when a run diverged.
     """
-    first = configs[0]
     device = build.device(options.device)
-    data = datasets.load(first.dataset, options.data_root, imbalance=first.imbalance, subset_seed=first.subset_seed)
-    _explain(first, len(data.train.labels))
-    if getattr(options, "tensorboard", False):
+    with joined(device) as ranks:
+        if ranks.world > 1 and options.jobs > 1:
+            raise InvalidInput(f"--jobs {options.jobs} and torchrun exclude each other; drop --jobs")
+        return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
+
+
+def _train_all(
+    configs: Sequence[RunConfig], options: argparse.Namespace, device: torch.device, ranks: Ranks, *, printed: bool
+) -> int:
+    first = configs[0]
+    data = datasets.load(
+        first.dataset,
+        options.data_root,
+        imbalance=first.imbalance,
+        subset_seed=first.subset_seed,
+        train_list=getattr(options, "train_list", None),
+        test_list=getattr(options, "test_list", None),
+    )
+    if ranks.first:
+        _explain(first, len(data.train.labels))
+    if (weights := options.weights) is None and any(config.pretrained for config in configs):
+        raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
+    events = getattr(options, "tensorboard", False) and ranks.first
+    if events:
         _events(None)
-    work = Work(data, options.store, device.type, getattr(options, "tensorboard", False))
+    workers = _workers(options, ranks) if first.dataset in LARGE else 0
+    work = Work(data, options.store, device.type, events, workers=workers, weights=weights, ranks=ranks)
+    quiet = options.quiet or not ranks.first
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -55,10 +78,10 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     )  # fmt: skip
     found, diverged = [], 0
     with Progress(
-        *columns, console=console, transient=True, disable=options.quiet or not console.is_terminal
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
     ) as progress:
         for metrics in (
-            _sequentially(configs, work, progress, lines=not (options.quiet or console.is_terminal))
+            _sequentially(configs, work, progress, lines=not (quiet or console.is_terminal))
             if options.jobs == 1
             else _at_once(configs, work, options.jobs, progress)
         ):
@@ -73,8 +96,8 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
 
 @dataclass(frozen=True)
 class Work:
-    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events, and whether
-    steps are captured on CUDA.
+    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events, whether steps are
+    captured on CUDA, processes that decode image files, the file of pretrained weights, and who trains together.
     """
 
     data: datasets.LongTailed
@@ -82,6 +105,9 @@ class Work:
     device: str
     events: bool
     capture: bool = True
+    workers: int = 0
+    weights: Path | None = None
+    ranks: Ranks = ALONE
 
     def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Train one run; its metrics, or None when it diverged."""
@@ -104,7 +130,19 @@ class Work:
 
         device = torch.device(self.device)
         try:
-            return (yield from trainer.stages(config, self.data, folder, device, on_epoch=show, capture=self.capture))
+            return (
+                yield from trainer.stages(
+                    config,
+                    self.data,
+                    folder,
+                    device,
+                    on_epoch=show,
+                    capture=self.capture,
+                    workers=self.workers,
+                    weights=self.weights if config.pretrained else None,
+                    ranks=self.ranks,
+                )
+            )
         except trainer.Diverged as error:
             last = folder.last_checkpoint()
             kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
@@ -232,6 +270,14 @@ def _at_once(
             print(f"note: {result}; left to it", file=sys.stderr)
             continue
         yield result
+
+
+def _workers(options: argparse.Namespace, ranks: Ranks) -> int:
+    """Processes that decode images for one run: what is asked for, or the cores shared among all that train here."""
+    if options.workers is not None:
+        return int(options.workers)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks.world > 1 else options.jobs
+    return max(1, len(os.sched_getaffinity(0)) // here)
 
 
 def _explain(config: RunConfig, images: int) -> None:

@@ -59,12 +59,16 @@ class RunFolder:
                 write(self.path / name, json.dumps(content, indent=1).encode())
 
     def check(self, data: dict[str, str]) -> None:
-        """Raise InvalidInput when the folder holds a run of another config or on other data."""
+        """Raise InvalidInput when the folder holds a run of another config or on other data (as far as ``data`` says)."""
         if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
-        if (self.path / "data.json").exists() and (there := _read_json(self.path / "data.json")) != data:
-            name = there.get("name") if isinstance(there, dict) else None
-            raise InvalidInput(f"{str(self.path)!r} holds a run on other data ({name}); choose another --store")
+        if (self.path / "data.json").exists():
+            there = _read_json(self.path / "data.json")
+            if not isinstance(there, dict) or {k: there.get(k) for k in data} != data:
+                name = there.get("name") if isinstance(there, dict) else None
+                raise InvalidInput(
+                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another --store"
+                )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -195,6 +199,15 @@ def _is_result(found: dict[str, Any]) -> bool:
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:
     return hashlib.sha256(data + json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises InvalidInput when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
 
 
 def read_config(path: Path) -> RunConfig:

@@ -15,12 +15,12 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import tables
-from training.config import PRESETS, RunConfig
-from training.experiments import METHODS, TABLES, Table
+from training.config import RunConfig
+from training.experiments import METHODS, TABLES, Table, config
 from training.runs import write
-from training.train import jobs, seeds
+from training.train import NAMES, add_data, jobs, seeds
 
-USUAL = {"store": Path("runs"), "device": "auto", "jobs": 1}
+USUAL = {"store": Path("runs"), "device": "auto", "jobs": 1, "workers": None, "weights": None}
 """Options that a command which fills a cell repeats where they are not these."""
 
 
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     number = int(options.number)
     table = _part(number, options)
+    options.seeds = options.seeds or list(range(table.seeds))
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         raise InvalidInput(
             f"--export {str(path)!r}: {'that is a folder' if path.is_dir() else 'there is no such folder'}"
@@ -55,12 +56,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser("training.table", "a table of the paper: ours, n, the paper's value, the difference")
     add, devices, formats = parser.add_argument, ("auto", "cpu", "cuda"), tables.FORMATS
     add("number", type=cli.choice(*map(str, TABLES)), metavar="TABLE", help="|".join(map(str, TABLES)))
-    add("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
-    add("--seeds", type=seeds, default=[0, 1, 2, 3, 4], help="seeds, such as 0-4")
-    add("--dataset", type=cli.choice("cifar10-lt", "cifar100-lt"), metavar="NAME", help="one data set of it")
+    add("--preset", type=cli.choice(*NAMES), default="paper", metavar="NAME", help="|".join(NAMES))
+    add("--seeds", type=seeds, help="seeds, such as 0-4 (default: as many as the paper has)")
+    sets = tuple(dict.fromkeys(d for table in TABLES.values() for d in table.datasets))
+    add("--dataset", type=cli.choice(*sets), metavar="NAME", help="one data set of it: " + "|".join(sets))
     add("--imbalance", type=int, metavar="N", help="one imbalance factor of it")
     add("--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it")
-    add("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    add_data(parser)
     add("--jobs", type=jobs, default=USUAL["jobs"], metavar="N", help="runs at a time, each in a process of its own")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="the run store")
     add("--device", type=cli.choice(*devices), default=USUAL["device"], metavar="NAME", help="|".join(devices))
@@ -83,7 +85,7 @@ def _part(number: int, options: argparse.Namespace) -> Table:
     if not (part.datasets and part.factors and part.methods):
         raise InvalidInput(
             f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} at imbalance "
-            f"{', '.join(map(str, whole.factors))}"
+            f"{', '.join(map(tables.factor_word, whole.factors))}"
         )
     return part
 
@@ -94,8 +96,8 @@ def _train(table: Table, options: argparse.Namespace) -> int:
 
     status, said = 0, set()
     wanted = tables.missing(table, options.store, options.preset, options.seeds)
-    for dataset, imbalance in sorted({(c.dataset, c.imbalance) for c in wanted}):
-        chosen = [c for c in wanted if (c.dataset, c.imbalance) == (dataset, imbalance)]
+    for group in sorted({_group(c) for c in wanted}):
+        chosen = [c for c in wanted if _group(c) == group]
         try:
             status = max(status, train_all(chosen, options, printed=False))
         except InvalidInput as error:
@@ -106,15 +108,21 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     return status
 
 
+def _group(config: RunConfig) -> tuple[str, float, bool]:
+    """Runs that are trained in one go: on the same data, with or without pretrained weights, which may be missing."""
+    return config.dataset, config.imbalance, config.pretrained
+
+
 def commands(number: int, table: Table, lacking: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
     """For each cell that lacks runs, in the table's order, the command that trains them."""
-    cells = {(c.dataset, c.imbalance, c.method) for c in lacking}
+    keys = {c.key for c in lacking}
     given = {"seeds": seed_list(options.seeds), "preset": options.preset, "data-root": options.data_root or "DIR"}
     given |= {name: value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual}
     found = []
     for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
-        if (dataset, factor, method) in cells:
-            words = {"dataset": dataset, "imbalance": factor, "method": method, **given}
+        if config(method, dataset, factor, options.preset).key in keys:
+            own = {"imbalance": factor} if factor else {}
+            words = {"dataset": dataset, **own, "method": method, **given}
             pairs = [word for name, value in words.items() for word in (f"--{name}", str(value))]
             found.append(shlex.join(["python", "-m", "training.table", str(number), *pairs]))
     return found

@@ -27,7 +27,8 @@ SPLITS = ("many", "med", "few", "all")
 class Entry:
     """One cell: our runs' accuracies in per cent, and the paper's mean and standard deviation (None where it prints none).
 
-    data: what our runs were trained on, '' without runs. preset: their recipe.
+    imbalance: 0 for a data set with class counts of its own. data: what our runs were trained on, '' without runs. preset: their
+    recipe.
     """
 
     method: str
@@ -73,7 +74,7 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                 for split in SPLITS if table.splits else ("all",):
                     values = tuple(float(m["last"][split]) for m in metrics)
                     data = ", ".join(sorted({m["dataset"] for m in metrics}))
-                    cell = printed.get((method, dataset, str(factor), split))
+                    cell = printed.get((method, dataset, str(factor or ""), split))
                     found.append(Entry(method, dataset, factor, split, values, cell, data, preset))
     return found
 
@@ -123,6 +124,11 @@ NOTE = (
 HEAD = ("method", "data set", "imbalance", "split", "preset", "ours (n)", "paper", "difference")
 
 
+def factor_word(imbalance: int) -> str:
+    """An imbalance factor in words."""
+    return str(imbalance) if imbalance else "own"
+
+
 def _row(entry: Entry) -> tuple[str, ...]:
     paper = (
         "–"
@@ -130,7 +136,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std is not None else "")
     )
     difference = "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
-    where = entry.method, entry.data or entry.dataset, str(entry.imbalance), entry.split, entry.preset
+    where = entry.method, entry.data or entry.dataset, factor_word(entry.imbalance), entry.split, entry.preset
     return *where, ours(entry), paper, difference
 
 
@@ -170,7 +176,7 @@ def as_csv(found: Sequence[Entry]) -> str:
         paper = ("", "") if e.paper is None else (e.paper.mean, "" if e.paper.std is None else e.paper.std)
         ours_ = ["" if v is None else f"{v:.4f}" for v in (e.mean, e.std)]
         difference = "" if e.difference is None else f"{e.difference:z.4f}"
-        where = [e.method, e.data or e.dataset, e.imbalance, e.split, e.preset, len(e.ours)]
+        where = [e.method, e.data or e.dataset, factor_word(e.imbalance), e.split, e.preset, len(e.ours)]
         writer.writerow([*where, *ours_, *paper, difference, int(e.outside)])
     return file.getvalue()
 
@@ -196,7 +202,7 @@ def export(store: Path) -> list[dict[str, str]]:
         preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # changed recipes are not all one
         for split, accuracy in m["last"].items():
             values = (
-                m["dataset"], f"{c.imbalance:g}", c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
+                m["dataset"], c.factor, c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
                 m["device"], m["torch"], m["commit"], m["time"], f"{m['train_seconds']:.1f}", c.key,
             )  # fmt: skip
             rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from lpm import cli
-from training.config import PRESETS, RunConfig, with_preset
+from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
+
+NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
+"""Of presets, on any data set."""
 
 HELP = {
     "imbalance": "n_max / n_min of the long-tailed subset",
@@ -32,6 +35,11 @@ HELP = {
     "precision": " of the backbone",
     "features": ": what the classifier does to them first; auto is as-is for fc and ms, norm-unit for the ETFs",
     "scale": "lengths of ms-wetf's class vectors at the start",
+    "schedule": ": how the learning rate falls",
+    "jitter": "of brightness, contrast and saturation of image files",
+    "size": "pixels a side of image files; 0 for 224",
+    "pretrained": "resnet50 and resnet152 start from --weights",
+    "trains": ": which layers of a pretrained network train; block is a new last one",
     "ratio_per": ": how many images share a mixing ratio",
 }
 
@@ -56,6 +64,26 @@ def jobs(text: str) -> int:
     if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
     return int(text)
+
+
+def workers(text: str) -> int:
+    """A number of decoding processes, 0 to 256."""
+    if not re.fullmatch(r"\d{1,3}", text) or int(text) > 256:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 0 to 256")
+    return int(text)
+
+
+def add_data(parser: cli.Parser) -> None:
+    """Options that say where data are, and who reads them."""
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files, or with images and their lists"
+    )
+    parser.add_argument(
+        "--workers", type=workers, metavar="N", help="processes that decode image files for a run (default: the cores)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="pretrained weights in torchvision's key layout (.pth, .safetensors)"
+    )
 
 
 def add_recipe(parser: cli.Parser) -> None:
@@ -93,9 +121,13 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = cli.Parser("training.train", "train one setting, a run a seed; by default the built-in digits on the CPU")
     add_recipe(parser)
-    parser.add_argument("--preset", type=cli.choice(*PRESETS), metavar="NAME", help="|".join(PRESETS) + ": the recipe")
+    parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
     parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    add_data(parser)
+    for which in ("train", "test"):
+        parser.add_argument(
+            f"--{which}-list", type=Path, metavar="FILE", help=f"{which} list: 'path label' a line, or iNaturalist's JSON"
+        )
     parser.add_argument(
         "--jobs", type=jobs, default=1, metavar="N", help="runs at a time, each in a process of its own"
     )

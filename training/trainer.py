@@ -2,14 +2,17 @@
 
 What is random in an epoch is drawn before it (:mod:`training.epoch`), as a function of (seed, epoch). So a run that resumes
 from the checkpoint of epoch e draws what it would have drawn, and on a CPU ends bit for bit as if it had never stopped; and a
-step takes no argument, so that on CUDA it is captured once and replayed.
+step takes no argument, so that on CUDA it is captured once and replayed. Several processes train a run together
+(:mod:`training.ranks`): each steps on its share of a batch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,27 +20,27 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lpm.errors import InvalidInput
 from lpm.output import provenance
-from training import build
-from training.augment import crop_and_flip, normalised
+from training import build, sources
 from training.capture import captured
-from training.config import SPLITS, RunConfig
-from training.datasets import Images, LongTailed
+from training.config import LARGE, SPLITS, RunConfig
+from training.datasets import LongTailed
 from training.epoch import batch_sizes, draw, mixing_ratios
 from training.geometry import epochs_measured, measured
 from training.metrics import by_split
-from training.runs import RunFolder
-
-EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
-"""Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
-
+from training.ranks import ALONE, Ranks
+from training.runs import RunFolder, file_hash
 
 CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 2.0}
 """Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
 
+
+COUNTED = 1000
+"""Classes up to which a run counts its label pairs, (K, K); above, the labels of each side, (2, K)."""
 
 Result = TypeVar("Result")
 
@@ -46,9 +49,29 @@ class Diverged(RuntimeError):
     """The loss is no longer a number."""
 
 
+class Objective(nn.Module):
+    """The loss of a batch of mixed images, as one module: what several processes wrap."""
+
+    def __init__(self, network: build.Network, bf16: bool) -> None:
+        super().__init__()
+        self.network, self.bf16 = network, bf16
+
+    def forward(self, mixed: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+        """Mean loss, (); of no images, a zero that all weights enter."""
+        with torch.autocast(mixed.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.network.backbone(mixed)
+        if not len(mixed):
+            return (self.network.classifier(features.float()) * 0).sum()
+        # Logits in float32: they are few, and enter sums of exponentials.
+        return self.network.classifier.loss(features.float(), a, b, lam)
+
+
 class Trainer:
     """A run in memory. data: the long-tailed set. device: where everything lives. capture: steps as CUDA graphs, on CUDA.
-    layout: of weights and images.
+    layout: of weights and images. workers: processes that decode image files. weights: a file that a pretrained network starts
+    from. ranks: the processes that train the run together.
+
+    Raises InvalidInput for a network that cannot be built, weights that do not fit it, more processes than pairs in a batch.
     """
 
     def __init__(
@@ -59,38 +82,41 @@ class Trainer:
         *,
         capture: bool = True,
         layout: torch.memory_format = torch.channels_last,
+        workers: int = 0,
+        weights: Path | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.config, self.data, self.device, self.layout = config, data, device, layout
-        self.capture = capture and device.type == "cuda"
+        if ranks.world > config.batch:
+            raise InvalidInput(f"{ranks.world} processes cannot share batches of {config.batch}; take fewer")
+        self.config, self.data, self.device, self.layout, self.ranks = config, data, device, layout, ranks
+        self.source = sources.of(config, data, device, workers)
+        self.capture = capture and device.type == "cuda" and ranks.world == 1 and config.dataset not in LARGE
         self.sampler = build.sampler(config, data.train.labels)
-        shape = data.train.images.shape
-        self.network = build.network(config, shape[1]).to(device)
+        self.network = build.network(config, self.source.channels, weights).to(device)
         self.network.to(memory_format=layout)  # type: ignore[call-overload]
+        ranks.together(self.network, device)
         self.lr = torch.zeros((), device=device)  # a tensor, because a captured step reads it anew
+        trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(
-            self.network.parameters(), self.lr, config.momentum, weight_decay=config.weight_decay, fused=True
+            trained, self.lr, config.momentum, weight_decay=config.weight_decay, fused=True
         )
-        for parameter in self.network.parameters() if config.momentum else ():  # zeros are what the first step expects
+        for parameter in trained if config.momentum else ():  # zeros are what the first step expects
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        self.mean, self.std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std))
-        self.train_images, self.train_labels = self._on_device(data.train)
-        self.test_images, self.test_labels = self._on_device(data.test)
-        self.pair_counts = torch.zeros(config.K, config.K, dtype=torch.int64)
+        self.objective: nn.Module = Objective(self.network, config.precision == "bf16")
+        if ranks.world > 1:
+            self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
+        self.train_labels = torch.from_numpy(data.train.labels).to(device)
+        counted = config.K if config.K <= COUNTED else 2
+        self.label_counts = torch.zeros(counted, config.K, dtype=torch.int64)
         self.epoch = 0
-        self.chunk = EVALUATION_BATCH[device.type]
-        self.sizes = batch_sizes(len(data.train.labels), config.batch)
-        self.ahead = 1, draw(config, self.sampler, 1)
+        whole = batch_sizes(len(data.train.labels), config.batch)
+        self.sizes = list(zip(ranks.sizes(whole), whole, strict=True))
+        self.ahead = 1, draw(config, self.sampler, 1, ranks)
         self.drawn = self.ahead[1].to(device)
-        self.offsets = torch.arange(max(self.sizes), device=device)
+        self.offsets = torch.arange(max(whole), device=device)
         self.position, self.number = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
         self.losses = torch.zeros(len(self.sizes), device=device)
-        self.steps: dict[int, Callable[[], None]] = {}
-
-    def _on_device(self, images: Images) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(images.images).to(self.device), torch.from_numpy(images.labels).to(self.device)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        self.steps: dict[tuple[int, int], Callable[[], None]] = {}
 
     def train_epoch(self) -> dict[str, float]:
         """Train the next epoch. Raises Diverged when a loss is not a number, naming the step."""
@@ -105,23 +131,32 @@ class Trainer:
         self.lr.fill_(config.lr_at(self.epoch))
         number, drawn = self.ahead
         if number != self.epoch:
-            drawn = draw(config, self.sampler, self.epoch)
-        labels = self.data.train.labels[drawn.pairs.numpy()]
-        self.pair_counts += torch.from_numpy(
-            np.bincount(labels[:, 0] * config.K + labels[:, 1], minlength=config.K**2).reshape(config.K, config.K)
-        )
+            drawn = draw(config, self.sampler, self.epoch, self.ranks)
+        self.source.begin(self.epoch, drawn, [own for own, _ in self.sizes])
+        self._count(self.data.train.labels[drawn.pairs.numpy()])
         self.drawn.copy_(drawn)
         self.network.train()
-        steps = [self._step_of(size) for size in self.sizes]
+        steps = [self._step_of(*size) for size in self.sizes]
         self._rewind()
-        for step in steps:
+        for step, (own, _) in zip(steps, self.sizes, strict=True):
+            if own:
+                self.source.advance()
             step()
         if self.epoch < config.epochs:  # while a GPU is busy
-            self.ahead = self.epoch + 1, draw(config, self.sampler, self.epoch + 1)
+            self.ahead = self.epoch + 1, draw(config, self.sampler, self.epoch + 1, self.ranks)
+
+    def _count(self, labels: np.ndarray) -> None:
+        """Add an epoch's label pairs, (n, 2), to the counts."""
+        K = self.config.K
+        if len(self.label_counts) == K:
+            counts = np.bincount(labels[:, 0] * K + labels[:, 1], minlength=K**2).reshape(K, K)
+        else:
+            counts = np.stack([np.bincount(labels[:, side], minlength=K) for side in (0, 1)])
+        self.label_counts += self.ranks.add_up(torch.from_numpy(counts).to(self.device)).cpu()
 
     def collect(self) -> dict[str, float]:
         """Wait for the epoch that was begun; its row. Raises Diverged when a loss is not a number, naming the step."""
-        values, lr = self.losses.cpu(), self.config.lr_at(self.epoch)
+        values, lr = self.ranks.add_up(self.losses).cpu(), self.config.lr_at(self.epoch)
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
@@ -136,12 +171,12 @@ class Trainer:
             "images_per_second": len(self.train_labels) / seconds,
         }
 
-    def _step_of(self, size: int) -> Callable[[], None]:
-        """The step on a batch of ``size`` pairs: captured on CUDA."""
-        if size not in self.steps:
-            step = partial(self._step, size)
-            self.steps[size] = captured(step, self._changing(), self._rewind) if self.capture else step
-        return self.steps[size]
+    def _step_of(self, own: int, size: int) -> Callable[[], None]:
+        """The step on ``own`` pairs of a batch of ``size``: captured on CUDA."""
+        if (own, size) not in self.steps:
+            step = partial(self._step, own, size)
+            self.steps[own, size] = captured(step, self._changing(), self._rewind) if self.capture else step
+        return self.steps[own, size]
 
     def _rewind(self) -> None:
         self.position.zero_()
@@ -152,49 +187,46 @@ class Trainer:
         momentum = [s["momentum_buffer"] for s in self.optimizer.state.values()]
         return [*self.network.state_dict().values(), *momentum, self.position, self.number, self.losses]
 
-    def _step(self, size: int) -> None:
-        """Train on the next ``size`` pairs of the epoch. Reads and writes only tensors on the device."""
-        rows = self.position + self.offsets[:size]
+    def _step(self, own: int, size: int) -> None:
+        """Train on the next ``own`` pairs, this process's share of a batch of ``size``. Reads and writes only tensors on the
+        device.
+        """
+        rows = self.position + self.offsets[:own]
         pairs, lam = self.drawn.pairs[rows], self.drawn.ratios[rows]
-        first, second = (self._inputs(pairs[:, side], side, rows) for side in (0, 1))
+        first, second = (self.source.side(self.drawn, rows, side) for side in (0, 1))
         weight = lam.view(-1, 1, 1, 1)
         mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=self.layout)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            features = self.network.backbone(mixed)
         a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
-        # Logits in float32: they are few, and enter sums of exponentials.
-        loss = self.network.classifier.loss(features.float(), a, b, lam)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.objective(mixed, a, b, lam) * (own / size)
+        (loss * self.ranks.world).backward()  # processes average their gradients, where the batch's is the sum
         self.optimizer.step()
         self.losses.index_copy_(0, self.number, loss.detach().view(1))
-        self.position += size
+        self.position += own
         self.number += 1
-
-    def _inputs(self, which: Tensor, side: int, rows: Tensor) -> Tensor:
-        images = self.train_images[which]
-        if self.config.augment:
-            images = crop_and_flip(images, self.drawn.places[side][:, rows], self.drawn.flips[side][rows])
-        return normalised(images, self.mean, self.std)
 
     @torch.no_grad()
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         """Test images of each class that were right, and that there are, (K,) each."""
         self.network.eval()
-        right = []
-        for images, labels in zip(
-            torch.split(self.test_images, self.chunk),
-            torch.split(self.test_labels, self.chunk),
-            strict=True,
-        ):
-            x = normalised(images, self.mean, self.std).contiguous(memory_format=self.layout)
-            with self._autocast():
-                features = self.network.backbone(x)
-            scores = self.network.classifier(features.float())
-            right.append(scores.argmax(dim=1) == labels)
-        truth, correct = self.data.test.labels, torch.cat(right).cpu().numpy()
-        K = self.config.K
-        return np.bincount(truth[correct], minlength=K), np.bincount(truth, minlength=K)
+        truth = torch.from_numpy(self.data.test.labels)
+        own = torch.arange(self.ranks.rank, len(truth), self.ranks.world)
+        found = [self.network.classifier(self.features(x)).argmax(dim=1) for x in self.source.test(own)]
+        right = torch.cat(found).cpu() == truth[own]
+        correct = torch.bincount(truth[own][right], minlength=self.config.K).to(self.device)
+        return self.ranks.add_up(correct).cpu().numpy(), np.bincount(self.data.test.labels, minlength=self.config.K)
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """The backbone's features of normalised images, (B, p) float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            features = self.network.backbone(x.contiguous(memory_format=self.layout))
+        return features.float()
+
+    @torch.no_grad()
+    def met(self, x: Tensor) -> Tensor:
+        """What the class vectors meet of normalised images, (B, p) float32, on the CPU."""
+        return self.network.classifier.features(self.features(x)).float().cpu()
 
     def state(self) -> dict[str, Tensor]:
         """Weights, running statistics, momentum and label-pair counts, on the CPU."""
@@ -202,44 +234,47 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             if (buffer := self.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
                 tensors[f"momentum.{name}"] = buffer
-        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()} | {"pair_counts": self.pair_counts}
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()} | {self._counts: self.label_counts}
+
+    @property
+    def _counts(self) -> str:
+        return "pair_counts" if len(self.label_counts) == self.config.K else "label_counts"
 
     def load(self, epoch: int, data: bytes) -> None:
         """Continue after ``epoch`` from stored :meth:`state`. Raises InvalidInput when it is not this network's."""
         try:
             tensors = load_tensors(data)
-            if tensors["pair_counts"].shape != self.pair_counts.shape or not 1 <= epoch <= self.config.epochs:
-                raise KeyError("pair_counts")
+            if tensors[self._counts].shape != self.label_counts.shape or not 1 <= epoch <= self.config.epochs:
+                raise KeyError(self._counts)
             weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
             self.network.load_state_dict(weights)
             for name, parameter in self.network.named_parameters():
-                if self.config.momentum:
+                if self.config.momentum and parameter.requires_grad:
                     self.optimizer.state[parameter]["momentum_buffer"].copy_(tensors[f"momentum.{name}"])
         except (KeyError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
             raise InvalidInput(f"the checkpoint of epoch {epoch} does not fit the config: {str(error)[:100]}") from None
-        self.pair_counts, self.epoch = tensors["pair_counts"].to(torch.int64), epoch
+        self.label_counts, self.epoch = tensors[self._counts].to(torch.int64), epoch
 
-    @torch.no_grad()
-    def features(self, images: Tensor, others: Tensor | None = None, lam: Tensor | None = None) -> Tensor:
-        """What the class vectors meet, (B, p) float32 on the CPU: of images, or of mixtures with others at ratios lam (B,)."""
-        x = normalised(images, self.mean, self.std)
-        if others is not None and lam is not None:
-            weight = lam.to(self.device).view(-1, 1, 1, 1)
-            x = weight * x + (1 - weight) * normalised(others, self.mean, self.std)
-        with self._autocast():
-            features = self.network.backbone(x.contiguous(memory_format=self.layout))
-        return self.network.classifier.features(features.float()).float().cpu()
+    def spread(self) -> None:
+        """Give every process what the first one has loaded."""
+        epoch = torch.tensor([self.epoch], device=self.device)
+        counts = self.label_counts.to(self.device)
+        momentum = [s["momentum_buffer"] for s in self.optimizer.state.values()]
+        self.ranks.spread([epoch, counts, *self.network.state_dict().values(), *momentum])
+        self.epoch, self.label_counts = int(epoch), counts.cpu()
 
     def outcome(self) -> dict[str, Tensor]:
-        """What is worth keeping at the end beside the weights: every mixing ratio, and the test images' features."""
+        """What is worth keeping at the end beside the weights: every mixing ratio, and (but of image files, which have very
+        many) the test images' features.
+        """
         self.network.eval()
         every = [mixing_ratios(self.config, e, len(self.train_labels)) for e in range(1, self.config.epochs + 1)]
-        features = [self.features(images) for images in torch.split(self.test_images, self.chunk)]
-        return {
-            "lambdas": torch.from_numpy(np.concatenate(every)),
-            "test_features": torch.cat(features).half(),
-            "test_labels": self.test_labels.cpu(),
-        }
+        found = {"lambdas": torch.from_numpy(np.concatenate(every))}
+        if self.config.dataset not in LARGE:
+            labels = torch.from_numpy(self.data.test.labels)
+            features = [self.met(x) for x in self.source.test(torch.arange(len(labels)))]
+            found |= {"test_features": torch.cat(features).half(), "test_labels": labels}
+        return found
 
 
 def run(
@@ -249,12 +284,17 @@ def run(
     device: torch.device,
     *,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    workers: int = 0,
+    weights: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train a run to its end, from its last checkpoint if there is one, and store its result; the metrics.
 
     Raises InvalidInput when another process trains it, Diverged when the loss is not a number.
     """
-    return finished(stages(config, data, folder, device, on_epoch=on_epoch))
+    return finished(
+        stages(config, data, folder, device, on_epoch=on_epoch, workers=workers, weights=weights, ranks=ranks)
+    )
 
 
 def finished(steps: Generator[None, None, Result]) -> Result:
@@ -274,29 +314,49 @@ def stages(
     *,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     capture: bool = True,
+    workers: int = 0,
+    weights: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Generator[None, None, dict[str, Any]]:
     """:func:`run` in stages: yields whenever an epoch is under way on the device, so that one thread can see to several runs."""
-    folder.check(data.fingerprint)
-    if folder.done:
-        folder.drop_checkpoints()  # of a writer that was killed at the very end
-        return folder.metrics()
-    trainer = Trainer(config, data, device, capture=capture)  # before anything is written: it may be impossible
-    folder.open(data.fingerprint)
-    with folder.lock():
-        if folder.done:  # by another process meanwhile
-            return folder.metrics()
+    fingerprint = data.fingerprint | ({"weights": file_hash(weights)} if weights is not None else {})
+    if (metrics := ranks.decided(lambda: _checked(folder, fingerprint))) is not None:
+        return metrics
+    # Before anything is written: it may be impossible.
+    trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
+    with contextlib.ExitStack() as held:
+
+        def take() -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+            folder.open(fingerprint)
+            held.enter_context(folder.lock())
+            if folder.done:  # by another process meanwhile
+                return folder.metrics(), []
+            if (found := folder.resume()) is None:
+                return None, []
+            trainer.load(*found[:2])
+            return None, found[2]
+
         start = time.perf_counter()
-        rows: list[dict[str, Any]] = []
-        if (found := folder.resume()) is not None:
-            epoch, tensors, rows = found
-            trainer.load(epoch, tensors)
+        metrics, rows = ranks.decided(take)
+        if metrics is not None:
+            return metrics
+        trainer.spread()
         try:
             yield from _epochs(trainer, folder, rows, on_epoch)
             metrics = _result(trainer, rows) | {"seconds_of_last_start": time.perf_counter() - start, **provenance()}
-            folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics)
+            ranks.decided(lambda: folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics))
         finally:
             trainer.steps.clear()  # they refer to the trainer: its memory would wait for a garbage collection
         return metrics
+
+
+def _checked(folder: RunFolder, fingerprint: dict[str, str]) -> dict[str, Any] | None:
+    """The result of a run that is finished. Raises InvalidInput when the folder is another run's."""
+    folder.check(fingerprint)
+    if not folder.done:
+        return None
+    folder.drop_checkpoints()  # of a writer that was killed at the very end
+    return folder.metrics()
 
 
 def _epochs(
@@ -304,14 +364,9 @@ def _epochs(
 ) -> Iterator[None]:
     """Train all epochs that are left, adding a row each. Raises Diverged rather than store weights that are no numbers."""
     config, saved = trainer.config, time.perf_counter()
-    while trainer.epoch < config.epochs:
-        trainer.launch()
-        yield
-        row = trainer.collect()
-        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), SPLITS[config.dataset]).items()}
-        rows.append(row)
-        if trainer.epoch in epochs_measured(config):
-            folder.save_geometry(trainer.epoch, save_tensors(measured(trainer)))
+
+    def save(row: dict[str, Any]) -> None:
+        nonlocal saved
         due = time.perf_counter() - saved >= CHECKPOINT_SECONDS[trainer.device.type]
         if due or trainer.epoch == config.epochs:
             state = trainer.state()
@@ -319,6 +374,18 @@ def _epochs(
                 raise Diverged(f"a weight is no number after epoch {trainer.epoch}, learning rate {row['lr']:g}")
             folder.save_checkpoint(trainer.epoch, save_tensors(state), rows)
             saved = time.perf_counter()
+
+    while trainer.epoch < config.epochs:
+        trainer.launch()
+        yield
+        row = trainer.collect()
+        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), SPLITS[config.dataset]).items()}
+        rows.append(row)
+        if trainer.epoch in epochs_measured(config):
+            geometry = measured(trainer)
+            if trainer.ranks.first:
+                folder.save_geometry(trainer.epoch, save_tensors(geometry))
+        trainer.ranks.decided(partial(save, row))
         on_epoch(row)
 
 
@@ -326,7 +393,7 @@ def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     correct, total = trainer.evaluate()
     cuda = trainer.device.type == "cuda"
     return {
-        "dataset": trainer.data.name,
+        "dataset": trainer.data.name + ("-ft" if trainer.config.pretrained else ""),
         "method": trainer.config.method,
         "last": by_split(correct, total, SPLITS[trainer.config.dataset]),
         "best": max(row["test_all"] for row in rows),
@@ -335,5 +402,6 @@ def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "train_seconds": sum(row["train_seconds"] for row in rows),
         "device": torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": trainer.ranks.world,
         "torch": torch.__version__,
     }

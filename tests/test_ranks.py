@@ -1,0 +1,186 @@
+"""Several processes train one run, started as a user starts them: the same pairs, the same losses, and a death is no loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from training import build, datasets
+from training.config import RunConfig
+from training.epoch import batch_sizes, draw
+from training.ranks import Ranks
+from training.runs import RunFolder, find
+
+RUN = ["--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32", "--augment", "--width", "4"]
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.LongTailed:
+    return datasets.load("digits-lt", None, imbalance=10)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def torchrun(processes: int, store: Path, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*start, "-m", "training.train", "--device", "cpu", "--store", str(store), *RUN, *more]
+
+
+def trained(command: list[str], store: Path) -> RunFolder:
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder,) = find(store)
+    return folder
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+@pytest.mark.parametrize("sampler", ["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"])
+def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, digits: datasets.LongTailed) -> None:
+    config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")  # type: ignore[arg-type]
+    sizes = batch_sizes(len(digits.train.labels), config.batch)
+    for epoch in (1, 2, 7):
+        whole = draw(config, build.sampler(config, digits.train.labels), epoch)
+        shares = [draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, world)) for r in range(world)]
+        order = torch.cat([share.number for share in shares]).argsort()
+        for name in ("number", "pairs", "ratios"):
+            together = torch.cat([getattr(share, name) for share in shares])[order]
+            assert torch.equal(together, getattr(whole, name))
+        for name in ("places", "flips"):
+            together = torch.cat([getattr(share, name) for share in shares], dim=-1)[..., order]
+            assert torch.equal(together, getattr(whole, name))
+        own = [Ranks(r, world).sizes(sizes) for r in range(world)]
+        assert np.sum(own, axis=0).tolist() == sizes  # step by step, the batch of one process
+        for r, share in enumerate(shares):
+            batch = np.repeat(np.arange(len(sizes)), own[r])
+            assert np.array_equal(np.searchsorted(np.cumsum(sizes), share.number.numpy(), side="right"), batch)
+
+
+def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.LongTailed) -> None:
+    config = RunConfig(imbalance=10, sampler="bmls", batch=32, preset="smoke")
+    counts = np.zeros((10, 10), dtype=np.int64)
+    for epoch in (1, 2, 3):
+        for r in range(3):
+            pairs = draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, 3)).pairs.numpy()
+            np.add.at(counts, tuple(digits.train.labels[pairs].T), 1)
+        own = counts[np.triu_indices(10, 1)]
+        assert own.max() - own.min() <= 1
+        assert counts.sum() == own.sum()
+
+
+@pytest.mark.parametrize(
+    ("world", "options"),
+    [
+        (2, ("--sampler", "bmls", "--classifier", "ms-unordered")),
+        # A BatchNorm on features; 486 pairs in batches of 97 leave one pair over, so the last batch is 98.
+        (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
+        # The last batch has two pairs: the third process has none.
+        (3, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
+    ],
+)
+def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:
+    alone = [sys.executable, "-m", "training.train", "--device", "cpu", "--store", str(tmp_path / "1"), *RUN, *options]
+    one, several = trained(alone, tmp_path / "1"), trained(torchrun(world, tmp_path / "w", *options), tmp_path / "w")
+    assert several.path.name == one.path.name
+    assert several.metrics()["processes"] == world
+    for a, b in zip(one.rows(), several.rows(), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=2e-4)
+        assert b["test_all"] == pytest.approx(a["test_all"], abs=1.0)
+    mine, theirs = one.final(), several.final()
+    assert mine.keys() == theirs.keys()
+    assert np.array_equal(mine["pair_counts"], theirs["pair_counts"])
+    for name in mine:
+        assert np.allclose(mine[name], theirs[name], rtol=0.05, atol=0.02), name
+
+
+def test_when_a_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
+    more = ("--epochs", "12", "--sampler", "bmls")
+    whole = trained(torchrun(2, tmp_path / "whole", *more), tmp_path / "whole")
+    command = torchrun(2, tmp_path / "killed", *more)
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        folder = first_checkpoint(tmp_path / "killed", process)
+        victim = max(children(process.pid), key=lambda pid: int(variable(pid, "RANK")))
+        assert variable(victim, "RANK") == "1"
+        os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not folder.done
+    before = folder.last_checkpoint()
+    assert before is not None
+    resumed = trained(command, tmp_path / "killed")
+    assert resumed.metrics()["per_class"] == whole.metrics()["per_class"]
+    assert [row["loss"] for row in resumed.rows()] == [row["loss"] for row in whole.rows()]
+    assert [row["train_seconds"] for row in resumed.rows()][: before[0]] == [r["train_seconds"] for r in before[2]]
+
+
+def first_checkpoint(store: Path, process: subprocess.Popen[bytes]) -> RunFolder:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        for folder in find(store):
+            if folder.last_checkpoint() is not None:
+                return folder
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint came")
+
+
+def children(parent: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def variable(pid: int, name: str) -> str:
+    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next(w.split(b"=", 1)[1].decode() for w in words if w.startswith(name.encode() + b"="))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--jobs", "2"), "--jobs 2 and torchrun exclude each other"),
+        (("--dataset", "cifar10-lt", "--preset", "quick"), "needs --data-root"),
+        (("--batch", "2"), "3 processes cannot share batches of 2"),
+    ],
+)
+def test_bad_use_of_several_processes_is_one_line(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        torchrun(3, tmp_path / "s", *options), env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path, digits: datasets.LongTailed) -> None:
+    alone = [sys.executable, "-m", "training.train", "--device", "cpu", "--store", str(tmp_path), *RUN]
+    folder = trained(alone, tmp_path)
+    (folder.path / "metrics.json").unlink()
+    with folder.lock():
+        done = subprocess.run(
+            torchrun(2, tmp_path), env=environment(), capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode != 0
+    assert "being trained by another process" in done.stderr
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    first = trained(torchrun(2, tmp_path), tmp_path)
+    before: dict[str, Any] = json.loads((first.path / "metrics.json").read_text())
+    assert trained(torchrun(2, tmp_path), tmp_path).metrics() == before

@@ -1,0 +1,210 @@
+"""Where a trainer's images come from: tensors on its device, or files that worker processes decode.
+
+A step asks a source for one side of its batch, augmented and normalised; evaluation and measurement ask for images as they
+are. Files are decoded and cropped by the workers, because they differ in size; flip, colour and normalisation are done to the
+whole batch on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lpm.errors import InvalidInput
+from training.augment import crop_and_flip, flipped, normalised
+from training.colour import ORDERS, jittered
+from training.config import RunConfig
+from training.datasets import Images, LongTailed
+from training.epoch import Epoch
+from training.images import test_view, train_view
+from training.lists import Listed
+
+EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
+"""Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
+
+PIXELS_AT_ONCE = {"cpu": 16 * 224**2, "cuda": 512 * 224**2}
+"""The same of image files, in pixels."""
+
+
+class Source(Protocol):
+    """Images for a trainer."""
+
+    channels: int
+
+    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
+        """Get ready for an epoch, or a share of it, in batches of these sizes. drawn: on the host."""
+
+    def advance(self) -> None:
+        """Get ready for its next batch."""
+
+    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
+        """One side of the batch, augmented and normalised, (B, C, H, W). drawn, rows: on the device."""
+
+    def train(self, which: Tensor) -> Iterator[Tensor]:
+        """Training images by number, normalised, in chunks."""
+
+    def test(self, which: Tensor) -> Iterator[Tensor]:
+        """The same of test images."""
+
+
+def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> Source:
+    """The source for a data set."""
+    if isinstance(data.train, Listed):
+        return Files(config, data, device, workers)
+    return Resident(config, data, device)
+
+
+class Resident:
+    """Images that live on the device."""
+
+    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
+        assert isinstance(data.train, Images) and isinstance(data.test, Images)
+        self.augment, self.chunk, self.channels = config.augment, EVALUATION_BATCH[device.type], data.train.images.shape[1]
+        self.mean, self.std = _constants(data, device)
+        self.train_images, self.test_images = (torch.from_numpy(s.images).to(device) for s in (data.train, data.test))
+
+    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
+        """All is there."""
+
+    def advance(self) -> None:
+        """All is there."""
+
+    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
+        images = self.train_images[drawn.pairs[rows, side]]
+        if self.augment:
+            images = crop_and_flip(images, drawn.places[side][:, rows], drawn.flips[side][rows])
+        return normalised(images, self.mean, self.std)
+
+    def train(self, which: Tensor) -> Iterator[Tensor]:
+        return self._as_they_are(self.train_images, which)
+
+    def test(self, which: Tensor) -> Iterator[Tensor]:
+        return self._as_they_are(self.test_images, which)
+
+    def _as_they_are(self, images: Tensor, which: Tensor) -> Iterator[Tensor]:
+        for chunk in torch.split(which.to(images.device), self.chunk):
+            yield normalised(images[chunk], self.mean, self.std)
+
+
+class Files:
+    """Image files, decoded by worker processes (none: by this one) ahead of the steps."""
+
+    channels = 3
+
+    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> None:
+        assert isinstance(data.train, Listed) and isinstance(data.test, Listed)
+        self.config, self.device, self.workers, self.sets = config, device, workers, (data.train, data.test)
+        self.mean, self.std = _constants(data, device)
+        self.chunk = max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
+        self.order = _Order()
+        views = _Views(data.train, config.pixels, config.seed if config.augment else None)
+        self.loader = self._loader(views, self.order, persistent=workers > 0)
+        self.colours = np.random.default_rng(0)
+        self.batches: Iterator[Tensor | str] = iter(())
+        self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
+
+    def _loader(self, views: _Views, order: _Order, *, persistent: bool = False) -> DataLoader[Tensor | str]:
+        return DataLoader(
+            views,
+            batch_sampler=order,
+            num_workers=self.workers,
+            persistent_workers=persistent,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=_together,
+        )
+
+    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
+        keys = [(epoch, *key) for key in zip(drawn.number.tolist(), *drawn.pairs.T.tolist(), strict=True)]
+        ends = np.cumsum(sizes).tolist()
+        self.order.batches = [keys[end - size : end] for size, end in zip(sizes, ends, strict=True) if size]
+        self.batches = iter(self.loader)
+        self.colours = np.random.default_rng([self.config.seed, 10, epoch])
+
+    def advance(self) -> None:
+        self.batch = self._on_device(next(self.batches))
+        self.orders = [ORDERS[i] for i in self.colours.integers(len(ORDERS), size=2)]
+
+    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
+        images = self.batch[: len(rows), side]  # of the last batch, a process's share may be none
+        if not self.config.augment:
+            return normalised(images, self.mean, self.std)
+        images = flipped(images, drawn.flips[side][rows])
+        if not (self.config.jitter and len(rows)):
+            return normalised(images, self.mean, self.std)
+        coloured = jittered(images.float() / 255, *drawn.factors[side][:, rows], order=self.orders[side])
+        return (coloured - self.mean) / self.std
+
+    def train(self, which: Tensor) -> Iterator[Tensor]:
+        return self._as_they_are(self.sets[0], which)
+
+    def test(self, which: Tensor) -> Iterator[Tensor]:
+        return self._as_they_are(self.sets[1], which)
+
+    def _as_they_are(self, listed: Listed, which: Tensor) -> Iterator[Tensor]:
+        order = _Order()
+        order.batches = [[(0, 0, i) for i in chunk.tolist()] for chunk in torch.split(which, self.chunk)]
+        for batch in self._loader(_Views(listed, self.config.pixels, None), order):
+            yield normalised(self._on_device(batch)[:, 0], self.mean, self.std)
+
+    def _on_device(self, batch: Tensor | str) -> Tensor:
+        if isinstance(batch, str):
+            raise InvalidInput(batch)
+        return batch.to(self.device, non_blocking=True)
+
+
+Key = tuple[int, ...]
+"""Epoch, position in it, and the images to decode there."""
+
+
+class _Order(Sampler[list[Key]]):
+    """The batches that a loader is to make, set before it is iterated."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Views(Dataset["np.ndarray | str"]):
+    """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose its line.
+
+    seed: of the crops, which are a function of (seed, epoch, position, side), so that workers do not matter; None for the
+    central one.
+    """
+
+    def __init__(self, listed: Listed, size: int, seed: int | None) -> None:
+        self.listed, self.size, self.seed = listed, size, seed
+
+    def __getitem__(self, key: Key) -> np.ndarray | str:
+        epoch, position, *images = key
+        try:
+            return np.stack([self._view(i, [epoch, position, side]) for side, i in enumerate(images)])
+        except InvalidInput as error:
+            return str(error)
+
+    def _view(self, image: int, words: list[int]) -> np.ndarray:
+        path = self.listed.root / Path(self.listed.paths[image])
+        if self.seed is None:
+            return test_view(path, self.size)
+        return train_view(path, self.size, np.random.default_rng([self.seed, 9, *words]))
+
+
+def _together(views: list[np.ndarray | str]) -> Tensor | str:
+    """A batch (B, sides, 3, size, size), or the first error."""
+    errors = [view for view in views if isinstance(view, str)]
+    return errors[0] if errors else torch.from_numpy(np.stack(views))
+
+
+def _constants(data: LongTailed, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std))
+    return mean, std
