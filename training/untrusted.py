@@ -23,7 +23,7 @@ def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
                 raise InvalidInput(f"{shown} is not a regular file")
             if status.st_size > limit:
                 raise InvalidInput(f"{shown} has {status.st_size:,} bytes; at most {limit:,} are read")
-            return file.read(limit)
+            return file.read(status.st_size)  # with the limit, a buffer that large would be made
     except OSError as error:
         raise InvalidInput(f"{shown} cannot be read: {error.strerror}") from None
     except InvalidInput:
