@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lpm.errors import InvalidInput
 from training.untrusted import contents, line
@@ -83,6 +83,8 @@ def _view(path: Path | str, root: Path | None, crop: Callable[[Image.Image], Ima
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                 return np.ascontiguousarray(np.asarray(crop(_rgb(image))).transpose(2, 0, 1))
+    except UnidentifiedImageError:  # its own words hold an address
+        raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
 
