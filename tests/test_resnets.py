@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,17 @@ def test_a_pipe_does_not_hang_and_a_file_too_large_is_not_read(tmp_path: Path, m
     monkeypatch.setattr(resnets, "LIMIT", 1000)
     with pytest.raises(InvalidInput, match="at most 1,000 are read"):
         load_weights(small(), saved(small(), tmp_path / "w.pth"))
+
+
+def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.pth"
+    parts = zipfile.ZipFile(io.BytesIO(zipped({"a": torch.zeros(1_000_000)})))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in parts.namelist():
+            packed.writestr(name, parts.read(name))
+    monkeypatch.setattr(resnets, "LIMIT", 1_000_000)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(
+        InvalidInput, match=r"are no tensors alone: unpacked it has 4,00\d,\d+ bytes; at most 1,000,000"
+    ):
+        load_weights(small(), path)

@@ -179,7 +179,7 @@ def _json_rows(data: bytes, name: str) -> Iterator[Row]:
 
 
 def _needed(entry: dict[str, Any]) -> dict[str, Any]:
-    """What a list needs of an object: a half of iNaturalist's is names of photographers, licences and sizes."""
+    """What a list needs of an object. The rest, photographers and licences and such, would fill memory."""
     keys = ("images", "annotations", "id", "file_name", "image_id", "category_id")
     return {key: entry[key] for key in keys if key in entry}
 

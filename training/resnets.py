@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ Trains = Literal["all", "stage4", "block", "classifier"]
 FROZEN = {"all": 0, "stage4": 7, "block": 8, "classifier": 8}
 """How many of a network's parts are frozen: conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, block."""
 
-LIMIT = 2_000_000_000
+LIMIT = 1_000_000_000
 """Bytes of a file of weights; ResNet-152's has 241 million."""
 
 
@@ -128,6 +129,10 @@ def _safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 def _pickled(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
+        if zipfile.is_zipfile(io.BytesIO(data)):  # torch never compresses, but unpacks what is
+            size = sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(data)).infolist())
+            if size > LIMIT:
+                raise ValueError(f"unpacked it has {size:,} bytes; at most {LIMIT:,} are read")
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
         asked = re.search(r"GLOBAL (\S+)", str(error))
