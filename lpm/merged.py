@@ -2,10 +2,11 @@
 
 A program in G groups has G^2 orbits of label pairs and a point G^3 numbers. It is solved first with few groups,
 each an interval of class frequencies; between these the logits are interpolated (:class:`lpm.merging.Interpolation`) and
-scaled into the ball, which gives a feasible point of the *true* program. Its gap, with the true frequencies, is evaluated
-a block of label pairs at a time, in O(G^2) memory, against a lower bound that need not come from the same point
-(:mod:`lpm.dual`). If it is too wide, twice as many groups follow, started from there, and at last the true groups
-themselves if their point fits into memory.
+scaled into the *true* ball, so that f there, with the true frequencies, is an upper bound. The lower bound holds for any
+logits and need not come from the same point (:mod:`lpm.dual`). Both are evaluated a block of label pairs at a time, in
+O(G^2) memory; merging decides how wide the interval is, not whether it is right (docs/theory.md, section 10). If it is
+too wide, twice as many groups follow, started from there, and at last the true groups themselves if their point fits into
+memory.
 """
 
 from __future__ import annotations
