@@ -6,6 +6,9 @@
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
 - The default sweep, as a process of its own.
 
+``--counts`` measures, instead, what many classes of different counts cost (:mod:`benchmarks.long_tails`), four minutes: a
+relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies, and ``balanced`` ones, each in a process of its own.
+
 Times are medians of repeated solves after a warm-up; memory is the peak of a process that does nothing else.
 """
 
@@ -27,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.long_tails import LONG_TAILS
 from lpm import factored, mixing, orbits, pairs, programs, sdp
 from lpm.coordinates import Coordinates
 from lpm.output import provenance
@@ -34,6 +38,7 @@ from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.recovery import fold
 from lpm.solution import Solution, evaluate
+from lpm.solve import solve
 
 Measurement = tuple[str, str, str, float]
 """What was measured, on what, in which unit, and the number."""
@@ -145,6 +150,30 @@ def written_out() -> list[Measurement]:
     return found
 
 
+def _many_counts_alone(data: str, program: str, profile: str, tolerance: float) -> list[Measurement]:
+    classes = class_counts(LONG_TAILS[data].stand_in())
+    start = time.perf_counter()
+    problem = {"fc": programs.fc, "ms": programs.ms}[program](pairs.PROFILES[profile](classes))
+    solution = solve(problem, tolerance=tolerance)
+    seconds = time.perf_counter() - start
+    where = f"{data} (synthetic), {len(classes.sizes)} counts, {program} {profile}"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return [(solution.solver, where, "loss", solution.loss), (solution.solver, where, "relative gap", solution.relative_gap),
+            (solution.solver, where, "seconds", seconds), (solution.solver, where, "peak memory, GiB", peak)]  # fmt: skip
+
+
+def many_counts() -> list[Measurement]:
+    """Stand-ins for ImageNet-LT and iNaturalist 2018, in fresh processes."""
+    found: list[Measurement] = []
+    context = multiprocessing.get_context("spawn")
+    cases = [(data, *case) for data in LONG_TAILS for case in (("fc", "product", 1e-2), ("ms", "product", 1e-2),
+             ("fc", "balanced", 1e-6), ("ms", "balanced", 1e-6))]  # fmt: skip
+    for arguments in (*cases, ("imagenet-lt", "fc", "product", 1e-3)):
+        with context.Pool(1) as pool:
+            found += pool.apply(_many_counts_alone, arguments)
+    return found
+
+
 def whole_sweep() -> list[Measurement]:
     """The default sweep in a process of its own, files and picture included; and a process that only imports."""
     with tempfile.TemporaryDirectory() as folder:
@@ -166,14 +195,15 @@ def whole_sweep() -> list[Measurement]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="CSV file for the numbers")
+    parser.add_argument("--counts", action="store_true", help="only ImageNet-LT's and iNaturalist's sizes")
     options = parser.parse_args()
     record = provenance()
     print(f"{record['machine']}, commit {record['commit']}, {record['time']}")
     found: list[Measurement] = []
-    for part in (fang, sizes, written_out, whole_sweep):
+    for part in (many_counts,) if options.counts else (fang, sizes, written_out, whole_sweep):
         for line in part():
             found.append(line)
-            print(f"{line[0]:<18} {line[1]:<62} {line[3]:>12.4g}  {line[2]}", flush=True)
+            print(f"{line[0]:<28} {line[1]:<62} {line[3]:>12.4g}  {line[2]}", flush=True)
     if options.out is not None:
         with options.out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

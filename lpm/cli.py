@@ -101,10 +101,10 @@ def add_solver(parser: Parser) -> None:
     """Solver, tolerance and the permission to be slow."""
     parser.add_argument(
         "--solver",
-        type=choice("auto", "orbits", "factored", "sdp"),
+        type=choice("auto", "orbits", "factored", "merged", "sdp"),
         default="auto",
         metavar="NAME",
-        help="auto|orbits|factored|sdp",
+        help="auto|orbits|factored|merged|sdp",
     )
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
     parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")

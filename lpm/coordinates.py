@@ -107,7 +107,10 @@ class Coordinates:
         B[s, rows.first[s], G] = -2 / K_g / np.sqrt(2 * (K_g - 2) / K_g)
         s = r[inside]  # direction e_a - e_b, normalised
         B[s, G, G + 1], B[s, G + 1, G + 1] = 0.5**0.5, -(0.5**0.5)
-        B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half
+        if self.problem.beta == 0.0:  # C is diagonal; the product would cost M n G^2
+            B[:, :, :G] *= np.diag(self.C_inverse_half)
+        else:
+            B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half
         group = np.maximum(self.slots, 0)
         B[:, :, G:] /= np.sqrt(self.problem.c[group] * np.maximum(sizes[group] - 1, 1))[:, None, :]
         B /= self.scale[:, None, None]

@@ -24,11 +24,12 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     """Draw solved rows; one file for each path (png or pdf). A dash-dotted line marks R0; nothing is solved here."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     names = list(dict.fromkeys(row.name for row in rows))
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(max(3.1 * columns, 5.2), 2.5 * lines + 0.7), layout="constrained")
+    figure = Figure(figsize=(max(3.1 * columns, 5.2), 2.5 * lines + 0.7))
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
@@ -52,8 +53,7 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     figure.supylabel("cosine of class vectors", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8.5, frameon=False)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for each file
+    ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
     with rc_context({"pdf.fonttype": 42}):  # TrueType, which publishers accept
         for path in paths:
             figure.savefig(path, dpi=150)

@@ -11,68 +11,65 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lpm import factored, geometry, orbits, recovery
+from lpm import factored, geometry, merged, orbits, recovery
+from lpm.counts import read_counts, read_table
 from lpm.errors import InvalidInput
+from lpm.merging import merge_equal
 from lpm.pairs import class_counts, imbalanced, table
-from lpm.problem import Problem
+from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import fc, ms, ms_free, ms_unordered
 from lpm.solution import TOLERANCE, Solution
 
-Solver = Literal["auto", "orbits", "factored", "sdp"]
+Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 
 MAX_LISTED = 1000
 """Classes up to which JSON lists the K x K cosines; above, the cosines between groups say the same."""
 
+MAX_DIFFERENT = 2000
+"""Different class counts in a program over label pairs, whose frequencies are kept for every two of them."""
 
-def solve(problem: Problem, solver: Solver = "auto", *, tolerance: float = TOLERANCE, force: bool = False) -> Solution:
+
+def solve(
+    problem: Problem,
+    solver: Solver = "auto",
+    *,
+    tolerance: float = TOLERANCE,
+    force: bool = False,
+    time_limit: float = merged.TIME_LIMIT,
+    progress: merged.Progress | None = None,
+) -> Solution:
     """Solve a program and certify the result to a relative gap of ``tolerance``.
 
     solver: ``orbits`` (exact symmetry, few groups of equal classes, any K), ``factored`` (first order, any frequencies),
-    ``sdp`` (Eq. 11 as printed, tiny K; ``force`` lifts its limit), ``auto`` (orbits for few groups, else factored).
+    ``merged`` (many groups; takes ``time_limit`` and ``progress``), ``sdp`` (Eq. 11 as printed, tiny K; ``force`` lifts its
+    limit), ``auto`` (see :func:`choose`). More groups than ``orbits`` takes are first merged where that changes nothing.
 
     Raises NotCertified when no certificate within the tolerance is found, InvalidInput when the solver does not apply.
     """
     if not 0 < tolerance <= 1:
         raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
-    if solver == "auto":
-        solver = "orbits" if len(problem.sizes) <= orbits.MAX_GROUPS else "factored"
+    if not time_limit > 0:
+        raise InvalidInput(f"time limit = {time_limit:g} s must be positive")
+    if len(problem.sizes) > orbits.MAX_GROUPS:
+        problem = merge_equal(problem)
+    solver = choose(problem) if solver == "auto" else solver
     if solver == "orbits":
         return orbits.solve(problem, tolerance=tolerance)
     if solver == "factored":
         return factored.solve(problem, tolerance=tolerance)
+    if solver == "merged":
+        return merged.solve(problem, tolerance=tolerance, time_limit=time_limit, progress=progress)
     from lpm import sdp  # here, because cvxpy takes a second to import
 
     return sdp.solve(problem, tolerance=tolerance, force=force)
 
 
-def read_table(path: Path) -> np.ndarray:
-    """A K x K table of numbers from a CSV file (commas, semicolons or white space), no header.
-
-    Raises InvalidInput naming the line for a file that is unreadable, ragged or holds anything but numbers.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InvalidInput(
-            f"table {str(path)!r} cannot be read: {reason}; give a CSV file of K rows of K counts"
-        ) from None
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        cells = line.replace(";", ",").split(",") if {",", ";"} & set(line) else line.split()
-        try:
-            rows.append([float(cell) for cell in cells])
-        except ValueError:
-            raise InvalidInput(
-                f"table {str(path)!r} line {number}: {line.strip()[:40]!r} is not a row of numbers"
-            ) from None
-        if len(rows[-1]) != len(rows[0]):
-            raise InvalidInput(
-                f"table {str(path)!r} line {number} has {len(rows[-1])} counts, line 1 has {len(rows[0])}"
-            )
-    return np.array(rows)
+def choose(problem: Problem) -> Solver:
+    """``orbits`` for few groups; else ``factored`` if Z can be written out and most classes differ; else ``merged``."""
+    G, K = len(problem.sizes), problem.K
+    if G <= orbits.MAX_GROUPS:
+        return "orbits"
+    return "factored" if K <= 2 * G and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
 
 
 def report(solution: Solution) -> dict[str, Any]:
@@ -127,9 +124,11 @@ def _problem(options: argparse.Namespace) -> Problem:
     from lpm import cli
 
     program = options.program or "fc"
+    if options.counts is not None and options.counts_file is not None:
+        raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
     if options.table is not None:
-        if options.counts is not None or options.profile is not None:
-            raise InvalidInput("--table brings its own label-pair counts; drop --counts and --profile")
+        if options.counts is not None or options.counts_file is not None or options.profile is not None:
+            raise InvalidInput("--table brings its own label-pair counts; drop --counts, --counts-file and --profile")
         pairs = table(read_table(options.table))
         _check_K(options, pairs.K, "--table")
         budgets = {"e_h": options.E_H, "e_w": options.E_W}
@@ -143,10 +142,16 @@ def _problem(options: argparse.Namespace) -> Problem:
             return ms_unordered(pairs, cli.law(options), **budgets)
         return {"fc": fc, "ms": ms}[program](pairs, cli.law(options), **budgets, budget=options.budget)
     family = cli.family(options, program, options.profile or "")
-    if options.counts is None:
+    if options.counts is None and options.counts_file is None:
         return family.on(imbalanced(4 if options.K is None else options.K, options.K_A, options.R, options.w_r))
-    classes = class_counts(options.counts)
-    _check_K(options, classes.K, "--counts")
+    from_file = options.counts_file is not None
+    classes = class_counts(read_counts(options.counts_file) if from_file else options.counts)
+    _check_K(options, classes.K, "--counts-file" if from_file else "--counts")
+    if program != "plain" and len(classes.sizes) > MAX_DIFFERENT:
+        raise InvalidInput(
+            f"{len(classes.sizes):,} different class counts, more than {MAX_DIFFERENT:,}, have too many kinds of label pairs; "
+            "round them"
+        )
     if options.profile is None and program == "ms-free":
         family = cli.family(options, program, "product")
     return family.on(classes)
@@ -175,7 +180,9 @@ def _print(solution: Solution) -> None:
     print(f"loss        {solution.loss:.12g}")
     print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
     print(f"relative gap {solution.relative_gap:.1e}")
-    if problem.minority is None:
+    if isinstance(solution, merged.MergedSolution):
+        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; the optimum's may differ")
+    elif problem.minority is None:
         dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
         print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
     else:
@@ -194,6 +201,10 @@ def _print(solution: Solution) -> None:
         print(f"{name:<5}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
 
 
+def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
+    print(f"{groups} merged groups: relative gap {relative_gap:.1e} after {seconds:.3g} s", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     from lpm import cli
 
@@ -202,14 +213,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(K=None)
     parser.add_argument("--R", type=float, default=1.0, help="imbalance n_A / n_B")
     parser.add_argument("--counts", type=_counts, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    parser.add_argument(
+        "--counts-file",
+        type=Path,
+        metavar="FILE",
+        help="class counts from a text file, one a line; # begins a comment",
+    )
     parser.add_argument("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
     cli.add_solver(parser)
     cli.add_report(parser)
+    parser.add_argument(
+        "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="of --solver merged"
+    )
     parser.add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
     options = parser.parse_args(arguments)
-    if options.K is None and options.counts is None and options.table is None:
+    if options.K is None and options.counts is None and options.counts_file is None and options.table is None:
         options.K = 4
-    solution = solve(_problem(options), options.solver, tolerance=options.tolerance, force=options.force)
+    problem = _problem(options)
+    if options.save is not None and problem.rows.count.sum() * problem.K > MAX_LOGITS:
+        raise InvalidInput(f"--save would write Z of more than {MAX_LOGITS:,} entries; drop it, --json has the groups")
+    solution = solve(
+        problem,
+        options.solver,
+        tolerance=options.tolerance,
+        force=options.force,
+        time_limit=options.time_limit,
+        progress=None if options.quiet or options.json else _print_progress,
+    )
     if options.save is not None:
         save(solution, options.save)
     if options.json:

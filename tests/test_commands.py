@@ -285,7 +285,7 @@ def test_table_excludes_what_it_brings(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "table.csv"
     path.write_text("1,2\n3,4\n")
     for extra, message in (
-        (["--counts", "1,2"], "drop --counts and --profile"),
+        (["--counts", "1,2"], "drop --counts, --counts-file and --profile"),
         (["--program", "plain"], "has no label pairs"),
         (["--K", "3"], "--table has 2 classes, --K says 3"),
         (["--program", "ms-unordered"], "must be at least 3"),

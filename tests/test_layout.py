@@ -15,7 +15,7 @@ CHECKS = sorted((ROOT / "paper_checks").rglob("*.py"))
 TRAINING = sorted((ROOT / "training").glob("*.py"))
 FIGURES = sorted((ROOT / "figures").glob("*.py"))
 TORCH_FREE = {"config", "experiments", "metrics", "runs", "tables", "datasets", "lists", "images", "untrusted"}
-SOLVERS = {"orbits", "factored", "sdp"}
+SOLVERS = {"orbits", "factored", "sdp", "merged"}
 
 
 def imports(path: Path) -> set[str]:
