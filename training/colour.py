@@ -1,0 +1,47 @@
+"""Jitter of brightness, contrast and saturation of a whole batch on its device, by kornia's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lpm.errors import InvalidInput
+
+AMOUNT = 0.4
+"""Factors are uniform in 1 - AMOUNT .. 1 + AMOUNT, as in the recipes of the large sets."""
+
+
+def factors_and_order(B: int, generator: torch.Generator) -> tuple[Tensor, tuple[int, ...]]:
+    """Factors of brightness, contrast and saturation for B images (3, B), and the batch's order of the three: from a CPU
+    generator, so that they are the same on every device.
+    """
+    factors = 1 + AMOUNT * (2 * torch.rand(3, B, generator=generator) - 1)
+    return factors, tuple(torch.randperm(3, generator=generator).tolist())
+
+
+def jittered(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, order: Sequence[int] = (0, 1, 2)
+) -> Tensor:
+    """torchvision's ColorJitter: float images (B, 3, H, W) in 0..1 to the same. Each step blends and clamps to 0..1.
+
+    Brightness: f x. Contrast: f x + (1 - f) m, with m the mean grey of the image. Saturation: f x + (1 - f) grey(x), with
+    grey = 0.299 R + 0.587 G + 0.114 B. brightness, contrast, saturation: f, (B,). order: of the three, 0 brightness, 1
+    contrast, 2 saturation.
+
+    Raises InvalidInput when kornia is not installed.
+    """
+    try:
+        from kornia import enhance
+    except ModuleNotFoundError:
+        raise InvalidInput("colour jitter needs kornia: install the extra 'large', pip install -e '.[large]'") from None
+    steps = (
+        (enhance.adjust_brightness_accumulative, brightness),
+        (enhance.adjust_contrast_with_mean_subtraction, contrast),
+        (enhance.adjust_saturation_with_gray_subtraction, saturation),
+    )
+    for i in order:
+        adjust, factor = steps[i]
+        images = adjust(images, factor)
+    return images

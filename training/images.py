@@ -1,0 +1,96 @@
+"""Images on disk to arrays of one size, as ImageNet's recipe crops them; for worker processes, without torch.
+
+Files are from elsewhere: Pillow decodes JPEG and PNG only, within its limit of pixels, and what fails is one line.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from lpm.errors import InvalidInput
+from training.untrusted import contents, line
+
+LIMIT = 100_000_000
+"""Bytes of an encoded image."""
+
+AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+"""Share of the area that a random crop takes, width / height it may have, and how often it is tried."""
+
+
+def train_view(path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None) -> np.ndarray:
+    """A random crop, scaled: (3, size, size) uint8. torchvision's RandomResizedCrop, with ``rng``. root: what path is
+    relative to.
+
+    Raises InvalidInput, naming ``path``, for a file that is no JPEG or PNG image.
+    """
+    return _view(path, root, lambda image: _random_crop(image, size, rng))
+
+
+def test_view(path: Path | str, size: int, *, root: Path | None = None) -> np.ndarray:  # noqa: PT028 (no test)
+    """The central square, 7/8 of the shorter side, scaled: (3, size, size) uint8. torchvision's Resize(256 / 224 size)
+    and CenterCrop(size). Raises as train_view does.
+    """
+    return _view(path, root, lambda image: _central_crop(image, size))
+
+
+def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a random crop: area a ~ U(0.08, 1) of the image, log(width / height) ~ U(log 3/4, log 4/3).
+
+    One that does not fit is drawn again, ten times in all; then it is the largest central one with a ratio nearest to the
+    image's (torchvision's RandomResizedCrop).
+    """
+    for _ in range(TRIES):
+        area = width * height * rng.uniform(*AREA)
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    w = min(width, round(height * RATIO[1]))
+    h = min(height, round(width / RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+    # Cut before scaling, as torchvision does: the filter must not see what lies beyond the crop.
+    return image.crop(crop_box(*image.size, rng)).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _central_crop(image: Image.Image, size: int) -> Image.Image:
+    """The crop of the scaled image, without scaling the rest of it: one of 1 x 1,000,000 pixels would not fit in memory."""
+    shorter = round(size * 256 / 224)
+    scaled = [shorter * side // min(image.size) for side in image.size]
+    before = [round((side - size) / 2) for side in scaled]
+    x, y = (side / to for side, to in zip(image.size, scaled, strict=True))
+    box = before[0] * x, before[1] * y, (before[0] + size) * x, (before[1] + size) * y
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _view(path: Path | str, root: Path | None, crop: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, at every epoch anew
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                return np.ascontiguousarray(np.asarray(crop(_rgb(image))).transpose(2, 0, 1))
+    except UnidentifiedImageError:  # its own words hold an address
+        raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
+    except Exception as error:  # decoders raise anything on a broken file
+        raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """As the reference code's loader: transparency and the camera's orientation are ignored; of 16 bits, the upper eight stay."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
