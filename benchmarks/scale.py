@@ -1,0 +1,244 @@
+"""What BMLS and MS cost at the size of each data set: ``python -m benchmarks.scale [--out FILE]``, some five minutes.
+
+- An epoch's pairs: seconds and peak memory by sampler, on labels with the data set's numbers of classes and images (CIFAR-LT's
+  counts are exact, the others a long tail with the published extremes and splits); and of BMLS the first epoch after a resume,
+  where most of a cycle has to be counted.
+- Classifier and loss, forward and backward, at the recipe's batch and feature width: FC, MS over all K^2 label pairs, MS over
+  a < b, and MS with the class vectors of all K^2 label pairs written out, where they fit. Then the same at one width as K grows.
+- The data set's network, forward and backward in bfloat16: what these are a share of.
+
+One thread. Memory is the peak of a process that does nothing else, beyond what it held before. ``--table FILE`` prints the table
+of docs/scale.md from the rows of a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.sizes import SETTINGS, Setting
+from lpm.output import provenance
+from training.classifiers import FC, MixedSingleton
+from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
+
+SAMPLERS: dict[str, Callable[..., PairSampler]] = {
+    "random": Random,
+    "cbs": ClassBalanced,
+    "cas": ClassAware,
+    "lom": LabelOccurrence,
+    "bmls": BalancedMixedLabels,
+    "bmls-all": lambda labels, **options: BalancedMixedLabels(labels, ordered=True, **options),
+}
+
+
+class WrittenOut(FC):
+    """MS with its K^2 class vectors as a (K^2, p) matrix, as its definition has it."""
+
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+        """Cross-entropy over all label pairs; the bias is left out."""
+        W, K = self.class_vectors, len(self.class_vectors)
+        vectors = (lam * W[:, None] + (1 - lam) * W[None]).flatten(0, 1)
+        return nn.functional.cross_entropy(h @ vectors.T, a * K + b)
+
+
+CLASSIFIERS: dict[str, Callable[[int, int], FC]] = {
+    "fc": FC,
+    "ms": MixedSingleton,
+    "ms-unordered": lambda p, K: MixedSingleton(p, K, unordered=True),
+    "ms written out": WrittenOut,
+}
+FITS = 365
+"""Classes up to which the class vectors of all label pairs fit: 1.1 GB at width 2,048, and several times that with gradients."""
+GROWTH = (1000, 2000, 4000, 8142)
+REPEATS = 7
+
+Measured = dict[str, float]
+"""A number for each quantity."""
+
+
+def sampler_cost(name: str, kind: str) -> Measured:
+    """Of a sampler's second epoch, the sampler itself included in the memory."""
+    setting = SETTINGS[name]
+    labels = setting.labels
+    sampler = SAMPLERS[kind](labels, batch=setting.batch)
+    seconds = []
+    for epoch in range(REPEATS):
+        start = time.perf_counter()
+        sampler.pairs(epoch)
+        seconds.append(time.perf_counter() - start)
+    tracemalloc.start()
+    SAMPLERS[kind](labels, batch=setting.batch).pairs(1)
+    found = {"seconds an epoch": statistics.median(seconds), "peak MB": tracemalloc.get_traced_memory()[1] / 1e6}
+    tracemalloc.stop()
+    if isinstance(sampler, BalancedMixedLabels):
+        P, N = sampler.P, len(labels)
+        worst = min(range(setting.epochs), key=lambda epoch: abs(epoch * N % P - P // 2))
+        resumed = SAMPLERS[kind](labels, batch=setting.batch)
+        start = time.perf_counter()
+        resumed.pairs(worst)
+        found |= {"label pairs": P, "epochs until every pair has occurred": -(-P // N)}
+        found |= {"seconds after a resume": time.perf_counter() - start}
+    return found
+
+
+def classifier_steps(K: int, p: int, batch: int, kinds: tuple[str, ...]) -> dict[str, Measured]:
+    """Of forward and backward of classifiers, in turn, by kind."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(batch, p, generator=generator).relu().requires_grad_()
+    a = torch.randint(K - 1, (batch,), generator=generator)
+    classifiers = [CLASSIFIERS[kind](p, K) for kind in kinds]
+    before = resident()
+    seconds: list[list[float]] = [[] for _ in kinds]
+    for _ in range(REPEATS if K >= 300 else 10 * REPEATS):
+        for taken, classifier in zip(seconds, classifiers, strict=True):
+            start = time.perf_counter()
+            classifier.loss(h, a, a + 1, torch.tensor(0.3)).backward()  # type: ignore[no-untyped-call]
+            taken.append(time.perf_counter() - start)
+            classifier.zero_grad(set_to_none=True)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        kind: {"milliseconds a step": 1e3 * statistics.median(taken), "peak MB": peak / 1e6}
+        for kind, taken in zip(kinds, seconds, strict=True)
+    }
+
+
+def network_cost(name: str) -> Measured:
+    """Of forward and backward of a data set's network on a small batch, for an image."""
+    torch.set_num_threads(1)
+    setting = SETTINGS[name]
+    images = min(setting.batch, 128 if setting.pixels == 32 else 4)
+    network = setting.network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(images, 3, setting.pixels, setting.pixels).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = network(x)
+        features.float().square().mean().backward()
+        seconds.append(time.perf_counter() - start)
+    return {"milliseconds an image": 1e3 * statistics.median(seconds) / images, "images a batch": images}
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def measurements() -> Iterator[tuple[str, str, Measured]]:
+    """Everything, as (on what, what, its numbers). FC's and MS's times are taken in turn in one process."""
+    for name, setting in SETTINGS.items():
+        for kind in SAMPLERS:
+            yield name, kind, alone(sampler_cost, name, kind)
+        yield from classifiers(name, setting.K, setting.p, setting.batch)
+        yield name, "network", alone(network_cost, name)
+    for K in GROWTH:
+        yield from classifiers(f"K = {K}", K, 2048, 256)
+
+
+def classifiers(on: str, K: int, p: int, batch: int) -> Iterator[tuple[str, str, Measured]]:
+    """Classifiers at one size."""
+    together = alone(classifier_steps, K, p, batch, ("fc", "ms", "ms-unordered"))
+    fc = together["fc"]["milliseconds a step"]
+    for kind in CLASSIFIERS:
+        if kind in together or K <= FITS:
+            found = alone(classifier_steps, K, p, batch, (kind,))[kind]
+            found["milliseconds a step"] = together.get(kind, found)["milliseconds a step"]
+            yield on, kind, found | {"time as a multiple of fc": found["milliseconds a step"] / fc}
+    yield on, "ms written out", {"GB of its class vectors, by arithmetic": 4.0 * K**2 * p / 1e9}
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """The table of docs/scale.md, in Markdown, from rows of :func:`main`."""
+    value = {(row["on"], row["what"], row["quantity"]): float(row["value"]) for row in rows}
+    lines = ["| | " + " | ".join(SETTINGS) + " |", "| --- |" + " --- |" * len(SETTINGS)]
+
+    def line(title: str, cell: Callable[[str, Setting], str]) -> None:
+        lines.append(f"| {title} | " + " | ".join(cell(name, setting) for name, setting in SETTINGS.items()) + " |")
+
+    def step(name: str, kind: str) -> float:
+        return value[name, kind, "milliseconds a step"]
+
+    line("classes K, images N", lambda name, s: f"{s.K:,}, {s.N:,}")
+    line("label pairs a < b, P", lambda name, s: f"{value[name, 'bmls', 'label pairs']:,.0f}")
+    line(
+        "pairs of an epoch for each label pair, N / P",
+        lambda name, s: f"{s.N / value[name, 'bmls', 'label pairs']:.3g}",
+    )
+    line("epochs until every label pair has occurred", lambda name, s:
+         f"{value[name, 'bmls', 'epochs until every pair has occurred']:.0f}")  # fmt: skip
+    for kind in ("random", "cas", "bmls"):
+        line(f"an epoch's pairs, {kind}: ms, MB", lambda name, s, kind=kind:  # type: ignore[misc]
+             f"{1e3 * value[name, kind, 'seconds an epoch']:.3g}, {value[name, kind, 'peak MB']:.2g}")  # fmt: skip
+    line("bmls, first epoch after a resume, at worst: ms", lambda name, s:
+         f"{1e3 * value[name, 'bmls', 'seconds after a resume']:.3g}")  # fmt: skip
+    line("feature width, batch", lambda name, s: f"{s.p:,}, {s.batch}")
+    for kind in ("fc", "ms", "ms-unordered"):
+        line(f"classifier and loss, {kind}: ms, MB", lambda name, s, kind=kind:  # type: ignore[misc]
+             f"{step(name, kind):.3g}, {value[name, kind, 'peak MB']:.0f}")  # fmt: skip
+    line("the class vectors of all K² label pairs, written out: GB", lambda name, s:
+         f"{value[name, 'ms written out', 'GB of its class vectors, by arithmetic']:.2g}")  # fmt: skip
+    line("network, forward and backward: ms an image", lambda name, s:
+         f"{value[name, 'network', 'milliseconds an image']:.3g}")  # fmt: skip
+    line("MS over a < b beyond FC, % of the network's step", lambda name, s:
+         share(step(name, "ms-unordered") - step(name, "fc"), s.batch * value[name, "network", "milliseconds an image"])
+         )  # fmt: skip
+    line("BMLS beyond random, % of the network's epoch", lambda name, s: share(
+        value[name, "bmls", "seconds an epoch"] - value[name, "random", "seconds an epoch"],
+        s.N * value[name, "network", "milliseconds an image"] / 1e3))  # fmt: skip
+    return "\n".join(lines)
+
+
+def share(part: float, whole: float) -> str:
+    """Per cent."""
+    return f"{100 * part / whole:.2g}"
+
+
+def main() -> None:
+    """Measure, print, and write a row for each number to ``--out``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="measure nothing; print a file's rows as docs/scale.md's"
+    )
+    options = parser.parse_args()
+    if options.table:
+        with options.table.open(newline="", encoding="utf-8") as file:
+            print(table(list(csv.DictReader(file))))
+        return
+    record = provenance()
+    origin = {"device": "cpu", "threads": 1, "torch": torch.__version__} | {
+        key: record[key] for key in ("time", "commit", "machine")
+    }
+    rows = []
+    for on, what, found in measurements():
+        for quantity, value in found.items():
+            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.6g}", **origin})
+            print(on, what, quantity, f"{value:.4g}", sep="\t", flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
