@@ -231,7 +231,7 @@ def main() -> None:
     rows = []
     for on, what, found in measurements():
         for quantity, value in found.items():
-            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.6g}", **origin})
+            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.9g}", **origin})
             print(on, what, quantity, f"{value:.4g}", sep="\t", flush=True)
     if options.out:
         with options.out.open("w", newline="", encoding="utf-8") as file:
