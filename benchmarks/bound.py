@@ -1,6 +1,7 @@
 """How far a training step is from what the machine allows: ``python -m benchmarks.bound [--device cuda] [--out FILE]``.
 
-ResNet-32 at batch 128, forward, backward and SGD, in float32 and bfloat16 (on a CPU with one and two threads), against three bounds:
+ResNet-32 at batch 128, forward, backward and SGD, in float32 and bfloat16, on a CPU with one and two threads, against three
+bounds:
 
 arithmetic   its floating-point operations at the rate of a large matrix product
 operations   the bytes that its operations read and write, each on its own, at the rate of a copy
