@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.sizes import SETTINGS, Setting
+from figures import expected_cv
 from lpm.output import provenance
 from training.classifiers import FC, MixedSingleton
 from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
@@ -185,6 +186,13 @@ def table(rows: list[dict[str, str]]) -> str:
     )
     line("epochs until every label pair has occurred", lambda name, s:
          f"{value[name, 'bmls', 'epochs until every pair has occurred']:.0f}")  # fmt: skip
+    line("pairs for each label pair in all epochs of the recipe", lambda name, s: f"{s.epochs * s.N / s.P:,.3g}")
+    line("CV of a label pair over epochs: BMLS, independent draws", lambda name, s:
+         f"{expected_cv.balanced(s, s.N, s.epochs)['label pair']:.2g}, {((s.P - 1) / s.N) ** 0.5:.2g}")  # fmt: skip
+    line(
+        "an image of the smallest class in an epoch of BMLS, times",
+        lambda name, s: f"{2 * s.N / s.K / s.counts.min():.0f}",
+    )
     for kind in ("random", "cas", "bmls"):
         line(f"an epoch's pairs, {kind}: ms, MB", lambda name, s, kind=kind:  # type: ignore[misc]
              f"{1e3 * value[name, kind, 'seconds an epoch']:.3g}, {value[name, kind, 'peak MB']:.2g}")  # fmt: skip
