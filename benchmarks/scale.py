@@ -7,8 +7,8 @@
   a < b, and MS with the class vectors of all K^2 label pairs written out, where they fit. Then the same at one width as K grows.
 - The data set's network, forward and backward in bfloat16: what these are a share of.
 
-One thread. Memory is the peak of a process that does nothing else, beyond what it held before. ``--table FILE`` prints the table
-of docs/scale.md from the rows of a file.
+One thread. Memory is the peak of a process that does nothing else, beyond what it held before.
+benchmarks.scale_table makes docs/scale.md's table of the rows.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.sizes import SETTINGS, Setting
-from figures import expected_cv
+from benchmarks.sizes import SETTINGS
 from lpm.output import provenance
 from training.classifiers import FC, MixedSingleton
 from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
@@ -167,76 +166,11 @@ def classifiers(on: str, K: int, p: int, batch: int) -> Iterator[tuple[str, str,
     yield on, "ms written out", {"GB of its class vectors, by arithmetic": 4.0 * K**2 * p / 1e9}
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """The table of docs/scale.md, in Markdown, from rows of :func:`main`."""
-    value = {(row["on"], row["what"], row["quantity"]): float(row["value"]) for row in rows}
-    lines = ["| | " + " | ".join(SETTINGS) + " |", "| --- |" + " --- |" * len(SETTINGS)]
-
-    def line(title: str, cell: Callable[[str, Setting], str]) -> None:
-        lines.append(f"| {title} | " + " | ".join(cell(name, setting) for name, setting in SETTINGS.items()) + " |")
-
-    def step(name: str, kind: str) -> float:
-        return value[name, kind, "milliseconds a step"]
-
-    line("classes K, images N", lambda name, s: f"{s.K:,}, {s.N:,}")
-    line("label pairs a < b, P", lambda name, s: f"{value[name, 'bmls', 'label pairs']:,.0f}")
-    line(
-        "pairs of an epoch for each label pair, N / P",
-        lambda name, s: f"{s.N / value[name, 'bmls', 'label pairs']:.3g}",
-    )
-    line("epochs until every label pair has occurred", lambda name, s:
-         f"{value[name, 'bmls', 'epochs until every pair has occurred']:.0f}")  # fmt: skip
-    line("pairs for each label pair in all epochs of the recipe", lambda name, s: f"{s.epochs * s.N / s.P:,.3g}")
-    line("CV of a label pair over epochs: BMLS, independent draws", lambda name, s:
-         f"{cv(s):.2g}, {((s.P - 1) / s.N) ** 0.5:.2g}")  # fmt: skip
-    line(
-        "an image of the smallest class in an epoch of BMLS, times",
-        lambda name, s: f"{2 * s.N / s.K / s.counts.min():.0f}",
-    )
-    for kind in ("random", "cas", "bmls"):
-        line(f"an epoch's pairs, {kind}: ms, MB", lambda name, s, kind=kind:  # type: ignore[misc]
-             f"{1e3 * value[name, kind, 'seconds an epoch']:.3g}, {value[name, kind, 'peak MB']:.2g}")  # fmt: skip
-    line("bmls, first epoch after a resume, at worst: ms", lambda name, s:
-         f"{1e3 * value[name, 'bmls', 'seconds after a resume']:.3g}")  # fmt: skip
-    line("feature width, batch", lambda name, s: f"{s.p:,}, {s.batch}")
-    for kind in ("fc", "ms", "ms-unordered"):
-        line(f"classifier and loss, {kind}: ms, MB", lambda name, s, kind=kind:  # type: ignore[misc]
-             f"{step(name, kind):.3g}, {value[name, kind, 'peak MB']:.0f}")  # fmt: skip
-    line("the class vectors of all K² label pairs, written out: GB", lambda name, s:
-         f"{value[name, 'ms written out', 'GB of its class vectors, by arithmetic']:.2g}")  # fmt: skip
-    line("network, forward and backward: ms an image", lambda name, s:
-         f"{value[name, 'network', 'milliseconds an image']:.3g}")  # fmt: skip
-    line("MS over a < b beyond FC, % of the network's step", lambda name, s:
-         share(step(name, "ms-unordered") - step(name, "fc"), s.batch * value[name, "network", "milliseconds an image"])
-         )  # fmt: skip
-    line("BMLS beyond random, % of the network's epoch", lambda name, s: share(
-        value[name, "bmls", "seconds an epoch"] - value[name, "random", "seconds an epoch"],
-        s.N * value[name, "network", "milliseconds an image"] / 1e3))  # fmt: skip
-    return "\n".join(lines)
-
-
-def cv(setting: Setting) -> float:
-    """The coefficient of variation of a label pair's count under BMLS, over the epochs of the recipe, by its law."""
-    return expected_cv.balanced(setting, setting.N, setting.epochs)["label pair"]  # type: ignore[arg-type]  # needs K alone
-
-
-def share(part: float, whole: float) -> str:
-    """Per cent."""
-    return f"{100 * part / whole:.2g}"
-
-
 def main() -> None:
     """Measure, print, and write a row for each number to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
     parser.add_argument("--out", type=Path)
-    parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="measure nothing; print a file's rows as docs/scale.md's"
-    )
     options = parser.parse_args()
-    if options.table:
-        with options.table.open(newline="", encoding="utf-8") as file:
-            print(table(list(csv.DictReader(file))))
-        return
     record = provenance()
     origin = {"device": "cpu", "threads": 1, "torch": torch.__version__} | {
         key: record[key] for key in ("time", "commit", "machine")

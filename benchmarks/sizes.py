@@ -33,11 +33,6 @@ class Setting:
         return int(self.counts.sum())
 
     @property
-    def P(self) -> int:
-        """Label pairs a < b."""
-        return self.K * (self.K - 1) // 2
-
-    @property
     def labels(self) -> np.ndarray:
         """(N,), in a random order."""
         return np.random.default_rng(0).permutation(np.repeat(np.arange(self.K), self.counts))
