@@ -27,9 +27,16 @@ def batch(K: int, unordered: bool, *, per_row: bool) -> tuple[torch.Tensor, ...]
     return z, a, b, lam
 
 
+@pytest.fixture(params=["scan", "tree"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over a < b by a scan and by a tree, whatever K."""
+    monkeypatch.setattr("training.losses.SCAN", 0 if request.param == "tree" else 10**6)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("per_row", [False, True])
 @pytest.mark.parametrize("unordered", [False, True])
-@pytest.mark.parametrize("K", [2, 3, 10, 25])
+@pytest.mark.parametrize("K", [2, 3, 10, 25, 260])
 def test_mixed_singleton_is_the_softmax_over_all_label_pairs(K: int, unordered: bool, per_row: bool) -> None:
     z, a, b, lam = batch(K, unordered, per_row=per_row)
     fast = mixed_singleton(z, a, b, lam, unordered=unordered)
@@ -38,13 +45,14 @@ def test_mixed_singleton_is_the_softmax_over_all_label_pairs(K: int, unordered: 
     )
     weight = lam.reshape(-1, 1)
     logits = weight * z[:, first] + (1 - weight) * z[:, second]
-    own = torch.stack([torch.nonzero((first == i) & (second == j))[0, 0] for i, j in zip(a, b, strict=True)])
+    own = ((first == a[:, None]) & (second == b[:, None])).int().argmax(dim=1)
     naive = F.cross_entropy(logits, own)
     assert torch.allclose(fast, naive, rtol=1e-12, atol=1e-12)
     for one, other in zip(torch.autograd.grad(fast, z), torch.autograd.grad(naive, z), strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.usefixtures("way")
 def test_mixed_singleton_is_stable_for_large_logits() -> None:
     z = torch.tensor([[1e4, -1e4, 5e3]], dtype=torch.float64, requires_grad=True)
     for unordered in (False, True):
@@ -54,6 +62,19 @@ def test_mixed_singleton_is_stable_for_large_logits() -> None:
         (gradient,) = torch.autograd.grad(loss, z)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
+
+
+def test_a_mixing_ratio_that_is_learnt_has_the_same_gradient_by_a_scan_and_by_a_tree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    z, a, b, lam = batch(37, True, per_row=True)
+    lam.requires_grad_()
+    found = []
+    for classes in (0, 100):
+        monkeypatch.setattr("training.losses.SCAN", classes)
+        found.append(torch.autograd.grad(mixed_singleton(z, a, b, lam, unordered=True), [z, lam]))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
 def test_mixed_cross_entropy_is_that_of_the_soft_label() -> None:

@@ -14,7 +14,19 @@ SOURCES = sorted((ROOT / "lpm").glob("*.py"))
 CHECKS = sorted((ROOT / "paper_checks").rglob("*.py"))
 TRAINING = sorted((ROOT / "training").glob("*.py"))
 FIGURES = sorted((ROOT / "figures").glob("*.py"))
-TORCH_FREE = {"config", "experiments", "metrics", "runs", "tables", "datasets", "lists", "images", "untrusted"}
+TORCH_FREE = {
+    "config",
+    "experiments",
+    "metrics",
+    "runs",
+    "tables",
+    "datasets",
+    "images",
+    "label_pairs",
+    "lists",
+    "shuffles",
+    "untrusted",
+}
 SOLVERS = {"orbits", "factored", "sdp", "merged"}
 
 

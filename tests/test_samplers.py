@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from lpm.errors import InvalidInput
+from training.label_pairs import permuted, unranked
 from training.samplers import (
     BalancedMixedLabels,
     ClassAware,
@@ -23,8 +25,6 @@ from training.samplers import (
     LabelOccurrence,
     PairSampler,
     Random,
-    permuted,
-    unranked,
 )
 
 MAKE: dict[str, Callable[..., PairSampler]] = {
@@ -347,3 +347,41 @@ def test_balanced_mixed_labels_at_8142_classes_needs_no_memory_for_33_million_la
 def test_a_single_class_makes_no_label_pair() -> None:
     with pytest.raises(InvalidInput, match="no label pair a < b"):
         BalancedMixedLabels(np.zeros(4, dtype=int))
+
+
+PAIRS_OF_0_1_60 = {
+    "random": "40692ffc c74f4ab4 b33f33d2",
+    "cbs": "d035a09e d1cf06d4 8fdbae15",
+    "lom": "7b919cd6 d11aede8 fe890ba0",
+    "cas": "3e7eae64 640f459b 646d193b",
+    "cas m=1": "857d3c1a 34aaf712 b2b04ab6",
+    "bmls": "6f5f5453 f0dfa906 6aec61df",
+    "bmls all": "00e2f5d9 915ea731 8fd20129",
+    "coverage 0": "d952e582 bb21ef67 38d12db9",
+    "coverage 0.6": "dfb9d957 f018e44f 1882b98a",
+}
+"""SHA-256, first digits, of epochs 0, 1 and 60 as the first version of the samplers drew them: stored runs rest on these."""
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_pairs_are_those_that_stored_runs_were_trained_on(name: str) -> None:
+    counts = [150, 40, 17, 9, 6, 5, 4, 3, 3, 2, 2, 1]
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(12), counts))
+    sampler = MAKE[name](labels, seed=2**40 + 3)
+    found = [hashlib.sha256(sampler.pairs(e).astype("<i8").tobytes()).hexdigest()[:8] for e in (0, 1, 60)]
+    assert " ".join(found) == PAIRS_OF_0_1_60[name]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("chunk", [7, 2**16])
+def test_uses_before_an_epoch_are_those_of_all_epochs_before_it(
+    ordered: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.samplers.CHUNK", chunk)
+    labels = np.arange(40) % 23  # 253 label pairs a < b or 529, 40 an epoch
+    first = BalancedMixedLabels(labels, seed=3, ordered=ordered)
+    used = np.zeros(23, dtype=int)
+    for epoch in range(30):
+        late = BalancedMixedLabels(labels, seed=3, ordered=ordered)
+        assert np.array_equal(late.used_before(epoch), used)
+        used += np.bincount(first.label_pairs(epoch).ravel(), minlength=23)

@@ -27,9 +27,11 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from lpm.errors import InvalidInput
+from training.label_pairs import cycles, permuted, unranked
+from training.shuffles import shuffle_rows
 
-ROUNDS = 4
-"""Of the Feistel network that permutes label pairs; the order only has to look random."""
+CHUNK = 2**16
+"""Label pairs that are counted at a time: what a core's cache holds."""
 
 
 class PairSampler(Sampler[tuple[int, int]]):
@@ -61,8 +63,8 @@ class PairSampler(Sampler[tuple[int, int]]):
         self._running: object | None = None
         self.counts = np.bincount(self.labels)
         self.K = len(self.counts)
-        order = np.argsort(self.labels, kind="stable")
-        self.members = np.split(order, np.cumsum(self.counts)[:-1])
+        self.by_class = np.argsort(self.labels, kind="stable")  # the images, class after class
+        self.starts = np.cumsum(self.counts) - self.counts
 
     def __len__(self) -> int:
         """Pairs of a whole epoch, N."""
@@ -132,19 +134,28 @@ class PairSampler(Sampler[tuple[int, int]]):
         classes: (n,). start: (K,) images that each class has used before. A class's order in its r-th cycle is shuffled by
         (seed, class, r).
         """
-        order = np.argsort(classes, kind="stable")
         visits = np.bincount(classes, minlength=self.K)
+        first = start // self.counts
+        rounds = np.where(visits > 0, (start + visits - 1) // self.counts - first + 1, 0)
+        lengths = rounds * self.counts
+        # Image i of the sequence sorted by class is shuffled image i + behind of its class: it starts where the class was left.
+        behind = np.cumsum(lengths) - lengths + start - first * self.counts - (np.cumsum(visits) - visits)
         images = np.empty(len(classes), dtype=np.int64)
-        ends = np.cumsum(visits)
-        for k in np.flatnonzero(visits).tolist():
-            first, last = int(start[k]), int(start[k] + visits[k])
-            images[order[ends[k] - visits[k] : ends[k]]] = np.concatenate(
-                [
-                    self.rng(1, k, r).permutation(self.members[k])[places]
-                    for r, places in cycles(first, last, int(self.counts[k]))
-                ]
-            )
+        order = np.argsort(classes, kind="stable")
+        images[order] = self.shuffled(first, rounds)[np.repeat(behind, visits) + np.arange(len(classes))]
         return images
+
+    def shuffled(self, first: np.ndarray, rounds: np.ndarray) -> np.ndarray:
+        """The images of cycles first[k]..first[k] + rounds[k] - 1 of every class k, class after class."""
+        lengths = rounds * self.counts
+        found, starts = np.empty(lengths.sum(), dtype=np.int64), np.cumsum(lengths) - lengths
+        for size in np.unique(self.counts).tolist():  # classes of one size are shuffled together
+            which = np.flatnonzero(self.counts == size)
+            k, number = np.repeat(which, rounds[which]), numbered(rounds[which])
+            rows = self.by_class[self.starts[k, None] + np.arange(size)]
+            shuffle_rows(rows, self.seed, np.stack([np.ones_like(k), k, first[k] + number], axis=1))
+            found[(starts[k] + number * size)[:, None] + np.arange(size)] = rows
+        return found
 
 
 class Random(PairSampler):
@@ -166,8 +177,7 @@ class ClassBalanced(PairSampler):
         """N class-balanced draws."""
         classes = rng.integers(self.K, size=len(self))
         within = (rng.random(len(self)) * self.counts[classes]).astype(np.int64)
-        offsets = np.cumsum(self.counts) - self.counts
-        return np.concatenate(self.members)[offsets[classes] + within]
+        return self.by_class[self.starts[classes] + within]
 
 
 class LabelOccurrence(ClassBalanced):
@@ -213,31 +223,47 @@ class BalancedMixedLabels(PairSampler):
         self.P = self.K**2 if ordered else self.K * (self.K - 1) // 2
         if self.P == 0:
             raise InvalidInput("a single class makes no label pair a < b; use another sampler")
-        self._used: list[np.ndarray] = [np.zeros(self.K, dtype=np.int64)]
+        self._before: tuple[int, np.ndarray] = 0, np.zeros(self.K, dtype=np.int64)
 
     def pairs(self, epoch: int) -> np.ndarray:
         classes, used = self.label_pairs(epoch), self.used_before(epoch)
-        if len(self._used) == epoch + 1:
-            self._count(classes)  # so that the next epoch need not draw these again
+        # So that the next epoch need not count again.
+        self._before = epoch + 1, used + np.bincount(classes.ravel(), minlength=self.K)
         images = self.images_of(classes.ravel(), used)
         return images.reshape(-1, 2)[self.rng(0, epoch).permutation(len(self))]
 
     def label_pairs(self, epoch: int) -> np.ndarray:
         """The label pairs of an epoch in cyclic order, (N, 2)."""
-        numbers = [
-            permuted(np.arange(places.start, places.stop), self.P, [self.seed, 3, c])
-            for c, places in cycles(epoch * len(self), (epoch + 1) * len(self), self.P)
-        ]
-        return unranked(np.concatenate(numbers), self.K, ordered=self.ordered)
+        runs = cycles(epoch * len(self), (epoch + 1) * len(self), self.P)
+        return np.concatenate([self._of_cycle(c, places) for c, places in runs])
 
     def used_before(self, epoch: int) -> np.ndarray:
-        """Images that each class has used in all epochs before this one, (K,)."""
-        while len(self._used) <= epoch:
-            self._count(self.label_pairs(len(self._used) - 1))
-        return self._used[epoch]
+        """Images that each class has used in all epochs before this one, (K,).
 
-    def _count(self, classes: np.ndarray) -> None:
-        self._used.append(self._used[-1] + np.bincount(classes.ravel(), minlength=self.K))
+        A whole cycle uses every class equally often, so only the last one is counted: up to its place, or what follows it.
+        """
+        if self._before[0] != epoch:
+            whole, place = divmod(epoch * len(self), self.P)
+            each = 2 * self.P // self.K
+            if place <= self.P // 2:
+                used = whole * each + self._uses(whole, 0, place)
+            else:
+                used = (whole + 1) * each - self._uses(whole, place, self.P)
+            self._before = epoch, used
+        return self._before[1]
+
+    def _uses(self, cycle: int, first: int, last: int) -> np.ndarray:
+        """How often each class occurs at the places first..last-1 of a cycle, (K,)."""
+        used = np.zeros(self.K, dtype=np.int64)
+        for start in range(first, last, CHUNK):
+            classes = self._of_cycle(cycle, slice(start, min(start + CHUNK, last)))
+            used += np.bincount(classes.ravel(), minlength=self.K)
+        return used
+
+    def _of_cycle(self, cycle: int, places: slice) -> np.ndarray:
+        """The label pairs (n, 2) at some places of a cycle."""
+        numbers = permuted(np.arange(places.start, places.stop), self.P, [self.seed, 3, cycle])
+        return unranked(numbers, self.K, ordered=self.ordered)
 
 
 class Coverage(PairSampler):
@@ -279,42 +305,6 @@ def mixed_pairs(ratio: float, K: int, N: int) -> int:
     return round(N * mixed_classes(ratio, K) / K)
 
 
-def cycles(first: int, last: int, length: int) -> Iterator[tuple[int, slice]]:
-    """The cycles of a length that the positions first..last-1 run through, each with the places that they take in it."""
-    for c in range(first // length, -(-last // length)):
-        yield c, slice(max(first - c * length, 0), min(last - c * length, length))
-
-
-def unranked(number: np.ndarray, K: int, *, ordered: bool) -> np.ndarray:
-    """Label pairs (n, 2) of pair numbers: all K^2 in row order, or a < b in row order."""
-    if ordered:
-        return np.stack(np.divmod(number, K), axis=1)
-    # Row a of the strict upper triangle starts at a (2K - a - 1) / 2; float64 is off by one row at most, which is mended.
-    a = np.floor((2 * K - 1 - np.sqrt((2.0 * K - 1) ** 2 - 8.0 * number)) / 2).astype(np.int64)
-    a = np.clip(a, 0, K - 2)
-    a -= number < _row_start(a, K)
-    a += number >= _row_start(a + 1, K)
-    return np.stack([a, number - _row_start(a, K) + a + 1], axis=1)
-
-
-def _row_start(a: np.ndarray, K: int) -> np.ndarray:
-    return a * (2 * K - a - 1) // 2
-
-
-def permuted(place: np.ndarray, P: int, key: list[int]) -> np.ndarray:
-    """A pseudo-random permutation of 0..P-1, at the given places: a Feistel network on the next power of 4, walked in cycles."""
-    if P == 1:  # two classes have one label pair a < b, and a cycle a pair
-        return place
-    half = ((P - 1).bit_length() + 1) // 2
-    mask = np.uint64((1 << half) - 1)
-    keys = np.random.default_rng(key).integers(1, 2**63, size=(ROUNDS, 2), dtype=np.uint64) | np.uint64(1)
-    found = place.astype(np.uint64)
-    outside = np.arange(len(found))
-    while outside.size:  # an image outside 0..P-1 is mapped again until it falls inside; the domain is less than 4 P
-        left, right = found[outside] >> np.uint64(half), found[outside] & mask
-        for add, multiply in keys:
-            mixed = (right + add) * multiply
-            left, right = right, left ^ ((mixed >> np.uint64(40)) & mask)
-        found[outside] = (left << np.uint64(half)) | right
-        outside = outside[found[outside] >= P]
-    return found.astype(np.int64)
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """0, 1, ... within each of consecutive groups of the given sizes."""
+    return np.arange(groups.sum()) - np.repeat(np.cumsum(groups) - groups, groups)

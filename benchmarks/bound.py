@@ -1,0 +1,207 @@
+"""How far a training step is from what the machine allows: ``python -m benchmarks.bound [--device cuda] [--out FILE]``.
+
+ResNet-32 at batch 128, forward, backward and SGD, in float32 and bfloat16, on a CPU with one and two threads, against three
+bounds:
+
+arithmetic   its floating-point operations at the rate of a large matrix product
+operations   the bytes that its operations read and write, each on its own, at the rate of a copy
+saved        what any implementation moves that does not recompute: activations that are kept for the backward pass written and
+             read once; weights read and written, gradients written and read, momentum read and written
+
+A copy is measured twice, 256 MB and an activation's size, which a cache may hold. ``--profile`` prints the operations that take
+the most time in an epoch of the training loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import training
+from lpm.output import provenance
+from training import build
+from training.classifiers import FC
+from training.config import RunConfig
+from training.models import ResNet
+from training.trainer import Trainer
+
+BATCH = 128
+
+
+@dataclass
+class Step:
+    """A training step on random images of CIFAR's size. backbone: what runs, the network or its compiled form."""
+
+    network: ResNet
+    precision: str
+    device: torch.device
+    backbone: Callable[[Tensor], Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        device = self.device
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone = self.network
+        self.classifier = FC(self.network.p, 10).to(device)
+        self.parameters = [*self.network.parameters(), *self.classifier.parameters()]
+        self.optimizer = torch.optim.SGD(self.parameters, 0.1, 0.9, weight_decay=2e-4, fused=True)
+        self.x = torch.randn(BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+        self.a, self.b = (torch.randint(10, (BATCH,), device=device) for _ in range(2))
+        self.lam = torch.tensor(0.3, device=device)
+
+    def __call__(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.backbone(self.x)
+        self.classifier.loss(features.float(), self.a, self.b, self.lam).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that operations take and give, but for operations that only make a view."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.total += sum(v.nbytes for v in tree_leaves((args, kwargs, found)) if isinstance(v, Tensor))
+        return found
+
+
+def saved_bytes(step: Step) -> int:
+    """Bytes that the forward pass keeps for the backward pass, each storage once, weights left out."""
+    storages: dict[int, Tensor] = {}
+    own = {p.untyped_storage().data_ptr() for p in step.parameters}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            storages[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step()
+    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+
+
+def seconds(do: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
+    """Of the fastest call, after two."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    taken = []
+    for _ in range(repeats + 2):
+        wait()
+        start = time.perf_counter()
+        do()
+        wait()
+        taken.append(time.perf_counter() - start)
+    return min(taken[2:])
+
+
+def copy_rate(size: float, device: torch.device) -> float:
+    """Bytes a second, read and written, of a copy of ``size`` bytes."""
+    source = torch.ones(int(size) // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / seconds(lambda: target.copy_(source), device, 30)
+
+
+def product_rate(precision: str, device: torch.device) -> float:
+    """Floating-point operations a second of a product of two 2,048 x 2,048 matrices."""
+    A = torch.randn(2048, 2048, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return 2 * 2048**3 / seconds(lambda: A @ A, device)
+
+
+def row(precision: str, device: torch.device) -> dict[str, Any]:
+    """A step and its bounds, in milliseconds, MB and GB/s."""
+    step = Step(ResNet(), precision, device)
+    taken = seconds(step, device)
+    counter, traffic = FlopCounterMode(display=False), Traffic()  # type: ignore[no-untyped-call]
+    with counter:
+        step()
+    with traffic:
+        step()
+    saved = 2 * saved_bytes(step) + 6 * sum(p.nbytes for p in step.parameters)
+    flops = counter.get_total_flops()
+    rate, products = copy_rate(256e6, device), product_rate(precision, device)
+    bounds = {"arithmetic": flops / products, "operations": traffic.total / rate, "saved": saved / rate}
+    return {
+        "model": "resnet32",
+        "precision": precision,
+        "batch": BATCH,
+        "step_ms": 1e3 * taken,
+        "images_per_second": BATCH / taken,
+        "gflop": flops / 1e9,
+        "operations_MB": traffic.total / 1e6,
+        "saved_MB": saved / 1e6,
+        "product_gflops": products / 1e9,
+        "copy_GBps": rate / 1e9,
+        "copy_8MB_GBps": copy_rate(4.0 * BATCH * 16 * 32 * 32, device) / 1e9,
+        **{f"{name}_bound_ms": 1e3 * bound for name, bound in bounds.items()},
+        "step_over_largest": taken / max(bounds["arithmetic"], bounds["saved"]),
+    }
+
+
+def profiled(device: torch.device, top: int = 15) -> str:
+    """The operations with the most time of their own in an epoch of ResNet-32's training loop, a line each."""
+    config = replace(RunConfig(dataset="cifar10-lt"), sampler="bmls")
+    trainer = Trainer(config, training.data(BATCH * 24), device)
+    trainer.train_epoch()
+    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    with profile(activities=kinds) as found:
+        trainer.train_epoch()
+    key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = sorted(found.key_averages(), key=lambda e: -getattr(e, key))
+    total = sum(getattr(e, key) for e in events)
+    return "\n".join(
+        f"{e.key[:60]:60s} {e.count:7d} calls {getattr(e, key) / 1e3:9.1f} ms {getattr(e, key) / total:7.1%}"
+        for e in events[:top]
+    )
+
+
+def main() -> None:
+    """Measure, print, and write a row for each precision to ``--out``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bound")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--profile", action="store_true", help="only print a profile")
+    options = parser.parse_args()
+    device = build.device(options.device)
+    if options.profile:
+        print(profiled(device))
+        return
+    record = provenance()
+    origin = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        **{key: record[key] for key in ("time", "commit", "machine")},
+    }
+    rows = []
+    for threads, precision in product((1,) if device.type == "cuda" else (1, 2), ("fp32", "bf16")):
+        torch.set_num_threads(threads)
+        found = {k: round(v, 3) if isinstance(v, float) else v for k, v in row(precision, device).items()}
+        rows.append({"threads": threads} | found | origin)
+        print(*(f"{k}={v}" for k, v in rows[-1].items()), sep="\n", end="\n\n", flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What BMLS and MS cost at the size of each data set: ``python -m benchmarks.scale [--out FILE]``, some five minutes.
+
+- An epoch's pairs: seconds and peak memory by sampler, on labels with the data set's numbers of classes and images (CIFAR-LT's
+  counts are exact, the others a long tail with the published extremes and splits); and of BMLS the first epoch after a resume,
+  where most of a cycle has to be counted.
+- Classifier and loss, forward and backward, at the recipe's batch and feature width: FC, MS over all K^2 label pairs, MS over
+  a < b, and MS with the class vectors of all K^2 label pairs written out, where they fit. Then the same at one width as K grows.
+- The data set's network, forward and backward in bfloat16: what these are a share of.
+
+One thread. Memory is the peak of a process that does nothing else, beyond what it held before.
+benchmarks.scale_table makes docs/scale.md's table of the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.sizes import SETTINGS
+from lpm.output import provenance
+from training.classifiers import FC, MixedSingleton
+from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
+
+SAMPLERS: dict[str, Callable[..., PairSampler]] = {
+    "random": Random,
+    "cbs": ClassBalanced,
+    "cas": ClassAware,
+    "lom": LabelOccurrence,
+    "bmls": BalancedMixedLabels,
+    "bmls-all": lambda labels, **options: BalancedMixedLabels(labels, ordered=True, **options),
+}
+
+
+class WrittenOut(FC):
+    """MS with its K^2 class vectors as a (K^2, p) matrix, as its definition has it."""
+
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+        """Cross-entropy over all label pairs; the bias is left out."""
+        W, K = self.class_vectors, len(self.class_vectors)
+        vectors = (lam * W[:, None] + (1 - lam) * W[None]).flatten(0, 1)
+        return nn.functional.cross_entropy(h @ vectors.T, a * K + b)
+
+
+CLASSIFIERS: dict[str, Callable[[int, int], FC]] = {
+    "fc": FC,
+    "ms": MixedSingleton,
+    "ms-unordered": lambda p, K: MixedSingleton(p, K, unordered=True),
+    "ms written out": WrittenOut,
+}
+FITS = 365
+"""Classes up to which the class vectors of all label pairs fit: 1.1 GB at width 2,048, and several times that with gradients."""
+GROWTH = (1000, 2000, 4000, 8142)
+REPEATS = 7
+
+Measured = dict[str, float]
+"""A number for each quantity."""
+
+
+def sampler_cost(name: str, kind: str) -> Measured:
+    """Of a sampler's second epoch, the sampler itself included in the memory."""
+    setting = SETTINGS[name]
+    labels = setting.labels
+    sampler = SAMPLERS[kind](labels, batch=setting.batch)
+    seconds = []
+    for epoch in range(REPEATS):
+        start = time.perf_counter()
+        sampler.pairs(epoch)
+        seconds.append(time.perf_counter() - start)
+    tracemalloc.start()
+    SAMPLERS[kind](labels, batch=setting.batch).pairs(1)
+    found = {"seconds an epoch": statistics.median(seconds), "peak MB": tracemalloc.get_traced_memory()[1] / 1e6}
+    tracemalloc.stop()
+    if isinstance(sampler, BalancedMixedLabels):
+        P, N = sampler.P, len(labels)
+        worst = min(range(setting.epochs), key=lambda epoch: abs(epoch * N % P - P // 2))
+        resumed = SAMPLERS[kind](labels, batch=setting.batch)
+        start = time.perf_counter()
+        resumed.pairs(worst)
+        found |= {"label pairs": P, "epochs until every pair has occurred": -(-P // N)}
+        found |= {"seconds after a resume": time.perf_counter() - start}
+    return found
+
+
+def classifier_steps(K: int, p: int, batch: int, kinds: tuple[str, ...]) -> dict[str, Measured]:
+    """Of forward and backward of classifiers, in turn, by kind."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(batch, p, generator=generator).relu().requires_grad_()
+    a = torch.randint(K - 1, (batch,), generator=generator)
+    classifiers = [CLASSIFIERS[kind](p, K) for kind in kinds]
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    seconds: list[list[float]] = [[] for _ in kinds]
+    for _ in range(REPEATS if K >= 300 else 10 * REPEATS):
+        for taken, classifier in zip(seconds, classifiers, strict=True):
+            start = time.perf_counter()
+            classifier.loss(h, a, a + 1, torch.tensor(0.3)).backward()  # type: ignore[no-untyped-call]
+            taken.append(time.perf_counter() - start)
+            classifier.zero_grad(set_to_none=True)
+    peak = memory("VmHWM") - before
+    return {
+        kind: {"milliseconds a step": 1e3 * statistics.median(taken), "peak MB": peak / 1e6}
+        for kind, taken in zip(kinds, seconds, strict=True)
+    }
+
+
+def network_cost(name: str) -> Measured:
+    """Of forward and backward of a data set's network on a small batch, for an image."""
+    torch.set_num_threads(1)
+    setting = SETTINGS[name]
+    images = min(setting.batch, 128 if setting.pixels == 32 else 4)
+    network = setting.network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(images, 3, setting.pixels, setting.pixels).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = network(x)
+        features.float().square().mean().backward()
+        seconds.append(time.perf_counter() - start)
+    return {"milliseconds an image": 1e3 * statistics.median(seconds) / images, "images a batch": images}
+
+
+def memory(key: str) -> int:
+    """Bytes that this process holds (VmRSS) or held at most (VmHWM), on Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def measurements() -> Iterator[tuple[str, str, Measured]]:
+    """Everything, as (on what, what, its numbers). FC's and MS's times are taken in turn in one process."""
+    for name, setting in SETTINGS.items():
+        for kind in SAMPLERS:
+            yield name, kind, alone(sampler_cost, name, kind)
+        yield from classifiers(name, setting.K, setting.p, setting.batch)
+        yield name, "network", alone(network_cost, name)
+    for K in GROWTH:
+        yield from classifiers(f"K = {K}", K, 2048, 256)
+
+
+def classifiers(on: str, K: int, p: int, batch: int) -> Iterator[tuple[str, str, Measured]]:
+    """Classifiers at one size."""
+    together = alone(classifier_steps, K, p, batch, ("fc", "ms", "ms-unordered"))
+    fc = together["fc"]["milliseconds a step"]
+    for kind in CLASSIFIERS:
+        if kind in together or K <= FITS:
+            found = alone(classifier_steps, K, p, batch, (kind,))[kind]
+            found["milliseconds a step"] = together.get(kind, found)["milliseconds a step"]
+            yield on, kind, found | {"time as a multiple of fc": found["milliseconds a step"] / fc}
+    yield on, "ms written out", {"GB of its class vectors, by arithmetic": 4.0 * K**2 * p / 1e9}
+
+
+def main() -> None:
+    """Measure, print, and write a row for each number to ``--out``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    record = provenance()
+    origin = {"device": "cpu", "threads": 1, "torch": torch.__version__} | {
+        key: record[key] for key in ("time", "commit", "machine")
+    }
+    rows = []
+    for on, what, found in measurements():
+        for quantity, value in found.items():
+            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.9g}", **origin})
+            print(on, what, quantity, f"{value:.4g}", sep="\t", flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
