@@ -42,12 +42,13 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     Of several runs, one that another process trains is left to it. Returns the exit status: 1 when a run diverged.
     """
     first = configs[0]
-    device = build.device(options.device)
+    remote = getattr(options, "address", None) is not None
+    device = options.device if remote else build.device(options.device).type  # a cluster's devices are not this host's
     data = datasets.load(first.dataset, options.data_root, imbalance=first.imbalance, subset_seed=first.subset_seed)
     _explain(first, len(data.train.labels))
     if getattr(options, "tensorboard", False):
         _events(None)
-    work = Work(data, options.store, device.type, getattr(options, "tensorboard", False))
+    work = Work(data, options.store, device, getattr(options, "tensorboard", False))
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -59,8 +60,8 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
     ) as progress:
         for metrics in (
             _sequentially(configs, work, progress, lines=not (options.quiet or console.is_terminal))
-            if options.jobs == 1
-            else _at_once(configs, work, options.jobs, progress)
+            if options.jobs == 1 and getattr(options, "engine", "local") == "local"
+            else _at_once(configs, work, options, progress)
         ):
             found += [metrics] if metrics is not None else []
             diverged += metrics is None
@@ -223,15 +224,24 @@ def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterat
 
 
 def _at_once(
-    configs: Sequence[RunConfig], work: Work, jobs: int, progress: Progress
+    configs: Sequence[RunConfig], work: Work, options: argparse.Namespace, progress: Progress
 ) -> Iterator[dict[str, Any] | None]:
-    task = progress.add_task(f"{len(configs)} runs, {jobs} at a time", total=len(configs), state="")
-    for result in in_flight(configs, work, jobs):
+    at_once = f"on {options.address}" if getattr(options, "address", None) else f"{options.jobs} at a time"
+    task = progress.add_task(f"{len(configs)} runs, {at_once}", total=len(configs), state="")
+    for result in _outcomes(configs, work, options):
         progress.advance(task)
         if isinstance(result, str):
             print(f"note: {result}; left to it", file=sys.stderr)
             continue
         yield result
+
+
+def _outcomes(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
+    if getattr(options, "engine", "local") == "ray":
+        from training import cluster
+
+        return cluster.in_flight(configs, work, options)
+    return in_flight(configs, work, options.jobs)
 
 
 def _explain(config: RunConfig, images: int) -> None:

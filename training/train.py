@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from lpm import cli
+from lpm import cli, engines
 from training.config import PRESETS, RunConfig, with_preset
 
 HELP = {
@@ -51,13 +51,6 @@ def seeds(text: str) -> list[int]:
     return sorted(set(found))
 
 
-def jobs(text: str) -> int:
-    """A number of processes, 1 to 64."""
-    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
-    return int(text)
-
-
 def add_recipe(parser: cli.Parser) -> None:
     """An option for every choice of a run but its seed, its preset and its drops."""
     hints = get_type_hints(RunConfig)
@@ -96,9 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", type=cli.choice(*PRESETS), metavar="NAME", help="|".join(PRESETS) + ": the recipe")
     parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
-    parser.add_argument(
-        "--jobs", type=jobs, default=1, metavar="N", help="runs at a time, each in a process of its own"
-    )
+    cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
     parser.add_argument(
         "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
@@ -109,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     options = parser.parse_args(arguments)
+    engines.check(options)
     config = config_of(options)
     from training.progress import train_all
 

@@ -1,0 +1,157 @@
+"""Engines that take many tasks: processes of this machine, or Ray, here or on a cluster (extra ``cluster``).
+
+A Ray that a command starts ends with it: no dashboard, no usage statistics, its files in a folder that is removed. Its servers
+listen on every interface, so a token that only this process and its children know keeps others out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+from lpm.errors import InvalidInput
+
+RETRIES = 3
+"""Times that Ray takes up a task again whose worker was lost."""
+
+CHUNK = 8
+"""Tasks of milliseconds that travel together."""
+
+LOST = "for lack of memory perhaps; the same command goes on"
+"""What may have ended a process, and the remedy."""
+
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise InvalidInput when --engine, --address and what is installed do not go together."""
+    if options.address is not None and options.engine != "ray":
+        raise InvalidInput(f"--address {options.address} has no meaning without --engine ray; give both or neither")
+    if options.engine == "ray" and find_spec("ray") is None:
+        raise InvalidInput('--engine ray needs the extra `cluster`; install it with pip install -e ".[cluster]"')
+
+
+@contextlib.contextmanager
+def mapping(options: argparse.Namespace) -> Generator[Map]:
+    """The engine of the options (engine, jobs, address) as a ``map``: results in the order of tasks, ended with the context."""
+    if options.engine == "ray":
+        with ray(options.address, options.jobs) as cluster:
+            yield partial(_in_order, cluster)
+    elif options.jobs > 1:
+        with processes(options.jobs) as pool:
+            yield partial(pool.map, chunksize=CHUNK)
+    else:
+        yield map
+
+
+@contextlib.contextmanager
+def processes(
+    jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> Generator[ProcessPoolExecutor]:
+    """A pool that ends at once when the context is left by an error, or when this process is killed.
+
+    start: called in every process, with arguments, if given. Raises ChildProcessError when a process was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(start, *arguments))
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise ChildProcessError(f"a process was killed, {LOST}") from None
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(start: Callable[..., None] | None, *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if start is not None:
+        start(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # an orphan would hold what the command that goes on needs
+
+
+@contextlib.contextmanager
+def ray(address: str | None, workers: int) -> Generator[Any]:
+    """The module ray, connected: to the cluster at ``address``, else to one with so many workers that ends with the context.
+
+    Raises InvalidInput when nothing answers at the address.
+    """
+    # An error of one task is raised here; of the others it needs no report.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_IGNORE_UNHANDLED_ERRORS="1")
+    if address is None:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+    else:
+        _answers(address)
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        here = dict(
+            num_cpus=workers, include_dashboard=False, _temp_dir=folder, _system_config={"task_oom_retries": RETRIES}
+        )
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if address is None:
+                raise
+            line = str(error).splitlines()[0]
+            raise InvalidInput(f"--address {address}: {line}; run this on a host of a Ray cluster") from None
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Ray itself would try for minutes. Raises InvalidInput."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InvalidInput(
+            f"--address {address}: {error.strerror or error}; give what `ray start --head` printed, or drop it for Ray here"
+        ) from None
+
+
+def result(cluster: Any, reference: Any) -> Any:
+    """What a task returned. Raises what it raised; ChildProcessError when its worker was lost again and again."""
+    try:
+        return cluster.get(reference)
+    except cluster.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except cluster.exceptions.RayError as error:
+        raise ChildProcessError(f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}") from None
+
+
+def _in_order(cluster: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_several)
+    shared = cluster.put(function)
+    for reference in [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]:
+        yield from result(cluster, reference)
+
+
+def _several(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    return [function(task) for task in tasks]

@@ -1,0 +1,59 @@
+"""Runs on Ray: as many at a time as there are workers, each on a CPU and a share of a GPU; a lost one is taken up again.
+
+The store decides what is left of a run: a task that is tried again resumes from the run's last checkpoint, one whose run is done
+returns its result, and a worker that still lives keeps its run's lock. Workers see the store under the same path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from lpm import engines
+from lpm.errors import InvalidInput
+from training.config import RunConfig
+from training.progress import Outcome, Work
+from training.runs import Busy
+
+
+def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
+    """Outcomes of runs as they end, on Ray. work: its device may be 'auto', for a GPU if the cluster has one.
+
+    Raises InvalidInput when the device is not there.
+    """
+    with engines.ray(options.address, options.jobs) as ray:
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        device = ("cuda" if gpus else "cpu") if work.device == "auto" else work.device
+        if device == "cuda" and not gpus:
+            raise InvalidInput("--device cuda: the cluster has no GPU; take --device cpu")
+        # On a cluster a run has one core; here they share what one run alone would use, as processes do.
+        threads = 1 if options.address else max(1, torch.get_num_threads() // options.jobs)
+        sharing = options.jobs if options.address else -(-options.jobs // max(gpus, 1))
+        share = (
+            10_000 // sharing / 10_000 if device == "cuda" else 0
+        )  # Ray counts in units of 1e-4 and must not round up
+        remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=engines.RETRIES)(_train)
+        shared = ray.put(replace(work, device=device, store=work.store.absolute()))
+        waiting = [remote.remote(shared, threads, config) for config in configs]
+        while waiting:
+            (first, *_), waiting = ray.wait(waiting)
+            outcome, said = engines.result(ray, first)
+            print(said, end="", file=sys.stderr)
+            yield outcome
+
+
+def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
+    """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
+    torch.set_num_threads(threads)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            outcome: Outcome = work.train(config, lambda row: None)
+        except Busy as error:
+            outcome = str(error)
+    return outcome, said.getvalue()
