@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -38,11 +39,20 @@ Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise InvalidInput when --engine, --address and what is installed do not go together."""
+    """Raise InvalidInput when --engine and --address do not go together, or Ray is not installed or does not answer there."""
     if options.address is not None and options.engine != "ray":
         raise InvalidInput(f"--address {options.address} has no meaning without --engine ray; give both or neither")
     if options.engine == "ray" and find_spec("ray") is None:
         raise InvalidInput('--engine ray needs the extra `cluster`; install it with pip install -e ".[cluster]"')
+    if options.address is not None:  # Ray itself would try for minutes
+        host, _, port = options.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise InvalidInput(
+                f"--address {options.address}: {error.strerror or error}; give what `ray start --head` printed, or drop it for "
+                "Ray here"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -98,14 +108,12 @@ def _end_with_parent() -> None:
 def ray(address: str | None, workers: int) -> Generator[Any]:
     """The module ray, connected: to the cluster at ``address``, else to one with so many workers that ends with the context.
 
-    Raises InvalidInput when nothing answers at the address.
+    Raises InvalidInput when what answers at the address is no cluster of ours.
     """
-    # An error of one task is raised here; of the others it needs no report.
+    # What matters is raised here, in one line.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_IGNORE_UNHANDLED_ERRORS="1")
     if address is None:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
-    else:
-        _answers(address)
     import ray
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
@@ -120,37 +128,41 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
             line = str(error).splitlines()[0]
             raise InvalidInput(f"--address {address}: {line}; run this on a host of a Ray cluster") from None
         try:
-            yield ray
+            with contextlib.redirect_stdout(
+                sys.stderr
+            ):  # where it tells of lost workers; results go to standard output
+                yield ray
         finally:
             ray.shutdown()
 
 
-def _answers(address: str) -> None:
-    """Ray itself would try for minutes. Raises InvalidInput."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise InvalidInput(
-            f"--address {address}: {error.strerror or error}; give what `ray start --head` printed, or drop it for Ray here"
-        ) from None
+def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:
+    """What tasks return, as they end or in their order. What is left when this is closed, or ends by an error, is cancelled.
 
-
-def result(cluster: Any, reference: Any) -> Any:
-    """What a task returned. Raises what it raised; ChildProcessError when its worker was lost again and again."""
+    Raises what a task raised; ChildProcessError when a worker was lost again and again.
+    """
+    waiting = list(references)
     try:
-        return cluster.get(reference)
+        while waiting:
+            first = waiting[0] if in_order else cluster.wait(waiting)[0][0]
+            value = cluster.get(first)
+            waiting.remove(first)
+            yield value
     except cluster.exceptions.RayTaskError as error:
         raise error.cause from None
     except cluster.exceptions.RayError as error:
         raise ChildProcessError(f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}") from None
+    finally:
+        for reference in waiting:
+            cluster.cancel(reference, force=True)  # else Ray takes the loss of a worker for an accident, and says so
 
 
 def _in_order(cluster: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
     remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_several)
     shared = cluster.put(function)
-    for reference in [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]:
-        yield from result(cluster, reference)
+    chunks = [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]
+    for chunk in results(cluster, chunks, in_order=True):
+        yield from chunk
 
 
 def _several(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:

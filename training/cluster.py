@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -40,10 +41,8 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namesp
         )  # Ray counts in units of 1e-4 and must not round up
         remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=engines.RETRIES)(_train)
         shared = ray.put(replace(work, device=device, store=work.store.absolute()))
-        waiting = [remote.remote(shared, threads, config) for config in configs]
-        while waiting:
-            (first, *_), waiting = ray.wait(waiting)
-            outcome, said = engines.result(ray, first)
+        tasks = [remote.remote(shared, threads, config) for config in configs]
+        for outcome, said in engines.results(ray, tasks):
             print(said, end="", file=sys.stderr)
             yield outcome
 
@@ -51,6 +50,8 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namesp
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
     """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
     torch.set_num_threads(threads)
+    # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
             outcome: Outcome = work.train(config, lambda row: None)
