@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
 import statistics
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lpm import cli
+from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import build, datasets, trainer
 from training.config import RunConfig
@@ -187,17 +181,8 @@ _WORK: list[Work] = []
 
 
 def _start(work: Work, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _WORK[:] = [work]
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)  # an orphan would hold its run's lock against the command that goes on with it
 
 
 def _train_in_process(config: RunConfig) -> Outcome:
@@ -206,21 +191,11 @@ def _train_in_process(config: RunConfig) -> Outcome:
 
 def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
     threads = max(1, torch.get_num_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads))
-    try:
+    with engines.processes(
+        jobs, _start, (work, threads)
+    ) as pool:  # interrupted runs continue from their checkpoints another time
         for future in as_completed([pool.submit(_train_in_process, config) for config in configs]):
             yield future.result()
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            "a training process was killed, for lack of memory perhaps; the same command goes on"
-        ) from None
-    except BaseException:  # runs continue from their checkpoints another time
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _at_once(
