@@ -108,12 +108,13 @@ def _end_with_parent() -> None:
 def ray(address: str | None, workers: int) -> Generator[Any]:
     """The module ray, connected: to the cluster at ``address``, else to one with so many workers that ends with the context.
 
-    Raises InvalidInput when what answers at the address is no cluster of ours.
+    Raises InvalidInput when what answers at the address is no cluster of ours, ChildProcessError when Ray does not start.
     """
     # What matters is raised here, in one line.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_IGNORE_UNHANDLED_ERRORS="1")
     if address is None:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # once: Ray keeps what it read first
     import ray
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
@@ -123,14 +124,13 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
         try:
             ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
         except (ConnectionError, RuntimeError, ValueError) as error:
-            if address is None:
-                raise
             line = str(error).splitlines()[0]
+            if address is None:
+                raise ChildProcessError(f"Ray could not be started: {line}") from None
             raise InvalidInput(f"--address {address}: {line}; run this on a host of a Ray cluster") from None
         try:
-            with contextlib.redirect_stdout(
-                sys.stderr
-            ):  # where it tells of lost workers; results go to standard output
+            # Of lost workers Ray tells on standard output, where results go.
+            with contextlib.redirect_stdout(sys.stderr):
                 yield ray
         finally:
             ray.shutdown()

@@ -214,6 +214,21 @@ def test_what_goes_wrong_in_a_worker_is_said_as_without_ray(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.heavy
+@on_ray
+def test_ray_can_be_started_again_as_for_a_table_of_several_data_sets() -> None:
+    code = """
+import argparse
+from lpm import engines
+options = argparse.Namespace(engine="ray", address=None, jobs=1)
+for _ in range(2):
+    with engines.mapping(options) as each:
+        print(list(each(abs, range(-20, 0))) == list(range(20, 0, -1)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A temporary folder with a short name: Ray's sockets are in it."""
@@ -263,6 +278,15 @@ def test_a_cluster_by_its_address_does_the_same_and_outlives_its_commands(
     status, _, err = Command(*words, str(tmp_path / "none"), *where, RAY_AUTH_TOKEN="another").ends()
     assert status == 2
     assert err.splitlines()[-1].startswith(f"error: --address {address}: Failed to connect to Ray cluster")
+
+
+def test_runs_at_a_time_have_room_on_the_gpus_and_leave_none_idle() -> None:
+    from training.cluster import share
+
+    for jobs in range(1, 65):
+        for gpus in range(1, 9):
+            together = next(n for n in range(64, 0, -1) if n * round(share(jobs, gpus) * 10_000) <= 10_000)
+            assert together == -(-jobs // gpus)
 
 
 SWEEP = ["lpm.sweep", "--points", "21", "--quiet", "--program", "fc"]

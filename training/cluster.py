@@ -35,16 +35,20 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namesp
             raise InvalidInput("--device cuda: the cluster has no GPU; take --device cpu")
         # On a cluster a run has one core; here they share what one run alone would use, as processes do.
         threads = 1 if options.address else max(1, torch.get_num_threads() // options.jobs)
-        sharing = options.jobs if options.address else -(-options.jobs // max(gpus, 1))
-        share = (
-            10_000 // sharing / 10_000 if device == "cuda" else 0
-        )  # Ray counts in units of 1e-4 and must not round up
-        remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=engines.RETRIES)(_train)
+        gpu = share(options.jobs, 1 if options.address else gpus) if device == "cuda" else 0
+        remote = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=engines.RETRIES)(_train)
         shared = ray.put(replace(work, device=device, store=work.store.absolute()))
         tasks = [remote.remote(shared, threads, config) for config in configs]
         for outcome, said in engines.results(ray, tasks):
             print(said, end="", file=sys.stderr)
             yield outcome
+
+
+def share(jobs: int, gpus: int) -> float:
+    """The part of a GPU that each of some runs takes when all have room at once."""
+    return (
+        10_000 // -(-jobs // gpus) / 10_000
+    )  # Ray counts in units of 1e-4; rounded up, the last run would have to wait
 
 
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
