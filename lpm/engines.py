@@ -128,16 +128,29 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
             if address is None:
                 raise ChildProcessError(f"Ray could not be started: {line}") from None
             raise InvalidInput(f"--address {address}: {line}; run this on a host of a Ray cluster") from None
-        try:
-            # Of lost workers Ray tells on standard output, where results go.
-            with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr):  # of lost workers Ray tells on standard output, where results go
+            try:
                 yield ray
-        finally:
-            ray.shutdown()
+            finally:
+                with _silenced():  # it takes the end of busy workers for accidents
+                    ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silenced() -> Generator[None]:
+    """Nothing reaches standard error, whoever writes."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:
-    """What tasks return, as they end or in their order. What is left when this is closed, or ends by an error, is cancelled.
+    """What tasks return, as they end or in their order.
 
     Raises what a task raised; ChildProcessError when a worker was lost again and again.
     """
@@ -152,9 +165,6 @@ def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) 
         raise error.cause from None
     except cluster.exceptions.RayError as error:
         raise ChildProcessError(f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}") from None
-    finally:
-        for reference in waiting:
-            cluster.cancel(reference, force=True)  # else Ray takes the loss of a worker for an accident, and says so
 
 
 def _in_order(cluster: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:

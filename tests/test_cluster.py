@@ -223,7 +223,8 @@ from lpm import engines
 options = argparse.Namespace(engine="ray", address=None, jobs=1)
 for _ in range(2):
     with engines.mapping(options) as each:
-        print(list(each(abs, range(-20, 0))) == list(range(20, 0, -1)))
+        found = list(each(abs, range(-20, 0)))
+    print(found == list(range(20, 0, -1)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")

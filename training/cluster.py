@@ -46,9 +46,8 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namesp
 
 def share(jobs: int, gpus: int) -> float:
     """The part of a GPU that each of some runs takes when all have room at once."""
-    return (
-        10_000 // -(-jobs // gpus) / 10_000
-    )  # Ray counts in units of 1e-4; rounded up, the last run would have to wait
+    # Ray counts in units of 1e-4; rounded up, the last run would have to wait.
+    return 10_000 // -(-jobs // gpus) / 10_000
 
 
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
