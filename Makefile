@@ -26,11 +26,11 @@ lint: .venv/lint
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster]"
 	touch $@ .venv/sweep
 
 .venv/lint: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,dev]"
 	touch $@ .venv/test .venv/sweep
 
 clean:

@@ -17,12 +17,12 @@ import torch
 
 from benchmarks import training
 from lpm import cli
+from lpm.cli import jobs
 from training import build, datasets, tables
 from training.config import PRESETS, RunConfig
 from training.experiments import config
 from training.progress import Work, in_flight
 from training.runs import write
-from training.train import jobs
 
 FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -108,6 +109,40 @@ def add_solver(parser: Parser) -> None:
     )
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
     parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")
+
+
+def jobs(text: str) -> int:
+    """A number of processes, 1 to 64."""
+    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
+    return int(text)
+
+
+def address(text: str) -> str:
+    """A host and a port."""
+    if not re.fullmatch(r"[\w.-]{1,255}:\d{1,5}", text, flags=re.ASCII) or int(text.rpartition(":")[2]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not HOST:PORT, such as 10.0.0.1:6379")
+    return text
+
+
+def add_engine(parser: Parser, sharing: str = "") -> None:
+    """Where many tasks are done. sharing: what --jobs means on a cluster."""
+    add = parser.add_argument
+    add(
+        "--engine",
+        type=choice("local", "ray"),
+        default="local",
+        metavar="NAME",
+        help="local|ray: processes, or Ray (extra `cluster`)",
+    )
+    add("--address", type=address, metavar="HOST:PORT", help="of a running Ray cluster; without, Ray is started here")
+    add(
+        "--jobs",
+        type=jobs,
+        default=1,
+        metavar="N",
+        help=f"processes at a time; with --address {sharing or 'it has no meaning'}",
+    )
 
 
 def add_report(parser: Parser) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +28,18 @@ TOLERANCE = 1e-6
 
 
 class NotCertified(RuntimeError):
-    """A solver's point whose relative gap exceeds the tolerance. Attributes: gap, relative_gap, tolerance, solver."""
+    """A solver's point whose relative gap exceeds the tolerance. Attributes: gap, relative_gap, tolerance, solver, remedy."""
 
     def __init__(self, *, gap: float, relative_gap: float, tolerance: float, solver: str, remedy: str) -> None:
         self.gap, self.relative_gap, self.tolerance, self.solver = gap, relative_gap, tolerance, solver
+        self.remedy = remedy
         super().__init__(
             f"{solver}: relative gap {relative_gap:.1e} (gap {gap:.1e}) exceeds the tolerance {tolerance:.0e}; {remedy}"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception's own passes on the message alone: a process could not tell
+        names = ("gap", "relative_gap", "tolerance", "solver", "remedy")
+        return partial(NotCertified, **{name: getattr(self, name) for name in names}), ()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from lpm import engines
 from lpm.errors import InvalidInput
 from lpm.family import Family
 from lpm.output import OutputFolder
@@ -50,13 +52,26 @@ def sweep(
     solver: Solver = "auto",
     tolerance: float = TOLERANCE,
     force: bool = False,
+    each: engines.Map = map,
 ) -> Iterator[tuple[Family, Threshold | Row]]:
-    """For each family its threshold on the range (where its minority is exchangeable), then a row for each R."""
+    """For each family its threshold on the range (where its minority is exchangeable), then a row for each R.
+
+    each: the ``map`` that does the work, :func:`lpm.engines.mapping`'s say.
+    """
+    tasks: list[tuple[Family, float | None]] = []
     for family in families:
-        if family.at(R[0]).minority is not None:
-            yield family, threshold(family, R_min=float(R[0]), R_max=float(R[-1]))
-        for r in R:
-            yield family, solve_row(family, float(r), solver=solver, tolerance=tolerance, force=force)
+        tasks += [(family, None)] if family.at(R[0]).minority is not None else []
+        tasks += [(family, float(r)) for r in R]
+    rows = partial(solve_row, solver=solver, tolerance=tolerance, force=force)
+    yield from each(partial(_solved, float(R[0]), float(R[-1]), rows), tasks)
+
+
+def _solved(
+    R_min: float, R_max: float, row: Callable[[Family, float], Row], task: tuple[Family, float | None]
+) -> tuple[Family, Threshold | Row]:
+    """A row, or the threshold of a family where there is no R."""
+    family, R = task
+    return family, threshold(family, R_min=R_min, R_max=R_max) if R is None else row(family, R)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,8 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=41, help="log-spaced imbalances")
     cli.add_solver(parser)
     parser.add_argument("--out", type=Path, help="folder for the results (default: sweep-K<K>)")
+    cli.add_engine(parser)
     cli.add_report(parser)
     options = parser.parse_args(arguments)
+    engines.check(options)
 
     start = time.perf_counter()
     R = grid(options.R_min, options.R_max, options.points)
@@ -97,14 +114,15 @@ def main(arguments: list[str] | None = None) -> int:
         with progress:
             task = progress.add_task("", total=len(families) * len(R))
             try:
-                for family, result in sweep(
-                    families, R, solver=options.solver, tolerance=options.tolerance, force=options.force
-                ):
-                    if isinstance(result, Row):
-                        rows.append(result)
-                        progress.update(task, description=family.name, advance=1)
-                    else:
-                        thresholds[family.name] = result
+                with engines.mapping(options) as each:
+                    for family, result in sweep(
+                        families, R, solver=options.solver, tolerance=options.tolerance, force=options.force, each=each
+                    ):
+                        if isinstance(result, Row):
+                            rows.append(result)
+                            progress.update(task, description=family.name, advance=1)
+                        else:
+                            thresholds[family.name] = result
             except KeyboardInterrupt:
                 complete = False
         if not rows:

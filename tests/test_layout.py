@@ -75,7 +75,9 @@ def test_training_needs_no_solver_and_its_records_no_torch(path: Path) -> None:
     names = imports(path)
     tops = {name.split(".")[0] for name in names}
     assert not tops & {"cvxpy", "figures", "benchmarks", "tests"}
-    assert {name for name in names if name.startswith("lpm.")} <= {f"lpm.{m}" for m in ("cli", "errors", "output")} | {
+    assert {name for name in names if name.startswith("lpm.")} <= {
+        f"lpm.{m}" for m in ("cli", "engines", "errors", "output")
+    } | {
         "lpm.errors.InvalidInput",
         "lpm.output.provenance",
     }
@@ -100,11 +102,16 @@ def test_figures_draw_from_rows_and_load_torch_and_matplotlib_only_to_train_or_d
     assert not top & with_torch
 
 
+def test_ray_is_imported_in_one_place_for_all() -> None:
+    everything = SOURCES + CHECKS + TRAINING + FIGURES
+    assert [path.stem for path in everything if "ray" in imports(path)] == ["engines"]
+
+
 def test_commands_do_not_load_cvxpy_or_torch() -> None:
     modules = (
         "lpm.solve, lpm.threshold, lpm.sweep, paper_checks.__main__, figures.__main__, figures.geometry, training.table"
     )
-    code = f"import sys, {modules}; print(sorted({{'cvxpy', 'torch', 'matplotlib'}} & set(sys.modules)))"
+    code = f"import sys, {modules}; print(sorted({{'cvxpy', 'torch', 'matplotlib', 'ray'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 

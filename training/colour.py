@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from lpm.errors import InvalidInput
 
-AMOUNT = 0.4
-"""Factors are uniform in 1 - AMOUNT .. 1 + AMOUNT, as in the recipes of the large sets."""
-
-
-def factors_and_order(B: int, generator: torch.Generator) -> tuple[Tensor, tuple[int, ...]]:
-    """Factors of brightness, contrast and saturation for B images (3, B), and the batch's order of the three: from a CPU
-    generator, so that they are the same on every device.
-    """
-    factors = 1 + AMOUNT * (2 * torch.rand(3, B, generator=generator) - 1)
-    return factors, tuple(torch.randperm(3, generator=generator).tolist())
+ORDERS = tuple(itertools.permutations(range(3)))
+"""In which the three may follow one another."""
 
 
 def jittered(

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import statistics
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lpm import cli
+from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import build, datasets, trainer
 from training.config import LARGE, RunConfig
@@ -42,15 +37,17 @@ def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, prin
 
     Of several runs, one that another process trains is left to it. Returns the exit status: 1 when a run diverged.
     """
-    device = build.device(options.device)
+    remote = getattr(options, "address", None) is not None
+    device = options.device if remote else build.device(options.device).type  # a cluster's devices are not this host's
     with joined(device) as ranks:
-        if ranks.world > 1 and options.jobs > 1:
-            raise InvalidInput(f"--jobs {options.jobs} and torchrun exclude each other; drop --jobs")
+        local = options.jobs == 1 and getattr(options, "engine", "local") == "local"
+        if ranks.world > 1 and not local:
+            raise InvalidInput("torchrun trains one run with all processes; drop --jobs and --engine")
         return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
 
 
 def _train_all(
-    configs: Sequence[RunConfig], options: argparse.Namespace, device: torch.device, ranks: Ranks, *, printed: bool
+    configs: Sequence[RunConfig], options: argparse.Namespace, device: str, ranks: Ranks, *, printed: bool
 ) -> int:
     first = configs[0]
     data = datasets.load(
@@ -69,7 +66,7 @@ def _train_all(
     if events:
         _events(None)
     workers = _workers(options, ranks) if first.dataset in LARGE else 0
-    work = Work(data, options.store, device.type, events, workers=workers, weights=weights, ranks=ranks)
+    work = Work(data, options.store, device, events, workers=workers, weights=weights, ranks=ranks)
     quiet = options.quiet or not ranks.first
     console = Console(stderr=True)
     columns = (
@@ -82,8 +79,8 @@ def _train_all(
     ) as progress:
         for metrics in (
             _sequentially(configs, work, progress, lines=not (quiet or console.is_terminal))
-            if options.jobs == 1
-            else _at_once(configs, work, options.jobs, progress)
+            if options.jobs == 1 and getattr(options, "engine", "local") == "local"
+            else _at_once(configs, work, options, progress)
         ):
             found += [metrics] if metrics is not None else []
             diverged += metrics is None
@@ -224,17 +221,8 @@ _WORK: list[Work] = []
 
 
 def _start(work: Work, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _WORK[:] = [work]
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)  # an orphan would hold its run's lock against the command that goes on with it
 
 
 def _train_in_process(config: RunConfig) -> Outcome:
@@ -243,28 +231,19 @@ def _train_in_process(config: RunConfig) -> Outcome:
 
 def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
     threads = max(1, torch.get_num_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, threads))
-    try:
+    with engines.processes(
+        jobs, _start, (work, threads)
+    ) as pool:  # interrupted runs continue from their checkpoints another time
         for future in as_completed([pool.submit(_train_in_process, config) for config in configs]):
             yield future.result()
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            "a training process was killed, for lack of memory perhaps; the same command goes on"
-        ) from None
-    except BaseException:  # runs continue from their checkpoints another time
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _at_once(
-    configs: Sequence[RunConfig], work: Work, jobs: int, progress: Progress
+    configs: Sequence[RunConfig], work: Work, options: argparse.Namespace, progress: Progress
 ) -> Iterator[dict[str, Any] | None]:
-    task = progress.add_task(f"{len(configs)} runs, {jobs} at a time", total=len(configs), state="")
-    for result in in_flight(configs, work, jobs):
+    at_once = f"on {options.address}" if getattr(options, "address", None) else f"{options.jobs} at a time"
+    task = progress.add_task(f"{len(configs)} runs, {at_once}", total=len(configs), state="")
+    for result in _outcomes(configs, work, options):
         progress.advance(task)
         if isinstance(result, str):
             print(f"note: {result}; left to it", file=sys.stderr)
@@ -276,8 +255,18 @@ def _workers(options: argparse.Namespace, ranks: Ranks) -> int:
     """Processes that decode images for one run: what is asked for, or the cores shared among all that train here."""
     if options.workers is not None:
         return int(options.workers)
+    if getattr(options, "address", None) is not None:
+        return 1  # other hosts' cores are not counted here
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks.world > 1 else options.jobs
     return max(1, len(os.sched_getaffinity(0)) // here)
+
+
+def _outcomes(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
+    if getattr(options, "engine", "local") == "ray":
+        from training import cluster
+
+        return cluster.in_flight(configs, work, options)
+    return in_flight(configs, work, options.jobs)
 
 
 def _explain(config: RunConfig, images: int) -> None:

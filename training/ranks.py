@@ -91,8 +91,8 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """This process among those that torchrun started, talking over NCCL on CUDA and Gloo on a CPU; alone without torchrun.
+def joined(device: str) -> Iterator[Ranks]:
+    """This process among those that torchrun started, talking over NCCL on 'cuda' and Gloo on 'cpu'; alone without torchrun.
 
     Raises InvalidInput when there are more processes on a host than GPUs.
     """
@@ -100,14 +100,14 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if world == 1:
         yield ALONE
         return
-    if device.type == "cuda":
+    if device == "cuda":
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise InvalidInput(
                 f"process {local} of this host has no GPU; it has {torch.cuda.device_count()}: take a smaller --nproc-per-node"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), world)
     finally:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lpm.errors import InvalidInput
 from training.untrusted import contents, line
 
-BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)}
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet50-wide4": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)}
 
 Trains = Literal["all", "stage4", "block", "classifier"]
 
@@ -55,6 +55,8 @@ class Bottleneck(nn.Module):
 class Bottlenecks(nn.Module):
     """Images (B, channels, H, W) to features (B, p), p = 32 width. Weights: Kaiming normal, fan-out.
 
+    name: 'resnet50-wide4' has a last stage, hence features, of twice the width (Yang et al. 2022).
+
     trains: 'all' parts; 'stage4' the last stage only; 'block' keeps two of the last stage's three blocks, frozen, and trains
     one new block after them (MiSLAS's recipe for Places, with PyTorch's own initialisation); 'classifier' none. What is
     frozen has no gradient and stays in evaluation mode, so that its running statistics do not change either.
@@ -64,14 +66,14 @@ class Bottlenecks(nn.Module):
 
     def __init__(self, name: str = "resnet50", *, width: int = 64, channels: int = 3, trains: Trains = "all") -> None:
         super().__init__()
-        self.trains, self.p = trains, 32 * width
+        self.trains = trains
         self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         inputs = width
         for stage, blocks in enumerate(BLOCKS[name]):
-            planes = width * 2**stage
+            planes = width * 2**stage * (2 if name.endswith("wide4") and stage == 3 else 1)
             first = Bottleneck(inputs, planes, 2 if stage else 1)
             inputs = 4 * planes
             more = blocks - 1 - (trains == "block" and stage == 3)

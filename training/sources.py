@@ -193,10 +193,10 @@ class _Views(Dataset["np.ndarray | str"]):
             return str(error)
 
     def _view(self, image: int, words: list[int]) -> np.ndarray:
-        path = self.listed.root / Path(self.listed.paths[image])
+        path, root = Path(self.listed.paths[image]), self.listed.root
         if self.seed is None:
-            return test_view(path, self.size)
-        return train_view(path, self.size, np.random.default_rng([self.seed, 9, *words]))
+            return test_view(path, self.size, root=root)
+        return train_view(path, self.size, np.random.default_rng([self.seed, 9, *words]), root=root)
 
 
 def _together(views: list[np.ndarray | str]) -> Tensor | str:

@@ -12,21 +12,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lpm import cli
+from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import tables
 from training.config import RunConfig
 from training.experiments import METHODS, TABLES, Table, config
 from training.runs import write
-from training.train import NAMES, add_data, jobs, seeds
+from training.train import NAMES, add_data, seeds
 
-USUAL = {"store": Path("runs"), "device": "auto", "jobs": 1, "workers": None, "weights": None}
+USUAL = {
+    **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
+    **{"workers": None, "weights": None},
+}
 """Options that a command which fills a cell repeats where they are not these."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     options = _options(arguments)
+    engines.check(options)
     number = int(options.number)
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))
@@ -63,7 +67,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--imbalance", type=int, metavar="N", help="one imbalance factor of it")
     add("--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it")
     add_data(parser)
-    add("--jobs", type=jobs, default=USUAL["jobs"], metavar="N", help="runs at a time, each in a process of its own")
+    cli.add_engine(parser, "runs that share a GPU")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="the run store")
     add("--device", type=cli.choice(*devices), default=USUAL["device"], metavar="NAME", help="|".join(devices))
     add("--dry-run", action="store_true", help="train nothing: list what is missing, and the commands that train it")

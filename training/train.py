@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from lpm import cli
+from lpm import cli, engines
 from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
 
 NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
@@ -57,13 +57,6 @@ def seeds(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{part!r} is more than ten thousand seeds")
         found += range(int(first), int(last or first) + 1)
     return sorted(set(found))
-
-
-def jobs(text: str) -> int:
-    """A number of processes, 1 to 64."""
-    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
-    return int(text)
 
 
 def workers(text: str) -> int:
@@ -128,9 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{which}-list", type=Path, metavar="FILE", help=f"{which} list: 'path label' a line, or iNaturalist's JSON"
         )
-    parser.add_argument(
-        "--jobs", type=jobs, default=1, metavar="N", help="runs at a time, each in a process of its own"
-    )
+    cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
     parser.add_argument(
         "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
@@ -141,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     options = parser.parse_args(arguments)
+    engines.check(options)
     config = config_of(options)
     from training.progress import train_all
 

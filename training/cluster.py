@@ -1,0 +1,66 @@
+"""Runs on Ray: as many at a time as there are workers, each on a CPU and a share of a GPU; a lost one is taken up again.
+
+The store decides what is left of a run: a task that is tried again resumes from the run's last checkpoint, one whose run is done
+returns its result, and a worker that still lives keeps its run's lock. Workers see the store under the same path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from lpm import engines
+from lpm.errors import InvalidInput
+from training.config import RunConfig
+from training.progress import Outcome, Work
+from training.runs import Busy
+
+
+def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
+    """Outcomes of runs as they end, on Ray. work: its device may be 'auto', for a GPU if the cluster has one.
+
+    Raises InvalidInput when the device is not there.
+    """
+    with engines.ray(options.address, options.jobs) as ray:
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        device = ("cuda" if gpus else "cpu") if work.device == "auto" else work.device
+        if device == "cuda" and not gpus:
+            raise InvalidInput("--device cuda: the cluster has no GPU; take --device cpu")
+        # On a cluster a run has one core; here they share what one run alone would use, as processes do.
+        threads = 1 if options.address else max(1, torch.get_num_threads() // options.jobs)
+        gpu = share(options.jobs, 1 if options.address else gpus) if device == "cuda" else 0
+        cpus = max(1, work.workers if options.address else 1)  # the workers' cores decode images for a run
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpu, max_retries=engines.RETRIES)(_train)
+        shared = ray.put(
+            replace(work, device=device, store=work.store.absolute(), weights=work.weights and work.weights.absolute())
+        )
+        tasks = [remote.remote(shared, threads, config) for config in configs]
+        for outcome, said in engines.results(ray, tasks):
+            print(said, end="", file=sys.stderr)
+            yield outcome
+
+
+def share(jobs: int, gpus: int) -> float:
+    """The part of a GPU that each of some runs takes when all have room at once."""
+    # Ray counts in units of 1e-4; rounded up, the last run would have to wait.
+    return 10_000 // -(-jobs // gpus) / 10_000
+
+
+def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
+    """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
+    torch.set_num_threads(threads)
+    # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            outcome: Outcome = work.train(config, lambda row: None)
+        except Busy as error:
+            outcome = str(error)
+    return outcome, said.getvalue()
