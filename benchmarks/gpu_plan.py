@@ -106,7 +106,7 @@ def train(options: Any, device: torch.device, end: float) -> None:
     alone = not done  # the first run of all is timed by itself
     for imbalance, wanted in by_imbalance(plan(options.preset), done):
         data = datasets.load("cifar10-lt", options.data_root, imbalance=imbalance)
-        work = Timed(data, options.store, device.type, False, not options.no_capture, end)
+        work = Timed(data, options.store, device.type, False, not options.no_capture, end=end)
         for at_once, runs in ((1, wanted[:1]), (options.jobs, wanted[1:])) if alone else ((options.jobs, wanted),):
             start = time.monotonic()
             for result in in_flight(runs, work, at_once):

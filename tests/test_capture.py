@@ -73,7 +73,14 @@ def test_everything_a_step_changes_is_named(digits: datasets.LongTailed) -> None
     """A tensor that the warm-up changed and nobody put back would make a captured run another run."""
     learner = trainer.Trainer(TINY, digits, CPU)
     named = {tensor.data_ptr() for tensor in learner._changing()}
-    holders = [learner.lr, learner.source.mean, learner.source.std, learner.source.train_images, learner.train_labels, learner.offsets]
+    holders = [
+        learner.lr,
+        learner.source.mean,
+        learner.source.std,
+        learner.source.train_images,
+        learner.train_labels,
+        learner.offsets,
+    ]
     holders += [getattr(learner.drawn, name) for name in ("number", "pairs", "ratios", "places", "flips")]
     before = [tensor.clone() for tensor in holders]
     learner._step(32, 32)

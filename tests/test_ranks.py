@@ -21,7 +21,20 @@ from training.epoch import batch_sizes, draw
 from training.ranks import Ranks
 from training.runs import RunFolder, find
 
-RUN = ["--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32", "--augment", "--width", "4"]
+RUN = [
+    "--quiet",
+    "--preset",
+    "smoke",
+    "--epochs",
+    "3",
+    "--lr",
+    "0.01",
+    "--precision",
+    "fp32",
+    "--augment",
+    "--width",
+    "4",
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +65,9 @@ def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, 
     sizes = batch_sizes(len(digits.train.labels), config.batch)
     for epoch in (1, 2, 7):
         whole = draw(config, build.sampler(config, digits.train.labels), epoch)
-        shares = [draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, world)) for r in range(world)]
+        shares = [
+            draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, world)) for r in range(world)
+        ]
         order = torch.cat([share.number for share in shares]).argsort()
         for name in ("number", "pairs", "ratios"):
             together = torch.cat([getattr(share, name) for share in shares])[order]
@@ -173,9 +188,7 @@ def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path, digits:
     folder = trained(alone, tmp_path)
     (folder.path / "metrics.json").unlink()
     with folder.lock():
-        done = subprocess.run(
-            torchrun(2, tmp_path), env=environment(), capture_output=True, text=True, timeout=120
-        )
+        done = subprocess.run(torchrun(2, tmp_path), env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "being trained by another process" in done.stderr
 

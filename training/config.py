@@ -56,8 +56,8 @@ class RunConfig:
     classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
     MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
     first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
-    a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then lr
-    falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter:
+    a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then
+    lr falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter:
     of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained:
     weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the subset.
     preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
@@ -281,8 +281,5 @@ def with_preset(config: RunConfig, preset: str) -> RunConfig:
     if preset not in presets(config.dataset):
         known = ", ".join(presets(config.dataset))
         raise InvalidInput(f"preset {preset!r} is unknown for {config.dataset}; choose one of {known}")
-    if config.dataset in LARGE:
-        recipe = LARGE_RECIPES[config.dataset] | LARGE_PRESETS[preset]
-    else:
-        recipe = PRESETS[preset]
+    recipe = LARGE_RECIPES[config.dataset] | LARGE_PRESETS[preset] if config.dataset in LARGE else PRESETS[preset]
     return replace(config, **recipe, preset=preset)

@@ -58,7 +58,8 @@ class LongTailed:
     def fingerprint(self) -> dict[str, str]:
         """The name, and a hash of every image and label (of image files: of their list): what a run was trained and tested on."""
         if isinstance(self.train, Listed) or isinstance(self.test, Listed):
-            assert isinstance(self.train, Listed) and isinstance(self.test, Listed)
+            assert isinstance(self.train, Listed)
+            assert isinstance(self.test, Listed)
             return {"name": self.name, "sha256": lists.fingerprint(self.train, self.test)}
         digest = hashlib.sha256()
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):

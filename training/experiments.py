@@ -75,5 +75,5 @@ def config(method: str, dataset: str, imbalance: float, preset: str, seed: int =
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     variant = {"dataset": dataset} | VARIANTS.get(dataset, {})
     recipe = replace(with_preset(RunConfig(dataset=variant["dataset"]), preset), **variant)
-    factor = {"imbalance": float(imbalance)} if imbalance else {}
+    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
     return replace(recipe, seed=seed, **factor, **METHODS[method])

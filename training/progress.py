@@ -74,9 +74,7 @@ def _train_all(
         TextColumn("{task.fields[state]}"),
     )  # fmt: skip
     found, diverged = [], 0
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as progress:
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         for metrics in (
             _sequentially(configs, work, progress, lines=not (quiet or console.is_terminal))
             if options.jobs == 1 and getattr(options, "engine", "local") == "local"

@@ -7,6 +7,7 @@ any number of processes. The first process alone reads and writes the run store;
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class Ranks:
     def rows(self, sizes: Sequence[int]) -> Tensor:
         """Positions of an epoch that are this process's, given the batches' sizes: of each batch every world-th, from rank."""
         starts = torch.tensor([0, *sizes]).cumsum(0)
-        return torch.cat([torch.arange(int(a) + self.rank, int(b), self.world) for a, b in zip(starts, starts[1:], strict=False)])
+        return torch.cat([torch.arange(int(a) + self.rank, int(b), self.world) for a, b in itertools.pairwise(starts)])
 
     def sizes(self, sizes: Sequence[int]) -> list[int]:
         """How many of each batch's pairs are this process's; none, perhaps, of the last batch's."""
@@ -78,7 +79,7 @@ class Ranks:
         if self.world == 1:
             return network
         if device.type == "cuda":
-            return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return]
+            return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -156,7 +157,9 @@ class _Together(nn.modules.batchnorm._BatchNorm):
         centred = x - mean.view(shape)
         variance = _Sum.apply((centred**2).sum(over)) / N  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum or 0.1)
             self.running_var.lerp_(variance * N / (N - 1), self.momentum or 0.1)

@@ -79,6 +79,7 @@ class Bottlenecks(nn.Module):
             more = blocks - 1 - (trains == "block" and stage == 3)
             rest = [Bottleneck(inputs, planes) for _ in range(more)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
+        self.p: int = inputs
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

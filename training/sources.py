@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -64,8 +64,13 @@ class Resident:
     """Images that live on the device."""
 
     def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
-        assert isinstance(data.train, Images) and isinstance(data.test, Images)
-        self.augment, self.chunk, self.channels = config.augment, EVALUATION_BATCH[device.type], data.train.images.shape[1]
+        assert isinstance(data.train, Images)
+        assert isinstance(data.test, Images)
+        self.augment, self.chunk, self.channels = (
+            config.augment,
+            EVALUATION_BATCH[device.type],
+            data.train.images.shape[1],
+        )
         self.mean, self.std = _constants(data, device)
         self.train_images, self.test_images = (torch.from_numpy(s.images).to(device) for s in (data.train, data.test))
 
@@ -98,7 +103,8 @@ class Files:
     channels = 3
 
     def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> None:
-        assert isinstance(data.train, Listed) and isinstance(data.test, Listed)
+        assert isinstance(data.train, Listed)
+        assert isinstance(data.test, Listed)
         self.config, self.device, self.workers, self.sets = config, device, workers, (data.train, data.test)
         self.mean, self.std = _constants(data, device)
         self.chunk = max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
@@ -109,7 +115,7 @@ class Files:
         self.batches: Iterator[Tensor | str] = iter(())
         self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
 
-    def _loader(self, views: _Views, order: _Order, *, persistent: bool = False) -> DataLoader[Tensor | str]:
+    def _loader(self, views: _Views, order: _Order, *, persistent: bool = False) -> DataLoader[Any]:
         return DataLoader(
             views,
             batch_sampler=order,
@@ -137,7 +143,8 @@ class Files:
         images = flipped(images, drawn.flips[side][rows])
         if not (self.config.jitter and len(rows)):
             return normalised(images, self.mean, self.std)
-        coloured = jittered(images.float() / 255, *drawn.factors[side][:, rows], order=self.orders[side])
+        brightness, contrast, saturation = drawn.factors[side][:, rows]
+        coloured = jittered(images.float() / 255, brightness, contrast, saturation, self.orders[side])
         return (coloured - self.mean) / self.std
 
     def train(self, which: Tensor) -> Iterator[Tensor]:
@@ -175,8 +182,9 @@ class _Order(Sampler[list[Key]]):
         return len(self.batches)
 
 
-class _Views(Dataset["np.ndarray | str"]):
-    """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose its line.
+class _Views(Dataset[Any]):
+    """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose
+    its line.
 
     seed: of the crops, which are a function of (seed, epoch, position, side), so that workers do not matter; None for the
     central one.

@@ -75,7 +75,10 @@ def add_data(parser: cli.Parser) -> None:
         "--workers", type=workers, metavar="N", help="processes that decode image files for a run (default: the cores)"
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="pretrained weights in torchvision's key layout (.pth, .safetensors)"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="pretrained weights in torchvision's key layout (.pth, .safetensors)",
     )
 
 
@@ -119,7 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser)
     for which in ("train", "test"):
         parser.add_argument(
-            f"--{which}-list", type=Path, metavar="FILE", help=f"{which} list: 'path label' a line, or iNaturalist's JSON"
+            f"--{which}-list",
+            type=Path,
+            metavar="FILE",
+            help=f"{which} list: 'path label' a line, or iNaturalist's JSON",
         )
     cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
