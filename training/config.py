@@ -57,8 +57,8 @@ class RunConfig:
     MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
     first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
     a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then
-    lr falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter:
-    of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained:
+    lr falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip.
+    jitter: of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained:
     weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the subset.
     preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
 

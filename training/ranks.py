@@ -7,6 +7,7 @@ any number of processes. The first process alone reads and writes the run store;
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -112,6 +113,7 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield Ranks(dist.get_rank(), world)
     finally:
+        gc.collect()  # a trainer that outlives the group ends the process with an error
         dist.destroy_process_group()
 
 
