@@ -58,9 +58,9 @@ class RunConfig:
     first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
     a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then
     lr falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip.
-    jitter: of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained:
-    weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the subset.
-    preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+    jitter: of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files).
+    pretrained: weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the
+    subset. preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """

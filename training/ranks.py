@@ -110,8 +110,11 @@ def joined(device: str) -> Iterator[Ranks]:
             )
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    rank = dist.get_rank()
     try:
-        yield Ranks(dist.get_rank(), world)
+        yield Ranks(rank, world)
+    except InvalidInput as error:
+        raise InvalidInput(f"process {rank}: {error}" if rank else str(error)) from None  # it may be its host's alone
     finally:
         gc.collect()  # a trainer that outlives the group ends the process with an error
         dist.destroy_process_group()
