@@ -88,4 +88,4 @@ def table(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1])))
+    print(table(Path(sys.argv[1] if len(sys.argv) > 1 else "results/scale-benchmark.csv")))
