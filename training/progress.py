@@ -301,7 +301,8 @@ def _events(folder: RunFolder | None) -> Any:
 
 def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
     seeds = "1 seed" if len(metrics) == 1 else f"{len(metrics)} seeds"
-    setting = f"{metrics[0]['dataset']}, imbalance {config.imbalance:g}, {config.method}, preset {config.preset}"
+    factor = "" if config.dataset in LARGE else f"imbalance {config.factor}, "
+    setting = f"{metrics[0]['dataset']}, {factor}{config.method}, preset {config.preset}"
     print(f"{setting}, {seeds}")
     for split in metrics[0]["last"]:
         values = [m["last"][split] for m in metrics]

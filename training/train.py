@@ -23,7 +23,7 @@ HELP = {
     "width": "channels of the first stage; 0 for the paper's",
     "alpha": "of mixup's Beta(alpha, alpha)",
     "warmup": "epochs of linear warm-up",
-    "epochs": "epochs; this and the options down to --augment are set by the preset unless given",
+    "epochs": "epochs; this and the options down to --size are set by the preset unless given",
     "batch": "index pairs in a batch",
     "lr": "learning rate after the warm-up",
     "momentum": "of SGD",
