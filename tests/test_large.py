@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,12 @@ import numpy as np
 import pytest
 import torch
 
+from lpm import cli
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.large import make
 from training import build, datasets, train, trainer
-from training.config import LARGE_RECIPES, RunConfig, presets, with_preset
+from training.config import LARGE, LARGE_RECIPES, RunConfig, presets, with_preset
 from training.epoch import batch_sizes, draw
 from training.experiments import config as cell
 from training.ranks import Ranks
@@ -135,8 +139,7 @@ def test_two_processes_have_the_losses_of_one_on_image_files(root: Path, tmp_pat
     for start in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]):
         store = tmp_path / str(len(start))
         command = [sys.executable, *start, *words, "--device", "cpu", "--store", str(store)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-1500:]
         (folder,) = find(store)
         rows.append(folder.rows()[0] | {"means": folder.geometry(1)["class_means"]})
@@ -194,11 +197,18 @@ def test_a_run_is_a_run_on_its_weights(places: datasets.LongTailed, tmp_path: Pa
         torch.manual_seed(seed)
         torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / f"{seed}.pth")
     folder = RunFolder(tmp_path / "s", config)
-    metrics = trainer.run(config, places, folder, CPU, weights=tmp_path / "1.pth")
-    assert metrics["dataset"] == "places-lt-ft"  # the paper's PL*
+    trainer.run(config, places, folder, CPU, weights=tmp_path / "1.pth")
     (folder.path / "metrics.json").unlink()
     with pytest.raises(InvalidInput, match="on other data or weights"):
         trainer.run(config, places, folder, CPU, weights=tmp_path / "2.pth")
+
+
+def options_of(*words: str) -> Any:
+    """What the train command reads."""
+    parser = cli.Parser("training.train", "")
+    train.add_recipe(parser)
+    parser.add_argument("--preset")
+    return parser.parse_args(list(words))
 
 
 def test_recipes_of_the_large_sets() -> None:
@@ -210,11 +220,15 @@ def test_recipes_of_the_large_sets() -> None:
         assert config.lr_at(1) == 0.1
         assert config.lr_at(epochs // 2 + 1) == pytest.approx(0.05)
         assert 0 < config.lr_at(epochs) < 1e-4
-    assert set(LARGE_RECIPES) == {"imagenet-lt", "places-lt", "inaturalist2018"}
+    assert set(LARGE_RECIPES) == LARGE
     assert "yang" in presets("imagenet-lt")
     assert "yang" not in presets("places-lt")
     tuned = cell("BMLS+MS", "places-lt-ft", 0, "paper")
-    assert (tuned.dataset, tuned.model, tuned.trains, tuned.pretrained) == ("places-lt", "resnet152", "block", True)
+    assert (tuned.model, tuned.trains, tuned.pretrained, tuned.epochs) == ("resnet152", "block", True, 90)
+    assert (
+        train.config_of(options_of("--dataset", "places-lt-ft")).folder
+        == cell("random+FC", "places-lt-ft", 0, "paper").folder
+    )
     assert Bottlenecks("resnet50-wide4", width=4).p == 256
 
 
@@ -245,10 +259,13 @@ def test_impossible_choices_are_refused(change: dict[str, Any], message: str) ->
         (["--dataset", "places-lt", "--preset", "yang"], "preset 'yang' is unknown for places-lt"),
         (["--dataset", "places-lt", "--workers", "-1"], "--workers"),
         (["--model", "resnet50", "--pretrained", "--data-root", "ROOT"], "needs --weights"),
+        (["--dataset", "places-lt", "--weights", "w.pth"], "--weights has a meaning for pretrained networks only"),
+        (["--dataset", "places-lt-ft", "--data-root", "ROOT", "--weights", "FIFO"], "is not a regular file"),
     ],
 )
 def test_bad_use_is_one_line(options: list[str], message: str, root: Path, tmp_path: Path, capsys: Any) -> None:
-    words = [str(root) if word == "ROOT" else word for word in options]
+    os.mkfifo(tmp_path / "w.pth")
+    words = [{"ROOT": str(root), "FIFO": str(tmp_path / "w.pth")}.get(word, word) for word in options]
     if "--pretrained" in words:
         words += ["--dataset", "places-lt"]
     try:
@@ -276,6 +293,116 @@ def test_tables_of_the_large_sets_fill_from_the_store(root: Path, tmp_path: Path
     said = capsys.readouterr()
     assert "37.44" in said.out
     assert "--dataset places-lt-ft --method CAS+FC --seeds 0-2" in said.err
+
+
+def test_nothing_left_to_train_is_one_line(places: datasets.LongTailed) -> None:
+    config = replace(
+        SMOKE, model="resnet50", pretrained=True, trains="classifier", classifier="etf", features="unit", width=16
+    )
+    with pytest.raises(InvalidInput, match="leaves nothing to train"):
+        trainer.Trainer(config, places, CPU)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def killed(command: list[str], store: Path, victim: Callable[[int], int]) -> None:
+    """Start a command, and kill one of its processes when it has a checkpoint."""
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    try:
+        while not any(folder.last_checkpoint() for folder in find(store)):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(victim(process.pid), signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_killed_with_its_workers_a_run_goes_on_at_once(root: Path, tmp_path: Path) -> None:
+    """Workers live on for seconds after their run was killed, and must not hold its lock."""
+    words = ["--dataset", "places-lt", "--data-root", str(root), "--preset", "smoke", "--width", "4", "--epochs", "6"]
+    command = [
+        sys.executable,
+        "-m",
+        "training.train",
+        *words,
+        "--workers",
+        "2",
+        "--quiet",
+        "--device",
+        "cpu",
+        "--store",
+    ]
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment(), check=True, timeout=300)
+    killed([*command, str(tmp_path / "s")], tmp_path / "s", lambda pid: pid)
+    subprocess.run([*command, str(tmp_path / "s")], env=environment(), check=True, timeout=300)
+    (whole,), (folder,) = find(tmp_path / "whole"), find(tmp_path / "s")
+    assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
+
+
+def test_two_processes_train_a_block_on_image_files_and_one_is_killed(root: Path, tmp_path: Path) -> None:
+    torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / "w.pth")
+    words = [
+        "--dataset",
+        "places-lt",
+        "--data-root",
+        str(root),
+        "--preset",
+        "smoke",
+        "--model",
+        "resnet50",
+        "--width",
+        "4",
+    ]
+    words += [
+        "--pretrained",
+        "--trains",
+        "block",
+        "--weights",
+        str(tmp_path / "w.pth"),
+        "--epochs",
+        "4",
+        "--workers",
+        "1",
+    ]
+    words += ["--precision", "fp32", "--lr", "0.01", "--sampler", "bmls", "--quiet", "--device", "cpu", "--store"]
+    several = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "training.train",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "training.train", *words, str(tmp_path / "one")],
+        env=environment(),
+        check=True,
+        timeout=300,
+    )
+    killed([*several, *words, str(tmp_path / "s")], tmp_path / "s", last_rank)
+    subprocess.run([*several, *words, str(tmp_path / "s")], env=environment(), check=True, timeout=300)
+    (one,), (folder,) = find(tmp_path / "one"), find(tmp_path / "s")
+    assert [row["loss"] for row in folder.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=1e-3)
+    assert np.array_equal(folder.final()["pair_counts"], one.final()["pair_counts"])
+
+
+def last_rank(parent: int) -> int:
+    """The process of rank 1 that torchrun has started."""
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes():
+            return int(pid)
+    raise AssertionError("there is no rank 1")
 
 
 @pytest.mark.heavy

@@ -11,7 +11,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from lpm.errors import InvalidInput
 
-Dataset = Literal["digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "inaturalist2018"]
+Dataset = Literal[
+    "digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018"
+]
 SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
 ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
 LossName = Literal["ce", "dr"]
@@ -20,18 +22,19 @@ FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
 
 CLASSES = {
     **{"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100},
-    **{"imagenet-lt": 1000, "places-lt": 365, "inaturalist2018": 8142},
+    **{"imagenet-lt": 1000, "places-lt": 365, "places-lt-ft": 365, "inaturalist2018": 8142},
 }
 BOTTLENECKS = frozenset({"resnet50", "resnet50-wide4", "resnet152"})
 """Networks for image files; 'wide4' has a last stage of twice the width."""
-LARGE = frozenset({"imagenet-lt", "places-lt", "inaturalist2018"})
-"""Data sets of image files, with class counts of their own."""
+LARGE = frozenset({"imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018"})
+"""Data sets of image files, with class counts of their own; 'ft' is Places-LT with a pretrained network, the paper's PL*."""
 SPLITS = {
     "digits-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
     "cifar10-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
     "cifar100-lt": {"many": (0, 35), "med": (36, 70), "few": (71, 99)},
     "imagenet-lt": {"many": (0, 389), "med": (390, 834), "few": (835, 999)},
     "places-lt": {"many": (0, 130), "med": (131, 287), "few": (288, 364)},
+    "places-lt-ft": {"many": (0, 130), "med": (131, 287), "few": (288, 364)},
     "inaturalist2018": {"many": (0, 841), "med": (842, 4542), "few": (4543, 8141)},
 }
 """First and last class of the many, medium and few classes, by falling count: the paper's Table 6, which counts class 835 of
@@ -251,9 +254,13 @@ LARGE_RECIPE: dict[str, Any] = {
     **{"model": "resnet50", "alpha": 0.2, "epochs": 180, "batch": 256, "weight_decay": 5e-4},
     **{"schedule": "cosine", "warmup": 0, "jitter": 0.4},
 }
+PRETRAINED: dict[str, Any] = {"model": "resnet152", "pretrained": True, "trains": "block"}
+"""The network of places-lt-ft, as MiSLAS trains it: the paper does not say."""
+
 LARGE_RECIPES: dict[str, dict[str, Any]] = {
     "imagenet-lt": LARGE_RECIPE,
     "places-lt": LARGE_RECIPE | {"epochs": 90},
+    "places-lt-ft": LARGE_RECIPE | {"epochs": 90},
     "inaturalist2018": LARGE_RECIPE | {"epochs": 200, "weight_decay": 1e-4},
 }
 """What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021)."""
@@ -282,4 +289,6 @@ def with_preset(config: RunConfig, preset: str) -> RunConfig:
         known = ", ".join(presets(config.dataset))
         raise InvalidInput(f"preset {preset!r} is unknown for {config.dataset}; choose one of {known}")
     recipe = LARGE_RECIPES[config.dataset] | LARGE_PRESETS[preset] if config.dataset in LARGE else PRESETS[preset]
+    if config.dataset == "places-lt-ft":
+        recipe = recipe | PRETRAINED
     return replace(config, **recipe, preset=preset)

@@ -30,6 +30,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGE_CONSTANTS = {
     "imagenet-lt": IMAGENET,
     "places-lt": IMAGENET,
+    "places-lt-ft": IMAGENET,
     "inaturalist2018": ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
 }
 """Mean and std of image files, as the reference code has them."""
@@ -124,8 +125,9 @@ def load(
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     if dataset in LARGE:
-        place = root / dataset if (root / dataset).is_dir() else root
-        train, test, _ = lists.load(dataset, place, train_list=train_list, test_list=test_list)
+        files = dataset.removesuffix("-ft")
+        place = root / files if (root / files).is_dir() else root
+        train, test, _ = lists.load(files, place, train_list=train_list, test_list=test_list)
         return LongTailed(dataset, train, test, CLASSES[dataset], *LARGE_CONSTANTS[dataset])
     K = CLASSES[dataset]
     read = _find(root, K)

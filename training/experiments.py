@@ -28,11 +28,6 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """The rows of the tables. BMLS draws label pairs a < b (§4.2), so MS has those as its classes there."""
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "places-lt-ft": {"dataset": "places-lt", "model": "resnet152", "pretrained": True, "trains": "block"}
-}
-"""Columns that are a data set with another network: the paper's PL*, as MiSLAS trains it, since the paper does not say."""
-
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
 ETF = ("random+ETF+DR", "CBS+ETF+DR", "CAS+ETF+DR", "BMLS+ETF+DR", "BMLS+MS-WETF+CE")
@@ -73,7 +68,6 @@ def config(method: str, dataset: str, imbalance: float, preset: str, seed: int =
     """The run of a table's cell. Raises InvalidInput for an unknown method."""
     if method not in METHODS:
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    variant = {"dataset": dataset} | VARIANTS.get(dataset, {})
-    recipe = replace(with_preset(RunConfig(dataset=variant["dataset"]), preset), **variant)
+    recipe = with_preset(RunConfig(dataset=dataset), preset)  # type: ignore[arg-type]
     factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
     return replace(recipe, seed=seed, **factor, **METHODS[method])

@@ -13,14 +13,15 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import runs
-from training.config import LARGE
+from training.train import add_data, add_lists
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = cli.Parser("training.measure", "measure finished runs again, after their last epoch")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files")
+    add_data(parser, weights=False)
+    add_lists(parser)
     devices = ("auto", "cpu", "cuda")
     parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
     options = parser.parse_args(arguments)
@@ -30,14 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     from training.geometry import measured
     from training.trainer import Trainer
 
+    cores = len(os.sched_getaffinity(0))
     folders, device = [runs.at(path) for path in options.runs], build.device(options.device)
     for folder in folders:
         config = folder.config
         data = datasets.load(
-            config.dataset, options.data_root, imbalance=config.imbalance, subset_seed=config.subset_seed
+            config.dataset,
+            options.data_root,
+            imbalance=config.imbalance,
+            subset_seed=config.subset_seed,
+            train_list=options.train_list,
+            test_list=options.test_list,
         )
         folder.check(data.fingerprint)
-        trainer = Trainer(config, data, device, workers=os.cpu_count() or 1 if config.dataset in LARGE else 0)
+        trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         try:
             trainer.load(config.epochs, (folder.path / "final.safetensors").read_bytes())
         except OSError as error:

@@ -141,7 +141,8 @@ class Work:
         except trainer.Diverged as error:
             last = folder.last_checkpoint()
             kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
-            print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
+            if self.ranks.first:
+                print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
             return None
         except torch.OutOfMemoryError:
             raise InvalidInput("the device's memory does not suffice; take fewer --jobs or a smaller --batch") from None

@@ -75,12 +75,18 @@ class Ranks:
             raise value
         return value
 
-    def together(self, network: nn.Module, device: torch.device) -> nn.Module:
+    def agree(self, said: dict[str, str]) -> None:
+        """Raise InvalidInput in all processes unless all say the same."""
+        every: list[Any] = [said] * self.world
+        if self.world > 1:
+            dist.all_gather_object(every, said)
+        if odd := [rank for rank, other in enumerate(every) if other != every[0]]:
+            raise InvalidInput(f"process {odd[0]} has other data or weights than the first; give all the same files")
+
+    def together(self, network: nn.Module) -> nn.Module:
         """Replace each BatchNorm of a network by one over the whole batch of all processes; the network."""
         if self.world == 1:
             return network
-        if device.type == "cuda":
-            return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -92,18 +98,24 @@ ALONE = Ranks()
 """A process by itself."""
 
 
+def processes() -> int:
+    """How many processes torchrun started; other launchers set some of its variables, too, but not all."""
+    words = [os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")]
+    return int(words[0]) if all(map(str.isdecimal, words)) and "MASTER_ADDR" in os.environ else 1
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """This process among those that torchrun started, talking over NCCL on 'cuda' and Gloo on 'cpu'; alone without torchrun.
 
     Raises InvalidInput when there are more processes on a host than GPUs.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = processes()
     if world == 1:
         yield ALONE
         return
     if device == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
             raise InvalidInput(
                 f"process {local} of this host has no GPU; it has {torch.cuda.device_count()}: take a smaller --nproc-per-node"
@@ -137,7 +149,10 @@ class _Sum(torch.autograd.Function):
 
 
 class _Together(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over the batches of all processes, which may differ in size or be empty; torch's own is for CUDA alone."""
+    """BatchNorm over the batches of all processes, in float32.
+
+    torch's own is for CUDA alone, and of an empty batch in bfloat16 sends numbers of another size than the others expect.
+    """
 
     @classmethod
     def of(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> _Together:
@@ -155,7 +170,7 @@ class _Together(nn.modules.batchnorm._BatchNorm):
         x = input.float()
         over = [0, *range(2, x.dim())]
         shape = (1, -1) + (1,) * (x.dim() - 2)
-        number = torch.tensor([float(x.numel() // x.shape[1])])
+        number = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
         sums = _Sum.apply(torch.cat([x.sum(over), number]))  # type: ignore[no-untyped-call]
         N = sums[-1].detach()
         mean = sums[:-1] / N

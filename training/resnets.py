@@ -123,6 +123,11 @@ def load_weights(network: Bottlenecks, path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def weights_hash(path: Path) -> str:
+    """SHA-256 of a file of weights. Raises InvalidInput when it cannot be read."""
+    return hashlib.sha256(contents(path, LIMIT)).hexdigest()
+
+
 def _safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
         return load_safetensors(data)
@@ -167,6 +172,8 @@ def _matched(found: dict[str, Tensor], network: Bottlenecks, path: Path) -> dict
         if value.shape != wanted[key].shape:
             shapes = f"{tuple(value.shape)}, not {tuple(wanted[key].shape)}"
             raise InvalidInput(f"weights {str(path)!r}: {key} has shape {shapes}")
-        if value.is_floating_point() != wanted[key].is_floating_point() or not bool(torch.isfinite(value).all()):
+        own = value.to(wanted[key].dtype)  # a number may be finite in its own type only
+        if value.is_floating_point() != own.is_floating_point() or not bool(torch.isfinite(own).all()):
             raise InvalidInput(f"weights {str(path)!r}: {key} has values that are no finite numbers of its kind")
+        named[key] = own
     return named

@@ -34,6 +34,17 @@ KEPT = 2
 """Checkpoints; if the last one is damaged, the one before is used."""
 
 
+HELD: set[int] = set()
+"""Open locks of this process."""
+
+
+def let_go() -> None:
+    """Close the locks that a forked process has from its parent, and would hold beyond its death."""
+    for handle in HELD:
+        os.close(handle)
+    HELD.clear()
+
+
 class Busy(InvalidInput):
     """Another process trains the run."""
 
@@ -78,6 +89,7 @@ class RunFolder:
             handle = os.open(self.path / "lock", flags, 0o644)
         except OSError as error:
             raise InvalidInput(f"{str(self.path / 'lock')!r} cannot be opened: {error.strerror}") from None
+        HELD.add(handle)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,6 +97,7 @@ class RunFolder:
                 raise Busy(f"{str(self.path)!r} is being trained by another process") from None
             yield
         finally:
+            HELD.discard(handle)
             os.close(handle)
 
     @property
@@ -199,15 +212,6 @@ def _is_result(found: dict[str, Any]) -> bool:
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:
     return hashlib.sha256(data + json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file. Raises InvalidInput when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
 
 
 def read_config(path: Path) -> RunConfig:

@@ -24,6 +24,7 @@ from training.datasets import Images, LongTailed
 from training.epoch import Epoch
 from training.images import test_view, train_view
 from training.lists import Listed
+from training.runs import let_go
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
 """Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
@@ -123,6 +124,7 @@ class Files:
             persistent_workers=persistent,
             pin_memory=self.device.type == "cuda",
             collate_fn=_together,
+            worker_init_fn=_start,
         )
 
     def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
@@ -133,7 +135,7 @@ class Files:
         self.colours = np.random.default_rng([self.config.seed, 10, epoch])
 
     def advance(self) -> None:
-        self.batch = self._on_device(next(self.batches))
+        self.batch = self._on_device(_next(self.batches))
         self.orders = [ORDERS[i] for i in self.colours.integers(len(ORDERS), size=2)]
 
     def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
@@ -154,10 +156,11 @@ class Files:
         return self._as_they_are(self.sets[1], which)
 
     def _as_they_are(self, listed: Listed, which: Tensor) -> Iterator[Tensor]:
-        order = _Order()
-        order.batches = [[(0, 0, i) for i in chunk.tolist()] for chunk in torch.split(which, self.chunk)]
-        for batch in self._loader(_Views(listed, self.config.pixels, None), order):
-            yield normalised(self._on_device(batch)[:, 0], self.mean, self.std)
+        chunks = torch.split(which, self.chunk)
+        order = _Order([[(0, 0, i) for i in chunk.tolist()] for chunk in chunks])
+        batches = iter(self._loader(_Views(listed, self.config.pixels, None), order))
+        for _ in chunks:
+            yield normalised(self._on_device(_next(batches))[:, 0], self.mean, self.std)
 
     def _on_device(self, batch: Tensor | str) -> Tensor:
         if isinstance(batch, str):
@@ -172,8 +175,8 @@ Key = tuple[int, ...]
 class _Order(Sampler[list[Key]]):
     """The batches that a loader is to make, set before it is iterated."""
 
-    def __init__(self) -> None:
-        self.batches: list[list[Key]] = []
+    def __init__(self, batches: Sequence[list[Key]] = ()) -> None:
+        self.batches = batches
 
     def __iter__(self) -> Iterator[list[Key]]:
         return iter(self.batches)
@@ -205,6 +208,24 @@ class _Views(Dataset[Any]):
         if self.seed is None:
             return test_view(path, self.size, root=root)
         return train_view(path, self.size, np.random.default_rng([self.seed, 9, *words]), root=root)
+
+
+def _start(worker: int) -> None:
+    """In a worker, before it decodes."""
+    let_go()
+    torch.set_num_threads(1)
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    """The next batch. Raises ChildProcessError when a worker was killed."""
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            "a decoding process was killed, for lack of (shared) memory perhaps; the same command goes on, with fewer --workers"
+        ) from None
 
 
 def _together(views: list[np.ndarray | str]) -> Tensor | str:

@@ -17,6 +17,7 @@ from lpm.errors import InvalidInput
 from training import tables
 from training.config import RunConfig
 from training.experiments import METHODS, TABLES, Table, config
+from training.ranks import processes
 from training.runs import write
 from training.train import NAMES, add_data, seeds
 
@@ -31,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     options = _options(arguments)
     engines.check(options)
+    if processes() > 1:
+        raise InvalidInput(
+            "torchrun trains one run with all processes; use it with training.train, whose --dataset, --sampler and --classifier "
+            "say which cell"
+        )
     number = int(options.number)
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from lpm import cli, engines
+from lpm.errors import InvalidInput
 from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
 
 NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
@@ -66,7 +67,7 @@ def workers(text: str) -> int:
     return int(text)
 
 
-def add_data(parser: cli.Parser) -> None:
+def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
     """Options that say where data are, and who reads them."""
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files, or with images and their lists"
@@ -74,12 +75,24 @@ def add_data(parser: cli.Parser) -> None:
     parser.add_argument(
         "--workers", type=workers, metavar="N", help="processes that decode image files for a run (default: the cores)"
     )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="pretrained weights in torchvision's key layout (.pth, .safetensors)",
-    )
+    if weights:
+        parser.add_argument(
+            "--weights",
+            type=Path,
+            metavar="FILE",
+            help="pretrained weights in torchvision's key layout (.pth, .safetensors)",
+        )
+
+
+def add_lists(parser: cli.Parser) -> None:
+    """Options that name the lists of image files."""
+    for which in ("train", "test"):
+        parser.add_argument(
+            f"--{which}-list",
+            type=Path,
+            metavar="FILE",
+            help=f"{which} list: 'path label' a line, or iNaturalist's JSON",
+        )
 
 
 def add_recipe(parser: cli.Parser) -> None:
@@ -140,6 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     engines.check(options)
     config = config_of(options)
+    if options.weights is not None and not config.pretrained:
+        raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
     from training.progress import train_all
 
     return train_all([replace(config, seed=s) for s in options.seeds], options)

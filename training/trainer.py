@@ -33,7 +33,8 @@ from training.epoch import batch_sizes, draw, mixing_ratios
 from training.geometry import epochs_measured, measured
 from training.metrics import by_split
 from training.ranks import ALONE, Ranks
-from training.runs import RunFolder, file_hash
+from training.resnets import weights_hash
+from training.runs import RunFolder
 
 CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 2.0}
 """Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
@@ -71,7 +72,8 @@ class Trainer:
     layout: of weights and images. workers: processes that decode image files. weights: a file that a pretrained network starts
     from. ranks: the processes that train the run together.
 
-    Raises InvalidInput for a network that cannot be built, weights that do not fit it, more processes than pairs in a batch.
+    Raises InvalidInput for a network that cannot be built or has nothing to train, weights that do not fit it, more processes
+    than pairs in a batch.
     """
 
     def __init__(
@@ -94,9 +96,12 @@ class Trainer:
         self.sampler = build.sampler(config, data.train.labels)
         self.network = build.network(config, self.source.channels, weights).to(device)
         self.network.to(memory_format=layout)  # type: ignore[call-overload]
-        ranks.together(self.network, device)
+        ranks.together(self.network)
         self.lr = torch.zeros((), device=device)  # a tensor, because a captured step reads it anew
-        trained = [p for p in self.network.parameters() if p.requires_grad]
+        if not (trained := [p for p in self.network.parameters() if p.requires_grad]):
+            raise InvalidInput(
+                f"trains {config.trains!r} with classifier {config.classifier!r} leaves nothing to train; change one of them"
+            )
         self.optimizer = torch.optim.SGD(
             trained, self.lr, config.momentum, weight_decay=config.weight_decay, fused=True
         )
@@ -264,17 +269,20 @@ class Trainer:
         self.epoch, self.label_counts = int(epoch), counts.cpu()
 
     def outcome(self) -> dict[str, Tensor]:
-        """What is worth keeping at the end beside the weights: every mixing ratio, and (but of image files, which have very
-        many) the test images' features.
+        """What is worth keeping at the end beside the weights: every mixing ratio and the test images' features; nothing of
+        image files, which have very many.
         """
+        if self.config.dataset in LARGE:
+            return {}
         self.network.eval()
         every = [mixing_ratios(self.config, e, len(self.train_labels)) for e in range(1, self.config.epochs + 1)]
-        found = {"lambdas": torch.from_numpy(np.concatenate(every))}
-        if self.config.dataset not in LARGE:
-            labels = torch.from_numpy(self.data.test.labels)
-            features = [self.met(x) for x in self.source.test(torch.arange(len(labels)))]
-            found |= {"test_features": torch.cat(features).half(), "test_labels": labels}
-        return found
+        labels = torch.from_numpy(self.data.test.labels)
+        features = [self.met(x) for x in self.source.test(torch.arange(len(labels)))]
+        return {
+            "lambdas": torch.from_numpy(np.concatenate(every)),
+            "test_features": torch.cat(features).half(),
+            "test_labels": labels,
+        }
 
 
 def run(
@@ -319,7 +327,8 @@ def stages(
     ranks: Ranks = ALONE,
 ) -> Generator[None, None, dict[str, Any]]:
     """:func:`run` in stages: yields whenever an epoch is under way on the device, so that one thread can see to several runs."""
-    fingerprint = data.fingerprint | ({"weights": file_hash(weights)} if weights is not None else {})
+    fingerprint = data.fingerprint | ({"weights": weights_hash(weights)} if weights is not None else {})
+    ranks.agree(fingerprint)
     if (metrics := ranks.decided(lambda: _checked(folder, fingerprint))) is not None:
         return metrics
     # Before anything is written: it may be impossible.
@@ -393,7 +402,7 @@ def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     correct, total = trainer.evaluate()
     cuda = trainer.device.type == "cuda"
     return {
-        "dataset": trainer.data.name + ("-ft" if trainer.config.pretrained else ""),
+        "dataset": trainer.data.name,
         "method": trainer.config.method,
         "last": by_split(correct, total, SPLITS[trainer.config.dataset]),
         "best": max(row["test_all"] for row in rows),
