@@ -298,3 +298,13 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeyp
         InvalidInput, match=r"are no tensors alone: unpacked it has 4,00\d,\d+ bytes; at most 1,000,000"
     ):
         load_weights(small(), path)
+
+
+@pytest.mark.parametrize("change", [lambda x: x.double() + 1e300, lambda x: (x + float("nan")).to(torch.float8_e4m3fn)])
+def test_numbers_that_are_finite_in_their_own_type_only_are_refused(change: Any, tmp_path: Path) -> None:
+    network = Bottlenecks("resnet50", width=4)
+    tensors = network.state_dict()
+    tensors["bn1.weight"] = change(tensors["bn1.weight"])
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(InvalidInput, match="no finite numbers"):
+        load_weights(network, tmp_path / "w.pth")
