@@ -25,6 +25,7 @@ TORCH_FREE = {
     "label_pairs",
     "lists",
     "shuffles",
+    "torchrun",
     "untrusted",
 }
 SOLVERS = {"orbits", "factored", "sdp", "merged"}

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lpm.errors import InvalidInput
+from training.torchrun import processes
 
 T = TypeVar("T")
 
@@ -96,12 +97,6 @@ class Ranks:
 
 ALONE = Ranks()
 """A process by itself."""
-
-
-def processes() -> int:
-    """How many processes torchrun started; other launchers set some of its variables, too, but not all."""
-    words = [os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")]
-    return int(words[0]) if all(map(str.isdecimal, words)) and "MASTER_ADDR" in os.environ else 1
 
 
 @contextmanager

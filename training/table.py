@@ -17,8 +17,8 @@ from lpm.errors import InvalidInput
 from training import tables
 from training.config import RunConfig
 from training.experiments import METHODS, TABLES, Table, config
-from training.ranks import processes
 from training.runs import write
+from training.torchrun import processes
 from training.train import NAMES, add_data, seeds
 
 USUAL = {

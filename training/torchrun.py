@@ -1,0 +1,11 @@
+"""What torchrun tells the processes that it starts; needs no torch."""
+
+from __future__ import annotations
+
+import os
+
+
+def processes() -> int:
+    """How many processes torchrun started; other launchers set some of its variables, too, but not all."""
+    words = [os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")]
+    return int(words[0]) if all(map(str.isdecimal, words)) and "MASTER_ADDR" in os.environ else 1
