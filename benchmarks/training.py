@@ -1,19 +1,22 @@
 """Images per second of whole training epochs, augmentation and mixing included: ``python -m benchmarks.training [--out FILE]``.
 
 ResNet-8 and ResNet-32 at batch 128 on random images of CIFAR's size, in one run: bfloat16 and float32, channels-last and
-contiguous (weights and images); on CUDA also steps captured as graphs, and 4 and 16 runs in flight. Ratios are to float32,
-contiguous, not captured, one run. Evaluation is timed apart.
+contiguous (weights and images); 1, 4 and 16 runs in flight, on CUDA with steps captured as graphs, on a CPU in processes of
+one thread. Ratios are to float32, contiguous, not captured, one run. Evaluation is timed apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -29,7 +32,7 @@ BATCHES = {"cpu": {"resnet8": 40, "resnet32": 12}, "cuda": {"resnet8": 97, "resn
 
 @dataclass(frozen=True)
 class Case:
-    """One way to train. runs: in flight at once, each on a stream of its own."""
+    """One way to train. runs: in flight at once, each on a stream of its own, or on a CPU in a process of its own."""
 
     precision: str
     layout: torch.memory_format
@@ -41,6 +44,7 @@ BASE = Case("fp32", torch.contiguous_format)
 CPU = (BASE, *(Case(p, m) for p, m in (
     ("fp32", torch.channels_last), ("bf16", torch.contiguous_format), ("bf16", torch.channels_last)
 )))  # fmt: skip
+IN_FLIGHT = tuple(Case("bf16", torch.channels_last, runs=runs) for runs in (2, 4, 16))
 CUDA = (*CPU, *(Case("bf16", torch.channels_last, True, runs) for runs in (1, 4, 16)))
 
 
@@ -81,13 +85,41 @@ def rates(model: str, case: Case, device: torch.device) -> tuple[float, float]:
     return case.runs * number / min(seconds[1:]), case.runs * number / evaluated
 
 
+def _alone(model: str, case: Case, together: Barrier) -> tuple[float, float]:
+    """In a process with one thread: when two epochs began and ended, after one to warm up and when all were there."""
+    torch.set_num_threads(1)
+    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")  # type: ignore[arg-type]
+    trainer = Trainer(config, data(128 * BATCHES["cpu"][model]), torch.device("cpu"), layout=case.layout)
+    trainer.train_epoch()
+    together.wait()
+    start = time.perf_counter()
+    for _ in range(2):
+        trainer.train_epoch()
+    return start, time.perf_counter()
+
+
+def processes(model: str, case: Case) -> float:
+    """Images per second of training of several processes that share the cores."""
+    with (
+        multiprocessing.Manager() as manager,
+        ProcessPoolExecutor(case.runs, multiprocessing.get_context("spawn")) as pool,
+    ):
+        together = manager.Barrier(case.runs)
+        tasks = [pool.submit(_alone, model, case, together) for _ in range(case.runs)]
+        times = [task.result() for task in tasks]
+    seconds = max(end for _, end in times) - min(start for start, _ in times)
+    return 2 * case.runs * 128 * BATCHES["cpu"][model] / seconds
+
+
 def rows(device: torch.device) -> list[dict[str, Any]]:
     """Measure all cases and print them."""
     found: list[dict[str, Any]] = []
     for model in ("resnet8", "resnet32"):
         base = 0.0
-        for case in CUDA if device.type == "cuda" else CPU:
-            training, evaluation = rates(model, case, device)
+        cpu = device.type == "cpu"
+        for case in (*CPU, *IN_FLIGHT) if cpu else CUDA:
+            apart = cpu and case.runs > 1
+            training, evaluation = (processes(model, case), None) if apart else rates(model, case, device)
             base = base or training
             found.append(
                 {
@@ -98,9 +130,9 @@ def rows(device: torch.device) -> list[dict[str, Any]]:
                     "in_flight": case.runs,
                     "images_per_second": round(training),
                     "ratio": round(training / base, 2),
-                    "evaluated_per_second": round(evaluation),
+                    "evaluated_per_second": "" if evaluation is None else round(evaluation),
                     "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-                    "threads": torch.get_num_threads(),
+                    "threads": 1 if apart else torch.get_num_threads(),
                 }
             )
             print(*found[-1].values(), sep="\t", flush=True)
