@@ -101,12 +101,9 @@ def table_command(setting: Setting, *numbers: int) -> str:
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
-    from training.progress import train_all  # brings torch
+    from training.progress import Options, train_all  # brings torch
 
-    options = argparse.Namespace(
-        device="auto", data_root=None, store=setting.store, jobs=1, quiet=False, json=False, tensorboard=False
-    )
-    if train_all(missing, options, printed=False):
+    if train_all(missing, Options(setting.store), printed=False):
         raise InvalidInput("a run of the digits diverged; see above")
 
 

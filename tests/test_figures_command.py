@@ -10,7 +10,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -217,7 +217,8 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
         made.extend(configs)
         return 0
 
-    monkeypatch.setitem(sys.modules, "training.progress", Namespace(train_all=train_all))  # without torch
+    progress = Namespace(train_all=train_all, Options=Namespace(of=lambda options: options))
+    monkeypatch.setitem(sys.modules, "training.progress", progress)  # without torch
     for wanted, numbers in ((fig4.METHODS, (8,)), (geometry.METHODS, (8, 4))):
         made.clear()
         for part in store.table_command(setting, *numbers).split(" && "):
@@ -228,6 +229,14 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
         assert set(made) == set(configs)
     by_table = "training.table" in store.table_command(setting, 8)
     assert by_table == (imbalance == 100 and dataset != store.DIGITS)
+
+
+def test_runs_of_the_digits_that_a_figure_lacks_are_trained_on_the_spot(tmp_path: Path) -> None:
+    setting = store.Setting(store.DIGITS, 10.0, "smoke", (0,), tmp_path)
+    wanted = [replace(c, epochs=1, warmup=0, width=4) for c in store.configs(setting, "BMLS+FC")]
+    (run,) = store.finished(wanted, setting, "no command")
+    assert run.config == wanted[0]
+    assert run.metrics()["last"]["all"] > 0
 
 
 def test_a_run_is_found_from_any_folder_but_not_under_another_name(tmp_path: Path, monkeypatch: Any) -> None:

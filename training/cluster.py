@@ -6,7 +6,6 @@ returns its result, and a worker that still lives keeps its run's lock. Workers 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import sys
@@ -19,11 +18,11 @@ import torch
 from lpm import engines
 from lpm.errors import InvalidInput
 from training.config import RunConfig
-from training.progress import Outcome, Work
+from training.progress import Options, Outcome, Work
 from training.runs import Busy
 
 
-def in_flight(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
+def in_flight(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
     """Outcomes of runs as they end, on Ray. work: its device may be 'auto', for a GPU if the cluster has one.
 
     Raises InvalidInput when the device is not there.

@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +32,67 @@ from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
 
-def train_all(configs: Sequence[RunConfig], options: argparse.Namespace, *, printed: bool = True) -> int:
+@dataclass(frozen=True)
+class Options:
+    """How runs are trained: the options of the commands that do, by their names, with their defaults."""
+
+    store: Path
+    device: str = "auto"
+    data_root: Path | None = None
+    train_list: Path | None = None
+    test_list: Path | None = None
+    weights: Path | None = None
+    workers: int | None = None
+    jobs: int = 1
+    engine: str = "local"
+    address: str | None = None
+    tensorboard: bool = False
+    json: bool = False
+    quiet: bool = False
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Options:
+        """What a command was given; what it does not offer has its default."""
+        return cls(**{f.name: getattr(given, f.name) for f in fields(cls) if hasattr(given, f.name)})
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether this process trains one run after another."""
+        return self.jobs == 1 and self.engine == "local"
+
+
+def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool = True) -> int:
     """Train runs of one data set that are not in the store yet, ``options.jobs`` at a time; print their metrics.
 
     Of several runs, one that another process trains is left to it. Returns the exit status: 1 when a run diverged.
     """
-    remote = getattr(options, "address", None) is not None
-    device = options.device if remote else build.device(options.device).type  # a cluster's devices are not this host's
+    # A cluster's devices are not this host's.
+    device = options.device if options.address is not None else build.device(options.device).type
     with joined(device) as ranks:
-        local = options.jobs == 1 and getattr(options, "engine", "local") == "local"
-        if ranks.world > 1 and not local:
+        if ranks.world > 1 and not options.one_by_one:
             raise InvalidInput("torchrun trains one run with all processes; drop --jobs and --engine")
         return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
 
 
-def _train_all(
-    configs: Sequence[RunConfig], options: argparse.Namespace, device: str, ranks: Ranks, *, printed: bool
-) -> int:
+def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
     first = configs[0]
     data = datasets.load(
         first.dataset,
         options.data_root,
         imbalance=first.imbalance,
         subset_seed=first.subset_seed,
-        train_list=getattr(options, "train_list", None),
-        test_list=getattr(options, "test_list", None),
+        train_list=options.train_list,
+        test_list=options.test_list,
     )
     if ranks.first:
         _explain(first, len(data.train.labels))
-    if (weights := options.weights) is None and any(config.pretrained for config in configs):
+    if options.weights is None and any(config.pretrained for config in configs):
         raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
-    events = getattr(options, "tensorboard", False) and ranks.first
+    events = options.tensorboard and ranks.first
     if events:
         _events(None)
     workers = _workers(options, ranks) if first.dataset in LARGE else 0
-    work = Work(data, options.store, device, events, workers=workers, weights=weights, ranks=ranks)
+    work = Work(data, options.store, device, events, workers=workers, weights=options.weights, ranks=ranks)
     quiet = options.quiet or not ranks.first
     console = Console(stderr=True)
     columns = (
@@ -77,7 +103,7 @@ def _train_all(
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         for metrics in (
             _sequentially(configs, work, progress, lines=not (quiet or console.is_terminal))
-            if options.jobs == 1 and getattr(options, "engine", "local") == "local"
+            if options.one_by_one
             else _at_once(configs, work, options, progress)
         ):
             found += [metrics] if metrics is not None else []
@@ -139,9 +165,9 @@ class Work:
                 )
             )
         except trainer.Diverged as error:
-            last = folder.last_checkpoint()
-            kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
-            if self.ranks.first:
+            if self.ranks.first:  # which alone sees the store
+                last = folder.last_checkpoint()
+                kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
                 print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
             return None
         except torch.OutOfMemoryError:
@@ -230,17 +256,15 @@ def _train_in_process(config: RunConfig) -> Outcome:
 
 def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
     threads = max(1, torch.get_num_threads() // jobs)
-    with engines.processes(
-        jobs, _start, (work, threads)
-    ) as pool:  # interrupted runs continue from their checkpoints another time
+    with engines.processes(jobs, _start, (work, threads)) as pool:  # interrupted, runs continue another time
         for future in as_completed([pool.submit(_train_in_process, config) for config in configs]):
             yield future.result()
 
 
 def _at_once(
-    configs: Sequence[RunConfig], work: Work, options: argparse.Namespace, progress: Progress
+    configs: Sequence[RunConfig], work: Work, options: Options, progress: Progress
 ) -> Iterator[dict[str, Any] | None]:
-    at_once = f"on {options.address}" if getattr(options, "address", None) else f"{options.jobs} at a time"
+    at_once = f"on {options.address}" if options.address else f"{options.jobs} at a time"
     task = progress.add_task(f"{len(configs)} runs, {at_once}", total=len(configs), state="")
     for result in _outcomes(configs, work, options):
         progress.advance(task)
@@ -250,18 +274,18 @@ def _at_once(
         yield result
 
 
-def _workers(options: argparse.Namespace, ranks: Ranks) -> int:
+def _workers(options: Options, ranks: Ranks) -> int:
     """Processes that decode images for one run: what is asked for, or the cores shared among all that train here."""
     if options.workers is not None:
-        return int(options.workers)
-    if getattr(options, "address", None) is not None:
+        return options.workers
+    if options.address is not None:
         return 1  # other hosts' cores are not counted here
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks.world > 1 else options.jobs
     return max(1, len(os.sched_getaffinity(0)) // here)
 
 
-def _outcomes(configs: Sequence[RunConfig], work: Work, options: argparse.Namespace) -> Iterator[Outcome]:
-    if getattr(options, "engine", "local") == "ray":
+def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
+    if options.engine == "ray":
         from training import cluster
 
         return cluster.in_flight(configs, work, options)

@@ -102,14 +102,14 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
-    from training.progress import train_all
+    from training.progress import Options, train_all
 
     status, said = 0, set()
     wanted = tables.missing(table, options.store, options.preset, options.seeds)
     for group in sorted({_group(c) for c in wanted}):
         chosen = [c for c in wanted if _group(c) == group]
         try:
-            status = max(status, train_all(chosen, options, printed=False))
+            status = max(status, train_all(chosen, Options.of(options), printed=False))
         except InvalidInput as error:
             status = 2
             if str(error) not in said:

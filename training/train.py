@@ -155,9 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     config = config_of(options)
     if options.weights is not None and not config.pretrained:
         raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
-    from training.progress import train_all
+    from training.progress import Options, train_all
 
-    return train_all([replace(config, seed=s) for s in options.seeds], options)
+    return train_all([replace(config, seed=s) for s in options.seeds], Options.of(options))
 
 
 if __name__ == "__main__":
