@@ -222,6 +222,9 @@ def test_recipes_of_the_large_sets() -> None:
         assert 0 < config.lr_at(epochs) < 1e-4
     assert set(LARGE_RECIPES) == LARGE
     assert "yang" in presets("imagenet-lt")
+    bbn = with_preset(RunConfig(dataset="inaturalist2018"), "bbn")
+    assert [bbn.lr_at(epoch) for epoch in (1, 120, 121, 160, 161)] == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005])
+    assert (bbn.epochs, bbn.batch, bbn.weight_decay) == (180, 128, 1e-4)
     assert "yang" not in presets("places-lt")
     tuned = cell("BMLS+MS", "places-lt-ft", 0, "paper")
     assert (tuned.model, tuned.trains, tuned.pretrained, tuned.epochs) == ("resnet152", "block", True, 90)

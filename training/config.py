@@ -271,15 +271,16 @@ LARGE_PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"model": "resnet8", "size": 32, "width": 8, "epochs": 2, "batch": 64, "jitter": 0.0},
     "yang": {"model": "resnet50-wide4", "epochs": 90, "batch": 1024},
     "decoupling": {"epochs": 90, "lr": 0.2, "batch": 512, "jitter": 0.0},
+    "bbn": {"lr": 0.05, "schedule": "steps", "drops": (2 / 3, 8 / 9), "epochs": 180, "batch": 128},
 }
-"""Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling'
-(Kang et al. 2020) for inaturalist2018.
+"""Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling' (Kang et al. 2020) and 'bbn', the
+schedule of Zhou et al. 2020 without their two branches, for inaturalist2018.
 """
 
 
 def presets(dataset: str) -> tuple[str, ...]:
     """The presets of a data set."""
-    own = {"yang": "imagenet-lt", "decoupling": "inaturalist2018"}
+    own = {"yang": "imagenet-lt", "decoupling": "inaturalist2018", "bbn": "inaturalist2018"}
     return tuple(name for name in (LARGE_PRESETS if dataset in LARGE else PRESETS) if own.get(name, dataset) == dataset)
 
 
