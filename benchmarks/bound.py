@@ -15,7 +15,6 @@ the most time in an epoch of the training loop.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import training
-from lpm.output import provenance
+from benchmarks.rows import origin, write
 from training import build
 from training.classifiers import FC
 from training.config import RunConfig
@@ -184,23 +183,14 @@ def main() -> None:
     if options.profile:
         print(profiled(device))
         return
-    record = provenance()
-    origin = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        **{key: record[key] for key in ("time", "commit", "machine")},
-    }
+    made = {"device": training.name(device), "torch": torch.__version__} | origin()
     rows = []
     for threads, precision in product((1,) if device.type == "cuda" else (1, 2), ("fp32", "bf16")):
         torch.set_num_threads(threads)
         found = {k: round(v, 3) if isinstance(v, float) else v for k, v in row(precision, device).items()}
-        rows.append({"threads": threads} | found | origin)
+        rows.append({"threads": threads} | found | made)
         print(*(f"{k}={v}" for k, v in rows[-1].items()), sep="\n", end="\n\n", flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

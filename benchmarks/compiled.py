@@ -8,7 +8,6 @@ cache of compiled code and again, in another process, with that cache. On a CPU 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -22,7 +21,8 @@ from typing import Any
 import torch
 
 from benchmarks.bound import BATCH, Step
-from lpm.output import provenance
+from benchmarks.rows import origin, write
+from benchmarks.training import name
 from training import build
 from training.models import ResNet
 
@@ -92,19 +92,13 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one, device)))
         return
-    record = provenance()
-    origin = {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-    origin |= {"torch": torch.__version__} | {key: record[key] for key in ("time", "commit", "machine")}
+    made = {"device": name(device), "torch": torch.__version__} | origin()
     rows = []
     for threads in (1,) if device.type == "cuda" else (1, 2):
         for precision in ("fp32", "bf16"):
-            rows.append(row(precision, threads, device.type) | origin)
+            rows.append(row(precision, threads, device.type) | made)
             print(*(f"{key}={value}" for key, value in rows[-1].items()), sep="  ", flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

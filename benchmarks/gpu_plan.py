@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 import time
 import traceback
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks import training
+from benchmarks.rows import as_csv
 from lpm import cli
 from lpm.cli import jobs
 from training import build, datasets, tables
@@ -77,15 +77,6 @@ def finished(store: Path, skip: Path | None) -> set[tuple[str, str]]:
         with skip.open(newline="", encoding="utf-8") as file:
             rows += list(csv.DictReader(file))
     return {(row["config"], row["seed"]) for row in rows}
-
-
-def as_csv(rows: list[dict[str, Any]]) -> bytes:
-    """Rows as CSV, a header first."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
 
 
 def speed(store: Path, out: Path, device: torch.device) -> None:

@@ -15,40 +15,42 @@ from scipy.optimize import brentq
 
 @dataclass(frozen=True)
 class LongTail:
-    """What is published of a long-tailed data set: classes, images, extreme counts, classes over 100 and under 20 images."""
+    """What is published of a long-tailed data set: its images, extreme counts, and the classes of more than 100 images, of 20 to
+    100, and of fewer.
+    """
 
-    K: int
     images: int
     largest: int
     smallest: int
     many: int
+    medium: int
     few: int
 
     def stand_in(self) -> np.ndarray:
-        """Synthetic class counts (K,) of these sizes, largest first; they are not the data set's.
+        """Synthetic class counts (K,) of exactly these sizes, largest first; they are not the data set's.
 
-        Above 100 images they follow a bounded Pareto law, whose exponent makes the total right; from 100 down to 20 and from
-        20 down to the smallest they fall geometrically. Rounding moves a few classes across 100 and 20.
+        Above 100 images they follow a bounded Pareto law, whose exponent makes the total right; from 100 down to 20 and from 19
+        down to the smallest they fall geometrically.
         """
-        rank, top = np.arange(self.K), float(self.largest)
-        tail = np.exp(np.interp(rank, [self.many, self.K - self.few, self.K - 1], np.log([100, 20, self.smallest])))
-        u = np.minimum(rank / self.many, 1.0)
+        tail = np.concatenate([np.geomspace(100, 20, self.medium), np.geomspace(19, self.smallest, self.few)])
+        u, top = np.linspace(0, 1, self.many), float(self.largest)
 
         def law(exponent: float) -> np.ndarray:
-            head = (top**-exponent + (100.0**-exponent - top**-exponent) * u) ** (-1 / exponent)
-            return np.where(u < 1, head, tail)
+            head = (top**-exponent + (101.0**-exponent - top**-exponent) * u) ** (-1 / exponent)
+            return np.concatenate([head, tail])
 
         n = law(brentq(lambda exponent: law(exponent).sum() - self.images, 0.01, 20.0))
-        counts = np.floor(n)
+        counts = np.floor(n + 1e-9).astype(np.int64)
         counts[np.argsort(counts - n, kind="stable")[: self.images - int(counts.sum())]] += 1
-        return -np.sort(-counts)
+        return counts
 
 
 LONG_TAILS = {
-    "imagenet-lt": LongTail(K=1000, images=115_846, largest=1280, smallest=5, many=390, few=164),
-    "inaturalist2018": LongTail(K=8142, images=437_513, largest=1000, smallest=2, many=842, few=3599),
+    "places-lt": LongTail(images=62_500, largest=4980, smallest=5, many=131, medium=163, few=71),
+    "imagenet-lt": LongTail(images=115_846, largest=1280, smallest=5, many=385, medium=479, few=136),
+    "inaturalist2018": LongTail(images=437_513, largest=1000, smallest=2, many=842, medium=3701, few=3599),
 }
-"""Sizes: lists of Liu et al. 2019 and of the iNaturalist 2018 competition; many and few: Table 6 of the paper."""
+"""Sizes: lists of Liu et al. 2019, whose thresholds split the classes, and of the iNaturalist 2018 competition."""
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("name", choices=LONG_TAILS)
     name = parser.parse_args().name
     print(f"# synthetic stand-in for {name}: its published sizes, not its class counts")
-    print("\n".join(f"{count:.0f}" for count in LONG_TAILS[name].stand_in()))
+    print("\n".join(map(str, LONG_TAILS[name].stand_in())))
 
 
 if __name__ == "__main__":

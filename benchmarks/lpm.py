@@ -6,7 +6,7 @@
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
 - The default sweep, as a process of its own.
 
-``--counts`` measures, instead, what many classes of different counts cost (:mod:`benchmarks.long_tails`), four minutes: a
+``--counts`` measures, instead, what many classes of different counts cost (:mod:`benchmarks.long_tails`), six minutes: a
 relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies, and ``balanced`` ones, each in a process of its own.
 
 Times are medians of repeated solves after a warm-up; memory is the peak of a process that does nothing else.
@@ -15,8 +15,6 @@ Times are medians of repeated solves after a warm-up; memory is the peak of a pr
 from __future__ import annotations
 
 import argparse
-import csv
-import multiprocessing
 import os
 import resource
 import statistics
@@ -30,10 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.alone import alone
 from benchmarks.long_tails import LONG_TAILS
+from benchmarks.rows import origin, write
 from lpm import factored, mixing, orbits, pairs, programs, sdp
 from lpm.coordinates import Coordinates
-from lpm.output import provenance
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.recovery import fold
@@ -136,10 +135,8 @@ def _factored_alone(K: int, n_max: int, lam: float) -> list[Measurement]:
 def written_out() -> list[Measurement]:
     """factored in fresh processes, and sdp."""
     found: list[Measurement] = []
-    context = multiprocessing.get_context("spawn")
     for arguments in ((10, 5000, 0.5), (100, 500, 0.5), (100, 500, 0.3)):
-        with context.Pool(1) as pool:
-            found += pool.apply(_factored_alone, arguments)
+        found += alone(_factored_alone, *arguments)
     seconds, solution = timed(partial(orbits.solve, long_tail(10, 5000, 100)))
     found += [("orbits", "CIFAR10-LT counts, 10 groups of one class", "seconds", seconds)]
     for K in (3, 4, 5, 6):
@@ -163,14 +160,12 @@ def _many_counts_alone(data: str, program: str, profile: str, tolerance: float) 
 
 
 def many_counts() -> list[Measurement]:
-    """Stand-ins for ImageNet-LT and iNaturalist 2018, in fresh processes."""
+    """Stand-ins for Places-LT, ImageNet-LT and iNaturalist 2018, in fresh processes."""
     found: list[Measurement] = []
-    context = multiprocessing.get_context("spawn")
     cases = [(data, *case) for data in LONG_TAILS for case in (("fc", "product", 1e-2), ("ms", "product", 1e-2),
              ("fc", "balanced", 1e-6), ("ms", "balanced", 1e-6))]  # fmt: skip
     for arguments in (*cases, ("imagenet-lt", "fc", "product", 1e-3)):
-        with context.Pool(1) as pool:
-            found += pool.apply(_many_counts_alone, arguments)
+        found += alone(_many_counts_alone, *arguments)
     return found
 
 
@@ -195,20 +190,16 @@ def whole_sweep() -> list[Measurement]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="CSV file for the numbers")
-    parser.add_argument("--counts", action="store_true", help="only ImageNet-LT's and iNaturalist's sizes")
+    parser.add_argument("--counts", action="store_true", help="only the sizes of the large data sets")
     options = parser.parse_args()
-    record = provenance()
-    print(f"{record['machine']}, commit {record['commit']}, {record['time']}")
+    made = origin()
+    print("{machine}, commit {commit}, {time}".format(**made))
     found: list[Measurement] = []
     for part in (many_counts,) if options.counts else (fang, sizes, written_out, whole_sweep):
         for line in part():
             found.append(line)
             print(f"{line[0]:<28} {line[1]:<62} {line[3]:>12.4g}  {line[2]}", flush=True)
-    if options.out is not None:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["what", "on", "unit", "value", "commit", "time", "machine"])
-            writer.writerows([*line, record["commit"], record["time"], record["machine"]] for line in found)
+    write(options.out, [dict(zip(("what", "on", "unit", "value"), line, strict=True)) | made for line in found])
 
 
 if __name__ == "__main__":

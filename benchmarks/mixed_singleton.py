@@ -7,7 +7,6 @@ builds the (batch, K^2) logits, without W^lambda; it is left out where they woul
 from __future__ import annotations
 
 import argparse
-import csv
 import resource
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.rows import write
 from training.losses import mixed_singleton
 
 BATCH, REPEATS, LIMIT = 256, 5, 2e9
@@ -65,11 +65,7 @@ def main() -> None:
             )
             rows.append({"K": K, "form": form, "milliseconds": round(1e3 * seconds, 3), "peak_MiB": round(memory, 1)})
             print(*rows[-1].values(), sep="\t")
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,18 @@ benchmarks.scale_table makes docs/scale.md's table of the rows.
 from __future__ import annotations
 
 import argparse
-import csv
-import multiprocessing
 import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.alone import alone, memory, reset_peak
+from benchmarks.rows import origin, write
 from benchmarks.sizes import SETTINGS
-from lpm.output import provenance
 from training.classifiers import FC, MixedSingleton
 from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
 
@@ -98,7 +96,7 @@ def classifier_steps(K: int, p: int, batch: int, kinds: tuple[str, ...]) -> dict
     h = torch.randn(batch, p, generator=generator).relu().requires_grad_()
     a = torch.randint(K - 1, (batch,), generator=generator)
     classifiers = [CLASSIFIERS[kind](p, K) for kind in kinds]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    reset_peak()
     before = memory("VmRSS")
     seconds: list[list[float]] = [[] for _ in kinds]
     for _ in range(REPEATS if K >= 300 else 10 * REPEATS):
@@ -131,18 +129,6 @@ def network_cost(name: str) -> Measured:
     return {"milliseconds an image": 1e3 * statistics.median(seconds) / images, "images a batch": images}
 
 
-def memory(key: str) -> int:
-    """Bytes that this process holds (VmRSS) or held at most (VmHWM), on Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
-
-
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
-
-
 def measurements() -> Iterator[tuple[str, str, Measured]]:
     """Everything, as (on what, what, its numbers). FC's and MS's times are taken in turn in one process."""
     for name, setting in SETTINGS.items():
@@ -171,20 +157,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    record = provenance()
-    origin = {"device": "cpu", "threads": 1, "torch": torch.__version__} | {
-        key: record[key] for key in ("time", "commit", "machine")
-    }
+    made = {"device": "cpu", "threads": 1, "torch": torch.__version__} | origin()
     rows = []
     for on, what, found in measurements():
         for quantity, value in found.items():
-            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.9g}", **origin})
+            rows.append({"on": on, "what": what, "quantity": quantity, "value": f"{value:.9g}", **made})
             print(on, what, quantity, f"{value:.4g}", sep="\t", flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

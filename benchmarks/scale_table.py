@@ -27,8 +27,7 @@ class Column:
     @property
     def cv(self) -> float:
         """Coefficient of variation of a label pair's count under BMLS, over the epochs of the recipe, by its law."""
-        of_size = expected_cv.balanced(self.setting, self.setting.N, self.setting.epochs)  # type: ignore[arg-type]  # needs K
-        return of_size["label pair"]
+        return expected_cv.balanced(self.setting, self.setting.N, self.setting.epochs)["label pair"]
 
     def pairs(self, sampler: str) -> str:
         """Milliseconds and MB of an epoch's pairs."""

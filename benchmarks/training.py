@@ -8,7 +8,6 @@ one thread. Ratios are to float32, contiguous, not captured, one run. Evaluation
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.rows import write
 from training import build
 from training.config import RunConfig
 from training.datasets import Images, LongTailed
@@ -46,6 +46,11 @@ CPU = (BASE, *(Case(p, m) for p, m in (
 )))  # fmt: skip
 IN_FLIGHT = tuple(Case("bf16", torch.channels_last, runs=runs) for runs in (2, 4, 16))
 CUDA = (*CPU, *(Case("bf16", torch.channels_last, True, runs) for runs in (1, 4, 16)))
+
+
+def name(device: torch.device) -> str:
+    """What rows call a device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def data(number: int) -> LongTailed:
@@ -131,7 +136,7 @@ def rows(device: torch.device) -> list[dict[str, Any]]:
                     "images_per_second": round(training),
                     "ratio": round(training / base, 2),
                     "evaluated_per_second": "" if evaluation is None else round(evaluation),
-                    "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                    "device": name(device),
                     "threads": 1 if apart else torch.get_num_threads(),
                 }
             )
@@ -146,11 +151,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     found = rows(build.device(options.device))
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(found)
+    write(options.out, found)
 
 
 if __name__ == "__main__":

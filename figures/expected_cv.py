@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from figures.frequencies import possible
 from training.config import RunConfig
+
+
+class Classes(Protocol):
+    """All that BMLS's law needs of a config."""
+
+    @property
+    def K(self) -> int: ...
+
 
 Law = Callable[[int, int], np.ndarray]
 """(K, K): the chance that r given draws of an epoch are all of class a and s others all of class b."""
@@ -92,7 +100,7 @@ def class_aware(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
     return {"label": math.sqrt(variance.sum(axis=0).mean()) * K / N, "label pair": float(np.sqrt(pair).mean())}
 
 
-def balanced(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
+def balanced(config: Classes, N: int, epochs: int) -> dict[str, float]:
     """BMLS, a < b: an epoch takes a part of its first and of its last cycle, each of all P label pairs in its own order."""
     K, P = config.K, config.K * (config.K - 1) // 2
     cut = _cut(N, P, epochs)

@@ -167,7 +167,7 @@ def _refuse(problem: Problem) -> None:
 
 
 def _levels(problem: Problem, true: Level, groups: int | None) -> Iterator[Level]:
-    """The program in 16, 32, 64, ... merged groups, and last in its own, or in as many as are asked for or fit."""
+    """The program in 32, 64, 128, ... merged groups, and last in its own, or in as many as are asked for or fit."""
     (M, n), G = true.blocks.shape, true.blocks.G
     most = min(G, G if groups is None else groups, int(G * (MAX_STORED / (M * n)) ** (1 / 3)))
     number, before = FEWEST_GROUPS, 0

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.lists import CLASSES, NAMES
+from training.config import CLASSES
+from training.lists import NAMES
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10-jpeg"
 

@@ -15,6 +15,7 @@ import pytest
 from lpm.errors import InvalidInput
 from tests.large import as_inaturalist, make
 from training import lists, untrusted
+from training.config import CLASSES
 from training.lists import fingerprint, load
 
 TRAIN = [("a/0.jpg", 2), ("a/1.jpg", 2), ("b/with space.jpg", 0), ("b/2.jpg", 1), ("b/3.jpg", 1), ("a/4.jpg", 1)]
@@ -24,7 +25,7 @@ TEST = [("c/0.jpg", 0), ("c/1.jpg", 1), ("c/2.jpg", 2)]
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with three classes in Places' form; the files are of 1, 2, ... bytes."""
-    monkeypatch.setitem(lists.CLASSES, "places-lt", 3)
+    monkeypatch.setitem(CLASSES, "places-lt", 3)
     folder = tmp_path / "data"
     for size, (path, _) in enumerate(TRAIN + TEST, 1):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def test_whole_sets_in_the_text_form(dataset: str, tmp_path: Path) -> None:
     train, test, order = load(dataset, tmp_path)
     assert np.array_equal(np.bincount(train.labels), counts[order])
     assert (np.diff(counts[order]) <= 0).all()
-    assert sorted(order) == list(range(lists.CLASSES[dataset]))
+    assert sorted(order) == list(range(CLASSES[dataset]))
     assert np.bincount(test.labels).tolist() == [1] * len(counts)
     assert all(f"/{order[k]:04d}/" in path for path, k in zip(train.paths, train.labels, strict=True))
 

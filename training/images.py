@@ -93,4 +93,4 @@ def _rgb(image: Image.Image) -> Image.Image:
     """As the reference code's loader: transparency and the camera's orientation are ignored; of 16 bits, the upper eight stay."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lpm.errors import InvalidInput
+from training.config import CLASSES
 from training.untrusted import contents, line
 
-CLASSES = {"imagenet-lt": 1000, "places-lt": 365, "inaturalist2018": 8142}
 NAMES = {
     "imagenet-lt": [("ImageNet_LT_train.txt", "ImageNet_LT_test.txt")],
     "places-lt": [("Places_LT_train.txt", "Places_LT_test.txt")],
@@ -68,8 +68,8 @@ def load(
     Raises InvalidInput, with the list's name and line, for lists that are missing or malformed, for classes without
     images, and for paths that are there twice, lead to no regular file, or leave the root.
     """
-    if dataset not in CLASSES:
-        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {', '.join(CLASSES)}")
+    if dataset not in NAMES:
+        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {', '.join(NAMES)}")
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     K = CLASSES[dataset]
