@@ -25,52 +25,11 @@ import pytest
 
 from lpm import cli, engines, sweep
 from lpm.solution import NotCertified
+from tests.started import ROOT, Command, wait_for
 from tests.test_datasets import batches
 
-ROOT = Path(__file__).parent.parent
 TRAIN = ["training.train", "--width", "4", "--quiet"]
 on_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (extra `cluster`)")
-
-
-class Command:
-    """A command that runs, in a session of its own, one thread a process."""
-
-    def __init__(self, *words: str, **environment: str) -> None:
-        self.mark = f"COMMAND_OF_A_TEST={uuid4().hex}"
-        name, _, value = self.mark.partition("=")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=ROOT, start_new_session=True, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", name: value, **environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def ends(self) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
-        try:
-            out, err = self.process.communicate(timeout=240)
-        finally:
-            self.process.kill()
-        return self.process.returncode, out, err
-
-    def alive(self) -> set[str]:
-        """Names of its processes and their children, at any depth, that still live."""
-        found = set()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes():
-                    found.add((folder / "cmdline").read_bytes().rstrip(b"\0").decode())
-            except OSError:  # it has just ended
-                continue
-        return found
-
-
-def wait_for(what: Any, seconds: float = 60) -> Any:
-    """What a function returns once it is true."""
-    for _ in range(int(seconds / 0.02)):
-        if found := what():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain")
 
 
 def holders(lock: Path) -> list[int]:

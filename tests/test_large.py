@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,50 +13,36 @@ import numpy as np
 import pytest
 import torch
 
-from lpm import cli
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.large import make
+from tests.started import Command, checkpointed, finished, torchrun
 from training import build, datasets, train, trainer
-from training.config import LARGE, LARGE_RECIPES, RunConfig, presets, with_preset
+from training.config import RunConfig, with_preset
 from training.epoch import batch_sizes, draw
-from training.experiments import config as cell
 from training.ranks import Ranks
 from training.resnets import Bottlenecks
 from training.runs import RunFolder, find
-from training.table import main as table
 from training.trainer import COUNTED
 
 CPU = torch.device("cpu")
 SMOKE = replace(with_preset(RunConfig(dataset="places-lt"), "smoke"), epochs=2, width=4)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("places")
-    make("places-lt", folder)
-    return folder
-
-
 @pytest.fixture
-def places(root: Path) -> datasets.LongTailed:
-    return datasets.load("places-lt", root, imbalance=100)
+def places(places_root: Path) -> datasets.LongTailed:
+    return datasets.load("places-lt", places_root, imbalance=100)
 
 
-def test_a_run_on_image_files_ends_with_a_result(root: Path, tmp_path: Path, capsys: Any) -> None:
-    words = [
-        "--dataset",
-        "places-lt",
-        "--data-root",
-        str(root),
-        "--preset",
-        "smoke",
-        "--width",
-        "4",
-        "--sampler",
-        "bmls",
-    ]
-    words += ["--classifier", "ms-unordered", "--store", str(tmp_path), "--workers", "1", "--jitter", "0.4"]
+def words_of(root: Path) -> list[str]:
+    """The words that train a small network on Places-LT."""
+    words = ["training.train", "--quiet", "--device", "cpu", "--dataset", "places-lt", "--data-root", str(root)]
+    return [*words, "--preset", "smoke", "--width", "4"]
+
+
+def test_a_run_on_image_files_ends_with_a_result(places_root: Path, tmp_path: Path, capsys: Any) -> None:
+    options = ["--sampler", "bmls", "--classifier", "ms-unordered", "--workers", "1", "--jitter", "0.4"]
+    words = [*words_of(places_root)[1:], *options, "--store", str(tmp_path)]
     assert run_command(lambda: train.main([*words, "--json"])) == 0
     (metrics,) = json.loads(capsys.readouterr().out)
     (folder,) = find(tmp_path)
@@ -132,15 +114,12 @@ def test_processes_share_an_epoch_of_image_files(places: datasets.LongTailed) ->
         assert sum(len(s.number) for s in shares) == sum(sizes)
 
 
-def test_two_processes_have_the_losses_of_one_on_image_files(root: Path, tmp_path: Path) -> None:
-    words = ["-m", "training.train", "--dataset", "places-lt", "--data-root", str(root), "--preset", "smoke"]
-    words += ["--width", "4", "--epochs", "1", "--precision", "fp32", "--lr", "0.01", "--workers", "1", "--quiet"]
+def test_two_processes_have_the_losses_of_one_on_image_files(places_root: Path, tmp_path: Path) -> None:
     rows = []
-    for start in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]):
+    for start in ([], torchrun(2)):
         store = tmp_path / str(len(start))
-        command = [sys.executable, *start, *words, "--device", "cpu", "--store", str(store)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-1500:]
+        options = ["--epochs", "1", "--precision", "fp32", "--lr", "0.01", "--workers", "1", "--store", str(store)]
+        finished(*start, *words_of(places_root), *options)
         (folder,) = find(store)
         rows.append(folder.rows()[0] | {"means": folder.geometry(1)["class_means"]})
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-4)
@@ -156,8 +135,8 @@ def broken(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_broken_image_is_one_line_that_names_it(broken: Path, workers: str, tmp_path: Path, capsys: Any) -> None:
     (broken / "train" / "0007" / "1.jpg").write_bytes(b"\xff\xd8 no image")
-    words = ["--dataset", "places-lt", "--data-root", str(broken), "--preset", "smoke", "--width", "4", "--quiet"]
-    assert run_command(lambda: train.main([*words, "--workers", workers, "--store", str(tmp_path / "s")])) == 2
+    options = ["--workers", workers, "--store", str(tmp_path / "s")]
+    assert run_command(lambda: train.main([*words_of(broken)[1:], *options])) == 2
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0
     assert "train/0007/1.jpg" in error
@@ -165,8 +144,7 @@ def test_a_broken_image_is_one_line_that_names_it(broken: Path, workers: str, tm
 
 def test_a_missing_image_stops_before_anything_is_written(broken: Path, tmp_path: Path, capsys: Any) -> None:
     (broken / "train" / "0007" / "1.jpg").unlink()
-    words = ["--dataset", "places-lt", "--data-root", str(broken), "--preset", "smoke", "--store", str(tmp_path / "s")]
-    assert run_command(lambda: train.main(words)) == 2
+    assert run_command(lambda: train.main([*words_of(broken)[1:], "--store", str(tmp_path / "s")])) == 2
     assert "train/0007/1.jpg" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
 
@@ -203,101 +181,6 @@ def test_a_run_is_a_run_on_its_weights(places: datasets.LongTailed, tmp_path: Pa
         trainer.run(config, places, folder, CPU, weights=tmp_path / "2.pth")
 
 
-def options_of(*words: str) -> Any:
-    """What the train command reads."""
-    parser = cli.Parser("training.train", "")
-    train.add_recipe(parser)
-    parser.add_argument("--preset")
-    return parser.parse_args(list(words))
-
-
-def test_recipes_of_the_large_sets() -> None:
-    """The numbers of MiSLAS's first stage."""
-    for dataset, epochs, decay in (("imagenet-lt", 180, 5e-4), ("places-lt", 90, 5e-4), ("inaturalist2018", 200, 1e-4)):
-        config = with_preset(RunConfig(dataset=dataset), "paper")  # type: ignore[arg-type]
-        assert (config.epochs, config.weight_decay, config.batch, config.alpha) == (epochs, decay, 256, 0.2)
-        assert (config.model, config.channels, config.pixels, config.jitter) == ("resnet50", 64, 224, 0.4)
-        assert config.lr_at(1) == 0.1
-        assert config.lr_at(epochs // 2 + 1) == pytest.approx(0.05)
-        assert 0 < config.lr_at(epochs) < 1e-4
-    assert set(LARGE_RECIPES) == LARGE
-    assert "yang" in presets("imagenet-lt")
-    bbn = with_preset(RunConfig(dataset="inaturalist2018"), "bbn")
-    assert [bbn.lr_at(epoch) for epoch in (1, 120, 121, 160, 161)] == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005])
-    assert (bbn.epochs, bbn.batch, bbn.weight_decay) == (180, 128, 1e-4)
-    assert "yang" not in presets("places-lt")
-    tuned = cell("BMLS+MS", "places-lt-ft", 0, "paper")
-    assert (tuned.model, tuned.trains, tuned.pretrained, tuned.epochs) == ("resnet152", "block", True, 90)
-    assert (
-        train.config_of(options_of("--dataset", "places-lt-ft")).folder
-        == cell("random+FC", "places-lt-ft", 0, "paper").folder
-    )
-    assert Bottlenecks("resnet50-wide4", width=4).p == 256
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"imbalance": 10.0}, "imbalance has a meaning for CIFAR and the digits only"),
-        ({"subset_seed": 1}, "subset-seed has a meaning for CIFAR"),
-        ({"trains": "block"}, "trains 'block' has a meaning for pretrained networks"),
-        ({"pretrained": True}, "pretrained has a meaning for models 'resnet50'"),
-        ({"size": 4}, "size = 4 must lie in 8..1024"),
-        ({"jitter": 1.5}, "jitter = 1.5 must lie in"),
-        ({"augment": False, "jitter": 0.4}, "jitter has a meaning for augmented image files"),
-        ({"dataset": "cifar10-lt"}, "size has a meaning for image files"),
-        ({"dataset": "cifar10-lt", "size": 0, "model": "resnet50"}, "model resnet50 has a meaning for image files"),
-    ],
-)
-def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        replace(SMOKE, **change)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--dataset", "digits-lt", "--train-list", "x"], "--train-list and --test-list are for imagenet-lt"),
-        (["--dataset", "places-lt"], "needs --data-root"),
-        (["--dataset", "places-lt", "--preset", "yang"], "preset 'yang' is unknown for places-lt"),
-        (["--dataset", "places-lt", "--workers", "-1"], "--workers"),
-        (["--model", "resnet50", "--pretrained", "--data-root", "ROOT"], "needs --weights"),
-        (["--dataset", "places-lt", "--weights", "w.pth"], "--weights has a meaning for pretrained networks only"),
-        (["--dataset", "places-lt-ft", "--data-root", "ROOT", "--weights", "FIFO"], "is not a regular file"),
-    ],
-)
-def test_bad_use_is_one_line(options: list[str], message: str, root: Path, tmp_path: Path, capsys: Any) -> None:
-    os.mkfifo(tmp_path / "w.pth")
-    words = [{"ROOT": str(root), "FIFO": str(tmp_path / "w.pth")}.get(word, word) for word in options]
-    if "--pretrained" in words:
-        words += ["--dataset", "places-lt"]
-    try:
-        status = run_command(lambda: train.main([*words, "--store", str(tmp_path / "s")]))
-    except SystemExit as end:
-        status = int(end.code or 0)
-    assert status == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "s").exists()
-
-
-def test_tables_of_the_large_sets_fill_from_the_store(root: Path, tmp_path: Path, capsys: Any) -> None:
-    store, words = tmp_path / "s", ["--preset", "smoke", "--seeds", "0", "--store", str(tmp_path / "s")]
-    data = ["--data-root", str(root), "--workers", "0"]
-    only = ["--dataset", "places-lt", "--method", "BMLS+FC"]
-    assert run_command(lambda: table(["9", *words, *data, *only, "--quiet", "--format", "csv"])) == 0
-    out = capsys.readouterr().out.splitlines()
-    assert len(out) == 5  # a head, and many, med, few, all
-    assert all(line.startswith("BMLS+FC,places-lt,own,") and line.split(",")[5] == "1" for line in out[1:])
-    assert len(list(find(store))) == 1
-    for number, cells in (("3", 20), ("9", 40), ("10", 40)):
-        assert run_command(lambda n=number: table([n, *words, "--dry-run", "--format", "csv"])) == 0
-        assert len(capsys.readouterr().out.splitlines()) == cells + 1
-    assert run_command(lambda: table(["3", "--dry-run", "--dataset", "places-lt-ft", "--method", "CAS+FC"])) == 0
-    said = capsys.readouterr()
-    assert "37.44" in said.out
-    assert "--dataset places-lt-ft --method CAS+FC --seeds 0-2" in said.err
-
-
 def test_nothing_left_to_train_is_one_line(places: datasets.LongTailed) -> None:
     config = replace(
         SMOKE, model="resnet50", pretrained=True, trains="classifier", classifier="etf", features="unit", width=16
@@ -306,106 +189,33 @@ def test_nothing_left_to_train_is_one_line(places: datasets.LongTailed) -> None:
         trainer.Trainer(config, places, CPU)
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-
-
-def killed(command: list[str], store: Path, victim: Callable[[int], int]) -> None:
-    """Start a command, and kill one of its processes when it has a checkpoint."""
-    process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    end = time.monotonic() + 120
-    try:
-        while not any(folder.last_checkpoint() for folder in find(store)):
-            assert time.monotonic() < end
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.kill(victim(process.pid), signal.SIGKILL)
-        assert process.wait(timeout=60) != 0
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def test_killed_with_its_workers_a_run_goes_on_at_once(root: Path, tmp_path: Path) -> None:
+def test_killed_with_its_workers_a_run_goes_on_at_once(places_root: Path, tmp_path: Path) -> None:
     """Workers live on for seconds after their run was killed, and must not hold its lock."""
-    words = ["--dataset", "places-lt", "--data-root", str(root), "--preset", "smoke", "--width", "4", "--epochs", "6"]
-    command = [
-        sys.executable,
-        "-m",
-        "training.train",
-        *words,
-        "--workers",
-        "2",
-        "--quiet",
-        "--device",
-        "cpu",
-        "--store",
-    ]
-    subprocess.run([*command, str(tmp_path / "whole")], env=environment(), check=True, timeout=300)
-    killed([*command, str(tmp_path / "s")], tmp_path / "s", lambda pid: pid)
-    subprocess.run([*command, str(tmp_path / "s")], env=environment(), check=True, timeout=300)
-    (whole,), (folder,) = find(tmp_path / "whole"), find(tmp_path / "s")
+    words = [*words_of(places_root), "--epochs", "6", "--workers", "2", "--store"]
+    finished(*words, str(tmp_path / "whole"))
+    stopped = Command(*words, str(tmp_path / "s"))
+    folder = checkpointed(tmp_path / "s", stopped)
+    stopped.process.kill()
+    finished(*words, str(tmp_path / "s"))
+    assert stopped.ends()[0] == -signal.SIGKILL
+    (whole,) = find(tmp_path / "whole")
     assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
 
 
-def test_two_processes_train_a_block_on_image_files_and_one_is_killed(root: Path, tmp_path: Path) -> None:
+def test_two_processes_train_a_block_on_image_files_and_one_is_killed(places_root: Path, tmp_path: Path) -> None:
     torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / "w.pth")
-    words = [
-        "--dataset",
-        "places-lt",
-        "--data-root",
-        str(root),
-        "--preset",
-        "smoke",
-        "--model",
-        "resnet50",
-        "--width",
-        "4",
-    ]
-    words += [
-        "--pretrained",
-        "--trains",
-        "block",
-        "--weights",
-        str(tmp_path / "w.pth"),
-        "--epochs",
-        "4",
-        "--workers",
-        "1",
-    ]
-    words += ["--precision", "fp32", "--lr", "0.01", "--sampler", "bmls", "--quiet", "--device", "cpu", "--store"]
-    several = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "training.train",
-    ]
-    subprocess.run(
-        [sys.executable, "-m", "training.train", *words, str(tmp_path / "one")],
-        env=environment(),
-        check=True,
-        timeout=300,
-    )
-    killed([*several, *words, str(tmp_path / "s")], tmp_path / "s", last_rank)
-    subprocess.run([*several, *words, str(tmp_path / "s")], env=environment(), check=True, timeout=300)
-    (one,), (folder,) = find(tmp_path / "one"), find(tmp_path / "s")
+    words = [*words_of(places_root), "--model", "resnet50", "--pretrained", "--weights", str(tmp_path / "w.pth"), "--trains",
+             "block", "--epochs", "4", "--workers", "1", "--precision", "fp32", "--lr", "0.01", "--sampler", "bmls",
+             "--store"]  # fmt: skip
+    finished(*words, str(tmp_path / "one"))
+    stopped = Command(*torchrun(2), *words, str(tmp_path / "s"))
+    folder = checkpointed(tmp_path / "s", stopped)
+    os.kill(stopped.rank(1), signal.SIGKILL)
+    assert stopped.ends()[0] != 0
+    finished(*torchrun(2), *words, str(tmp_path / "s"))
+    (one,) = find(tmp_path / "one")
     assert [row["loss"] for row in folder.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=1e-3)
     assert np.array_equal(folder.final()["pair_counts"], one.final()["pair_counts"])
-
-
-def last_rank(parent: int) -> int:
-    """The process of rank 1 that torchrun has started."""
-    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes():
-            return int(pid)
-    raise AssertionError("there is no rank 1")
 
 
 @pytest.mark.heavy

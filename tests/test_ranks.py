@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +13,15 @@ import pytest
 import torch
 
 from lpm.errors import InvalidInput
+from tests.started import Command, checkpointed, finished, torchrun
 from training import build, datasets, table
 from training.config import RunConfig
 from training.epoch import batch_sizes, draw
 from training.ranks import Ranks, joined
 from training.runs import RunFolder, find
 
-RUN = [
-    "--quiet",
-    "--preset",
-    "smoke",
-    "--epochs",
-    "3",
-    "--lr",
-    "0.01",
-    "--precision",
-    "fp32",
-    "--augment",
-    "--width",
-    "4",
-]
+RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32",
+       "--augment", "--width", "4"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +29,13 @@ def digits() -> datasets.LongTailed:
     return datasets.load("digits-lt", None, imbalance=10)
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+def command(processes: int, store: Path, *more: str) -> list[str]:
+    """The words that train a run."""
+    return [*(torchrun(processes) if processes > 1 else []), "training.train", *RUN, "--store", str(store), *more]
 
 
-def torchrun(processes: int, store: Path, *more: str) -> list[str]:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [*start, "-m", "training.train", "--device", "cpu", "--store", str(store), *RUN, *more]
-
-
-def trained(command: list[str], store: Path) -> RunFolder:
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+def trained(processes: int, store: Path, *more: str) -> RunFolder:
+    finished(*command(processes, store, *more))
     (folder,) = find(store)
     return folder
 
@@ -106,8 +87,7 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:
-    alone = [sys.executable, "-m", "training.train", "--device", "cpu", "--store", str(tmp_path / "1"), *RUN, *options]
-    one, several = trained(alone, tmp_path / "1"), trained(torchrun(world, tmp_path / "w", *options), tmp_path / "w")
+    one, several = trained(1, tmp_path / "1", *options), trained(world, tmp_path / "w", *options)
     assert several.path.name == one.path.name
     assert several.metrics()["processes"] == world
     for a, b in zip(one.rows(), several.rows(), strict=True):
@@ -120,49 +100,43 @@ def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ..
         assert np.allclose(mine[name], theirs[name], rtol=0.05, atol=0.02), name
 
 
-def test_when_a_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
-    more = ("--epochs", "12", "--sampler", "bmls")
-    whole = trained(torchrun(2, tmp_path / "whole", *more), tmp_path / "whole")
-    command = torchrun(2, tmp_path / "killed", *more)
-    process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
-    try:
-        folder = first_checkpoint(tmp_path / "killed", process)
-        victim = max(children(process.pid), key=lambda pid: int(variable(pid, "RANK")))
-        assert variable(victim, "RANK") == "1"
-        os.kill(victim, signal.SIGKILL)
-        assert process.wait(timeout=60) != 0
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
+    more = ("--epochs", "6", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    stopped = Command(*command(2, tmp_path / "killed", *more))
+    folder = checkpointed(tmp_path / "killed", stopped)
+    os.kill(stopped.rank(0), signal.SIGKILL)  # it holds the run's lock and writes its files
+    assert stopped.ends()[0] != 0
     assert not folder.done
     before = folder.last_checkpoint()
     assert before is not None
-    resumed = trained(command, tmp_path / "killed")
+    resumed = trained(2, tmp_path / "killed", *more)
     assert resumed.metrics()["per_class"] == whole.metrics()["per_class"]
     assert [row["loss"] for row in resumed.rows()] == [row["loss"] for row in whole.rows()]
     assert [row["train_seconds"] for row in resumed.rows()][: before[0]] == [r["train_seconds"] for r in before[2]]
 
 
-def first_checkpoint(store: Path, process: subprocess.Popen[bytes]) -> RunFolder:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        for folder in find(store):
-            if folder.last_checkpoint() is not None:
-                return folder
-        time.sleep(0.02)
-    raise AssertionError("no checkpoint came")
+@pytest.mark.heavy
+def test_torchrun_restarts_a_run_by_itself(tmp_path: Path) -> None:
+    more = ("--epochs", "12", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    words = [*torchrun(2, "--max-restarts", "2"), *command(1, tmp_path / "killed", *more)]
+    restarted = Command(*words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    for rank, epochs in ((0, 2), (1, 6)):
+        folder = checkpointed(tmp_path / "killed", restarted, epochs)
+        os.kill(restarted.rank(rank), signal.SIGKILL)
+    status, _, err = restarted.ends()
+    assert status == 0, err
+    assert [row["loss"] for row in folder.rows()] == [row["loss"] for row in whole.rows()]
+    assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
 
 
-def children(parent: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
-def variable(pid: int, name: str) -> str:
-    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return next(w.split(b"=", 1)[1].decode() for w in words if w.startswith(name.encode() + b"="))
+def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
+    words = [*torchrun(2, "--max-restarts", "1"), *command(1, tmp_path / "s")]
+    status, _, err = Command(*words).ends()
+    assert status != 0
+    assert "error: --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in err
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
@@ -175,31 +149,26 @@ def variable(pid: int, name: str) -> str:
     ],
 )
 def test_bad_use_is_one_line_of_each_process(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        torchrun(3, tmp_path / "s", *options), env=environment(), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    status, _, err = Command(*command(3, tmp_path / "s", *options)).ends()
+    assert status != 0
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert all(message in line for line in lines)
     assert 1 <= len(set(lines)) == len(lines) <= 3  # one a process; torchrun ends the others when one has ended
     assert not (tmp_path / "s").exists()
 
 
-def test_processes_with_other_data_do_not_train_together() -> None:
-    code = (
+def test_processes_with_other_data_do_not_train_together(tmp_path: Path) -> None:
+    (tmp_path / "both.py").write_text(
         "from training.ranks import joined\n"
         "with joined('cpu') as ranks:\n"
         "    ranks.agree({'sha256': 'a'})\n"
         "    print('agreed', flush=True)\n"
         "    ranks.agree({'sha256': str(ranks.rank)})\n"
     )
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    done = subprocess.run(
-        [*start, sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode != 0
-    assert "agreed" in done.stdout
-    assert "process 1 has other data or weights than the first" in done.stderr
+    status, out, err = Command(*torchrun(2), "both", PYTHONPATH=str(tmp_path)).ends()
+    assert status != 0
+    assert "agreed" in out
+    assert "process 1 has other data or weights than the first" in err
 
 
 def test_a_table_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -212,17 +181,18 @@ def test_a_table_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch, t
         assert ranks == Ranks()
 
 
-def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path, digits: datasets.LongTailed) -> None:
-    alone = [sys.executable, "-m", "training.train", "--device", "cpu", "--store", str(tmp_path), *RUN]
-    folder = trained(alone, tmp_path)
+def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path) -> None:
+    folder = trained(1, tmp_path)
     (folder.path / "metrics.json").unlink()
     with folder.lock():
-        done = subprocess.run(torchrun(2, tmp_path), env=environment(), capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0
-    assert "being trained by another process" in done.stderr
+        status, _, err = Command(*command(2, tmp_path)).ends()
+    assert status != 0
+    assert "being trained by another process" in err
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    first = trained(torchrun(2, tmp_path), tmp_path)
-    before: dict[str, Any] = json.loads((first.path / "metrics.json").read_text())
-    assert trained(torchrun(2, tmp_path), tmp_path).metrics() == before
+def test_a_finished_run_is_not_run_again_and_says_nothing(tmp_path: Path) -> None:
+    before: dict[str, Any] = json.loads((trained(2, tmp_path).path / "metrics.json").read_text())
+    status, out, err = Command(*command(2, tmp_path)).ends()
+    assert (status, out, err) == (0, "", "")
+    (folder,) = find(tmp_path)
+    assert folder.metrics() == before

@@ -103,12 +103,21 @@ ALONE = Ranks()
 def joined(device: str) -> Iterator[Ranks]:
     """This process among those that torchrun started, talking over NCCL on 'cuda' and Gloo on 'cpu'; alone without torchrun.
 
-    Raises InvalidInput when there are more processes on a host than GPUs.
+    Raises InvalidInput when there are more processes on a host than GPUs, and for restarts by torchrun that would hang.
     """
     world = processes()
     if world == 1:
         yield ALONE
         return
+    if (
+        os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    ):
+        # pytorch/pytorch#135712
+        raise InvalidInput(
+            "--max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment; without it, processes that it "
+            "starts again wait for those that died"
+        )
     if device == "cuda":
         local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():

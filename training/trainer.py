@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,11 @@ class Trainer:
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.objective: nn.Module = Objective(self.network, config.precision == "bf16")
         if ranks.world > 1:
-            self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # broadcast_buffers has a new name, which older versions lack
+                self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
         self.train_labels = torch.from_numpy(data.train.labels).to(device)
         counted = config.K if config.K <= COUNTED else 2
         self.label_counts = torch.zeros(counted, config.K, dtype=torch.int64)
