@@ -67,11 +67,8 @@ class Resident:
     def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
         assert isinstance(data.train, Images)
         assert isinstance(data.test, Images)
-        self.augment, self.chunk, self.channels = (
-            config.augment,
-            EVALUATION_BATCH[device.type],
-            data.train.images.shape[1],
-        )
+        self.augment, self.chunk = config.augment, EVALUATION_BATCH[device.type]
+        self.channels = data.train.images.shape[1]
         self.mean, self.std = _constants(data, device)
         self.train_images, self.test_images = (torch.from_numpy(s.images).to(device) for s in (data.train, data.test))
 
