@@ -128,10 +128,8 @@ def load(
         raise InvalidInput(f"--data-root {str(root)!r}: the test set has no image of some class; is a file missing?")
     name = f"cifar{K}-jpeg-lt" if found.jpeg or test_found.jpeg else dataset
     every = np.arange(len(test_found.labels))
-    of_train, of_test = (
-        Images(found.decode(kept), found.labels[kept]),
-        Images(test_found.decode(every), test_found.labels),
-    )
+    of_train = Images(found.decode(kept), found.labels[kept])
+    of_test = Images(test_found.decode(every), test_found.labels)
     return LongTailed(name, of_train, of_test, K, MEAN, STD)
 
 
