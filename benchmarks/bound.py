@@ -172,6 +172,18 @@ def profiled(device: torch.device, top: int = 15) -> str:
     )
 
 
+def rows(device: torch.device) -> list[dict[str, Any]]:
+    """Measure all precisions, and on a CPU one and two threads, and print them."""
+    made = {"device": training.name(device), "torch": torch.__version__} | origin()
+    measured: list[dict[str, Any]] = []
+    for threads, precision in product((1, 2) if device.type == "cpu" else (torch.get_num_threads(),), ("fp32", "bf16")):
+        torch.set_num_threads(threads)
+        found = {k: round(v, 3) if isinstance(v, float) else v for k, v in row(precision, device).items()}
+        measured.append({"threads": threads} | found | made)
+        print(*(f"{k}={v}" for k, v in measured[-1].items()), sep="\n", end="\n\n", flush=True)
+    return measured
+
+
 def main() -> None:
     """Measure, print, and write a row for each precision to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bound")
@@ -183,14 +195,7 @@ def main() -> None:
     if options.profile:
         print(profiled(device))
         return
-    made = {"device": training.name(device), "torch": torch.__version__} | origin()
-    rows = []
-    for threads, precision in product((1,) if device.type == "cuda" else (1, 2), ("fp32", "bf16")):
-        torch.set_num_threads(threads)
-        found = {k: round(v, 3) if isinstance(v, float) else v for k, v in row(precision, device).items()}
-        rows.append({"threads": threads} | found | made)
-        print(*(f"{k}={v}" for k, v in rows[-1].items()), sep="\n", end="\n\n", flush=True)
-    write(options.out, rows)
+    write(options.out, rows(device))
 
 
 if __name__ == "__main__":

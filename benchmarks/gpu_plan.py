@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import training
+from benchmarks import bound, training
 from benchmarks.rows import as_csv
 from lpm import cli
 from lpm.cli import jobs
@@ -81,14 +81,14 @@ def finished(store: Path, skip: Path | None) -> set[tuple[str, str]]:
 
 def speed(store: Path, out: Path, device: torch.device) -> None:
     """Measure once, keep it beside the runs; a failure is printed and no reason to train nothing."""
-    kept = store / "speed.csv"
-    try:
-        if not kept.exists():
-            store.mkdir(parents=True, exist_ok=True)
-            write(kept, as_csv(training.rows(device)))
-        (out / "speed.csv").write_bytes(kept.read_bytes())
-    except Exception:
-        print(f"the benchmark failed:\n{traceback.format_exc()}", flush=True)
+    store.mkdir(parents=True, exist_ok=True)
+    for name, measured in (("speed.csv", training.rows), ("bound.csv", bound.rows)):
+        try:
+            if not (store / name).exists():
+                write(store / name, as_csv(measured(device)))
+            (out / name).write_bytes((store / name).read_bytes())
+        except Exception:
+            print(f"{name} failed:\n{traceback.format_exc()}", flush=True)
 
 
 def train(options: Any, device: torch.device, end: float) -> None:
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
     add("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
-    add("--out", type=Path, default=Path("."), metavar="DIR", help="folder for runs.csv and speed.csv")
+    add("--out", type=Path, default=Path("."), metavar="DIR", help="folder for runs.csv, speed.csv and bound.csv")
     add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
     add("--minutes", type=float, default=9.5, help="time limit")
     add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
