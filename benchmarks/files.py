@@ -1,4 +1,4 @@
-"""What image files cost: ``python -m benchmarks.files [--out FILE]``, some three minutes and 2 GB of disk for a while.
+"""What image files cost: ``python -m benchmarks.files [--out FILE]``, some two minutes and 2 GB of disk for a while.
 
 - Lists of iNaturalist's size: 437,513 training and 24,426 test images of 8,142 classes, as text and as JSON; files of a byte in
   a folder a class. Seconds and peak memory of reading and checking them, the best of two.

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from training.runs import RunFolder, find
@@ -17,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 
 
 class Command:
-    """``python -m`` and these words, in a session of its own, one thread a process."""
+    """``python -m`` and these words, in a session of its own, one thread a process. What a test leaves running, conftest ends."""
+
+    started: ClassVar[list[Command]] = []
 
     def __init__(self, *words: str, **environment: str) -> None:
         self.mark = f"COMMAND_OF_A_TEST={uuid4().hex}"
@@ -27,39 +30,54 @@ class Command:
             env={**os.environ, "OMP_NUM_THREADS": "1", name: value, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(self)
 
     def ends(self) -> tuple[int, str, str]:
         """Exit status, standard output, standard error."""
         try:
             out, err = self.process.communicate(timeout=240)
-        finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.communicate()
+        except BaseException:
+            self.kill()
+            raise
         return self.process.returncode, out, err
+
+    def kill(self) -> None:
+        """Kill it and its children at any depth: those of torchrun have sessions of their own."""
+        while pids := self._pids():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.poll()  # else it stays in the list, dead and unburied
+            time.sleep(0.02)
+        self.process.communicate(timeout=10)
 
     def alive(self) -> set[str]:
         """Names of its processes and their children, at any depth, that still live."""
-        return {(Path("/proc") / str(pid) / "cmdline").read_bytes().rstrip(b"\0").decode() for pid in self._pids("")}
+        found = set()
+        for pid in self._pids():
+            with suppress(OSError):  # it has just ended
+                found.add(Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode())
+        return found
 
-    def rank(self, number: int) -> int:
-        """The process of this rank that torchrun has started."""
-        own = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        (pid,) = (
-            pid for pid in self._pids(f"RANK={number}") if str(pid) in own
-        )  # not those that it has started itself
-        return pid
+    def rank(self, number: int, restart: int = 0) -> int:
+        """The process of this rank once torchrun has started it, for the first time or again."""
 
-    def _pids(self, variable: str) -> list[int]:
-        """Its living processes with a variable in their environment."""
+        def there() -> int:
+            own = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            pids = self._pids(f"RANK={number}", f"TORCHELASTIC_RESTART_COUNT={restart}")
+            return next((pid for pid in pids if str(pid) in own), 0)  # not those that it has started itself
+
+        found: int = wait_for(there)
+        return found
+
+    def _pids(self, *variables: str) -> list[int]:
+        """Its living processes with these variables in their environment."""
+        wanted = {self.mark.encode(), *map(str.encode, variables)}
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                variables = (folder / "environ").read_bytes().split(b"\0")
-            except OSError:  # it has just ended
-                continue
-            if self.mark.encode() in variables and variable.encode() in (b"", *variables):
-                found.append(int(folder.name))
+            with suppress(OSError):  # it has just ended
+                if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                    found.append(int(folder.name))
         return found
 
 

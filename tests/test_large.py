@@ -209,8 +209,9 @@ def test_two_processes_train_a_block_on_image_files_and_one_is_killed(places_roo
              "--store"]  # fmt: skip
     finished(*words, str(tmp_path / "one"))
     stopped = Command(*torchrun(2), *words, str(tmp_path / "s"))
+    second = stopped.rank(1)
     folder = checkpointed(tmp_path / "s", stopped)
-    os.kill(stopped.rank(1), signal.SIGKILL)
+    os.kill(second, signal.SIGKILL)
     assert stopped.ends()[0] != 0
     finished(*torchrun(2), *words, str(tmp_path / "s"))
     (one,) = find(tmp_path / "one")

@@ -274,7 +274,7 @@ LARGE_PRESETS: dict[str, dict[str, Any]] = {
     "bbn": {"lr": 0.05, "schedule": "steps", "drops": (2 / 3, 8 / 9), "epochs": 180, "batch": 128},
 }
 """Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling' (Kang et al. 2020) and 'bbn', the
-schedule of Zhou et al. 2020 without their two branches, for inaturalist2018.
+schedule of Zhou et al. 2020 with mixup and the augmentation above and without their two branches, for inaturalist2018.
 """
 
 

@@ -115,8 +115,8 @@ def joined(device: str) -> Iterator[Ranks]:
     ):
         # pytorch/pytorch#135712
         raise InvalidInput(
-            "--max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment; without it, processes that it "
-            "starts again wait for those that died"
+            "--max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment, and on several hosts "
+            "--rdzv-backend c10d; without, processes that it starts again wait for those that died"
         )
     if device == "cuda":
         local = int(os.environ["LOCAL_RANK"])
