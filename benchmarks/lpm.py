@@ -6,8 +6,8 @@
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
 - The default sweep, as a process of its own.
 
-``--counts`` (results/counts-benchmark.csv) measures, instead, what many classes of different counts cost (:mod:`benchmarks.long_tails`), two minutes: a
-relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies, and ``balanced`` ones, each in a process of its own.
+``--counts`` (results/counts-benchmark.csv) measures, instead, what many classes of different counts cost
+(:mod:`benchmarks.long_tails`), two minutes: a relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies, and ``balanced`` ones, each in a process of its own.
 
 Times are medians of repeated solves after a warm-up; memory is the peak of a process that does nothing else.
 """
