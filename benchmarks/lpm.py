@@ -7,7 +7,8 @@
 - The default sweep, as a process of its own.
 
 ``--counts`` (results/counts-benchmark.csv) measures, instead, what many classes of different counts cost
-(:mod:`benchmarks.long_tails`), two minutes: a relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies, and ``balanced`` ones, each in a process of its own.
+(:mod:`benchmarks.long_tails`), two minutes: a relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies,
+and ``balanced`` ones, each in a process of its own.
 
 Times are medians of repeated solves after a warm-up; memory is the peak of a process that does nothing else.
 """
