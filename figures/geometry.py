@@ -19,7 +19,7 @@ from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, n
 from figures.style import PAGE, SEQUENTIAL, Row, look, save, write_rows
 from lpm import cli, geometry
 from lpm.errors import InvalidInput
-from training.config import SPLITS
+from training.metrics import splits
 from training.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def _epoch_row(run: RunFolder, net: Network, best: Optimum) -> Row:
     C, P = (geometry.cosines(W @ W.T) for W in (net.W, best.W))
     length, predicted = (np.linalg.norm(W, axis=1) / np.sqrt((W**2).sum() / K) for W in (net.W, best.W))
     off = ~np.eye(K, dtype=bool)
-    first, last = SPLITS[run.config.dataset]["few"]
+    first, last = splits(run.config.dataset, np.array(run.metrics()["train_counts"])).get("few", (0, 0))
+    if first == last:
+        raise InvalidInput(f"{str(run.path)!r} has less than two few-shot classes, and no cosine between them")
     few = slice(first, last + 1)
     inside = off[few, few]
     dual, dual_predicted = self_duality(net, best)

@@ -51,14 +51,16 @@ def make(
     K, rng = CLASSES[dataset], np.random.default_rng(seed)
     counts = rng.permutation(np.linspace(most, least, K).round().astype(int))
     files = encoded(20)
-    for names, use, per_class in ((NAMES[dataset][as_json], 0, counts), (NAMES[dataset][as_json], 1, np.ones(K, int))):
+    for use, per_class in enumerate((counts, np.ones(K, int))):
         rows = [(f"{'train' if use == 0 else 'val'}/{k:04d}/{i}.jpg", k) for k in range(K) for i in range(per_class[k])]
         for path, k in rows:
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(files[k % len(files)])
         rows = [rows[i] for i in rng.permutation(len(rows))]
-        (root / names[use]).write_text(as_inaturalist(rows) if as_json else "".join(f"{p} {k}\n" for p, k in rows))
+        (root / NAMES[dataset][use][as_json]).write_text(
+            as_inaturalist(rows) if as_json else "".join(f"{p} {k}\n" for p, k in rows)
+        )
     return counts
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from lpm.errors import InvalidInput
 
 Dataset = Literal[
-    "digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018"
+    "digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018", "own"
 ]
 SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
 ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
@@ -22,12 +22,15 @@ FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
 
 CLASSES = {
     **{"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100},
-    **{"imagenet-lt": 1000, "places-lt": 365, "places-lt-ft": 365, "inaturalist2018": 8142},
+    **{"imagenet-lt": 1000, "places-lt": 365, "places-lt-ft": 365, "inaturalist2018": 8142, "own": 0},
 }
+"""Of your own data, as many as the config says."""
 BOTTLENECKS = frozenset({"resnet50", "resnet50-wide4", "resnet152"})
 """Networks for image files; 'wide4' has a last stage of twice the width."""
-LARGE = frozenset({"imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018"})
-"""Data sets of image files, with class counts of their own; 'ft' is Places-LT with a pretrained network, the paper's PL*."""
+LARGE = frozenset({"imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018", "own"})
+"""Data sets of image files, with class counts of their own; 'ft' is Places-LT with a pretrained network, the paper's PL*; 'own'
+are yours.
+"""
 SPLITS = {
     "digits-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
     "cifar10-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
@@ -40,6 +43,8 @@ SPLITS = {
 """First and last class of the many, medium and few classes, by falling count: the paper's Table 6, which counts class 835 of
 ImageNet-LT twice; here it is among the few, as in the reference code.
 """
+MANY, FEW = 100, 20
+"""On your own data a class has many training images above 100, few below 20 (Liu et al. 2019)."""
 
 EXPRESSES = {
     "fc": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
@@ -53,7 +58,8 @@ EXPRESSES = {
 class RunConfig:
     """One training run.
 
-    dataset, imbalance: n_max / n_min of the long-tailed subset. subset_seed: which images it keeps (0: as everybody's).
+    dataset, imbalance: n_max / n_min of the long-tailed subset. subset_seed: which images it keeps (0: as everybody's). classes,
+    name: of your own data, dataset 'own'; results call them 'own-<name>'.
     sampler, cas_m: images a class visit of CAS. coverage: share of classes whose mixtures occur, for 'coverage'.
     classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. features: what the
     classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
@@ -71,6 +77,8 @@ class RunConfig:
     dataset: Dataset = "digits-lt"
     imbalance: float = 100.0
     subset_seed: int = 0
+    classes: int = 0
+    name: str = ""
     sampler: SamplerName = "random"
     cas_m: int = 4
     coverage: float = 1.0
@@ -130,6 +138,14 @@ class RunConfig:
         for name, number, holds, rule in rules:
             if not holds:
                 raise InvalidInput(f"{name} = {number:g} {rule}")
+        if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,29})?", self.name):
+            raise InvalidInput(
+                f"name {self.name[:40]!r} must be a word of small letters, digits and hyphens, at most 30"
+            )
+        if self.dataset == "own" and not 2 <= self.classes <= 100_000:
+            raise InvalidInput(
+                f"dataset 'own' needs its number of classes, 2 to 100,000: --classes; it is {self.classes}"
+            )
         if not re.fullmatch(r"[a-z0-9-]{1,20}\+?", self.preset):
             raise InvalidInput(f"preset {self.preset[:40]!r} must be a short word of small letters")
         if any(not 0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
@@ -145,6 +161,8 @@ class RunConfig:
         for option, value, used, rule in (
             ("imbalance", self.imbalance == 100, not large, "CIFAR and the digits"),
             ("subset-seed", self.subset_seed == 0, not large, "CIFAR and the digits"),
+            ("classes", self.classes == 0, self.dataset == "own", "dataset 'own'"),
+            ("name", not self.name, self.dataset == "own", "dataset 'own'"),
             ("jitter", self.jitter == 0, large and self.augment, "augmented image files (imagenet-lt and the like)"),
             ("size", self.size == 0, large, "image files (imagenet-lt and the like)"),
             (f"model {self.model}", not bottlenecks, large, "image files (imagenet-lt and the like)"),
@@ -162,7 +180,12 @@ class RunConfig:
 
     @property
     def K(self) -> int:
-        return CLASSES[self.dataset]
+        return self.classes or CLASSES[self.dataset]
+
+    @property
+    def data(self) -> str:
+        """What the data are called: by the data set's name, or your own."""
+        return f"{self.dataset}-{self.name}" if self.name else self.dataset
 
     @property
     def channels(self) -> int:
@@ -200,7 +223,7 @@ class RunConfig:
     @property
     def folder(self) -> str:
         """The run's folder inside the store."""
-        words = (self.dataset, self.factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        words = (self.data, self.factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def lr_at(self, epoch: int) -> float:
@@ -262,8 +285,9 @@ LARGE_RECIPES: dict[str, dict[str, Any]] = {
     "places-lt": LARGE_RECIPE | {"epochs": 90},
     "places-lt-ft": LARGE_RECIPE | {"epochs": 90},
     "inaturalist2018": LARGE_RECIPE | {"epochs": 200, "weight_decay": 1e-4},
+    "own": LARGE_RECIPE,
 }
-"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021)."""
+"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021); your own have ImageNet-LT's."""
 
 LARGE_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},

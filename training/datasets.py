@@ -12,7 +12,7 @@ import numpy as np
 
 from lpm.errors import InvalidInput
 from training import cifar, lists
-from training.config import CLASSES, LARGE
+from training.config import CLASSES, LARGE, RunConfig
 from training.lists import Listed
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -24,6 +24,7 @@ LARGE_CONSTANTS = {
     "places-lt": IMAGENET,
     "places-lt-ft": IMAGENET,
     "inaturalist2018": ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
+    "own": IMAGENET,
 }
 """Mean and std of image files, as the reference code has them."""
 
@@ -38,7 +39,9 @@ class Images:
 
 @dataclass(frozen=True)
 class LongTailed:
-    """A long-tailed training set and its balanced test set. name: what results are called. mean, std: of pixels in [0, 1]."""
+    """A long-tailed training set and its test set. name: what results are called. mean, std: of pixels in [0, 1]. class_names:
+    what lists call the classes, by falling count; none where their numbers are their names.
+    """
 
     name: str
     train: Images | Listed
@@ -46,6 +49,7 @@ class LongTailed:
     K: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -90,17 +94,34 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
     return np.concatenate(kept)
 
 
+def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_list: Path | None) -> LongTailed:
+    """The data of a run. Raises as :func:`load` does."""
+    return load(
+        config.dataset,
+        root,
+        imbalance=config.imbalance,
+        subset_seed=config.subset_seed,
+        classes=config.classes,
+        name=config.data,
+        train_list=train_list,
+        test_list=test_list,
+    )
+
+
 def load(
     dataset: str,
     root: Path | None,
     *,
-    imbalance: float,
+    imbalance: float = 1.0,
     subset_seed: int = 0,
+    classes: int = 0,
+    name: str = "",
     train_list: Path | None = None,
     test_list: Path | None = None,
 ) -> LongTailed:
     """A long-tailed data set: 'digits-lt' (built in), 'cifar10-lt' or 'cifar100-lt' (from files under ``root``), or image files
-    under ``root`` (or its folder of the data set's name) by their lists, which have class counts of their own.
+    under ``root`` (or its folder of the data set's name) by their lists, which have class counts of their own. classes, name: of
+    your own, dataset 'own'.
 
     CIFAR re-encoded as JPEG is not CIFAR: its name becomes 'cifar10-jpeg-lt'.
 
@@ -119,18 +140,19 @@ def load(
     if dataset in LARGE:
         files = dataset.removesuffix("-ft")
         place = root / files if (root / files).is_dir() else root
-        train, test, _ = lists.load(files, place, train_list=train_list, test_list=test_list)
-        return LongTailed(dataset, train, test, CLASSES[dataset], *LARGE_CONSTANTS[dataset])
+        K = CLASSES[dataset] or classes
+        train, test, names = lists.load(files, place, classes=K, train_list=train_list, test_list=test_list)
+        return LongTailed(name or dataset, train, test, K, *LARGE_CONSTANTS[dataset], tuple(map(str, names)))
     K = CLASSES[dataset]
     found, test_found = cifar.read(root, K)
     kept = long_tailed_indices(found.labels, long_tailed_counts(len(found.labels) // K, K, imbalance), subset_seed)
     if np.bincount(test_found.labels, minlength=K).min() == 0:
         raise InvalidInput(f"--data-root {str(root)!r}: the test set has no image of some class; is a file missing?")
-    name = f"cifar{K}-jpeg-lt" if found.jpeg or test_found.jpeg else dataset
+    called = f"cifar{K}-jpeg-lt" if found.jpeg or test_found.jpeg else dataset
     every = np.arange(len(test_found.labels))
     of_train = Images(found.decode(kept), found.labels[kept])
     of_test = Images(test_found.decode(every), test_found.labels)
-    return LongTailed(name, of_train, of_test, K, MEAN, STD)
+    return LongTailed(called, of_train, of_test, K, MEAN, STD)
 
 
 def _digits(imbalance: float, subset_seed: int) -> LongTailed:

@@ -1,4 +1,5 @@
-"""Lists of images on disk, as people have them: `path label` a line, or iNaturalist's JSON.
+"""Lists of images on disk, as people have them: `path label` a line, or iNaturalist's JSON; for data of your own also a folder
+a class.
 
 A list is data from elsewhere. Every path is checked before training: it must lead to a regular file inside the root.
 """
@@ -24,11 +25,20 @@ from training.config import CLASSES
 from training.untrusted import contents, line
 
 NAMES = {
-    "imagenet-lt": [("ImageNet_LT_train.txt", "ImageNet_LT_test.txt")],
-    "places-lt": [("Places_LT_train.txt", "Places_LT_test.txt")],
-    "inaturalist2018": [("iNaturalist18_train.txt", "iNaturalist18_val.txt"), ("train2018.json", "val2018.json")],
+    "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
+    "places-lt": (("Places_LT_train.txt",), ("Places_LT_test.txt",)),
+    "inaturalist2018": (("iNaturalist18_train.txt", "train2018.json"), ("iNaturalist18_val.txt", "val2018.json")),
+    "own": (
+        ("train.txt", "train.json", "train"),
+        ("test.txt", "val.txt", "test.json", "val.json", "test", "val"),
+    ),
 }
-"""What the lists for training and testing are called where they are published."""
+"""What the lists for training and testing are called where they are published; what your own may be called, the first that is
+there.
+"""
+
+IMAGES, HIDDEN = (".jpg", ".jpeg", ".png"), (".", "Thumbs.db")
+"""How names of images end, and names of what may lie beside them begin, in a folder of class folders."""
 
 LIMIT = 250_000_000
 """Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
@@ -58,12 +68,13 @@ class Row(NamedTuple):
 
 
 def load(
-    dataset: str, root: Path, *, train_list: Path | None = None, test_list: Path | None = None
+    dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
 ) -> tuple[Listed, Listed, np.ndarray]:
-    """The images for training and for testing, and the list's own label of class k, (K,).
+    """The images for training and for testing, and the list's own label of class k, or the name of its folder, (K,).
 
-    Classes are numbered by falling count of training images, those of equal count by the list's label. train_list,
-    test_list: where the lists are, by default under ``root`` with their published names.
+    Classes are numbered by falling count of training images, those of equal count by the list's label. classes: how many, in
+    data of your own. train_list, test_list: where the lists are, by default under ``root`` with their published names; of
+    your own data they may both be folders that have a folder of images for each class, whose labels follow their sorted names.
 
     Raises InvalidInput, with the list's name and line, for lists that are missing or malformed, for classes without
     images, and for paths that are there twice, lead to no regular file, or leave the root.
@@ -72,17 +83,20 @@ def load(
         raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {', '.join(NAMES)}")
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    K = CLASSES[dataset]
+    K = CLASSES[dataset] or classes
+    sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
     root = Path(os.path.realpath(root))
+    names = _class_folders(*sources, K) if dataset == "own" else None
     taken: dict[str, str] = {}
-    train = _listed(root, train_list or _find(dataset, root, 0), K, "training", taken)
-    test = _listed(root, test_list or _find(dataset, root, 1), K, "test", taken)
+    train, test = (
+        _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
+    )
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
     number = np.argsort(order)
     return (
         Listed(root, train.paths, number[train.labels], train.sizes),
         Listed(root, test.paths, number[test.labels], test.sizes),
-        order,
+        order if names is None else np.array(names)[order],
     )
 
 
@@ -104,23 +118,71 @@ def fingerprint(train: Listed, test: Listed) -> str:
 def _find(dataset: str, root: Path, side: int) -> Path:
     """The list for training (side 0) or testing (1) under its published name. Raises InvalidInput when it is not there."""
     option = ("--train-list", "--test-list")[side]
-    names = [pair[side] for pair in NAMES[dataset]]
-    for name in names:
+    for name in NAMES[dataset][side]:
         if os.path.lexists(root / name):
             if not (root / name).resolve().is_relative_to(root.resolve()):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
-    raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}")
+    raise InvalidInput(
+        f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}"
+    )
 
 
-def _listed(root: Path, source: Path, K: int, use: str, taken: dict[str, str]) -> Listed:
-    """The images of one list, labels as it has them. taken: the list that has a path already; grows."""
-    name, is_json = str(source), source.suffix == ".json"
-    rows, place = (_json_rows, "images[{}]") if is_json else (_text_rows, "line {}")
+def _class_folders(train: Path, test: Path, K: int) -> list[str] | None:
+    """The sorted names of the class folders for training, or None for lists. Raises InvalidInput unless there are K, or where one
+    is a folder and the other a list, whose labels would not be the same.
+    """
+    if train.is_dir() != test.is_dir():
+        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+    if not train.is_dir():
+        return None
+    names = [name for name in _entries_of(train) if (train / name).is_dir()]
+    if len(names) != K:
+        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders, and --classes says {K}")
+    return names
+
+
+def _entries_of(folder: Path) -> list[str]:
+    """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith(HIDDEN))
+    except OSError as error:
+        raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
+
+
+def _folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
+    """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
+    number, within = 0, os.path.relpath(os.path.realpath(source), root)
+    for name in _entries_of(source):
+        folder = source / name
+        if not folder.is_dir():
+            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
+        if name not in names:
+            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
+        for file in _entries_of(folder):
+            if not file.lower().endswith(IMAGES):
+                raise InvalidInput(f"{str(folder / file)!r} is not named as a JPEG or PNG image; move it away")
+            yield Row(number, f"{within}/{name}/{file}", names.index(name))
+            number += 1
+
+
+def _listed(
+    root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
+) -> Listed:
+    """The images of one list, labels as it has them. taken: the list that has a path already; grows. names: of class folders,
+    where the list is a folder that has them.
+    """
+    name = str(source)
+    if names is not None:
+        rows, place = _folder_rows(source, root, names), "image {}"
+    elif source.suffix == ".json":
+        rows, place = _json_rows(contents(source, LIMIT), name), "images[{}]"
+    else:
+        rows, place = _text_rows(contents(source, LIMIT), name), "line {}"
     files = _Files(root)
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # a few bytes an image; lists of integers have some forty
-    for where, path, label in rows(contents(source, LIMIT), name):
+    for where, path, label in rows:
         try:
             if not 0 <= label < K:
                 raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}")
@@ -200,6 +262,7 @@ def _inside(path: str) -> str:
     """A list's path in its plainest form. Raises ValueError unless it goes down from the root."""
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
+    path.encode()  # a ValueError where it has bytes that are no UTF-8
     return posixpath.normpath(path)
 
 

@@ -35,14 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     folders, device = [runs.at(path) for path in options.runs], build.device(options.device)
     for folder in folders:
         config = folder.config
-        data = datasets.load(
-            config.dataset,
-            options.data_root,
-            imbalance=config.imbalance,
-            subset_seed=config.subset_seed,
-            train_list=options.train_list,
-            test_list=options.test_list,
-        )
+        data = datasets.of(config, options.data_root, train_list=options.train_list, test_list=options.test_list)
         folder.check(data.fingerprint)
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         try:

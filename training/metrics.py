@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
+from training.config import FEW, MANY, SPLITS
+
+
+def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
+    """First and last class of many, medium and few, both included: as published, else by the training images of each class.
+
+    counts: (K,), falling. A split without classes is left out.
+    """
+    if dataset in SPLITS:
+        return SPLITS[dataset]
+    ends = [0, int((counts > MANY).sum()), int((counts >= FEW).sum()), len(counts)]
+    found = zip(("many", "med", "few"), ends[:-1], ends[1:], strict=True)
+    return {name: (first, end - 1) for name, first, end in found if first < end}
+
 
 def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
-    """Accuracy in per cent: 'all' over all images, each split as the mean of its classes' recalls.
+    """Accuracy in per cent: 'all' over all images, each split as the mean of its classes' recalls; 'balanced' as that of all
+    classes, where they differ in test images.
 
     correct, total: (K,) images of each class that were right, and that there are. splits: first and last class, both included.
     """
     recall = 100 * correct / total
     found = {name: float(recall[first : last + 1].mean()) for name, (first, last) in splits.items()}
-    return {"all": float(100 * correct.sum() / total.sum()), **found}
+    balanced = {"balanced": float(recall.mean())} if len(set(total.tolist())) > 1 else {}
+    return {"all": float(100 * correct.sum() / total.sum())} | balanced | found

@@ -76,14 +76,7 @@ def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool =
 
 def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
     first = configs[0]
-    data = datasets.load(
-        first.dataset,
-        options.data_root,
-        imbalance=first.imbalance,
-        subset_seed=first.subset_seed,
-        train_list=options.train_list,
-        test_list=options.test_list,
-    )
+    data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
     if ranks.first:
         _explain(first, len(data.train.labels))
     if options.weights is None and any(config.pretrained for config in configs):
@@ -329,7 +322,9 @@ def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
     factor = "" if config.dataset in LARGE else f"imbalance {config.factor}, "
     setting = f"{metrics[0]['dataset']}, {factor}{config.method}, preset {config.preset}"
     print(f"{setting}, {seeds}")
+    ranges = metrics[0]["splits"] if config.dataset == "own" else {}  # published ones are known
     for split in metrics[0]["last"]:
         values = [m["last"][split] for m in metrics]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        print(f"  {split:<5}{statistics.fmean(values):7.2f}{spread} %")
+        which = f"  (classes {ranges[split][0]} to {ranges[split][1]} by falling count)" if split in ranges else ""
+        print(f"  {split:<8}{statistics.fmean(values):7.2f}{spread} %{which}")

@@ -19,6 +19,8 @@ NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
 HELP = {
     "imbalance": "n_max / n_min of the long-tailed subset",
     "subset_seed": "which images the subset keeps; 0 is what everybody uses",
+    "classes": "of dataset own, your own images and lists, or a folder a class: how many there are",
+    "name": "what results call your own data, own-NAME",
     "cas_m": "images a class visit of sampler cas",
     "coverage": "share of the classes whose mixtures occur, for sampler coverage",
     "width": "channels of the first stage; 0 for the paper's",
@@ -119,9 +121,10 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
     if dataset == "digits-lt" and "imbalance" not in given:
         given["imbalance"] = 10.0
-    base = with_preset(RunConfig(dataset=dataset), preset)
+    own = {name: given[name] for name in ("classes", "name") if name in given}
+    base = with_preset(RunConfig(dataset=dataset, **own), preset)
     config = replace(base, **given)
-    setting = {"dataset", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset"}
+    setting = {"dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset"}
     same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in setting)
     return replace(config, preset=preset if same else preset + "+")
 

@@ -28,11 +28,11 @@ from lpm.errors import InvalidInput
 from lpm.output import provenance
 from training import build, sources
 from training.capture import captured
-from training.config import LARGE, SPLITS, RunConfig
+from training.config import LARGE, RunConfig
 from training.datasets import LongTailed
 from training.epoch import batch_sizes, draw, mixing_ratios
 from training.geometry import epochs_measured, measured
-from training.metrics import by_split
+from training.metrics import by_split, splits
 from training.ranks import ALONE, Ranks
 from training.resnets import weights_hash
 from training.runs import RunFolder
@@ -116,6 +116,7 @@ class Trainer:
                 )  # broadcast_buffers has a new name, which older versions lack
                 self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
         self.train_labels = torch.from_numpy(data.train.labels).to(device)
+        self.splits = splits(config.dataset, data.counts)
         counted = config.K if config.K <= COUNTED else 2
         self.label_counts = torch.zeros(counted, config.K, dtype=torch.int64)
         self.epoch = 0
@@ -393,7 +394,7 @@ def _epochs(
         trainer.launch()
         yield
         row = trainer.collect()
-        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), SPLITS[config.dataset]).items()}
+        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), trainer.splits).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
             geometry = measured(trainer)
@@ -409,10 +410,12 @@ def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "dataset": trainer.data.name,
         "method": trainer.config.method,
-        "last": by_split(correct, total, SPLITS[trainer.config.dataset]),
+        "last": by_split(correct, total, trainer.splits),
         "best": max(row["test_all"] for row in rows),
         "per_class": (100 * correct / total).tolist(),
         "train_counts": trainer.data.counts.tolist(),
+        "splits": {name: list(ends) for name, ends in trainer.splits.items()},
+        "class_names": list(trainer.data.class_names),
         "train_seconds": sum(row["train_seconds"] for row in rows),
         "device": torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
         "threads": torch.get_num_threads(),

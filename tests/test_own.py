@@ -1,0 +1,165 @@
+"""Data of your own: lists or a folder a class, as many classes as there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lpm.cli import run as run_command
+from lpm.errors import InvalidInput
+from tests.large import as_inaturalist, encoded
+from training import datasets, train
+from training.config import RunConfig
+from training.lists import load
+from training.metrics import by_split, splits
+from training.runs import find
+
+COUNTS = {"train": {"cat": 4, "dog": 30, "emu": 12}, "test": {"cat": 2, "dog": 3, "emu": 2}}
+ORDER = ["dog", "emu", "cat"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Class folders with small JPEGs."""
+    files, folder = encoded(10), tmp_path / "data"
+    for use, classes in COUNTS.items():
+        for name, number in classes.items():
+            (folder / use / name).mkdir(parents=True)
+            for i in range(number):
+                (folder / use / name / f"{i:02d}.jpg").write_bytes(files[i % 10])
+    return folder
+
+
+def rows_of(root: Path, use: str) -> list[tuple[str, int]]:
+    return [(str(p.relative_to(root)), sorted(ORDER).index(p.parent.name)) for p in sorted(root.glob(f"{use}/*/*"))]
+
+
+def refused(root: Path, message: str, **given: Any) -> None:
+    with pytest.raises(InvalidInput, match=message) as error:
+        load("own", root, **({"classes": 3} | given))
+    assert str(error.value).isprintable()
+
+
+def test_class_folders_are_classes_by_falling_count(root: Path) -> None:
+    train_set, test_set, names = load("own", root, classes=3)
+    assert names.tolist() == ORDER
+    assert np.bincount(train_set.labels).tolist() == [30, 12, 4]
+    for part, use in ((train_set, "train"), (test_set, "test")):
+        assert all(Path(path).parts[:2] == (use, names[k]) for path, k in zip(part.paths, part.labels, strict=True))
+    assert len(test_set) == 7
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_lists_say_the_same_as_folders_and_go_before_them(as_json: bool, root: Path) -> None:
+    by_folder = load("own", root, classes=3)
+    for use in COUNTS:
+        rows = rows_of(root, use)
+        text = as_inaturalist(rows) if as_json else "".join(f"{path} {label}\n" for path, label in rows)
+        (root / f"{use}.{'json' if as_json else 'txt'}").write_text(text)
+    (root / "train/extra").mkdir()
+    by_list = load("own", root, classes=3)
+    assert by_list[2].tolist() == [sorted(ORDER).index(name) for name in ORDER]
+    for one, other in zip(by_folder[:2], by_list[:2], strict=True):
+        assert sorted(zip(one.paths, one.labels, strict=True)) == sorted(zip(other.paths, other.labels, strict=True))
+
+
+def test_the_root_and_class_folders_may_be_links_val_is_a_test_set_and_dots_are_hidden(root: Path) -> None:
+    (root / "test").rename(root / "val")
+    (root / "train/cat").rename(root / "cats")
+    (root / "train/cat").symlink_to("../cats")
+    (root / "train/.DS_Store").touch()
+    (root / "train/dog/Thumbs.db").touch()
+    (root.parent / "link").symlink_to(root)
+    train_set, test_set, _ = load("own", root.parent / "link", classes=3)
+    assert (len(train_set), len(test_set), train_set.root) == (46, 7, root)
+
+
+def to_outside(root: Path) -> None:
+    (root / "train/emu").rename(root.parent / "emu")
+    (root / "train/emu").symlink_to(root.parent / "emu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "train/fox").mkdir(), "train' has 4 class folders, and --classes says 3"),
+        (lambda root: (root / "test/fox").mkdir(), "test/fox': there is no such class folder for training"),
+        (lambda root: (root / "test/cat").rename(root / "cat"), "test': 1 of 3 classes have no test image"),
+        (lambda root: (root / "train/cat/a.bmp").touch(), "a.bmp' is not named as a JPEG or PNG image"),
+        (lambda root: (root / "train/cat/more").mkdir(), "more' is not named as a JPEG or PNG image"),
+        (lambda root: (root / "train/cat/d.jpg").mkdir(), "image 4: 'train/cat/d.jpg' is not a regular file"),
+        (lambda root: (root / "test/a.jpg").touch(), "test/a.jpg' is not a folder; .* a folder for each class"),
+        (lambda root: (root / "train.txt").touch(), "train.txt' and .*test' one is a folder and one a list"),
+        (lambda root: (root / "train").rename(root / "x"), "holds no train.txt or train.json or train; say where"),
+        (to_outside, "image 34: 'train/emu/00.jpg' is or lies behind a link that leaves --data-root"),
+    ],
+)
+def test_what_is_no_class_folder_is_one_line(change: Callable[[Path], object], message: str, root: Path) -> None:
+    change(root)
+    refused(root, message)
+
+
+def test_folders_outside_the_root_are_refused(root: Path, tmp_path: Path) -> None:
+    (root / "train").rename(tmp_path / "train")
+    refused(root, r"image 0: '\.\./train/cat/00.jpg' must be relative", train_list=tmp_path / "train")
+    (root / "train").symlink_to(tmp_path / "train")
+    refused(root, "train' is a link that leaves --data-root")
+
+
+def test_names_that_are_no_text_are_refused(root: Path) -> None:
+    file = bytes(root / "train/cat") + b"/\x80.jpg"
+    with open(file, "wb"):
+        refused(root, "image 4: .*surrogates not allowed")
+
+
+def test_splits_are_by_training_images_where_none_are_published() -> None:
+    counts = np.array([500, 101, 100, 20, 19, 1])
+    assert splits("own", counts) == {"many": (0, 1), "med": (2, 3), "few": (4, 5)}
+    assert splits("own", counts[2:4]) == {"med": (0, 1)}
+    assert splits("cifar10-lt", counts)["few"] == (7, 9)
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    correct, total = np.array([9, 1]), np.array([10, 2])
+    assert by_split(correct, total, {}) == pytest.approx({"all": 1000 / 12, "balanced": 70})
+    assert "balanced" not in by_split(correct, np.array([10, 10]), {})
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"dataset": "own"}, "dataset 'own' needs its number of classes"),
+        ({"dataset": "own", "classes": 1}, "dataset 'own' needs its number of classes"),
+        ({"dataset": "own", "classes": 3, "name": "../x"}, "name '../x' must be a word of small letters"),
+        ({"classes": 10}, "classes has a meaning for dataset 'own' only"),
+        ({"name": "x"}, "name has a meaning for dataset 'own' only"),
+    ],
+)
+def test_impossible_choices_are_refused(choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        RunConfig(**choices)
+
+
+def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> None:
+    with pytest.raises(InvalidInput, match="--classes says 0"):
+        datasets.load("own", root)
+
+
+def test_a_run_on_your_own_data_ends_with_a_result(root: Path, tmp_path: Path, capsys: Any) -> None:
+    store = tmp_path / "store"
+    words = ["--dataset", "own", "--classes", "3", "--name", "pets", "--data-root", str(root), "--store", str(store)]
+    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
+    assert run_command(lambda: train.main(words)) == 0
+    assert "few" in (said := capsys.readouterr().out)
+    assert "(classes 1 to 2 by falling count)" in said
+    (folder,) = find(store)
+    assert folder.path.parent.name.startswith("own-pets-own-bmls-fc-ce-smoke+-")
+    metrics = json.loads((folder.path / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["class_names"]) == ("own-pets", ORDER)
+    assert metrics["train_counts"] == [30, 12, 4]
+    assert set(metrics["last"]) == {"all", "balanced", "med", "few"}
