@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from training import datasets, train
 from training.config import RunConfig
 from training.lists import load
 from training.metrics import by_split, splits
+from training.predict import main as predict
 from training.runs import find
 
 COUNTS = {"train": {"cat": 4, "dog": 30, "emu": 12}, "test": {"cat": 2, "dog": 3, "emu": 2}}
@@ -150,7 +152,9 @@ def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> Non
         datasets.load("own", root)
 
 
-def test_a_run_on_your_own_data_ends_with_a_result(root: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
+    root: Path, tmp_path: Path, capsys: Any
+) -> None:
     store = tmp_path / "store"
     words = ["--dataset", "own", "--classes", "3", "--name", "pets", "--data-root", str(root), "--store", str(store)]
     words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
@@ -163,3 +167,48 @@ def test_a_run_on_your_own_data_ends_with_a_result(root: Path, tmp_path: Path, c
     assert (metrics["dataset"], metrics["class_names"]) == ("own-pets", ORDER)
     assert metrics["train_counts"] == [30, 12, 4]
     assert set(metrics["last"]) == {"all", "balanced", "med", "few"}
+
+    run = str(folder.path)
+    assert run_command(lambda: predict([run, str(root / "test"), "--workers", "1"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["image"] for row in rows] == [str(path) for path in sorted(root.glob("test/*/*"))]
+    right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
+    assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
+
+    image = str(root / "test/cat/00.jpg")
+    assert run_command(lambda: predict([run, image, "--top", "3"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert sorted(row["class"] for row in rows) == sorted(ORDER)
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=2e-4)
+
+    (root / "train.txt").write_text("")
+    (tmp_path / "out.jpg").write_bytes(b"")
+    (root / "val").mkdir()
+    (root / "val/a.jpg").symlink_to(tmp_path / "out.jpg")
+    (tmp_path / "empty").mkdir()
+    for given, message in (
+        ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
+        ([str(tmp_path / "none.jpg")], "none.jpg' cannot be read: No such file"),
+        ([str(root / "val")], "'a.jpg' is or lies behind a link that leaves"),
+        ([str(tmp_path / "empty")], "empty' holds no image"),
+        ([image, "--top", "4"], "--top 4 must lie in 1..3"),
+    ):
+        assert run_command(lambda given=given: predict([run, *given])) == 2
+        said = capsys.readouterr()
+        assert message in said.err
+        assert (said.out, said.err.count("\n")) == ("", 1)
+    final = folder.path / "final.safetensors"
+    final.write_bytes(final.read_bytes()[:1000])
+    assert run_command(lambda: predict([run, image])) == 2
+    assert "final.safetensors' cannot be read" in capsys.readouterr().err
+
+
+def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
+    words = ["--epochs", "1", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu"]
+    assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0
+    (folder,) = find(tmp_path)
+    assert run_command(lambda: predict([str(folder.path), "x.jpg"])) == 2
+    assert "is no run on image files that names its classes" in capsys.readouterr().err

@@ -37,6 +37,13 @@ class Network(nn.Module):
         """Scores (B, K)."""
         return self.classifier(self.backbone(x))
 
+    def features(self, x: torch.Tensor, *, bf16: bool) -> torch.Tensor:
+        """The backbone's features (B, p), float32; bf16: its arithmetic."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            features = self.backbone(x)
+        # Logits in float32: they are few, and enter sums of exponentials.
+        return features.float()
+
 
 def device(name: str) -> torch.device:
     """The torch device: 'auto' takes CUDA where there is one. Raises InvalidInput for one that is not there."""

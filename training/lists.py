@@ -115,6 +115,27 @@ def fingerprint(train: Listed, test: Listed) -> str:
     return digest.hexdigest()
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and its folders, sorted. Raises InvalidInput where there are none, and for links that leave it."""
+    root = Path(os.path.realpath(folder))
+    files, found = _Files(root), []
+    for where, inner, names in os.walk(root):
+        inner.sort()
+        for name in sorted(names):
+            if name.lower().endswith(IMAGES) and not name.startswith(HIDDEN):
+                path = os.path.relpath(os.path.join(where, name), root)
+                try:
+                    files.size(path)
+                except OSError as error:
+                    raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
+                except ValueError as error:
+                    raise InvalidInput(f"{str(folder)!r}: {error}") from None
+                found.append(folder / path)
+    if not found:
+        raise InvalidInput(f"{str(folder)!r} holds no image; their names end in {', '.join(IMAGES)}")
+    return found
+
+
 def _find(dataset: str, root: Path, side: int) -> Path:
     """The list for training (side 0) or testing (1) under its published name. Raises InvalidInput when it is not there."""
     option = ("--train-list", "--test-list")[side]

@@ -13,7 +13,7 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import runs
-from training.train import add_data, add_lists
+from training.train import add_data, add_device, add_lists
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,8 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     add_data(parser, weights=False)
     add_lists(parser)
-    devices = ("auto", "cpu", "cuda")
-    parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
+    add_device(parser)
     options = parser.parse_args(arguments)
     from safetensors.torch import save
 

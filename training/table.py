@@ -19,7 +19,7 @@ from training.config import RunConfig
 from training.experiments import METHODS, TABLES, Table, config
 from training.runs import write
 from training.torchrun import processes
-from training.train import NAMES, add_data, seeds
+from training.train import NAMES, add_data, add_device, seeds
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser("training.table", "a table of the paper: ours, n, the paper's value, the difference")
-    add, devices, formats = parser.add_argument, ("auto", "cpu", "cuda"), tables.FORMATS
+    add, formats = parser.add_argument, tables.FORMATS
     add("number", type=cli.choice(*map(str, TABLES)), metavar="TABLE", help="|".join(map(str, TABLES)))
     add("--preset", type=cli.choice(*NAMES), default="paper", metavar="NAME", help="|".join(NAMES))
     add("--seeds", type=seeds, help="seeds, such as 0-4 (default: as many as the paper has)")
@@ -75,7 +75,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add_data(parser)
     cli.add_engine(parser, "runs that share a GPU")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="the run store")
-    add("--device", type=cli.choice(*devices), default=USUAL["device"], metavar="NAME", help="|".join(devices))
+    add_device(parser)
     add("--dry-run", action="store_true", help="train nothing: list what is missing, and the commands that train it")
     add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
     add("--export", type=Path, metavar="CSV", help="also write a row for every finished run of the store")

@@ -97,6 +97,12 @@ def add_lists(parser: cli.Parser) -> None:
         )
 
 
+def add_device(parser: cli.Parser) -> None:
+    """The option that says where to compute."""
+    devices = ("auto", "cpu", "cuda")
+    parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
+
+
 def add_recipe(parser: cli.Parser) -> None:
     """An option for every choice of a run but its seed, its preset and its drops."""
     hints = get_type_hints(RunConfig)
@@ -136,18 +142,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
     parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
     add_data(parser)
-    for which in ("train", "test"):
-        parser.add_argument(
-            f"--{which}-list",
-            type=Path,
-            metavar="FILE",
-            help=f"{which} list: 'path label' a line, or iNaturalist's JSON",
-        )
+    add_lists(parser)
     cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
-    parser.add_argument(
-        "--device", type=cli.choice("auto", "cpu", "cuda"), default="auto", metavar="NAME", help="auto|cpu|cuda"
-    )
+    add_device(parser)
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write TensorBoard events into the run's folder"
     )

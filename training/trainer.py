@@ -60,12 +60,10 @@ class Objective(nn.Module):
 
     def forward(self, mixed: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
         """Mean loss, (); of no images, a zero that all weights enter."""
-        with torch.autocast(mixed.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.network.backbone(mixed)
+        features = self.network.features(mixed, bf16=self.bf16)
         if not len(mixed):
-            return (self.network.classifier(features.float()) * 0).sum()
-        # Logits in float32: they are few, and enter sums of exponentials.
-        return self.network.classifier.loss(features.float(), a, b, lam)
+            return (self.network.classifier(features) * 0).sum()
+        return self.network.classifier.loss(features, a, b, lam)
 
 
 class Trainer:
@@ -230,9 +228,7 @@ class Trainer:
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
         """The backbone's features of normalised images, (B, p) float32."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            features = self.network.backbone(x.contiguous(memory_format=self.layout))
-        return features.float()
+        return self.network.features(x.contiguous(memory_format=self.layout), bf16=self.config.precision == "bf16")
 
     @torch.no_grad()
     def met(self, x: Tensor) -> Tensor:
