@@ -2,6 +2,7 @@
 
 A CSV file with a header and a row for each run and split: dataset, imbalance, method, split, accuracy (per cent, last
 epoch), seed, preset. Data sets and methods are named as in ``data/table*.csv``; ``cifar10-jpeg-lt`` is not ``cifar10-lt``.
+Large data sets have class counts of their own: their imbalance is 'own', or nothing.
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ def _run(row: dict[str, str | None], where: str) -> Run:
     words = {name: (row[name] or "").strip() for name in Run.__dataclass_fields__}
     try:
         accuracy, seed = float(words["accuracy"]), int(words["seed"])
-        imbalance = f"{float(words['imbalance']):g}" if words["imbalance"] else ""
+        factor = words["imbalance"].removeprefix("own")
+        imbalance = f"{float(factor):g}" if factor else ""
     except ValueError:
         raise InvalidInput(f"{where}: accuracy, seed and imbalance must be numbers") from None
-    if words["imbalance"] and not 1 <= float(imbalance) < math.inf:
+    if imbalance and not 1 <= float(imbalance) < math.inf:
         raise InvalidInput(f"{where}: imbalance {imbalance} must be at least 1")
     if not (math.isfinite(accuracy) and 0 <= accuracy <= 100):
         raise InvalidInput(f"{where}: accuracy {accuracy:g} is outside 0..100 per cent")

@@ -12,6 +12,7 @@ import pytest
 from lpm import cli
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
+from paper_checks import runs
 from training import train
 from training.config import LARGE, LARGE_RECIPES, RunConfig, presets, with_preset
 from training.experiments import config as cell
@@ -101,7 +102,9 @@ def test_tables_of_the_large_sets_fill_from_the_store(places_root: Path, tmp_pat
     store, words = tmp_path / "s", ["--preset", "smoke", "--seeds", "0", "--store", str(tmp_path / "s")]
     data = ["--data-root", str(places_root), "--workers", "0"]
     only = ["--dataset", "places-lt", "--method", "BMLS+FC"]
-    assert run_command(lambda: table(["9", *words, *data, *only, "--quiet", "--format", "csv"])) == 0
+    rows = ["--export", str(tmp_path / "runs.csv")]
+    assert run_command(lambda: table(["9", *words, *data, *only, *rows, "--quiet", "--format", "csv"])) == 0
+    assert {(run.dataset, run.imbalance) for run in runs.read(tmp_path / "runs.csv")} == {("places-lt", "")}
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 5  # a head, and many, med, few, all
     assert all(line.startswith("BMLS+FC,places-lt,own,") and line.split(",")[5] == "1" for line in out[1:])
