@@ -14,7 +14,7 @@ import pytest
 
 from lpm.errors import InvalidInput
 from tests.large import as_inaturalist, make
-from training import lists, untrusted
+from training import list_rows, untrusted
 from training.config import CLASSES
 from training.lists import fingerprint, load
 
@@ -199,7 +199,7 @@ def test_a_list_that_is_a_link_out_of_the_root_a_pipe_or_too_large_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = root / "Places_LT_train.txt"
-    monkeypatch.setattr(lists, "LIMIT", file.stat().st_size - 1)
+    monkeypatch.setattr(list_rows, "LIMIT", file.stat().st_size - 1)
     refused(root, "Places_LT_train.txt' has 69 bytes; at most 68 are read")
     file.rename(root.parent / "secret.txt")
     file.symlink_to(root.parent / "secret.txt")

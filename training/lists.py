@@ -1,28 +1,24 @@
-"""Lists of images on disk, as people have them: `path label` a line, or iNaturalist's JSON; for data of your own also a folder
-a class.
+"""Images on disk by their lists, for training and testing.
 
-A list is data from elsewhere. Every path is checked before training: it must lead to a regular file inside the root.
+A list (:mod:`training.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a regular
+file inside the root.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import posixpath
 import stat
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from lpm.errors import InvalidInput
 from training.config import CLASSES
-from training.untrusted import contents, line
+from training.list_rows import HIDDEN, IMAGES, class_folders, folder_rows, list_rows
 
 NAMES = {
     "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
@@ -36,12 +32,6 @@ NAMES = {
 """What the lists for training and testing are called where they are published; what your own may be called, the first that is
 there.
 """
-
-IMAGES, HIDDEN = (".jpg", ".jpeg", ".png"), (".", "Thumbs.db")
-"""How names of images end, and names of what may lie beside them begin, in a folder of class folders."""
-
-LIMIT = 250_000_000
-"""Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +47,6 @@ class Listed:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-
-class Row(NamedTuple):
-    """An image of a list: where the list has it, its path and its label, as the list says them."""
-
-    where: int
-    path: str
-    label: int
 
 
 def load(
@@ -86,7 +68,7 @@ def load(
     K = CLASSES[dataset] or classes
     sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
     root = Path(os.path.realpath(root))
-    names = _class_folders(*sources, K) if dataset == "own" else None
+    names = class_folders(*sources, K) if dataset == "own" else None
     taken: dict[str, str] = {}
     train, test = (
         _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
@@ -149,44 +131,6 @@ def _find(dataset: str, root: Path, side: int) -> Path:
     )
 
 
-def _class_folders(train: Path, test: Path, K: int) -> list[str] | None:
-    """The sorted names of the class folders for training, or None for lists. Raises InvalidInput unless there are K, or where one
-    is a folder and the other a list, whose labels would not be the same.
-    """
-    if train.is_dir() != test.is_dir():
-        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
-    if not train.is_dir():
-        return None
-    names = [name for name in _entries_of(train) if (train / name).is_dir()]
-    if len(names) != K:
-        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders, and --classes says {K}")
-    return names
-
-
-def _entries_of(folder: Path) -> list[str]:
-    """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith(HIDDEN))
-    except OSError as error:
-        raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
-
-
-def _folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
-    """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
-    number, within = 0, os.path.relpath(os.path.realpath(source), root)
-    for name in _entries_of(source):
-        folder = source / name
-        if not folder.is_dir():
-            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
-        if name not in names:
-            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
-        for file in _entries_of(folder):
-            if not file.lower().endswith(IMAGES):
-                raise InvalidInput(f"{str(folder / file)!r} is not named as a JPEG or PNG image; move it away")
-            yield Row(number, f"{within}/{name}/{file}", names.index(name))
-            number += 1
-
-
 def _listed(
     root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
 ) -> Listed:
@@ -194,12 +138,7 @@ def _listed(
     where the list is a folder that has them.
     """
     name = str(source)
-    if names is not None:
-        rows, place = _folder_rows(source, root, names), "image {}"
-    elif source.suffix == ".json":
-        rows, place = _json_rows(contents(source, LIMIT), name), "images[{}]"
-    else:
-        rows, place = _text_rows(contents(source, LIMIT), name), "line {}"
+    rows, place = (folder_rows(source, root, names), "image {}") if names is not None else list_rows(source)
     files = _Files(root)
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # a few bytes an image; lists of integers have some forty
@@ -223,60 +162,6 @@ def _listed(
     if len(absent):
         raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, class {absent[0]} for one")
     return Listed(root, tuple(paths), there, np.frombuffer(sizes, dtype=np.int64))
-
-
-def _text_rows(data: bytes, name: str) -> Iterator[Row]:
-    for number, raw in enumerate(io.BytesIO(data), 1):
-        try:
-            words = raw.decode("utf-8-sig" if number == 1 else "utf-8").rsplit(None, 1)
-        except UnicodeDecodeError:
-            raise InvalidInput(f"{name!r}, line {number}: it is not text in UTF-8") from None
-        if not words:
-            continue  # an empty line
-        if len(words) != 2:
-            raise InvalidInput(f"{name!r}, line {number}: {words[0][:80]!r} is not a path, a space and a label")
-        path, label = words
-        if not (label.isascii() and label.isdigit() and len(label) < 10):
-            raise InvalidInput(f"{name!r}, line {number}: label {label[:20]!r} is not a whole number from 0")
-        yield Row(number, path, int(label))
-
-
-def _json_rows(data: bytes, name: str) -> Iterator[Row]:
-    try:
-        content = json.loads(data, object_hook=_needed)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name!r} is not JSON: {line(error)}") from None
-    labels: dict[int, int] = {}
-    for number, entry in _entries(content, "annotations", {"image_id": int, "category_id": int}, name):
-        if entry["image_id"] in labels:
-            raise InvalidInput(f"{name!r}, annotations[{number}]: its image has a label already")
-        labels[entry["image_id"]] = entry["category_id"]
-    for number, entry in _entries(content, "images", {"id": int, "file_name": str}, name):
-        if entry["id"] not in labels:
-            raise InvalidInput(
-                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs its own"
-            )
-        yield Row(number, entry["file_name"], labels.pop(entry["id"]))
-    if labels:
-        raise InvalidInput(f"{name!r}: {len(labels)} annotations are of images that it does not have")
-
-
-def _needed(entry: dict[str, Any]) -> dict[str, Any]:
-    """What a list needs of an object. The rest, photographers and licences and such, would fill memory."""
-    keys = ("images", "annotations", "id", "file_name", "image_id", "category_id")
-    return {key: entry[key] for key in keys if key in entry}
-
-
-def _entries(content: Any, key: str, types: dict[str, type], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects in a list of the file. Raises InvalidInput unless each has the fields; a bool is not an integer."""
-    entries = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise InvalidInput(f"{name!r} has no list {key!r}")
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or any(type(entry.get(field)) is not kind for field, kind in types.items()):
-            wanted = " and ".join(f"{field} ({kind.__name__})" for field, kind in types.items())
-            raise InvalidInput(f"{name!r}, {key}[{number}]: it needs {wanted}")
-        yield number, entry
 
 
 def _inside(path: str) -> str:

@@ -1,0 +1,132 @@
+"""What lists of images say, in the forms that people have: `path label` a line, iNaturalist's JSON, a folder a class."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lpm.errors import InvalidInput
+from training.untrusted import contents, line
+
+LIMIT = 250_000_000
+"""Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
+
+IMAGES, HIDDEN = (".jpg", ".jpeg", ".png"), (".", "Thumbs.db")
+"""How names of images end, and names of what may lie beside them begin, in a folder of class folders."""
+
+
+class Row(NamedTuple):
+    """An image of a list: where the list has it, its path and its label, as the list says them."""
+
+    where: int
+    path: str
+    label: int
+
+
+def list_rows(source: Path) -> tuple[Iterator[Row], str]:
+    """The images of a list, JSON if it ends so, and how errors say where one stands. Raises InvalidInput, also while they are
+    read, for what is no list.
+    """
+    content, name = contents(source, LIMIT), str(source)
+    return (
+        (_json_rows(content, name), "images[{}]")
+        if source.suffix == ".json"
+        else (_text_rows(content, name), "line {}")
+    )
+
+
+def class_folders(train: Path, test: Path, K: int) -> list[str] | None:
+    """The sorted names of the class folders for training, or None for lists. Raises InvalidInput unless there are K, or where one
+    is a folder and the other a list, whose labels would not be the same.
+    """
+    if train.is_dir() != test.is_dir():
+        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+    if not train.is_dir():
+        return None
+    names = [name for name in _names(train) if (train / name).is_dir()]
+    if len(names) != K:
+        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders, and --classes says {K}")
+    return names
+
+
+def _names(folder: Path) -> list[str]:
+    """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith(HIDDEN))
+    except OSError as error:
+        raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
+
+
+def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
+    """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
+    labels = {name: label for label, name in enumerate(names)}
+    number, within = 0, os.path.relpath(os.path.realpath(source), root)
+    for name in _names(source):
+        folder = source / name
+        if not folder.is_dir():
+            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
+        if name not in labels:
+            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
+        for file in _names(folder):
+            if not file.lower().endswith(IMAGES):
+                raise InvalidInput(f"{str(folder / file)!r} is not named as a JPEG or PNG image; move it away")
+            yield Row(number, f"{within}/{name}/{file}", labels[name])
+            number += 1
+
+
+def _text_rows(data: bytes, name: str) -> Iterator[Row]:
+    for number, raw in enumerate(io.BytesIO(data), 1):
+        try:
+            words = raw.decode("utf-8-sig" if number == 1 else "utf-8").rsplit(None, 1)
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{name!r}, line {number}: it is not text in UTF-8") from None
+        if not words:
+            continue  # an empty line
+        if len(words) != 2:
+            raise InvalidInput(f"{name!r}, line {number}: {words[0][:80]!r} is not a path, a space and a label")
+        path, label = words
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise InvalidInput(f"{name!r}, line {number}: label {label[:20]!r} is not a whole number from 0")
+        yield Row(number, path, int(label))
+
+
+def _json_rows(data: bytes, name: str) -> Iterator[Row]:
+    try:
+        content = json.loads(data, object_hook=_needed)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name!r} is not JSON: {line(error)}") from None
+    labels: dict[int, int] = {}
+    for number, entry in _entries(content, "annotations", {"image_id": int, "category_id": int}, name):
+        if entry["image_id"] in labels:
+            raise InvalidInput(f"{name!r}, annotations[{number}]: its image has a label already")
+        labels[entry["image_id"]] = entry["category_id"]
+    for number, entry in _entries(content, "images", {"id": int, "file_name": str}, name):
+        if entry["id"] not in labels:
+            raise InvalidInput(
+                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs its own"
+            )
+        yield Row(number, entry["file_name"], labels.pop(entry["id"]))
+    if labels:
+        raise InvalidInput(f"{name!r}: {len(labels)} annotations are of images that it does not have")
+
+
+def _needed(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a list needs of an object. The rest, photographers and licences and such, would fill memory."""
+    keys = ("images", "annotations", "id", "file_name", "image_id", "category_id")
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def _entries(content: Any, key: str, types: dict[str, type], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in a list of the file. Raises InvalidInput unless each has the fields; a bool is not an integer."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise InvalidInput(f"{name!r} has no list {key!r}")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or any(type(entry.get(field)) is not kind for field, kind in types.items()):
+            wanted = " and ".join(f"{field} ({kind.__name__})" for field, kind in types.items())
+            raise InvalidInput(f"{name!r}, {key}[{number}]: it needs {wanted}")
+        yield number, entry
