@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks import as_files
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.large import as_inaturalist, encoded
+from tests.test_datasets import batches
 from training import datasets, train
 from training.config import RunConfig
-from training.lists import load
+from training.lists import Listed, load
 from training.metrics import by_split, splits
 from training.predict import main as predict
 from training.runs import find
@@ -204,6 +207,24 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     final.write_bytes(final.read_bytes()[:1000])
     assert run_command(lambda: predict([run, image])) == 2
     assert "final.safetensors' cannot be read" in capsys.readouterr().err
+
+
+def test_cifar_as_files_has_the_pixels_and_counts_of_cifar(tmp_path: Path) -> None:
+    batches(tmp_path / "cifar", 10)
+    words = ["--imbalance", "4", "--data-root", str(tmp_path / "cifar"), "--out", str(tmp_path / "files")]
+    assert run_command(lambda: as_files.main(words)) == 0
+    arrays = datasets.load("cifar10-lt", tmp_path / "cifar", imbalance=4)
+    files = datasets.load("own", tmp_path / "files", classes=10)
+    assert files.counts.tolist() == arrays.counts.tolist()
+    for part, whole in ((files.train, arrays.train), (files.test, arrays.test)):
+        assert isinstance(part, Listed)
+        read = {
+            (np.asarray(Image.open(part.root / p)).tobytes(), k) for p, k in zip(part.paths, part.labels, strict=True)
+        }
+        assert isinstance(whole, datasets.Images)
+        pixels = whole.images.transpose(0, 2, 3, 1)
+        assert read == {(np.ascontiguousarray(x).tobytes(), k) for x, k in zip(pixels, whole.labels, strict=True)}
+    assert run_command(lambda: as_files.main(words)) == 2  # it is there
 
 
 def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
