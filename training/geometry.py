@@ -81,10 +81,10 @@ def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str
     where, lam = torch.from_numpy(cell), torch.from_numpy(ratios.astype(np.float32))
     means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
     done = 0
-    for first, second in zip(*(trainer.source.train(pairs[:, side]) for side in (0, 1)), strict=True):
-        here = slice(done, done := done + len(first))
+    for both in trainer.source.train(pairs):
+        here = slice(done, done := done + len(both))
         weight = lam[here].to(trainer.device).view(-1, 1, 1, 1)
-        h = trainer.met(weight * first + (1 - weight) * second)
+        h = trainer.met(weight * both[:, 0] + (1 - weight) * both[:, 1])
         means.index_add_(0, where[here], h)
         squares.index_add_(0, where[here], (h**2).sum(dim=1))
     number = torch.bincount(where, minlength=Q * K * K)

@@ -48,7 +48,9 @@ class Source(Protocol):
         """One side of the batch, augmented and normalised, (B, C, H, W). drawn, rows: on the device."""
 
     def train(self, which: Tensor) -> Iterator[Tensor]:
-        """Training images by number, normalised, in chunks."""
+        """Training images by number, normalised, in chunks: which (n,) gives (B, C, H, W), (n, 2) gives (B, 2, C, H, W). One
+        iterator at a time.
+        """
 
     def test(self, which: Tensor) -> Iterator[Tensor]:
         """The same of test images."""
@@ -103,36 +105,32 @@ class Files:
     def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> None:
         assert isinstance(data.train, Listed)
         assert isinstance(data.test, Listed)
-        self.config, self.device, self.workers, self.sets = config, device, workers, (data.train, data.test)
+        self.config, self.device = config, device
         self.mean, self.std = _constants(data, device)
         self.chunk = max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
         self.order = _Order()
-        views = _Views(data.train, config.pixels, config.seed if config.augment else None)
-        self.loader = self._loader(views, self.order, persistent=workers > 0)
-        self.colours = np.random.default_rng(0)
-        self.batches: Iterator[Tensor | str] = iter(())
-        self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
-
-    def _loader(self, views: _Views, order: _Order, *, persistent: bool = False) -> DataLoader[Any]:
-        return DataLoader(
-            views,
-            batch_sampler=order,
-            num_workers=self.workers,
-            persistent_workers=persistent,
-            pin_memory=self.device.type == "cuda",
+        self.loader: DataLoader[Any] = DataLoader(
+            _Views(data.train, data.test, config.pixels, config.seed if config.augment else None),
+            batch_sampler=self.order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
             collate_fn=_together,
             worker_init_fn=_start,
         )
+        self.colours = np.random.default_rng(0)
+        self.batches: Iterator[Tensor] = iter(())
+        self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
 
     def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
-        keys = [(epoch, *key) for key in zip(drawn.number.tolist(), *drawn.pairs.T.tolist(), strict=True)]
+        keys = [(TRAIN, epoch, *key) for key in zip(drawn.number.tolist(), *drawn.pairs.T.tolist(), strict=True)]
         ends = np.cumsum(sizes).tolist()
         self.order.batches = [keys[end - size : end] for size, end in zip(sizes, ends, strict=True) if size]
-        self.batches = iter(self.loader)
+        self.batches = self._decoded()
         self.colours = np.random.default_rng([self.config.seed, 10, epoch])
 
     def advance(self) -> None:
-        self.batch = self._on_device(_next(self.batches))
+        self.batch = next(self.batches)
         self.orders = [ORDERS[i] for i in self.colours.integers(len(ORDERS), size=2)]
 
     def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
@@ -147,17 +145,21 @@ class Files:
         return (coloured - self.mean) / self.std
 
     def train(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(self.sets[0], which)
+        return self._as_they_are(TRAIN, which)
 
     def test(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(self.sets[1], which)
+        return self._as_they_are(TEST, which)
 
-    def _as_they_are(self, listed: Listed, which: Tensor) -> Iterator[Tensor]:
-        chunks = torch.split(which, self.chunk)
-        order = _Order([[(0, 0, i) for i in chunk.tolist()] for chunk in chunks])
-        batches = iter(self._loader(_Views(listed, self.config.pixels, None), order))
-        for _ in chunks:
-            yield normalised(self._on_device(_next(batches))[:, 0], self.mean, self.std)
+    def _as_they_are(self, part: int, which: Tensor) -> Iterator[Tensor]:
+        rows = which.reshape(len(which), -1)
+        self.order.batches = [[(part, 0, 0, *row) for row in chunk.tolist()] for chunk in torch.split(rows, self.chunk)]
+        for images in self._decoded():
+            yield normalised(images, self.mean, self.std).reshape(-1, *which.shape[1:], *images.shape[2:])
+
+    def _decoded(self) -> Iterator[Tensor]:
+        """The batches of the order, on the device; workers begin at once, and are the same for all that is asked."""
+        batches = iter(self.loader)
+        return (self._on_device(_next(batches)) for _ in self.order.batches)
 
     def _on_device(self, batch: Tensor | str) -> Tensor:
         if isinstance(batch, str):
@@ -165,8 +167,10 @@ class Files:
         return batch.to(self.device, non_blocking=True)
 
 
+TRAIN, TEST = 0, 1
+
 Key = tuple[int, ...]
-"""Epoch, position in it, and the images to decode there."""
+"""Whether of TRAIN or TEST, the epoch, the position in it, and the images to decode there; epoch 0: as they are."""
 
 
 class _Order(Sampler[list[Key]]):
@@ -186,25 +190,26 @@ class _Views(Dataset[Any]):
     """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose
     its line.
 
-    seed: of the crops, which are a function of (seed, epoch, position, side), so that workers do not matter; None for the
-    central one.
+    seed: of the crops in training, which are a function of (seed, epoch, position, side), so that workers do not matter; None
+    for the central one.
     """
 
-    def __init__(self, listed: Listed, size: int, seed: int | None) -> None:
-        self.listed, self.size, self.seed = listed, size, seed
+    def __init__(self, train: Listed, test: Listed, size: int, seed: int | None) -> None:
+        self.sets, self.size, self.seed = (train, test), size, seed
 
     def __getitem__(self, key: Key) -> np.ndarray | str:
-        epoch, position, *images = key
+        part, epoch, position, *images = key
         try:
-            return np.stack([self._view(i, [epoch, position, side]) for side, i in enumerate(images)])
+            return np.stack([self._view(self.sets[part], i, epoch, position, side) for side, i in enumerate(images)])
         except InvalidInput as error:
             return str(error)
 
-    def _view(self, image: int, words: list[int]) -> np.ndarray:
-        path, root = Path(self.listed.paths[image]), self.listed.root
-        if self.seed is None:
-            return test_view(path, self.size, root=root)
-        return train_view(path, self.size, np.random.default_rng([self.seed, 9, *words]), root=root)
+    def _view(self, listed: Listed, image: int, epoch: int, position: int, side: int) -> np.ndarray:
+        path = Path(listed.paths[image])
+        if self.seed is None or epoch == 0:
+            return test_view(path, self.size, root=listed.root)
+        rng = np.random.default_rng([self.seed, 9, epoch, position, side])
+        return train_view(path, self.size, rng, root=listed.root)
 
 
 def _start(worker: int) -> None:
