@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from lpm import cli
-from lpm.errors import InvalidInput
+from lpm.output import OutputFolder
 from training import datasets
 from training.datasets import Images
 
@@ -26,15 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     options = parser.parse_args(arguments)
-    if options.out.exists():
-        raise InvalidInput(f"--out {str(options.out)!r} is there already")
     data = datasets.load(options.dataset, options.data_root, imbalance=options.imbalance)
-    for use, part in (("train", data.train), ("test", data.test)):
-        assert isinstance(part, Images)
-        for number, (pixels, label) in enumerate(zip(part.images, part.labels, strict=True)):
-            folder = options.out / use / f"{label:02d}"
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
+    with OutputFolder(options.out, "benchmarks.as_files") as made:
+        for use, part in (("train", data.train), ("test", data.test)):
+            assert isinstance(part, Images)
+            for number, (pixels, label) in enumerate(zip(part.images, part.labels, strict=True)):
+                folder = made.path / use / f"{label:02d}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
+        made.finish({"data": data.name, "imbalance": options.imbalance})
     return 0
 
 

@@ -105,6 +105,7 @@ def compare(run: RunFolder, budget: Budget = "means") -> tuple[list[Row], list[R
         raise InvalidInput(
             f"{str(run.path)!r} holds no geometry; it is of an older version: delete it and train it again"
         )
+    _few(run)  # before much is solved
     counts = frequencies(run)
     rows = []
     for epoch in epochs:
@@ -122,15 +123,21 @@ def _named(run: RunFolder) -> dict[str, Any]:
     return {"dataset": data, "imbalance": c.imbalance, "preset": c.preset, "method": method, "seed": c.seed}
 
 
+def _few(run: RunFolder) -> slice:
+    """The few-shot classes. Raises InvalidInput unless there are two, between which there is a cosine."""
+    counts = np.array(run.metrics().get("train_counts", ()))
+    first, last = splits(run.config.dataset, counts).get("few", (0, 0))
+    if first == last:
+        raise InvalidInput(f"{str(run.path)!r} has less than two few-shot classes, and no cosine between them")
+    return slice(first, last + 1)
+
+
 def _epoch_row(run: RunFolder, net: Network, best: Optimum) -> Row:
     K = run.config.K
     C, P = (geometry.cosines(W @ W.T) for W in (net.W, best.W))
     length, predicted = (np.linalg.norm(W, axis=1) / np.sqrt((W**2).sum() / K) for W in (net.W, best.W))
     off = ~np.eye(K, dtype=bool)
-    first, last = splits(run.config.dataset, np.array(run.metrics()["train_counts"])).get("few", (0, 0))
-    if first == last:
-        raise InvalidInput(f"{str(run.path)!r} has less than two few-shot classes, and no cosine between them")
-    few = slice(first, last + 1)
+    few = _few(run)
     inside = off[few, few]
     dual, dual_predicted = self_duality(net, best)
     return _named(run) | {

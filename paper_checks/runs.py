@@ -68,8 +68,7 @@ def _run(row: dict[str, str | None], where: str) -> Run:
     words = {name: (row[name] or "").strip() for name in Run.__dataclass_fields__}
     try:
         accuracy, seed = float(words["accuracy"]), int(words["seed"])
-        factor = words["imbalance"].removeprefix("own")
-        imbalance = f"{float(factor):g}" if factor else ""
+        imbalance = f"{float(words['imbalance']):g}" if words["imbalance"] not in ("", "own") else ""
     except ValueError:
         raise InvalidInput(f"{where}: accuracy, seed and imbalance must be numbers") from None
     if imbalance and not 1 <= float(imbalance) < math.inf:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from benchmarks import as_files
 from lpm.cli import run as run_command
@@ -19,10 +21,11 @@ from tests.large import as_inaturalist, encoded
 from tests.test_datasets import batches
 from training import datasets, train
 from training.config import RunConfig
-from training.lists import Listed, load
+from training.lists import Listed, images_below, load
 from training.metrics import by_split, splits
 from training.predict import main as predict
-from training.runs import find
+from training.runs import RunFolder, find
+from training.tables import export
 
 COUNTS = {"train": {"cat": 4, "dog": 30, "emu": 12}, "test": {"cat": 2, "dog": 3, "emu": 2}}
 ORDER = ["dog", "emu", "cat"]
@@ -84,6 +87,11 @@ def test_the_root_and_class_folders_may_be_links_val_is_a_test_set_and_dots_are_
     assert (len(train_set), len(test_set), train_set.root) == (46, 7, root)
 
 
+def a_training_folder_for_testing(root: Path) -> None:
+    (root / "test/cat").rename(root / "cat")
+    (root / "test/cat").symlink_to("../train/cat")
+
+
 def to_outside(root: Path) -> None:
     (root / "train/emu").rename(root.parent / "emu")
     (root / "train/emu").symlink_to(root.parent / "emu")
@@ -94,7 +102,13 @@ def to_outside(root: Path) -> None:
     [
         (lambda root: (root / "train/fox").mkdir(), "train' has 4 class folders, and --classes says 3"),
         (lambda root: (root / "test/fox").mkdir(), "test/fox': there is no such class folder for training"),
-        (lambda root: (root / "test/cat").rename(root / "cat"), "test': 1 of 3 classes have no test image"),
+        (
+            lambda root: (root / "test/cat").rename(root / "cat"),
+            "1 of 3 classes have no test image, class 'cat' for one",
+        ),
+        (lambda root: (root / "train/cat").rename(root / "train/c\x1b"), "the name of a class must be printable text"),
+        (lambda root: (root / "test/fly").symlink_to("../train/emu"), "test/fly': there is no such class folder"),
+        (a_training_folder_for_testing, "test/cat/00.jpg' is there already, in '.*train'"),
         (lambda root: (root / "train/cat/a.bmp").touch(), "a.bmp' is not named as a JPEG or PNG image"),
         (lambda root: (root / "train/cat/more").mkdir(), "more' is not named as a JPEG or PNG image"),
         (lambda root: (root / "train/cat/d.jpg").mkdir(), "image 4: 'train/cat/d.jpg' is not a regular file"),
@@ -141,6 +155,10 @@ def test_balanced_accuracy_is_the_mean_recall() -> None:
         ({"dataset": "own"}, "dataset 'own' needs its number of classes"),
         ({"dataset": "own", "classes": 1}, "dataset 'own' needs its number of classes"),
         ({"dataset": "own", "classes": 3, "name": "../x"}, "name '../x' must be a word of small letters"),
+        (
+            {"dataset": "own", "classes": 2, "sampler": "bmls", "classifier": "ms-unordered"},
+            "one class for the one label pair a < b of two classes",
+        ),
         ({"classes": 10}, "classes has a meaning for dataset 'own' only"),
         ({"name": "x"}, "name has a meaning for dataset 'own' only"),
     ],
@@ -163,7 +181,7 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
     assert run_command(lambda: train.main(words)) == 0
     assert "few" in (said := capsys.readouterr().out)
-    assert "(classes 1 to 2 by falling count)" in said
+    assert "(2 of 3 classes, below 20 training images)" in said
     (folder,) = find(store)
     assert folder.path.parent.name.startswith("own-pets-own-bmls-fc-ce-smoke+-")
     metrics = json.loads((folder.path / "metrics.json").read_text())
@@ -194,7 +212,9 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     (tmp_path / "empty").mkdir()
     for given, message in (
         ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
-        ([str(tmp_path / "none.jpg")], "none.jpg' cannot be read: No such file"),
+        ([str(tmp_path / "none.jpg")], "none.jpg' is not there"),
+        ([image, run], "is a run, not images"),
+        ([str(root / "train/cat"), str(tmp_path / "esc\x1b.jpg")], "esc\\x1b.jpg': give it a name of printable text"),
         ([str(root / "val")], "'a.jpg' is or lies behind a link that leaves"),
         ([str(tmp_path / "empty")], "empty' holds no image"),
         ([image, "--top", "4"], "--top 4 must lie in 1..3"),
@@ -224,12 +244,106 @@ def test_cifar_as_files_has_the_pixels_and_counts_of_cifar(tmp_path: Path) -> No
         assert isinstance(whole, datasets.Images)
         pixels = whole.images.transpose(0, 2, 3, 1)
         assert read == {(np.ascontiguousarray(x).tobytes(), k) for x, k in zip(pixels, whole.labels, strict=True)}
-    assert run_command(lambda: as_files.main(words)) == 2  # it is there
+    assert run_command(lambda: as_files.main(words)) == 0  # in place of its own
+    (tmp_path / "files/mine.txt").touch()
+    assert run_command(lambda: as_files.main(words)) == 2
 
 
 def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
     words = ["--epochs", "1", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu"]
     assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0
     (folder,) = find(tmp_path)
-    assert run_command(lambda: predict([str(folder.path), "x.jpg"])) == 2
+    assert run_command(lambda: predict([str(folder.path), __file__])) == 2
     assert "is no run on image files that names its classes" in capsys.readouterr().err
+
+
+def trained(root: Path, store: Path, *words: str) -> int:
+    own = ["--dataset", "own", "--classes", "3", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
+    small = ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet"]
+    return run_command(lambda: train.main([*own, *small, *words]))
+
+
+def test_a_run_that_has_finished_no_epoch_may_begin_anew_on_repaired_data(
+    root: Path, tmp_path: Path, capsys: Any
+) -> None:
+    image = root / "test/cat/00.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:200])
+    assert trained(root, tmp_path / "s") == 2
+    assert "test/cat/00.jpg' cannot be decoded" in capsys.readouterr().err
+    image.write_bytes(whole)
+    assert trained(root, tmp_path / "s") == 0
+    (folder,) = find(tmp_path / "s")
+    assert json.loads((folder.path / "data.json").read_text()) == datasets.load("own", root, classes=3).fingerprint
+    image.write_bytes(whole + b"\0")
+    assert trained(root, tmp_path / "s") == 2
+    assert "holds a run on other data" in capsys.readouterr().err
+
+
+def test_a_run_is_a_run_on_its_class_names(root: Path, tmp_path: Path, capsys: Any) -> None:
+    """The same images in the same classes, whose labels the list has permuted."""
+    for labels in ([0, 1, 2], [2, 0, 1]):
+        for use in COUNTS:
+            (root / f"{use}.txt").write_text("".join(f"{path} {labels[k]}\n" for path, k in rows_of(root, use)))
+        status = trained(root, tmp_path / "s")
+    assert status == 2
+    assert "holds a run on other data" in capsys.readouterr().err
+
+
+def test_rows_of_runs_without_a_split_are_exported(root: Path, tmp_path: Path) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    assert [row["split"] for row in export(tmp_path / "s")] == ["all", "balanced", "med", "few"]
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        ({}, True),
+        ({"class_names": ["a", "b\x1b[31m"]}, False),
+        ({"class_names": ["a", 3]}, False),
+        ({"class_names": {}}, False),
+        ({"splits": {"few": [1, 2]}}, True),
+        ({"splits": {"few": ["\x1b", 2]}}, False),
+        ({"splits": {"few": 3}}, False),
+        ({"splits": {"\x1b": [1, 2]}}, False),
+        ({"splits": []}, False),
+    ],
+)
+def test_what_a_result_says_of_classes_is_checked(change: dict[str, Any], right: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, RunConfig())
+    folder.path.mkdir(parents=True)
+    (folder.path / "metrics.json").write_text(json.dumps({"last": {"all": 50.0}} | change))
+    if right:
+        assert folder.metrics()["last"] == {"all": 50.0}
+    else:
+        with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
+            folder.metrics()
+
+
+def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    (folder,) = find(tmp_path / "s")
+    file = folder.path / "final.safetensors"
+    tensors = load_tensors(file.read_bytes())
+    vectors = "network.classifier.linear.weight"
+    for change, message in (
+        ({vectors: tensors[vectors] * float("nan")}, "give scores that are no numbers"),
+        ({vectors: tensors[vectors].bfloat16()}, "final.safetensors' cannot be read"),
+        ({"network.\x1b[31m\n": tensors[vectors].clone()}, "do not fit its config"),
+        ({vectors: tensors[vectors][:2]}, "do not fit its config"),
+    ):
+        file.write_bytes(save_tensors(tensors | change))
+        assert run_command(lambda: predict([str(folder.path), str(root / "test")])) == 2
+        said = capsys.readouterr()
+        assert message in said.err
+        assert (said.out, said.err.count("\n"), said.err.strip().isprintable()) == ("", 1, True)
+
+
+def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
+    (root / "train/.hidden").mkdir()
+    (root / "train/.hidden/a.jpg").touch()
+    (root / "train/notes.txt").touch()
+    assert images_below(root / "train") == sorted(root.glob("train/[a-z]*/*.jpg"))
+    (root / "train/fox").symlink_to("../test/cat")
+    with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
+        images_below(root / "train")

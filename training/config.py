@@ -157,6 +157,11 @@ class RunConfig:
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
+        if self.K == 2 and self.classifier.endswith("unordered"):
+            raise InvalidInput(
+                f"classifier {self.classifier!r} has one class for the one label pair a < b of two classes, nothing to learn: "
+                "take 'fc', or 'ms' with sampler 'bmls-all'"
+            )
         large, bottlenecks = self.dataset in LARGE, self.model in BOTTLENECKS
         for option, value, used, rule in (
             ("imbalance", self.imbalance == 100, not large, "CIFAR and the digits"),

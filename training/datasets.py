@@ -53,11 +53,11 @@ class LongTailed:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """The name, and a hash of every image and label (of image files: of their list): what a run was trained and tested on."""
+        """The name, and a hash of every image and label (of image files: of their lists): what a run is trained and tested on."""
         if isinstance(self.train, Listed) or isinstance(self.test, Listed):
             assert isinstance(self.train, Listed)
             assert isinstance(self.test, Listed)
-            return {"name": self.name, "sha256": lists.fingerprint(self.train, self.test)}
+            return {"name": self.name, "sha256": lists.fingerprint(self.train, self.test, self.class_names)}
         digest = hashlib.sha256()
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -139,7 +139,7 @@ def load(
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     if dataset in LARGE:
         files = dataset.removesuffix("-ft")
-        place = root / files if (root / files).is_dir() else root
+        place = root / files if (root / files).is_dir() and dataset != "own" else root
         K = CLASSES[dataset] or classes
         train, test, names = lists.load(files, place, classes=K, train_list=train_list, test_list=test_list)
         return LongTailed(name or dataset, train, test, K, *LARGE_CONSTANTS[dataset], tuple(map(str, names)))

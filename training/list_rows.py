@@ -50,6 +50,11 @@ def class_folders(train: Path, test: Path, K: int) -> list[str] | None:
     names = [name for name in _names(train) if (train / name).is_dir()]
     if len(names) != K:
         raise InvalidInput(f"{str(train)!r} has {len(names)} class folders, and --classes says {K}")
+    for name in names:
+        if not (name.isprintable() and len(name) < 200):  # results show it
+            raise InvalidInput(
+                f"{str(train / name)[-250:]!r}: the name of a class must be printable text, below 200 characters"
+            )
     return names
 
 

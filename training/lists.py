@@ -11,6 +11,7 @@ import os
 import posixpath
 import stat
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +83,9 @@ def load(
     )
 
 
-def fingerprint(train: Listed, test: Listed) -> str:
-    """A hash of every relative path, label and file size, in order: what a run was trained and tested on.
+def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
+    """A hash of every relative path, label and file size, in order, and of the classes' names: what a run was trained and tested
+    on.
 
     Not of contents: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes tell files that were
     scaled, encoded anew or cut short.
@@ -94,6 +96,7 @@ def fingerprint(train: Listed, test: Listed) -> str:
         for path in part.paths:
             digest.update(path.encode() + b"\0")
         digest.update(part.labels.astype("<i8").tobytes() + part.sizes.astype("<i8").tobytes())
+    digest.update("\0".join(names).encode())
     return digest.hexdigest()
 
 
@@ -101,13 +104,16 @@ def images_below(folder: Path) -> list[Path]:
     """The images in a folder and its folders, sorted. Raises InvalidInput where there are none, and for links that leave it."""
     root = Path(os.path.realpath(folder))
     files, found = _Files(root), []
-    for where, inner, names in os.walk(root):
-        inner.sort()
+    for where, inner, names in os.walk(root, onerror=_unreadable):
+        inner[:] = sorted(name for name in inner if not name.startswith(HIDDEN))
+        for name in inner:
+            if os.path.islink(os.path.join(where, name)):
+                raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder; give that folder instead")
         for name in sorted(names):
             if name.lower().endswith(IMAGES) and not name.startswith(HIDDEN):
                 path = os.path.relpath(os.path.join(where, name), root)
                 try:
-                    files.size(path)
+                    files.look(path)
                 except OSError as error:
                     raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
                 except ValueError as error:
@@ -116,6 +122,10 @@ def images_below(folder: Path) -> list[Path]:
     if not found:
         raise InvalidInput(f"{str(folder)!r} holds no image; their names end in {', '.join(IMAGES)}")
     return found
+
+
+def _unreadable(error: OSError) -> None:
+    raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
 
 
 def _find(dataset: str, root: Path, side: int) -> Path:
@@ -134,7 +144,7 @@ def _find(dataset: str, root: Path, side: int) -> Path:
 def _listed(
     root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
 ) -> Listed:
-    """The images of one list, labels as it has them. taken: the list that has a path already; grows. names: of class folders,
+    """The images of one list, labels as it has them. taken: the list that has a file already; grows. names: of class folders,
     where the list is a folder that has them.
     """
     name = str(source)
@@ -147,20 +157,22 @@ def _listed(
             if not 0 <= label < K:
                 raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}")
             path = _inside(path)
-            if path in taken:
-                raise ValueError(f"{path[:200]!r} is there already, in {taken[path]!r}")
-            sizes.append(files.size(path))
+            size, real = files.look(path)
+            if real in taken:
+                raise ValueError(f"{path[:200]!r} is there already, in {taken[real]!r}")
         except OSError as error:
             raise InvalidInput(f"{name!r}, {place.format(where)}: {path[:200]!r}: {error.strerror}") from None
         except ValueError as error:
             raise InvalidInput(f"{name!r}, {place.format(where)}: {error}") from None
-        taken[path] = name
+        taken[real] = name
         paths.append(path)
         labels.append(label)
+        sizes.append(size)
     there = np.frombuffer(labels, dtype=np.int64)
     absent = np.flatnonzero(np.bincount(there, minlength=K) == 0)
     if len(absent):
-        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, class {absent[0]} for one")
+        one = absent[0] if names is None else repr(names[absent[0]])
+        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, class {one} for one")
     return Listed(root, tuple(paths), there, np.frombuffer(sizes, dtype=np.int64))
 
 
@@ -179,17 +191,23 @@ class _Files:
         self.root, self.within = str(root), os.path.join(root, "")
         self.folders: dict[str, str] = {}
 
-    def size(self, path: str) -> int:
-        """The bytes of a file. Raises OSError when it is not there, ValueError for a link that leaves the root, or no file."""
+    def look(self, path: str) -> tuple[int, str]:
+        """The bytes of a file, and where it is when links are followed, relative to the root.
+
+        Raises OSError when it is not there, ValueError for a link that leaves the root, or no file.
+        """
         folder, _, name = path.rpartition("/")
         if folder not in self.folders:
             self.folders[folder] = self._resolved(folder, path)
-        status = os.lstat(f"{self.folders[folder]}/{name}")
+        real = f"{self.folders[folder]}/{name}"
+        status = os.lstat(real)
         if stat.S_ISLNK(status.st_mode):
-            status = os.lstat(self._resolved(path, path))
+            real = self._resolved(path, path)
+            status = os.lstat(real)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path[:200]!r} is not a regular file")
-        return status.st_size
+        inside = real[len(self.within) :]
+        return status.st_size, path if inside == path else inside  # one string, not two
 
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)

@@ -18,6 +18,7 @@ from training.datasets import LARGE_CONSTANTS, LongTailed
 from training.lists import Listed, images_below
 from training.runs import RunFolder
 from training.train import add_device, workers
+from training.untrusted import line
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,10 +62,12 @@ def predictions(
                 x.contiguous(memory_format=torch.channels_last), bf16=config.precision == "bf16"
             )
             scores, classes = network.classifier(features).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+            if not bool(torch.isfinite(scores).all()):
+                raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are no numbers")
             for row in range(len(x)):
                 for rank in range(top):
                     name, score = names[int(classes[row, rank])], float(scores[row, rank])
-                    yield str(images[done + row]), rank + 1, str(name), f"{score:.4f}"
+                    yield str(images[done + row]), rank + 1, name, f"{score:.4f}"
             done += len(x)
 
 
@@ -77,13 +80,25 @@ def trained(folder: RunFolder, channels: int, device: torch.device) -> build.Net
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise InvalidInput(f"the weights of {str(folder.path)!r} do not fit its config: {str(error)[:80]}") from None
+        raise InvalidInput(f"the weights of {str(folder.path)!r} do not fit its config: {line(error)}") from None
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
-    """The images that are meant. Raises InvalidInput for folders without any."""
-    return [file for path in given for file in (images_below(path) if path.is_dir() else [path])]
+    """The images that are meant. Raises InvalidInput for folders without any, for runs, for what is not there and for names that
+    a terminal does not show as they are.
+    """
+    found: list[Path] = []
+    for path in given:
+        if (path / "config.json").exists():
+            raise InvalidInput(f"{str(path)!r} is a run, not images; give one run")
+        found += images_below(path) if path.is_dir() else [path]
+    for file in found:
+        if not str(file).isprintable():
+            raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
+        if not file.exists():
+            raise InvalidInput(f"{str(file)!r} is not there")
+    return found
 
 
 if __name__ == "__main__":

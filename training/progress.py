@@ -27,7 +27,7 @@ from rich.progress import (
 from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import build, datasets, trainer
-from training.config import LARGE, RunConfig
+from training.config import FEW, LARGE, MANY, RunConfig
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
@@ -177,7 +177,9 @@ def _sequentially(
         task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
 
         def show(row: dict[str, Any], task: TaskID = task, config: RunConfig = config) -> None:
-            state = f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {row['test_all']:.2f} %"
+            state = (
+                f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {trainer.headline(row):.2f} %"
+            )
             progress.update(task, completed=row["epoch"], state=state)
             if lines and row["epoch"] % max(1, config.epochs // 10) == 0:  # a log file has no progress bar
                 print(
@@ -322,9 +324,13 @@ def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
     factor = "" if config.dataset in LARGE else f"imbalance {config.factor}, "
     setting = f"{metrics[0]['dataset']}, {factor}{config.method}, preset {config.preset}"
     print(f"{setting}, {seeds}")
-    ranges = metrics[0]["splits"] if config.dataset == "own" else {}  # published ones are known
+    ranges = metrics[0].get("splits", {}) if config.dataset == "own" else {}  # published ones are known
+    rule = {"many": f"above {MANY}", "med": f"{FEW} to {MANY}", "few": f"below {FEW}"}
     for split in metrics[0]["last"]:
         values = [m["last"][split] for m in metrics]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        which = f"  (classes {ranges[split][0]} to {ranges[split][1]} by falling count)" if split in ranges else ""
+        which = ""
+        if split in ranges and split in rule:
+            first, last = ranges[split]
+            which = f"  ({last - first + 1} of {config.K} classes, {rule[split]} training images)"
         print(f"  {split:<8}{statistics.fmean(values):7.2f}{spread} %{which}")

@@ -70,15 +70,15 @@ class RunFolder:
                 write(self.path / name, json.dumps(content, indent=1).encode())
 
     def check(self, data: dict[str, str]) -> None:
-        """Raise InvalidInput when the folder holds a run of another config or on other data (as far as ``data`` says)."""
+        """Raise InvalidInput when the folder holds a run of another config, or one begun on other data (as ``data`` says)."""
         if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
-        if (self.path / "data.json").exists():
+        if self.begun and (self.path / "data.json").exists():
             there = _read_json(self.path / "data.json")
             if not isinstance(there, dict) or {k: there.get(k) for k in data} != data:
                 name = there.get("name") if isinstance(there, dict) else None
                 raise InvalidInput(
-                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another --store"
+                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another --store, or delete it"
                 )
 
     @contextlib.contextmanager
@@ -99,6 +99,11 @@ class RunFolder:
         finally:
             HELD.discard(handle)
             os.close(handle)
+
+    @property
+    def begun(self) -> bool:
+        """Whether an epoch was finished once."""
+        return self.done or (self.path / "epochs.jsonl").exists()
 
     @property
     def done(self) -> bool:
@@ -169,10 +174,12 @@ class RunFolder:
         """What a finished run left: see the top of this file. Raises InvalidInput when it is missing or damaged."""
         return _tensors(self.path / "final.safetensors")
 
-    def resume(self) -> tuple[int, bytes, list[dict[str, Any]]] | None:
+    def resume(self, data: dict[str, str]) -> tuple[int, bytes, list[dict[str, Any]]] | None:
         """:meth:`last_checkpoint`, after removing what a killed writer left and every checkpoint that is newer, hence damaged: of
-        those with the highest numbers the last two are kept, and new ones would be dropped in their favour. Needs the lock.
+        those with the highest numbers the last two are kept, and new ones would be dropped in their favour. Where nothing is
+        left, the run is one on these data from now on. Needs the lock. Raises as :meth:`check`.
         """
+        self.check(data)
         found = self.last_checkpoint()
         epoch = 0 if found is None else found[0]
         for file in (*self.path.glob("checkpoint-*"), *self.path.glob(".*")):
@@ -180,6 +187,9 @@ class RunFolder:
             damaged = file.name.startswith("checkpoint-") and not file.name <= f"checkpoint-{epoch:07d}.~"
             if (half or damaged) and (file.is_file() or file.is_symlink()):
                 file.unlink()
+        content, file = json.dumps(data, indent=1).encode(), self.path / "data.json"
+        if found is None and not (file.is_file() and file.read_bytes() == content):
+            write(file, content)
         return found
 
     def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
@@ -199,8 +209,11 @@ def _is_result(found: dict[str, Any]) -> bool:
     last = found.get("last")
     if not isinstance(last, dict) or "all" not in last:
         return False
+    names, ranges = found.get("class_names", []), found.get("splits", {})
+    if not (isinstance(names, list) and isinstance(ranges, dict) and all(map(_is_range, ranges.values()))):
+        return False
     numbers = [*last.values(), *([found["best"]] if "best" in found else [])]
-    words = [*last, *(v for v in found.values() if isinstance(v, str))]
+    words = [*last, *names, *ranges, *(v for v in found.values() if isinstance(v, str))]
     return (
         all(isinstance(v, int | float) and 0 <= v <= 100 for v in numbers)
         and all(isinstance(w, str) and w.isprintable() and len(w) < 200 for w in words)
@@ -208,6 +221,10 @@ def _is_result(found: dict[str, Any]) -> bool:
             not isinstance(found.get("dataset"), str) or re.fullmatch(r"[a-z0-9-]{1,40}", found["dataset"]) is not None
         )
     )
+
+
+def _is_range(found: Any) -> bool:
+    return isinstance(found, list) and [type(v) for v in found] == [int, int]
 
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:
@@ -256,7 +273,7 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:  # the last: of a type that numpy lacks
         raise InvalidInput(f"{str(path)!r} cannot be read: {str(error)[:80]}") from None
 
 

@@ -70,7 +70,7 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
         for factor in table.factors:
             for method in table.methods:
                 folders = [RunFolder(store, replace(config(method, dataset, factor, preset), seed=s)) for s in seeds]
-                metrics = [_result(f) for f in folders if f.done]
+                metrics = [_result(f, SPLITS) for f in folders if f.done]
                 for split in SPLITS if table.splits else ("all",):
                     values = tuple(float(m["last"][split]) for m in metrics)
                     data = ", ".join(sorted({m["dataset"] for m in metrics}))
@@ -97,10 +97,10 @@ RESULT: dict[str, Any] = {
 """What tables and exports read of a run's metrics, beside the accuracies."""
 
 
-def _result(folder: RunFolder) -> dict[str, Any]:
-    """The metrics of a finished run. Raises InvalidInput when they lack what is read of them."""
+def _result(folder: RunFolder, splits: Sequence[str] = ()) -> dict[str, Any]:
+    """The metrics of a finished run. Raises InvalidInput when they lack what is read of them: these splits beside 'all'."""
     found = folder.metrics()
-    lacking = [split for split in SPLITS if split not in found["last"]]
+    lacking = [split for split in splits if split not in found["last"]]
     lacking += [k for k, kind in RESULT.items() if k not in found or not isinstance(found[k], kind)]
     if lacking:
         raise InvalidInput(

@@ -93,7 +93,7 @@ def add_lists(parser: cli.Parser) -> None:
             f"--{which}-list",
             type=Path,
             metavar="FILE",
-            help=f"{which} list: 'path label' a line, or iNaturalist's JSON",
+            help=f"{which} list: 'path label' a line, or iNaturalist's JSON; of dataset own also a folder of class folders",
         )
 
 

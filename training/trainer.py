@@ -342,7 +342,7 @@ def stages(
             held.enter_context(folder.lock())
             if folder.done:  # by another process meanwhile
                 return folder.metrics(), []
-            if (found := folder.resume()) is None:
+            if (found := folder.resume(fingerprint)) is None:
                 return None, []
             trainer.load(*found[:2])
             return None, found[2]
@@ -400,6 +400,11 @@ def _epochs(
         on_epoch(row)
 
 
+def headline(row: dict[str, Any]) -> float:
+    """The accuracy of an epoch's row that sums it up: balanced where the test set is not."""
+    return row.get("test_balanced", row["test_all"])
+
+
 def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     correct, total = trainer.evaluate()
     cuda = trainer.device.type == "cuda"
@@ -407,7 +412,7 @@ def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "dataset": trainer.data.name,
         "method": trainer.config.method,
         "last": by_split(correct, total, trainer.splits),
-        "best": max(row["test_all"] for row in rows),
+        "best": max(headline(row) for row in rows),
         "per_class": (100 * correct / total).tolist(),
         "train_counts": trainer.data.counts.tolist(),
         "splits": {name: list(ends) for name, ends in trainer.splits.items()},
