@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lpm.errors import InvalidInput
-from tests.started import Command, checkpointed, finished, torchrun
+from tests.started import Command, checkpointed, finished, torchrun, wait_for
 from training import build, datasets, table
 from training.config import RunConfig
 from training.epoch import batch_sizes, draw
@@ -131,6 +131,16 @@ def test_torchrun_restarts_a_run_by_itself(tmp_path: Path) -> None:
     assert status == 0, err
     assert [row["loss"] for row in folder.rows()] == [row["loss"] for row in whole.rows()]
     assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
+
+
+@pytest.mark.heavy
+def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path: Path) -> None:
+    running = Command(*command(2, tmp_path, "--epochs", "100000"))
+    folder = checkpointed(tmp_path, running)
+    running.process.kill()
+    wait_for(lambda: not running.alive(), 20)
+    with folder.lock():
+        assert folder.last_checkpoint()
 
 
 def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +120,8 @@ def joined(device: str) -> Iterator[Ranks]:
             "--max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment, and on several hosts "
             "--rdzv-backend c10d; without, processes that it starts again wait for those that died"
         )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if device == "cuda":
         local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
@@ -134,6 +138,13 @@ def joined(device: str) -> Iterator[Ranks]:
     finally:
         gc.collect()  # a trainer that outlives the group ends the process with an error
         dist.destroy_process_group()
+
+
+def _end_with(launcher: int) -> None:
+    """End this process once torchrun is gone, which a kill -9 keeps from doing it: an orphan would go on holding the run."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os._exit(1)
 
 
 class _Sum(torch.autograd.Function):
