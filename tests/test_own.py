@@ -19,7 +19,7 @@ from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.large import as_inaturalist, encoded
 from tests.test_datasets import batches
-from training import datasets, train
+from training import compare, datasets, train
 from training.config import RunConfig
 from training.lists import Listed, images_below, load
 from training.metrics import by_split, splits
@@ -347,3 +347,44 @@ def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
     (root / "train/fox").symlink_to("../test/cat")
     with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
         images_below(root / "train")
+
+
+def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = [
+        "--dataset",
+        "own",
+        "--classes",
+        "3",
+        "--data-root",
+        str(root),
+        "--store",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet", "--seeds", "0,3"]
+    methods = ["--method", "BMLS+MS", "--method", "random+FC"]
+    assert run_command(lambda: compare.main([*words, *methods])) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0] == "| method | all | balanced | med | few |"
+    assert [line.split(" | ")[0] for line in table[2:4]] == ["| BMLS+MS", "| random+FC"]
+    found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
+    assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
+    values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
+    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[2].split("|")[3]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
+    assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["mean"] for row in rows if (row["method"], row["split"]) == ("BMLS+MS", "balanced")] == [
+        f"{np.mean(values):.4f}"
+    ]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
+
+
+def test_methods_that_the_data_do_not_allow_are_left_out_or_refused(capsys: Any) -> None:
+    two = RunConfig(dataset="own", classes=2)
+    assert list(compare.methods(two, None)) == ["random+FC", "CAS+FC", "BMLS+FC"]
+    assert capsys.readouterr().err.startswith("note: BMLS+MS is left out: classifier 'ms-unordered' has one class")
+    with pytest.raises(InvalidInput, match=r"BMLS\+MS: classifier 'ms-unordered' has one class"):
+        compare.methods(two, ["random+FC", "BMLS+MS"])
+    assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)

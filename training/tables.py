@@ -109,12 +109,12 @@ def _result(folder: RunFolder, splits: Sequence[str] = ()) -> dict[str, Any]:
     return found
 
 
-def ours(entry: Entry) -> str:
+def in_words(values: Sequence[float]) -> str:
     """Mean ± std (n), or a dash."""
-    if entry.mean is None:
+    if not values:
         return "–"
-    spread = f" ± {entry.std:.2f}" if entry.std is not None else ""
-    return f"{entry.mean:.2f}{spread} ({len(entry.ours)})"
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread} ({len(values)})"
 
 
 NOTE = (
@@ -137,7 +137,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
     difference = "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
     where = entry.method, entry.data or entry.dataset, factor_word(entry.imbalance), entry.split, entry.preset
-    return *where, ours(entry), paper, difference
+    return *where, in_words(entry.ours), paper, difference
 
 
 def markdown(found: Sequence[Entry]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -103,11 +104,11 @@ def add_device(parser: cli.Parser) -> None:
     parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
 
 
-def add_recipe(parser: cli.Parser) -> None:
-    """An option for every choice of a run but its seed, its preset and its drops."""
+def add_recipe(parser: cli.Parser, *, without: Collection[str] = ()) -> None:
+    """An option for every choice of a run but its seed, its preset, its drops and some others."""
     hints = get_type_hints(RunConfig)
     for field in fields(RunConfig):
-        if field.name in ("seed", "preset", "drops"):
+        if field.name in ("seed", "preset", "drops", *without):
             continue
         option, kind, choices = "--" + field.name.replace("_", "-"), hints[field.name], get_args(hints[field.name])
         if choices:
@@ -120,8 +121,23 @@ def add_recipe(parser: cli.Parser) -> None:
             parser.add_argument(option, type=kind, help=HELP.get(field.name))
 
 
+def add_running(parser: cli.Parser) -> None:
+    """The recipe's name, the seeds, the data, and where and how runs are trained."""
+    parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
+    add_data(parser)
+    add_lists(parser)
+    cli.add_engine(parser, "runs that share a GPU")
+    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
+    add_device(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table of one setting")
+
+
 def config_of(options: argparse.Namespace) -> RunConfig:
-    """The run that the options describe, seed 0. The preset sets the recipe; options that change it add a + to its name."""
+    """The run that the options describe, seed 0. The preset sets the recipe; options that change it add a + to its name.
+
+    Raises InvalidInput for options that do not go together.
+    """
     given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
     dataset = given.get("dataset", "digits-lt")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
@@ -132,6 +148,8 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     config = replace(base, **given)
     setting = {"dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset"}
     same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in setting)
+    if getattr(options, "weights", None) is not None and not config.pretrained:
+        raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
     return replace(config, preset=preset if same else preset + "+")
 
 
@@ -139,23 +157,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = cli.Parser("training.train", "train one setting, a run a seed; by default the built-in digits on the CPU")
     add_recipe(parser)
-    parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
-    add_data(parser)
-    add_lists(parser)
-    cli.add_engine(parser, "runs that share a GPU")
-    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
-    add_device(parser)
+    add_running(parser)
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write TensorBoard events into the run's folder"
     )
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     options = parser.parse_args(arguments)
     engines.check(options)
     config = config_of(options)
-    if options.weights is not None and not config.pretrained:
-        raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
     from training.progress import Options, train_all
 
     return train_all([replace(config, seed=s) for s in options.seeds], Options.of(options))
