@@ -91,6 +91,24 @@ def test_what_a_step_sees_is_mixed_augmented_and_normalised(places: datasets.Lon
             assert torch.allclose(seen[row], (image.float() / 255 - mean) / std, atol=1e-5)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_as_they_are_in_chunks_pairs_or_none(workers: int, places: datasets.LongTailed) -> None:
+    from training.images import test_view as central
+
+    source = trainer.Trainer(SMOKE, places, CPU, workers=workers).source
+    assert [x.shape for x in source.test(torch.arange(0))] == [(0, 3, 32, 32)]
+    which = torch.tensor([[7, 3], [5, 900], [3, 7]])
+    for part, asked in ((places.train, source.train), (places.test, source.test)):
+        some = which % len(part.labels)
+        pairs, firsts = torch.cat(list(asked(some))), torch.cat(list(asked(some[:, 0])))
+        assert pairs.shape == (3, 2, 3, 32, 32)
+        assert torch.equal(pairs[:, 0], firsts)
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (places.mean, places.std))
+        for seen, i in zip(pairs.flatten(0, 1), some.flatten().tolist(), strict=True):
+            image = torch.from_numpy(central(part.paths[i], 32, root=part.root))  # type: ignore[union-attr]
+            assert torch.allclose(seen, (image.float() / 255 - mean) / std, atol=1e-5)
+
+
 def test_factors_are_uniform_and_flips_fair(places: datasets.LongTailed) -> None:
     epoch = draw(replace(SMOKE, jitter=0.4), build.sampler(SMOKE, places.train.labels), 1)
     assert epoch.factors.shape == (2, 3, len(places.train.labels))
