@@ -82,10 +82,15 @@ def finished(store: Path, skip: Path | None) -> set[tuple[str, str]]:
 def speed(store: Path, out: Path, device: torch.device) -> None:
     """Measure once, keep it beside the runs; a failure is printed and no reason to train nothing."""
     store.mkdir(parents=True, exist_ok=True)
-    for name, measured in (("speed.csv", training.rows), ("bound.csv", bound.rows)):
+    files: dict[str, Callable[[], bytes]] = {
+        "speed.csv": lambda: as_csv(training.rows(device)),
+        "bound.csv": lambda: as_csv(bound.rows(device)),
+        "profile.txt": lambda: bound.profiled(device).encode(),
+    }
+    for name, measured in files.items():
         try:
             if not (store / name).exists():
-                write(store / name, as_csv(measured(device)))
+                write(store / name, measured())
             (out / name).write_bytes((store / name).read_bytes())
         except Exception:
             print(f"{name} failed:\n{traceback.format_exc()}", flush=True)
@@ -118,7 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
     add("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
-    add("--out", type=Path, default=Path("."), metavar="DIR", help="folder for runs.csv, speed.csv and bound.csv")
+    add(
+        "--out",
+        type=Path,
+        default=Path("."),
+        metavar="DIR",
+        help="folder for runs.csv, speed.csv, bound.csv and profile.txt",
+    )
     add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
     add("--minutes", type=float, default=9.5, help="time limit")
     add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
