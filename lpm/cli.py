@@ -21,6 +21,9 @@ from lpm.family import PROGRAMS, Family
 from lpm.pairs import PROFILES
 from lpm.solution import TOLERANCE, NotCertified
 
+EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
+"""The extra that brings a package."""
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -48,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.4)
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
@@ -213,6 +216,12 @@ def run(main: Callable[[], int]) -> int:
         return main()
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        install = f'pip install -c constraints.txt -e ".[{EXTRA[error.name]}]"'
+        print(f"error: {error.name} is not installed; {install} brings it", file=sys.stderr)
         return 2
     except NotCertified as error:
         print(f"not certified: {error}", file=sys.stderr)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from lpm.errors import InvalidInput
-from training.colour import ORDERS, jittered
+from training.colour import ORDERS, check, jittered
 
 GREY = np.array([0.299, 0.587, 0.114])[:, None, None]
 
@@ -48,16 +46,10 @@ def test_orders_differ_and_a_factor_of_one_changes_nothing() -> None:
 
 
 def test_without_kornia_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.split(".")[0] == "kornia":
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InvalidInput, match=r"needs kornia: install the extra 'large', pip install -e '\.\[large\]'"):
-        jittered(torch.zeros(1, 3, 2, 2), *torch.ones(3, 1))
+    check()
+    monkeypatch.setattr("training.colour.find_spec", lambda name: None)
+    with pytest.raises(InvalidInput, match=r"needs kornia: pip install .*\[large\]'"):
+        check()
 
 
 def test_kornia_is_loaded_only_to_jitter_and_brings_no_torchvision() -> None:

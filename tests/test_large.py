@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -89,6 +91,17 @@ def test_what_a_step_sees_is_mixed_augmented_and_normalised(places: datasets.Lon
             image = torch.from_numpy(central(places.train.paths[i], 32, root=places.train.root))  # type: ignore[union-attr]
             mean, std = (torch.tensor(v).view(3, 1, 1) for v in (places.mean, places.std))
             assert torch.allclose(seen[row], (image.float() / 255 - mean) / std, atol=1e-5)
+
+
+def test_workers_end_with_their_run_without_a_garbage_collection(places: datasets.LongTailed, tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        for seed in (0, 1):
+            config = replace(SMOKE, epochs=1, seed=seed)
+            trainer.run(config, places, RunFolder(tmp_path, config), CPU, workers=1)
+            assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

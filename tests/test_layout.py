@@ -25,6 +25,9 @@ TORCH_FREE = {
     "images",
     "label_pairs",
     "lists",
+    "list_rows",
+    "compare",
+    "predict",
     "shuffles",
     "torchrun",
     "untrusted",
@@ -128,3 +131,17 @@ def test_every_public_name_has_a_docstring() -> None:
             if public and node.name != "main" and not ast.get_docstring(node):
                 bare.append(f"{path.stem}.{node.name}")
     assert bare == []
+
+
+@pytest.mark.parametrize("module", ["train", "compare", "predict", "table", "measure"])
+def test_without_torch_a_command_says_what_to_install(module: str, tmp_path: Path) -> None:
+    words = {"train": [], "compare": [], "predict": ["x", __file__], "table": ["8"], "measure": ["x"]}[module]
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # import then raises ModuleNotFoundError
+        f"from lpm import cli; from training.{module} import main\n"
+        f"sys.exit(cli.run(lambda: main({words})))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    assert ended.stderr == 'error: torch is not installed; pip install -c constraints.txt -e ".[train]" brings it\n'
+    assert not list(tmp_path.iterdir())

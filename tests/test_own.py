@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,10 @@ def to_outside(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "train/fox").mkdir(), "train' has 4 class folders, and --classes says 3"),
+        (
+            lambda root: (root / "train/fox").mkdir(),
+            r"train' has 4 class folders \(cat, dog, emu, fox\), and --classes says 3",
+        ),
         (lambda root: (root / "test/fox").mkdir(), "test/fox': there is no such class folder for training"),
         (
             lambda root: (root / "test/cat").rename(root / "cat"),
@@ -110,8 +115,8 @@ def to_outside(root: Path) -> None:
         (lambda root: (root / "test/fly").symlink_to("../train/emu"), "test/fly': there is no such class folder"),
         (a_training_folder_for_testing, "test/cat/00.jpg' is there already, in '.*train'"),
         (lambda root: (root / "train/cat/a.bmp").touch(), "a.bmp' is not named as a JPEG or PNG image"),
-        (lambda root: (root / "train/cat/more").mkdir(), "more' is not named as a JPEG or PNG image"),
-        (lambda root: (root / "train/cat/d.jpg").mkdir(), "image 4: 'train/cat/d.jpg' is not a regular file"),
+        (lambda root: (root / "train/cat/more").mkdir(), "more' is a folder; images lie directly"),
+        (lambda root: os.mkfifo(root / "train/cat/d.jpg"), "image 4: 'train/cat/d.jpg' is not a regular file"),
         (lambda root: (root / "test/a.jpg").touch(), "test/a.jpg' is not a folder; .* a folder for each class"),
         (lambda root: (root / "train.txt").touch(), "train.txt' and .*test' one is a folder and one a list"),
         (lambda root: (root / "train").rename(root / "x"), "holds no train.txt or train.json or train; say where"),
@@ -125,7 +130,7 @@ def test_what_is_no_class_folder_is_one_line(change: Callable[[Path], object], m
 
 def test_folders_outside_the_root_are_refused(root: Path, tmp_path: Path) -> None:
     (root / "train").rename(tmp_path / "train")
-    refused(root, r"image 0: '\.\./train/cat/00.jpg' must be relative", train_list=tmp_path / "train")
+    refused(root, "train' lies outside --data-root", train_list=tmp_path / "train")
     (root / "train").symlink_to(tmp_path / "train")
     refused(root, "train' is a link that leaves --data-root")
 
@@ -182,8 +187,9 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     assert run_command(lambda: train.main(words)) == 0
     assert "few" in (said := capsys.readouterr().out)
     assert "(2 of 3 classes, below 20 training images)" in said
+    assert said.splitlines()[-1].startswith(f"in {store}/own-pets-bmls-fc-ce-smoke+-")
     (folder,) = find(store)
-    assert folder.path.parent.name.startswith("own-pets-own-bmls-fc-ce-smoke+-")
+    assert folder.path.parent.name.startswith("own-pets-bmls-fc-ce-smoke+-")
     metrics = json.loads((folder.path / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["class_names"]) == ("own-pets", ORDER)
     assert metrics["train_counts"] == [30, 12, 4]
@@ -258,7 +264,7 @@ def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
 
 
 def trained(root: Path, store: Path, *words: str) -> int:
-    own = ["--dataset", "own", "--classes", "3", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
+    own = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
     small = ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet"]
     return run_command(lambda: train.main([*own, *small, *words]))
 
@@ -285,7 +291,7 @@ def test_a_run_is_a_run_on_its_class_names(root: Path, tmp_path: Path, capsys: A
     for labels in ([0, 1, 2], [2, 0, 1]):
         for use in COUNTS:
             (root / f"{use}.txt").write_text("".join(f"{path} {labels[k]}\n" for path, k in rows_of(root, use)))
-        status = trained(root, tmp_path / "s")
+        status = trained(root, tmp_path / "s", "--classes", "3")
     assert status == 2
     assert "holds a run on other data" in capsys.readouterr().err
 
@@ -322,6 +328,7 @@ def test_what_a_result_says_of_classes_is_checked(change: dict[str, Any], right:
 
 def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
     assert trained(root, tmp_path / "s") == 0
+    capsys.readouterr()
     (folder,) = find(tmp_path / "s")
     file = folder.path / "final.safetensors"
     tensors = load_tensors(file.read_bytes())
@@ -363,15 +370,17 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
         "cpu",
     ]
     words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet", "--seeds", "0,3"]
-    methods = ["--method", "BMLS+MS", "--method", "random+FC"]
+    methods = ["--method", "BMLS+MS", "random+FC"]
     assert run_command(lambda: compare.main([*words, *methods])) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0] == "| method | all | balanced | med | few |"
-    assert [line.split(" | ")[0] for line in table[2:4]] == ["| BMLS+MS", "| random+FC"]
+    assert table[0] == "own, preset smoke+ (resnet8, 1 epochs)"
+    assert table[2] == "| method | all | balanced | med | few |"
+    assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
+    assert "few: 2 of 3 classes, below 20 training images" in table[-1]
     found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
     assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
     values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
-    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[2].split("|")[3]
+    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
     assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
@@ -381,10 +390,42 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
 
 
-def test_methods_that_the_data_do_not_allow_are_left_out_or_refused(capsys: Any) -> None:
+def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:
     two = RunConfig(dataset="own", classes=2)
-    assert list(compare.methods(two, None)) == ["random+FC", "CAS+FC", "BMLS+FC"]
-    assert capsys.readouterr().err.startswith("note: BMLS+MS is left out: classifier 'ms-unordered' has one class")
+    assert list(compare.methods(two, None)) == list(compare.OF_TWO)
+    assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)
     with pytest.raises(InvalidInput, match=r"BMLS\+MS: classifier 'ms-unordered' has one class"):
         compare.methods(two, ["random+FC", "BMLS+MS"])
-    assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)
+
+
+def test_what_there_is_is_shown_beside_what_is_missing(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu", "--quiet"]
+    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--method", "random+FC"]
+    assert run_command(lambda: compare.main(words)) == 0
+    capsys.readouterr()
+    held = RunFolder(tmp_path / "s", replace(next(find(tmp_path / "s")).config, seed=1))
+    held.path.mkdir(parents=True)
+    with held.lock():
+        assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 runs are missing; the same command goes on" in said.err
+    assert "(1) |" in said.out
+    (root / "test/cat/00.jpg").write_bytes(b"no image")
+    assert run_command(lambda: compare.main([*words, "--seeds", "2"])) == 2
+    said = capsys.readouterr()
+    assert "error: " in said.err
+    assert said.out == ""
+
+
+def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Path, tmp_path: Path, capsys: Any) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    capsys.readouterr()
+    words = ["--store", str(tmp_path / "t"), "--data-root", str(root)]
+    for more, message in (
+        ([], "--data-root without --dataset"),
+        (["--dataset", "own", "--train-list", str(root / "none.txt")], "needs its number of classes"),
+        (["--dataset", "own", "--train-list", str(root.parent)], "lies outside --data-root"),
+    ):
+        assert run_command(lambda more=more: train.main([*words, *more])) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from torch import Tensor
 
@@ -11,6 +12,14 @@ from lpm.errors import InvalidInput
 
 ORDERS = tuple(itertools.permutations(range(3)))
 """In which the three may follow one another."""
+
+
+def check() -> None:
+    """Raise InvalidInput when kornia is not installed."""
+    if find_spec("kornia") is None:
+        raise InvalidInput(
+            "colour jitter needs kornia: pip install -c constraints.txt -e '.[large]', or give --jitter 0"
+        )
 
 
 def jittered(
@@ -21,13 +30,9 @@ def jittered(
     Brightness: f x. Contrast: f x + (1 - f) m, with m the mean grey of the image. Saturation: f x + (1 - f) grey(x), with
     grey = 0.299 R + 0.587 G + 0.114 B. brightness, contrast, saturation: f, (B,). order: of the three, 0 brightness, 1
     contrast, 2 saturation.
-
-    Raises InvalidInput when kornia is not installed.
     """
-    try:
-        from kornia import enhance
-    except ModuleNotFoundError:
-        raise InvalidInput("colour jitter needs kornia: install the extra 'large', pip install -e '.[large]'") from None
+    from kornia import enhance
+
     steps = (
         (enhance.adjust_brightness_accumulative, brightness),
         (enhance.adjust_contrast_with_mean_subtraction, contrast),

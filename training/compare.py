@@ -8,21 +8,23 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training.config import RunConfig
 from training.experiments import METHODS
 from training.runs import RunFolder
-from training.tables import in_words
+from training.tables import in_words, ranges, setting
 from training.torchrun import processes
 from training.train import add_recipe, add_running, config_of
 
-USUAL = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS")
-"""Methods that are compared unless others are named."""
+USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
+"""Methods that are compared unless others are named; of two classes, which have only one label pair a < b."""
 
-Results = Mapping[str, Sequence[Mapping[str, float]]]
-"""By method, the accuracy by split of each of its runs."""
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By method, the metrics of each of its finished runs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,68 +36,92 @@ def main(arguments: list[str] | None = None) -> int:
     add_running(parser)
     add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv}
     usual = f" (default: {', '.join(USUAL)})"
-    add("--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="|".join(METHODS) + usual)
+    add(
+        "--method",
+        type=cli.choice(*METHODS),
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="|".join(METHODS) + usual,
+    )
     add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
     options = parser.parse_args(arguments)
     engines.check(options)
     if processes() > 1:
         raise InvalidInput("torchrun trains one run with all processes; use it with training.train, a method at a time")
-    chosen = methods(config_of(options), options.method)
+    base = config_of(options)
+    chosen = methods(base, options.method)
     from training.progress import Options, train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in chosen.values()]
-    status = train_all(wanted, Options.of(options), printed=False)
-    found: dict[str, list[dict[str, float]]] = {method: [] for method in chosen}
-    for config in wanted:
-        if (folder := RunFolder(options.store, config)).done:
-            metrics = folder.metrics()
-            found[metrics["method"]].append(metrics["last"])
-    print(formats[options.format](found), end="")
+    try:
+        status = train_all(wanted, Options.of(options), printed=False)
+    except InvalidInput as error:  # what there is, is shown
+        status = 2
+        print(f"error: {error}", file=sys.stderr)
+    found = {
+        method: [run.metrics() for seed in options.seeds if (run := _run(options.store, config, seed)).done]
+        for method, config in chosen.items()
+    }
+    if lacking := len(wanted) - sum(map(len, found.values())):
+        status = max(status, 1)
+        print(f"{lacking} of {len(wanted)} runs are missing; the same command goes on", file=sys.stderr)
+    if lacking < len(wanted):
+        print(formats[options.format](base, found), end="")
     return status
 
 
-def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig]:
-    """A config for each method, in the order given. Of the usual ones those that the data do not allow are left out, with a note.
+def _run(store: Path, config: RunConfig, seed: int) -> RunFolder:
+    return RunFolder(store, replace(config, seed=seed))
 
-    Raises InvalidInput for a named one that they do not allow.
-    """
+
+def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig]:
+    """A config for each method, in the order given. Raises InvalidInput for one that the data do not allow."""
     found = {}
-    for method in dict.fromkeys(named or USUAL):
+    for method in dict.fromkeys(named or (OF_TWO if base.K == 2 else USUAL)):
         try:
             found[method] = replace(base, **METHODS[method])
         except InvalidInput as error:
-            if named:
-                raise InvalidInput(f"{method}: {error}") from None
-            print(f"note: {method} is left out: {error}", file=sys.stderr)
+            raise InvalidInput(f"{method}: {error}") from None
     return found
 
 
-def splits(found: Results) -> list[str]:
-    """All splits of the runs, in their order."""
-    return list(dict.fromkeys(split for runs in found.values() for run in runs for split in run))
-
-
-def markdown(found: Results) -> str:
-    """A row a method, a column a split: mean ± standard deviation (runs)."""
-    columns = splits(found)
+def markdown(base: RunConfig, found: Results) -> str:
+    """What was trained; a row a method, a column a split: mean ± standard deviation (runs); what the splits are."""
+    every = [metrics for runs in found.values() for metrics in runs]
+    columns = _splits(found)
     rows = [["method", *columns], ["---"] * (len(columns) + 1)]
-    rows += [[m, *(in_words([run[s] for run in runs if s in run]) for s in columns)] for m, runs in found.items()]
-    note = "Test accuracy in %, last epoch: mean ± standard deviation (n runs). The spread is that of seeds, on the same data.\n"
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows) + "\n" + note
+    rows += [[m, *(in_words(_values(runs, split)) for split in columns)] for m, runs in found.items()]
+    note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
+    if "balanced" in columns:
+        note += " balanced: the mean over classes."
+    note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
+    table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return f"{setting(base, every[0].get('dataset', base.data))}\n\n{table}\n{note}\n"
 
 
-def as_csv(found: Results) -> str:
+def as_csv(base: RunConfig, found: Results) -> str:
     """A row for each method and split."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", "split", "n", "mean", "std"])
+    writer.writerow(["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std"])
     for method, runs in found.items():
-        for split in splits(found):
-            values = [run[split] for run in runs if split in run]
+        for split in _splits(found) if runs else ():
+            values = _values(runs, split)
             mean = f"{statistics.fmean(values):.4f}" if values else ""
             std = f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            writer.writerow([method, split, len(values), mean, std])
+            where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
+            writer.writerow([*where, len(values), mean, std])
     return file.getvalue()
+
+
+def _splits(found: Results) -> list[str]:
+    """All splits of the runs, in their order. Those of one data set have the same ones."""
+    return list(dict.fromkeys(split for runs in found.values() for metrics in runs for split in metrics["last"]))
+
+
+def _values(runs: Sequence[Mapping[str, Any]], split: str) -> list[float]:
+    return [metrics["last"][split] for metrics in runs if split in metrics["last"]]
 
 
 if __name__ == "__main__":

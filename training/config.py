@@ -117,7 +117,7 @@ class RunConfig:
             ("epochs", self.epochs, 1 <= self.epochs <= 100_000, "must be at least 1, at most 100,000"),
             ("batch", self.batch, 2 <= self.batch <= 1_000_000, "must be at least 2, at most a million"),
             ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
-            ("lr", self.lr, 0 < self.lr < 1e3, "must be positive"),
+            ("lr", self.lr, 0 < self.lr < 1e3, "must be positive, below 1,000"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
             ("weight-decay", self.weight_decay, 0 <= self.weight_decay < 1, "must lie in [0, 1)"),
             (
@@ -179,7 +179,9 @@ class RunConfig:
             ("bias", self.bias, "etf" not in self.classifier, "classifiers 'fc' and 'ms'"),
         ):
             if not (value or used):
-                raise InvalidInput(f"{option} has a meaning for {rule} only; drop it")
+                raise InvalidInput(
+                    f"{option} has a meaning for {rule} only; drop it, or say --dataset where that is missing"
+                )
         if self.loss == "dr" and self.classifier != "etf":
             raise InvalidInput(f"loss 'dr' (dot regression) is defined for classifier 'etf', not {self.classifier!r}")
 
@@ -228,7 +230,8 @@ class RunConfig:
     @property
     def folder(self) -> str:
         """The run's folder inside the store."""
-        words = (self.data, self.factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        factor = () if self.dataset == "own" else (self.factor,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def lr_at(self, epoch: int) -> float:

@@ -20,13 +20,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+FC": {"sampler": "bmls", "classifier": "fc"},
     "random+MS": {"sampler": "random", "classifier": "ms"},
     "BMLS+MS": {"sampler": "bmls", "classifier": "ms-unordered"},
+    "BMLS-all+MS": {"sampler": "bmls-all", "classifier": "ms"},
     "random+ETF+DR": {"sampler": "random", "classifier": "etf", "loss": "dr"},
     "CBS+ETF+DR": {"sampler": "cbs", "classifier": "etf", "loss": "dr"},
     "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
     "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
 }
-"""The rows of the tables. BMLS draws label pairs a < b (§4.2), so MS has those as its classes there."""
+"""The rows of the tables, and one more. BMLS draws label pairs a < b (§4.2), so MS has those as its classes there; of two classes
+there is only one, so they need all K^2.
+"""
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")

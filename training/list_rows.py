@@ -15,8 +15,8 @@ from training.untrusted import contents, line
 LIMIT = 250_000_000
 """Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
 
-IMAGES, HIDDEN = (".jpg", ".jpeg", ".png"), (".", "Thumbs.db")
-"""How names of images end, and names of what may lie beside them begin, in a folder of class folders."""
+IMAGES = (".jpg", ".jpeg", ".png")
+"""How names of images end, in class folders."""
 
 
 class Row(NamedTuple):
@@ -34,24 +34,21 @@ def list_rows(source: Path) -> tuple[Iterator[Row], str]:
     content, name = contents(source, LIMIT), str(source)
     return (
         (_json_rows(content, name), "images[{}]")
-        if source.suffix == ".json"
+        if source.suffix.lower() == ".json"
         else (_text_rows(content, name), "line {}")
     )
 
 
-def class_folders(train: Path, test: Path, K: int) -> list[str] | None:
-    """The sorted names of the class folders for training, or None for lists. Raises InvalidInput unless there are K, or where one
-    is a folder and the other a list, whose labels would not be the same.
-    """
-    if train.is_dir() != test.is_dir():
-        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
-    if not train.is_dir():
-        return None
+def hidden(name: str) -> bool:
+    """Whether a name is one that systems put beside images."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
+def class_folders(train: Path) -> list[str]:
+    """The sorted names of the class folders for training. Raises InvalidInput for a name that results cannot show."""
     names = [name for name in _names(train) if (train / name).is_dir()]
-    if len(names) != K:
-        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders, and --classes says {K}")
     for name in names:
-        if not (name.isprintable() and len(name) < 200):  # results show it
+        if not (name.isprintable() and len(name) < 200):
             raise InvalidInput(
                 f"{str(train / name)[-250:]!r}: the name of a class must be printable text, below 200 characters"
             )
@@ -61,7 +58,7 @@ def class_folders(train: Path, test: Path, K: int) -> list[str] | None:
 def _names(folder: Path) -> list[str]:
     """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith(HIDDEN))
+        return sorted(name for name in os.listdir(folder) if not hidden(name))
     except OSError as error:
         raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
 
@@ -70,6 +67,8 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
     """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
     labels = {name: label for label, name in enumerate(names)}
     number, within = 0, os.path.relpath(os.path.realpath(source), root)
+    if within.startswith(".."):
+        raise InvalidInput(f"{str(source)!r} lies outside --data-root")
     for name in _names(source):
         folder = source / name
         if not folder.is_dir():
@@ -77,8 +76,12 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
         if name not in labels:
             raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
         for file in _names(folder):
+            if (folder / file).is_dir():
+                raise InvalidInput(f"{str(folder / file)!r} is a folder; images lie directly in that of their class")
             if not file.lower().endswith(IMAGES):
-                raise InvalidInput(f"{str(folder / file)!r} is not named as a JPEG or PNG image; move it away")
+                raise InvalidInput(
+                    f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away"
+                )
             yield Row(number, f"{within}/{name}/{file}", labels[name])
             number += 1
 

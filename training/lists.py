@@ -19,7 +19,7 @@ import numpy as np
 
 from lpm.errors import InvalidInput
 from training.config import CLASSES
-from training.list_rows import HIDDEN, IMAGES, class_folders, folder_rows, list_rows
+from training.list_rows import IMAGES, class_folders, folder_rows, hidden, list_rows
 
 NAMES = {
     "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
@@ -69,7 +69,7 @@ def load(
     K = CLASSES[dataset] or classes
     sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
     root = Path(os.path.realpath(root))
-    names = class_folders(*sources, K) if dataset == "own" else None
+    names = _named(*sources, K) if dataset == "own" else None
     taken: dict[str, str] = {}
     train, test = (
         _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
@@ -100,17 +100,23 @@ def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
+def folders_of_classes(root: Path, train_list: Path | None) -> int:
+    """How many class folders your own data have for training; 0 where they are lists. Raises as :func:`load` does."""
+    source = train_list or (_find("own", root, 0) if root.is_dir() else root)
+    return len(class_folders(source)) if source.is_dir() else 0
+
+
 def images_below(folder: Path) -> list[Path]:
     """The images in a folder and its folders, sorted. Raises InvalidInput where there are none, and for links that leave it."""
     root = Path(os.path.realpath(folder))
     files, found = _Files(root), []
     for where, inner, names in os.walk(root, onerror=_unreadable):
-        inner[:] = sorted(name for name in inner if not name.startswith(HIDDEN))
+        inner[:] = sorted(name for name in inner if not hidden(name))
         for name in inner:
             if os.path.islink(os.path.join(where, name)):
                 raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder; give that folder instead")
         for name in sorted(names):
-            if name.lower().endswith(IMAGES) and not name.startswith(HIDDEN):
+            if name.lower().endswith(IMAGES) and not hidden(name):
                 path = os.path.relpath(os.path.join(where, name), root)
                 try:
                     files.look(path)
@@ -141,6 +147,20 @@ def _find(dataset: str, root: Path, side: int) -> Path:
     )
 
 
+def _named(train: Path, test: Path, K: int) -> list[str] | None:
+    """The names of your own classes where they are folders, None for lists. Raises InvalidInput unless there are K, and where one
+    is a folder and the other a list, whose labels would not be the same.
+    """
+    if train.is_dir() != test.is_dir():
+        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+    if not train.is_dir():
+        return None
+    if len(names := class_folders(train)) != K:
+        some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders ({some}), and --classes says {K}")
+    return names
+
+
 def _listed(
     root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
 ) -> Listed:
@@ -155,7 +175,7 @@ def _listed(
     for where, path, label in rows:
         try:
             if not 0 <= label < K:
-                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}")
+                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0")
             path = _inside(path)
             size, real = files.look(path)
             if real in taken:

@@ -26,8 +26,8 @@ from rich.progress import (
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
-from training import build, datasets, trainer
-from training.config import FEW, LARGE, MANY, RunConfig
+from training import build, datasets, tables, trainer
+from training.config import LARGE, RunConfig
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
@@ -94,17 +94,18 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     )  # fmt: skip
     found, diverged = [], 0
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        lines = not (quiet or console.is_terminal)  # in a log file
         for metrics in (
-            _sequentially(configs, work, progress, lines=not (quiet or console.is_terminal))
+            _sequentially(configs, work, progress, lines=lines)
             if options.one_by_one
-            else _at_once(configs, work, options, progress)
+            else _at_once(configs, work, options, progress, lines=lines)
         ):
             found += [metrics] if metrics is not None else []
             diverged += metrics is None
     if printed and options.json:
         cli.print_json(found)
     elif printed and not options.quiet and found:
-        _print(first, found)
+        _print(first, found, options.store)
     return 1 if diverged else 0
 
 
@@ -177,11 +178,10 @@ def _sequentially(
         task = progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
 
         def show(row: dict[str, Any], task: TaskID = task, config: RunConfig = config) -> None:
-            state = (
-                f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, test {trainer.headline(row):.2f} %"
-            )
+            rate, what = f"{row['images_per_second']:,.0f} images/s", "balanced " * ("test_balanced" in row) + "test"
+            state = f"{rate}, loss {row['loss']:.3f}, {what} {trainer.headline(row):.2f} %"
             progress.update(task, completed=row["epoch"], state=state)
-            if lines and row["epoch"] % max(1, config.epochs // 10) == 0:  # a log file has no progress bar
+            if lines and row["epoch"] % max(1, config.epochs // 10) == 0:
                 print(
                     f"{config.method}, seed {config.seed}, epoch {row['epoch']}: {state}", file=sys.stderr, flush=True
                 )
@@ -257,12 +257,14 @@ def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterat
 
 
 def _at_once(
-    configs: Sequence[RunConfig], work: Work, options: Options, progress: Progress
+    configs: Sequence[RunConfig], work: Work, options: Options, progress: Progress, *, lines: bool
 ) -> Iterator[dict[str, Any] | None]:
     at_once = f"on {options.address}" if options.address else f"{options.jobs} at a time"
     task = progress.add_task(f"{len(configs)} runs, {at_once}", total=len(configs), state="")
-    for result in _outcomes(configs, work, options):
+    for number, result in enumerate(_outcomes(configs, work, options), 1):
         progress.advance(task)
+        if lines:
+            print(f"{number} of {len(configs)} runs", file=sys.stderr, flush=True)
         if isinstance(result, str):
             print(f"note: {result}; left to it", file=sys.stderr)
             continue
@@ -288,7 +290,13 @@ def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Ite
 
 
 def _explain(config: RunConfig, images: int) -> None:
-    """Say what happens when there are more label pairs than images, and which classifier the paper's BMLS+MS has."""
+    """Say what happens when there are more label pairs than images or few steps, and which classifier the paper's BMLS+MS has."""
+    steps = -(-images // config.batch)
+    if steps < 10:
+        print(
+            f"note: {images:,} images are {steps} steps an epoch, {steps * config.epochs:,} in all; a smaller --batch makes more",
+            file=sys.stderr,
+        )
     if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):
         print(
             f"note: {config.classifier} has all K^2 label pairs as classes, bmls draws a < b alone; the paper's is "
@@ -319,18 +327,14 @@ def _events(folder: RunFolder | None) -> Any:
     return None if folder is None else SummaryWriter(folder.path / "events")
 
 
-def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
+def _print(config: RunConfig, metrics: Sequence[dict[str, Any]], store: Path) -> None:
+    """The accuracies, and where the runs are."""
     seeds = "1 seed" if len(metrics) == 1 else f"{len(metrics)} seeds"
-    factor = "" if config.dataset in LARGE else f"imbalance {config.factor}, "
-    setting = f"{metrics[0]['dataset']}, {factor}{config.method}, preset {config.preset}"
-    print(f"{setting}, {seeds}")
-    ranges = metrics[0].get("splits", {}) if config.dataset == "own" else {}  # published ones are known
-    rule = {"many": f"above {MANY}", "med": f"{FEW} to {MANY}", "few": f"below {FEW}"}
+    print(f"{config.method} on {tables.setting(config, metrics[0]['dataset'])}, {seeds}")
+    ranges = tables.ranges(config, metrics[0])
     for split in metrics[0]["last"]:
         values = [m["last"][split] for m in metrics]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        which = ""
-        if split in ranges and split in rule:
-            first, last = ranges[split]
-            which = f"  ({last - first + 1} of {config.K} classes, {rule[split]} training images)"
+        which = f"  ({ranges[split]})" if split in ranges else ""
         print(f"  {split:<8}{statistics.fmean(values):7.2f}{spread} %{which}")
+    print(f"in {RunFolder(store, config).path if len(metrics) == 1 else RunFolder(store, config).path.parent}")

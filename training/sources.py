@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lpm.errors import InvalidInput
 from training.augment import crop_and_flip, flipped, normalised
-from training.colour import ORDERS, jittered
+from training.colour import ORDERS, check, jittered
 from training.config import RunConfig
 from training.datasets import Images, LongTailed
 from training.epoch import Epoch
@@ -57,8 +57,10 @@ class Source(Protocol):
 
 
 def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> Source:
-    """The source for a data set."""
+    """The source for a data set. Raises InvalidInput when colours shall be jittered without kornia."""
     if isinstance(data.train, Listed):
+        if config.augment and config.jitter:
+            check()
         return Files(config, data, device, workers)
     return Resident(config, data, device)
 
@@ -118,7 +120,7 @@ class Files:
             collate_fn=_together,
             worker_init_fn=_start,
         )
-        self.colours = np.random.default_rng(0)
+        self.colours, self.orders = np.random.default_rng(0), [ORDERS[0]] * 2
         self.batches: Iterator[Tensor] = iter(())
         self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
 
@@ -160,14 +162,8 @@ class Files:
             yield normalised(images, self.mean, self.std).reshape(-1, *which.shape[1:], *images.shape[2:])
 
     def _decoded(self) -> Iterator[Tensor]:
-        """The batches of the order, on the device; workers begin at once, and are the same for all that is asked."""
-        batches = iter(self.loader)
-        return (self._on_device(_next(batches)) for _ in self.order.batches)
-
-    def _on_device(self, batch: Tensor | str) -> Tensor:
-        if isinstance(batch, str):
-            raise InvalidInput(batch)
-        return batch.to(self.device, non_blocking=True)
+        """The batches of the order; workers begin at once, and are the same for all that is asked."""
+        return _on_device(iter(self.loader), len(self.order.batches), self.device)
 
 
 TRAIN, TEST = 0, 1
@@ -219,6 +215,14 @@ def _start(worker: int) -> None:
     """In a worker, before it decodes."""
     let_go()
     torch.set_num_threads(1)
+
+
+def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Iterator[Tensor]:
+    """So many batches. No method: it would hold its source, and with it the workers, when the run has long ended."""
+    for _ in range(number):
+        if isinstance(batch := _next(batches), str):
+            raise InvalidInput(batch)
+        yield batch.to(device, non_blocking=True)
 
 
 def _next(batches: Iterator[Any]) -> Any:

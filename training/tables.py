@@ -9,14 +9,14 @@ import csv
 import io
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lpm.errors import InvalidInput
 from paper_checks.paper_tables import Cell, load
-from training.config import RunConfig
+from training.config import FEW, LARGE, MANY, RunConfig
 from training.experiments import Table, config
 from training.runs import RunFolder, find
 
@@ -115,6 +115,23 @@ def in_words(values: Sequence[float]) -> str:
         return "–"
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.2f}{spread} ({len(values)})"
+
+
+def setting(config: RunConfig, data: str) -> str:
+    """What runs share, in words: data, imbalance, preset, network, epochs."""
+    factor = "" if config.dataset in LARGE else f", imbalance {config.factor}"
+    return f"{data}{factor}, preset {config.preset} ({config.model}, {config.epochs} epochs)"
+
+
+def ranges(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What the splits of your own data are, in words; those of published data are the paper's."""
+    rule = {"many": f"above {MANY}", "med": f"{FEW} to {MANY}", "few": f"below {FEW}"}
+    found = metrics.get("splits", {}) if config.dataset == "own" else {}
+    return {
+        split: f"{last - first + 1} of {config.K} classes, {rule[split]} training images"
+        for split, (first, last) in found.items()
+        if split in rule
+    }
 
 
 NOTE = (

@@ -1,4 +1,4 @@
-"""Train: ``python -m training.train`` (the built-in digits, in under a minute) or any run of the paper."""
+"""Train: ``python -m training.train`` (the built-in digits, in some ten seconds) or any run of the paper."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import get_args, get_type_hints
 from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
+from training.lists import folders_of_classes
 
 NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
 """Of presets, on any data set."""
@@ -20,7 +21,7 @@ NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
 HELP = {
     "imbalance": "n_max / n_min of the long-tailed subset",
     "subset_seed": "which images the subset keeps; 0 is what everybody uses",
-    "classes": "of dataset own, your own images and lists, or a folder a class: how many there are",
+    "classes": "of dataset own, your own images: how many there are (by default as many as D has class folders)",
     "name": "what results call your own data, own-NAME",
     "cas_m": "images a class visit of sampler cas",
     "coverage": "share of the classes whose mixtures occur, for sampler coverage",
@@ -130,7 +131,7 @@ def add_running(parser: cli.Parser) -> None:
     cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
     add_device(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table of one setting")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar; of training.train no table")
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
@@ -140,6 +141,10 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     """
     given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
     dataset = given.get("dataset", "digits-lt")
+    if dataset == "own" and "classes" not in given and options.data_root is not None:
+        given["classes"] = folders_of_classes(options.data_root, options.train_list)
+    if "dataset" not in given and getattr(options, "data_root", None) is not None:
+        raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
     if dataset == "digits-lt" and "imbalance" not in given:
         given["imbalance"] = 10.0
