@@ -105,7 +105,9 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     if printed and options.json:
         cli.print_json(found)
     elif printed and not options.quiet and found:
-        _print(first, found, options.store)
+        _print(first, found)
+        folder = RunFolder(options.store, first).path
+        print(f"in {folder if len(configs) == 1 else folder.parent}")
     return 1 if diverged else 0
 
 
@@ -327,8 +329,7 @@ def _events(folder: RunFolder | None) -> Any:
     return None if folder is None else SummaryWriter(folder.path / "events")
 
 
-def _print(config: RunConfig, metrics: Sequence[dict[str, Any]], store: Path) -> None:
-    """The accuracies, and where the runs are."""
+def _print(config: RunConfig, metrics: Sequence[dict[str, Any]]) -> None:
     seeds = "1 seed" if len(metrics) == 1 else f"{len(metrics)} seeds"
     print(f"{config.method} on {tables.setting(config, metrics[0]['dataset'])}, {seeds}")
     ranges = tables.ranges(config, metrics[0])
@@ -337,4 +338,3 @@ def _print(config: RunConfig, metrics: Sequence[dict[str, Any]], store: Path) ->
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         which = f"  ({ranges[split]})" if split in ranges else ""
         print(f"  {split:<8}{statistics.fmean(values):7.2f}{spread} %{which}")
-    print(f"in {RunFolder(store, config).path if len(metrics) == 1 else RunFolder(store, config).path.parent}")

@@ -120,7 +120,7 @@ def in_words(values: Sequence[float]) -> str:
 def setting(config: RunConfig, data: str) -> str:
     """What runs share, in words: data, imbalance, preset, network, epochs."""
     factor = "" if config.dataset in LARGE else f", imbalance {config.factor}"
-    return f"{data}{factor}, preset {config.preset} ({config.model}, {config.epochs} epochs)"
+    return f"{data}{factor}, preset {config.preset} ({config.model}, epochs: {config.epochs})"
 
 
 def ranges(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
