@@ -165,7 +165,10 @@ def test_what_goes_wrong_in_a_worker_is_said_as_without_ray(tmp_path: Path) -> N
     (run / "data.json").write_text('{"name": "other"}')
     status, out, err = Command(*words, "--epochs", "3", "--seeds", "0-1").ends()
     assert (status, out) == (2, "")
-    assert err == f"error: {str(run)!r} holds a run on other data or weights (other); choose another --store\n"
+    assert (
+        err
+        == f"error: {str(run)!r} holds a run on other data or weights (other); choose another --store, or delete it\n"
+    )
     status, out, err = Command(*words, "--epochs", "3", "--warmup", "0", "--lr", "900", "--seeds", "0-1").ends()
     assert (status, out) == (1, "")
     assert sorted(line.split(": the loss")[0] for line in err.splitlines()) == [

@@ -18,7 +18,7 @@ from training import build, datasets, table
 from training.config import RunConfig
 from training.epoch import batch_sizes, draw
 from training.ranks import Ranks, joined
-from training.runs import RunFolder, find
+from training.runs import Busy, RunFolder, find
 
 RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32",
        "--augment", "--width", "4"]  # fmt: skip
@@ -138,9 +138,16 @@ def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path
     running = Command(*command(2, tmp_path, "--epochs", "100000"))
     folder = checkpointed(tmp_path, running)
     running.process.kill()
-    wait_for(lambda: not running.alive(), 20)
-    with folder.lock():
-        assert folder.last_checkpoint()
+
+    def free() -> bool:
+        try:
+            with folder.lock():
+                return True
+        except Busy:
+            return False
+
+    wait_for(free, 20)
+    assert folder.last_checkpoint()
 
 
 def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
