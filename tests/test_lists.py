@@ -205,6 +205,9 @@ def test_a_list_that_is_a_link_out_of_the_root_a_pipe_or_too_large_is_refused(
     file.symlink_to(root.parent / "secret.txt")
     refused(root, "Places_LT_train.txt' is a link that leaves --data-root; give it with --train-list")
     file.unlink()
+    file.symlink_to(file.name)
+    refused(root, "Places_LT_train.txt' cannot be read: Too many levels of symbolic links")
+    file.unlink()
     os.mkfifo(file)
     refused(root, "Places_LT_train.txt' is not a regular file")
     with pytest.raises(InvalidInput, match=r"none\.txt' cannot be read: No such file"):

@@ -139,7 +139,8 @@ def _find(dataset: str, root: Path, side: int) -> Path:
     option = ("--train-list", "--test-list")[side]
     for name in NAMES[dataset][side]:
         if os.path.lexists(root / name):
-            if not (root / name).resolve().is_relative_to(root.resolve()):
+            # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
+            if not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
     raise InvalidInput(

@@ -140,10 +140,10 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     Raises InvalidInput for options that do not go together.
     """
     given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
-    dataset = given.get("dataset", "digits-lt")
-    if dataset == "own" and "classes" not in given and options.data_root is not None:
-        given["classes"] = folders_of_classes(options.data_root, options.train_list)
-    if "dataset" not in given and getattr(options, "data_root", None) is not None:
+    dataset, root = given.get("dataset", "digits-lt"), getattr(options, "data_root", None)
+    if dataset == "own" and "classes" not in given and root is not None:
+        given["classes"] = folders_of_classes(root, options.train_list)
+    if "dataset" not in given and root is not None:
         raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
     if dataset == "digits-lt" and "imbalance" not in given:
