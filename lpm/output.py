@@ -44,7 +44,7 @@ class OutputFolder:
     def _refuse_foreign(self) -> None:
         if not os.path.lexists(self.final):
             return
-        if Path.cwd().is_relative_to(self.final.resolve()):
+        if Path.cwd().is_relative_to(os.path.realpath(self.final)):  # Path.resolve fails for a link to itself
             raise InvalidInput(f"--out {str(self.final)!r} is the current folder or above it; name a folder of its own")
         if not self.final.is_dir() or self.final.is_symlink():
             raise InvalidInput(f"--out {str(self.final)!r} is not a folder; choose another")

@@ -89,6 +89,9 @@ def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.Captu
     (out / "folder").mkdir()
     assert run("sweep", *arguments) == 2
     assert all(line.startswith("error: --out") for line in capsys.readouterr().err.splitlines())
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop.name)
+    assert run("sweep", "--quiet", "--out", str(loop)) == 2
 
 
 def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:
