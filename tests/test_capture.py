@@ -121,6 +121,32 @@ def test_an_epoch_is_drawn_by_batch(digits: datasets.LongTailed) -> None:
     assert torch.equal(own.places, epoch.places)
 
 
+def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datasets.LongTailed) -> None:
+    def leaning(ratio_per: Any) -> float:
+        """How much the label mass on the five most frequent classes differs from batch to batch."""
+        config = replace(TINY, sampler="bmls", alpha=0.2, ratio_per=ratio_per)
+        learner, mass = trainer.Trainer(config, digits, CPU), []
+        for epoch in (draw(config, learner.sampler, e) for e in range(1, 9)):
+            frequent = (learner.train_labels[epoch.pairs] < 5).float()
+            each = epoch.ratios * frequent[:, 0] + (1 - epoch.ratios) * frequent[:, 1]
+            mass += [float(batch.mean()) for batch in torch.split(each, batch_sizes(len(each), config.batch))[:-1]]
+        return float(np.std(mass))
+
+    assert leaning("batch") > 2 * leaning("batch-swapped")
+    assert leaning("batch-swapped") < 1.5 * leaning("sample")
+
+
+def test_swapped_sides_keep_one_ratio_a_batch(digits: datasets.LongTailed) -> None:
+    config = replace(TINY, sampler="bmls", classifier="ms-unordered")
+    learner = trainer.Trainer(config, digits, CPU)
+    one, swapped = (draw(replace(config, ratio_per=x), learner.sampler, 2) for x in ("batch", "batch-swapped"))
+    kept = swapped.ratios == one.ratios
+    assert 0.4 < kept.float().mean() < 0.6
+    assert torch.equal(swapped.ratios[~kept], 1 - one.ratios[~kept])
+    assert torch.equal(swapped.pairs, one.pairs)
+    assert torch.equal(swapped.places, one.places)
+
+
 @pytest.mark.parametrize(("number", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1])])
 def test_batch_sizes_leave_no_pair_alone(number: int, size: int, sizes: list[int]) -> None:
     assert batch_sizes(number, size) == sizes

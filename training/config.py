@@ -64,12 +64,13 @@ class RunConfig:
     classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. features: what the
     classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
     MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
-    first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch' or
-    a 'sample'. epochs, batch (over all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then
-    lr falls in 'steps', tenfold after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip.
-    jitter: of brightness, contrast and saturation. size: pixels a side, 0 for the data set's own (224 for image files).
-    pretrained: weights from a file at the start; trains: which layers of such a network do. seed: of everything random but the
-    subset. preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+    first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch';
+    'batch-swapped', which also swaps the sides of half of its pairs, drawn at random; or one a 'sample'. epochs, batch (over
+    all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then lr falls in 'steps', tenfold
+    after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter: of brightness, contrast
+    and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained: weights from a file at
+    the start; trains: which layers of such a network do. seed: of everything random but the subset. preset: the name results
+    carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """
@@ -90,7 +91,7 @@ class RunConfig:
     model: ModelName = "resnet32"
     width: int = 0
     alpha: float = 1.0
-    ratio_per: Literal["batch", "sample"] = "batch"
+    ratio_per: Literal["batch", "batch-swapped", "sample"] = "batch"
     epochs: int = 200
     batch: int = 128
     lr: float = 0.1

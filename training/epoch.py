@@ -58,8 +58,10 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
     pairs = torch.from_numpy(sampler.pairs(epoch - 1))
     ratios = torch.from_numpy(mixing_ratios(config, epoch, len(pairs)))
     sizes = batch_sizes(len(pairs), config.batch)
-    if config.ratio_per == "batch":
+    if config.ratio_per != "sample":
         ratios = torch.repeat_interleave(ratios[: len(sizes)], torch.tensor(sizes))
+    if config.ratio_per == "batch-swapped":  # the ratio and not the pair, whose order is a class of MS over a < b
+        ratios = torch.where(_swapped(config, epoch, len(pairs)), 1 - ratios, ratios)
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
     if config.dataset in LARGE:
         places, flips, factors = _looks_of_files(len(pairs), config.jitter, generator)
@@ -105,6 +107,11 @@ def mixing_ratios(config: RunConfig, epoch: int, images: int) -> np.ndarray:
     rng = np.random.default_rng([config.seed, 7, epoch])
     size = images if config.ratio_per == "sample" else math.ceil(images / config.batch)
     return rng.beta(config.alpha, config.alpha, size=size).astype(np.float32)
+
+
+def _swapped(config: RunConfig, epoch: int, images: int) -> Tensor:
+    """Whose sides are swapped, (N,) bool, each with probability 1/2."""
+    return torch.from_numpy(np.random.default_rng([config.seed, 11, epoch]).random(images) < 0.5)
 
 
 def _seed(*words: int) -> int:

@@ -45,7 +45,7 @@ HELP = {
     "size": "pixels a side of image files; 0 for 224",
     "pretrained": "resnet50 and resnet152 start from --weights",
     "trains": ": which layers of a pretrained network train; block is a new last one",
-    "ratio_per": ": how many images share a mixing ratio",
+    "ratio_per": ": how many images share a mixing ratio; batch-swapped swaps the sides of half of the pairs",
 }
 
 
