@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from benchmarks import as_files
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
-from tests.large import as_inaturalist, encoded
+from tests.large import as_inaturalist
+from tests.own import COUNTS, ORDER, pets, trained
 from tests.test_datasets import batches
-from training import compare, datasets, train
+from training import datasets, train
 from training.config import RunConfig
-from training.lists import Listed, images_below, load
+from training.lists import Listed, load
 from training.metrics import by_split, splits
-from training.predict import main as predict
 from training.runs import RunFolder, find
 from training.tables import export
-
-COUNTS = {"train": {"cat": 4, "dog": 30, "emu": 12}, "test": {"cat": 2, "dog": 3, "emu": 2}}
-ORDER = ["dog", "emu", "cat"]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Class folders with small JPEGs."""
-    files, folder = encoded(10), tmp_path / "data"
-    for use, classes in COUNTS.items():
-        for name, number in classes.items():
-            (folder / use / name).mkdir(parents=True)
-            for i in range(number):
-                (folder / use / name / f"{i:02d}.jpg").write_bytes(files[i % 10])
-    return folder
+    return pets(tmp_path / "data")
 
 
 def rows_of(root: Path, use: str) -> list[tuple[str, int]]:
@@ -76,6 +62,43 @@ def test_lists_say_the_same_as_folders_and_go_before_them(as_json: bool, root: P
     assert by_list[2].tolist() == [sorted(ORDER).index(name) for name in ORDER]
     for one, other in zip(by_folder[:2], by_list[:2], strict=True):
         assert sorted(zip(one.paths, one.labels, strict=True)) == sorted(zip(other.paths, other.labels, strict=True))
+
+
+def as_lists(root: Path) -> None:
+    for use in COUNTS:
+        (root / f"{use}.txt").write_text("".join(f"{path} {label}\n" for path, label in rows_of(root, use)))
+
+
+def test_lists_may_name_their_classes(root: Path, tmp_path: Path) -> None:
+    as_lists(root)
+    (root / "classes.txt").write_bytes("\ufeffcat\r\ndog\r\nemu of the south\n\n".encode())
+    assert load("own", root, classes=3)[2].tolist() == ["dog", "emu of the south", "cat"]
+    assert trained(root, tmp_path / "s") == 0
+    (folder,) = find(tmp_path / "s")
+    assert folder.metrics()["class_names"] == ["dog", "emu of the south", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("cat\ndog\n", r"classes.txt' has 2 \(cat, dog\), and --classes says 3"),
+        ("cat\n\nemu", "classes.txt', line 2: the name of a class must be printable text"),
+        ("cat\ndog\nemu\x1b[2J", "classes.txt', line 3: the name of a class must be printable text"),
+        ("cat\ndog\ncat", "classes.txt', line 3: 'cat' is the name of line 1 already"),
+        ("", "classes.txt', line 1: the name of a class"),
+        (b"\xff", "classes.txt' is not text in UTF-8"),
+        (Path("/etc/hostname"), "classes.txt' is a link that leaves --data-root"),
+        (Path("classes.txt"), "classes.txt' cannot be read"),
+    ],
+)
+def test_what_are_no_names_of_classes_is_one_line(content: str | bytes | Path, message: str, root: Path) -> None:
+    as_lists(root)
+    file = root / "classes.txt"
+    if isinstance(content, Path):
+        file.symlink_to(content)
+    else:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(root, message)
 
 
 def test_the_root_and_class_folders_may_be_links_val_is_a_test_set_and_dots_are_hidden(root: Path) -> None:
@@ -178,63 +201,6 @@ def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> Non
         datasets.load("own", root)
 
 
-def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
-    root: Path, tmp_path: Path, capsys: Any
-) -> None:
-    store = tmp_path / "store"
-    words = ["--dataset", "own", "--classes", "3", "--name", "pets", "--data-root", str(root), "--store", str(store)]
-    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
-    assert run_command(lambda: train.main(words)) == 0
-    assert "few" in (said := capsys.readouterr().out)
-    assert "(2 of 3 classes, below 20 training images)" in said
-    assert said.splitlines()[-1].startswith(f"in {store}/own-pets-bmls-fc-ce-smoke+-")
-    (folder,) = find(store)
-    assert folder.path.parent.name.startswith("own-pets-bmls-fc-ce-smoke+-")
-    metrics = json.loads((folder.path / "metrics.json").read_text())
-    assert (metrics["dataset"], metrics["class_names"]) == ("own-pets", ORDER)
-    assert metrics["train_counts"] == [30, 12, 4]
-    assert set(metrics["last"]) == {"all", "balanced", "med", "few"}
-
-    run = str(folder.path)
-    assert run_command(lambda: predict([run, str(root / "test"), "--workers", "1"])) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["image"] for row in rows] == [str(path) for path in sorted(root.glob("test/*/*"))]
-    right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
-    assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
-
-    image = str(root / "test/cat/00.jpg")
-    assert run_command(lambda: predict([run, image, "--top", "3"])) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert sorted(row["class"] for row in rows) == sorted(ORDER)
-    assert [row["rank"] for row in rows] == ["1", "2", "3"]
-    scores = [float(row["score"]) for row in rows]
-    assert scores == sorted(scores, reverse=True)
-    assert sum(scores) == pytest.approx(1, abs=2e-4)
-
-    (root / "train.txt").write_text("")
-    (tmp_path / "out.jpg").write_bytes(b"")
-    (root / "val").mkdir()
-    (root / "val/a.jpg").symlink_to(tmp_path / "out.jpg")
-    (tmp_path / "empty").mkdir()
-    for given, message in (
-        ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
-        ([str(tmp_path / "none.jpg")], "none.jpg' is not there"),
-        ([image, run], "is a run, not images"),
-        ([str(root / "train/cat"), str(tmp_path / "esc\x1b.jpg")], "esc\\x1b.jpg': give it a name of printable text"),
-        ([str(root / "val")], "'a.jpg' is or lies behind a link that leaves"),
-        ([str(tmp_path / "empty")], "empty' holds no image"),
-        ([image, "--top", "4"], "--top 4 must lie in 1..3"),
-    ):
-        assert run_command(lambda given=given: predict([run, *given])) == 2
-        said = capsys.readouterr()
-        assert message in said.err
-        assert (said.out, said.err.count("\n")) == ("", 1)
-    final = folder.path / "final.safetensors"
-    final.write_bytes(final.read_bytes()[:1000])
-    assert run_command(lambda: predict([run, image])) == 2
-    assert "final.safetensors' cannot be read" in capsys.readouterr().err
-
-
 def test_cifar_as_files_has_the_pixels_and_counts_of_cifar(tmp_path: Path) -> None:
     batches(tmp_path / "cifar", 10)
     words = ["--imbalance", "4", "--data-root", str(tmp_path / "cifar"), "--out", str(tmp_path / "files")]
@@ -253,20 +219,6 @@ def test_cifar_as_files_has_the_pixels_and_counts_of_cifar(tmp_path: Path) -> No
     assert run_command(lambda: as_files.main(words)) == 0  # in place of its own
     (tmp_path / "files/mine.txt").touch()
     assert run_command(lambda: as_files.main(words)) == 2
-
-
-def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
-    words = ["--epochs", "1", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu"]
-    assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0
-    (folder,) = find(tmp_path)
-    assert run_command(lambda: predict([str(folder.path), __file__])) == 2
-    assert "is no run on image files that names its classes" in capsys.readouterr().err
-
-
-def trained(root: Path, store: Path, *words: str) -> int:
-    own = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
-    small = ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet"]
-    return run_command(lambda: train.main([*own, *small, *words]))
 
 
 def test_a_run_that_has_finished_no_epoch_may_begin_anew_on_repaired_data(
@@ -324,97 +276,6 @@ def test_what_a_result_says_of_classes_is_checked(change: dict[str, Any], right:
     else:
         with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
             folder.metrics()
-
-
-def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
-    assert trained(root, tmp_path / "s") == 0
-    capsys.readouterr()
-    (folder,) = find(tmp_path / "s")
-    file = folder.path / "final.safetensors"
-    tensors = load_tensors(file.read_bytes())
-    vectors = "network.classifier.linear.weight"
-    for change, message in (
-        ({vectors: tensors[vectors] * float("nan")}, "give scores that are no numbers"),
-        ({vectors: tensors[vectors].bfloat16()}, "final.safetensors' cannot be read"),
-        ({"network.\x1b[31m\n": tensors[vectors].clone()}, "do not fit its config"),
-        ({vectors: tensors[vectors][:2]}, "do not fit its config"),
-    ):
-        file.write_bytes(save_tensors(tensors | change))
-        assert run_command(lambda: predict([str(folder.path), str(root / "test")])) == 2
-        said = capsys.readouterr()
-        assert message in said.err
-        assert (said.out, said.err.count("\n"), said.err.strip().isprintable()) == ("", 1, True)
-
-
-def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
-    (root / "train/.hidden").mkdir()
-    (root / "train/.hidden/a.jpg").touch()
-    (root / "train/notes.txt").touch()
-    assert images_below(root / "train") == sorted(root.glob("train/[a-z]*/*.jpg"))
-    (root / "train/fox").symlink_to("../test/cat")
-    with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
-        images_below(root / "train")
-
-
-def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path: Path, capsys: Any) -> None:
-    words = [
-        "--dataset",
-        "own",
-        "--classes",
-        "3",
-        "--data-root",
-        str(root),
-        "--store",
-        str(tmp_path),
-        "--device",
-        "cpu",
-    ]
-    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet", "--seeds", "0,3"]
-    methods = ["--method", "BMLS+MS", "random+FC"]
-    assert run_command(lambda: compare.main([*words, *methods])) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[0] == "own, preset smoke+ (resnet8, epochs: 1)"
-    assert table[2] == "| method | all | balanced | med | few |"
-    assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
-    assert "few: 2 of 3 classes, below 20 training images" in table[-1]
-    found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
-    assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
-    values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
-    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
-    assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["mean"] for row in rows if (row["method"], row["split"]) == ("BMLS+MS", "balanced")] == [
-        f"{np.mean(values):.4f}"
-    ]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
-
-
-def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:
-    two = RunConfig(dataset="own", classes=2)
-    assert list(compare.methods(two, None)) == list(compare.OF_TWO)
-    assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)
-    with pytest.raises(InvalidInput, match=r"BMLS\+MS: classifier 'ms-unordered' has one class"):
-        compare.methods(two, ["random+FC", "BMLS+MS"])
-
-
-def test_what_there_is_is_shown_beside_what_is_missing(root: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu", "--quiet"]
-    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--method", "random+FC"]
-    assert run_command(lambda: compare.main(words)) == 0
-    capsys.readouterr()
-    held = RunFolder(tmp_path / "s", replace(next(find(tmp_path / "s")).config, seed=1))
-    held.path.mkdir(parents=True)
-    with held.lock():
-        assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
-    said = capsys.readouterr()
-    assert "1 of 2 runs are missing; the same command goes on" in said.err
-    assert "(1) |" in said.out
-    (root / "test/cat/00.jpg").write_bytes(b"no image")
-    assert run_command(lambda: compare.main([*words, "--seeds", "2"])) == 2
-    said = capsys.readouterr()
-    assert "error: " in said.err
-    assert said.out == ""
 
 
 def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Path, tmp_path: Path, capsys: Any) -> None:

@@ -1,4 +1,6 @@
-"""What lists of images say, in the forms that people have: `path label` a line, iNaturalist's JSON, a folder a class."""
+"""What lists of images say, in the forms that people have: `path label` a line, iNaturalist's JSON, a folder a class; and how
+classes are called.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,29 @@ def class_folders(train: Path) -> list[str]:
     """The sorted names of the class folders for training. Raises InvalidInput for a name that results cannot show."""
     names = [name for name in _names(train) if (train / name).is_dir()]
     for name in names:
-        if not (name.isprintable() and len(name) < 200):
-            raise InvalidInput(
-                f"{str(train / name)[-250:]!r}: the name of a class must be printable text, below 200 characters"
-            )
+        _check_name(name, repr(str(train / name)[-250:]))
     return names
+
+
+def class_names(file: Path) -> list[str]:
+    """The names of the labels 0, 1, ... of a list, a line each. Raises InvalidInput for one that results cannot show, or that is
+    there twice.
+    """
+    try:
+        names = [name.strip() for name in contents(file, LIMIT).decode("utf-8-sig").rstrip().split("\n")]
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{str(file)!r} is not text in UTF-8") from None
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        _check_name(name, f"{str(file)!r}, line {number}")
+        if first.setdefault(name, number) != number:
+            raise InvalidInput(f"{str(file)!r}, line {number}: {name!r} is the name of line {first[name]} already")
+    return names
+
+
+def _check_name(name: str, where: str) -> None:
+    if not (name and name.isprintable() and len(name) < 200):
+        raise InvalidInput(f"{where}: the name of a class must be printable text, below 200 characters")
 
 
 def _names(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from lpm.errors import InvalidInput
 from training.config import CLASSES
-from training.list_rows import IMAGES, class_folders, folder_rows, hidden, list_rows
+from training.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
 
 NAMES = {
     "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
@@ -33,6 +33,9 @@ NAMES = {
 """What the lists for training and testing are called where they are published; what your own may be called, the first that is
 there.
 """
+
+CLASS_NAMES = "classes.txt"
+"""The names of your own lists' labels, a line each, which need not be there."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Listed:
 def load(
     dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
 ) -> tuple[Listed, Listed, np.ndarray]:
-    """The images for training and for testing, and the list's own label of class k, or the name of its folder, (K,).
+    """The images for training and for testing, and what class k is called, (K,): the list's own label, the name that
+    ``root/classes.txt`` has for it, or its folder's.
 
     Classes are numbered by falling count of training images, those of equal count by the list's label. classes: how many, in
     data of your own. train_list, test_list: where the lists are, by default under ``root`` with their published names; of
@@ -69,7 +73,7 @@ def load(
     K = CLASSES[dataset] or classes
     sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
     root = Path(os.path.realpath(root))
-    names = _named(*sources, K) if dataset == "own" else None
+    names = _named(root, *sources, K) if dataset == "own" else None
     taken: dict[str, str] = {}
     train, test = (
         _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
@@ -100,10 +104,12 @@ def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def folders_of_classes(root: Path, train_list: Path | None) -> int:
-    """How many class folders your own data have for training; 0 where they are lists. Raises as :func:`load` does."""
+def number_of_classes(root: Path, train_list: Path | None) -> int:
+    """How many classes your own data have: folders for training, or names of labels; 0 for lists alone. Raises as :func:`load`
+    does.
+    """
     source = train_list or (_find("own", root, 0) if root.is_dir() else root)
-    return len(class_folders(source)) if source.is_dir() else 0
+    return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -139,8 +145,7 @@ def _find(dataset: str, root: Path, side: int) -> Path:
     option = ("--train-list", "--test-list")[side]
     for name in NAMES[dataset][side]:
         if os.path.lexists(root / name):
-            # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
-            if not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
+            if _leaves(root, name):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
     raise InvalidInput(
@@ -148,28 +153,49 @@ def _find(dataset: str, root: Path, side: int) -> Path:
     )
 
 
-def _named(train: Path, test: Path, K: int) -> list[str] | None:
-    """The names of your own classes where they are folders, None for lists. Raises InvalidInput unless there are K, and where one
-    is a folder and the other a list, whose labels would not be the same.
-    """
-    if train.is_dir() != test.is_dir():
-        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
-    if not train.is_dir():
+def _leaves(root: Path, name: str) -> bool:
+    """Whether a file is a link that leaves the root."""
+    # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
+    return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
+
+
+def _label_names(root: Path) -> list[str] | None:
+    """The names of a list's labels, where the root has them. Raises InvalidInput for what are no names."""
+    if not os.path.lexists(root / CLASS_NAMES):
         return None
-    if len(names := class_folders(train)) != K:
+    if _leaves(root, CLASS_NAMES):
+        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root")
+    return class_names(root / CLASS_NAMES)
+
+
+def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
+    """The names of your own classes, None for lists without them. Raises InvalidInput unless there are K, and where one is a
+    folder and the other a list, whose labels would not be the same.
+    """
+    folders = train.is_dir()
+    if folders != test.is_dir():
+        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+    names = class_folders(train) if folders else _label_names(root)
+    if names is not None and len(names) != K:
         some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InvalidInput(f"{str(train)!r} has {len(names)} class folders ({some}), and --classes says {K}")
+        where = (
+            f"{str(train)!r} has {len(names)} class folders"
+            if folders
+            else f"{str(root / CLASS_NAMES)!r} has {len(names)}"
+        )
+        raise InvalidInput(f"{where} ({some}), and --classes says {K}")
     return names
 
 
 def _listed(
     root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
 ) -> Listed:
-    """The images of one list, labels as it has them. taken: the list that has a file already; grows. names: of class folders,
-    where the list is a folder that has them.
+    """The images of one list, or of a folder that has class folders, labels as it has them. taken: the list that has a file
+    already; grows. names: of the classes.
     """
     name = str(source)
-    rows, place = (folder_rows(source, root, names), "image {}") if names is not None else list_rows(source)
+    folders = names is not None and source.is_dir()
+    rows, place = (folder_rows(source, root, names or []), "image {}") if folders else list_rows(source)
     files = _Files(root)
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # a few bytes an image; lists of integers have some forty

@@ -13,7 +13,7 @@ from typing import get_args, get_type_hints
 from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
-from training.lists import folders_of_classes
+from training.lists import number_of_classes
 
 NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
 """Of presets, on any data set."""
@@ -21,7 +21,7 @@ NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
 HELP = {
     "imbalance": "n_max / n_min of the long-tailed subset",
     "subset_seed": "which images the subset keeps; 0 is what everybody uses",
-    "classes": "of dataset own, your own images: how many there are (by default as many as D has class folders)",
+    "classes": "of dataset own, your own images: how many there are (default: D's class folders, or the names in classes.txt)",
     "name": "what results call your own data, own-NAME",
     "cas_m": "images a class visit of sampler cas",
     "coverage": "share of the classes whose mixtures occur, for sampler coverage",
@@ -142,7 +142,7 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
     dataset, root = given.get("dataset", "digits-lt"), getattr(options, "data_root", None)
     if dataset == "own" and "classes" not in given and root is not None:
-        given["classes"] = folders_of_classes(root, options.train_list)
+        given["classes"] = number_of_classes(root, options.train_list)
     if "dataset" not in given and root is not None:
         raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")

@@ -1,0 +1,84 @@
+"""Methods side by side."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lpm.cli import run as run_command
+from lpm.errors import InvalidInput
+from tests.own import pets
+from training import compare
+from training.config import RunConfig
+from training.runs import RunFolder, find
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return pets(tmp_path / "data")
+
+
+def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = [
+        "--dataset",
+        "own",
+        "--classes",
+        "3",
+        "--data-root",
+        str(root),
+        "--store",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet", "--seeds", "0,3"]
+    methods = ["--method", "BMLS+MS", "random+FC"]
+    assert run_command(lambda: compare.main([*words, *methods])) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0] == "own, preset smoke+ (resnet8, epochs: 1)"
+    assert table[2] == "| method | all | balanced | med | few |"
+    assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
+    assert "few: 2 of 3 classes, below 20 training images" in table[-1]
+    found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
+    assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
+    values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
+    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
+    assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["mean"] for row in rows if (row["method"], row["split"]) == ("BMLS+MS", "balanced")] == [
+        f"{np.mean(values):.4f}"
+    ]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
+
+
+def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:
+    two = RunConfig(dataset="own", classes=2)
+    assert list(compare.methods(two, None)) == list(compare.OF_TWO)
+    assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)
+    with pytest.raises(InvalidInput, match=r"BMLS\+MS: classifier 'ms-unordered' has one class"):
+        compare.methods(two, ["random+FC", "BMLS+MS"])
+
+
+def test_what_there_is_is_shown_beside_what_is_missing(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu", "--quiet"]
+    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--method", "random+FC"]
+    assert run_command(lambda: compare.main(words)) == 0
+    capsys.readouterr()
+    held = RunFolder(tmp_path / "s", replace(next(find(tmp_path / "s")).config, seed=1))
+    held.path.mkdir(parents=True)
+    with held.lock():
+        assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 runs are missing; the same command goes on" in said.err
+    assert "(1) |" in said.out
+    (root / "test/cat/00.jpg").write_bytes(b"no image")
+    assert run_command(lambda: compare.main([*words, "--seeds", "2"])) == 2
+    said = capsys.readouterr()
+    assert "error: " in said.err
+    assert said.out == ""

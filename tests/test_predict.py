@@ -1,0 +1,121 @@
+"""What a trained network says of image files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from lpm.cli import run as run_command
+from lpm.errors import InvalidInput
+from tests.own import ORDER, pets, trained
+from training import train
+from training.lists import images_below
+from training.predict import main as predict
+from training.runs import find
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return pets(tmp_path / "data")
+
+
+def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
+    root: Path, tmp_path: Path, capsys: Any
+) -> None:
+    store = tmp_path / "store"
+    words = ["--dataset", "own", "--classes", "3", "--name", "pets", "--data-root", str(root), "--store", str(store)]
+    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
+    assert run_command(lambda: train.main(words)) == 0
+    assert "few" in (said := capsys.readouterr().out)
+    assert "(2 of 3 classes, below 20 training images)" in said
+    assert said.splitlines()[-1].startswith(f"in {store}/own-pets-bmls-fc-ce-smoke+-")
+    (folder,) = find(store)
+    assert folder.path.parent.name.startswith("own-pets-bmls-fc-ce-smoke+-")
+    metrics = json.loads((folder.path / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["class_names"]) == ("own-pets", ORDER)
+    assert metrics["train_counts"] == [30, 12, 4]
+    assert set(metrics["last"]) == {"all", "balanced", "med", "few"}
+
+    run = str(folder.path)
+    assert run_command(lambda: predict([run, str(root / "test"), "--workers", "1"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["image"] for row in rows] == [str(path) for path in sorted(root.glob("test/*/*"))]
+    right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
+    assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
+
+    image = str(root / "test/cat/00.jpg")
+    assert run_command(lambda: predict([run, image, "--top", "3"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert sorted(row["class"] for row in rows) == sorted(ORDER)
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=2e-4)
+
+    (root / "train.txt").write_text("")
+    (tmp_path / "out.jpg").write_bytes(b"")
+    (root / "val").mkdir()
+    (root / "val/a.jpg").symlink_to(tmp_path / "out.jpg")
+    (tmp_path / "empty").mkdir()
+    for given, message in (
+        ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
+        ([str(tmp_path / "none.jpg")], "none.jpg' is not there"),
+        ([image, run], "is a run, not images"),
+        ([str(root / "train/cat"), str(tmp_path / "esc\x1b.jpg")], "esc\\x1b.jpg': give it a name of printable text"),
+        ([str(root / "val")], "'a.jpg' is or lies behind a link that leaves"),
+        ([str(tmp_path / "empty")], "empty' holds no image"),
+        ([image, "--top", "4"], "--top 4 must lie in 1..3"),
+    ):
+        assert run_command(lambda given=given: predict([run, *given])) == 2
+        said = capsys.readouterr()
+        assert message in said.err
+        assert (said.out, said.err.count("\n")) == ("", 1)
+    final = folder.path / "final.safetensors"
+    final.write_bytes(final.read_bytes()[:1000])
+    assert run_command(lambda: predict([run, image])) == 2
+    assert "final.safetensors' cannot be read" in capsys.readouterr().err
+
+
+def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
+    words = ["--epochs", "1", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu"]
+    assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0
+    (folder,) = find(tmp_path)
+    assert run_command(lambda: predict([str(folder.path), __file__])) == 2
+    assert "is no run on image files that names its classes" in capsys.readouterr().err
+
+
+def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    capsys.readouterr()
+    (folder,) = find(tmp_path / "s")
+    file = folder.path / "final.safetensors"
+    tensors = load_tensors(file.read_bytes())
+    vectors = "network.classifier.linear.weight"
+    for change, message in (
+        ({vectors: tensors[vectors] * float("nan")}, "give scores that are no numbers"),
+        ({vectors: tensors[vectors].bfloat16()}, "final.safetensors' cannot be read"),
+        ({"network.\x1b[31m\n": tensors[vectors].clone()}, "do not fit its config"),
+        ({vectors: tensors[vectors][:2]}, "do not fit its config"),
+    ):
+        file.write_bytes(save_tensors(tensors | change))
+        assert run_command(lambda: predict([str(folder.path), str(root / "test")])) == 2
+        said = capsys.readouterr()
+        assert message in said.err
+        assert (said.out, said.err.count("\n"), said.err.strip().isprintable()) == ("", 1, True)
+
+
+def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
+    (root / "train/.hidden").mkdir()
+    (root / "train/.hidden/a.jpg").touch()
+    (root / "train/notes.txt").touch()
+    assert images_below(root / "train") == sorted(root.glob("train/[a-z]*/*.jpg"))
+    (root / "train/fox").symlink_to("../test/cat")
+    with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
+        images_below(root / "train")
