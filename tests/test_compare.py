@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
@@ -41,20 +43,33 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert run_command(lambda: compare.main([*words, *methods])) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0] == "own, preset smoke+ (resnet8, epochs: 1)"
-    assert table[2] == "| method | all | balanced | med | few |"
+    assert table[2] == "| method | all | balanced | med | few | balanced − BMLS+MS |"
     assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
     assert "few: 2 of 3 classes, below 20 training images" in table[-1]
     found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
     assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
     values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
     assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
+    others = [m["last"]["balanced"] for m in found.values() if m["method"] == "random+FC"]
+    assert table[4].endswith("|  |")
+    assert table[5].split(" | ")[-1].startswith(f"{np.mean(others) - np.mean(values):+.2f} (p = ")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
     assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["mean"] for row in rows if (row["method"], row["split"]) == ("BMLS+MS", "balanced")] == [
-        f"{np.mean(values):.4f}"
-    ]
+    means = [row["mean"] for row in rows if (row["method"], row["split"]) == ("BMLS+MS", "balanced")]
+    assert means == [f"{np.mean(values):.6g}"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
+
+
+def test_differences_are_those_of_a_two_sample_test() -> None:
+    one, other = [50.0, 52.5, 51.0], [48.0, 49.5]
+    difference, p = compare.against(one, other)
+    assert difference == pytest.approx(np.mean(one) - np.mean(other))
+    assert p == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue)
+    for few, more in (([50.0], other), (one, [48.0]), ([50.0, 50.0], [48.0, 48.0]), ([], other)):
+        difference, p = compare.against(few, more)
+        assert math.isnan(p)
+        assert math.isnan(difference) == (not few)
 
 
 def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:

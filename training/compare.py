@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -87,32 +88,67 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
 
 
 def markdown(base: RunConfig, found: Results) -> str:
-    """What was trained; a row a method, a column a split: mean ± standard deviation (runs); what the splits are."""
+    """What was trained; a row a method, a column a split: mean ± standard deviation (runs), and the difference from the first
+    method that has runs; what the splits are.
+    """
     every = [metrics for runs in found.values() for metrics in runs]
-    columns = _splits(found)
-    rows = [["method", *columns], ["---"] * (len(columns) + 1)]
-    rows += [[m, *(in_words(_values(runs, split)) for split in columns)] for m, runs in found.items()]
+    columns, first = _splits(found), _first(found)
+    total = "balanced" if "balanced" in columns else "all"
+    rows = [["method", *columns, f"{total} − {first}"], ["---"] * (len(columns) + 2)]
+    for method, runs in found.items():
+        difference, p = against(_values(runs, total), _values(found[first], total))
+        last = "" if method == first or math.isnan(difference) else f"{difference:+.2f}"
+        last += "" if method == first or math.isnan(p) else f" (p = {p:.2g})"
+        rows.append([method, *(in_words(_values(runs, split)) for split in columns), last])
     note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
-    if "balanced" in columns:
-        note += " balanced: the mean over classes."
+    note += " p: Welch's t-test over the seeds, of one difference." if "(p = " in str(rows) else ""
+    note += " balanced: the mean over classes." if "balanced" in columns else ""
     note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
     return f"{setting(base, every[0].get('dataset', base.data))}\n\n{table}\n{note}\n"
 
 
 def as_csv(base: RunConfig, found: Results) -> str:
-    """A row for each method and split."""
-    file = io.StringIO()
+    """A row for each method and split. difference, p: from the first method that has runs."""
+    file, first = io.StringIO(), _first(found)
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std"])
+    writer.writerow(["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std", "difference", "p"])
     for method, runs in found.items():
         for split in _splits(found) if runs else ():
             values = _values(runs, split)
-            mean = f"{statistics.fmean(values):.4f}" if values else ""
-            std = f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            compared = against(values, _values(found[first], split)) if method != first else (math.nan, math.nan)
+            numbers = ["" if math.isnan(x) else f"{x:.6g}" for x in (*_moments(values), *compared)]
             where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
-            writer.writerow([*where, len(values), mean, std])
+            writer.writerow([*where, len(values), *numbers])
     return file.getvalue()
+
+
+def against(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """The difference of two means, NaN without values, and the two-sided p of Welch's t-test, NaN for single ones or without any
+    spread.
+    """
+    from scipy.stats import ttest_ind_from_stats  # takes a second
+
+    (mean, std), (other_mean, other_std) = _moments(one), _moments(other)
+    spread = std + other_std > 0
+    p = (
+        ttest_ind_from_stats(mean, std, len(one), other_mean, other_std, len(other), equal_var=False).pvalue
+        if spread
+        else math.nan
+    )
+    return mean - other_mean, float(p)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation, NaN where there are too few."""
+    return (
+        statistics.fmean(values) if values else math.nan,
+        statistics.stdev(values) if len(values) > 1 else math.nan,
+    )
+
+
+def _first(found: Results) -> str:
+    return next(method for method, runs in found.items() if runs)
 
 
 def _splits(found: Results) -> list[str]:
