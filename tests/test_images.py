@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from lpm.errors import InvalidInput
 from tests.large import encoded, pictures
@@ -116,19 +116,19 @@ def test_a_test_view_is_the_centre_of_the_scaled_image(size: tuple[int, int], to
     whole = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - to) / 2), round((height - to) / 2)
     expected = channels_first(whole.crop((left, top, left + to, top + to))).astype(int)
-    assert np.abs(images.test_view(saved(tmp_path, image), to) - expected).max() <= 1
+    assert np.abs(images.central_view(saved(tmp_path, image), to) - expected).max() <= 1
 
 
 def test_a_test_view_of_a_very_long_image_needs_little(tmp_path: Path) -> None:
     """Scaled whole it would have 256 x 51,200,000 pixels."""
-    view = images.test_view(saved(tmp_path, Image.new("RGB", (200_000, 1), (9, 8, 7))), 224)
+    view = images.central_view(saved(tmp_path, Image.new("RGB", (200_000, 1), (9, 8, 7))), 224)
     assert (view == np.array([9, 8, 7])[:, None, None]).all()
 
 
 def test_real_photographs_keep_their_colours(tmp_path: Path) -> None:
     for number, (data, picture) in enumerate(zip(encoded(4, (300, 300)), pictures(4), strict=True)):
         (tmp_path / f"{number}.jpg").write_bytes(data)
-        view = images.test_view(f"{number}.jpg", 28, root=tmp_path)
+        view = images.central_view(f"{number}.jpg", 28, root=tmp_path)
         middle = np.asarray(picture.crop((2, 2, 30, 30)), dtype=float)  # 7/8 of 32 pixels
         assert np.abs(view.mean(axis=(1, 2)) - middle.mean(axis=(0, 1))).max() < 4
 
@@ -156,7 +156,7 @@ GREY = (np.arange(64 * 64).reshape(64, 64) // 16).astype(np.uint8)
 def test_every_kind_of_grey_becomes_three_equal_channels(
     image: Image.Image, kind: str, expected: np.ndarray | None, tmp_path: Path
 ) -> None:
-    view = images._view(saved(tmp_path, image, kind), None, lambda whole: whole)
+    view = images._view(saved(tmp_path, image, kind), None, False, lambda whole: whole)
     assert (view[0] == view[1]).all()
     assert (view[0] == view[2]).all()
     if expected is None:
@@ -177,15 +177,39 @@ def test_sixteen_bits_a_colour_keep_the_upper_eight(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
-    view = images._view(tmp_path / "deep.png", None, lambda whole: whole)
+    view = images._view(tmp_path / "deep.png", None, False, lambda whole: whole)
     assert view.transpose(1, 2, 0).tolist() == (pixels >> 8).tolist()
 
 
 def test_print_colours_become_screen_colours(tmp_path: Path) -> None:
     cmyk = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
-    red = images.test_view(saved(tmp_path, cmyk, "JPEG"), 28).mean(axis=(1, 2))
+    red = images.central_view(saved(tmp_path, cmyk, "JPEG"), 28).mean(axis=(1, 2))
     assert red[0] > 250
     assert red[1:].max() < 5
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "I;16")])
+def test_an_image_is_turned_as_its_camera_says(kind: str, mode: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = Image.fromarray(np.arange(30 * 20, dtype=np.uint16).reshape(20, 30)) if mode == "I;16" else noise(30, 20)
+    path = tmp_path / "image"
+    image.convert(mode).save(path, kind, exif=exif)
+    lying, standing = (images.central_view(path, 16, upright=upright) for upright in (False, True))
+    with Image.open(path) as opened:
+        plain = saved(tmp_path, ImageOps.exif_transpose(opened))  # without the tag
+    assert np.array_equal(standing, images.central_view(plain, 16))
+    assert np.array_equal(standing, lying) == (orientation not in range(2, 9))
+    crops = [train_view(p, 16, np.random.default_rng(0), upright=u) for p, u in ((path, True), (plain, False))]
+    assert np.array_equal(*crops)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense" * 99])
+def test_odd_metadata_leave_an_image_as_it_is(exif: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    noise(30, 20).save(path, "JPEG", exif=exif)
+    assert np.array_equal(images.central_view(path, 16, upright=True), images.central_view(path, 16))
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -224,7 +248,7 @@ def test_what_is_no_whole_jpeg_or_png_is_one_line(data: bytes, message: str, tmp
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "odd.jpg").write_bytes(data)
     views: list[Callable[[], np.ndarray]] = [
-        lambda: images.test_view("a/odd.jpg", 16, root=tmp_path),
+        lambda: images.central_view("a/odd.jpg", 16, root=tmp_path),
         lambda: train_view("a/odd.jpg", 16, np.random.default_rng(0), root=tmp_path),
     ]
     for view in views:
@@ -236,12 +260,12 @@ def test_what_is_no_whole_jpeg_or_png_is_one_line(data: bytes, message: str, tmp
 def test_a_pipe_does_not_hang_and_a_missing_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(InvalidInput, match=r"^'pipe\.jpg' is not a regular file"):
-        images.test_view("pipe.jpg", 16, root=tmp_path)
+        images.central_view("pipe.jpg", 16, root=tmp_path)
     with pytest.raises(InvalidInput, match=r"^'none.x1b\.jpg' cannot be read: No such file"):
-        images.test_view("none\x1b.jpg", 16, root=tmp_path)
+        images.central_view("none\x1b.jpg", 16, root=tmp_path)
 
 
 def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "LIMIT", 10)
     with pytest.raises(InvalidInput, match="at most 10 are read"):
-        images.test_view(saved(tmp_path, noise(8, 8)), 16)
+        images.central_view(saved(tmp_path, noise(8, 8)), 16)

@@ -78,7 +78,7 @@ def test_workers_do_not_matter_and_an_interrupted_run_ends_the_same(
 
 def test_what_a_step_sees_is_mixed_augmented_and_normalised(places: datasets.LongTailed) -> None:
     """Without augmentation a batch is the central crops, mixed; with it, flips and factors are the drawn ones."""
-    from training.images import test_view as central
+    from training.images import central_view as central
 
     learner = trainer.Trainer(replace(SMOKE, augment=False), places, CPU)
     learner.source.begin(1, learner.drawn, [own for own, _ in learner.sizes])
@@ -106,7 +106,7 @@ def test_workers_end_with_their_run_without_a_garbage_collection(places: dataset
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_as_they_are_in_chunks_pairs_or_none(workers: int, places: datasets.LongTailed) -> None:
-    from training.images import test_view as central
+    from training.images import central_view as central
 
     source = trainer.Trainer(SMOKE, places, CPU, workers=workers).source
     assert [x.shape for x in source.test(torch.arange(0))] == [(0, 3, 32, 32)]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import ExifTags, Image
 
 from benchmarks import as_files
 from lpm.cli import run as run_command
@@ -18,8 +19,9 @@ from lpm.errors import InvalidInput
 from tests.large import as_inaturalist
 from tests.own import COUNTS, ORDER, pets, trained
 from tests.test_datasets import batches
-from training import datasets, train
+from training import datasets, sources, train
 from training.config import RunConfig
+from training.images import central_view
 from training.lists import Listed, load
 from training.metrics import by_split, splits
 from training.runs import RunFolder, find
@@ -199,6 +201,22 @@ def test_impossible_choices_are_refused(choices: dict[str, Any], message: str) -
 def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> None:
     with pytest.raises(InvalidInput, match="--classes says 0"):
         datasets.load("own", root)
+
+
+def test_only_your_own_images_are_turned_as_their_cameras_say(root: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = root / "train/dog/00.jpg"
+    Image.open(file).save(file, exif=exif)
+    train_set, test_set, _ = load("own", root, classes=3)
+    image = train_set.paths.index("train/dog/00.jpg")
+    for dataset, upright in (("own", True), ("inaturalist2018", False)):
+        config = RunConfig(dataset=dataset, classes=3 if upright else 0, size=16)  # type: ignore[arg-type]
+        data = datasets.LongTailed("own", train_set, test_set, 3, *datasets.IMAGENET)
+        source = sources.Files(config, data, torch.device("cpu"), 0)
+        (seen,) = source.train(torch.tensor([image]))
+        want = torch.from_numpy(central_view(file, 16, upright=upright))
+        assert torch.allclose(seen[0] * source.std + source.mean, want / 255, atol=1e-5)
 
 
 def test_cifar_as_files_has_the_pixels_and_counts_of_cifar(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lpm.errors import InvalidInput
 from training.untrusted import contents, line
@@ -24,21 +24,34 @@ LIMIT = 100_000_000
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 """Share of the area that a random crop takes, width / height it may have, and how often it is tried."""
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright, by its orientation tag (Exif 2.3)."""
 
-def train_view(path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None) -> np.ndarray:
+
+def train_view(
+    path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None, upright: bool = False
+) -> np.ndarray:
     """A random crop, scaled: (3, size, size) uint8. torchvision's RandomResizedCrop, with ``rng``. root: what path is
-    relative to.
+    relative to. upright: turned as its camera says, which the reference code's loader does not.
 
     Raises InvalidInput, naming ``path``, for a file that is no JPEG or PNG image.
     """
-    return _view(path, root, lambda image: _random_crop(image, size, rng))
+    return _view(path, root, upright, lambda image: _random_crop(image, size, rng))
 
 
-def test_view(path: Path | str, size: int, *, root: Path | None = None) -> np.ndarray:  # noqa: PT028 (no test)
+def central_view(path: Path | str, size: int, *, root: Path | None = None, upright: bool = False) -> np.ndarray:
     """The central square, 7/8 of the shorter side, scaled: (3, size, size) uint8. torchvision's Resize(256 / 224 size)
-    and CenterCrop(size). Raises as train_view does.
+    and CenterCrop(size). root, upright, errors: as of :func:`train_view`.
     """
-    return _view(path, root, lambda image: _central_crop(image, size))
+    return _view(path, root, upright, lambda image: _central_crop(image, size))
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -75,22 +88,32 @@ def _central_crop(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
-def _view(path: Path | str, root: Path | None, crop: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _view(path: Path | str, root: Path | None, upright: bool, crop: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, at every epoch anew
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                return np.ascontiguousarray(np.asarray(crop(_rgb(image))).transpose(2, 0, 1))
+                turned = _upright(image) if upright else image
+                return np.ascontiguousarray(np.asarray(crop(_rgb(turned))).transpose(2, 0, 1))
     except UnidentifiedImageError:  # its own words hold an address
         raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """As Pillow's exif_transpose, which would fail on odd metadata and copy every image."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # what is wrong with the image itself is found when it is decoded
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    """As the reference code's loader: transparency and the camera's orientation are ignored; of 16 bits, the upper eight stay."""
+    """As the reference code's loader: transparency is ignored; of 16 bits, the upper eight stay."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

@@ -22,7 +22,7 @@ from training.colour import ORDERS, check, jittered
 from training.config import RunConfig
 from training.datasets import Images, LongTailed
 from training.epoch import Epoch
-from training.images import test_view, train_view
+from training.images import central_view, train_view
 from training.lists import Listed
 from training.runs import let_go
 
@@ -112,7 +112,7 @@ class Files:
         self.chunk = max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
         self.order = _Order()
         self.loader: DataLoader[Any] = DataLoader(
-            _Views(data.train, data.test, config.pixels, config.seed if config.augment else None),
+            _Views(data.train, data.test, config),
             batch_sampler=self.order,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -189,12 +189,13 @@ class _Views(Dataset[Any]):
     """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose
     its line.
 
-    seed: of the crops in training, which are a function of (seed, epoch, position, side), so that workers do not matter; None
-    for the central one.
+    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter. Your own images are turned
+    as their cameras say, published ones are not, as nobody else does.
     """
 
-    def __init__(self, train: Listed, test: Listed, size: int, seed: int | None) -> None:
-        self.sets, self.size, self.seed = (train, test), size, seed
+    def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
+        self.sets, self.size, self.upright = (train, test), config.pixels, config.dataset == "own"
+        self.seed = config.seed if config.augment else None
 
     def __getitem__(self, key: Key) -> np.ndarray | str:
         part, epoch, position, *images = key
@@ -206,9 +207,9 @@ class _Views(Dataset[Any]):
     def _view(self, listed: Listed, image: int, epoch: int, position: int, side: int) -> np.ndarray:
         path = Path(listed.paths[image])
         if self.seed is None or epoch == 0:
-            return test_view(path, self.size, root=listed.root)
+            return central_view(path, self.size, root=listed.root, upright=self.upright)
         rng = np.random.default_rng([self.seed, 9, epoch, position, side])
-        return train_view(path, self.size, rng, root=listed.root)
+        return train_view(path, self.size, rng, root=listed.root, upright=self.upright)
 
 
 def _start(worker: int) -> None:
