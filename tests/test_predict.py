@@ -83,6 +83,31 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     assert "final.safetensors' cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_files_that_are_no_images_are_skipped_where_one_says_so(
+    workers: str, root: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    (folder,) = find(tmp_path / "s")
+    words = [str(folder.path), str(root / "train"), "--workers", workers]
+    assert run_command(lambda: predict(words)) == 0
+    before = capsys.readouterr().out.splitlines()
+    (root / "train/cat/01.jpg").write_bytes(b"none")
+    (root / "train/emu/11.jpg").write_bytes(b"none")
+    assert run_command(lambda: predict(words)) == 2
+    assert capsys.readouterr().out == ""
+    assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [row for row in before if "cat/01.jpg" not in row and "emu/11.jpg" not in row]
+    assert [line.split(" ")[0] for line in said.err.splitlines()] == ["skipped:"] * 2
+    assert "cat/01.jpg' is neither JPEG nor PNG" in said.err
+    for file in root.glob("train/*/*"):
+        file.write_bytes(b"none")
+    assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("skipped: ")) == ("image,rank,class,score\n", 46)
+
+
 def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
     words = ["--epochs", "1", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu"]
     assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0

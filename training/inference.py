@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lpm.errors import InvalidInput
 from training import build, sources
-from training.config import LARGE
-from training.datasets import LARGE_CONSTANTS, LongTailed
-from training.lists import Listed
+from training.augment import normalised
+from training.config import LARGE, RunConfig
+from training.datasets import LARGE_CONSTANTS
+from training.images import central_view
 from training.runs import RunFolder
 from training.untrusted import line
 
 
+def refuse(said: str) -> None:
+    """Raise InvalidInput."""
+    raise InvalidInput(said)
+
+
 def predictions(
-    folder: RunFolder, images: Sequence[Path], device: torch.device, *, top: int = 1, workers: int = 0
+    folder: RunFolder,
+    images: Sequence[Path],
+    device: torch.device,
+    *,
+    top: int = 1,
+    workers: int = 0,
+    broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, str]]:
     """A row for each image and each of its ``top`` likeliest classes: path, rank from 1, class, softmax score.
 
-    Scores order the classes of an image. They are no probabilities: training with mixup makes them cautious.
+    Scores order the classes of an image. They are no probabilities: training with mixup makes them cautious. broken: told of each
+    file that is no image, which has no row.
 
-    Raises InvalidInput for a run on other data than image files, damaged weights, a file that is no image, more classes than the
-    run has.
+    Raises InvalidInput for a run on other data than image files, damaged weights, more classes than the run has, and (by
+    ``broken``'s default) a file that is no image.
     """
     config, names = folder.config, folder.metrics().get("class_names")
     if config.dataset not in LARGE or not isinstance(names, list) or len(names) != config.K:
@@ -33,22 +49,56 @@ def predictions(
     if not 1 <= top <= config.K:
         raise InvalidInput(f"--top {top} must lie in 1..{config.K}, the run's classes")
     network = network_of(folder, sources.Files.channels, device)
-    listed = Listed(Path(), tuple(map(str, images)), *np.zeros((2, len(images)), dtype=np.int64))
-    data = LongTailed(config.data, listed, listed, config.K, *LARGE_CONSTANTS[config.dataset])
-    source, done = sources.Files(config, data, device, workers), 0
-    with torch.no_grad():
-        for x in source.test(torch.arange(len(images))):
-            features = network.features(
-                x.contiguous(memory_format=torch.channels_last), bf16=config.precision == "bf16"
-            )
-            scores, classes = network.classifier(features).softmax(dim=1).sort(dim=1, descending=True, stable=True)
-            if not bool(torch.isfinite(scores).all()):
-                raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are no numbers")
-            for row in range(len(x)):
-                for rank in range(top):
-                    name, score = names[int(classes[row, rank])], float(scores[row, rank])
-                    yield str(images[done + row]), rank + 1, name, f"{score:.4f}"
-            done += len(x)
+    mean, std = sources.constants(*LARGE_CONSTANTS[config.dataset], device)
+    loader = DataLoader(
+        _Views(images, config),
+        batch_size=sources.at_once(config, device),
+        num_workers=workers,
+        collate_fn=_whole_ones,
+        worker_init_fn=sources.start_worker,
+    )
+    remaining, batches = iter(images), iter(loader)
+    for _ in range(len(loader)):
+        pixels, wrong = sources.next_batch(batches)
+        shown = []
+        for said, image in zip(wrong, remaining, strict=False):
+            if said is None:
+                shown.append(image)
+            else:
+                broken(said)
+        if not shown:
+            continue
+        with torch.no_grad():
+            x = normalised(pixels.to(device), mean, std).contiguous(memory_format=torch.channels_last)
+            z = network.classifier(network.features(x, bf16=config.precision == "bf16"))
+            scores, classes = z.softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        if not bool(torch.isfinite(scores).all()):
+            raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are no numbers")
+        for row, image in enumerate(shown):
+            for rank in range(top):
+                yield str(image), rank + 1, names[int(classes[row, rank])], f"{float(scores[row, rank]):.4f}"
+
+
+class _Views(Dataset[Any]):
+    """Decoded images (3, size, size) uint8 as a run's test images are seen, or what is wrong with one."""
+
+    def __init__(self, images: Sequence[Path], config: RunConfig) -> None:
+        self.images, self.size, self.upright = images, config.pixels, config.dataset == "own"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> np.ndarray | str:
+        try:
+            return central_view(self.images[number], self.size, upright=self.upright)
+        except InvalidInput as error:
+            return str(error)
+
+
+def _whole_ones(views: list[np.ndarray | str]) -> tuple[Tensor, list[str | None]]:
+    """The images that there are, (n, 3, size, size), and for each view what is wrong with it."""
+    whole = [view for view in views if not isinstance(view, str)]
+    return torch.from_numpy(np.array(whole)), [view if isinstance(view, str) else None for view in views]
 
 
 def network_of(folder: RunFolder, channels: int, device: torch.device) -> build.Network:

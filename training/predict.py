@@ -28,22 +28,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=workers, metavar="N", help="processes that decode images (default: the cores)"
     )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out files that are no images; they are named, and the status is 1",
+    )
     add_device(parser)
     options = parser.parse_args(arguments)
     images = _files(options.images)
     from training import build, inference  # bring torch
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
+    skipped: list[str] = []
     found = inference.predictions(
         runs.at(options.run),
         images,
         build.device(options.device),
         top=options.top,
         workers=cores if options.workers is None else options.workers,
+        broken=skipped.append if options.skip_broken else inference.refuse,
     )
     rows = [("image", "rank", "class", "score"), *found]  # all or none
+    for said in skipped:
+        print(f"skipped: {said}", file=sys.stderr)
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
-    return 0
+    return min(len(skipped), 1)
 
 
 def _files(given: Sequence[Path]) -> list[Path]:

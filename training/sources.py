@@ -73,7 +73,7 @@ class Resident:
         assert isinstance(data.test, Images)
         self.augment, self.chunk = config.augment, EVALUATION_BATCH[device.type]
         self.channels = data.train.images.shape[1]
-        self.mean, self.std = _constants(data, device)
+        self.mean, self.std = constants(data.mean, data.std, device)
         self.train_images, self.test_images = (torch.from_numpy(s.images).to(device) for s in (data.train, data.test))
 
     def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
@@ -108,8 +108,8 @@ class Files:
         assert isinstance(data.train, Listed)
         assert isinstance(data.test, Listed)
         self.config, self.device = config, device
-        self.mean, self.std = _constants(data, device)
-        self.chunk = max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
+        self.mean, self.std = constants(data.mean, data.std, device)
+        self.chunk = at_once(config, device)
         self.order = _Order()
         self.loader: DataLoader[Any] = DataLoader(
             _Views(data.train, data.test, config),
@@ -118,7 +118,7 @@ class Files:
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             collate_fn=_together,
-            worker_init_fn=_start,
+            worker_init_fn=start_worker,
         )
         self.colours, self.orders = np.random.default_rng(0), [ORDERS[0]] * 2
         self.batches: Iterator[Tensor] = iter(())
@@ -212,7 +212,7 @@ class _Views(Dataset[Any]):
         return train_view(path, self.size, rng, root=listed.root, upright=self.upright)
 
 
-def _start(worker: int) -> None:
+def start_worker(worker: int) -> None:
     """In a worker, before it decodes."""
     let_go()
     torch.set_num_threads(1)
@@ -221,12 +221,12 @@ def _start(worker: int) -> None:
 def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Iterator[Tensor]:
     """So many batches. No method: it would hold its source, and with it the workers, when the run has long ended."""
     for _ in range(number):
-        if isinstance(batch := _next(batches), str):
+        if isinstance(batch := next_batch(batches), str):
             raise InvalidInput(batch)
         yield batch.to(device, non_blocking=True)
 
 
-def _next(batches: Iterator[Any]) -> Any:
+def next_batch(batches: Iterator[Any]) -> Any:
     """The next batch. Raises ChildProcessError when a worker was killed."""
     try:
         return next(batches)
@@ -244,6 +244,12 @@ def _together(views: list[np.ndarray | str]) -> Tensor | str:
     return errors[0] if errors else torch.from_numpy(np.stack(views))
 
 
-def _constants(data: LongTailed, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std))
-    return mean, std
+def constants(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and std of a set's channels, (C, 1, 1) each."""
+    shaped = [torch.tensor(v, device=device).view(-1, 1, 1) for v in (mean, std)]
+    return shaped[0], shaped[1]
+
+
+def at_once(config: RunConfig, device: torch.device) -> int:
+    """Image files at a time without gradients."""
+    return max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)
