@@ -313,7 +313,10 @@ def test_coverage_mixes_the_chosen_share_of_classes_and_leaves_the_others_to_the
 @settings(max_examples=60, deadline=None)
 @given(P=st.integers(1, 3000), key=st.integers(0, 10**6))
 def test_permuted_is_a_permutation(P: int, key: int) -> None:
-    assert np.array_equal(np.sort(permuted(np.arange(P), P, [key])), np.arange(P))
+    sequence = permuted(np.arange(3 * P), P, [key])
+    for cycle in sequence.reshape(3, P):
+        assert np.array_equal(np.sort(cycle), np.arange(P))
+    assert np.array_equal(permuted(np.arange(P // 2, 2 * P), P, [key]), sequence[P // 2 : 2 * P])
 
 
 @settings(max_examples=40, deadline=None)

@@ -32,20 +32,30 @@ def _row_start(a: np.ndarray, K: int) -> np.ndarray:
     return a * (2 * K - a - 1) // 2
 
 
-def permuted(place: np.ndarray, P: int, key: list[int]) -> np.ndarray:
-    """A pseudo-random permutation of 0..P-1, at the given places: a Feistel network on the next power of 4, walked in cycles."""
-    if P == 1:  # two classes have one label pair a < b, and a cycle a pair
-        return place
+def permuted(position: np.ndarray, P: int, key: list[int]) -> np.ndarray:
+    """A pseudo-random permutation of 0..P-1, and another one, and so on: what stands at the given rising positions of that
+    sequence. A Feistel network on the next power of 4, walked in cycles; each permutation has its keys.
+    """
+    number, found = np.divmod(position, P)
+    if P == 1:  # two classes have one label pair a < b
+        return found
     half = ((P - 1).bit_length() + 1) // 2
     mask = np.uint64((1 << half) - 1)
-    keys = np.random.default_rng(key).integers(1, 2**63, size=(ROUNDS, 2), dtype=np.uint64) | np.uint64(1)
-    found = place.astype(np.uint64)
+    keys = np.stack([_keys([*key, n]) for n in range(number[0], number[-1] + 1)])
+    number -= number[0]
+    found = found.astype(np.uint64)
     outside = np.arange(len(found))
     while outside.size:  # an image outside 0..P-1 is mapped again until it falls inside; the domain is less than 4 P
         left, right = found[outside] >> np.uint64(half), found[outside] & mask
-        for add, multiply in keys:
-            mixed = (right + add) * multiply
+        which = number[outside] if len(keys) > 1 else 0
+        for add, multiply in keys.transpose(1, 2, 0):
+            mixed = (right + add[which]) * multiply[which]
             left, right = right, left ^ ((mixed >> np.uint64(40)) & mask)
         found[outside] = (left << np.uint64(half)) | right
         outside = outside[found[outside] >= P]
     return found.astype(np.int64)
+
+
+def _keys(key: list[int]) -> np.ndarray:
+    """What a permutation's rounds add and multiply with, (ROUNDS, 2) uint64, odd."""
+    return np.random.default_rng(key).integers(1, 2**63, size=(ROUNDS, 2), dtype=np.uint64) | np.uint64(1)

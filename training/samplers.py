@@ -234,8 +234,7 @@ class BalancedMixedLabels(PairSampler):
 
     def label_pairs(self, epoch: int) -> np.ndarray:
         """The label pairs of an epoch in cyclic order, (N, 2)."""
-        runs = cycles(epoch * len(self), (epoch + 1) * len(self), self.P)
-        return np.concatenate([self._of_cycle(c, places) for c, places in runs])
+        return np.concatenate([*self._chunks(epoch * len(self), (epoch + 1) * len(self))])
 
     def used_before(self, epoch: int) -> np.ndarray:
         """Images that each class has used in all epochs before this one, (K,).
@@ -243,27 +242,27 @@ class BalancedMixedLabels(PairSampler):
         A whole cycle uses every class equally often, so only the last one is counted: up to its place, or what follows it.
         """
         if self._before[0] != epoch:
-            whole, place = divmod(epoch * len(self), self.P)
-            each = 2 * self.P // self.K
+            here, each = epoch * len(self), 2 * self.P // self.K
+            whole, place = divmod(here, self.P)
             if place <= self.P // 2:
-                used = whole * each + self._uses(whole, 0, place)
+                used = whole * each + self._uses(here - place, here)
             else:
-                used = (whole + 1) * each - self._uses(whole, place, self.P)
+                used = (whole + 1) * each - self._uses(here, here - place + self.P)
             self._before = epoch, used
         return self._before[1]
 
-    def _uses(self, cycle: int, first: int, last: int) -> np.ndarray:
-        """How often each class occurs at the places first..last-1 of a cycle, (K,)."""
+    def _uses(self, first: int, last: int) -> np.ndarray:
+        """How often each class occurs at the positions first..last-1 of all epochs, (K,)."""
         used = np.zeros(self.K, dtype=np.int64)
-        for start in range(first, last, CHUNK):
-            classes = self._of_cycle(cycle, slice(start, min(start + CHUNK, last)))
+        for classes in self._chunks(first, last):
             used += np.bincount(classes.ravel(), minlength=self.K)
         return used
 
-    def _of_cycle(self, cycle: int, places: slice) -> np.ndarray:
-        """The label pairs (n, 2) at some places of a cycle."""
-        numbers = permuted(np.arange(places.start, places.stop), self.P, [self.seed, 3, cycle])
-        return unranked(numbers, self.K, ordered=self.ordered)
+    def _chunks(self, first: int, last: int) -> Iterator[np.ndarray]:
+        """The label pairs (n, 2) at the positions first..last-1 of all epochs."""
+        for start in range(first, last, CHUNK):
+            numbers = permuted(np.arange(start, min(start + CHUNK, last)), self.P, [self.seed, 3])
+            yield unranked(numbers, self.K, ordered=self.ordered)
 
 
 class Coverage(PairSampler):
