@@ -1,20 +1,26 @@
-"""What waits for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan`` (docs/gpu-plan.md)."""
+"""What waits for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan`` (docs/gpu-plan.md).
+
+Each part is a process of its own, because a capture that fails leaves a process that can do nothing more on the card. What a
+part finds is written as it comes; a part that fails or takes too long is said, and the next one begins.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import functools
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import bound, training
+from benchmarks import bound, captured, training
 from benchmarks.rows import as_csv
 from lpm import cli
 from lpm.cli import jobs
@@ -26,6 +32,8 @@ from training.runs import write
 
 FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 
+Row = dict[str, Any]
+
 
 class TimeIsUp(Exception):
     """Raised between two epochs; the run continues another time."""
@@ -33,26 +41,42 @@ class TimeIsUp(Exception):
 
 @dataclass(frozen=True)
 class Timed(Work):
-    """Work that stops when the time is up, and survives a run that fails. end: of time.monotonic()."""
+    """Work that stops when the time is up, and survives a run that fails, but not two that fail alike. root: of the images.
+    out: where failures are written. end: of time.monotonic().
+    """
 
+    root: Path = Path()
+    out: Path = Path()
     end: float = 0.0
+    failures: list[str] = field(default_factory=list)
 
-    def stages(
-        self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
-    ) -> Generator[None, None, dict[str, Any] | None]:
-        def until_the_end(row: dict[str, Any]) -> None:
+    def stages(self, config: RunConfig, on_epoch: Callable[[Row], None]) -> Generator[None, None, Row | None]:
+        def until_the_end(row: Row) -> None:
             if time.monotonic() > self.end:
                 raise TimeIsUp
 
         if time.monotonic() > self.end:
             return None
         try:
-            return (yield from super().stages(config, until_the_end))
+            work = replace(self, data=long_tailed(self.root, config.imbalance))
+            return (yield from Work.stages(work, config, until_the_end))
         except TimeIsUp:
             return None
-        except Exception:
-            print(f"{config.folder} failed:\n{traceback.format_exc()}", flush=True)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            print(f"{config.folder} failed: {said}", flush=True)
+            with (self.out / "failures.txt").open("a") as file:
+                file.write(f"{config.folder}\n{traceback.format_exc()}\n")
+            if said in self.failures:
+                raise
+            self.failures.append(said)
             return None
+
+
+@functools.cache
+def long_tailed(root: Path, imbalance: float) -> datasets.LongTailed:
+    """CIFAR10-LT."""
+    return datasets.load("cifar10-lt", root, imbalance=imbalance)
 
 
 def plan(preset: str) -> Iterator[RunConfig]:
@@ -63,86 +87,141 @@ def plan(preset: str) -> Iterator[RunConfig]:
                 yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
 
 
-def by_imbalance(runs: Iterator[RunConfig], done: set[tuple[str, str]]) -> Iterator[tuple[float, list[RunConfig]]]:
-    """Runs that are not done yet (key and seed), in their order, those of one imbalance factor together."""
-    for imbalance, group in groupby(runs, key=lambda run: run.imbalance):
-        if wanted := [run for run in group if (run.key, str(run.seed)) not in done]:
-            yield imbalance, wanted
+def train(options: argparse.Namespace, device: torch.device) -> int:
+    """Train until the time is up; the rows of all finished runs are written after each of them, those to skip among them."""
+    end, start = time.monotonic() + 60 * options.minutes, time.monotonic()
+    known: list[Row] = []
+    if options.skip is not None:
+        with options.skip.open(newline="", encoding="utf-8") as file:
+            known = list(csv.DictReader(file))
+    skipped = _runs(known)
+    done = skipped | _runs(tables.export(options.store))
+    wanted = [run for run in plan(options.preset) if (run.key, str(run.seed)) not in done]
+    first = 0 if done else 1  # the first run of all is timed by itself
+    data = long_tailed(options.data_root, 100)
+    places = {"root": options.data_root, "out": options.out}
+    work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **places)
+    for at_once, runs in ((1, wanted[:first]), (options.jobs, wanted[first:])):
+        for result in in_flight(runs, work, at_once):
+            if isinstance(result, dict):
+                seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
+                print(f"{result['dataset']}, {result['method']}: {result['last']['all']:.2f} %, {seconds}", flush=True)
+            new = [row for row in tables.export(options.store) if (row["config"], row["seed"]) not in skipped]
+            if rows := known + new:
+                write(options.out / "runs.csv", as_csv(rows))
+    if time.monotonic() > end:
+        print("time is up; the same command goes on")
+    return 0
 
 
-def finished(store: Path, skip: Path | None) -> set[tuple[str, str]]:
-    """Key and seed of the runs in the store and in a CSV file of rows, as results/ has them."""
-    rows = tables.export(store)
-    if skip is not None:
-        with skip.open(newline="", encoding="utf-8") as file:
-            rows += list(csv.DictReader(file))
+def _runs(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """The key and the seed of each."""
     return {(row["config"], row["seed"]) for row in rows}
 
 
-def speed(store: Path, out: Path, device: torch.device) -> None:
-    """Measure once, keep it beside the runs; a failure is printed and no reason to train nothing."""
-    store.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Callable[[], bytes]] = {
-        "speed.csv": lambda: as_csv(training.rows(device)),
-        "bound.csv": lambda: as_csv(bound.rows(device)),
-        "profile.txt": lambda: bound.profiled(device).encode(),
-    }
-    for name, measured in files.items():
-        try:
-            if not (store / name).exists():
-                write(store / name, measured())
-            (out / name).write_bytes((store / name).read_bytes())
-        except Exception:
-            print(f"{name} failed:\n{traceback.format_exc()}", flush=True)
+def check(options: argparse.Namespace, device: torch.device) -> int:
+    """Whether captured steps are the plain ones: the exit status."""
+    return captured.compared(device)
 
 
-def train(options: Any, device: torch.device, end: float) -> None:
-    """Train until the time is up; the rows of all finished runs are written after each of them."""
-    done = finished(options.store, options.skip)
-    alone = not done  # the first run of all is timed by itself
-    for imbalance, wanted in by_imbalance(plan(options.preset), done):
-        data = datasets.load("cifar10-lt", options.data_root, imbalance=imbalance)
-        work = Timed(data, options.store, device.type, False, not options.no_capture, end=end)
-        for at_once, runs in ((1, wanted[:1]), (options.jobs, wanted[1:])) if alone else ((options.jobs, wanted),):
-            start = time.monotonic()
-            for result in in_flight(runs, work, at_once):
-                if isinstance(result, dict):
-                    seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
-                    print(f"{result['method']}, {imbalance:g}: {result['last']['all']:.2f} %, {seconds}", flush=True)
-                if rows := tables.export(options.store):
-                    write(options.out / "runs.csv", as_csv(rows))
-        alone = False
-        if time.monotonic() > end:
-            print("time is up; the same command goes on")
-            return
+def keep(options: argparse.Namespace, name: str, rows: Iterator[Row]) -> int:
+    """Write rows as they come; in the store, which says that a part is done, when all are there."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        write(options.out / name, as_csv(found))
+    write(options.store / name, as_csv(found))
+    return 0
+
+
+def speed(options: argparse.Namespace, device: torch.device) -> int:
+    """Images per second."""
+    return keep(options, "speed.csv", training.rows(device, capture=not options.no_capture))
+
+
+def bounds(options: argparse.Namespace, device: torch.device) -> int:
+    """A step beside what the machine allows."""
+    return keep(options, "bound.csv", bound.rows(device, capture=not options.no_capture))
+
+
+def profile(options: argparse.Namespace, device: torch.device) -> int:
+    """The operations that take the time."""
+    found = bound.profiled(device, capture=not options.no_capture).encode()
+    for folder in (options.out, options.store):
+        write(folder / "profile.txt", found)
+    return 0
+
+
+PARTS: dict[str, tuple[Callable[[argparse.Namespace, torch.device], int], str, float]] = {
+    "check": (check, "", 1.5),
+    "speed": (speed, "speed.csv", 4.0),
+    "bound": (bounds, "bound.csv", 2.0),
+    "profile": (profile, "profile.txt", 1.0),
+    "train": (train, "", 0.0),
+}
+"""What does each, the file that says that it is done, and the most minutes it may take (none: all that are left)."""
+
+
+def all_parts(options: argparse.Namespace) -> int:
+    """Each part in a process of its own; the exit status, 1 when one failed."""
+    end, failed = time.monotonic() + 60 * options.minutes, False
+    plain = options.no_capture
+    for part, (_, file, limit) in PARTS.items():
+        if file and (options.store / file).exists():
+            write(options.out / file, (options.store / file).read_bytes())
+            continue
+        if (part == "check" and plain) or time.monotonic() > end:
+            continue
+        status = _process(part, options, plain, end, limit)
+        failed |= status != 0
+        if status and not plain and part in ("check", "train"):
+            print("captured steps failed; the rest is done with plain ones", flush=True)
+            plain = True
+            if part == "train":
+                _process(part, options, plain, end, limit)
+    return int(failed)
+
+
+def _process(part: str, options: argparse.Namespace, plain: bool, end: float, limit: float) -> int:
+    """A part's exit status; 124 when it took too long."""
+    left = (end - time.monotonic()) / 60
+    words = [sys.executable, "-m", "benchmarks.gpu_plan", "--part", part, "--minutes", f"{max(left, 0):.3f}"]
+    given = {"data-root": options.data_root, "store": options.store, "out": options.out, "skip": options.skip}
+    given |= {"jobs": options.jobs, "preset": options.preset, "device": options.device}
+    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    start = time.monotonic()
+    try:
+        # Training ends by itself when the time is up, after the epochs that are under way.
+        wait = 60 * min(limit, left) if limit else 60 * left + 25
+        status = subprocess.run([*words, *["--no-capture"] * plain], timeout=max(wait, 1), check=False).returncode
+    except subprocess.TimeoutExpired:
+        status = 124
+    print(f"{part}: exit status {status} after {time.monotonic() - start:.1f} s", flush=True)
+    return status
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; the exit status."""
-    parser = cli.Parser("benchmarks.gpu_plan", "train what waits for a GPU until the time is up")
+    parser = cli.Parser("benchmarks.gpu_plan", "measure and train what waits for a GPU until the time is up")
     add = parser.add_argument
     add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
     add("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
-    add(
-        "--out",
-        type=Path,
-        default=Path("."),
-        metavar="DIR",
-        help="folder for runs.csv, speed.csv, bound.csv and profile.txt",
-    )
+    results = "folder for runs.csv, speed.csv, bound.csv, profile.txt and failures.txt"
+    add("--out", type=Path, default=Path("."), metavar="DIR", help=results)
     add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
-    add("--minutes", type=float, default=9.5, help="time limit")
+    add("--minutes", type=float, default=9.0, help="time limit")
     add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
-    add("--no-capture", action="store_true", help="plain steps, should capturing fail")
+    add("--no-capture", action="store_true", help="plain steps")
+    add("--part", type=cli.choice(*PARTS), metavar="NAME", help="|".join(PARTS) + ": one part, in this process")
     add("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
     devices = ("auto", "cpu", "cuda")
     add("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
     options = parser.parse_args(arguments)
-    end, device = time.monotonic() + 60 * options.minutes, build.device(options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    speed(options.store, options.out, device)
-    train(options, device, end)
-    return 0
+    for folder in (options.out, options.store):
+        folder.mkdir(parents=True, exist_ok=True)
+    if options.part:
+        return PARTS[options.part][0](options, build.device(options.device))
+    return all_parts(options)
 
 
 if __name__ == "__main__":

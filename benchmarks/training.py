@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -116,32 +116,31 @@ def processes(model: str, case: Case) -> float:
     return 2 * case.runs * 128 * BATCHES["cpu"][model] / seconds
 
 
-def rows(device: torch.device) -> list[dict[str, Any]]:
-    """Measure all cases and print them."""
-    found: list[dict[str, Any]] = []
+def rows(device: torch.device, *, capture: bool = True) -> Iterator[dict[str, Any]]:
+    """Measure all cases and print them. capture: those with captured steps too."""
     for model in ("resnet8", "resnet32"):
         base = 0.0
         cpu = device.type == "cpu"
         for case in (*CPU, *IN_FLIGHT) if cpu else CUDA:
+            if case.capture and not capture:
+                continue
             apart = cpu and case.runs > 1
             training, evaluation = (processes(model, case), None) if apart else rates(model, case, device)
             base = base or training
-            found.append(
-                {
-                    "model": model,
-                    "precision": case.precision,
-                    "layout": "channels-last" if case.layout == torch.channels_last else "contiguous",
-                    "captured": int(case.capture),
-                    "in_flight": case.runs,
-                    "images_per_second": round(training),
-                    "ratio": round(training / base, 2),
-                    "evaluated_per_second": "" if evaluation is None else round(evaluation),
-                    "device": name(device),
-                    "threads": 1 if apart else torch.get_num_threads(),
-                }
-            )
-            print(*found[-1].values(), sep="\t", flush=True)
-    return found
+            row = {
+                "model": model,
+                "precision": case.precision,
+                "layout": "channels-last" if case.layout == torch.channels_last else "contiguous",
+                "captured": int(case.capture),
+                "in_flight": case.runs,
+                "images_per_second": round(training),
+                "ratio": round(training / base, 2),
+                "evaluated_per_second": "" if evaluation is None else round(evaluation),
+                "device": name(device),
+                "threads": 1 if apart else torch.get_num_threads(),
+            }
+            print(*row.values(), sep="\t", flush=True)
+            yield row
 
 
 def main() -> None:
@@ -150,7 +149,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
-    found = rows(build.device(options.device))
+    found = list(rows(build.device(options.device)))
     write(options.out, found)
 
 

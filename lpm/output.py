@@ -89,7 +89,7 @@ class OutputFolder:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit (with ``+`` for uncommitted changes; None outside a checkout), machine and time."""
+    """Versions, commit (with ``+`` for uncommitted changes; outside a checkout ``$COMMIT``, or None), machine and time."""
     names = (
         "numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib", "plotly", "python-flint", "torch", "safetensors",
         "pyarrow", "pillow", "scikit-learn",
@@ -120,4 +120,4 @@ def _commit() -> str | None:
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("COMMIT")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,20 @@ def device(name: str) -> torch.device:
     torch.backends.cudnn.benchmark = True  # batches have one size, so its choice pays
     torch.backends.cudnn.allow_tf32 = False  # 'fp32' means it
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def unsearched(*, deterministic: bool = False) -> Iterator[None]:
+    """Within it cuDNN searches for no algorithm: for batches of a size that does not come again. deterministic: it takes those
+    that are.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, deterministic
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:

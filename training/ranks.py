@@ -185,7 +185,7 @@ class _Together(nn.modules.batchnorm._BatchNorm):
         x = input.float()
         over = [0, *range(2, x.dim())]
         shape = (1, -1) + (1,) * (x.dim() - 2)
-        number = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+        number = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
         sums = _Sum.apply(torch.cat([x.sum(over), number]))  # type: ignore[no-untyped-call]
         N = sums[-1].detach()
         mean = sums[:-1] / N

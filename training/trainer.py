@@ -37,7 +37,7 @@ from training.ranks import ALONE, Ranks
 from training.resnets import weights_hash
 from training.runs import RunFolder
 
-CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 2.0}
+CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 10.0}
 """Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
 
 
@@ -233,7 +233,8 @@ class Trainer:
     @torch.no_grad()
     def met(self, x: Tensor) -> Tensor:
         """What the class vectors meet of normalised images, (B, p) float32, on the CPU."""
-        return self.network.classifier.features(self.features(x)).float().cpu()
+        with build.unsearched():
+            return self.network.classifier.features(self.features(x)).float().cpu()
 
     def state(self) -> dict[str, Tensor]:
         """Weights, running statistics, momentum and label-pair counts, on the CPU."""
