@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,14 +127,17 @@ def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datase
         """How much the label mass on the five most frequent classes differs from batch to batch."""
         config = replace(TINY, sampler="bmls", alpha=0.2, ratio_per=ratio_per)
         learner, mass = trainer.Trainer(config, digits, CPU), []
-        for epoch in (draw(config, learner.sampler, e) for e in range(1, 9)):
+        for epoch in (draw(config, learner.sampler, e) for e in range(1, 25)):
             frequent = (learner.train_labels[epoch.pairs] < 5).float()
             each = epoch.ratios * frequent[:, 0] + (1 - epoch.ratios) * frequent[:, 1]
             mass += [float(batch.mean()) for batch in torch.split(each, batch_sizes(len(each), config.batch))[:-1]]
         return float(np.std(mass))
 
-    assert leaning("batch") > 2 * leaning("batch-swapped")
-    assert leaning("batch-swapped") < 1.5 * leaning("sample")
+    drawing = leaning("sample")
+    assert leaning("batch-swapped") == pytest.approx(drawing, rel=0.1)
+    ramp = 10 / (4 * 9) / math.sqrt(2 * 0.2 + 1)  # docs/theory.md, section 11
+    assert leaning("batch") == pytest.approx(math.hypot(ramp, drawing), rel=0.1)
+    assert ramp > 2 * drawing
 
 
 def test_swapped_sides_keep_one_ratio_a_batch(digits: datasets.LongTailed) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm import cli, mixing, pairs, programs, rows, solve, sweep, threshold
+from lpm import cli, mixing, output, pairs, programs, rows, solve, sweep, threshold
 from lpm.family import Family
 from lpm.rows import Row
 
@@ -92,6 +92,14 @@ def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.Captu
     loop = tmp_path / "loop"
     loop.symlink_to(loop.name)
     assert run("sweep", "--quiet", "--out", str(loop)) == 2
+
+
+def test_without_a_checkout_the_commit_is_what_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = output.provenance()["commit"]
+    monkeypatch.setenv("COMMIT", "abc")
+    assert output.provenance()["commit"] == here or here is None
+    monkeypatch.setenv("PATH", "")  # no git
+    assert output.provenance()["commit"] == "abc"
 
 
 def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:
