@@ -6,6 +6,7 @@ from paper_checks.claim import Check
 from paper_checks.claims import (
     ablation,
     balancing,
+    batches,
     collapse,
     facts,
     lemma1,
@@ -55,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
     proposition2.eq20,
     proposition2.eq24,
     # §6, Appendices D to G
+    batches.batch_balance,
     table_sentences.table1_claims,
     table_sentences.highest_claims,
     table_sentences.few_class_claims,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -33,6 +34,14 @@ def bmls_counts(N: int, K: int, epoch: int) -> np.ndarray:
     rest = N % (K * K)
     counts[(np.arange(rest) + epoch * rest) % (K * K)] += 1
     return counts.reshape(K, K)
+
+
+def bmls_batches(N: int, K: int, epoch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Label pairs (2, BATCH) of an epoch's whole batches when N shuffled pairs run cyclically through the label pairs a < b."""
+    order = np.stack(np.triu_indices(K, 1))
+    drawn = order[:, rng.permutation((epoch * N + np.arange(N)) % order.shape[1])]
+    for start in range(0, N - BATCH + 1, BATCH):
+        yield drawn[:, start : start + BATCH]
 
 
 def epochs(sampler: str, n: np.ndarray, rng: np.random.Generator) -> np.ndarray:

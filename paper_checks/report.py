@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import re
 from collections import Counter
@@ -190,7 +191,7 @@ def _image(plot: Plot) -> str:
         {"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "paper_checks", "font.family": "sans-serif"}
     ):
         figure, axes = plt.subplots(figsize=(5.2, 3.0), layout="constrained")
-        colours = ("#0072B2", "#D55E00", "#009E73", "#666666")
+        colours = itertools.cycle(("#0072B2", "#D55E00", "#009E73", "#666666"))
         for curve, colour in zip(plot.curves, colours, strict=False):
             marker, line = (curve.style, "") if curve.style in "os" else ("", curve.style)
             axes.plot(curve.x, curve.y, color=colour, label=pretty(curve.label), marker=marker, linestyle=line)

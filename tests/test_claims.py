@@ -107,6 +107,7 @@ MUTATIONS: list[tuple[str, dict[str, Any], Verdict]] = [
     ("eq24", {"inner": lambda K: -1 / (K * (K - 1) / 2 - 1), "product": -2.0}, HOLDS),
     ("a-less-than-b", {"laws": (mixing.fixed(0.5), balancing.TWO_POINTS)}, HOLDS),
     ("a-less-than-b-ms", {"laws": (mixing.fixed(0.5),)}, HOLDS),
+    ("batch-balance", {"ruined": ("mixed",)}, HOLDS),
     ("table1-claims", {"relation": "<"}, FAILS),
     ("highest-claims", {"exceptions": ()}, FAILS),
     ("few-class-claims", {"ours": "BMLS+MS"}, HOLDS),

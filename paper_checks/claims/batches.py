@@ -1,0 +1,136 @@
+"""What mixing does to the balance of a mini-batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
+from paper_checks.datasets import cifar_lt
+from paper_checks.epochs import BATCH, EPOCHS, average_cv, bmls_batches, cas, cbs, cyclic_cv, epochs
+from paper_checks.interval import EXACT, SIMULATED, Fact
+from paper_checks.lab import Lab
+
+ALPHAS = (1.0, 0.2)
+"""Of mixup's Beta law: CIFAR's recipe, that of the large data sets."""
+
+
+@check("batch-balance")
+def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) -> Finding:
+    """Statement: Mixup ruins the balance of single and of mixed labels that CBS and CAS make within each mini-batch.
+
+    Where: §6.1, the paragraph on balanced mixed labels.
+    Quote: While class-balanced sampling methods such as CBS and CAS oversamples singleton label samples within each
+        mini-batch, Mixup ruins the balance of both singleton labels and mixed ones by randomly permuting input samples
+    Formula: the share of class k in a batch of B pairs, M_k = (1/B) sum_i [lambda 1(a_i = k) + (1 - lambda) 1(b_i =
+        k)]. With b a permutation of a it is n_k / B for every lambda. With BMLS, a < b: E[M_k | lambda] = (1/K) (1 + (2
+        lambda - 1)(K - 1 - 2k)/(K - 1)), and the share of the K/2 first classes has the standard deviation
+        K / (4 (K - 1) sqrt(2 alpha + 1)) beside that of drawing.
+    Assumptions: one lambda a batch, as in the code of mixup; classes numbered from frequent to rare, as in every
+        long-tailed set; for BMLS label pairs a < b (§4.2), the frequent class on the side of lambda.
+    Test: Single labels: M_k in exact fractions before and after the permutation, every batch of an epoch of CBS and of
+        CAS, CIFAR10-LT and CIFAR100-LT. Mixed labels: CV of label-pair counts over epochs against the least
+        possible. The ramp of BMLS: the share of the K/2 first classes over the batches of 40 epochs against the formula
+        within 5 %, and against CAS.
+    Verdict: It fails for single labels: a permutation counts every image once on each side, so each class keeps its
+        share of the batch, whatever lambda is. It holds for mixed ones. It is BMLS with a < b that unbalances single
+        labels within a batch: the whole batch leans to frequent or rare classes as lambda is above or below 1/2, the
+        more the smaller alpha. Over an epoch that averages out.
+    Overturned by: reading "singleton labels" as images that stay unmixed, of which a permutation leaves few; a ratio for
+        each image, under which permuted batches keep the balance in the mean only, and BMLS's do too.
+    References: docs/theory.md, section 11; docs/log.md for what it costs in accuracy.
+    """
+    rng = lab.rng()
+    kept = all(
+        _share(batch, rng.permutation(batch), lam, k) == Fraction(int((batch == k).sum()), len(batch))
+        for K in (10, 100)
+        for draw in (cbs, cas)
+        for batch in _batches(draw(cifar_lt(K, 100), rng))
+        for lam in (Fraction(3, 10), Fraction(9, 10))
+        for k in (0, K // 2, K - 1)
+    )
+    quantities = []
+    if "single" in ruined:
+        name = "a permutation of the batch changes a class's share of it (CBS, CAS; one lambda a batch)"
+        quantities.append(Quantity(name, True, Fact(not kept, EXACT)))
+    if "mixed" in ruined:
+        for K in (10, 100):
+            n = cifar_lt(K, 100)
+            quantities += [
+                Quantity(
+                    f"average CV of label pairs of {s}, mixed, above the least possible (K={K})",
+                    cyclic_cv(int(n.sum()), K * K),
+                    average_cv(epochs(s, n, rng)),
+                    ">",
+                    known=SIMULATED,
+                )
+                for s in ("CBS", "CAS")
+            ]
+    support, spreads = [], {}
+    for K in (10, 100):
+        n = cifar_lt(K, 100)
+        for alpha in ALPHAS:
+            ours = np.array(
+                [
+                    lam * (a < K / 2).mean() + (1 - lam) * (b < K / 2).mean()
+                    for epoch in range(EPOCHS)
+                    for a, b in bmls_batches(int(n.sum()), K, epoch, rng)
+                    for lam in rng.beta(alpha, alpha, 1)
+                ]
+            )
+            theirs = np.array([(x < K / 2).mean() for _ in range(EPOCHS) for x in _batches(cas(n, rng))])
+            spreads[K, alpha] = float(ours.std()), float(theirs.std())
+            name = f"standard deviation of the share of the first K/2 classes in a batch, BMLS a < b (K={K}, alpha={alpha:g})"
+            expected = _spread(K, alpha)
+            support += [
+                Quantity(name, expected, float(ours.std()), tolerance=0.05 * expected, known=SIMULATED),
+                Quantity(f"{name} against CAS", 4 * float(theirs.std()), float(ours.std()), ">", known=SIMULATED),
+            ]
+    lam = np.linspace(0, 1, 21)
+    curves = [Curve("any class, CBS and CAS, mean", [0, 1], [0.1, 0.1], "--")]
+    curves += [
+        Curve(f"class {k} of 10, BMLS a < b", lam.tolist(), (0.1 * (1 + (2 * lam - 1) * (9 - 2 * k) / 9)).tolist())
+        for k in (0, 3, 9)
+    ]
+    return conclude(
+        quantities,
+        evidence=contradictions(quantities)
+        + "; share of the first K/2 classes over batches: "
+        + ", ".join(
+            f"{a:.3f} (BMLS) and {b:.3f} (CAS) at K={K}, alpha={alpha:g}" for (K, alpha), (a, b) in spreads.items()
+        ),
+        instances=f"CIFAR10-LT and CIFAR100-LT, imbalance 100, batches of {BATCH}, seed {lab.seed}",
+        repair=Repair(
+            "Mixup by permutation keeps every class's share of its batch; BMLS with a < b and one lambda a batch does not.",
+            support,
+        ),
+        plot=Plot("lambda", "expected share of a batch", curves),
+    )
+
+
+def _batches(labels: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(labels) - BATCH + 1, BATCH):
+        yield labels[start : start + BATCH]
+
+
+def _share(first: np.ndarray, second: np.ndarray, lam: Fraction, k: int) -> Fraction:
+    """The share of class k in a batch of mixed labels."""
+    mass = lam * int((first == k).sum()) + (1 - lam) * int((second == k).sum())
+    return mass / len(first)
+
+
+def _spread(K: int, alpha: float) -> float:
+    """The standard deviation of the share of the K/2 first classes in a batch of BMLS, K even, pairs independent given lambda.
+
+    Among the label pairs a < b, both classes are among the first in a share q, one in a share r, on the side of lambda.
+    """
+    half = K // 2
+    pairs = K * (K - 1) / 2
+    q, r = half * (half - 1) / 2 / pairs, half * half / pairs
+    v = 1 / (4 * (2 * alpha + 1))  # of lambda
+    ramp = r**2 * v
+    drawing = (q + r * (0.25 + v) - (q + r / 2) ** 2 - r**2 * v) / BATCH
+    return math.sqrt(ramp + drawing)
