@@ -206,10 +206,25 @@ def test_an_image_is_turned_as_its_camera_says(kind: str, mode: str, orientation
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense" * 99])
-def test_odd_metadata_leave_an_image_as_it_is(exif: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])  # of a PNG the last one raises
+def test_odd_metadata_leave_an_image_as_it_is(kind: str, exif: bytes, tmp_path: Path) -> None:
     path = tmp_path / "image"
-    noise(30, 20).save(path, "JPEG", exif=exif)
+    noise(30, 20).save(path, kind, exif=exif)
     assert np.array_equal(images.central_view(path, 16, upright=True), images.central_view(path, 16))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_broken_pixels_of_a_png_are_not_taken_for_black(upright: bool, tmp_path: Path) -> None:
+    path = saved(tmp_path, noise(40, 40))
+    whole = path.read_bytes()
+    broken = 0
+    for place in range(50, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            images.central_view(path, 16, upright=upright)
+        except InvalidInput:
+            broken += 1
+    assert broken >= 35
 
 
 def png_of(width: int, height: int) -> bytes:

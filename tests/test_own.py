@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.large import as_inaturalist
 from tests.own import COUNTS, ORDER, pets, trained
 from tests.test_datasets import batches
 from training import datasets, sources, train
-from training.config import RunConfig
+from training.config import RunConfig, with_preset
 from training.images import central_view
 from training.lists import Listed, load
 from training.metrics import by_split, splits
@@ -203,6 +204,13 @@ def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> Non
         datasets.load("own", root)
 
 
+def test_runs_from_before_images_were_turned_are_other_runs() -> None:
+    base = RunConfig(dataset="own", classes=10, name="cifar10-jpeg", sampler="bmls")
+    now = replace(with_preset(base, "quick"), size=32, preset="quick+")
+    assert replace(now, upright=False).key == "4264f6857dfa"  # in results/runs.csv
+    assert now.key != "4264f6857dfa"
+
+
 def test_only_your_own_images_are_turned_as_their_cameras_say(root: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -211,7 +219,9 @@ def test_only_your_own_images_are_turned_as_their_cameras_say(root: Path) -> Non
     train_set, test_set, _ = load("own", root, classes=3)
     image = train_set.paths.index("train/dog/00.jpg")
     for dataset, upright in (("own", True), ("inaturalist2018", False)):
-        config = RunConfig(dataset=dataset, classes=3 if upright else 0, size=16)  # type: ignore[arg-type]
+        base = RunConfig(dataset=dataset, classes=3 if upright else 0)  # type: ignore[arg-type]
+        config = replace(with_preset(base, "quick"), size=16)
+        assert config.upright == upright
         data = datasets.LongTailed("own", train_set, test_set, 3, *datasets.IMAGENET)
         source = sources.Files(config, data, torch.device("cpu"), 0)
         (seen,) = source.train(torch.tensor([image]))

@@ -68,9 +68,10 @@ class RunConfig:
     'batch-swapped', which also swaps the sides of half of its pairs, drawn at random; or one a 'sample'. epochs, batch (over
     all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then lr falls in 'steps', tenfold
     after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter: of brightness, contrast
-    and saturation. size: pixels a side, 0 for the data set's own (224 for image files). pretrained: weights from a file at
-    the start; trains: which layers of such a network do. seed: of everything random but the subset. preset: the name results
-    carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+    and saturation. size: pixels a side, 0 for the data set's own (224 for image files). upright: image files are turned as
+    their cameras say. pretrained: weights from a file at the start; trains: which layers of such a network do. seed: of
+    everything random but the subset. preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier
+    and loss are float32.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """
@@ -103,6 +104,7 @@ class RunConfig:
     augment: bool = True
     jitter: float = 0.0
     size: int = 0
+    upright: bool = False
     pretrained: bool = False
     trains: Literal["all", "stage4", "block", "classifier"] = "all"
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -171,6 +173,7 @@ class RunConfig:
             ("name", not self.name, self.dataset == "own", "dataset 'own'"),
             ("jitter", self.jitter == 0, large and self.augment, "augmented image files (imagenet-lt and the like)"),
             ("size", self.size == 0, large, "image files (imagenet-lt and the like)"),
+            ("upright", not self.upright, large, "image files (imagenet-lt and the like)"),
             (f"model {self.model}", not bottlenecks, large, "image files (imagenet-lt and the like)"),
             ("pretrained", not self.pretrained, bottlenecks, "models 'resnet50', 'resnet50-wide4' and 'resnet152'"),
             (f"trains {self.trains!r}", self.trains == "all", self.pretrained, "pretrained networks"),
@@ -294,9 +297,11 @@ LARGE_RECIPES: dict[str, dict[str, Any]] = {
     "places-lt": LARGE_RECIPE | {"epochs": 90},
     "places-lt-ft": LARGE_RECIPE | {"epochs": 90},
     "inaturalist2018": LARGE_RECIPE | {"epochs": 200, "weight_decay": 1e-4},
-    "own": LARGE_RECIPE,
+    "own": LARGE_RECIPE | {"upright": True},
 }
-"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021); your own have ImageNet-LT's."""
+"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021); your own have ImageNet-LT's, and are turned as
+their cameras say.
+"""
 
 LARGE_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},

@@ -105,9 +105,10 @@ def _view(path: Path | str, root: Path | None, upright: bool, crop: Callable[[Im
 
 def _upright(image: Image.Image) -> Image.Image:
     """As Pillow's exif_transpose, which would fail on odd metadata and copy every image."""
+    image.load()  # getexif does with a PNG, and a second time nothing would be said of broken data
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # what is wrong with the image itself is found when it is decoded
+    except Exception:  # odd metadata of a whole image
         return image
     return image if turn is None else image.transpose(turn)
 

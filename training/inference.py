@@ -83,7 +83,7 @@ class _Views(Dataset[Any]):
     """Decoded images (3, size, size) uint8 as a run's test images are seen, or what is wrong with one."""
 
     def __init__(self, images: Sequence[Path], config: RunConfig) -> None:
-        self.images, self.size, self.upright = images, config.pixels, config.dataset == "own"
+        self.images, self.size, self.upright = images, config.pixels, config.upright
 
     def __len__(self) -> int:
         return len(self.images)

@@ -189,12 +189,11 @@ class _Views(Dataset[Any]):
     """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose
     its line.
 
-    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter. Your own images are turned
-    as their cameras say, published ones are not, as nobody else does.
+    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter.
     """
 
     def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
-        self.sets, self.size, self.upright = (train, test), config.pixels, config.dataset == "own"
+        self.sets, self.size, self.upright = (train, test), config.pixels, config.upright
         self.seed = config.seed if config.augment else None
 
     def __getitem__(self, key: Key) -> np.ndarray | str:

@@ -43,6 +43,7 @@ HELP = {
     "schedule": ": how the learning rate falls",
     "jitter": "of brightness, contrast and saturation of image files",
     "size": "pixels a side of image files; 0 for 224",
+    "upright": "image files are turned as their cameras say; set for dataset own, not for published ones",
     "pretrained": "resnet50 and resnet152 start from --weights",
     "trains": ": which layers of a pretrained network train; block is a new last one",
     "ratio_per": ": how many images share a mixing ratio; batch-swapped swaps the sides of half of the pairs",
