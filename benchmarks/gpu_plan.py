@@ -7,8 +7,12 @@ part finds is written as it comes; a part that fails or takes too long is said, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import functools
+import io
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +28,13 @@ from benchmarks import bound, captured, training
 from benchmarks.rows import as_csv
 from lpm import cli
 from lpm.cli import jobs
-from training import build, datasets, tables
+from lpm.errors import InvalidInput
+from training import build, cifar, datasets, tables
 from training.config import PRESETS, RunConfig
 from training.experiments import config
 from training.progress import Work, in_flight
 from training.runs import write
+from training.untrusted import contents
 
 FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 
@@ -90,14 +96,11 @@ def plan(preset: str) -> Iterator[RunConfig]:
 def train(options: argparse.Namespace, device: torch.device) -> int:
     """Train until the time is up; the rows of all finished runs are written after each of them, those to skip among them."""
     end, start = time.monotonic() + 60 * options.minutes, time.monotonic()
-    known: list[Row] = []
-    if options.skip is not None:
-        with options.skip.open(newline="", encoding="utf-8") as file:
-            known = list(csv.DictReader(file))
+    known = known_rows(options.skip)
     skipped = _runs(known)
-    done = skipped | _runs(tables.export(options.store))
-    wanted = [run for run in plan(options.preset) if (run.key, str(run.seed)) not in done]
-    first = 0 if done else 1  # the first run of all is timed by itself
+    done, every = skipped | _runs(tables.export(options.store)), list(plan(options.preset))
+    wanted = [run for run in every if (run.key, str(run.seed)) not in done]
+    first = int(len(wanted) == len(every))  # the first run of all is timed by itself
     data = long_tailed(options.data_root, 100)
     places = {"root": options.data_root, "out": options.out}
     work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **places)
@@ -112,6 +115,20 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     if time.monotonic() > end:
         print("time is up; the same command goes on")
     return 0
+
+
+def known_rows(path: Path | None) -> list[Row]:
+    """The rows of a file as ``results/runs.csv``. Raises InvalidInput for another file."""
+    if path is None:
+        return []
+    try:
+        reader = csv.DictReader(io.StringIO(contents(path, 100_000_000).decode(), newline=""))
+        columns, rows = reader.fieldnames, list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        columns, rows = None, []
+    if tuple(columns or ()) != tables.COLUMNS or any(None in (*row, *row.values()) for row in rows):
+        raise InvalidInput(f"--skip {str(path)!r} has no rows with the columns {', '.join(tables.COLUMNS)}")
+    return rows
 
 
 def _runs(rows: Iterable[Row]) -> set[tuple[str, str]]:
@@ -162,42 +179,70 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace, torch.device], int], str, f
 """What does each, the file that says that it is done, and the most minutes it may take (none: all that are left)."""
 
 
+ATTEMPTS = 2
+"""How often a part is begun that has not ended well, so that it does not take training's time for ever."""
+
+
 def all_parts(options: argparse.Namespace) -> int:
     """Each part in a process of its own; the exit status, 1 when one failed."""
     end, failed = time.monotonic() + 60 * options.minutes, False
-    plain = options.no_capture
+    tried, plain = options.store / "attempts.txt", options.no_capture
     for part, (_, file, limit) in PARTS.items():
+        before = tried.read_text().split() if tried.exists() else []
+        plain |= "plain" in before
         if file and (options.store / file).exists():
             write(options.out / file, (options.store / file).read_bytes())
-            continue
-        if (part == "check" and plain) or time.monotonic() > end:
-            continue
-        status = _process(part, options, plain, end, limit)
-        failed |= status != 0
-        if status and not plain and part in ("check", "train"):
-            print("captured steps failed; the rest is done with plain ones", flush=True)
-            plain = True
-            if part == "train":
-                _process(part, options, plain, end, limit)
+        elif time.monotonic() > end or (part == "check" and (plain or "captured" in before)):
+            pass
+        elif file and before.count(part) >= ATTEMPTS:
+            print(f"{part}: left out after {ATTEMPTS} attempts", flush=True)
+        else:
+            status = _process(part, options, plain, end, limit)
+            failed |= status != 0
+            words = [part]
+            if part in ("check", "train") and not plain and status not in (0, 2):
+                print("the rest is done with plain steps", flush=True)
+                plain = True
+                words.append("plain")
+                if part == "train":
+                    _process(part, options, plain, end, limit)
+            elif part == "check":
+                words.append("captured")
+            write(tried, " ".join([*before, *words]).encode())
     return int(failed)
 
 
 def _process(part: str, options: argparse.Namespace, plain: bool, end: float, limit: float) -> int:
-    """A part's exit status; 124 when it took too long."""
+    """A part's exit status; 124 when it took too long, and then nothing of it is left running."""
     left = (end - time.monotonic()) / 60
-    words = [sys.executable, "-m", "benchmarks.gpu_plan", "--part", part, "--minutes", f"{max(left, 0):.3f}"]
+    words = [sys.executable, "-m", "benchmarks.gpu_plan", "--part", part, "--minutes", f"{max(left, 0.001):.3f}"]
     given = {"data-root": options.data_root, "store": options.store, "out": options.out, "skip": options.skip}
     given |= {"jobs": options.jobs, "preset": options.preset, "device": options.device}
     words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     start = time.monotonic()
-    try:
-        # Training ends by itself when the time is up, after the epochs that are under way.
-        wait = 60 * min(limit, left) if limit else 60 * left + 25
-        status = subprocess.run([*words, *["--no-capture"] * plain], timeout=max(wait, 1), check=False).returncode
-    except subprocess.TimeoutExpired:
-        status = 124
+    # Training ends by itself when the time is up, after the epochs that are under way.
+    wait = 60 * min(limit, left) if limit else 60 * left + 25
+    with subprocess.Popen([*words, *["--no-capture"] * plain], start_new_session=True) as process:
+        try:
+            status = process.wait(max(wait, 1))
+        except subprocess.TimeoutExpired:
+            status = 124
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     print(f"{part}: exit status {status} after {time.monotonic() - start:.1f} s", flush=True)
     return status
+
+
+def minutes(text: str) -> float:
+    """A time limit, more than 0 and at most a day."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1440:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of minutes, at most 1440")
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = "folder for runs.csv, speed.csv, bound.csv, profile.txt and failures.txt"
     add("--out", type=Path, default=Path("."), metavar="DIR", help=results)
     add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
-    add("--minutes", type=float, default=9.0, help="time limit")
+    add("--minutes", type=minutes, default=9.0, help="time limit")
     add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
     add("--no-capture", action="store_true", help="plain steps")
     add("--part", type=cli.choice(*PARTS), metavar="NAME", help="|".join(PARTS) + ": one part, in this process")
@@ -217,11 +262,16 @@ def main(arguments: list[str] | None = None) -> int:
     devices = ("auto", "cpu", "cuda")
     add("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
     options = parser.parse_args(arguments)
+    device = build.device(options.device)
+    known_rows(options.skip)
+    if not options.part:
+        cifar.read(options.data_root, 10)  # before minutes are spent
     for folder in (options.out, options.store):
-        folder.mkdir(parents=True, exist_ok=True)
-    if options.part:
-        return PARTS[options.part][0](options, build.device(options.device))
-    return all_parts(options)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"{str(folder)!r} cannot be made: {error.strerror}") from None
+    return PARTS[options.part][0](options, device) if options.part else all_parts(options)
 
 
 if __name__ == "__main__":

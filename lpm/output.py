@@ -120,4 +120,5 @@ def _commit() -> str | None:
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("COMMIT")
+        named = os.environ.get("COMMIT", "")[:100]
+        return named if named and named.isprintable() else None

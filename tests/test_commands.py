@@ -100,6 +100,9 @@ def test_without_a_checkout_the_commit_is_what_one_says(monkeypatch: pytest.Monk
     assert output.provenance()["commit"] == here or here is None
     monkeypatch.setenv("PATH", "")  # no git
     assert output.provenance()["commit"] == "abc"
+    for no_name in ("", "\x1b[31m"):
+        monkeypatch.setenv("COMMIT", no_name)
+        assert output.provenance()["commit"] is None
 
 
 def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
 
 
+def test_differences_are_from_the_first_method_that_has_runs() -> None:
+    def runs(*values: float) -> list[dict[str, Any]]:
+        return [{"last": {"all": value}} for value in values]
+
+    found = {"random+FC": [], "CAS+FC": runs(50.0, 52.0), "BMLS+FC": runs(53.0, 54.0), "BMLS+MS": runs(51.0)}
+    table = compare.markdown(RunConfig(), found).splitlines()
+    assert table[2] == "| method | all | all − CAS+FC |"
+    assert [row.split(" | ")[-1] for row in table[4:8]] == [" |", " |", "+2.50 (p = 0.2) |", "+0.00 |"]
+    rows = list(csv.DictReader(compare.as_csv(RunConfig(), found).splitlines()))
+    assert [(row["method"], row["against"], row["difference"]) for row in rows] == [
+        ("CAS+FC", "", ""),
+        ("BMLS+FC", "CAS+FC", "2.5"),
+        ("BMLS+MS", "CAS+FC", "0"),
+    ]
+
+
 def test_differences_are_those_of_a_two_sample_test() -> None:
     one, other = [50.0, 52.5, 51.0], [48.0, 49.5]
     difference, p = compare.against(one, other)

@@ -81,10 +81,17 @@ def test_lists_may_name_their_classes(root: Path, tmp_path: Path) -> None:
     assert folder.metrics()["class_names"] == ["dog", "emu of the south", "cat"]
 
 
+def test_a_label_without_a_name_says_where_names_are(root: Path) -> None:
+    as_lists(root)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    refused(root, "label 2 must lie in 0..1: labels count from 0, and classes.txt has 2 names", classes=2)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("cat\ndog\n", r"classes.txt' has 2 \(cat, dog\), and --classes says 3"),
+        ("cat\rdog\ra fly\rant", r"classes.txt' has 4 \(cat, dog, a fly, ant\), and --classes says 3"),
         ("cat\n\nemu", "classes.txt', line 2: the name of a class must be printable text"),
         ("cat\ndog\nemu\x1b[2J", "classes.txt', line 3: the name of a class must be printable text"),
         ("cat\ndog\ncat", "classes.txt', line 3: 'cat' is the name of line 1 already"),

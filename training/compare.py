@@ -97,11 +97,11 @@ def markdown(base: RunConfig, found: Results) -> str:
     rows = [["method", *columns, f"{total} − {first}"], ["---"] * (len(columns) + 2)]
     for method, runs in found.items():
         difference, p = against(_values(runs, total), _values(found[first], total))
-        last = "" if method == first or math.isnan(difference) else f"{difference:+.2f}"
+        last = "" if method == first or math.isnan(difference) else f"{round(difference, 2) + 0.0:+.2f}"
         last += "" if method == first or math.isnan(p) else f" (p = {p:.2g})"
         rows.append([method, *(in_words(_values(runs, split)) for split in columns), last])
     note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
-    note += " p: Welch's t-test over the seeds, of one difference." if "(p = " in str(rows) else ""
+    note += " p: Welch's t-test over the seeds, for one difference alone." if "(p = " in str(rows) else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
     note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
@@ -112,14 +112,16 @@ def as_csv(base: RunConfig, found: Results) -> str:
     """A row for each method and split. difference, p: from the first method that has runs."""
     file, first = io.StringIO(), _first(found)
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std", "difference", "p"])
+    writer.writerow(
+        ["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std", "against", "difference", "p"]
+    )
     for method, runs in found.items():
         for split in _splits(found) if runs else ():
             values = _values(runs, split)
             compared = against(values, _values(found[first], split)) if method != first else (math.nan, math.nan)
-            numbers = ["" if math.isnan(x) else f"{x:.6g}" for x in (*_moments(values), *compared)]
+            mean, std, *rest = ["" if math.isnan(x) else f"{x:.6g}" for x in (*_moments(values), *compared)]
             where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
-            writer.writerow([*where, len(values), *numbers])
+            writer.writerow([*where, len(values), mean, std, first if method != first else "", *rest])
     return file.getvalue()
 
 

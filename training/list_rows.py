@@ -17,6 +17,9 @@ from training.untrusted import contents, line
 LIMIT = 250_000_000
 """Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
 
+NAMES_LIMIT = 20_000_000
+"""Bytes of a file with the names of classes."""
+
 IMAGES = (".jpg", ".jpeg", ".png")
 """How names of images end, in class folders."""
 
@@ -59,9 +62,10 @@ def class_names(file: Path) -> list[str]:
     there twice.
     """
     try:
-        names = [name.strip() for name in contents(file, LIMIT).decode("utf-8-sig").rstrip().split("\n")]
+        text = contents(file, NAMES_LIMIT).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InvalidInput(f"{str(file)!r} is not text in UTF-8") from None
+    names = [name.strip() for name in text.rstrip().split("\n")]
     first: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         _check_name(name, f"{str(file)!r}, line {number}")

@@ -177,7 +177,7 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
         raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
     names = class_folders(train) if folders else _label_names(root)
     if names is not None and len(names) != K:
-        some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        some = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
         where = (
             f"{str(train)!r} has {len(names)} class folders"
             if folders
@@ -202,7 +202,8 @@ def _listed(
     for where, path, label in rows:
         try:
             if not 0 <= label < K:
-                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0")
+                named = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
+                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{named}")
             path = _inside(path)
             size, real = files.look(path)
             if real in taken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--skip-broken",
         action="store_true",
-        help="leave out files that are no images; they are named, and the status is 1",
+        help="leave out files that cannot be decoded; they are named, and the status is 1",
     )
     add_device(parser)
     options = parser.parse_args(arguments)
@@ -48,10 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
         workers=cores if options.workers is None else options.workers,
         broken=skipped.append if options.skip_broken else inference.refuse,
     )
-    rows = [("image", "rank", "class", "score"), *found]  # all or none
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *found])  # all or none
     for said in skipped:
         print(f"skipped: {said}", file=sys.stderr)
-    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    print(text.getvalue(), end="")
     return min(len(skipped), 1)
 
 

@@ -212,7 +212,7 @@ class BalancedMixedLabels(PairSampler):
     """BMLS: the label pairs a < b (or all K^2) in a cyclic pseudo-random order, N of them an epoch.
 
     With a < b, classes numbered from frequent to rare and one mixing ratio for a batch, the whole batch leans to frequent or to
-    rare classes (docs/theory.md, section 11). A ratio for each pair, or 1 - lambda in place of lambda for half of them, does not.
+    rare classes (docs/theory.md, section 11). With 1 - lambda for lambda in half of the pairs, drawn at random, none does.
 
     Memory does not grow with K^2: position t of the order is unranked by a Feistel permutation of 0..P-1. After any number of
     epochs the counts of two label pairs differ by at most 1. No partner is permuted afterwards.
