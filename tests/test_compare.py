@@ -42,7 +42,7 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     methods = ["--method", "BMLS+MS", "random+FC"]
     assert run_command(lambda: compare.main([*words, *methods])) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0] == "own, preset smoke+ (resnet8, epochs: 1)"
+    assert table[0] == "own, preset smoke+ (resnet8, epochs: 1, width: 4)"
     assert table[2] == "| method | all | balanced | med | few | balanced − BMLS+MS |"
     assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
     assert "few: 2 of 3 classes, below 20 training images" in table[-1]

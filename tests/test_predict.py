@@ -95,12 +95,17 @@ def test_files_that_are_no_images_are_skipped_where_one_says_so(
     (root / "train/cat/01.jpg").write_bytes(b"none")
     (root / "train/emu/11.jpg").write_bytes(b"none")
     assert run_command(lambda: predict(words)) == 2
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "; --skip-broken leaves such files out" in said.err
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
     said = capsys.readouterr()
     assert said.out.splitlines() == [row for row in before if "cat/01.jpg" not in row and "emu/11.jpg" not in row]
     assert [line.split(" ")[0] for line in said.err.splitlines()] == ["skipped:"] * 2
     assert "cat/01.jpg' is neither JPEG nor PNG" in said.err
+    (root / "train/cat/x.tif").touch()
+    assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
+    assert "note: 1 files whose names do not end in .jpg, .jpeg, .png are left out" in capsys.readouterr().err
     for file in root.glob("train/*/*"):
         file.write_bytes(b"none")
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
@@ -140,7 +145,7 @@ def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
     (root / "train/.hidden").mkdir()
     (root / "train/.hidden/a.jpg").touch()
     (root / "train/notes.txt").touch()
-    assert images_below(root / "train") == sorted(root.glob("train/[a-z]*/*.jpg"))
+    assert images_below(root / "train") == (sorted(root.glob("train/[a-z]*/*.jpg")), 1)
     (root / "train/fox").symlink_to("../test/cat")
     with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
         images_below(root / "train")

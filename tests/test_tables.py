@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from lpm import cli
 from lpm.errors import InvalidInput
+from training import tables
+from training.config import RunConfig, with_preset
 from training.experiments import METHODS, TABLES, config
 from training.runs import RunFolder, write
 from training.table import main, seed_list
@@ -245,3 +247,12 @@ def test_what_cannot_be_printed_is_refused_before_anything_is_trained(
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert not (tmp_path / "store").exists()
+
+
+def test_what_differs_from_the_preset_is_said() -> None:
+    base = with_preset(RunConfig(dataset="own", classes=3, sampler="bmls"), "quick")
+    assert tables.setting(base, "own") == "own, preset quick (resnet8, epochs: 30)"
+    other = replace(base, preset="quick+", epochs=3, batch=32, ratio_per="batch-swapped")
+    said = "own, preset quick+ (resnet8, epochs: 3, ratio-per: batch-swapped, batch: 32)"
+    assert tables.setting(other, "own") == said
+    assert tables.setting(replace(base, preset="mine"), "own") == "own, preset mine (resnet8, epochs: 30)"

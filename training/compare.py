@@ -67,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     if lacking := len(wanted) - sum(map(len, found.values())):
         status = max(status, 1)
         print(f"{lacking} of {len(wanted)} runs are missing; the same command goes on", file=sys.stderr)
+    for method, config in chosen.items() if not options.quiet else ():
+        if found[method]:
+            print(f"{method}: in {_run(options.store, config, 0).path.parent}", file=sys.stderr)
     if lacking < len(wanted):
         print(formats[options.format](base, found), end="")
     return status

@@ -147,7 +147,8 @@ class RunConfig:
             )
         if self.dataset == "own" and not 2 <= self.classes <= 100_000:
             raise InvalidInput(
-                f"dataset 'own' needs its number of classes, 2 to 100,000: --classes; it is {self.classes}"
+                f"dataset 'own' needs its number of classes, 2 to 100,000, and it is {self.classes}: give --classes, or beside "
+                "lists their names in classes.txt"
             )
         if not re.fullmatch(r"[a-z0-9-]{1,20}\+?", self.preset):
             raise InvalidInput(f"preset {self.preset[:40]!r} must be a short word of small letters")
@@ -314,6 +315,10 @@ LARGE_PRESETS: dict[str, dict[str, Any]] = {
 """Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling' (Kang et al. 2020) and 'bbn', the
 schedule of Zhou et al. 2020 with mixup and the augmentation above and without their two branches, for inaturalist2018.
 """
+
+
+SETTING = ("dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset")
+"""Choices that are no part of a recipe: the data, the method and the seed."""
 
 
 def presets(dataset: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from training.untrusted import line
 
 def refuse(said: str) -> None:
     """Raise InvalidInput."""
-    raise InvalidInput(said)
+    raise InvalidInput(f"{said}; --skip-broken leaves such files out")
 
 
 def predictions(

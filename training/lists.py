@@ -108,21 +108,27 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     """How many classes your own data have: folders for training, or names of labels; 0 for lists alone. Raises as :func:`load`
     does.
     """
-    source = train_list or (_find("own", root, 0) if root.is_dir() else root)
+    if not root.is_dir():
+        raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
+    source = train_list or _find("own", root, 0)
     return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
 
 
-def images_below(folder: Path) -> list[Path]:
-    """The images in a folder and its folders, sorted. Raises InvalidInput where there are none, and for links that leave it."""
+def images_below(folder: Path) -> tuple[list[Path], int]:
+    """The images in a folder and its folders, sorted, and how many files are not named as one. Raises InvalidInput where there
+    are no images, and for links that leave it.
+    """
     root = Path(os.path.realpath(folder))
-    files, found = _Files(root), []
+    files, found, others = _Files(root), list[Path](), 0
     for where, inner, names in os.walk(root, onerror=_unreadable):
         inner[:] = sorted(name for name in inner if not hidden(name))
         for name in inner:
             if os.path.islink(os.path.join(where, name)):
                 raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder; give that folder instead")
-        for name in sorted(names):
-            if name.lower().endswith(IMAGES) and not hidden(name):
+        for name in sorted(name for name in names if not hidden(name)):
+            if not name.lower().endswith(IMAGES):
+                others += 1
+            else:
                 path = os.path.relpath(os.path.join(where, name), root)
                 try:
                     files.look(path)
@@ -133,7 +139,7 @@ def images_below(folder: Path) -> list[Path]:
                 found.append(folder / path)
     if not found:
         raise InvalidInput(f"{str(folder)!r} holds no image; their names end in {', '.join(IMAGES)}")
-    return found
+    return found, others
 
 
 def _unreadable(error: OSError) -> None:
@@ -148,8 +154,9 @@ def _find(dataset: str, root: Path, side: int) -> Path:
             if _leaves(root, name):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
+    hint = " (class folders lie in train/ and, a fifth of the images say, in test/)" if dataset == "own" else ""
     raise InvalidInput(
-        f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}"
+        f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}{hint}"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import runs
+from training.list_rows import IMAGES
 from training.lists import images_below
 from training.train import add_device, workers
 
@@ -61,11 +62,14 @@ def _files(given: Sequence[Path]) -> list[Path]:
     """The images that are meant. Raises InvalidInput for folders without any, for runs, for what is not there and for names that
     a terminal does not show as they are.
     """
-    found: list[Path] = []
+    found, left = list[Path](), 0
     for path in given:
         if (path / "config.json").exists():
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        found += images_below(path) if path.is_dir() else [path]
+        inside, others = images_below(path) if path.is_dir() else ([path], 0)
+        found, left = found + inside, left + others
+    if left:
+        print(f"note: {left} files whose names do not end in {', '.join(IMAGES)} are left out", file=sys.stderr)
     for file in found:
         if not str(file).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")

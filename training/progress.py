@@ -27,7 +27,7 @@ from rich.progress import (
 from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import build, datasets, tables, trainer
-from training.config import LARGE, RunConfig
+from training.config import BOTTLENECKS, LARGE, RunConfig
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
@@ -78,7 +78,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     first = configs[0]
     data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
     if ranks.first:
-        _explain(first, len(data.train.labels))
+        _explain(first, len(data.train.labels), device)
     if options.weights is None and any(config.pretrained for config in configs):
         raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
     events = options.tensorboard and ranks.first
@@ -291,12 +291,20 @@ def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Ite
     return in_flight(configs, work, options.jobs)
 
 
-def _explain(config: RunConfig, images: int) -> None:
-    """Say what happens when there are more label pairs than images or few steps, and which classifier the paper's BMLS+MS has."""
+def _explain(config: RunConfig, images: int, device: str) -> None:
+    """Say what happens when there are more label pairs than images, few steps or very many, and which classifier the paper's
+    BMLS+MS has.
+    """
     steps = -(-images // config.batch)
     if steps < 10:
         print(
             f"note: {images:,} images are {steps} steps an epoch, {steps * config.epochs:,} in all; a smaller --batch makes more",
+            file=sys.stderr,
+        )
+    if device == "cpu" and config.model in BOTTLENECKS:
+        print(
+            f"note: {config.model} without a GPU sees a few images a second, and {images * config.epochs:,} are to be seen; "
+            "--preset quick is a look",
             file=sys.stderr,
         )
     if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):

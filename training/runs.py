@@ -77,8 +77,9 @@ class RunFolder:
             there = _read_json(self.path / "data.json")
             if not isinstance(there, dict) or {k: there.get(k) for k in data} != data:
                 name = there.get("name") if isinstance(there, dict) else None
+                other = "--store" if self.config.dataset != "own" else "--name"
                 raise InvalidInput(
-                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another --store, or delete it"
+                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another {other}, or delete it"
                 )
 
     @contextlib.contextmanager

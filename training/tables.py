@@ -10,13 +10,13 @@ import io
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lpm.errors import InvalidInput
 from paper_checks.paper_tables import Cell, load
-from training.config import FEW, LARGE, MANY, RunConfig
+from training.config import FEW, LARGE, MANY, SETTING, RunConfig, with_preset
 from training.experiments import Table, config
 from training.runs import RunFolder, find
 
@@ -118,9 +118,26 @@ def in_words(values: Sequence[float]) -> str:
 
 
 def setting(config: RunConfig, data: str) -> str:
-    """What runs share, in words: data, imbalance, preset, network, epochs."""
+    """What runs share, in words: data, imbalance, preset, network, epochs, and what else is not the preset's."""
     factor = "" if config.dataset in LARGE else f", imbalance {config.factor}"
-    return f"{data}{factor}, preset {config.preset} ({config.model}, epochs: {config.epochs})"
+    others = "".join(
+        f", {name.replace('_', '-')}: {value}" for name, value in changed(config).items() if name not in SHOWN
+    )
+    return f"{data}{factor}, preset {config.preset} ({config.model}, epochs: {config.epochs}{others})"
+
+
+SHOWN = ("model", "epochs")
+
+
+def changed(config: RunConfig) -> dict[str, Any]:
+    """The choices of a recipe that differ from its preset's; none where the preset is no longer one."""
+    own = {name: getattr(config, name) for name in SETTING if name != "preset"}
+    try:
+        base = with_preset(RunConfig(**own), config.preset.removesuffix("+"))
+    except InvalidInput:
+        return {}
+    names = (field.name for field in fields(config) if field.name not in SETTING)
+    return {name: value for name in names if (value := getattr(config, name)) != getattr(base, name)}
 
 
 def ranges(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import get_args, get_type_hints
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
-from training.config import LARGE_PRESETS, PRESETS, RunConfig, with_preset
+from training.config import LARGE_PRESETS, PRESETS, SETTING, RunConfig, with_preset
 from training.lists import number_of_classes
 
 NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
@@ -144,6 +144,8 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     dataset, root = given.get("dataset", "digits-lt"), getattr(options, "data_root", None)
     if dataset == "own" and "classes" not in given and root is not None:
         given["classes"] = number_of_classes(root, options.train_list)
+    if dataset == "own" and root is None:
+        raise InvalidInput("dataset 'own' needs --data-root, the folder of your images")
     if "dataset" not in given and root is not None:
         raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
     preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
@@ -152,8 +154,7 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     own = {name: given[name] for name in ("classes", "name") if name in given}
     base = with_preset(RunConfig(dataset=dataset, **own), preset)
     config = replace(base, **given)
-    setting = {"dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset"}
-    same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in setting)
+    same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in SETTING)
     if getattr(options, "weights", None) is not None and not config.pretrained:
         raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
     return replace(config, preset=preset if same else preset + "+")
