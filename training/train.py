@@ -35,6 +35,7 @@ HELP = {
     "weight_decay": "on every parameter",
     "augment": "random crop and flip",
     "bias": "of FC and MS",
+    "sampler": ": which images are paired; cbs, cas and lom balance classes, bmls label pairs a < b, bmls-all all of them",
     "classifier": "; ms has all K^2 label pairs as classes, ms-unordered those with a < b",
     "loss": "; dr is dot regression, for etf",
     "precision": " of the backbone",
