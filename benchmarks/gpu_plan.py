@@ -200,7 +200,8 @@ def all_parts(options: argparse.Namespace) -> int:
             status = _process(part, options, plain, end, limit)
             failed |= status != 0
             words = [part]
-            if part in ("check", "train") and not plain and status not in (0, 2):
+            failed_captured = not plain and status not in ((0,) if part == "check" else (0, 2, 124))
+            if part in ("check", "train") and failed_captured:
                 print("the rest is done with plain steps", flush=True)
                 plain = True
                 words.append("plain")

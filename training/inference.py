@@ -23,7 +23,7 @@ from training.untrusted import line
 
 def refuse(said: str) -> None:
     """Raise InvalidInput."""
-    raise InvalidInput(f"{said}; --skip-broken leaves such files out")
+    raise InvalidInput(said)
 
 
 def predictions(
@@ -61,7 +61,7 @@ def predictions(
     for _ in range(len(loader)):
         pixels, wrong = sources.next_batch(batches)
         shown = []
-        for said, image in zip(wrong, remaining, strict=False):
+        for said, image in zip(wrong, remaining, strict=False):  # in this order, or zip would take an image too many
             if said is None:
                 shown.append(image)
             else:

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         build.device(options.device),
         top=options.top,
         workers=cores if options.workers is None else options.workers,
-        broken=skipped.append if options.skip_broken else inference.refuse,
+        broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *found])  # all or none
@@ -56,6 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {said}", file=sys.stderr)
     print(text.getvalue(), end="")
     return min(len(skipped), 1)
+
+
+def _refuse(said: str) -> None:
+    raise InvalidInput(f"{said}; --skip-broken leaves such files out")
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
