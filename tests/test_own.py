@@ -23,7 +23,7 @@ from tests.test_datasets import batches
 from training import datasets, sources, train
 from training.config import RunConfig, with_preset
 from training.images import central_view
-from training.lists import Listed, load
+from training.lists import Listed, load, twins
 from training.metrics import by_split, splits
 from training.runs import RunFolder, find
 from training.tables import export
@@ -209,6 +209,18 @@ def test_impossible_choices_are_refused(choices: dict[str, Any], message: str) -
 def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> None:
     with pytest.raises(InvalidInput, match="--classes says 0"):
         datasets.load("own", root)
+
+
+def test_test_images_that_are_training_images_are_said(root: Path, tmp_path: Path, capsys: Any) -> None:
+    for number, file in enumerate(sorted(root.glob("*/*/*"))):  # so that none is another's twin
+        file.write_bytes(file.read_bytes() + bytes([number]))
+    train_set, test_set, _ = load("own", root, classes=3)
+    assert twins(train_set, test_set) == []
+    (root / "test/dog/00.jpg").write_bytes((root / "train/emu/03.jpg").read_bytes())
+    train_set, test_set, _ = load("own", root, classes=3)
+    assert twins(train_set, test_set) == ["test/dog/00.jpg"]
+    assert trained(root, tmp_path / "s") == 0
+    assert "note: 1 of 7 test images are training images too, 'test/dog/00.jpg' for one" in capsys.readouterr().err
 
 
 def test_runs_from_before_images_were_turned_are_other_runs() -> None:

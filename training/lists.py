@@ -20,6 +20,7 @@ import numpy as np
 from lpm.errors import InvalidInput
 from training.config import CLASSES
 from training.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
+from training.untrusted import contents
 
 NAMES = {
     "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
@@ -102,6 +103,25 @@ def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
         digest.update(part.labels.astype("<i8").tobytes() + part.sizes.astype("<i8").tobytes())
     digest.update("\0".join(names).encode())
     return digest.hexdigest()
+
+
+COMPARED = 1_000_000_000
+"""Bytes of images that are read in search of twins."""
+
+
+def twins(train: Listed, test: Listed) -> list[str]:
+    """The paths of test images that are training images too, byte for byte: what a network has seen says nothing of what it has
+    not. Files of equal size are compared; none where that are more than a gigabyte.
+    """
+    alike = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
+    if sum(int(part.sizes[which].sum()) for part, which in zip((train, test), alike, strict=True)) > COMPARED:
+        return []
+
+    def digest(part: Listed, image: int) -> bytes:
+        return hashlib.sha256(contents(part.root / part.paths[image], COMPARED)).digest()
+
+    seen = {digest(train, int(image)) for image in np.flatnonzero(alike[0])}
+    return [test.paths[image] for image in np.flatnonzero(alike[1]).tolist() if digest(test, image) in seen]
 
 
 def number_of_classes(root: Path, train_list: Path | None) -> int:

@@ -28,6 +28,7 @@ from lpm import cli, engines
 from lpm.errors import InvalidInput
 from training import build, datasets, tables, trainer
 from training.config import BOTTLENECKS, LARGE, RunConfig
+from training.lists import Listed, twins
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
@@ -78,7 +79,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     first = configs[0]
     data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
     if ranks.first:
-        _explain(first, len(data.train.labels), device)
+        _explain(first, data, device)
     if options.weights is None and any(config.pretrained for config in configs):
         raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
     events = options.tensorboard and ranks.first
@@ -291,10 +292,21 @@ def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Ite
     return in_flight(configs, work, options.jobs)
 
 
-def _explain(config: RunConfig, images: int, device: str) -> None:
-    """Say what happens when there are more label pairs than images, few steps or very many, and which classifier the paper's
-    BMLS+MS has.
+def _explain(config: RunConfig, data: datasets.LongTailed, device: str) -> None:
+    """Say what happens when there are more label pairs than images, few steps or very many, which classifier the paper's BMLS+MS
+    has, and which of your own test images are no test.
     """
+    images, train, test = len(data.train.labels), data.train, data.test
+    if (
+        config.dataset == "own"
+        and isinstance(train, Listed)
+        and isinstance(test, Listed)
+        and (seen := twins(train, test))
+    ):
+        print(
+            f"note: {len(seen):,} of {len(test):,} test images are training images too, {seen[0]!r} for one",
+            file=sys.stderr,
+        )
     steps = -(-images // config.batch)
     if steps < 10:
         print(
