@@ -26,9 +26,8 @@ from rich.progress import (
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
-from training import build, datasets, tables, trainer
-from training.config import BOTTLENECKS, LARGE, RunConfig
-from training.lists import Listed, twins
+from training import build, datasets, notes, tables, trainer
+from training.config import LARGE, RunConfig
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
 
@@ -79,7 +78,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     first = configs[0]
     data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
     if ranks.first:
-        _explain(first, data, device)
+        notes.explain(first, data, device)
     if options.weights is None and any(config.pretrained for config in configs):
         raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
     events = options.tensorboard and ranks.first
@@ -290,52 +289,6 @@ def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Ite
 
         return cluster.in_flight(configs, work, options)
     return in_flight(configs, work, options.jobs)
-
-
-def _explain(config: RunConfig, data: datasets.LongTailed, device: str) -> None:
-    """Say what happens when there are more label pairs than images, few steps or very many, which classifier the paper's BMLS+MS
-    has, and which of your own test images are no test.
-    """
-    images, train, test = len(data.train.labels), data.train, data.test
-    if (
-        config.dataset == "own"
-        and isinstance(train, Listed)
-        and isinstance(test, Listed)
-        and (seen := twins(train, test))
-    ):
-        print(
-            f"note: {len(seen):,} of {len(test):,} test images are training images too, {seen[0]!r} for one",
-            file=sys.stderr,
-        )
-    steps = -(-images // config.batch)
-    if steps < 10:
-        print(
-            f"note: {images:,} images are {steps} steps an epoch, {steps * config.epochs:,} in all; a smaller --batch makes more",
-            file=sys.stderr,
-        )
-    if device == "cpu" and config.model in BOTTLENECKS:
-        print(
-            f"note: {config.model} without a GPU sees a few images a second, and {images * config.epochs:,} are to be seen; "
-            "--preset quick is a look",
-            file=sys.stderr,
-        )
-    if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):
-        print(
-            f"note: {config.classifier} has all K^2 label pairs as classes, bmls draws a < b alone; the paper's is "
-            f"--classifier {config.classifier}-unordered",
-            file=sys.stderr,
-        )
-    if config.sampler.startswith("bmls") and (pairs := label_pairs(config)) > images:
-        epochs = -(-pairs // images)
-        print(
-            f"note: {pairs:,} label pairs, {images:,} an epoch: all have occurred after {epochs} epochs",
-            file=sys.stderr,
-        )
-
-
-def label_pairs(config: RunConfig) -> int:
-    """Label pairs that a BMLS sampler goes through."""
-    return config.K**2 if config.sampler == "bmls-all" else config.K * (config.K - 1) // 2
 
 
 def _events(folder: RunFolder | None) -> Any:

@@ -90,9 +90,9 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
                 Quantity(f"{name} against CAS", 4 * float(theirs.std()), float(ours.std()), ">", known=SIMULATED),
             ]
     lam = np.linspace(0, 1, 21)
-    curves = [Curve("any class, CBS and CAS, mean", [0, 1], [0.1, 0.1], "--")]
+    curves = [Curve("CBS, CAS: any class", [0, 1], [0.1, 0.1], "--")]
     curves += [
-        Curve(f"class {k} of 10, BMLS a < b", lam.tolist(), (0.1 * (1 + (2 * lam - 1) * (9 - 2 * k) / 9)).tolist())
+        Curve(f"BMLS: class {k} of 10", lam.tolist(), (0.1 * (1 + (2 * lam - 1) * (9 - 2 * k) / 9)).tolist())
         for k in (0, 3, 9)
     ]
     return conclude(
