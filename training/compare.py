@@ -103,6 +103,8 @@ def markdown(base: RunConfig, found: Results) -> str:
         last = "" if method == first or math.isnan(difference) else f"{round(difference, 2) + 0.0:+.2f}"
         last += "" if method == first or math.isnan(p) else f" (p = {p:.2g})"
         rows.append([method, *(in_words(_values(runs, split)) for split in columns), last])
+    if len(found) == 1:  # nothing to compare it with
+        rows = [row[:-1] for row in rows]
     note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
     note += " p: Welch's t-test over the seeds, for one difference alone." if "(p = " in str(rows) else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
