@@ -4,6 +4,7 @@
   a folder a class. Seconds and peak memory of reading and checking them, the best of two.
 - A view of a photograph, decoded, cut and scaled to 224 pixels: milliseconds on one core, of pictures of 500 x 375 and 1000 x 750
   pixels (smooth noise, JPEG at quality 90), as it is and with Pillow's draft mode, by turns; and how far draft's pixels are off.
+  And two views of it, as partners from the same batch are seen: decoded once, as training does, and twice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from benchmarks.alone import alone, memory, reset_peak
 from benchmarks.rows import origin, write
 from benchmarks.sizes import SETTINGS
 from training import lists
-from training.images import crop_box, train_view
+from training.images import crop_box, train_view, train_views
 
 TEST_IMAGES = 3
 """Of each class, as iNaturalist's validation set has."""
@@ -98,10 +99,12 @@ def drafted(path: Path, rng: np.random.Generator) -> np.ndarray:
 
 
 def of_views() -> Iterator[Row]:
-    """One view of a picture, by turns as it is and drafted."""
-    kinds: dict[str, Callable[[Path, np.random.Generator], np.ndarray]] = {
+    """Views of a picture, by turns in each way."""
+    kinds: dict[str, Callable[[Path, np.random.Generator], object]] = {
         "as it is": lambda path, rng: train_view(path, SIZE, rng),
         "drafted": drafted,
+        "two views decoded once": lambda path, rng: train_views(path, SIZE, [rng, rng]),
+        "two views decoded twice": lambda path, rng: [train_view(path, SIZE, rng) for _ in range(2)],
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "picture.jpg")
@@ -117,7 +120,7 @@ def of_views() -> Iterator[Row]:
             for kind, taken in seconds.items():
                 yield {"on": on, "quantity": f"milliseconds, {kind}", "value": 1e3 * statistics.median(taken)}
             off = max(
-                np.abs(np.subtract(*(kinds[kind](path, np.random.default_rng(s)) for kind in kinds), dtype=int)).max()
+                np.abs(np.subtract(*(of(path, np.random.default_rng(s)) for of in list(kinds.values())[:2]), dtype=int)).max()
                 for s in range(VIEWS)
             )
             yield {"on": on, "quantity": "largest difference, grey levels", "value": off}

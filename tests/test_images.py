@@ -106,6 +106,13 @@ def test_a_training_view_is_the_crop_scaled_and_nothing_beyond_it(tmp_path: Path
     assert not np.array_equal(view, train_view(path, 24, np.random.default_rng(6)))
 
 
+def test_several_views_of_a_file_are_those_of_each_generator(tmp_path: Path) -> None:
+    path = saved(tmp_path, noise(90, 70), "JPEG")
+    several = images.train_views(path, 24, [np.random.default_rng(s) for s in (5, 6, 5)])
+    for view, seed in zip(several, (5, 6, 5), strict=True):
+        assert np.array_equal(view, train_view(path, 24, np.random.default_rng(seed)))
+
+
 @pytest.mark.parametrize("size", [(90, 70), (70, 90), (500, 375), (375, 500), (64, 64), (256, 311), (33, 100), (5, 3)])
 @pytest.mark.parametrize("to", [56, 224])
 def test_a_test_view_is_the_centre_of_the_scaled_image(size: tuple[int, int], to: int, tmp_path: Path) -> None:
@@ -156,7 +163,7 @@ GREY = (np.arange(64 * 64).reshape(64, 64) // 16).astype(np.uint8)
 def test_every_kind_of_grey_becomes_three_equal_channels(
     image: Image.Image, kind: str, expected: np.ndarray | None, tmp_path: Path
 ) -> None:
-    view = images._view(saved(tmp_path, image, kind), None, False, lambda whole: whole)
+    view = images._views(saved(tmp_path, image, kind), None, False, [lambda whole: whole])[0]
     assert (view[0] == view[1]).all()
     assert (view[0] == view[2]).all()
     if expected is None:
@@ -177,7 +184,7 @@ def test_sixteen_bits_a_colour_keep_the_upper_eight(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
-    view = images._view(tmp_path / "deep.png", None, False, lambda whole: whole)
+    view = images._views(tmp_path / "deep.png", None, False, [lambda whole: whole])[0]
     assert view.transpose(1, 2, 0).tolist() == (pixels >> 8).tolist()
 
 

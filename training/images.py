@@ -9,7 +9,8 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,21 @@ def train_view(
 
     Raises InvalidInput, naming ``path``, for a file that is no JPEG or PNG image.
     """
-    return _view(path, root, upright, lambda image: _random_crop(image, size, rng))
+    return train_views(path, size, [rng], root=root, upright=upright)[0]
+
+
+def train_views(
+    path: Path | str, size: int, rngs: Sequence[np.random.Generator], *, root: Path | None = None, upright: bool = False
+) -> list[np.ndarray]:
+    """What :func:`train_view` gives for each of ``rngs``, of a file that is read and decoded once."""
+    return _views(path, root, upright, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
 
 
 def central_view(path: Path | str, size: int, *, root: Path | None = None, upright: bool = False) -> np.ndarray:
     """The central square, 7/8 of the shorter side, scaled: (3, size, size) uint8. torchvision's Resize(256 / 224 size)
     and CenterCrop(size). root, upright, errors: as of :func:`train_view`.
     """
-    return _view(path, root, upright, lambda image: _central_crop(image, size))
+    return _views(path, root, upright, [partial(_central_crop, size=size)])[0]
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -88,15 +96,17 @@ def _central_crop(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
-def _view(path: Path | str, root: Path | None, upright: bool, crop: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _views(
+    path: Path | str, root: Path | None, upright: bool, crops: Sequence[Callable[[Image.Image], Image.Image]]
+) -> list[np.ndarray]:
     data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, at every epoch anew
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                turned = _upright(image) if upright else image
-                return np.ascontiguousarray(np.asarray(crop(_rgb(turned))).transpose(2, 0, 1))
+                whole = _rgb(_upright(image) if upright else image)
+                return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
     except UnidentifiedImageError:  # its own words hold an address
         raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
     except Exception as error:  # decoders raise anything on a broken file

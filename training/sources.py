@@ -7,6 +7,7 @@ whole batch on the device.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from training.colour import ORDERS, check, jittered
 from training.config import RunConfig
 from training.datasets import Images, LongTailed
 from training.epoch import Epoch
-from training.images import central_view, train_view
+from training.images import central_view, train_views
 from training.lists import Listed
 from training.runs import let_go
 
@@ -113,11 +114,11 @@ class Files:
         self.order = _Order()
         self.loader: DataLoader[Any] = DataLoader(
             _Views(data.train, data.test, config),
-            batch_sampler=self.order,
+            sampler=self.order,
+            batch_size=None,  # the dataset makes whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            collate_fn=_together,
             worker_init_fn=start_worker,
         )
         self.colours, self.orders = np.random.default_rng(0), [ORDERS[0]] * 2
@@ -186,29 +187,39 @@ class _Order(Sampler[list[Key]]):
 
 
 class _Views(Dataset[Any]):
-    """Decoded images (sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes would lose
-    its line.
+    """Batches of decoded images, (B, sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes
+    would lose its line.
 
-    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter.
+    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter. An image that a batch
+    shows more than once, as partners drawn from the batch are, is decoded once.
     """
 
     def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
         self.sets, self.size, self.upright = (train, test), config.pixels, config.upright
         self.seed = config.seed if config.augment else None
 
-    def __getitem__(self, key: Key) -> np.ndarray | str:
-        part, epoch, position, *images = key
+    def __getitem__(self, batch: list[Key]) -> Tensor | str:
+        shown: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for row, (part, _, _, *images) in enumerate(batch):
+            for side, image in enumerate(images):
+                shown[part, image].append((row, side))
+        made = np.empty((len(batch), len(batch[0]) - 3, 3, self.size, self.size), dtype=np.uint8)
         try:
-            return np.stack([self._view(self.sets[part], i, epoch, position, side) for side, i in enumerate(images)])
+            for (part, image), places in shown.items():
+                keys = [(batch[row][1], batch[row][2], side) for row, side in places]
+                for place, view in zip(places, self._views(self.sets[part], image, keys), strict=True):
+                    made[place] = view
         except InvalidInput as error:
             return str(error)
+        return torch.from_numpy(made)
 
-    def _view(self, listed: Listed, image: int, epoch: int, position: int, side: int) -> np.ndarray:
+    def _views(self, listed: Listed, image: int, keys: list[tuple[int, int, int]]) -> list[np.ndarray]:
+        """An image at each of the (epoch, position, side)s."""
         path = Path(listed.paths[image])
-        if self.seed is None or epoch == 0:
-            return central_view(path, self.size, root=listed.root, upright=self.upright)
-        rng = np.random.default_rng([self.seed, 9, epoch, position, side])
-        return train_view(path, self.size, rng, root=listed.root, upright=self.upright)
+        if self.seed is None or keys[0][0] == 0:
+            return [central_view(path, self.size, root=listed.root, upright=self.upright)] * len(keys)
+        rngs = [np.random.default_rng([self.seed, 9, *key]) for key in keys]
+        return train_views(path, self.size, rngs, root=listed.root, upright=self.upright)
 
 
 def start_worker(worker: int) -> None:
@@ -235,12 +246,6 @@ def next_batch(batches: Iterator[Any]) -> Any:
         raise ChildProcessError(
             "a decoding process was killed, for lack of (shared) memory perhaps; the same command goes on, with fewer --workers"
         ) from None
-
-
-def _together(views: list[np.ndarray | str]) -> Tensor | str:
-    """A batch (B, sides, 3, size, size), or the first error."""
-    errors = [view for view in views if isinstance(view, str)]
-    return errors[0] if errors else torch.from_numpy(np.stack(views))
 
 
 def constants(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
