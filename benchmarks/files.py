@@ -120,7 +120,9 @@ def of_views() -> Iterator[Row]:
             for kind, taken in seconds.items():
                 yield {"on": on, "quantity": f"milliseconds, {kind}", "value": 1e3 * statistics.median(taken)}
             off = max(
-                np.abs(np.subtract(*(of(path, np.random.default_rng(s)) for of in list(kinds.values())[:2]), dtype=int)).max()
+                np.abs(
+                    np.subtract(*(of(path, np.random.default_rng(s)) for of in list(kinds.values())[:2]), dtype=int)
+                ).max()
                 for s in range(VIEWS)
             )
             yield {"on": on, "quantity": "largest difference, grey levels", "value": off}
