@@ -5,8 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from training.datasets import LongTailed
+
+
+@pytest.fixture(scope="session")
+def digits() -> LongTailed:
+    """The built-in digits at imbalance 10."""
+    from training import datasets
+
+    return datasets.load("digits-lt", None, imbalance=10)
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,6 @@ K = 10
 
 
 @pytest.fixture(scope="module")
-def digits() -> datasets.LongTailed:
-    return datasets.load("digits-lt", None, imbalance=10)
-
-
-@pytest.fixture(scope="module")
 def trained(digits: datasets.LongTailed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     store = tmp_path_factory.mktemp("store")
     found = {}

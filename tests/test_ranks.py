@@ -24,11 +24,6 @@ RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "3", "--lr
        "--augment", "--width", "4"]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def digits() -> datasets.LongTailed:
-    return datasets.load("digits-lt", None, imbalance=10)
-
-
 def command(processes: int, store: Path, *more: str) -> list[str]:
     """The words that train a run."""
     return [*(torchrun(processes) if processes > 1 else []), "training.train", *RUN, "--store", str(store), *more]

@@ -33,11 +33,6 @@ CPU = torch.device("cpu")
 DATA = datasets.load("digits-lt", None, imbalance=10).fingerprint
 
 
-@pytest.fixture(scope="module")
-def digits() -> datasets.LongTailed:
-    return datasets.load("digits-lt", None, imbalance=10)
-
-
 @pytest.mark.parametrize(
     ("sampler", "classifier", "loss"),
     [

@@ -19,6 +19,19 @@ def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
     return {name: (first, end - 1) for name, first, end in found if first < end}
 
 
+def split_of(splits: dict[str, tuple[int, int]], K: int) -> np.ndarray:
+    """The number of each class's split, (K,) int64; of a class in none, -1."""
+    found = np.full(K, -1)
+    for number, (first, last) in enumerate(splits.values()):
+        found[first : last + 1] = number
+    return found
+
+
+def by_class(labels: np.ndarray, answers: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test images of each class that were right, and that there are, (K,) each. labels, answers: (n,) classes."""
+    return np.bincount(labels[answers == labels], minlength=K), np.bincount(labels, minlength=K)
+
+
 def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
     """Accuracy in per cent: 'all' over all images, each split as the mean of its classes' recalls; 'balanced' as that of all
     classes, where they differ in test images.

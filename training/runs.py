@@ -5,7 +5,7 @@
         epochs.jsonl                a row an epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors), rows and the SHA-256 of both; the last two are kept
         geometry-<epoch>.safetensors   class vectors, feature means by class and label pair (training/geometry.py)
-        final.safetensors           weights, label-pair counts, mixing ratios, test features
+        final.safetensors           weights, label-pair counts, mixing ratios, what test images are taken for, their features
         metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
 
 Files are written under another name and renamed; a run is held by a lock on its folder that ends with its process.
@@ -195,9 +195,13 @@ class RunFolder:
 
     def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
         """Store the result; the checkpoints are no longer needed."""
-        write(self.path / "final.safetensors", final)
+        self.save_final(final)
         write(self.path / "metrics.json", (json.dumps(metrics, indent=1, allow_nan=False) + "\n").encode())
         self.drop_checkpoints()
+
+    def save_final(self, data: bytes) -> None:
+        """Store what :meth:`final` reads."""
+        write(self.path / "final.safetensors", data)
 
     def drop_checkpoints(self) -> None:
         """Remove what a finished run does not need."""

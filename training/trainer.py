@@ -32,7 +32,7 @@ from training.config import LARGE, RunConfig
 from training.datasets import LongTailed
 from training.epoch import batch_sizes, draw, mixing_ratios
 from training.geometry import epochs_measured, measured
-from training.metrics import by_split, splits
+from training.metrics import by_class, by_split, split_of, splits
 from training.ranks import ALONE, Ranks
 from training.resnets import weights_hash
 from training.runs import RunFolder
@@ -215,15 +215,21 @@ class Trainer:
         self.number += 1
 
     @torch.no_grad()
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Test images of each class that were right, and that there are, (K,) each."""
+    def evaluate(self) -> np.ndarray:
+        """What test images are taken for, (n, 2) int32: the likeliest class, and the likeliest one of their own class's split."""
         self.network.eval()
         truth = torch.from_numpy(self.data.test.labels)
         own = torch.arange(self.ranks.rank, len(truth), self.ranks.world)
-        found = [self.network.classifier(self.features(x)).argmax(dim=1) for x in self.source.test(own)]
-        right = torch.cat(found).cpu() == truth[own]
-        correct = torch.bincount(truth[own][right], minlength=self.config.K).to(self.device)
-        return self.ranks.add_up(correct).cpu().numpy(), np.bincount(self.data.test.labels, minlength=self.config.K)
+        answers = torch.zeros(len(truth), 2, dtype=torch.int32, device=self.device)
+        split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
+        done = 0
+        for x in self.source.test(own):
+            which = own[done : (done := done + len(x))]
+            scores = self.network.classifier(self.features(x))
+            others = split[None, :] != split[truth[which].to(self.device), None]
+            kinds = scores, scores.masked_fill(others, -torch.inf)
+            answers[which.to(self.device)] = torch.stack([z.argmax(dim=1) for z in kinds], dim=1).int()
+        return self.ranks.add_up(answers).cpu().numpy()
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -271,21 +277,18 @@ class Trainer:
         self.ranks.spread([epoch, counts, *self.network.state_dict().values(), *momentum])
         self.epoch, self.label_counts = int(epoch), counts.cpu()
 
-    def outcome(self) -> dict[str, Tensor]:
-        """What is worth keeping at the end beside the weights: every mixing ratio and the test images' features; nothing of
-        image files, which have very many.
+    def outcome(self, answers: np.ndarray) -> dict[str, Tensor]:
+        """What is worth keeping at the end beside the weights: answers, what test images are taken for; every mixing ratio and
+        the test images' features, but not of image files, which have very many.
         """
+        labels = torch.from_numpy(self.data.test.labels)
+        found = {"test_labels": labels, "test_answers": torch.from_numpy(answers)}
         if self.config.dataset in LARGE:
-            return {}
+            return found
         self.network.eval()
         every = [mixing_ratios(self.config, e, len(self.train_labels)) for e in range(1, self.config.epochs + 1)]
-        labels = torch.from_numpy(self.data.test.labels)
         features = [self.met(x) for x in self.source.test(torch.arange(len(labels)))]
-        return {
-            "lambdas": torch.from_numpy(np.concatenate(every)),
-            "test_features": torch.cat(features).half(),
-            "test_labels": labels,
-        }
+        return found | {"lambdas": torch.from_numpy(np.concatenate(every)), "test_features": torch.cat(features).half()}
 
 
 def run(
@@ -355,8 +358,13 @@ def stages(
         trainer.spread()
         try:
             yield from _epochs(trainer, folder, rows, on_epoch)
-            metrics = _result(trainer, rows) | {"seconds_of_last_start": time.perf_counter() - start, **provenance()}
-            ranks.decided(lambda: folder.finish(save_tensors(trainer.state() | trainer.outcome()), metrics))
+            answers = trainer.evaluate()
+            outcome = trainer.outcome(answers)
+            metrics = _result(trainer, rows, answers[:, 0]) | {
+                "seconds_of_last_start": time.perf_counter() - start,
+                **provenance(),
+            }
+            ranks.decided(lambda: folder.finish(save_tensors(trainer.state() | outcome), metrics))
         finally:
             trainer.steps.clear()  # they refer to the trainer: its memory would wait for a garbage collection
         return metrics
@@ -391,7 +399,8 @@ def _epochs(
         trainer.launch()
         yield
         row = trainer.collect()
-        row |= {f"test_{k}": v for k, v in by_split(*trainer.evaluate(), trainer.splits).items()}
+        right = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)
+        row |= {f"test_{k}": v for k, v in by_split(*right, trainer.splits).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
             geometry = measured(trainer)
@@ -406,8 +415,8 @@ def headline(row: dict[str, Any]) -> float:
     return row.get("test_balanced", row["test_all"])
 
 
-def _result(trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    correct, total = trainer.evaluate()
+def _result(trainer: Trainer, rows: list[dict[str, Any]], answers: np.ndarray) -> dict[str, Any]:
+    correct, total = by_class(trainer.data.test.labels, answers, trainer.config.K)
     cuda = trainer.device.type == "cuda"
     return {
         "dataset": trainer.data.name,

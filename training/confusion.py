@@ -1,0 +1,180 @@
+"""What the test images of finished runs are taken for: ``python -m training.confusion RUN...``. Needs no torch.
+
+Minority collapse makes classes indistinguishable from one another; an imbalanced network may also tell them apart and yet prefer
+the frequent ones. Accuracy is low in both cases. What separates them is a choice among the classes of a split alone: collapsed
+classes are told apart as often as by chance, 100 / (classes of the split) per cent.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lpm import cli
+from lpm.errors import InvalidInput
+from training import runs
+from training.metrics import by_class, split_of, splits
+from training.runs import RunFolder
+from training.tables import in_words, ranges, setting
+
+TOP = 10
+"""Pairs of classes that are shown."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What a run's test images are taken for, in per cent of a class's images. K classes, by falling count, S splits.
+
+    shares: (S, S + 2), the mean over a split's classes of: right; taken for another class of each split; right where only the
+    classes of their own split are to choose from. pairs: by (class, another one it is taken for). cosines: by the same, of their
+    class vectors.
+    """
+
+    shares: np.ndarray
+    pairs: dict[tuple[int, int], float]
+    cosines: dict[tuple[int, int], float]
+
+
+def of(folder: RunFolder) -> Confusion:
+    """Read a finished run. Raises InvalidInput when it is damaged, or older than what is asked of it."""
+    config, final, vectors = folder.config, folder.final(), folder.geometry(folder.config.epochs).get("class_vectors")
+    if "test_answers" not in final:
+        raise InvalidInput(
+            f"{str(folder.path)!r} has no answers, as an older version left it: training.measure adds them"
+        )
+    labels, answers = final.get("test_labels"), final["test_answers"]
+    if not (
+        labels is not None
+        and vectors is not None
+        and answers.shape == (*labels.shape, 2)
+        and vectors.shape[:1] == (config.K,)
+        and all(x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < config.K for x in (labels, answers))
+    ):
+        raise InvalidInput(
+            f"{str(folder.path / 'final.safetensors')!r} does not fit the run; training.measure mends it"
+        )
+    return counted(labels, answers, vectors, splits_of(folder))
+
+
+def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
+    """The splits of a finished run. Raises InvalidInput when its class counts are damaged."""
+    counts = folder.metrics().get("train_counts")
+    if not (isinstance(counts, list) and len(counts) == folder.config.K and all(type(n) is int for n in counts)):
+        raise InvalidInput(
+            f"{str(folder.path / 'metrics.json')!r} has no class counts; delete it to finish the run again"
+        )
+    return splits(folder.config.dataset, np.array(counts))
+
+
+def counted(
+    labels: np.ndarray, answers: np.ndarray, vectors: np.ndarray, splits: dict[str, tuple[int, int]]
+) -> Confusion:
+    """labels: (n,). answers: (n, 2), the likeliest class, and the likeliest one of the label's split. vectors: (K, p)."""
+    K, S = len(vectors), len(splits)
+    split, total = split_of(splits, K), np.bincount(labels, minlength=K)
+    by = np.zeros((K, S + 2))
+    for column, given in ((0, answers[:, 0]), (S + 1, answers[:, 1])):
+        by[:, column] = by_class(labels, given, K)[0]
+    wrong = answers[:, 0] != labels
+    told, taken = labels[wrong], answers[wrong, 0].astype(np.int64)
+    np.add.at(by, (told, 1 + split[taken]), 1)
+    by *= 100 / np.maximum(total, 1)[:, None]
+    codes, number = np.unique(told * K + taken, return_counts=True)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(vectors.dtype).tiny)
+    pairs = [(int(code) // K, int(code) % K) for code in codes]
+    return Confusion(
+        np.stack([by[first : last + 1].mean(axis=0) for first, last in splits.values()]),
+        {(a, b): 100 * int(n) / int(total[a]) for (a, b), n in zip(pairs, number, strict=True)},
+        {(a, b): float(unit[a] @ unit[b]) for a, b in pairs},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = cli.Parser(
+        "training.confusion", "what the test images of finished runs are taken for, by split and by class"
+    )
+    add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv}
+    add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs that differ in their seed alone")
+    add("--top", type=int, default=TOP, metavar="N", help="pairs of classes that Markdown shows")
+    add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
+    options = parser.parse_args(arguments)
+    if options.top < 0:
+        raise InvalidInput(f"--top {options.top} must be at least 0")
+    folders = [runs.at(path) for path in options.runs]
+    for folder in folders[1:]:
+        if replace(folder.config, seed=folders[0].config.seed) != folders[0].config:
+            raise InvalidInput(f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed")
+    print(formats[options.format](folders[0], [of(folder) for folder in folders], options.top), end="")
+    return 0
+
+
+def markdown(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
+    """A table of the splits and one of the ``top`` most frequent pairs of classes; means over runs that differ in their seed."""
+    metrics, parts = first.metrics(), splits_of(first)
+    guess = [f"{100 / (last - start + 1):.2f}" for start, last in parts.values()]
+    columns = ["true", "right", *(f"another of {name}" for name in parts), "right among its own split", "by chance"]
+    rows = [columns, ["---"] * len(columns)]
+    for number, name in enumerate(parts):
+        shares = np.stack([one.shares[number] for one in found], axis=1)
+        rows.append([name, *(in_words(values.tolist()) for values in shares), guess[number]])
+    text = (
+        f"{setting(first.config, metrics.get('dataset', first.config.data))}, {first.config.method}\n\n{_table(rows)}\n"
+    )
+    text += "In % of a class's test images, the mean over a split's classes: taken for their own class, or for another one of a\n"
+    text += "split; and for their own where only their split's classes are to choose from. Mean ± standard deviation (n seeds).\n"
+    text += "".join(f"{name}: {what}.\n" for name, what in ranges(first.config, metrics).items())
+    names, every = _names(first), _pairs(found)[:top]
+    rows = [["class", "taken for", "% of its images", "cosine of the class vectors"], ["---"] * 4]
+    rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in every]
+    return text + (f"\n{_table(rows)}" if every else "")
+
+
+def as_csv(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
+    """A row for each pair of classes that is confused, means over the runs; all of them, whatever ``top`` is."""
+    file, names = io.StringIO(), _names(first)
+    writer = csv.writer(file, lineterminator="\n")
+    part = split_of(splits_of(first), first.config.K)
+    words = [*splits_of(first), ""]
+    writer.writerow(["class", "split", "taken_for", "its_split", "percent", "cosine", "runs"])
+    for a, b, share, cosine in _pairs(found):
+        writer.writerow(
+            [names[a], words[part[a]], names[b], words[part[b]], f"{share:.6g}", f"{cosine:.6g}", len(found)]
+        )
+    return file.getvalue()
+
+
+def _pairs(found: Sequence[Confusion]) -> list[tuple[int, int, float, float]]:
+    """Classes that are confused, the most often ones first: a class, what it is taken for, how often in %, their cosine."""
+    every = sorted({pair for one in found for pair in one.pairs})
+    rows = [
+        (
+            *pair,
+            statistics.fmean(one.pairs.get(pair, 0.0) for one in found),
+            statistics.fmean(one.cosines[pair] for one in found if pair in one.cosines),
+        )
+        for pair in every
+    ]
+    return sorted(rows, key=lambda row: -row[2])
+
+
+def _names(folder: RunFolder) -> list[str]:
+    names = folder.metrics().get("class_names")
+    return (
+        names if isinstance(names, list) and len(names) == folder.config.K else list(map(str, range(folder.config.K)))
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
