@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
-from training import datasets, trainer
+from training import datasets, loop, trainer
 from training.capture import WARM_UP, captured
 from training.config import RunConfig, with_preset
 from training.epoch import batch_sizes, draw
@@ -154,14 +154,14 @@ def test_batch_sizes_leave_no_pair_alone(number: int, size: int, sizes: list[int
 
 def test_a_ratio_for_each_image_trains_and_resumes(digits: datasets.LongTailed, tmp_path: Path) -> None:
     config = replace(TINY, ratio_per="sample", sampler="bmls", classifier="ms-unordered")
-    whole = trainer.run(config, digits, RunFolder(tmp_path / "a", config), CPU)
+    whole = loop.run(config, digits, RunFolder(tmp_path / "a", config), CPU)
 
     def stop(row: dict[str, object]) -> None:
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        trainer.run(config, digits, folder := RunFolder(tmp_path / "b", config), CPU, on_epoch=stop)
-    assert trainer.run(config, digits, folder, CPU)["per_class"] == whole["per_class"]
+        loop.run(config, digits, folder := RunFolder(tmp_path / "b", config), CPU, on_epoch=stop)
+    assert loop.run(config, digits, folder, CPU)["per_class"] == whole["per_class"]
     assert len(folder.final()["lambdas"]) == 3 * len(digits.train.labels)
 
 
@@ -211,10 +211,10 @@ def test_a_trainer_lets_go_of_its_memory(digits: datasets.LongTailed, tmp_path: 
             made.append(weakref.ref(self))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "Trainer", Watched)
+        patch.setattr(loop, "Trainer", Watched)
         gc.disable()
         try:
-            trainer.run(TINY, digits, RunFolder(tmp_path, TINY), CPU)
+            loop.run(TINY, digits, RunFolder(tmp_path, TINY), CPU)
             assert made[0]() is None
         finally:
             gc.enable()

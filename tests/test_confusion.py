@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from lpm.cli import run as run_command
 from tests.own import ORDER, pets, trained
-from training import datasets, trainer
+from training import datasets, loop, trainer
 from training.config import RunConfig, with_preset
 from training.confusion import counted
 from training.confusion import main as confusion
@@ -30,7 +30,7 @@ SPLITS = {"many": (0, 1), "few": (2, 3)}
 @pytest.fixture
 def run(digits: datasets.LongTailed, tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "store", TINY)
-    trainer.run(TINY, digits, folder, CPU)
+    loop.run(TINY, digits, folder, CPU)
     return folder
 
 
@@ -77,7 +77,7 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     right = final["test_answers"][:, 0] == final["test_labels"]
     assert 100 * right.mean() == pytest.approx(metrics["last"]["all"])
     other = replace(TINY, seed=1)
-    trainer.run(other, digits, RunFolder(run.path.parent.parent, other), CPU)
+    loop.run(other, digits, RunFolder(run.path.parent.parent, other), CPU)
     folders = sorted(map(str, run.path.parent.glob("seed-*")))
     assert run_command(lambda: confusion(folders)) == 0
     said = capsys.readouterr().out.splitlines()
@@ -153,6 +153,6 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
 
 def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:
     other = RunFolder(run.path.parent.parent, replace(TINY, sampler="cas"))
-    trainer.run(other.config, digits, other, CPU)
+    loop.run(other.config, digits, other, CPU)
     assert run_command(lambda: confusion([str(run.path), str(other.path)])) == 2
     assert "in more than its seed" in capsys.readouterr().err

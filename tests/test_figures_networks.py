@@ -23,7 +23,7 @@ from lpm.errors import InvalidInput
 from lpm.pairs import table
 from lpm.solve import solve
 from paper_checks.claims.facts import SCORES
-from training import datasets, trainer
+from training import datasets, loop
 from training.config import RunConfig, with_preset
 from training.runs import RunFolder
 
@@ -38,7 +38,7 @@ def trained(digits: datasets.LongTailed, tmp_path_factory: pytest.TempPathFactor
     for sampler, classifier in (("random", "fc"), ("bmls", "fc"), ("bmls", "ms-unordered"), ("bmls", "etf")):
         config = replace(TINY, sampler=sampler, classifier=classifier, width=4)
         folder = RunFolder(store, config)
-        trainer.run(config, digits, folder, torch.device("cpu"))
+        loop.run(config, digits, folder, torch.device("cpu"))
         found[config.method] = folder
     return found
 
@@ -350,7 +350,7 @@ def test_runs_that_cannot_be_compared_are_refused(
     digits: datasets.LongTailed, trained: dict[str, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, other = trained["random+FC"], replace(TINY, epochs=1, warmup=1)
-    trainer.run(other, digits, folder := RunFolder(tmp_path, other), torch.device("cpu"))
+    loop.run(other, digits, folder := RunFolder(tmp_path, other), torch.device("cpu"))
     out = ["--out", str(tmp_path / "o")]
     assert "has epochs 2" in failing(["geometry", str(run.path), str(folder.path), *out], capsys)
     assert "is given twice" in failing(["geometry", str(run.path), f"{run.path}/../{run.path.name}", *out], capsys)

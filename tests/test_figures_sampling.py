@@ -27,7 +27,7 @@ from figures.style import PAGE
 from lpm import cli
 from paper_checks.datasets import cifar_lt
 from paper_checks.epochs import cyclic_cv, multinomial_cv
-from training import build, datasets, trainer
+from training import build, datasets, loop
 from training.config import RunConfig, with_preset
 from training.runs import RunFolder
 from training.train import main as train
@@ -419,7 +419,7 @@ def test_label_pairs_counted_from_the_metrics_are_those_that_a_run_trained_on(tm
         with_preset(RunConfig(imbalance=10.0), "smoke"), epochs=2, width=4, sampler="coverage", coverage=0.4
     )
     folder = RunFolder(tmp_path, config)
-    trainer.run(config, datasets.load("digits-lt", None, imbalance=10), folder, torch.device("cpu"))
+    loop.run(config, datasets.load("digits-lt", None, imbalance=10), folder, torch.device("cpu"))
     draw, table = label_pairs(config, np.array(folder.metrics()["train_counts"])), np.zeros((10, 10), dtype=int)
     for epoch in range(2):
         np.add.at(table, tuple(draw(epoch).T), 1)

@@ -19,7 +19,7 @@ from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.large import make
 from tests.started import Command, checkpointed, finished, torchrun
-from training import build, datasets, images, train, trainer, untrusted
+from training import build, datasets, images, loop, train, trainer, untrusted
 from training.config import RunConfig, with_preset
 from training.epoch import batch_sizes, draw
 from training.lists import Listed
@@ -65,15 +65,15 @@ def test_workers_do_not_matter_and_an_interrupted_run_ends_the_same(
 ) -> None:
     config = replace(SMOKE, jitter=0.4, sampler="cas")
     whole = RunFolder(tmp_path / "whole", config)
-    trainer.run(config, places, whole, CPU)
+    loop.run(config, places, whole, CPU)
     folder = RunFolder(tmp_path / "stopped", config)
 
     def stop(row: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(config, places, folder, CPU, on_epoch=stop, workers=2)
-    trainer.run(config, places, folder, CPU, workers=1)
+        loop.run(config, places, folder, CPU, on_epoch=stop, workers=2)
+    loop.run(config, places, folder, CPU, workers=1)
     assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
 
 
@@ -129,7 +129,7 @@ def test_workers_end_with_their_run_without_a_garbage_collection(places: dataset
     try:
         for seed in (0, 1):
             config = replace(SMOKE, epochs=1, seed=seed)
-            trainer.run(config, places, RunFolder(tmp_path, config), CPU, workers=1)
+            loop.run(config, places, RunFolder(tmp_path, config), CPU, workers=1)
             assert multiprocessing.active_children() == []
     finally:
         gc.enable()
@@ -237,10 +237,10 @@ def test_a_run_is_a_run_on_its_weights(places: datasets.LongTailed, tmp_path: Pa
         torch.manual_seed(seed)
         torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / f"{seed}.pth")
     folder = RunFolder(tmp_path / "s", config)
-    trainer.run(config, places, folder, CPU, weights=tmp_path / "1.pth")
+    loop.run(config, places, folder, CPU, weights=tmp_path / "1.pth")
     (folder.path / "metrics.json").unlink()
     with pytest.raises(InvalidInput, match="on other data or weights"):
-        trainer.run(config, places, folder, CPU, weights=tmp_path / "2.pth")
+        loop.run(config, places, folder, CPU, weights=tmp_path / "2.pth")
 
 
 def test_nothing_left_to_train_is_one_line(places: datasets.LongTailed) -> None:
@@ -288,7 +288,7 @@ def test_iNaturalist_of_all_its_classes_trains_without_a_square_of_them(tmp_path
     data = datasets.load("inaturalist2018", tmp_path / "data", imbalance=100)
     config = replace(SMOKE, dataset="inaturalist2018", sampler="bmls", classifier="ms-unordered", epochs=1, batch=256)
     folder = RunFolder(tmp_path / "s", config)
-    metrics = trainer.run(config, data, folder, CPU, workers=1)
+    metrics = loop.run(config, data, folder, CPU, workers=1)
     assert config.K > COUNTED
     assert len(metrics["per_class"]) == 8142
     assert folder.final()["label_counts"].shape == (2, 8142)

@@ -26,10 +26,11 @@ from rich.progress import (
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
-from training import build, datasets, notes, tables, trainer
+from training import build, datasets, loop, notes, tables
 from training.config import LARGE, RunConfig
 from training.ranks import ALONE, Ranks, joined
 from training.runs import Busy, RunFolder
+from training.trainer import Diverged
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Work:
 
     def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Train one run; its metrics, or None when it diverged."""
-        return trainer.finished(self.stages(config, on_epoch))
+        return loop.finished(self.stages(config, on_epoch))
 
     def stages(
         self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
@@ -148,7 +149,7 @@ class Work:
         device = torch.device(self.device)
         try:
             return (
-                yield from trainer.stages(
+                yield from loop.stages(
                     config,
                     self.data,
                     folder,
@@ -160,7 +161,7 @@ class Work:
                     ranks=self.ranks,
                 )
             )
-        except trainer.Diverged as error:
+        except Diverged as error:
             if self.ranks.first:  # which alone sees the store
                 last = folder.last_checkpoint()
                 kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
@@ -181,7 +182,7 @@ def _sequentially(
 
         def show(row: dict[str, Any], task: TaskID = task, config: RunConfig = config) -> None:
             rate, what = f"{row['images_per_second']:,.0f} images/s", "balanced " * ("test_balanced" in row) + "test"
-            state = f"{rate}, loss {row['loss']:.3f}, {what} {trainer.headline(row):.2f} %"
+            state = f"{rate}, loss {row['loss']:.3f}, {what} {loop.headline(row):.2f} %"
             progress.update(task, completed=row["epoch"], state=state)
             if lines and row["epoch"] % max(1, config.epochs // 10) == 0:
                 print(
@@ -248,7 +249,7 @@ def _start(work: Work, threads: int) -> None:
 
 
 def _train_in_process(config: RunConfig) -> Outcome:
-    return trainer.finished(_stages_or_note(_WORK[0], config))
+    return loop.finished(_stages_or_note(_WORK[0], config))
 
 
 def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
