@@ -128,7 +128,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return (
         f"Test accuracy in per cent over the coverage ratio. Ours: {_ours(first)}. The paper's: Figure 3, without the imbalance "
         "factor and the average CV, which it does not print.\nLabel pairs are a < b among the mixed classes, (a, a) for each of "
-        "the others.\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        "the others.\n\n" + cli.markdown_table(lines)
     )
 
 

@@ -176,7 +176,7 @@ def markdown(scores: Sequence[Row]) -> str:
             paper = f"U_G = {printed[method, 'U_G']:.4f}, U = {printed[method, 'U']:.4f}, no definition given"
             row = (method, "paper, cifar10-lt", f"{printed[method, 'all']:.2f}", paper)
             lines.append((*row, *[""] * (len(names) - 1)))
-    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    text = cli.markdown_table(lines)
     first = scores[0]
     note = f"U_G / U: all classes / classes {', '.join(map(str, CLASSES))}; class vectors are centred"
     return f"{text}\n{note}. Runs: {first['dataset']}, preset {first['preset']}, one seed.\n"

@@ -234,7 +234,7 @@ def markdown(rows: Sequence[Row], changes: Sequence[Row]) -> str:
         )  # fmt: skip
     first = rows[0]
     where = f"{first['dataset']}, imbalance {first['imbalance']:g}, preset {first['preset']}, last epoch"
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines) + f"\n{where}; reference {REFERENCE}.\n"
+    return cli.markdown_table(lines) + f"\n{where}; reference {REFERENCE}.\n"
 
 
 def _or_dash(value: float) -> str:

@@ -192,6 +192,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain_data(value), indent=1, allow_nan=False))
 
 
+def markdown_table(rows: Iterable[Iterable[str]]) -> str:
+    """Rows of cells as a Markdown table; the second row is its rule."""
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
 def plain_data(value: Any) -> Any:
     """NumPy values and containers as JSON types; floats that JSON cannot hold as None."""
     if isinstance(value, dict):

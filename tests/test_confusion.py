@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from lpm.cli import run as run_command
+from lpm.geometry import cosines
 from tests.own import ORDER, pets, trained
 from training import datasets, loop, trainer
 from training.config import RunConfig, with_preset
@@ -38,10 +40,14 @@ def test_what_images_are_taken_for_is_counted_by_class_and_split() -> None:
     """Of class 2 one image of four is right, two are taken for class 0 and one for class 3; of class 3 all for 2."""
     labels = np.array([0, 0, 1, 2, 2, 2, 2, 3])
     answers = np.array([[0, 0], [1, 1], [1, 1], [2, 2], [0, 2], [0, 3], [3, 3], [2, 2]])
-    found = counted(labels, answers, np.array([[3.0, 0], [0, 2], [-1, 0], [-2, -2]]), SPLITS)
+    found = counted(
+        labels, answers, np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]]), SPLITS
+    )  # (5, 5) and (3, 0), (0, 2), ...
     assert found.shares.tolist() == [[75, 25, 0, 75], [12.5, 25, 62.5, 25]]
     assert found.pairs == {(0, 1): 50, (2, 0): 50, (2, 3): 25, (3, 2): 100}
-    assert found.cosines == pytest.approx({(0, 1): 0, (2, 0): -1, (2, 3): 0.5**0.5, (3, 2): 0.5**0.5})
+    assert [found.cosine(*pair) for pair in found.pairs] == pytest.approx([0, -1, 0.5**0.5, 0.5**0.5])
+    assert [found.closeness(*ends) for ends in ((0, 1), (2, 3), (1, 3))] == pytest.approx([0, 0.5**0.5, 0])
+    assert math.isnan(found.closeness(1, 1))
 
 
 def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed) -> None:
@@ -52,22 +58,22 @@ def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed)
     with torch.no_grad():
         vectors[first : last + 1] = vectors[first]
     answers = learner.evaluate()
-    shares = counted(digits.test.labels, answers, vectors.detach().numpy(), learner.splits).shares
-    assert shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
+    found = counted(digits.test.labels, answers, vectors.detach().numpy(), learner.splits)
+    assert found.shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
+    assert found.closeness(first, last) == pytest.approx(1)
 
 
 def test_answers_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     answers = learner.evaluate()
     learner.network.eval()
-    (x,) = learner.source.test(torch.arange(40))
+    every = torch.arange(len(digits.test.labels))
     with torch.no_grad():
-        scores = learner.network.classifier(learner.features(x))
-    for row, (label, z) in enumerate(zip(digits.test.labels[:40], scores.numpy(), strict=True)):
-        (own,) = (range(a, b + 1) for a, b in learner.splits.values() if a <= label <= b)
-        assert z[answers[row, 0]] >= z.max() - 0.05  # bfloat16 rounds by batch
-        assert answers[row, 1] in own
-        assert z[answers[row, 1]] >= z[list(own)].max() - 0.05
+        scores = torch.cat([learner.network.classifier(learner.features(x)) for x in learner.source.test(every)])
+    for label, z, (likeliest, of_split) in zip(digits.test.labels, scores.numpy(), answers, strict=True):
+        ((first, last),) = (ends for ends in learner.splits.values() if ends[0] <= label <= ends[1])
+        assert likeliest == z.argmax()
+        assert of_split == first + z[first : last + 1].argmax()
 
 
 def test_a_run_keeps_its_answers_and_the_command_shows_them(
@@ -83,12 +89,16 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "digits-lt, imbalance 10, preset smoke (resnet8, epochs: 1, width: 4, warmup: 0), random+FC"
     rows = [line.strip("| ").split(" | ") for line in said if line.startswith("|")]
-    assert rows[0][-2:] == ["right among its own split", "by chance"]
+    assert rows[0][-3:-1] == ["right among its own split", "by chance"]
     splits = {row[0]: row[1:] for row in rows[2:5]}
     assert list(splits) == ["many", "med", "few"]
     seeds = [RunFolder(run.path.parent.parent, config).metrics()["last"]["few"] for config in (TINY, other)]
     assert splits["few"][0] == f"{np.mean(seeds):.2f} ± {np.std(seeds, ddof=1):.2f} (2)"
-    assert splits["few"][-1] == "33.33"
+    assert splits["few"][-2] == "33.33"
+    W = [RunFolder(run.path.parent.parent, c).geometry(1)["class_vectors"].astype(float) for c in (TINY, other)]
+    few = [cosines((v - v.mean(axis=0)) @ (v - v.mean(axis=0)).T) for v in W]
+    means = [gram[7:, 7:][np.triu_indices(3, 1)].mean() for gram in few]
+    assert splits["few"][-1] == f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f} (2)"
     assert len(rows) == 2 + 3 + 2 + 10  # as many pairs as are asked for
     shares = [float(row[2]) for row in rows[7:]]
     assert shares == sorted(shares, reverse=True)
@@ -143,6 +153,13 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
     file.write_bytes(b"{}")
     says("cannot be read")
     changed()
+    geometry = run.path / "geometry-0000001.safetensors"
+    measured = load_file(geometry)
+    vectors = measured["class_vectors"]
+    for wrong in (vectors[:, 0], vectors[:-1], vectors[0], np.ones((10, 3), dtype=np.int64), vectors * np.nan):
+        save_file(measured | {"class_vectors": np.ascontiguousarray(wrong)}, geometry)
+        says("does not fit the run")
+    save_file(measured, geometry)
     says("--top -1", "--top", "-1")
     metrics = run.metrics()
     (run.path / "metrics.json").write_text(json.dumps(metrics | {"train_counts": [1, 2]}))

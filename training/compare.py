@@ -109,7 +109,7 @@ def markdown(base: RunConfig, found: Results) -> str:
     note += " p: Welch's t-test over the seeds, for one difference alone." if "(p = " in str(rows) else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
     note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
-    table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    table = cli.markdown_table(rows)
     return f"{setting(base, every[0].get('dataset', base.data))}\n\n{table}\n{note}\n"
 
 

@@ -2,13 +2,14 @@
 
 Minority collapse makes classes indistinguishable from one another; an imbalanced network may also tell them apart and yet prefer
 the frequent ones. Accuracy is low in both cases. What separates them is a choice among the classes of a split alone: collapsed
-classes are told apart as often as by chance, 100 / (classes of the split) per cent.
+classes are told apart as often as by chance, 100 / (classes of the split) per cent, and the cosines of their vectors are 1.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -27,19 +28,34 @@ from training.tables import in_words, ranges, setting
 TOP = 10
 """Pairs of classes that are shown."""
 
+NOTE = """\
+In % of a class's test images, the mean over a split's classes: taken for their own class, or for another one of a split; and for
+their own where only their split's classes are to choose from. Cosines (of centred class vectors) are 1 where classes have
+collapsed. Mean ± standard deviation (n seeds)."""
+
 
 @dataclass(frozen=True)
 class Confusion:
     """What a run's test images are taken for, in per cent of a class's images. K classes, by falling count, S splits.
 
     shares: (S, S + 2), the mean over a split's classes of: right; taken for another class of each split; right where only the
-    classes of their own split are to choose from. pairs: by (class, another one it is taken for). cosines: by the same, of their
-    class vectors.
+    classes of their own split are to choose from. pairs: by (class, another one it is taken for). directions: (K, p), the class
+    vectors, centred over the classes (a common part changes no answer) and of length 1.
     """
 
     shares: np.ndarray
     pairs: dict[tuple[int, int], float]
-    cosines: dict[tuple[int, int], float]
+    directions: np.ndarray
+
+    def cosine(self, a: int, b: int) -> float:
+        """Of two class vectors."""
+        return float(self.directions[a] @ self.directions[b])
+
+    def closeness(self, first: int, last: int) -> float:
+        """Mean cosine of the class vectors first..last, both included; 1 where they have collapsed, NaN of a single one."""
+        some = self.directions[first : last + 1]
+        n = len(some)
+        return float(((some.sum(axis=0) ** 2).sum() - (some**2).sum()) / (n * (n - 1))) if n > 1 else math.nan
 
 
 def of(folder: RunFolder) -> Confusion:
@@ -54,7 +70,10 @@ def of(folder: RunFolder) -> Confusion:
         labels is not None
         and vectors is not None
         and answers.shape == (*labels.shape, 2)
-        and vectors.shape[:1] == (config.K,)
+        and vectors.dtype.kind == "f"
+        and vectors.ndim == 2
+        and len(vectors) == config.K
+        and np.isfinite(vectors).all()
         and all(x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < config.K for x in (labels, answers))
     ):
         raise InvalidInput(
@@ -87,12 +106,12 @@ def counted(
     np.add.at(by, (told, 1 + split[taken]), 1)
     by *= 100 / np.maximum(total, 1)[:, None]
     codes, number = np.unique(told * K + taken, return_counts=True)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(vectors.dtype).tiny)
-    pairs = [(int(code) // K, int(code) % K) for code in codes]
+    centred = vectors.astype(float) - vectors.mean(axis=0, dtype=float)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     return Confusion(
         np.stack([by[first : last + 1].mean(axis=0) for first, last in splits.values()]),
-        {(a, b): 100 * int(n) / int(total[a]) for (a, b), n in zip(pairs, number, strict=True)},
-        {(a, b): float(unit[a] @ unit[b]) for a, b in pairs},
+        {divmod(int(code), K): 100 * int(n) / int(total[code // K]) for code, n in zip(codes, number, strict=True)},
+        centred / np.maximum(lengths, np.finfo(float).tiny),
     )
 
 
@@ -119,22 +138,21 @@ def main(arguments: list[str] | None = None) -> int:
 def markdown(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
     """A table of the splits and one of the ``top`` most frequent pairs of classes; means over runs that differ in their seed."""
     metrics, parts = first.metrics(), splits_of(first)
-    guess = [f"{100 / (last - start + 1):.2f}" for start, last in parts.values()]
     columns = ["true", "right", *(f"another of {name}" for name in parts), "right among its own split", "by chance"]
+    columns += ["mean cosine of its class vectors"]
     rows = [columns, ["---"] * len(columns)]
-    for number, name in enumerate(parts):
+    for number, (name, (start, last)) in enumerate(parts.items()):
         shares = np.stack([one.shares[number] for one in found], axis=1)
-        rows.append([name, *(in_words(values.tolist()) for values in shares), guess[number]])
-    text = (
-        f"{setting(first.config, metrics.get('dataset', first.config.data))}, {first.config.method}\n\n{_table(rows)}\n"
-    )
-    text += "In % of a class's test images, the mean over a split's classes: taken for their own class, or for another one of a\n"
-    text += "split; and for their own where only their split's classes are to choose from. Mean ± standard deviation (n seeds).\n"
+        cosines = [one.closeness(start, last) for one in found if last > start]
+        guess = f"{100 / (last - start + 1):.2f}"
+        rows.append([name, *(in_words(values.tolist()) for values in shares), guess, in_words(cosines)])
+    where = f"{setting(first.config, metrics.get('dataset', first.config.data))}, {first.config.method}"
+    text = f"{where}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{name}: {what}.\n" for name, what in ranges(first.config, metrics).items())
     names, every = _names(first), _pairs(found)[:top]
     rows = [["class", "taken for", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in every]
-    return text + (f"\n{_table(rows)}" if every else "")
+    return text + (f"\n{cli.markdown_table(rows)}" if every else "")
 
 
 def as_csv(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
@@ -158,7 +176,7 @@ def _pairs(found: Sequence[Confusion]) -> list[tuple[int, int, float, float]]:
         (
             *pair,
             statistics.fmean(one.pairs.get(pair, 0.0) for one in found),
-            statistics.fmean(one.cosines[pair] for one in found if pair in one.cosines),
+            statistics.fmean(one.cosine(*pair) for one in found),
         )
         for pair in every
     ]
@@ -170,10 +188,6 @@ def _names(folder: RunFolder) -> list[str]:
     return (
         names if isinstance(names, list) and len(names) == folder.config.K else list(map(str, range(folder.config.K)))
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from lpm import cli
 from lpm.errors import InvalidInput
 from paper_checks.paper_tables import Cell, load
 from training.config import FEW, LARGE, MANY, SETTING, RunConfig, with_preset
@@ -177,7 +178,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def markdown(found: Sequence[Entry]) -> str:
     """A Markdown table, and a line that says what its columns and * mean."""
     rows = [HEAD, ("---",) * len(HEAD), *([word.replace("|", r"\|") for word in _row(e)] for e in found)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
+    return cli.markdown_table(rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
 
 
 LATEX = str.maketrans(
