@@ -122,12 +122,16 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
             num_cpus=workers, include_dashboard=False, _temp_dir=folder, _system_config={"task_oom_retries": RETRIES}
         )
         try:
-            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
+            with _silenced() as said:  # where Ray tells, a line a second, what it does not raise
+                ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
         except (ConnectionError, RuntimeError, ValueError) as error:
             line = str(error).splitlines()[0]
             if address is None:
                 raise ChildProcessError(f"Ray could not be started: {line}") from None
-            raise InvalidInput(f"--address {address}: {line}; run this on a host of a Ray cluster") from None
+            remedy = "run this on a host of a Ray cluster"
+            if "Unauthenticated" in "".join(said):
+                remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as its hosts have them"
+            raise InvalidInput(f"--address {address}: {line}; {remedy}") from None
         with contextlib.redirect_stdout(sys.stderr):  # of lost workers Ray tells on standard output, where results go
             try:
                 yield ray
@@ -137,16 +141,18 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
 
 
 @contextlib.contextmanager
-def _silenced() -> Generator[None]:
-    """Nothing reaches standard error, whoever writes."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _silenced() -> Generator[list[str]]:
+    """Nothing reaches standard error, whoever writes; its words are in the list that is yielded, afterwards."""
+    kept, said = os.dup(2), list[str]()
+    with tempfile.TemporaryFile() as instead:
+        os.dup2(instead.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            instead.seek(0)
+            said.append(instead.read().decode(errors="replace"))
 
 
 def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:

@@ -18,15 +18,19 @@ ROOT = Path(__file__).parent.parent
 
 
 class Command:
-    """``python -m`` and these words, in a session of its own, one thread a process. What a test leaves running, conftest ends."""
+    """``python -m`` and these words, in a session of its own, one thread a process. What a test leaves running, conftest ends.
+
+    host: the network namespace that it sees, if another than this one.
+    """
 
     started: ClassVar[list[Command]] = []
 
-    def __init__(self, *words: str, **environment: str) -> None:
+    def __init__(self, *words: str, host: str = "", **environment: str) -> None:
         self.mark = f"COMMAND_OF_A_TEST={uuid4().hex}"
         name, _, value = self.mark.partition("=")
+        there = ["ip", "netns", "exec", host] if host else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=ROOT, start_new_session=True, text=True,
+            [*there, sys.executable, "-m", *words], cwd=ROOT, start_new_session=True, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", name: value, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

@@ -14,8 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,11 @@ from lpm import cli, engines, sweep
 from lpm.solution import NotCertified
 from tests.started import ROOT, Command, wait_for
 from tests.test_datasets import batches
+from training import datasets
+from training.cluster import taken_up
+from training.config import RunConfig, with_preset
+from training.progress import Work
+from training.runs import RunFolder
 
 TRAIN = ["training.train", "--width", "4", "--quiet"]
 on_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (extra `cluster`)")
@@ -151,6 +159,28 @@ def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path, fol
     wait_for(lambda: not command.alive(), 120)
 
 
+@pytest.mark.parametrize("task", ["this one", "another"])
+def test_a_run_that_is_taken_up_again_waits_for_the_lost_attempt_alone(
+    task: str, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    config = replace(with_preset(RunConfig(imbalance=10), "smoke"), epochs=1, warmup=1, width=4)
+    lost = RunFolder(tmp_path, config, task)
+    lost.path.mkdir(parents=True)
+    held = ExitStack()
+    held.enter_context(lost.lock())
+    end = threading.Timer(1.5, held.close)
+    end.start()
+    outcome = taken_up(Work(digits, tmp_path, "cpu", False, task="this one"), config)
+    if task == "this one":
+        assert not end.is_alive()
+        assert isinstance(outcome, dict)
+        assert lost.done
+    else:
+        assert end.is_alive()
+        assert outcome == f"{str(lost.path)!r} is being trained by process {os.getpid()} on {socket.gethostname()}"
+    end.join()
+
+
 @pytest.mark.heavy
 @on_ray
 def test_what_goes_wrong_in_a_worker_is_said_as_without_ray(tmp_path: Path) -> None:
@@ -158,7 +188,7 @@ def test_what_goes_wrong_in_a_worker_is_said_as_without_ray(tmp_path: Path) -> N
     assert Command(*words, "--epochs", "3", "--seeds", "0").ends() == (0, "", "")
     (run,) = tmp_path.glob("*/seed-0")
     (run / "metrics.json").unlink()
-    with (run / "lock").open() as file:
+    with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         note = f"note: {str(run)!r} is being trained by another process; left to it\n"
         assert Command(*words, "--epochs", "3", "--seeds", "0-1").ends() == (0, "", note)
@@ -240,7 +270,9 @@ def test_a_cluster_by_its_address_does_the_same_and_outlives_its_commands(
     assert not (tmp_path / "cuda").exists()
     status, _, err = Command(*words, str(tmp_path / "none"), *where, RAY_AUTH_TOKEN="another").ends()
     assert status == 2
-    assert err.splitlines()[-1].startswith(f"error: --address {address}: Failed to connect to Ray cluster")
+    assert err.startswith(f"error: --address {address}: Failed to connect to Ray cluster")
+    assert err.endswith("; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as its hosts have them\n")
+    assert err.count("\n") == 1
 
 
 def test_runs_at_a_time_have_room_on_the_gpus_and_leave_none_idle() -> None:

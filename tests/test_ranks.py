@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -145,6 +149,57 @@ def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path
     assert folder.last_checkpoint()
 
 
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two hosts, 10.77.0.1 and 10.77.0.2, joined by a cable: network namespaces."""
+    word = uuid4().hex[:6]
+    names = f"{word}-1", f"{word}-2"
+    made = []
+
+    def ip(words: str) -> None:
+        subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True)
+
+    try:
+        for name in names:
+            ip(f"netns add {name}")
+            made.append(name)
+        ip(f"link add cable1 netns {names[0]} type veth peer name cable2 netns {names[1]}")
+        for number, name in enumerate(names, 1):
+            ip(f"-n {name} addr add 10.77.0.{number}/24 dev cable{number}")
+            ip(f"-n {name} link set lo up")
+            ip(f"-n {name} link set cable{number} up")
+        yield names
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"network namespaces need Linux, iproute2 and root: {getattr(error, 'stderr', '') or error}")
+    finally:
+        for name in made:
+            ip(f"netns delete {name}")
+
+
+@pytest.mark.heavy
+def test_two_hosts_train_a_run_and_take_it_up_when_a_process_dies(hosts: tuple[str, str], tmp_path: Path) -> None:
+    more = ("--epochs", "16", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    commands = []
+    for number, host in enumerate(hosts, 1):
+        place = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--local-addr", f"10.77.0.{number}"]
+        place += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29500", "--rdzv-id", "run"]
+        place += ["--rdzv-conf", f"is_host={int(number == 1)}", "-m"]  # not told by the host's name, which both share
+        words = ["torch.distributed.run", *place, *command(1, tmp_path / host, *more)]
+        commands.append(
+            Command(*words, host=host, GLOO_SOCKET_IFNAME=f"cable{number}", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        )
+    victim = commands[1].rank(1)
+    folder = checkpointed(tmp_path / hosts[0], commands[0], 4)
+    os.kill(victim, signal.SIGKILL)
+    for both in commands:
+        status, _, err = both.ends()
+        assert status == 0, err
+    assert not (tmp_path / hosts[1]).exists()  # the first process alone needs the store
+    assert [row["loss"] for row in folder.rows()] == [row["loss"] for row in whole.rows()]
+    assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
+
+
 def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
     words = [*torchrun(2, "--max-restarts", "1"), *command(1, tmp_path / "s")]
     status, _, err = Command(*words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0").ends()
@@ -201,7 +256,7 @@ def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path) -> None
     with folder.lock():
         status, _, err = Command(*command(2, tmp_path)).ends()
     assert status != 0
-    assert "being trained by another process" in err
+    assert f"being trained by process {os.getpid()} on {socket.gethostname()}" in err
 
 
 def test_a_finished_run_is_not_run_again_and_warns_of_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,11 @@ from lpm.errors import InvalidInput
 from training.config import RunConfig
 from training.progress import Options, Outcome, Work
 from training.runs import Busy
+
+PATIENCE = 300
+"""Seconds that a run which is taken up again waits for the lock of the lost attempt: a host that the cluster has given up may
+still be training, and a file server lends a dead host's locks for a minute or two more.
+"""
 
 
 def in_flight(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
@@ -54,12 +60,23 @@ def share(jobs: int, gpus: int) -> float:
 
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
     """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
+    import ray
+
     torch.set_num_threads(threads)
     # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        try:
-            outcome: Outcome = work.train(config, lambda row: None)
-        except Busy as error:
-            outcome = str(error)
+        outcome = taken_up(replace(work, task=ray.get_runtime_context().get_task_id()), config)
     return outcome, said.getvalue()
+
+
+def taken_up(work: Work, config: RunConfig) -> Outcome:
+    """A run's outcome, if need be once a lost attempt at the same task has let go of it."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return work.train(config, lambda row: None)
+        except Busy as error:
+            if error.task != work.task or time.monotonic() > end:
+                return str(error)
+            time.sleep(2)

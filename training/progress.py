@@ -115,7 +115,8 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
 @dataclass(frozen=True)
 class Work:
     """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events, whether steps are
-    captured on CUDA, processes that decode image files, the file of pretrained weights, and who trains together.
+    captured on CUDA, processes that decode image files, the file of pretrained weights, who trains together, and the engine's
+    name of the task, if it has one.
     """
 
     data: datasets.LongTailed
@@ -126,6 +127,7 @@ class Work:
     workers: int = 0
     weights: Path | None = None
     ranks: Ranks = ALONE
+    task: str = ""
 
     def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Train one run; its metrics, or None when it diverged."""
@@ -135,7 +137,7 @@ class Work:
         self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
     ) -> Generator[None, None, dict[str, Any] | None]:
         """:meth:`train` in stages: yields whenever an epoch is under way. Raises InvalidInput when memory does not suffice."""
-        folder = RunFolder(self.store, config)
+        folder = RunFolder(self.store, config, self.task)
         writer: Any = None
 
         def show(row: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 
 from lpm.errors import InvalidInput
 from training.config import RunConfig, from_json
+from training.untrusted import line
 
 KEPT = 2
 """Checkpoints; if the last one is damaged, the one before is used."""
@@ -46,14 +48,19 @@ def let_go() -> None:
 
 
 class Busy(InvalidInput):
-    """Another process trains the run."""
+    """Another process trains the run. task: of which task, if it has one and had time to say."""
+
+    task = ""
 
 
 class RunFolder:
-    """The folder of one run. Raises InvalidInput when it belongs to another config."""
+    """The folder of one run. task: whose run it is while this process holds it, for those who find it held.
 
-    def __init__(self, store: Path, config: RunConfig) -> None:
-        self.path, self.config = store / config.folder, config
+    Raises InvalidInput when it belongs to another config.
+    """
+
+    def __init__(self, store: Path, config: RunConfig, task: str = "") -> None:
+        self.path, self.config, self.task = store / config.folder, config, task
 
     def open(self, data: dict[str, str]) -> None:
         """Make the folder, or see that it is this run's, on these data (name and hash).
@@ -84,7 +91,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run. Raises Busy when another process does; a dead process holds nothing."""
+        """Hold the run, and say who does. Raises Busy when another process does; a dead process holds nothing."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         try:
             handle = os.open(self.path / "lock", flags, 0o644)
@@ -95,7 +102,13 @@ class RunFolder:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Busy(f"{str(self.path)!r} is being trained by another process") from None
+                holder, _, task = os.pread(handle, 500, 0).decode(errors="replace").partition("\n")
+                busy = Busy(f"{str(self.path)!r} is being trained by {line(holder) or 'another process'}")
+                busy.task = task
+                raise busy from None
+            with contextlib.suppress(OSError):  # words for others; a full disk is said where it matters
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n{self.task}".encode(), 0)
             yield
         finally:
             HELD.discard(handle)
