@@ -140,6 +140,13 @@ def ray(address: str | None, workers: int) -> Generator[Any]:
                     ray.shutdown()
 
 
+def task() -> str:
+    """In a worker of Ray's, the name of its task, the same for every attempt at it."""
+    import ray
+
+    return str(ray.get_runtime_context().get_task_id())
+
+
 @contextlib.contextmanager
 def _silenced() -> Generator[list[str]]:
     """Nothing reaches standard error, whoever writes; its words are in the list that is yielded, afterwards."""

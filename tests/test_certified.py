@@ -21,7 +21,8 @@ from lpm.programs import fc, ms, ms_free, ms_unordered, plain
 from lpm.solve import solve
 from lpm.threshold import threshold
 from paper_checks.claim import Finding, Quantity, Repair, Verdict, conclude
-from paper_checks.claims.significance import Comparison, corrected, holm, welch
+from paper_checks.claims.significance import Comparison, corrected, welch
+from paper_checks.holm import holm
 from paper_checks.interval import BALL, Fact, Interval
 from paper_checks.lab import Lab, gram_radius, pair_vectors
 from paper_checks.paper_tables import Cell

@@ -68,13 +68,27 @@ def test_differences_are_from_the_first_method_that_has_runs() -> None:
     found = {"random+FC": [], "CAS+FC": runs(50.0, 52.0), "BMLS+FC": runs(53.0, 54.0), "BMLS+MS": runs(51.0)}
     table = compare.markdown(RunConfig(), found).splitlines()
     assert table[2] == "| method | all | all − CAS+FC |"
-    assert [row.split(" | ")[-1] for row in table[4:8]] == [" |", " |", "+2.50 (p = 0.2) |", "+0.00 |"]
+    assert [row.split(" | ")[-1] for row in table[4:8]] == [" |", " |", "+2.50 (p = 0.2, Holm 0.2) |", "+0.00 |"]
     rows = list(csv.DictReader(compare.as_csv(RunConfig(), found).splitlines()))
     assert [(row["method"], row["against"], row["difference"]) for row in rows] == [
         ("CAS+FC", "", ""),
         ("BMLS+FC", "CAS+FC", "2.5"),
         ("BMLS+MS", "CAS+FC", "0"),
     ]
+
+
+def test_several_differences_are_corrected_for_their_number() -> None:
+    values = {"a": [50.0, 51.0], "b": [54.0, 54.5], "c": [50.5, 50.0], "d": [40.0]}
+    found = {method: [{"last": {"all": x}} for x in runs] for method, runs in values.items()}
+    p = {method: ttest_ind(values[method], values["a"], equal_var=False).pvalue for method in "bc"}
+    rows = {row["method"]: row for row in csv.DictReader(compare.as_csv(RunConfig(), found).splitlines())}
+    assert p["b"] < p["c"]
+    assert float(rows["b"]["p"]) == pytest.approx(p["b"], rel=1e-5)
+    assert float(rows["b"]["p_holm"]) == pytest.approx(2 * p["b"], rel=1e-5)
+    assert float(rows["c"]["p_holm"]) == pytest.approx(max(p["c"], 2 * p["b"]), rel=1e-5)
+    assert (rows["a"]["p_holm"], rows["d"]["p"], rows["d"]["p_holm"]) == ("", "", "")  # itself; a single run
+    table = compare.markdown(RunConfig(), found)
+    assert f"(p = {p['b']:.2g}, Holm {2 * p['b']:.2g}) |" in table
 
 
 def test_differences_are_those_of_a_two_sample_test() -> None:

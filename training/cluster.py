@@ -60,13 +60,11 @@ def share(jobs: int, gpus: int) -> float:
 
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
     """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
-    import ray
-
     torch.set_num_threads(threads)
     # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        outcome = taken_up(replace(work, task=ray.get_runtime_context().get_task_id()), config)
+        outcome = taken_up(replace(work, task=engines.task()), config)
     return outcome, said.getvalue()
 
 

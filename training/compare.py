@@ -14,6 +14,7 @@ from typing import Any
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
+from paper_checks.holm import holm
 from training.config import RunConfig
 from training.experiments import METHODS
 from training.runs import RunFolder
@@ -98,15 +99,17 @@ def markdown(base: RunConfig, found: Results) -> str:
     columns, first = _splits(found), _first(found)
     total = "balanced" if "balanced" in columns else "all"
     rows = [["method", *columns, f"{total} − {first}"], ["---"] * (len(columns) + 2)]
+    differences = _differences(found, total)
     for method, runs in found.items():
-        difference, p = against(_values(runs, total), _values(found[first], total))
-        last = "" if method == first or math.isnan(difference) else f"{round(difference, 2) + 0.0:+.2f}"
-        last += "" if method == first or math.isnan(p) else f" (p = {p:.2g})"
+        difference, p, corrected = differences[method]
+        last = "" if math.isnan(difference) else f"{round(difference, 2) + 0.0:+.2f}"
+        last += "" if math.isnan(p) else f" (p = {p:.2g}, Holm {corrected:.2g})"
         rows.append([method, *(in_words(_values(runs, split)) for split in columns), last])
     if len(found) == 1:  # nothing to compare it with
         rows = [row[:-1] for row in rows]
     note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
-    note += " p: Welch's t-test over the seeds, for one difference alone." if "(p = " in str(rows) else ""
+    tests = " p: Welch's t-test over the seeds, for one difference alone; Holm: for all of this table together."
+    note += tests if "(p = " in str(rows) else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
     note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
     table = cli.markdown_table(rows)
@@ -114,20 +117,48 @@ def markdown(base: RunConfig, found: Results) -> str:
 
 
 def as_csv(base: RunConfig, found: Results) -> str:
-    """A row for each method and split. difference, p: from the first method that has runs."""
+    """A row for each method and split. difference, p: from the first method that has runs; p_holm: of all methods together."""
     file, first = io.StringIO(), _first(found)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
-        ["dataset", "imbalance", "preset", "method", "split", "n", "mean", "std", "against", "difference", "p"]
+        [
+            "dataset",
+            "imbalance",
+            "preset",
+            "method",
+            "split",
+            "n",
+            "mean",
+            "std",
+            "against",
+            "difference",
+            "p",
+            "p_holm",
+        ]
     )
+    differences = {split: _differences(found, split) for split in _splits(found)}
     for method, runs in found.items():
         for split in _splits(found) if runs else ():
             values = _values(runs, split)
-            compared = against(values, _values(found[first], split)) if method != first else (math.nan, math.nan)
-            mean, std, *rest = ["" if math.isnan(x) else f"{x:.6g}" for x in (*_moments(values), *compared)]
+            numbers = (*_moments(values), *differences[split][method])
+            mean, std, *rest = ["" if math.isnan(x) else f"{x:.6g}" for x in numbers]
             where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
             writer.writerow([*where, len(values), mean, std, first if method != first else "", *rest])
     return file.getvalue()
+
+
+def _differences(found: Results, split: str) -> dict[str, tuple[float, float, float]]:
+    """By method, the difference from the first method that has runs, p, and p after Holm's correction for all methods; NaN where
+    there is none.
+    """
+    first = _first(found)
+    each = {
+        method: (math.nan, math.nan) if method == first else against(_values(runs, split), _values(found[first], split))
+        for method, runs in found.items()
+    }
+    tested = [method for method, (_, p) in each.items() if not math.isnan(p)]
+    corrected = dict(zip(tested, holm([each[method][1] for method in tested]), strict=True))
+    return {method: (*pair, corrected.get(method, math.nan)) for method, pair in each.items()}
 
 
 def against(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scipy.stats import ttest_ind, ttest_ind_from_stats
 
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude
+from paper_checks.holm import holm
 from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
 from paper_checks.paper_tables import Cell, Source, load
@@ -57,16 +58,6 @@ def against_print(values: Sequence[float], cell: Cell) -> float:
 def between(one: Sequence[float], other: Sequence[float]) -> float:
     """Two-sided p of Welch's test between two sets of runs."""
     return float(ttest_ind(one, other, equal_var=False).pvalue)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: adjusted p-values that keep the probability of any false finding."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, running = [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = running
-    return adjusted
 
 
 def columns(sources: Sequence[Source]) -> dict[str, list[Cell]]:
