@@ -39,7 +39,7 @@ def trained(processes: int, store: Path, *more: str) -> RunFolder:
     return folder
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 5])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("sampler", ["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"])
 def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, digits: datasets.LongTailed) -> None:
     config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")  # type: ignore[arg-type]
@@ -63,6 +63,17 @@ def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, 
             assert np.array_equal(np.searchsorted(np.cumsum(sizes), share.number.numpy(), side="right"), batch)
 
 
+@pytest.mark.parametrize("world", range(1, 10))
+def test_each_batch_is_shared_out_whole(world: int) -> None:
+    for last in range(1, 9):
+        sizes, every = [8, 8, last], [Ranks(rank, world) for rank in range(world)]
+        rows = [ranks.rows(sizes) for ranks in every]
+        assert torch.equal(torch.cat(rows).sort().values, torch.arange(16 + last))
+        for ranks, own in zip(every, rows, strict=True):
+            batch = np.searchsorted([8, 16], own.numpy(), side="right")
+            assert np.bincount(batch, minlength=3).tolist() == ranks.sizes(sizes)
+
+
 def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.LongTailed) -> None:
     config = RunConfig(imbalance=10, sampler="bmls", batch=32, preset="smoke")
     counts = np.zeros((10, 10), dtype=np.int64)
@@ -81,8 +92,8 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (2, ("--sampler", "bmls", "--classifier", "ms-unordered")),
         # A BatchNorm on features; 486 pairs in batches of 97 leave one pair over, so the last batch is 98.
         (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
-        # The last batch has two pairs: the third process has none.
-        (3, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
+        # The last batch has two pairs: the third and the fourth process have none.
+        (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:

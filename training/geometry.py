@@ -53,7 +53,7 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
     labels, ranks = trainer.train_labels.cpu(), trainer.ranks
     K, p = config.K, network.backbone.p
     sums = torch.zeros(K, p)
-    own = torch.arange(ranks.rank, len(labels), ranks.world)
+    own = ranks.own(len(labels))
     done = 0
     for x in trainer.source.train(own):
         sums.index_add_(0, labels[own[done : done + len(x)]], trainer.met(x))

@@ -42,10 +42,14 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
+    def own(self, number: int) -> Tensor:
+        """Which of so many are this process's: every world-th, from rank; none, perhaps."""
+        return torch.arange(number)[self.rank :: self.world]
+
     def rows(self, sizes: Sequence[int]) -> Tensor:
-        """Positions of an epoch that are this process's, given the batches' sizes: of each batch every world-th, from rank."""
-        starts = torch.tensor([0, *sizes]).cumsum(0)
-        return torch.cat([torch.arange(int(a) + self.rank, int(b), self.world) for a, b in itertools.pairwise(starts)])
+        """Positions of an epoch that are this process's, given the batches' sizes: its own of each batch."""
+        starts = itertools.accumulate(sizes, initial=0)
+        return torch.cat([start + self.own(size) for start, size in zip(starts, sizes, strict=False)])
 
     def sizes(self, sizes: Sequence[int]) -> list[int]:
         """How many of each batch's pairs are this process's; none, perhaps, of the last batch's."""

@@ -205,7 +205,7 @@ class Trainer:
         """What test images are taken for, (n, 2) int32: the likeliest class, and the likeliest one of their own class's split."""
         self.network.eval()
         truth = torch.from_numpy(self.data.test.labels)
-        own = torch.arange(self.ranks.rank, len(truth), self.ranks.world)
+        own = self.ranks.own(len(truth))
         answers = torch.zeros(len(truth), 2, dtype=torch.int32, device=self.device)
         split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
         done = 0
