@@ -29,11 +29,11 @@ from benchmarks.rows import as_csv
 from lpm import cli
 from lpm.cli import jobs
 from lpm.errors import InvalidInput
+from lpm.output import write
 from training import build, cifar, datasets, tables
 from training.config import PRESETS, RunConfig
 from training.experiments import config
 from training.progress import Work, in_flight
-from training.runs import write
 from training.untrusted import contents
 
 FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")

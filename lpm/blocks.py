@@ -55,7 +55,8 @@ class Spectrum:
         order = np.argsort(-self.values)
         s, n = self.values[order], self.times[order]
         excess = (np.cumsum(n * s) - tau) / np.maximum(np.cumsum(n), 1)
-        shift = excess[np.flatnonzero((s > excess) & (n > 0))[-1]]
+        kept = np.flatnonzero((s > excess) & (n > 0))  # none where rounding swallows tau
+        shift = excess[kept[-1]] if len(kept) else s[0]
         return np.maximum(self.values - shift, 0.0)
 
 
@@ -224,13 +225,16 @@ class Blocks:
 
     def spectrum(self, logits: Logits) -> Spectrum:
         """Singular values of a point, to rounding: by QR of its rows, because their products would lose half the digits."""
-        R: np.ndarray = np.empty((0, self.G))
-        moments = Moments(self)
+        rows, moments = [np.empty((0, self.G))], Moments(self)
         for block in self:
             X = self.points(logits(block), block)
-            R = np.asarray(np.linalg.qr(np.concatenate([R, X[:, : self.G]]), mode="r"))
+            rows.append(X[:, : self.G].copy())
             moments.add_zero_sum(X, block)
-        _, s, vectors = np.linalg.svd(R)
+            if (
+                sum(map(len, rows)) > 4 * self.G
+            ):  # a factorisation costs G^2 for each of its rows, those of R among them
+                rows = [np.asarray(np.linalg.qr(np.concatenate(rows), mode="r"))]
+        _, s, vectors = np.linalg.svd(np.linalg.qr(np.concatenate(rows), mode="r"))
         return moments.zero_sum_spectrum(np.pad(s, (0, self.G - len(s))), vectors.T)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from lpm.errors import InvalidInput
 from lpm.pairs import MAX_CLASSES
 
+LIMIT = 200_000_000
+"""Bytes of a file that are read: ten million counts of twenty digits."""
+
 
 def read_counts(path: Path) -> np.ndarray:
     """Class counts (K,) from a text file, one a line; blank lines and what follows a ``#`` are skipped.
@@ -60,7 +63,11 @@ def read_table(path: Path) -> np.ndarray:
 
 def _lines(path: Path, name: str, remedy: str) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open("rb") as file:  # a pipe, perhaps
+            data = file.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise InvalidInput(f"{name} has more than {LIMIT:,} bytes; give {remedy}")
+        return data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InvalidInput(f"{name} cannot be read: {reason}; give {remedy}") from None

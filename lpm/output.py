@@ -1,4 +1,4 @@
-"""An output folder that appears whole or not at all, and is replaced only when it is ours."""
+"""Output that appears whole or not at all: a file, or a folder that is replaced only when it is ours."""
 
 from __future__ import annotations
 
@@ -86,6 +86,21 @@ class OutputFolder:
         os.replace(self.final, aside / "old")
         os.replace(self.path, self.final)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        # Made anew and through no link, so that nobody else's file is written.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def provenance() -> dict[str, Any]:

@@ -26,6 +26,12 @@ from lpm.problem import Problem
 TOLERANCE = 1e-6
 """Default bound on the relative gap of every solution."""
 
+ROUNDING = 1e-8
+"""A gap below which rounding is to blame."""
+
+SMALLER = "the loss is too close to 0 for a relative gap in float64: take smaller budgets, or a smaller R"
+"""The remedy then."""
+
 
 class NotCertified(RuntimeError):
     """A solver's point whose relative gap exceeds the tolerance. Attributes: gap, relative_gap, tolerance, solver, remedy."""
@@ -160,8 +166,8 @@ def certify(
         certificate = evaluate(coordinates, X)
         gap, relative_gap = certificate.gap, certificate.relative_gap
     if not relative_gap <= tolerance:
-        if gap < 1e-8:
-            remedy = "the loss is too close to 0 for a relative gap in float64: take smaller budgets, or a smaller R"
+        if gap < ROUNDING:
+            remedy = SMALLER
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
     share = coordinates.group_norms(X) / problem.tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))

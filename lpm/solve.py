@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+import io
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from lpm import factored, geometry, merged, orbits, recovery
 from lpm.counts import read_counts, read_table
 from lpm.errors import InvalidInput
 from lpm.merging import merge_equal
+from lpm.output import write
 from lpm.pairs import class_counts, imbalanced, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import fc, ms, ms_free, ms_unordered
@@ -24,6 +24,9 @@ Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 
 MAX_LISTED = 1000
 """Classes up to which JSON lists the K x K cosines; above, the cosines between groups say the same."""
+
+MAX_MAPPED = 100_000
+"""Classes up to which JSON says the group of each."""
 
 MAX_DIFFERENT = 2000
 """Different class counts in a program over label pairs, whose frequencies are kept for every two of them."""
@@ -73,7 +76,10 @@ def choose(problem: Problem) -> Solver:
 
 
 def report(solution: Solution) -> dict[str, Any]:
-    """Everything worth saying about a solution, for JSON: cosines (K x K), norms (K), the certificate, the groups."""
+    """Everything worth saying about a solution, for JSON: cosines (K x K), norms (K), the certificate, the groups.
+
+    group_of: (K,) the group of each class, in the order in which classes were given; None where they are too many to list.
+    """
     problem, gram = solution.problem, solution.gram
     listed = problem.K <= MAX_LISTED
     full = gram.matrix(problem.members) if listed else None
@@ -90,6 +96,7 @@ def report(solution: Solution) -> dict[str, Any]:
         "relative_gap": solution.relative_gap,
         "cosines": None if full is None else geometry.cosines(full),
         "norms": None if full is None else np.sqrt(np.diag(full)),
+        "group_of": problem.group_of if problem.K <= MAX_MAPPED else None,
         "group_sizes": problem.sizes,
         "group_cosines": gram.group_cosines,
         "group_norms": gram.norms,
@@ -110,24 +117,29 @@ def save(solution: Solution, path: Path) -> None:
     full, Z = recovery.logits(solution)
     W, H = recovery.class_vectors_and_features(full, Z)
     rows = full.rows
+    data = io.BytesIO()
+    np.savez_compressed(data, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        write(path, data.getvalue())
     except OSError as error:
         raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None
 
 
-def _problem(options: argparse.Namespace) -> Problem:
+def _given(options: argparse.Namespace) -> np.ndarray | None:
+    """The class counts (K,) of --counts or --counts-file."""
+    if options.counts is not None and options.counts_file is not None:
+        raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
+    if options.counts is not None:
+        return np.array(options.counts)
+    return None if options.counts_file is None else read_counts(options.counts_file)
+
+
+def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
     from lpm import cli
 
     program = options.program or "fc"
-    if options.counts is not None and options.counts_file is not None:
-        raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
     if options.table is not None:
-        if options.counts is not None or options.counts_file is not None or options.profile is not None:
+        if counts is not None or options.profile is not None:
             raise InvalidInput("--table brings its own label-pair counts; drop --counts, --counts-file and --profile")
         pairs = table(read_table(options.table))
         _check_K(options, pairs.K, "--table")
@@ -142,11 +154,10 @@ def _problem(options: argparse.Namespace) -> Problem:
             return ms_unordered(pairs, cli.law(options), **budgets)
         return {"fc": fc, "ms": ms}[program](pairs, cli.law(options), **budgets, budget=options.budget)
     family = cli.family(options, program, options.profile or "")
-    if options.counts is None and options.counts_file is None:
+    if counts is None:
         return family.on(imbalanced(4 if options.K is None else options.K, options.K_A, options.R, options.w_r))
-    from_file = options.counts_file is not None
-    classes = class_counts(read_counts(options.counts_file) if from_file else options.counts)
-    _check_K(options, classes.K, "--counts-file" if from_file else "--counts")
+    classes = class_counts(counts)
+    _check_K(options, classes.K, "--counts" if options.counts_file is None else "--counts-file")
     if program != "plain" and len(classes.sizes) > MAX_DIFFERENT:
         raise InvalidInput(
             f"{len(classes.sizes):,} different class counts, more than {MAX_DIFFERENT:,}, have too many kinds of label pairs; "
@@ -173,7 +184,7 @@ def _counts(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
 
 
-def _print(solution: Solution) -> None:
+def _print(solution: Solution, counts: np.ndarray | None) -> None:
     problem, gram = solution.problem, solution.gram
     lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
     print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
@@ -192,13 +203,22 @@ def _print(solution: Solution) -> None:
     print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
     G = len(problem.sizes)
     if G > 16:
-        print(f"cosines     {G} groups of classes: --json lists them")
+        print(f"cosines     {G} groups of classes: --json lists them, and the group of each class")
         return
     names = ["A", "B"] if problem.families == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
-    print("group  classes       norm  cosine to a class of group" + "".join(f"{name:>8}" for name in names[1:]))
+    each = [""] * G if counts is None or len(counts) != problem.K else [_range(counts[own]) for own in problem.members]
+    wide = max(map(len, ["count", *each])) + 2 if any(each) else 0
+    first = f"{'group':<5}{'count' if wide else '':>{wide}}  classes       norm  cosine to a class of group"
+    print(first + "".join(f"{name:>8}" for name in names[1:]))
     for g, name in enumerate(names):
         cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
-        print(f"{name:<5}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+        print(f"{name:<5}{each[g]:>{wide}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+
+
+def _range(counts: np.ndarray) -> str:
+    """The class counts of a group; different ones under frequencies that do not depend on them."""
+    low, high = counts.min(), counts.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
@@ -229,7 +249,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.K is None and options.counts is None and options.counts_file is None and options.table is None:
         options.K = 4
-    problem = _problem(options)
+    counts = _given(options)
+    problem = _problem(options, counts)
+    if options.save is not None and (options.save.is_dir() or not options.save.parent.is_dir()):
+        raise InvalidInput(f"--save {str(options.save)!r} cannot be written: it must be a file in a folder that exists")
     if options.save is not None and problem.rows.count.sum() * problem.K > MAX_LOGITS:
         raise InvalidInput(f"--save would write Z of more than {MAX_LOGITS:,} entries; drop it, --json has the groups")
     solution = solve(
@@ -245,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         cli.print_json(report(solution))
     elif not options.quiet:
-        _print(solution)
+        _print(solution, counts)
     return 0
 
 

@@ -169,6 +169,13 @@ def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
         np.testing.assert_allclose(stored["H"] @ stored["W"].T, stored["Z"], atol=1e-9)
         np.testing.assert_allclose(np.linalg.norm(stored["W"], axis=1), result["norms"], atol=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+    assert run("solve", "--counts", "3,5,3,0") == 0
+    lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert lines == [["0", "5", "1"], ["1", "3", "2"], ["2", "0", "1"]]  # group, count, classes
+    assert run("solve", "--counts", "3,5,3,0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["group_of"] == [1, 0, 1, 2]
+    assert run("solve", "--counts", ",".join(map(str, range(1, 19))), "--profile", "balanced") == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:5] == ["0", "1", "to", "18", "18"]
     assert run("solve", "--K", "10", "--R", "100", "--program", "plain") == 0
     assert "collapsed" in capsys.readouterr().out
     for extra in (["--K", "8142", "--R", "50"], ["--program", "ms-free", "--counts", "9,3,1"]):
@@ -244,7 +251,9 @@ BAD = [
     ("solve --K 9 --solver sdp", "90 wide, more than 42"),
     ("solve --K 2000 --solver factored", "use --solver orbits"),
     ("solve --tolerance 0", "tolerance = 0 must be positive"),
-    ("solve --save /nonexistent/x.npz", "cannot be written"),
+    ("solve --save /nonexistent/x.npz", "cannot be written: it must be a file in a folder that exists"),
+    ("solve --save .", "cannot be written: it must be a file in a folder that exists"),
+    ("solve --save /proc/x.npz", "cannot be written: No such file"),
     ("solve --table /nonexistent.csv", "cannot be read: No such file"),
     ("solve --table .", "cannot be read: Is a directory"),
     ("sweep --R-min 10 --R-max 1", "0 < R_min < R_max"),

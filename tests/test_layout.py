@@ -85,6 +85,7 @@ def test_training_needs_no_solver_and_its_records_no_torch(path: Path) -> None:
     } | {
         "lpm.errors.InvalidInput",
         "lpm.output.provenance",
+        "lpm.output.write",
     }
     shared = {"tables": "paper_checks.paper_tables", "compare": "paper_checks.holm"}.get(path.stem)
     assert all(name == shared or name.startswith(f"{shared}.") for name in names if name.startswith("paper_checks"))

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.long_tails import LONG_TAILS, LongTail
 from lpm import cli, counts, factored, merged, mixing, orbits, pairs, programs, solve
-from lpm.blocks import Blocks
+from lpm.blocks import Blocks, Spectrum
 from lpm.coordinates import Coordinates
 from lpm.descent import Descent
 from lpm.dual import gap, tighten
@@ -314,6 +314,7 @@ def test_counts_are_read_from_a_file(text: str, tmp_path: Path, capsys: pytest.C
         ("9\nnan\n", "line 2: count nan"),
         ("9\n1e999\n", "line 2: count inf"),
         ("1\n" * 12, "more than 10 counts"),
+        ("1\n" * 501, "more than 1,000 bytes; give a class count a line"),
         (b"\xff\xfe9", "not UTF-8 text"),
         (None, "No such file"),
     ],
@@ -326,6 +327,7 @@ def test_bad_counts_files_are_one_line_and_status_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(counts, "MAX_CLASSES", 10)
+    monkeypatch.setattr(counts, "LIMIT", 1000)
     file = tmp_path / "counts.txt"
     if text is not None:
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -334,6 +336,15 @@ def test_bad_counts_files_are_one_line_and_status_2(
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_counts_too_far_apart_for_float64_are_not_certified_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    far = ",".join(map(str, [1e20, *[1] * 40, *[2] * 40, *range(3, 24)]))
+    assert _run("--counts", far, "--E-H", "50", "--tolerance", "0.01", "--quiet") == 1
+    error = capsys.readouterr().err
+    assert "too far apart for float64: take smaller ratios" in error
+    assert "loosen" not in error  # to more than 1, which is refused
+    assert Spectrum(np.array([1e17, 1.0]), np.array([1.0, 3.0]), np.eye(1)).project(3.3).tolist() == [0.0, 0.0]
 
 
 def test_the_command_says_how_far_it_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -232,6 +232,8 @@ def with_(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
         (with_("conv1.weight", torch.zeros(2, 3, 7, 7).to_sparse()), r"conv1\.weight is not a plain tensor"),
         (with_("conv1.weight", torch.zeros(2, 3, 7, 7, device="meta")), r"conv1\.weight is not a plain tensor"),
         (with_("conv1.weight", [1, 2]), r"conv1\.weight is not a plain tensor"),
+        (with_("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.complex64)), r"conv1\.weight is not a plain tensor"),
+        (with_("bn1.running_var", torch.tensor([1.0, -1e-3])), r"bn1\.running_var has negative variances"),
         (with_("conv1.weight", torch.zeros(()).expand(2, 3, 10**9, 7)), r"conv1\.weight has shape"),
         (lambda s: s.update({3: torch.zeros(1)}), "must be a dictionary of tensors by name"),
         (lambda s: s.clear(), r"lack conv1\.weight \(265 such\)"),
@@ -250,6 +252,22 @@ def test_weights_of_another_network_are_one_line_and_change_nothing(
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore")  # of what is being refused
+@pytest.mark.parametrize("kind", ["quantized", "nested"])
+def test_tensors_of_another_kind_are_refused(kind: str, tmp_path: Path) -> None:
+    state = dict(small(seed=1).state_dict())
+    shape = state["conv1.weight"].shape
+    if kind == "quantized":
+        state["conv1.weight"] = torch.quantize_per_tensor(torch.zeros(shape), 0.1, 0, torch.qint8)
+    else:
+        state["conv1.weight"] = torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)])
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(
+        InvalidInput, match=r"^weights .* (conv1\.weight is not a plain tensor|are no tensors alone: \w)"
+    ):
+        load_weights(small(), tmp_path / "w.pth")
+
+
 def zipped(content: Any) -> bytes:
     file = io.BytesIO()
     torch.save(content, file)
@@ -259,7 +277,7 @@ def zipped(content: Any) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("w.pth", b"", "are no tensors alone"),
+        ("w.pth", b"", r"are no tensors alone: \w+"),
         ("w.pth", b"no pickle", "are no tensors alone"),
         ("w.pth", zipped({"a": torch.zeros(100)})[:-60], "are no tensors alone"),
         ("w.pth", zipped([torch.zeros(1)]), "must be a dictionary of tensors by name"),

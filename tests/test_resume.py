@@ -249,8 +249,10 @@ def test_what_a_killed_writer_left_is_swept(digits: datasets.LongTailed, tmp_pat
     folder.open(DATA)
     for name in (".checkpoint-0000001.json.4711", ".epochs.jsonl.4711", "checkpoint-0000009.safetensors"):
         (folder.path / name).write_bytes(b"half")
+    (folder.path / ".notes").write_text("mine")
     loop.run(TINY, digits, folder, CPU)
-    assert not [f.name for f in folder.path.iterdir() if f.name.startswith(".") or "checkpoint" in f.name]
+    left = [f.name for f in folder.path.iterdir() if f.name.startswith(".") or "checkpoint" in f.name]
+    assert left == [".notes"]
 
 
 def test_rare_checkpoints_as_on_a_gpu_cost_time_and_nothing_else(

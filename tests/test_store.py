@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 import torch
 
 from lpm.errors import InvalidInput
+from lpm.output import write
 from training import datasets, loop
 from training.config import RunConfig, with_preset
-from training.runs import RunFolder, write
+from training.runs import RunFolder
 from training.tables import export
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
@@ -68,6 +70,19 @@ def test_a_damaged_store_never_ends_in_a_traceback(
             loop.run(folder.config, digits, folder, CPU)
     else:
         assert loop.run(folder.config, digits, folder, CPU)["last"]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "final.safetensors", "checkpoint-0000009.json", "epochs.jsonl"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_before_a_run_is_trained(
+    make: Callable[[Path], None], name: str, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
+    folder.open(DATA)
+    make(folder.path / name)
+    with pytest.raises(InvalidInput, match=f"{name}' is not a file; move it away"):
+        loop.run(folder.config, digits, folder, CPU)
+    assert not folder.done
 
 
 def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from lpm import cli
 from lpm.errors import InvalidInput
+from lpm.output import write
 from training import tables
 from training.config import RunConfig, with_preset
 from training.experiments import METHODS, TABLES, config
-from training.runs import RunFolder, write
+from training.runs import RunFolder
 from training.table import main, seed_list
 from training.tables import COLUMNS, HEAD, NOTE, Entry, as_csv, entries, export, latex, markdown
 from training.train import seeds

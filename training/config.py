@@ -290,8 +290,8 @@ LARGE_RECIPE: dict[str, Any] = {
     **{"model": "resnet50", "alpha": 0.2, "epochs": 180, "batch": 256, "weight_decay": 5e-4},
     **{"schedule": "cosine", "warmup": 0, "jitter": 0.4},
 }
-PRETRAINED: dict[str, Any] = {"model": "resnet152", "pretrained": True, "trains": "block"}
-"""The network of places-lt-ft, as MiSLAS trains it: the paper does not say."""
+PRETRAINED: dict[str, Any] = {"model": "resnet152", "width": 0, "pretrained": True, "trains": "block"}
+"""The network of places-lt-ft, as MiSLAS trains it, under any preset: the paper does not say."""
 
 LARGE_RECIPES: dict[str, dict[str, Any]] = {
     "imagenet-lt": LARGE_RECIPE,

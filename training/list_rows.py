@@ -95,6 +95,8 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
         raise InvalidInput(f"{str(source)!r} lies outside --data-root")
     for name in _names(source):
         folder = source / name
+        if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
+            raise InvalidInput(f"{str(folder)!r} is a link that leaves --data-root")
         if not folder.is_dir():
             raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
         if name not in labels:

@@ -27,13 +27,14 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     steps = -(-images // config.batch)
     if steps < 10:
         print(
-            f"note: {images:,} images are {steps} steps an epoch, {steps * config.epochs:,} in all; a smaller --batch makes more",
+            f"note: {images:,} images are {steps} step{'s' * (steps > 1)} an epoch, {steps * config.epochs:,} in all; "
+            "a smaller --batch makes more",
             file=sys.stderr,
         )
     if device == "cpu" and config.model in BOTTLENECKS:
         print(
             f"note: {config.model} without a GPU sees a few images a second, and {images * config.epochs:,} are to be seen; "
-            "--preset quick is a look",
+            + ("take a GPU" if config.pretrained else "--preset quick is a look"),
             file=sys.stderr,
         )
     if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):

@@ -196,7 +196,8 @@ def _sequentially(
         except Busy as error:
             if len(configs) == 1:
                 raise
-            print(f"note: {error}; left to it", file=sys.stderr)
+            if work.ranks.first:
+                print(f"note: {error}; left to it", file=sys.stderr)
         progress.remove_task(task)
 
 

@@ -144,7 +144,7 @@ def _pickled(data: bytes, path: Path) -> dict[str, Tensor]:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
         asked = re.search(r"GLOBAL (\S+)", str(error))
-        said = f"it asks to run {line(asked[1])}" if asked else line(error)
+        said = f"it asks to run {line(asked[1])}" if asked else line(error) or type(error).__name__
         raise InvalidInput(f"weights {str(path)!r} are no tensors alone: {said}") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
@@ -167,7 +167,13 @@ def _matched(found: dict[str, Tensor], network: Bottlenecks, path: Path) -> dict
                 f"weights {str(path)!r} {what} {line(keys[0])} ({len(keys)} such); are they of this network?"
             )
     for key, value in named.items():
-        if not isinstance(value, Tensor) or value.device.type != "cpu" or value.layout != torch.strided:
+        if (
+            not isinstance(value, Tensor)
+            or value.is_nested  # first: the rest is not defined for such
+            or value.is_quantized
+            or value.is_complex()
+            or (value.device.type, value.layout) != ("cpu", torch.strided)
+        ):
             raise InvalidInput(f"weights {str(path)!r}: {key} is not a plain tensor")
         if value.shape != wanted[key].shape:
             shapes = f"{tuple(value.shape)}, not {tuple(wanted[key].shape)}"
@@ -175,5 +181,7 @@ def _matched(found: dict[str, Tensor], network: Bottlenecks, path: Path) -> dict
         own = value.to(wanted[key].dtype)  # a number may be finite in its own type only
         if value.is_floating_point() != own.is_floating_point() or not bool(torch.isfinite(own).all()):
             raise InvalidInput(f"weights {str(path)!r}: {key} has values that are no finite numbers of its kind")
+        if key.endswith("running_var") and bool((own < 0).any()):
+            raise InvalidInput(f"weights {str(path)!r}: {key} has negative variances")
         named[key] = own
     return named

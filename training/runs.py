@@ -29,8 +29,15 @@ from typing import Any
 import numpy as np
 
 from lpm.errors import InvalidInput
+from lpm.output import write
 from training.config import RunConfig, from_json
-from training.untrusted import line
+from training.untrusted import contents, line
+
+LIMIT = 4_000_000_000
+"""Bytes of a checkpoint that are read; ResNet-152's has half a billion."""
+
+OURS = r"(config|data|metrics)\.json|epochs\.jsonl|final\.safetensors|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
+"""Names of the files of a run."""
 
 KEPT = 2
 """Checkpoints; if the last one is damaged, the one before is used."""
@@ -77,7 +84,12 @@ class RunFolder:
                 write(self.path / name, json.dumps(content, indent=1).encode())
 
     def check(self, data: dict[str, str]) -> None:
-        """Raise InvalidInput when the folder holds a run of another config, or one begun on other data (as ``data`` says)."""
+        """Raise InvalidInput when the folder holds a run of another config, or one begun on other data (as ``data`` says), or
+        something else under the name of a file.
+        """
+        for file in self.path.glob("*"):
+            if re.fullmatch(OURS, file.name) and not file.is_file():
+                raise InvalidInput(f"{str(file)!r} is not a file; move it away")
         if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
         if self.begun and (self.path / "data.json").exists():
@@ -135,9 +147,7 @@ class RunFolder:
         """The rows of all finished epochs, from the copy for people and programs that follow a run."""
         file = self.path / "epochs.jsonl"
         try:
-            return (
-                [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-            )
+            return [json.loads(row) for row in contents(file, LIMIT).decode().splitlines()] if file.is_file() else []
         except (ValueError, RecursionError):
             raise InvalidInput(f"{str(file)!r} is damaged") from None
 
@@ -156,13 +166,13 @@ class RunFolder:
         """The newest checkpoint whose checksum holds, with its rows, or None."""
         for file in sorted(self.path.glob("checkpoint-*.json"), reverse=True):
             try:
-                content = json.loads(file.read_text(encoding="utf-8"))
-                data = file.with_suffix(".safetensors").read_bytes()
+                content = json.loads(contents(file, LIMIT))
+                data = contents(file.with_suffix(".safetensors"), LIMIT)
                 digest, epoch, rows = content.pop("sha256"), content["epoch"], content["rows"]
                 own = content["key"] == self.config.key and digest == _digest(data, content) and len(rows) == epoch
                 if own and all(math.isfinite(row["test_all"]) for row in rows):
                     return epoch, data, rows
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (InvalidInput, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
         return None
 
@@ -197,7 +207,7 @@ class RunFolder:
         found = self.last_checkpoint()
         epoch = 0 if found is None else found[0]
         for file in (*self.path.glob("checkpoint-*"), *self.path.glob(".*")):
-            half = file.name.startswith(".") and not file.name.startswith((".config.json.", ".data.json."))
+            half = re.fullmatch(rf"\.({OURS})\.\d+", file.name) and not file.name.startswith((".config", ".data"))
             damaged = file.name.startswith("checkpoint-") and not file.name <= f"checkpoint-{epoch:07d}.~"
             if (half or damaged) and (file.is_file() or file.is_symlink()):
                 file.unlink()
@@ -296,22 +306,8 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    data = contents(path, LIMIT)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not JSON'}") from None
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        # Made anew and through no link, so that nobody else's file is written.
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"{str(path)!r} cannot be read: not JSON") from None

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lpm import cli, engines
 from lpm.errors import InvalidInput
+from lpm.output import write
 from training import tables
 from training.config import RunConfig
 from training.experiments import METHODS, TABLES, Table, config
-from training.runs import write
 from training.torchrun import processes
 from training.train import NAMES, add_data, add_device, seeds
 
@@ -130,8 +131,10 @@ def commands(number: int, table: Table, lacking: Sequence[RunConfig], options: a
     given |= {name: value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual}
     found = []
     for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
-        if config(method, dataset, factor, options.preset).key in keys:
-            own = {"imbalance": factor} if factor else {}
+        if (run := config(method, dataset, factor, options.preset)).key in keys:
+            own: dict[str, Any] = {"imbalance": factor} if factor else {}
+            if run.pretrained:
+                own |= {"weights": options.weights or "FILE"}
             words = {"dataset": dataset, **own, "method": method, **given}
             pairs = [word for name, value in words.items() for word in (f"--{name}", str(value))]
             found.append(shlex.join(["python", "-m", "training.table", str(number), *pairs]))
