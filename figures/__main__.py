@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from lpm import cli
-from lpm.errors import InvalidInput
+from lpm.errors import InvalidInput, install
 from lpm.output import OutputFolder
 from lpm.solution import NotCertified
 
@@ -55,8 +55,8 @@ def draw(name: str, words: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if not package or package in OURS:
             raise
-        extra = f"[{EXTRAS[package]}]" if package in EXTRAS else ""
-        raise InvalidInput(f"{name} needs {package}; install it with pip install -e '.{extra}'") from None
+        how = install(EXTRAS[package]) if package in EXTRAS else "pip install -c constraints.txt -e ."
+        raise InvalidInput(f"{name} needs {package}; install it with {how}") from None
 
 
 def _draw(name: str, words: list[str]) -> int:

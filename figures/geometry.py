@@ -323,13 +323,13 @@ def plot_changes(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    figure = Figure(figsize=(max(PAGE * len(methods) / 5, 2.2), 1.9), layout="constrained")
+    figure = Figure(figsize=(max(PAGE * len(methods) / 5, 3.4), 1.9), layout="constrained")
     axes = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
     for axis, method in zip(axes, methods, strict=True):
         _changes(axis, method, [r for r in rows if r["method"] == method])
     axes[0].set_ylabel("measured change")
-    words = f"predicted change against {REFERENCE}: lengths |w_a| (filled), products w_a · w_b (hollow)"
-    figure.supxlabel(words, fontsize=8)
+    words = f"predicted change against {REFERENCE}:", "lengths |w_a| (filled), products w_a · w_b (hollow)"
+    figure.supxlabel((" " if len(methods) > 3 else "\n").join(words), fontsize=8)
     return figure
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lpm import mixing
-from lpm.errors import InvalidInput
+from lpm.errors import InvalidInput, install
 from lpm.family import PROGRAMS, Family
 from lpm.pairs import PROFILES
 from lpm.solution import TOLERANCE, NotCertified
@@ -225,8 +225,7 @@ def run(main: Callable[[], int]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
-        install = f'pip install -c constraints.txt -e ".[{EXTRA[error.name]}]"'
-        print(f"error: {error.name} is not installed; {install} brings it", file=sys.stderr)
+        print(f"error: {error.name} is not installed; {install(EXTRA[error.name])} brings it", file=sys.stderr)
         return 2
     except NotCertified as error:
         print(f"not certified: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-from lpm.errors import InvalidInput
+from lpm.errors import InvalidInput, install
 
 RETRIES = 3
 """Times that Ray takes up a task again whose worker was lost."""
@@ -43,7 +43,7 @@ def check(options: argparse.Namespace) -> None:
     if options.address is not None and options.engine != "ray":
         raise InvalidInput(f"--address {options.address} has no meaning without --engine ray; give both or neither")
     if options.engine == "ray" and find_spec("ray") is None:
-        raise InvalidInput('--engine ray needs the extra `cluster`; install it with pip install -e ".[cluster]"')
+        raise InvalidInput(f"--engine ray needs the extra `cluster`; install it with {install('cluster')}")
     if options.address is not None:  # Ray itself would try for minutes
         host, _, port = options.address.rpartition(":")
         try:

@@ -12,7 +12,7 @@ from importlib import util
 from pathlib import Path
 
 from lpm import cli
-from lpm.errors import InvalidInput
+from lpm.errors import InvalidInput, install
 from lpm.output import OutputFolder
 from lpm.solution import NotCertified
 from paper_checks import report, runs
@@ -130,9 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{check.id:<22}{report.pretty(check.says['Statement'])}")
         return 0
     if options.rigorous and util.find_spec("flint") is None:
-        raise InvalidInput(
-            "--rigorous needs python-flint; install it with pip install 'balancing-mixed-labels[rigorous]'"
-        )
+        raise InvalidInput(f"--rigorous needs python-flint; install it with {install('rigorous')}")
     if options.seed < 0:
         raise InvalidInput(f"--seed {options.seed} must be at least 0")
     source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)

@@ -370,6 +370,6 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.chdir(tmp_path)
     assert cli.run(lambda: import_module(name).main([*words, "--engine", "ray"])) == 2
     assert capsys.readouterr().err == (
-        'error: --engine ray needs the extra `cluster`; install it with pip install -e ".[cluster]"\n'
+        'error: --engine ray needs the extra `cluster`; install it with pip install -c constraints.txt -e ".[cluster]"\n'
     )
     assert list(tmp_path.iterdir()) == []

@@ -48,7 +48,7 @@ def test_orders_differ_and_a_factor_of_one_changes_nothing() -> None:
 def test_without_kornia_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     check()
     monkeypatch.setattr("training.colour.find_spec", lambda name: None)
-    with pytest.raises(InvalidInput, match=r"needs kornia: pip install .*\[large\]'"):
+    with pytest.raises(InvalidInput, match=r"needs kornia: pip install .*\[large\]\""):
         check()
 
 

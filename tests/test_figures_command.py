@@ -167,16 +167,16 @@ def test_a_missing_package_is_one_line_and_status_2(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: fig2 needs torch; install it with pip install -e '.[train]'\n"
+    assert done.stderr == 'error: fig2 needs torch; install it with pip install -c constraints.txt -e ".[train]"\n'
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("module", "package", "remedy"),
     [
-        ("safetensors.numpy", "safetensors", ".[train]"),
-        ("sklearn.datasets", "sklearn", ".[train]"),
-        ("pyarrow", "pyarrow", ".[train]"),
+        ("safetensors.numpy", "safetensors", '".[train]"'),
+        ("sklearn.datasets", "sklearn", '".[train]"'),
+        ("pyarrow", "pyarrow", '".[train]"'),
         ("matplotlib.figure", "matplotlib", "."),
     ],
 )
@@ -188,7 +188,7 @@ def test_all_goes_on_past_a_missing_package(
 
     monkeypatch.setattr("importlib.import_module", missing)
     assert command.main(["--all"]) == 0
-    said = f"needs {package}; install it with pip install -e '{remedy}'"
+    said = f"needs {package}; install it with pip install -c constraints.txt -e {remedy}"
     assert capsys.readouterr().err.splitlines() == [f"{n}: not drawn: {n} {said}" for n in command.FIGURES]
 
 

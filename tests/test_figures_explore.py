@@ -124,7 +124,7 @@ def test_without_plotly_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)  # import then raises ModuleNotFoundError
     assert cli.run(lambda: main(["explore", "--out", str(tmp_path / "out")])) == 2
-    wanted = "error: explore needs plotly; install it with pip install -e '.[figures]'\n"
+    wanted = 'error: explore needs plotly; install it with pip install -c constraints.txt -e ".[figures]"\n'
     assert capsys.readouterr() == ("", wanted)
     assert list(tmp_path.iterdir()) == []
 

@@ -29,6 +29,7 @@ TORCH_FREE = {
     "compare",
     "predict",
     "shuffles",
+    "split",
     "torchrun",
     "untrusted",
 }
@@ -84,6 +85,7 @@ def test_training_needs_no_solver_and_its_records_no_torch(path: Path) -> None:
         f"lpm.{m}" for m in ("cli", "engines", "errors", "output")
     } | {
         "lpm.errors.InvalidInput",
+        "lpm.errors.install",
         "lpm.output.provenance",
         "lpm.output.write",
     }

@@ -332,7 +332,7 @@ def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Pat
     for more, message in (
         ([], "--data-root without --dataset"),
         (["--dataset", "own", "--data-root", str(root / "none")], "none' is not a folder"),
-        (["--dataset", "own", "--data-root", str(root / "train")], "(class folders lie in train/ and, a fifth"),
+        (["--dataset", "own", "--data-root", str(root / "train")], "training.split` makes lists of a folder of class"),
         (["--dataset", "own", "--train-list", str(root / "none.txt")], "needs its number of classes"),
         (["--dataset", "own", "--train-list", str(root.parent)], "lies outside --data-root"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import save as save_tensors
 from lpm.cli import run as run_command
 from lpm.errors import InvalidInput
 from tests.own import ORDER, pets, trained
+from tests.test_readme import CODE
 from training import train
 from training.lists import images_below
 from training.predict import main as predict
@@ -49,6 +51,12 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     assert [row["image"] for row in rows] == [str(path) for path in sorted(root.glob("test/*/*"))]
     right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
     assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
+
+    names: dict[str, Any] = {}
+    code = re.sub(r'"runs/[^"]*"', repr(str(folder.path.parent)), CODE[1].replace("new-images/1.jpg", rows[0]["image"]))
+    exec(compile(code, "README.md", "exec"), names)  # by the folder that holds the one run
+    assert capsys.readouterr().out.split()[:3] == [rows[0]["image"], "1", rows[0]["class"]]
+    assert f"{names['score']:.4f}" < rows[0]["score"]  # of the class that comes second
 
     image = str(root / "test/cat/00.jpg")
     assert run_command(lambda: predict([run, image, "--top", "3"])) == 0

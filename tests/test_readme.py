@@ -25,12 +25,12 @@ def test_sampler_and_classifier_drop_into_a_loop_of_ones_own() -> None:
     names: dict[str, Any] = {}
     exec(compile(CODE[0], "README.md", "exec"), names)
     assert torch.isfinite(names["loss"])
-    assert len(CODE) == 2
+    assert len(CODE) == 3
 
 
 def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
-    exec(compile(CODE[1], "README.md", "exec"), names)
+    exec(compile(CODE[2], "README.md", "exec"), names)
     loss, lower, gap = (float(x) for x in capsys.readouterr().out.splitlines()[0].split())
     assert lower <= loss
     assert gap <= 1e-6

@@ -261,7 +261,7 @@ def test_rigorous_without_python_flint_is_one_line(
     from lpm.errors import InvalidInput
 
     monkeypatch.setattr("paper_checks.__main__.util.find_spec", lambda name: None)
-    with pytest.raises(InvalidInput, match="needs python-flint; install it with pip install"):
+    with pytest.raises(InvalidInput, match=r"needs python-flint; install it with pip install -c constraints\.txt -e"):
         main(["--rigorous", FAST])
 
 

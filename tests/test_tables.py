@@ -131,6 +131,29 @@ def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsy
     ]
 
 
+def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of(run: RunConfig, root: Path, **lists: None) -> str:
+        if run.dataset == "cifar100-lt":
+            raise InvalidInput("there is no CIFAR-100")
+        return "data"
+
+    trained: list[str] = []
+
+    def train_all(runs: Sequence[RunConfig], options: Any, *, printed: bool) -> int:
+        trained.append(capsys.readouterr().err)
+        assert {run.dataset for run in runs} == {"cifar10-lt"}
+        return 0
+
+    monkeypatch.setattr("training.datasets.of", of)
+    monkeypatch.setattr("training.progress.train_all", train_all)
+    words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
+    assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2
+    assert trained == ["error: there is no CIFAR-100\nruns to train: 3, resnet8 for 30 epochs the first\n"]
+    assert "6 runs are missing" in capsys.readouterr().err
+
+
 def test_after_an_error_the_table_is_printed_and_what_is_missing_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

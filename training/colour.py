@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from torch import Tensor
 
-from lpm.errors import InvalidInput
+from lpm.errors import InvalidInput, install
 
 ORDERS = tuple(itertools.permutations(range(3)))
 """In which the three may follow one another."""
@@ -17,9 +17,7 @@ ORDERS = tuple(itertools.permutations(range(3)))
 def check() -> None:
     """Raise InvalidInput when kornia is not installed."""
     if find_spec("kornia") is None:
-        raise InvalidInput(
-            "colour jitter needs kornia: pip install -c constraints.txt -e '.[large]', or give --jitter 0"
-        )
+        raise InvalidInput(f"colour jitter needs kornia: {install('large')}, or give --jitter 0")
 
 
 def jittered(

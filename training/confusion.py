@@ -121,13 +121,19 @@ def main(arguments: list[str] | None = None) -> int:
         "training.confusion", "what the test images of finished runs are taken for, by split and by class"
     )
     add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv}
-    add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs that differ in their seed alone")
+    add(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="finished runs that differ in their seed alone, or what holds them",
+    )
     add("--top", type=int, default=TOP, metavar="N", help="pairs of classes that Markdown shows")
     add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
     options = parser.parse_args(arguments)
     if options.top < 0:
         raise InvalidInput(f"--top {options.top} must be at least 0")
-    folders = [runs.at(path) for path in options.runs]
+    folders = [runs.at(seed) for path in options.runs for seed in runs.seeds_of(path)]
     for folder in folders[1:]:
         if replace(folder.config, seed=folders[0].config.seed) != folders[0].config:
             raise InvalidInput(f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed")

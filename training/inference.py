@@ -28,13 +28,13 @@ def refuse(said: str) -> None:
 
 def predictions(
     folder: RunFolder,
-    images: Sequence[Path],
+    images: Sequence[Path | str],
     device: torch.device,
     *,
     top: int = 1,
     workers: int = 0,
     broken: Callable[[str], None] = refuse,
-) -> Iterator[tuple[str, int, str, str]]:
+) -> Iterator[tuple[str, int, str, float]]:
     """A row for each image and each of its ``top`` likeliest classes: path, rank from 1, class, softmax score.
 
     Scores order the classes of an image. They are no probabilities: training with mixup makes them cautious. broken: told of each
@@ -76,13 +76,13 @@ def predictions(
             raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are no numbers")
         for row, image in enumerate(shown):
             for rank in range(top):
-                yield str(image), rank + 1, names[int(classes[row, rank])], f"{float(scores[row, rank]):.4f}"
+                yield str(image), rank + 1, names[int(classes[row, rank])], float(scores[row, rank])
 
 
 class _Views(Dataset[Any]):
     """Decoded images (3, size, size) uint8 as a run's test images are seen, or what is wrong with one."""
 
-    def __init__(self, images: Sequence[Path], config: RunConfig) -> None:
+    def __init__(self, images: Sequence[Path | str], config: RunConfig) -> None:
         self.images, self.size, self.upright = images, config.pixels, config.upright
 
     def __len__(self) -> int:

@@ -103,7 +103,10 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
             raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
         for file in _names(folder):
             if (folder / file).is_dir():
-                raise InvalidInput(f"{str(folder / file)!r} is a folder; images lie directly in that of their class")
+                raise InvalidInput(
+                    f"{str(folder / file)!r} is a folder; images lie directly in that of their class, or are listed "
+                    "(training.split does that)"
+                )
             if not file.lower().endswith(IMAGES):
                 raise InvalidInput(
                     f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away"

@@ -174,7 +174,7 @@ def _find(dataset: str, root: Path, side: int) -> Path:
             if _leaves(root, name):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
-    hint = " (class folders lie in train/ and, a fifth of the images say, in test/)" if dataset == "own" else ""
+    hint = "; `python -m training.split` makes lists of a folder of class folders" if dataset == "own" else ""
     raise InvalidInput(
         f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}{hint}"
     )

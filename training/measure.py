@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     from training.trainer import Trainer
 
     cores = len(os.sched_getaffinity(0))
-    folders, device = [runs.at(path) for path in options.runs], build.device(options.device)
+    folders = [runs.at(seed) for path in options.runs for seed in runs.seeds_of(path)]
+    device = build.device(options.device)
     for folder in folders:
         config = folder.config
         data = datasets.of(config, options.data_root, train_list=options.train_list, test_list=options.test_list)

@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *found])  # all or none
+    rows = ((*row, f"{score:.4f}") for *row, score in found)
+    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *rows])  # all or none
     for said in skipped:
         print(f"skipped: {said}", file=sys.stderr)
     print(text.getvalue(), end="")

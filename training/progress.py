@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -76,8 +77,12 @@ def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool =
 
 
 def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
-    first = configs[0]
-    data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
+    first, console = configs[0], Console(stderr=True)
+    quiet = options.quiet or not ranks.first
+    with (
+        contextlib.nullcontext() if quiet else console.status(f"reading {first.data}")
+    ):  # CIFAR as JPEG takes ten seconds
+        data = datasets.of(first, options.data_root, train_list=options.train_list, test_list=options.test_list)
     if ranks.first:
         notes.explain(first, data, device)
     if options.weights is None and any(config.pretrained for config in configs):
@@ -87,8 +92,6 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
         _events(None)
     workers = _workers(options, ranks) if first.dataset in LARGE else 0
     work = Work(data, options.store, device, events, workers=workers, weights=options.weights, ranks=ranks)
-    quiet = options.quiet or not ranks.first
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),

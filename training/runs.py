@@ -267,8 +267,22 @@ def read_config(path: Path) -> RunConfig:
         raise InvalidInput(f"{str(path)!r} is no config of a run: {error}") from None
 
 
-def at(path: Path) -> RunFolder:
-    """A finished run by its own folder (``.../seed-<n>``). Raises InvalidInput for anything else."""
+def seeds_of(path: Path) -> list[Path]:
+    """The folders of the finished runs, by rising seed, in one whose runs differ in their seed alone; else the folder itself."""
+    found = [file.parent for file in path.glob("seed-*/config.json") if file.parent.name[5:].isdecimal()]
+    finished = [folder for folder in found if (folder / "metrics.json").is_file()]
+    return sorted(finished or found, key=lambda folder: int(folder.name[5:])) or [path]
+
+
+def at(path: Path | str) -> RunFolder:
+    """A finished run by its own folder (``.../seed-<n>``), or by one that holds it and no other. Raises InvalidInput for
+    anything else.
+    """
+    path, *others = seeds_of(Path(path))
+    if others:
+        raise InvalidInput(
+            f"{str(path.parent)!r} holds {len(others) + 1} runs; give one of them, such as {str(path)!r}"
+        )
     if not (path / "config.json").is_file():
         raise InvalidInput(
             f"{str(path)!r} is not a run: it holds no config.json; give a folder such as runs/.../seed-0"

@@ -8,8 +8,9 @@ import io
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +104,35 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
+    from training import datasets
     from training.progress import Options, train_all
 
-    status, said = 0, set()
-    wanted = tables.missing(table, options.store, options.preset, options.seeds)
-    for group in sorted({_group(c) for c in wanted}):
-        chosen = [c for c in wanted if _group(c) == group]
+    wanted, said = tables.missing(table, options.store, options.preset, options.seeds), dict[str, None]()
+    groups = {_group(c): c for c in wanted}
+
+    def whole(action: Callable[[], Any]) -> Any:
+        """What an action returns, None where it fails; each reason is said once."""
         try:
-            status = max(status, train_all(chosen, Options.of(options), printed=False))
+            return action()
         except InvalidInput as error:
-            status = 2
             if str(error) not in said:
                 print(f"error: {error}", file=sys.stderr)
-            said.add(str(error))
-    return status
+            said[str(error)] = None
+
+    sets = {c.dataset: c for c in wanted}
+    lists = {"train_list": None, "test_list": None}
+    # Days may lie between the first data set and the second.
+    there = {
+        name for name, c in sets.items() if len(sets) == 1 or whole(partial(datasets.of, c, options.data_root, **lists))
+    }
+    if there and not options.quiet:
+        runs = sum(c.dataset in there for c in wanted)
+        print(f"runs to train: {runs}, {wanted[0].model} for {wanted[0].epochs} epochs the first", file=sys.stderr)
+    status = 0
+    for group in sorted(group for group in groups if groups[group].dataset in there):
+        chosen = [c for c in wanted if _group(c) == group]
+        status = max(status, whole(partial(train_all, chosen, Options.of(options), printed=False)) or 0)
+    return 2 if said else status
 
 
 def _group(config: RunConfig) -> tuple[str, float, bool]:
