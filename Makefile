@@ -7,7 +7,7 @@ BIN := .venv/bin
 sweep: .venv/sweep
 	$(BIN)/python -m lpm.sweep --K 4
 
-claims: .venv/test
+claims: .venv/claims
 	$(BIN)/python -m paper_checks --rigorous
 
 test: .venv/test
@@ -25,13 +25,17 @@ lint: .venv/lint
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
+.venv/claims: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[rigorous]"
+	touch $@ .venv/sweep
+
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster]"
-	touch $@ .venv/sweep
+	touch $@ .venv/sweep .venv/claims
 
 .venv/lint: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,dev]"
-	touch $@ .venv/test .venv/sweep
+	touch $@ .venv/test .venv/sweep .venv/claims
 
 clean:
 	rm -rf .venv build *.egg-info
