@@ -121,7 +121,7 @@ def solve(
     """Solve to a relative gap of ``tolerance``, with as few groups as that takes and ``groups`` at most.
 
     time_limit: seconds after which no further iteration begins, so that the gap is known in time; it is evaluated once in any
-    case, which takes O(G^4) operations (a minute or two for 1,000 groups). Raises InvalidInput for a program that is too
+    case, which takes O(G^4) operations (minutes for 1,000 groups). Raises InvalidInput for a program that is too
     large even to evaluate, or in which the order of classes has a meaning; NotCertified when the gap stays above ``tolerance``.
     """
     start, cost = time.perf_counter(), 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -218,7 +219,7 @@ def _print(solution: Solution, counts: np.ndarray | None) -> None:
 def _range(counts: np.ndarray) -> str:
     """The class counts of a group; different ones under frequencies that do not depend on them."""
     low, high = counts.min(), counts.max()
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{low:.15g}" if low == high else f"{low:.15g} to {high:.15g}"
 
 
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
@@ -251,7 +252,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.K = 4
     counts = _given(options)
     problem = _problem(options, counts)
-    if options.save is not None and (options.save.is_dir() or not options.save.parent.is_dir()):
+    if options.save is not None and (
+        os.path.isdir(options.save) or not os.path.isdir(options.save.parent)  # Path's own raise for some paths
+    ):
         raise InvalidInput(f"--save {str(options.save)!r} cannot be written: it must be a file in a folder that exists")
     if options.save is not None and problem.rows.count.sum() * problem.K > MAX_LOGITS:
         raise InvalidInput(f"--save would write Z of more than {MAX_LOGITS:,} entries; drop it, --json has the groups")

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -159,26 +158,32 @@ def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path, fol
     wait_for(lambda: not command.alive(), 120)
 
 
-@pytest.mark.parametrize("task", ["this one", "another"])
+@pytest.mark.parametrize(("task", "patience"), [("this one", 300), ("this one", 0), ("another", 300)])
 def test_a_run_that_is_taken_up_again_waits_for_the_lost_attempt_alone(
-    task: str, digits: datasets.LongTailed, tmp_path: Path
+    task: str, patience: int, digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(with_preset(RunConfig(imbalance=10), "smoke"), epochs=1, warmup=1, width=4)
     lost = RunFolder(tmp_path, config, task)
     lost.path.mkdir(parents=True)
     held = ExitStack()
     held.enter_context(lost.lock())
-    end = threading.Timer(1.5, held.close)
-    end.start()
+    slept = []
+
+    def sleep(seconds: float) -> None:  # and meanwhile the lost attempt ends
+        slept.append(seconds)
+        held.close()
+
+    monkeypatch.setattr("training.cluster.PATIENCE", patience)
+    monkeypatch.setattr("training.cluster.time.sleep", sleep)
     outcome = taken_up(Work(digits, tmp_path, "cpu", False, task="this one"), config)
-    if task == "this one":
-        assert not end.is_alive()
+    if task == "this one" and patience:
         assert isinstance(outcome, dict)
         assert lost.done
+        assert len(slept) == 1
     else:
-        assert end.is_alive()
         assert outcome == f"{str(lost.path)!r} is being trained by process {os.getpid()} on {socket.gethostname()}"
-    end.join()
+        assert not slept
+    held.close()
 
 
 @pytest.mark.heavy

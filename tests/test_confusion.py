@@ -103,7 +103,9 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     shares = [float(row[2]) for row in rows[7:]]
     assert shares == sorted(shares, reverse=True)
 
-    assert run_command(lambda: confusion([str(run.path.parent)])) == 0  # the folder that holds both
+    assert (
+        run_command(lambda: confusion([str(run.path.parent), folders[0]])) == 0
+    )  # the folder that holds both, one twice
     assert capsys.readouterr().out.splitlines() == said
 
     assert run_command(lambda: confusion([*folders, "--format", "csv"])) == 0

@@ -113,7 +113,7 @@ def test_files_that_are_no_images_are_skipped_where_one_says_so(
     assert "cat/01.jpg' is neither JPEG nor PNG" in said.err
     (root / "train/cat/x.tif").touch()
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
-    assert "note: 1 files whose names do not end in .jpg, .jpeg, .png are left out" in capsys.readouterr().err
+    assert "note: 1 file whose name does not end in .jpg, .jpeg, .png: left out" in capsys.readouterr().err
     for file in root.glob("train/*/*"):
         file.write_bytes(b"none")
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
@@ -155,5 +155,5 @@ def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
     (root / "train/notes.txt").touch()
     assert images_below(root / "train") == (sorted(root.glob("train/[a-z]*/*.jpg")), 1)
     (root / "train/fox").symlink_to("../test/cat")
-    with pytest.raises(InvalidInput, match="fox' is a link to a folder; give that folder instead"):
+    with pytest.raises(InvalidInput, match="fox' is a link to a folder, which is not followed"):
         images_below(root / "train")

@@ -85,6 +85,19 @@ def test_what_is_no_file_is_refused_before_a_run_is_trained(
     assert not folder.done
 
 
+def test_a_file_that_its_writer_drops_meanwhile_is_none_to_complain_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path, TINY)
+    folder.open(DATA)
+    gone = folder.path / "checkpoint-0000001.json"
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: iter([gone]))  # listed, and not there any more
+    folder.check(DATA)
+    gone.symlink_to("nowhere")
+    with pytest.raises(InvalidInput, match="is not a file"):
+        folder.check(DATA)
+
+
 def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, TINY)
     loop.run(TINY, digits, folder, CPU)

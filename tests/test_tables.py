@@ -134,8 +134,8 @@ def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsy
 def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def of(run: RunConfig, root: Path, **lists: None) -> str:
-        if run.dataset == "cifar100-lt":
+    def ready(runs: Sequence[RunConfig], options: Any) -> str:
+        if runs[0].dataset == "cifar100-lt":
             raise InvalidInput("there is no CIFAR-100")
         return "data"
 
@@ -146,7 +146,7 @@ def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
         assert {run.dataset for run in runs} == {"cifar10-lt"}
         return 0
 
-    monkeypatch.setattr("training.datasets.of", of)
+    monkeypatch.setattr("training.progress.ready", ready)
     monkeypatch.setattr("training.progress.train_all", train_all)
     words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
     assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2

@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.top < 0:
         raise InvalidInput(f"--top {options.top} must be at least 0")
-    folders = [runs.at(seed) for path in options.runs for seed in runs.seeds_of(path)]
+    folders = [runs.at(path) for path in runs.each(options.runs)]
     for folder in folders[1:]:
         if replace(folder.config, seed=folders[0].config.seed) != folders[0].config:
             raise InvalidInput(f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed")

@@ -104,8 +104,7 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
         for file in _names(folder):
             if (folder / file).is_dir():
                 raise InvalidInput(
-                    f"{str(folder / file)!r} is a folder; images lie directly in that of their class, or are listed "
-                    "(training.split does that)"
+                    f"{str(folder / file)!r} is a folder; images lie directly in that of their class, or in lists"
                 )
             if not file.lower().endswith(IMAGES):
                 raise InvalidInput(

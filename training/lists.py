@@ -134,6 +134,12 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
 
 
+def left_out(number: int) -> str:
+    """What is said of files that are not named as images."""
+    names = "1 file whose name does" if number == 1 else f"{number:,} files whose names do"
+    return f"{names} not end in {', '.join(IMAGES)}: left out"
+
+
 def images_below(folder: Path) -> tuple[list[Path], int]:
     """The images in a folder and its folders, sorted, and how many files are not named as one. Raises InvalidInput where there
     are no images, and for links that leave it.
@@ -144,7 +150,7 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
         inner[:] = sorted(name for name in inner if not hidden(name))
         for name in inner:
             if os.path.islink(os.path.join(where, name)):
-                raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder; give that folder instead")
+                raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder, which is not followed")
         for name in sorted(name for name in names if not hidden(name)):
             if not name.lower().endswith(IMAGES):
                 others += 1

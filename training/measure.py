@@ -19,7 +19,7 @@ from training.train import add_data, add_device, add_lists
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = cli.Parser("training.measure", "measure finished runs again, after their last epoch")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished runs, or folders that hold them")
     add_data(parser, weights=False)
     add_lists(parser)
     add_device(parser)
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.trainer import Trainer
 
     cores = len(os.sched_getaffinity(0))
-    folders = [runs.at(seed) for path in options.runs for seed in runs.seeds_of(path)]
+    folders = [runs.at(path) for path in runs.each(options.runs)]
     device = build.device(options.device)
     for folder in folders:
         config = folder.config

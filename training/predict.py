@@ -12,8 +12,8 @@ from pathlib import Path
 from lpm import cli
 from lpm.errors import InvalidInput
 from training import runs
-from training.list_rows import IMAGES
-from training.lists import images_below
+from training.lists import images_below, left_out
+from training.runs import seeds_of
 from training.train import add_device, workers
 
 
@@ -69,16 +69,16 @@ def _files(given: Sequence[Path]) -> list[Path]:
     """
     found, left = list[Path](), 0
     for path in given:
-        if (path / "config.json").exists():
+        if seeds_of(path) != [path] or os.path.lexists(path / "config.json"):
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        inside, others = images_below(path) if path.is_dir() else ([path], 0)
+        inside, others = images_below(path) if os.path.isdir(path) else ([path], 0)
         found, left = found + inside, left + others
     if left:
-        print(f"note: {left} files whose names do not end in {', '.join(IMAGES)} are left out", file=sys.stderr)
+        print(f"note: {left_out(left)}", file=sys.stderr)
     for file in found:
         if not str(file).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
-        if not file.exists():
+        if not os.path.exists(file):
             raise InvalidInput(f"{str(file)!r} is not there")
     return found
 

@@ -21,7 +21,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class RunFolder:
         something else under the name of a file.
         """
         for file in self.path.glob("*"):
-            if re.fullmatch(OURS, file.name) and not file.is_file():
+            # In this order: one that is gone by now was a living writer's, which may be seen here without the lock.
+            if re.fullmatch(OURS, file.name) and not file.is_file() and os.path.lexists(file):
                 raise InvalidInput(f"{str(file)!r} is not a file; move it away")
         if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
@@ -121,6 +122,7 @@ class RunFolder:
             with contextlib.suppress(OSError):  # words for others; a full disk is said where it matters
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n{self.task}".encode(), 0)
+                os.fsync(handle)  # other hosts shall see it now
             yield
         finally:
             HELD.discard(handle)
@@ -274,6 +276,11 @@ def seeds_of(path: Path) -> list[Path]:
     return sorted(finished or found, key=lambda folder: int(folder.name[5:])) or [path]
 
 
+def each(paths: Sequence[Path]) -> list[Path]:
+    """The folders of runs that are named by their own folder or by :func:`seeds_of`'s, once each."""
+    return list({os.path.abspath(seed): seed for path in paths for seed in seeds_of(path)}.values())
+
+
 def at(path: Path | str) -> RunFolder:
     """A finished run by its own folder (``.../seed-<n>``), or by one that holds it and no other. Raises InvalidInput for
     anything else.
@@ -283,7 +290,7 @@ def at(path: Path | str) -> RunFolder:
         raise InvalidInput(
             f"{str(path.parent)!r} holds {len(others) + 1} runs; give one of them, such as {str(path)!r}"
         )
-    if not (path / "config.json").is_file():
+    if not os.path.isfile(path / "config.json"):
         raise InvalidInput(
             f"{str(path)!r} is not a run: it holds no config.json; give a folder such as runs/.../seed-0"
         )

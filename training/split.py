@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from lpm import cli
 from lpm.errors import InvalidInput
 from lpm.output import write
 from training.list_rows import class_folders
-from training.lists import CLASS_NAMES, images_below
+from training.lists import CLASS_NAMES, images_below, left_out
 from training.untrusted import contents
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
@@ -33,21 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another one gives another split")
     options = parser.parse_args(arguments)
     root: Path = options.root
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
     for name in (*LISTS, "train", "test", "val"):
-        if (root / name).exists():
+        if os.path.lexists(root / name):
             raise InvalidInput(f"{str(root / name)!r} is there already; training takes it, or move it away")
     names, train, test = split(root, options.test_share, options.seed)
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
-    written: list[Path] = []
     try:
         for name, content in zip(LISTS, (*lines, names), strict=True):
             write(root / name, "".join(f"{line}\n" for line in content).encode())
-            written.append(root / name)
-    except OSError as error:
-        for file in written:
-            file.unlink()
+    except BaseException as error:
+        for name in LISTS:
+            (root / name).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
     print(
         f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: {', '.join(LISTS)} in {root}"
@@ -59,18 +60,29 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
     """The names of the classes, sorted, and (path below ``root``, label) of the images for training and for testing.
 
     Of each class the share, at least one image and never all, is for testing: those whose contents have the least hash, with
-    the seed. So a split does not depend on names, and copies of an image are on one side, where its class allows that.
+    the seed. So a split does not depend on names, and copies of an image in a class are on one side, if that
+    leaves both sides some.
 
     Raises InvalidInput for images outside class folders, classes with fewer than two images, and what :func:`images_below`
     refuses.
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
-    names = class_folders(root)
+    names, first = class_folders(root), dict[str, Path]()
+    for name in names:
+        if name != name.strip():
+            raise InvalidInput(
+                f"{str(root / name)!r}: lists cannot tell a name with white space at its ends; rename it"
+            )
     label = {name: number for number, name in enumerate(names)}
     images: dict[int, list[tuple[bytes, str]]] = defaultdict(list)
-    for file in images_below(root)[0] if names else ():
-        path = file.relative_to(root)
+    files, others = images_below(root) if names else ([], 0)
+    if others:
+        print(f"note: {left_out(others)}", file=sys.stderr)
+    for file in files:
+        path, real = file.relative_to(root), os.path.realpath(file)
+        if first.setdefault(real, file) != file:
+            raise InvalidInput(f"{str(file)!r} and {str(first[real])!r} are one file; remove the link")
         if len(path.parts) == 1:
             raise InvalidInput(f"{str(file)!r} lies in no class folder; move it into one")
         if not str(path).isprintable():

@@ -8,6 +8,7 @@ import io
 import itertools
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -104,13 +105,11 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
-    from training import datasets
-    from training.progress import Options, train_all
+    from training.progress import Options, ready, train_all
 
-    wanted, said = tables.missing(table, options.store, options.preset, options.seeds), dict[str, None]()
-    groups = {_group(c): c for c in wanted}
+    run, said = Options.of(options), dict[str, None]()
 
-    def whole(action: Callable[[], Any]) -> Any:
+    def tried(action: Callable[[], Any]) -> Any:
         """What an action returns, None where it fails; each reason is said once."""
         try:
             return action()
@@ -119,19 +118,19 @@ def _train(table: Table, options: argparse.Namespace) -> int:
                 print(f"error: {error}", file=sys.stderr)
             said[str(error)] = None
 
-    sets = {c.dataset: c for c in wanted}
-    lists = {"train_list": None, "test_list": None}
+    groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
+    for wanted in tables.missing(table, options.store, options.preset, options.seeds):
+        groups[_group(wanted)].append(wanted)
     # Days may lie between the first data set and the second.
-    there = {
-        name for name, c in sets.items() if len(sets) == 1 or whole(partial(datasets.of, c, options.data_root, **lists))
-    }
-    if there and not options.quiet:
-        runs = sum(c.dataset in there for c in wanted)
-        print(f"runs to train: {runs}, {wanted[0].model} for {wanted[0].epochs} epochs the first", file=sys.stderr)
-    status = 0
-    for group in sorted(group for group in groups if groups[group].dataset in there):
-        chosen = [c for c in wanted if _group(c) == group]
-        status = max(status, whole(partial(train_all, chosen, Options.of(options), printed=False)) or 0)
+    there = {name: tried(partial(ready, runs, run)) is not None for (name, *_), runs in groups.items()}
+    chosen = [runs for group, runs in sorted(groups.items()) if there[group[0]]]
+    if chosen and not options.quiet:
+        first = chosen[0][0]
+        print(
+            f"runs to train: {sum(map(len, chosen))}, {first.model} for {first.epochs} epochs the first",
+            file=sys.stderr,
+        )
+    status = max((tried(partial(train_all, runs, run, printed=False)) or 0 for runs in chosen), default=0)
     return 2 if said else status
 
 
