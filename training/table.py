@@ -107,7 +107,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
     from training.progress import Options, ready, train_all
 
-    run, said = Options.of(options), dict[str, None]()
+    run, said = Options.of(options), set[str]()
 
     def tried(action: Callable[[], Any]) -> Any:
         """What an action returns, None where it fails; each reason is said once."""
@@ -116,14 +116,15 @@ def _train(table: Table, options: argparse.Namespace) -> int:
         except InvalidInput as error:
             if str(error) not in said:
                 print(f"error: {error}", file=sys.stderr)
-            said[str(error)] = None
+            said.add(str(error))
 
     groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
     for wanted in tables.missing(table, options.store, options.preset, options.seeds):
         groups[_group(wanted)].append(wanted)
     # Days may lie between the first data set and the second.
-    there = {name: tried(partial(ready, runs, run)) is not None for (name, *_), runs in groups.items()}
-    chosen = [runs for group, runs in sorted(groups.items()) if there[group[0]]]
+    sets = {name: runs for (name, *_), runs in groups.items()}
+    there = {name for name, runs in sets.items() if tried(partial(ready, runs, run)) is not None}
+    chosen = [runs for group, runs in sorted(groups.items()) if group[0] in there]
     if chosen and not options.quiet:
         first = chosen[0][0]
         print(
