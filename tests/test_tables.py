@@ -134,7 +134,7 @@ def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsy
 def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ready(runs: Sequence[RunConfig], options: Any) -> str:
+    def ready(runs: Sequence[RunConfig], options: Any, *, quiet: bool) -> str:
         if runs[0].dataset == "cifar100-lt":
             raise InvalidInput("there is no CIFAR-100")
         return "data"

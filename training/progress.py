@@ -76,21 +76,21 @@ def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool =
         return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
 
 
-def ready(configs: Sequence[RunConfig], options: Options) -> datasets.LongTailed:
+def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool) -> datasets.LongTailed:
     """The data of runs on one data set. Raises InvalidInput when they, or the weights that a run starts from, are not there."""
     if any(config.pretrained for config in configs):
         if options.weights is None:
             raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
         if not os.path.isfile(options.weights):
             raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
-    with contextlib.nullcontext() if options.quiet else Console(stderr=True).status(f"reading {configs[0].data}"):
+    with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {configs[0].data}"):
         # CIFAR as JPEG takes ten seconds
         return datasets.of(configs[0], options.data_root, train_list=options.train_list, test_list=options.test_list)
 
 
 def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
     first, quiet = configs[0], options.quiet or not ranks.first
-    data = ready(configs, options)
+    data = ready(configs, options, quiet=quiet)
     if ranks.first:
         notes.explain(first, data, device)
     console = Console(stderr=True)

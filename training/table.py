@@ -123,7 +123,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
         groups[_group(wanted)].append(wanted)
     # Days may lie between the first data set and the second.
     sets = {name: runs for (name, *_), runs in groups.items()}
-    there = {name for name, runs in sets.items() if tried(partial(ready, runs, run)) is not None}
+    there = {name for name, runs in sets.items() if tried(partial(ready, runs, run, quiet=run.quiet)) is not None}
     chosen = [runs for group, runs in sorted(groups.items()) if group[0] in there]
     if chosen and not options.quiet:
         first = chosen[0][0]
