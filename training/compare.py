@@ -100,16 +100,17 @@ def markdown(base: RunConfig, found: Results) -> str:
     total = "balanced" if "balanced" in columns else "all"
     rows = [["method", *columns, f"{total} − {first}"], ["---"] * (len(columns) + 2)]
     differences = _differences(found, total)
+    tests = sum(not math.isnan(p) for _, p, _ in differences.values())
     for method, runs in found.items():
         difference, p, corrected = differences[method]
         last = "" if math.isnan(difference) else f"{round(difference, 2) + 0.0:+.2f}"
-        last += "" if math.isnan(p) else f" (p = {p:.2g}, Holm {corrected:.2g})"
+        last += "" if math.isnan(p) else f" (p = {p:.2g})" if tests == 1 else f" (p = {p:.2g}, Holm {corrected:.2g})"
         rows.append([method, *(in_words(_values(runs, split)) for split in columns), last])
     if len(found) == 1:  # nothing to compare it with
         rows = [row[:-1] for row in rows]
     note = "Test accuracy in %, last epoch: mean ± standard deviation (n seeds, the same data)."
-    tests = " p: Welch's t-test over the seeds, for one difference alone; Holm: for all of this table together."
-    note += tests if "(p = " in str(rows) else ""
+    note += " p: Welch's t-test over the seeds, for one difference alone." if tests else ""
+    note += " Holm: p for all of this table together." if tests > 1 else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
     note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
     table = cli.markdown_table(rows)
