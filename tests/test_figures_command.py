@@ -217,7 +217,10 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
         made.extend(configs)
         return 0
 
-    progress = Namespace(train_all=train_all, Options=Namespace(of=lambda options: options))
+    def ready(configs: Sequence[RunConfig], options: Namespace, *, quiet: bool) -> str:
+        return "data"
+
+    progress = Namespace(train_all=train_all, ready=ready, Options=Namespace(of=lambda options: options))
     monkeypatch.setitem(sys.modules, "training.progress", progress)  # without torch
     for wanted, numbers in ((fig4.METHODS, (8,)), (geometry.METHODS, (8, 4))):
         made.clear()
