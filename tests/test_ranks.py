@@ -6,16 +6,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.hosts import ADDRESSES, two_hosts
 from lpm.errors import InvalidInput
 from tests.started import Command, checkpointed, finished, torchrun, wait_for
 from training import build, datasets, table
@@ -162,29 +162,13 @@ def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[str, str]]:
-    """Two hosts, 10.77.0.1 and 10.77.0.2, joined by a cable: network namespaces."""
-    word = uuid4().hex[:6]
-    names = f"{word}-1", f"{word}-2"
-    made = []
-
-    def ip(words: str) -> None:
-        subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True)
-
-    try:
-        for name in names:
-            ip(f"netns add {name}")
-            made.append(name)
-        ip(f"link add cable1 netns {names[0]} type veth peer name cable2 netns {names[1]}")
-        for number, name in enumerate(names, 1):
-            ip(f"-n {name} addr add 10.77.0.{number}/24 dev cable{number}")
-            ip(f"-n {name} link set lo up")
-            ip(f"-n {name} link set cable{number} up")
+    """Two hosts joined by a cable."""
+    with ExitStack() as made:
+        try:
+            names = made.enter_context(two_hosts())
+        except InvalidInput as error:
+            pytest.skip(str(error))
         yield names
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"network namespaces need Linux, iproute2 and root: {getattr(error, 'stderr', '') or error}")
-    finally:
-        for name in made:
-            ip(f"netns delete {name}")
 
 
 @pytest.mark.heavy
@@ -193,8 +177,8 @@ def test_two_hosts_train_a_run_and_take_it_up_when_a_process_dies(hosts: tuple[s
     whole = trained(2, tmp_path / "whole", *more)
     commands = []
     for number, host in enumerate(hosts, 1):
-        place = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--local-addr", f"10.77.0.{number}"]
-        place += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29500", "--rdzv-id", "run"]
+        place = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--local-addr", ADDRESSES[number - 1]]
+        place += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29500", "--rdzv-id", "run"]
         place += ["--rdzv-conf", f"is_host={int(number == 1)}", "-m"]  # not told by the host's name, which both share
         words = ["torch.distributed.run", *place, *command(1, tmp_path / host, *more)]
         commands.append(

@@ -1,0 +1,163 @@
+"""What a run costs whose host vanishes from a Ray cluster: ``python -m benchmarks.hosts`` (Linux, iproute2, root; ten minutes).
+
+Two hosts are two network namespaces with a cable between them; they share one file system. Two runs of the digits train, one on
+each host; the second host's cable is cut, or its raylet killed, and what the command says is timed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from benchmarks.rows import origin, write
+from lpm import cli
+from lpm.errors import InvalidInput
+
+ADDRESSES = "10.77.0.1", "10.77.0.2"
+PORT = 6379
+VANISH = "cut", "kill"
+SAID = {"given_up": "has been marked dead", "taken_up": "so the task will be retried", "ended": "Test accuracy in %"}
+"""What tells, in the words of Ray and of the command, that the cluster gave the host up, the run was taken up, all was done."""
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Names of two hosts with ``ADDRESSES``, on interfaces cable1 and cable2. Raises InvalidInput where none can be made."""
+    word = uuid4().hex[:6]
+    names, made = (f"{word}-1", f"{word}-2"), list[str]()
+    try:
+        try:
+            for name in names:
+                ip(f"netns add {name}")
+                made.append(name)
+            ip(f"link add cable1 netns {names[0]} type veth peer name cable2 netns {names[1]}")
+            for number, (name, address) in enumerate(zip(names, ADDRESSES, strict=True), 1):
+                ip(f"-n {name} addr add {address}/24 dev cable{number}")
+                ip(f"-n {name} link set lo up")
+                ip(f"-n {name} link set cable{number} up")
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
+            why = getattr(error, "stderr", "") or error
+            raise InvalidInput(f"network namespaces need Linux, iproute2 and root: {str(why).strip()}") from None
+        yield names
+    finally:
+        for name in made:
+            ip(f"netns delete {name}")
+
+
+def ip(words: str) -> None:
+    """A command of iproute2. Raises CalledProcessError."""
+    subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True)
+
+
+def measured(vanish: str, epochs: int, folder: Path) -> dict[str, str]:
+    """Seconds from the second host's end until each of ``SAID``, empty where it was not said; the command's exit status."""
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with two_hosts() as hosts, contextlib.ExitStack() as started:
+
+        def start(host: str, *words: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", host, sys.executable, "-m", *words], env={**os.environ, **environment},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+            )  # fmt: skip
+            started.callback(_end, process)
+            return process
+
+        node = ["ray.scripts.scripts", "start", "--block", "--num-cpus", "1"]
+        own = ["--head", "--port", str(PORT), "--include-dashboard", "false", "--temp-dir", str(folder / "ray")]
+        nodes = [start(hosts[0], *node, "--node-ip-address", ADDRESSES[0], *own)]
+        _wait_for(nodes[0], "Ray runtime started")
+        there = ["--node-ip-address", ADDRESSES[1], "--address", f"{ADDRESSES[0]}:{PORT}"]
+        nodes.append(start(hosts[1], *node, *there))
+        _wait_for(nodes[1], "Ray runtime started")
+        words = ["training.compare", "--method", "random+FC", "CAS+FC", "--seeds", "0", "--epochs", str(epochs)]
+        words += [
+            "--store",
+            str(folder / "store"),
+            "--device",
+            "cpu",
+            "--engine",
+            "ray",
+            "--address",
+            f"{ADDRESSES[0]}:{PORT}",
+        ]
+        command = start(hosts[0], *words)
+        while any(len(rows) < epochs // 10 for rows in _epochs(folder / "store")):
+            if command.poll() is not None:
+                raise InvalidInput(f"the command ended by itself: {command.communicate()[0][-300:]}")
+            time.sleep(0.2)
+        if vanish == "cut":
+            ip(f"-n {hosts[1]} link set cable2 down")
+        else:
+            _kill_raylet(ADDRESSES[1])
+        begun, found = time.monotonic(), dict.fromkeys(SAID, "")
+        assert command.stdout is not None
+        for line in command.stdout:
+            for name, words_of_it in SAID.items():
+                if words_of_it in line and not found[name]:
+                    found[name] = f"{time.monotonic() - begun:.0f}"
+        return {"vanish": vanish, "epochs": str(epochs), **found, "status": str(command.wait())}
+
+
+def _epochs(store: Path) -> list[list[str]]:
+    """The lines of both runs' epochs, none as long as a run has not begun."""
+    files = list(store.glob("*/*/epochs.jsonl"))
+    return [file.read_text().splitlines() for file in files] + [[]] * (2 - len(files))
+
+
+def _wait_for(process: subprocess.Popen[str], words: str) -> None:
+    """Read what a process says until it says these words. Raises InvalidInput when it ends without."""
+    assert process.stdout is not None
+    if not any(words in line for line in process.stdout):
+        raise InvalidInput("Ray does not start; is the extra `cluster` installed?")
+
+
+def _kill_raylet(address: str) -> None:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if f"--node_ip_address={address}" in file.read_text() and "/raylet" in file.read_text().partition("\0")[0]:
+                os.kill(int(file.parent.name), signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and its children; ``ray start`` ends its own."""
+    process.terminate()
+    try:
+        process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; its exit status."""
+    parser = cli.Parser("benchmarks.hosts", "how long a run is lost whose host vanishes from a Ray cluster")
+    parser.add_argument(
+        "--vanish", type=cli.choice(*VANISH), nargs="+", default=VANISH, metavar="HOW", help="|".join(VANISH)
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=150, metavar="N", help="of each run; they should outlast a minute"
+    )
+    parser.add_argument("--out", type=Path, metavar="CSV", help="write the rows there")
+    options = parser.parse_args(arguments)
+    rows = []
+    for vanish in options.vanish:
+        with tempfile.TemporaryDirectory(prefix="h-", ignore_cleanup_errors=True) as folder:  # short: sockets are in it
+            rows.append(measured(vanish, options.epochs, Path(folder)) | origin())
+        print(", ".join(f"{name} {value}" for name, value in list(rows[-1].items())[:6]), flush=True)
+    write(options.out, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
