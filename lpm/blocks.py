@@ -230,9 +230,8 @@ class Blocks:
             X = self.points(logits(block), block)
             rows.append(X[:, : self.G].copy())
             moments.add_zero_sum(X, block)
-            if (
-                sum(map(len, rows)) > 4 * self.G
-            ):  # a factorisation costs G^2 for each of its rows, those of R among them
+            # A factorisation costs G^2 for each of its rows, those of the triangle before among them.
+            if sum(map(len, rows)) > 4 * self.G:
                 rows = [np.asarray(np.linalg.qr(np.concatenate(rows), mode="r"))]
         _, s, vectors = np.linalg.svd(np.linalg.qr(np.concatenate(rows), mode="r"))
         return moments.zero_sum_spectrum(np.pad(s, (0, self.G - len(s))), vectors.T)

@@ -83,8 +83,8 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool) -> dat
             raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
         if not os.path.isfile(options.weights):
             raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
+    # CIFAR as JPEG takes ten seconds.
     with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {configs[0].data}"):
-        # CIFAR as JPEG takes ten seconds
         return datasets.of(configs[0], options.data_root, train_list=options.train_list, test_list=options.test_list)
 
 

@@ -61,10 +61,7 @@ class Busy(InvalidInput):
 
 
 class RunFolder:
-    """The folder of one run. task: whose run it is while this process holds it, for those who find it held.
-
-    Raises InvalidInput when it belongs to another config.
-    """
+    """The folder of one run. task: whose run it is while this process holds it, for those who find it held."""
 
     def __init__(self, store: Path, config: RunConfig, task: str = "") -> None:
         self.path, self.config, self.task = store / config.folder, config, task
@@ -174,7 +171,7 @@ class RunFolder:
                 own = content["key"] == self.config.key and digest == _digest(data, content) and len(rows) == epoch
                 if own and all(math.isfinite(row["test_all"]) for row in rows):
                     return epoch, data, rows
-            except (InvalidInput, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # InvalidInput is a ValueError
                 continue
         return None
 

@@ -60,8 +60,8 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
     """The names of the classes, sorted, and (path below ``root``, label) of the images for training and for testing.
 
     Of each class the share, at least one image and never all, is for testing: those whose contents have the least hash, with
-    the seed. So a split does not depend on names, and copies of an image in a class are on one side, if that
-    leaves both sides some.
+    the seed. So a split does not depend on names, and copies of an image in a class are on one side, if that leaves both
+    sides some.
 
     Raises InvalidInput for images outside class folders, classes with fewer than two images, and what :func:`images_below`
     refuses.
