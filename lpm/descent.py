@@ -42,18 +42,18 @@ class Descent:
             iteration += 1
             self.step()
             if iteration % CHECK == 0:
-                reached = self.relative_gap()
+                reached = self.relative_gap(tolerance)
                 if reached < 0.9 * best:
                     best, best_at = reached, iteration
                 if reached <= tolerance:
                     break
         return iteration
 
-    def relative_gap(self) -> float:
-        """Of X, with a lower bound made tight."""
+    def relative_gap(self, tolerance: float) -> float:
+        """Of X, with a lower bound made tight until that is ``tolerance``."""
         blocks, logits = self.blocks, self.blocks.at(self.X)
         here = blocks.evaluate(logits)
-        return gap(here, tighten(blocks, logits, self.spectrum, here), blocks.problem.tau) / here.loss
+        return gap(here, tighten(blocks, logits, self.spectrum, here, tolerance), blocks.problem.tau) / here.loss
 
     def step(self) -> None:
         """One iteration, with as many trials of L as it takes."""

@@ -53,11 +53,16 @@ class Flattened:
         return V + np.clip(step, -LONGEST, LONGEST)
 
 
-def tighten(blocks: Blocks, logits: Logits, primal: Spectrum, here: Evaluation) -> Evaluation:
-    """The best lower bound found near ``logits``, where f was evaluated as ``here`` and whose spectrum is ``primal``."""
-    tau, G, best = blocks.problem.tau, blocks.G, here
+def tighten(blocks: Blocks, logits: Logits, primal: Spectrum, at: Evaluation, tolerance: float) -> Evaluation:
+    """The best lower bound found near ``logits``, where f was evaluated as ``at`` and whose spectrum is ``primal``.
+
+    A relative gap of ``tolerance`` is good enough: a round takes longer than all before it.
+    """
+    tau, G, best, here = blocks.problem.tau, blocks.G, at, at
     weight = primal.values * primal.times
     for _ in range(ROUNDS):
+        if gap(at, best, tau) <= tolerance * at.loss:
+            break
         along = np.linalg.norm(here.gradient.values[:G, None] * (here.gradient.vectors.T @ primal.vectors), axis=0)
         size = np.concatenate([along, here.gradient.values[G:]])
         order = np.argsort(size)

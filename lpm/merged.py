@@ -66,8 +66,8 @@ class _Point:
     dual: Evaluation
 
     @classmethod
-    def scaled(cls, blocks: Blocks, logits: Logits) -> _Point:
-        """The point of some logits, scaled into the ball if they lie outside."""
+    def scaled(cls, blocks: Blocks, logits: Logits, tolerance: float) -> _Point:
+        """The point of some logits, scaled into the ball if they lie outside; a relative gap of ``tolerance`` is good enough."""
         spectrum = blocks.spectrum(logits)
         factor = 1 / max(1.0, spectrum.nuclear / blocks.problem.tau)
 
@@ -75,7 +75,7 @@ class _Point:
             return factor * logits(block)
 
         spectrum, primal = replace(spectrum, values=factor * spectrum.values), blocks.evaluate(inside)
-        return cls(blocks, inside, spectrum, primal, tighten(blocks, inside, spectrum, primal))
+        return cls(blocks, inside, spectrum, primal, tighten(blocks, inside, spectrum, primal, tolerance))
 
     @property
     def gap(self) -> float:
@@ -137,7 +137,8 @@ def solve(
         X = descent.X
         del descent  # and the other two arrays of its size
         begun = time.perf_counter()
-        point = _Point.scaled(true.blocks, true.blocks.at(X) if here is true else Interpolation(here, X, true))
+        logits = true.blocks.at(X) if here is true else Interpolation(here, X, true)
+        point = _Point.scaled(true.blocks, logits, tolerance)
         best = point if best is None or point.gap < best.gap else best
         solver, now = f"merged ({here.blocks.G} of {true.blocks.G} groups)", time.perf_counter()
         seconds, cost = now - start, now - begun

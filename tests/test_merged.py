@@ -142,7 +142,7 @@ def test_any_logits_bound_the_optimum_from_below(name: str) -> None:
     for size in (0.0, 0.1, 1.0, 10.0):
         logits = blocks.at(size * rng.normal(size=blocks.shape))
         here = blocks.evaluate(logits)
-        better = tighten(blocks, logits, blocks.spectrum(logits), here)
+        better = tighten(blocks, logits, blocks.spectrum(logits), here, 0.0)
         for point in (here, better):
             assert point.loss - point.deficit(problem.tau) <= optimum + 1e-12
         assert gap(here, better, problem.tau) <= gap(here, here, problem.tau) + 1e-13
@@ -157,10 +157,13 @@ def test_a_flattened_gradient_makes_the_gap_of_second_order() -> None:
             descent.step()
         logits = blocks.at(descent.X)
         here = blocks.evaluate(logits)
-        tight = tighten(blocks, logits, descent.spectrum, here)
+        tight = tighten(blocks, logits, descent.spectrum, here, 0.0)
         ratios.append(gap(here, tight, problem.tau) / gap(here, here, problem.tau))
     assert ratios[0] < 0.5
     assert ratios[1] < 0.05  # the closer the point, the more there is to gain
+    loose, strict = (gap(here, here, problem.tau) / here.loss * factor for factor in (1.01, 0.99))
+    assert tighten(blocks, logits, descent.spectrum, here, loose) is here
+    assert tighten(blocks, logits, descent.spectrum, here, strict) is not here
 
 
 def test_merging_nothing_changes_nothing_and_interpolation_is_exact_at_its_nodes() -> None:
