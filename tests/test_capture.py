@@ -104,7 +104,7 @@ def test_the_optimizer_is_the_formula(digits: datasets.LongTailed) -> None:
 def test_an_epoch_is_drawn_by_batch(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     epoch = draw(TINY, learner.sampler, 2)
-    sizes = batch_sizes(len(epoch.pairs), TINY.batch)
+    sizes = batch_sizes(len(epoch.pairs), TINY)
     assert sum(sizes) == len(epoch.pairs)
     batches = torch.split(epoch.ratios, sizes)
     assert all((batch == batch[0]).all() for batch in batches)
@@ -126,7 +126,7 @@ def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datase
         for epoch in (draw(config, learner.sampler, e) for e in range(1, 25)):
             frequent = (learner.train_labels[epoch.pairs] < 5).float()
             each = epoch.ratios * frequent[:, 0] + (1 - epoch.ratios) * frequent[:, 1]
-            mass += [float(batch.mean()) for batch in torch.split(each, batch_sizes(len(each), config.batch))[:-1]]
+            mass += [float(batch.mean()) for batch in torch.split(each, batch_sizes(len(each), config))[:-1]]
         return float(np.std(mass))
 
     drawing = leaning("sample")
@@ -149,7 +149,7 @@ def test_swapped_sides_keep_one_ratio_a_batch(digits: datasets.LongTailed) -> No
 
 @pytest.mark.parametrize(("number", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1])])
 def test_batch_sizes_leave_no_pair_alone(number: int, size: int, sizes: list[int]) -> None:
-    assert batch_sizes(number, size) == sizes
+    assert batch_sizes(number, replace(TINY, batch=size)) == sizes
 
 
 def test_a_ratio_for_each_image_trains_and_resumes(digits: datasets.LongTailed, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_factors_are_uniform_and_flips_fair(places: datasets.LongTailed) -> None
 def test_processes_share_an_epoch_of_image_files(places: datasets.LongTailed) -> None:
     config = replace(SMOKE, jitter=0.4, sampler="bmls")
     sampler = build.sampler(config, places.train.labels)
-    whole, sizes = draw(config, sampler, 3), batch_sizes(len(places.train.labels), config.batch)
+    whole, sizes = draw(config, sampler, 3), batch_sizes(len(places.train.labels), config)
     for world in (2, 3):
         shares = [draw(config, sampler, 3, Ranks(r, world)) for r in range(world)]
         order = torch.cat([s.number for s in shares]).argsort()

@@ -43,7 +43,7 @@ def trained(processes: int, store: Path, *more: str) -> RunFolder:
 @pytest.mark.parametrize("sampler", ["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"])
 def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, digits: datasets.LongTailed) -> None:
     config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")  # type: ignore[arg-type]
-    sizes = batch_sizes(len(digits.train.labels), config.batch)
+    sizes = batch_sizes(len(digits.train.labels), config)
     for epoch in (1, 2, 7):
         whole = draw(config, build.sampler(config, digits.train.labels), epoch)
         shares = [
@@ -94,6 +94,8 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
         # The last batch has two pairs: the third and the fourth process have none.
         (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
+        # BatchNorms of 8 pairs each: two a process; six pairs left over join the last batch.
+        (2, ("--sampler", "bmls", "--classifier", "etf", "--norm-batch", "8")),
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ class RunConfig:
     MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
     first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch';
     'batch-swapped', which also swaps the sides of half of its pairs, drawn at random; or one a 'sample'. epochs, batch (over
-    all processes), lr, momentum, weight_decay, warmup: epochs of linear warm-up. schedule: then lr falls in 'steps', tenfold
-    after each share of the epochs in drops, or as a 'cosine' to zero. augment: crop and flip. jitter: of brightness, contrast
-    and saturation. size: pixels a side, 0 for the data set's own (224 for image files). upright: image files are turned as
-    their cameras say. pretrained: weights from a file at the start; trains: which layers of such a network do. seed: of
-    everything random but the subset. preset: the name results carry. precision: 'bf16' or 'fp32' of the backbone; classifier
-    and loss are float32.
+    all processes), norm_batch: how many of its pairs BatchNorm normalises by themselves, 0 for all. lr, momentum, weight_decay,
+    warmup: epochs of linear warm-up. schedule: then lr falls in 'steps', tenfold after each share of the epochs in drops, or
+    as a 'cosine' to zero. augment: crop and flip. jitter: of brightness, contrast and saturation. size: pixels a side, 0 for
+    the data set's own (224 for image files). upright: image files are turned as their cameras say. pretrained: weights from a
+    file at the start; trains: which layers of such a network do. seed: of everything random but the subset. preset: the name
+    results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
     """
@@ -95,6 +95,7 @@ class RunConfig:
     ratio_per: Literal["batch", "batch-swapped", "sample"] = "batch"
     epochs: int = 200
     batch: int = 128
+    norm_batch: int = 0
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 2e-4
@@ -119,6 +120,12 @@ class RunConfig:
             ("imbalance", self.imbalance, 1 <= self.imbalance <= 1e9, "must lie in 1..1e9, n_max / n_min"),
             ("epochs", self.epochs, 1 <= self.epochs <= 100_000, "must be at least 1, at most 100,000"),
             ("batch", self.batch, 2 <= self.batch <= 1_000_000, "must be at least 2, at most a million"),
+            (
+                "norm-batch",
+                self.norm_batch,
+                self.norm_batch == 0 or (2 <= self.norm_batch < self.batch and self.batch % self.norm_batch == 0),
+                f"must be 0, or a divisor of --batch, {self.batch}, from 2 to its half",
+            ),
             ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
             ("lr", self.lr, 0 < self.lr < 1e3, "must be positive, below 1,000"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
@@ -210,6 +217,11 @@ class RunConfig:
     def pixels(self) -> int:
         """Pixels a side of what the network is shown, for image files."""
         return self.size or 224
+
+    @property
+    def parts(self) -> int:
+        """Parts of a batch that BatchNorm normalises by themselves; 0 if it is the whole batch."""
+        return self.batch // self.norm_batch if self.norm_batch else 0
 
     @property
     def factor(self) -> str:

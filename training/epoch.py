@@ -57,7 +57,7 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
     """Epoch 1, 2, ... of a run, on the CPU; of several processes, this one's share."""
     pairs = torch.from_numpy(sampler.pairs(epoch - 1))
     ratios = torch.from_numpy(mixing_ratios(config, epoch, len(pairs)))
-    sizes = batch_sizes(len(pairs), config.batch)
+    sizes = batch_sizes(len(pairs), config)
     if config.ratio_per != "sample":
         ratios = torch.repeat_interleave(ratios[: len(sizes)], torch.tensor(sizes))
     if config.ratio_per == "batch-swapped":  # the ratio and not the pair, whose order is a class of MS over a < b
@@ -69,7 +69,7 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
         places, flips = _looks(sizes, generator)
         factors = torch.ones(2, 3, 0)
     whole = Epoch(torch.arange(len(pairs)), pairs, ratios, places, flips, factors)
-    return whole if ranks.world == 1 else whole.share(ranks.rows(sizes))
+    return whole if ranks.world == 1 and not config.parts else whole.share(ranks.rows(sizes, config.parts))
 
 
 def _looks(sizes: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -93,12 +93,15 @@ def _looks_of_files(N: int, jitter: float, generator: torch.Generator) -> tuple[
     return torch.zeros(2, 2, 0, dtype=torch.int64), flips, factors
 
 
-def batch_sizes(number: int, size: int) -> list[int]:
-    """Sizes of an epoch's batches; a single pair left over joins the last one, because a BatchNorm needs two."""
+def batch_sizes(number: int, config: RunConfig) -> list[int]:
+    """Sizes of an epoch's batches. A BatchNorm needs two pairs, so where fewer (for a part) are left over, they join the last
+    batch.
+    """
+    size = config.batch
     whole, rest = divmod(number, size)
     sizes = [size] * whole + ([rest] if rest else [])
-    if len(sizes) > 1 and sizes[-1] == 1:
-        sizes[-2:] = [size + 1]
+    if len(sizes) > 1 and sizes[-1] < 2 * max(config.parts, 1):
+        sizes[-2:] = [size + rest]
     return sizes
 
 

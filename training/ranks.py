@@ -1,8 +1,9 @@
 """Several processes train one run: who is who, which pairs are whose, and what they add up.
 
 Started by ``torchrun --nproc-per-node N -m training.train ...``. A batch of the run is shared out among the processes, its
-gradient is the sum of theirs, and BatchNorm's statistics are the whole batch's: so a run is the same run, up to rounding, for
-any number of processes. The first process alone reads and writes the run store; what it finds or fails at, all learn from it.
+gradient is the sum of theirs, and BatchNorm's statistics are the whole batch's, or those of parts of it that do not depend on
+the processes (:mod:`training.norms`): so a run is the same run, up to rounding, for any number of them. The first process
+alone reads and writes the run store; what it finds or fails at, all learn from it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpm.errors import InvalidInput
 from training.torchrun import processes
@@ -42,14 +43,17 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def own(self, number: int) -> Tensor:
-        """Which of so many are this process's: every world-th, from rank; none, perhaps."""
-        return torch.arange(number)[self.rank :: self.world]
+    def own(self, number: int, parts: int = 0) -> Tensor:
+        """Which of so many are this process's: every world-th, from rank; none, perhaps. In ``parts``, a multiple of world, part
+        by part, each of which is every parts-th.
+        """
+        parts = parts or self.world
+        return torch.cat([torch.arange(number)[part::parts] for part in range(self.rank, parts, self.world)])
 
-    def rows(self, sizes: Sequence[int]) -> Tensor:
+    def rows(self, sizes: Sequence[int], parts: int = 0) -> Tensor:
         """Positions of an epoch that are this process's, given the batches' sizes: its own of each batch."""
         starts = itertools.accumulate(sizes, initial=0)
-        return torch.cat([start + self.own(size) for start, size in zip(starts, sizes, strict=False)])
+        return torch.cat([start + self.own(size, parts) for start, size in zip(starts, sizes, strict=False)])
 
     def sizes(self, sizes: Sequence[int]) -> list[int]:
         """How many of each batch's pairs are this process's; none, perhaps, of the last batch's."""
@@ -89,16 +93,6 @@ class Ranks:
             dist.all_gather_object(every, said)
         if odd := [rank for rank, other in enumerate(every) if other != every[0]]:
             raise InvalidInput(f"process {odd[0]} has other data or weights than the first; give all the same files")
-
-    def together(self, network: nn.Module) -> nn.Module:
-        """Replace each BatchNorm of a network by one over the whole batch of all processes; the network."""
-        if self.world == 1:
-            return network
-        for module in list(network.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                    setattr(module, name, _Together.of(child))
-        return network
 
 
 ALONE = Ranks()
@@ -149,58 +143,3 @@ def _end_with(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(1)
     os._exit(1)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; the gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].clone()
-        dist.all_reduce(grad)
-        return grad
-
-
-class _Together(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over the batches of all processes, in float32.
-
-    torch's own is for CUDA alone, and of an empty batch in bfloat16 sends numbers of another size than the others expect.
-    """
-
-    @classmethod
-    def of(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> _Together:
-        """In place of a module, with its parameters and statistics."""
-        made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        made.__dict__.update(norm.__dict__)
-        return made
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        x = input.float()
-        over = [0, *range(2, x.dim())]
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        number = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
-        sums = _Sum.apply(torch.cat([x.sum(over), number]))  # type: ignore[no-untyped-call]
-        N = sums[-1].detach()
-        mean = sums[:-1] / N
-        centred = x - mean.view(shape)
-        variance = _Sum.apply((centred**2).sum(over)) / N  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum or 0.1)
-            self.running_var.lerp_(variance * N / (N - 1), self.momentum or 0.1)
-        y = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return (y * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)

@@ -30,6 +30,7 @@ HELP = {
     "warmup": "epochs of linear warm-up",
     "epochs": "epochs; this and the options down to --size are set by the preset unless given",
     "batch": "index pairs in a batch",
+    "norm_batch": "of these, how many BatchNorm normalises by themselves: a GPU's share, say; 0 for all",
     "lr": "learning rate after the warm-up",
     "momentum": "of SGD",
     "weight_decay": "on every parameter",

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lpm.errors import InvalidInput
-from training import build, sources
+from training import build, norms, sources
 from training.capture import captured
 from training.config import LARGE, RunConfig
 from training.datasets import LongTailed
@@ -75,13 +75,23 @@ class Trainer:
     ) -> None:
         if ranks.world > config.batch:
             raise InvalidInput(f"{ranks.world} processes cannot share batches of {config.batch}; take fewer")
+        if config.parts % ranks.world:
+            raise InvalidInput(
+                f"{ranks.world} processes cannot share {config.parts} parts of {config.norm_batch} pairs; take a number that "
+                f"divides {config.parts}, or --norm-batch 0"
+            )
+        if len(data.train.labels) < 2 * config.parts:
+            raise InvalidInput(
+                f"BatchNorm needs two images a part, and {len(data.train.labels)} do not make {config.parts} parts; take a "
+                "larger --norm-batch"
+            )
         self.config, self.data, self.device, self.layout, self.ranks = config, data, device, layout, ranks
         self.source = sources.of(config, data, device, workers)
         self.capture = capture and device.type == "cuda" and ranks.world == 1 and config.dataset not in LARGE
         self.sampler = build.sampler(config, data.train.labels)
         self.network = build.network(config, self.source.channels, weights).to(device)
         self.network.to(memory_format=layout)  # type: ignore[call-overload]
-        ranks.together(self.network)
+        norms.replaced(self.network, ranks, config.parts)
         self.lr = torch.zeros((), device=device)  # a tensor, because a captured step reads it anew
         if not (trained := [p for p in self.network.parameters() if p.requires_grad]):
             raise InvalidInput(
@@ -104,7 +114,7 @@ class Trainer:
         counted = config.K if config.K <= COUNTED else 2
         self.label_counts = torch.zeros(counted, config.K, dtype=torch.int64)
         self.epoch = 0
-        whole = batch_sizes(len(data.train.labels), config.batch)
+        whole = batch_sizes(len(data.train.labels), config)
         self.sizes = list(zip(ranks.sizes(whole), whole, strict=True))
         self.ahead = 1, draw(config, self.sampler, 1, ranks)
         self.drawn = self.ahead[1].to(device)
@@ -152,6 +162,8 @@ class Trainer:
     def collect(self) -> dict[str, float]:
         """Wait for the epoch that was begun; its row. Raises Diverged when a loss is not a number, naming the step."""
         values, lr = self.ranks.add_up(self.losses).cpu(), self.config.lr_at(self.epoch)
+        if self.config.parts:  # of which the first process has the first
+            self.ranks.spread(list(self.network.buffers()))
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
