@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from lpm.family import Family
+from lpm.family import PROGRAMS, Family
+from lpm.pairs import PROFILES
 from lpm.threshold import threshold
 from paper_checks.__main__ import expected
 from paper_checks.catalogue import CHECKS
 from paper_checks.lab import Lab
+from training.config import ClassifierName, SamplerName
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -45,6 +47,12 @@ def test_threshold_table_is_what_the_code_gives() -> None:
         found = threshold(Family(program, name.group(1) if name else ""))
         digits = len(printed.partition(".")[2])
         assert printed == ("none" if found.R0 is None else f"{found.R0:.{digits}f}")
+
+
+def test_words_explain_every_name_that_an_option_takes() -> None:
+    words = (Path(__file__).parent.parent / "docs/words.md").read_text()
+    names = {*get_args(SamplerName), *get_args(ClassifierName), *PROGRAMS, *PROFILES}
+    assert not sorted(name for name in names if f"`{name}`" not in words)
 
 
 def test_tree_lists_every_module() -> None:
