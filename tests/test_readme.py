@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, get_args
 
 import pytest
@@ -15,9 +18,11 @@ from lpm.threshold import threshold
 from paper_checks.__main__ import expected
 from paper_checks.catalogue import CHECKS
 from paper_checks.lab import Lab
+from training import experiments
 from training.config import ClassifierName, SamplerName
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -49,8 +54,34 @@ def test_threshold_table_is_what_the_code_gives() -> None:
         assert printed == ("none" if found.R0 is None else f"{found.R0:.{digits}f}")
 
 
+RESULTS = re.compile(r"^\| ([^|]*), (\d+) epochs: all \|(.*)\|\n\| few \|(.*)\|$", flags=re.MULTILINE)
+"""A network, its epochs, and a cell a method of two lines."""
+
+
+def test_results_in_the_readme_are_those_of_the_rows() -> None:
+    rows, table8 = (
+        list(csv.DictReader((ROOT / name).read_text().splitlines()))
+        for name in ("results/runs.csv", "paper_checks/data/table8.csv")
+    )
+    found = RESULTS.findall(README)
+    assert len(found) >= 3
+    for network, epochs, *lines in found:
+        for split, line in zip(("all", "few"), lines, strict=True):
+            for method, cell in zip(("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), line.split("|"), strict=True):
+                if network.startswith("the paper"):
+                    where = ("cifar10-lt", "100", method, split)
+                    assert cell.split()[0] in [r["mean"] for r in table8 if tuple(r.values())[:4] == where]
+                    continue
+                config = experiments.config(method, "cifar10-lt", 100, "quick" if "8" in network else "paper")
+                if config.epochs != int(epochs):
+                    config = replace(config, epochs=int(epochs), preset=config.preset + "+")
+                own = [float(r["accuracy"]) for r in rows if (r["config"], r["split"]) == (config.key, split)]
+                number = f" ({len(own)})" if split == "all" else ""
+                assert cell.strip() == (f"{fmean(own):.2f}{number}" if own else "")
+
+
 def test_words_explain_every_name_that_an_option_takes() -> None:
-    words = (Path(__file__).parent.parent / "docs/words.md").read_text()
+    words = (ROOT / "docs/words.md").read_text()
     names = {*get_args(SamplerName), *get_args(ClassifierName), *PROGRAMS, *PROFILES}
     assert not sorted(name for name in names if f"`{name}`" not in words)
 
@@ -58,7 +89,7 @@ def test_words_explain_every_name_that_an_option_takes() -> None:
 def test_tree_lists_every_module() -> None:
     tree = README.split("## The tree")[1].split("## Development")[0]
     for package in ("lpm", "training", "figures"):
-        for path in (Path(__file__).parent.parent / package).glob("[a-z]*.py"):
+        for path in (ROOT / package).glob("[a-z]*.py"):
             if path.stem != "errors":
                 assert f"{path.stem}.py" in tree
 
