@@ -54,14 +54,13 @@ class Flattened:
 
 
 def tighten(blocks: Blocks, logits: Logits, primal: Spectrum, at: Evaluation, tolerance: float) -> Evaluation:
-    """The best lower bound found near ``logits``, where f was evaluated as ``at`` and whose spectrum is ``primal``.
-
-    A relative gap of ``tolerance`` is good enough: a round takes longer than all before it.
+    """A lower bound found near ``logits``, where f was evaluated as ``at`` and whose spectrum is ``primal``: the best one, or one
+    that makes the relative gap ``tolerance``, because a round takes longer than all before it.
     """
     tau, G, best, here = blocks.problem.tau, blocks.G, at, at
     weight = primal.values * primal.times
     for _ in range(ROUNDS):
-        if gap(at, best, tau) <= tolerance * at.loss:
+        if gap(at, best, tau) / at.loss <= tolerance:
             break
         along = np.linalg.norm(here.gradient.values[:G, None] * (here.gradient.vectors.T @ primal.vectors), axis=0)
         size = np.concatenate([along, here.gradient.values[G:]])

@@ -65,6 +65,7 @@ def passed(norm: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     y.backward(dy)
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | Whole | Parts)
     found = [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
+    assert norm.num_batches_tracked == 1
     return [tensor for tensor in found if tensor is not None]
 
 
@@ -104,6 +105,15 @@ def test_a_shared_batch_is_normalised_as_a_whole(
     for share in every:
         for one, own in zip(whole[4:], share[4:], strict=True):
             close(own, one)
+
+
+def test_its_gradient_is_that_of_its_values() -> None:
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    norm = Whole(norm_of(x).double(), ALONE)
+    assert torch.autograd.gradcheck(norm, (x,))
+    (grad,) = torch.autograd.grad(norm(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -183,10 +193,19 @@ def test_a_network_has_them_only_where_they_are_needed() -> None:
     assert norms(ALONE, 4) == norms(Ranks(1, 2), 4) == {Parts}
 
 
-@pytest.mark.parametrize("norm_batch", [-1, 1, 5, 32, 64])
+def test_a_run_normalises_the_parts_it_says(digits: datasets.LongTailed) -> None:
+    trainers = [Trainer(replace(SMOKE, norm_batch=n, classifier="etf", precision="fp32"), digits, CPU) for n in (0, 8)]
+    norms = [module for module in trainers[1].network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) > 5
+    assert all(isinstance(norm, Parts) and norm.own == 4 for norm in norms)
+    losses = [trainer.train_epoch()["loss"] for trainer in trainers]
+    assert abs(losses[0] - losses[1]) > 1e-3  # the same run but for this
+
+
+@pytest.mark.parametrize("norm_batch", [-1, 2, 5, 32, 64])
 def test_parts_divide_a_batch(norm_batch: int) -> None:
     with pytest.raises(
-        InvalidInput, match=r"^norm-batch = -?\d+ must be 0, or a divisor of --batch, 32, from 2 to its half$"
+        InvalidInput, match=r"^norm-batch = -?\d+ must be 0, or a divisor of --batch, 32, from 4 to its half$"
     ):
         replace(SMOKE, norm_batch=norm_batch)
 
@@ -195,4 +214,4 @@ def test_processes_that_cannot_share_the_parts_are_refused(digits: datasets.Long
     with pytest.raises(InvalidInput, match="3 processes cannot share 4 parts of 8 pairs; take a number that divides 4"):
         Trainer(replace(SMOKE, norm_batch=8), digits, CPU, ranks=Ranks(0, 3))
     with pytest.raises(InvalidInput, match="BatchNorm needs two images a part, and 486 do not make 250 parts"):
-        Trainer(replace(SMOKE, batch=500, norm_batch=2), digits, CPU)
+        Trainer(replace(SMOKE, batch=1000, norm_batch=4), digits, CPU)

@@ -112,6 +112,12 @@ def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ..
         assert np.allclose(mine[name], theirs[name], rtol=0.05, atol=0.02), name
 
 
+def test_a_process_without_a_pair_does_no_harm_in_bfloat16(tmp_path: Path) -> None:
+    options = ("--classifier", "etf", "--batch", "44", "--precision", "bf16")  # the last batch has two pairs
+    one, four = trained(1, tmp_path / "1", *options), trained(4, tmp_path / "4", *options)
+    assert [row["loss"] for row in four.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=0.02)
+
+
 def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
     more = ("--epochs", "16", "--sampler", "bmls")
     whole = trained(2, tmp_path / "whole", *more)

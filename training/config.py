@@ -123,8 +123,8 @@ class RunConfig:
             (
                 "norm-batch",
                 self.norm_batch,
-                self.norm_batch == 0 or (2 <= self.norm_batch < self.batch and self.batch % self.norm_batch == 0),
-                f"must be 0, or a divisor of --batch, {self.batch}, from 2 to its half",
+                self.norm_batch == 0 or (4 <= self.norm_batch < self.batch and self.batch % self.norm_batch == 0),
+                f"must be 0, or a divisor of --batch, {self.batch}, from 4 to its half",
             ),
             ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
             ("lr", self.lr, 0 < self.lr < 1e3, "must be positive, below 1,000"),

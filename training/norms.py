@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.ranks import Ranks
@@ -29,7 +30,8 @@ class _Shared(_BatchNorm):
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: Ranks) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.__dict__.update(norm.__dict__)
-        self.ranks = ranks
+        assert norm.momentum is not None  # a cumulative average, which no network here has
+        self.ranks, self.rate = ranks, norm.momentum
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of dimensions."""
@@ -50,8 +52,8 @@ class Whole(_Shared):
         y, mean, unbiased = _Whole.apply(input, self.weight, self.bias, self.eps, self.ranks)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum or 0.1)
-            self.running_var.lerp_(unbiased, self.momentum or 0.1)
+            self.running_mean.lerp_(mean, self.rate)
+            self.running_var.lerp_(unbiased, self.rate)
         return y
 
 
@@ -79,25 +81,28 @@ class _Whole(torch.autograd.Function):
         total, squares, N = ranks.add_up(sums).tensor_split([C, 2 * C])
         mean = total / N
         variance = (squares / N - mean**2).clamp_min(0.0)
-        unbiased = (variance * N / (N - 1)).float()
-        mean, variance, N = mean.float(), variance.float(), N.float()
+        unbiased = variance * N / (N - 1)
+        mean, variance, unbiased, N = (v.to(weight.dtype) for v in (mean, variance, unbiased, N))
         ctx.save_for_backward(x, weight, mean, variance, N)
         ctx.eps, ctx.ranks, ctx.n = eps, ranks, n
         ctx.mark_non_differentiable(mean, unbiased)
         return F.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, unbiased
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, N = ctx.saved_tensors
         scale = torch.rsqrt(variance + ctx.eps)
-        dx, own = torch.empty_like(x), torch.zeros(2, len(weight), device=x.device)
+        dx, own = torch.empty_like(x), weight.new_zeros(2, len(weight))
         if ctx.n:
             dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
                 grads[0], x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
             )
             own = torch.stack([d_weight, d_bias])
         every = ctx.ranks.add_up(own.clone())
-        if ctx.n:
+        if (
+            ctx.n
+        ):  # a correction of what is there: in bfloat16 sums of the whole batch alone would round ten times as much
             slope, shift = weight * scale * (own / ctx.n - every / N)
             dx += F.batch_norm(x, mean, variance, slope, shift, eps=ctx.eps)
         return dx, own[0], own[1], None, None
@@ -116,20 +121,15 @@ class Parts(_Shared):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        sizes = [len(range(part, len(input), self.own)) for part in range(self.own)]
         if self.ranks.first and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        normalised = [
-            F.batch_norm(
-                x,
-                self.running_mean if (first := self.ranks.first and part == 0) else None,
-                self.running_var if first else None,
-                self.weight,
-                self.bias,
-                training=True,
-                momentum=self.momentum or 0.1,
-                eps=self.eps,
-            )
-            for part, x in enumerate(torch.split(input, sizes))
-        ]
+        normalised = []
+        for part, x in enumerate(torch.tensor_split(input, self.own)):
+            kept = (self.running_mean, self.running_var) if self.ranks.first and part == 0 else (None, None)
+            normalised.append(F.batch_norm(x, *kept, self.weight, self.bias, True, self.rate, self.eps))
         return torch.cat(normalised) if self.own > 1 else normalised[0]
+
+
+def statistics(network: nn.Module) -> list[Tensor]:
+    """Running statistics that the first process has and the others have not: those of the parts."""
+    return [buffer for module in network.modules() if isinstance(module, Parts) for buffer in module.buffers()]

@@ -58,7 +58,7 @@ class Trainer:
     from. ranks: the processes that train the run together.
 
     Raises InvalidInput for a network that cannot be built or has nothing to train, weights that do not fit it, more processes
-    than pairs in a batch.
+    than pairs in a batch, parts of a batch that the processes cannot share or for which there are too few images.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Trainer:
         """Wait for the epoch that was begun; its row. Raises Diverged when a loss is not a number, naming the step."""
         values, lr = self.ranks.add_up(self.losses).cpu(), self.config.lr_at(self.epoch)
         if self.config.parts:  # of which the first process has the first
-            self.ranks.spread(list(self.network.buffers()))
+            self.ranks.spread(norms.statistics(self.network))
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
