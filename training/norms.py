@@ -100,9 +100,8 @@ class _Whole(torch.autograd.Function):
             )
             own = torch.stack([d_weight, d_bias])
         every = ctx.ranks.add_up(own.clone())
-        if (
-            ctx.n
-        ):  # a correction of what is there: in bfloat16 sums of the whole batch alone would round ten times as much
+        if ctx.n:
+            # A small correction: in bfloat16 a product and the whole line, rounded each, would be ten times as far off.
             slope, shift = weight * scale * (own / ctx.n - every / N)
             dx += F.batch_norm(x, mean, variance, slope, shift, eps=ctx.eps)
         return dx, own[0], own[1], None, None
