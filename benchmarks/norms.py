@@ -1,4 +1,4 @@
-"""What BatchNorm costs a process that shares a batch: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, two minutes.
+"""What BatchNorm costs a process that shares a batch: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, a minute.
 
 Forward and backward of ResNet-50 in bfloat16 on 16 random images of 128 pixels (64 of 224 on CUDA), by turns with torch's own
 BatchNorm, with :class:`training.norms.Whole` (its arithmetic; one process has nobody to exchange sums with) and with

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -94,9 +95,8 @@ def test_a_shared_batch_is_normalised_as_a_whole(
 
     with ThreadPoolExecutor(len(shares)) as pool:
         every = list(pool.map(of, range(len(shares))))
-    close: Callable[[Tensor, Tensor], None] = lambda a, b: torch.testing.assert_close(  # noqa: E731
-        a, b, rtol=1e-4 if dtype == torch.float32 else 2e-2, atol=1e-4 if dtype == torch.float32 else 3e-2
-    )
+    rtol, atol = (1e-4, 1e-4) if dtype == torch.float32 else (2e-2, 3e-2)
+    close = partial(torch.testing.assert_close, rtol=rtol, atol=atol)
     for one, parts in zip(whole[:2], zip(*[share[:2] for share in every], strict=True), strict=True):
         assert all(part.dtype == dtype for part in parts)
         close(torch.cat(parts), one)

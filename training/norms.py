@@ -122,8 +122,11 @@ class Parts(_Shared):
             return super().forward(input)
         if self.ranks.first and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        sizes, normalised = [len(range(part, len(input), self.own)) for part in range(self.own)], []
-        for part, x in enumerate(torch.split(input, sizes) if self.own > 1 else [input]):  # its gradient is one copy
+        sizes = [len(range(part, len(input), self.own)) for part in range(self.own)]
+        # torch.tensor_split would say it shorter, but fills a whole batch of zeros for the gradient of each part.
+        parts = torch.split(input, sizes) if self.own > 1 else (input,)
+        normalised = []
+        for part, x in enumerate(parts):
             kept = (self.running_mean, self.running_var) if self.ranks.first and part == 0 else (None, None)
             normalised.append(F.batch_norm(x, *kept, self.weight, self.bias, True, self.rate, self.eps))
         return torch.cat(normalised) if self.own > 1 else normalised[0]
