@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from lpm import cli
-from lpm.output import OutputFolder
-from training import datasets
-from training.datasets import Images
+from lpm.console import cli
+from lpm.console.output import OutputFolder
+from training.data import datasets
+from training.data.datasets import Images
 
 
 def main(arguments: list[str] | None = None) -> int:

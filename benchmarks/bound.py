@@ -31,12 +31,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import training
 from benchmarks.rows import origin, write
-from training import build
-from training.capture import CudaGraph
-from training.classifiers import FC
 from training.config import RunConfig
-from training.models import ResNet
-from training.trainer import Trainer
+from training.model import build
+from training.model.cifar_resnets import ResNet
+from training.model.classifiers import FC
+from training.run.capture import CudaGraph
+from training.run.trainer import Trainer
 
 BATCH = 128
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 
 from benchmarks.training import data
-from training import build
 from training.config import RunConfig, with_preset
-from training.trainer import Trainer
+from training.model import build
+from training.run.trainer import Trainer
 
 METHODS = {
     "FC": ("random", "fc"),

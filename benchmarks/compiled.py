@@ -23,8 +23,8 @@ import torch
 from benchmarks.bound import BATCH, Step
 from benchmarks.rows import origin, write
 from benchmarks.training import name
-from training import build
-from training.models import ResNet
+from training.model import build
+from training.model.cifar_resnets import ResNet
 
 ROUNDS = 7
 IMAGES = 12_406

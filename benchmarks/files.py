@@ -25,8 +25,8 @@ from PIL import Image
 from benchmarks.alone import alone, memory, reset_peak
 from benchmarks.rows import origin, write
 from benchmarks.sizes import SETTINGS
-from training import lists
-from training.images import crop_box, train_view, train_views
+from training.data import lists
+from training.data.images import crop_box, train_view, train_views
 
 TEST_IMAGES = 3
 """Of each class, as iNaturalist's validation set has."""

@@ -26,15 +26,18 @@ import torch
 
 from benchmarks import bound, captured, training
 from benchmarks.rows import as_csv
-from lpm import cli
-from lpm.cli import jobs
-from lpm.errors import InvalidInput
-from lpm.output import write
-from training import build, cifar, datasets, tables
+from lpm.console import cli
+from lpm.console.cli import jobs
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
 from training.config import PRESETS, RunConfig
+from training.data import cifar, datasets
+from training.data.untrusted import contents
 from training.experiments import config
-from training.progress import Work, in_flight
-from training.untrusted import contents
+from training.jobs.local import in_flight
+from training.jobs.work import Work
+from training.model import build
+from training.store import tables
 
 FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 

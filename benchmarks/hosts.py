@@ -19,8 +19,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.rows import origin, write
-from lpm import cli
-from lpm.errors import InvalidInput
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
 
 ADDRESSES = "10.77.0.1", "10.77.0.2"
 PORT = 6379

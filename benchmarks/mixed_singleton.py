@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import write
-from training.losses import mixed_singleton
+from training.model.losses import mixed_singleton
 
 BATCH, REPEATS, LIMIT = 256, 5, 2e9
 

@@ -1,8 +1,8 @@
 """What BatchNorm costs a process that shares a batch: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, a minute.
 
 Forward and backward of ResNet-50 in bfloat16 on 16 random images of 128 pixels (64 of 224 on CUDA), by turns with torch's own
-BatchNorm, with :class:`training.norms.Whole` (its arithmetic; one process has nobody to exchange sums with) and with
-:class:`training.norms.Parts` in one and in two parts. Memory is what a step keeps for its backward pass.
+BatchNorm, with :class:`training.distributed.norms.Whole` (its arithmetic; one process has nobody to exchange sums with) and with
+:class:`training.distributed.norms.Parts` in one and in two parts. Memory is what a step keeps for its backward pass.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from benchmarks.rows import origin, write
 from benchmarks.training import name
-from training import build
-from training.norms import Parts, Whole
-from training.ranks import ALONE
-from training.resnets import Bottlenecks
+from training.distributed.norms import Parts, Whole
+from training.distributed.ranks import ALONE
+from training.model import build
+from training.model.imagenet_resnets import Bottlenecks
 
 ROUNDS = 7
 

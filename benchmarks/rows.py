@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lpm.output import provenance
+from lpm.console.output import provenance
 
 
 def origin() -> dict[str, str]:

@@ -26,8 +26,15 @@ from torch import Tensor, nn
 from benchmarks.alone import alone, memory, reset_peak
 from benchmarks.rows import origin, write
 from benchmarks.sizes import SETTINGS
-from training.classifiers import FC, MixedSingleton
-from training.samplers import BalancedMixedLabels, ClassAware, ClassBalanced, LabelOccurrence, PairSampler, Random
+from training.model.classifiers import FC, MixedSingleton
+from training.sampling.samplers import (
+    BalancedMixedLabels,
+    ClassAware,
+    ClassBalanced,
+    LabelOccurrence,
+    PairSampler,
+    Random,
+)
 
 SAMPLERS: dict[str, Callable[..., PairSampler]] = {
     "random": Random,

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from benchmarks.long_tails import LONG_TAILS
-from paper_checks.datasets import cifar_lt
-from training.models import ResNet
-from training.resnets import Bottlenecks
+from paper_checks.paper.datasets import cifar_lt
+from training.model.cifar_resnets import ResNet
+from training.model.imagenet_resnets import Bottlenecks
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.rows import write
-from training import build
 from training.config import RunConfig
-from training.datasets import Images, LongTailed
-from training.trainer import Trainer
+from training.data.datasets import Images, LongTailed
+from training.model import build
+from training.run.trainer import Trainer
 
 BATCHES = {"cpu": {"resnet8": 40, "resnet32": 12}, "cuda": {"resnet8": 97, "resnet32": 97}}
 

@@ -7,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput, install
-from lpm.output import OutputFolder
-from lpm.solution import NotCertified
+from lpm.console import cli
+from lpm.console.errors import InvalidInput, NotCertified, install
+from lpm.console.output import OutputFolder
 
 FIGURES = {
     "fig2": "label and label-pair frequencies over epochs, by sampler (Figure 2)",

@@ -113,7 +113,7 @@ def balanced(config: Classes, N: int, epochs: int) -> dict[str, float]:
 
 def covered(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
     """Coverage: c random classes share M label pairs a < b, the others N - M of (a, a); counts of a part differ by at most 1."""
-    from training.samplers import mixed_classes, mixed_pairs
+    from training.sampling.samplers import mixed_classes, mixed_pairs
 
     K, c, M = config.K, mixed_classes(config.coverage, config.K), mixed_pairs(config.coverage, config.K, N)
     square, sum_of_cvs, labels = 0.0, 0.0, 0

@@ -23,9 +23,9 @@ from markupsafe import Markup
 from figures.explore_claims import LINKS, claims
 from figures.explore_data import AXES, MIXES, PROFILES, Grid, optima, thresholds
 from figures.style import Row, write_rows
-from lpm import cli
-from lpm.errors import InvalidInput
-from lpm.output import provenance
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.output import provenance
 
 LIMIT = 5_000_000
 """Bytes that the page may have."""

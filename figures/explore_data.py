@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
 from lpm.solution import Solution

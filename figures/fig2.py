@@ -18,10 +18,11 @@ import numpy as np
 from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, Frequency, counted, possible
 from figures.style import PAGE, Row, look, save
-from lpm import cli
-from lpm.errors import InvalidInput
-from training.config import CLASSES, RunConfig, SamplerName
-from training.datasets import long_tailed_counts
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.catalogue import CLASSES
+from training.config import RunConfig, SamplerName
+from training.data.datasets import long_tailed_counts
 from training.experiments import BOTH, FACTORS
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Figure 3: test accuracy and average coefficient of variation over the coverage ratio, beside the paper's accuracies.
 
 At a coverage ratio r round(r K) classes, drawn anew each epoch, are mixed with one another (label pairs a < b), the others
-within themselves (a, a), as :class:`training.samplers.Coverage` says. The classifier is FC. The paper prints its accuracies,
-but neither the imbalance factor nor the values of the average CV.
+within themselves (a, a), as :class:`training.sampling.samplers.Coverage` says. The classifier is FC. The paper prints its
+accuracies, but neither the imbalance factor nor the values of the average CV.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from figures import store
 from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, counted
 from figures.style import PAGE, Look, Row, look, save
-from lpm import cli
-from lpm.errors import InvalidInput
-from paper_checks.paper_tables import load
-from training.runs import RunFolder
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from paper_checks.paper.tables import load
+from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def data(setting: store.Setting) -> list[Row]:
 
 
 def _row(setting: store.Setting, folders: Sequence[RunFolder]) -> Row:
-    from training.samplers import mixed_classes  # brings torch
+    from training.sampling.samplers import mixed_classes  # brings torch
 
     metrics, config = [_result(folder) for folder in folders], folders[0].config
     row: dict[str, Any] = {

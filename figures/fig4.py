@@ -19,10 +19,11 @@ from figures import store
 from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum
 from figures.style import PAGE, Row, save, write_rows
 from figures.uniformity import SCORES
-from lpm import cli, geometry
-from lpm.errors import InvalidInput
-from paper_checks.paper_tables import load
-from training.runs import RunFolder
+from lpm import geometry
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from paper_checks.paper.tables import load
+from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 
 KINDS = ("label", "label pair")
@@ -43,7 +43,7 @@ def possible(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
 
     All of them; only a < b for BMLS and where a coverage mixes all classes, only a = b where it mixes none.
     """
-    from training.samplers import mixed_classes  # brings torch
+    from training.sampling.samplers import mixed_classes  # brings torch
 
     a, b = np.triu_indices(config.K)
     mixed = mixed_classes(config.coverage, config.K)
@@ -55,8 +55,8 @@ def possible(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def label_pairs(config: RunConfig, counts: np.ndarray) -> Callable[[int], np.ndarray]:
     """The ordered label pairs (N, 2) of epoch 0, 1, ... as the config's own sampler draws them."""
-    from training import build  # brings torch
-    from training.samplers import BalancedMixedLabels
+    from training.model import build  # brings torch
+    from training.sampling.samplers import BalancedMixedLabels
 
     sampler = build.sampler(config, np.repeat(np.arange(config.K), counts))
     if isinstance(sampler, BalancedMixedLabels):

@@ -1,6 +1,7 @@
 """Trained networks against their own layer-peeled optimum: the comparison the project exists for.
 
-Every run is measured several times (training/geometry.py). Each measurement gives budgets; the program at these budgets and
+Every run is measured several times (training/run/measurement.py). Each measurement gives budgets; the program at these
+budgets and
 the run's label-pair frequencies is solved, and class vectors are compared: cosines, lengths, self-duality.
 """
 
@@ -17,10 +18,11 @@ import numpy as np
 from figures import store
 from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum, self_duality
 from figures.style import PAGE, SEQUENTIAL, Row, look, save, write_rows
-from lpm import cli, geometry
-from lpm.errors import InvalidInput
-from training.metrics import splits
-from training.runs import RunFolder
+from lpm import geometry
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.store.metrics import splits
+from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

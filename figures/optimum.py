@@ -1,6 +1,6 @@
 r"""A trained network and its own layer-peeled optimum: same label-pair frequencies, same law of lambda, same budgets.
 
-The network gives class vectors w_k and, for each label pair and bin of the ratio, the mean feature (training/geometry.py).
+The network gives class vectors w_k and, for each label pair and bin of the ratio, the mean feature (training/run/measurement.py).
 Class vectors are centred over the classes (a common part changes no softmax), features over the class means (a common part
 acts like a bias, which the model does not have). Budgets are measured as the program weighs them,
 
@@ -19,13 +19,14 @@ from typing import Literal
 
 import numpy as np
 
-from lpm import cli, geometry, mixing, recovery
-from lpm.errors import InvalidInput
+from lpm import geometry, mixing, recovery
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
 from lpm.pairs import LabelPairs, table
 from lpm.problem import Problem
 from lpm.programs import fc, ms, ms_unordered
 from lpm.solve import solve
-from training.runs import RunFolder
+from training.store.runs import RunFolder
 
 NODES = 16
 """Quadrature nodes of lambda; with 64 the optima of the committed runs move by less than 1e-4 in any cosine."""

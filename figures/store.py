@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput
-from training import runs
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 from training.experiments import METHODS, TABLES, config
-from training.runs import RunFolder
+from training.store import runs
+from training.store.runs import RunFolder
 
 DIGITS = "digits-lt"
 
@@ -42,7 +42,7 @@ class Setting:
 
 def add_options(parser: cli.Parser) -> None:
     """Options that say which runs."""
-    from training.train import seeds
+    from training.options import seeds
 
     add = parser.add_argument
     add(
@@ -101,7 +101,8 @@ def table_command(setting: Setting, *numbers: int) -> str:
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
-    from training.progress import Options, train_all  # brings torch
+    from training.jobs.progress import train_all
+    from training.options import Options  # brings torch
 
     if train_all(missing, Options(setting.store), printed=False):
         raise InvalidInput("a run of the digits diverged; see above")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from figures.style import LOOKS, PAGE, Row, save
 from figures.theory_gram import fc_ms_cases, gram_rows, plot_gram, sampler_cases
 from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_rows, plot_budget, plot_classes
-from lpm import cli, mixing
-from lpm.errors import InvalidInput
+from lpm import mixing
+from lpm.console import cli
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.family import Family
 from lpm.rows import solve_row
-from lpm.solution import NotCertified
 from lpm.sweep import grid
 
 if TYPE_CHECKING:

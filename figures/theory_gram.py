@@ -12,15 +12,15 @@ import numpy as np
 from figures.style import DIVERGING, PAGE, SEQUENTIAL, Row
 from figures.theory_maps import EMPTY
 from lpm import geometry
+from lpm.console.errors import NotCertified
 from lpm.family import Family
 from lpm.mixing import Mixing
 from lpm.pairs import LabelPairs, balanced, class_counts, distinct, product, table
 from lpm.problem import Problem
 from lpm.programs import fc, ms, ms_unordered
-from lpm.solution import NotCertified
 from lpm.solve import solve
-from paper_checks.datasets import cifar_lt
 from paper_checks.epochs import cbs, mixup_counts
+from paper_checks.paper.datasets import cifar_lt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

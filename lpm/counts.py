@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from lpm.pairs import MAX_CLASSES
 
 LIMIT = 200_000_000

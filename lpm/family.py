@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
 from lpm.pairs import PROFILES, ClassCounts, imbalanced
 from lpm.problem import Problem

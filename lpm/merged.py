@@ -1,12 +1,12 @@
 """First-order solver for many groups: similar classes are merged, the point is carried back, and the gap is the true one.
 
-A program in G groups has G^2 orbits of label pairs and a point G^3 numbers. It is solved first with few groups,
-each an interval of class frequencies; between these the logits are interpolated (:class:`lpm.merging.Interpolation`) and
-scaled into the *true* ball, so that f there, with the true frequencies, is an upper bound. The lower bound holds for any
-logits and need not come from the same point (:mod:`lpm.dual`). Both are evaluated a block of label pairs at a time, in
-O(G^2) memory; merging decides how wide the interval is, not whether it is right (docs/theory.md, section 10). If it is
-too wide, twice as many groups follow, started from there, and at last the true groups themselves if their point fits into
-memory.
+A program in G groups has G^2 orbits of label pairs and a point G^3 numbers. It is solved first with few groups, each an
+interval of class frequencies; between these the logits are interpolated
+(:class:`lpm.many_groups.merging.Interpolation`) and scaled into the *true* ball, so that f there, with the true
+frequencies, is an upper bound. The lower bound holds for any logits and need not come from the same point
+(:mod:`lpm.many_groups.dual`). Both are evaluated a block of label pairs at a time, in O(G^2) memory; merging decides
+how wide the interval is, not whether it is right (docs/theory.md, section 10). If it is too wide, twice as many groups
+follow, started from there, and at last the true groups themselves if their point fits into memory.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from functools import cached_property
 
 import numpy as np
 
-from lpm.blocks import Blocks, Evaluation, Logits, Spectrum
-from lpm.descent import Descent
-from lpm.dual import gap, tighten
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.geometry import GroupGram
-from lpm.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
+from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
+from lpm.many_groups.descent import Descent
+from lpm.many_groups.dual import gap, tighten
+from lpm.many_groups.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
 from lpm.problem import MAX_LOGITS, Problem
-from lpm.solution import ROUNDING, SMALLER, TOLERANCE, NotCertified, Solution
+from lpm.solution import ROUNDING, SMALLER, TOLERANCE, Solution
 
 FEWEST_GROUPS = 32
 MAX_GROUPS = 2000
 MAX_STORED = 40_000_000
-"""Entries of a point that :mod:`lpm.descent` may hold, three times (1 GB)."""
+"""Entries of a point that :mod:`lpm.many_groups.descent` may hold, three times (1 GB)."""
 MAX_STREAMED = 1_000_000_000
 """Entries of a point of the true program, never held as a whole; its gap takes G times as many multiplications."""
 TIME_LIMIT = 600.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import roots_sh_jacobi
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 
 NODES = 64
 """Default quadrature nodes: thresholds are then right to about 1e-6, with 16 nodes to 1e-2."""

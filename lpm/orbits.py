@@ -1,8 +1,8 @@
 """Exact symmetry-reduced solver: an interior-point method whose cost does not depend on K.
 
 Symmetry needed: classes exchangeable inside G groups (equal counts), a few groups only; a group of one class is allowed.
-The method follows the central path of :mod:`lpm.central_path` until it is plain which directions the optimum uses, then
-polishes on those by Newton's method, and lets the certificate judge. If it refuses, the path is followed further.
+The method follows the central path of :mod:`lpm.interior_point.central_path` until it is plain which directions the optimum
+uses, then polishes on those by Newton's method, and lets the certificate judge. If it refuses, the path is followed further.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from lpm import central_path
-from lpm.errors import InvalidInput
-from lpm.newton import State
+from lpm.console.errors import InvalidInput
+from lpm.interior_point import central_path
+from lpm.interior_point.newton import State
+from lpm.interior_point.reduced import ReducedProgram
 from lpm.problem import Problem
-from lpm.reduced import ReducedProgram
 from lpm.solution import TOLERANCE, Solution, certify
 
 MAX_GROUPS = 16

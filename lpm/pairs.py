@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 
 MAX_CLASSES = 10_000_000
 MAX_RATIO = 1e60

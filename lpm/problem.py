@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 
 Partition = Literal["classes", "pairs", "unordered"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
 from lpm.pairs import ClassCounts, LabelPairs
 from lpm.problem import Partition, Problem, Rows

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.problem import Problem
 from lpm.recovery import fold
-from lpm.solution import TOLERANCE, NotCertified, Solution, certify
+from lpm.solution import TOLERANCE, Solution, certify
 
 if TYPE_CHECKING:
     import cvxpy as cp

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
+from lpm.console.errors import NotCertified
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.problem import Problem
@@ -31,21 +31,6 @@ ROUNDING = 1e-8
 
 SMALLER = "the loss is too close to 0 for a relative gap in float64: take smaller budgets, or a smaller R"
 """The remedy then."""
-
-
-class NotCertified(RuntimeError):
-    """A solver's point whose relative gap exceeds the tolerance. Attributes: gap, relative_gap, tolerance, solver, remedy."""
-
-    def __init__(self, *, gap: float, relative_gap: float, tolerance: float, solver: str, remedy: str) -> None:
-        self.gap, self.relative_gap, self.tolerance, self.solver = gap, relative_gap, tolerance, solver
-        self.remedy = remedy
-        super().__init__(
-            f"{solver}: relative gap {relative_gap:.1e} (gap {gap:.1e}) exceeds the tolerance {tolerance:.0e}; {remedy}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:  # an exception's own passes on the message alone: a process could not tell
-        names = ("gap", "relative_gap", "tolerance", "solver", "remedy")
-        return partial(NotCertified, **{name: getattr(self, name) for name in names}), ()
 
 
 @dataclass(frozen=True)

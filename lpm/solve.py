@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from lpm import factored, geometry, merged, orbits, recovery
+from lpm import factored, merged, orbits, report
+from lpm.console.errors import InvalidInput
 from lpm.counts import read_counts, read_table
-from lpm.errors import InvalidInput
-from lpm.merging import merge_equal
-from lpm.output import write
+from lpm.many_groups.merging import merge_equal
+from lpm.options import add_family, add_solver, family_of, law_of
 from lpm.pairs import class_counts, imbalanced, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import fc, ms, ms_free, ms_unordered
@@ -23,11 +22,6 @@ from lpm.solution import TOLERANCE, Solution
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 
-MAX_LISTED = 1000
-"""Classes up to which JSON lists the K x K cosines; above, the cosines between groups say the same."""
-
-MAX_MAPPED = 100_000
-"""Classes up to which JSON says the group of each."""
 
 MAX_DIFFERENT = 2000
 """Different class counts in a program over label pairs, whose frequencies are kept for every two of them."""
@@ -76,56 +70,6 @@ def choose(problem: Problem) -> Solver:
     return "factored" if K <= 2 * G and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
 
 
-def report(solution: Solution) -> dict[str, Any]:
-    """Everything worth saying about a solution, for JSON: cosines (K x K), norms (K), the certificate, the groups.
-
-    group_of: (K,) the group of each class, in the order in which classes were given; None where they are too many to list.
-    """
-    problem, gram = solution.problem, solution.gram
-    listed = problem.K <= MAX_LISTED
-    full = gram.matrix(problem.members) if listed else None
-    return {
-        "program": problem.program,
-        "profile": problem.profile,
-        "lam": problem.mixing,
-        "K": problem.K,
-        "E_H": problem.e_h,
-        "E_W": problem.e_w,
-        "loss": solution.loss,
-        "lower_bound": solution.lower_bound,
-        "gap": solution.gap,
-        "relative_gap": solution.relative_gap,
-        "cosines": None if full is None else geometry.cosines(full),
-        "norms": None if full is None else np.sqrt(np.diag(full)),
-        "group_of": problem.group_of if problem.K <= MAX_MAPPED else None,
-        "group_sizes": problem.sizes,
-        "group_cosines": gram.group_cosines,
-        "group_norms": gram.norms,
-        "rank": solution.rank,
-        "collapsed": solution.collapsed,
-        "collapsed_groups": solution.collapsed_groups,
-        "solver": solution.solver,
-        "iterations": solution.iterations,
-        "seconds": solution.seconds,
-    }
-
-
-def save(solution: Solution, path: Path) -> None:
-    """Store W (K, K), H (m, K), Z (m, K) and the rows' label pairs ``a, b, lam, p`` as an npz file, whole or not at all.
-
-    Raises InvalidInput when Z is too large to write out or the file cannot be written.
-    """
-    full, Z = recovery.logits(solution)
-    W, H = recovery.class_vectors_and_features(full, Z)
-    rows = full.rows
-    data = io.BytesIO()
-    np.savez_compressed(data, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
-    try:
-        write(path, data.getvalue())
-    except OSError as error:
-        raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None
-
-
 def _given(options: argparse.Namespace) -> np.ndarray | None:
     """The class counts (K,) of --counts or --counts-file."""
     if options.counts is not None and options.counts_file is not None:
@@ -136,7 +80,6 @@ def _given(options: argparse.Namespace) -> np.ndarray | None:
 
 
 def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
-    from lpm import cli
 
     program = options.program or "fc"
     if options.table is not None:
@@ -152,9 +95,9 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
         if program == "ms-free":
             return ms_free(pairs, **budgets, budget=options.budget)
         if program == "ms-unordered":
-            return ms_unordered(pairs, cli.law(options), **budgets)
-        return {"fc": fc, "ms": ms}[program](pairs, cli.law(options), **budgets, budget=options.budget)
-    family = cli.family(options, program, options.profile or "")
+            return ms_unordered(pairs, law_of(options), **budgets)
+        return {"fc": fc, "ms": ms}[program](pairs, law_of(options), **budgets, budget=options.budget)
+    family = family_of(options, program, options.profile or "")
     if counts is None:
         return family.on(imbalanced(4 if options.K is None else options.K, options.K_A, options.R, options.w_r))
     classes = class_counts(counts)
@@ -165,7 +108,7 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
             "round them"
         )
     if options.profile is None and program == "ms-free":
-        family = cli.family(options, program, "product")
+        family = family_of(options, program, "product")
     return family.on(classes)
 
 
@@ -185,52 +128,15 @@ def _counts(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
 
 
-def _print(solution: Solution, counts: np.ndarray | None) -> None:
-    problem, gram = solution.problem, solution.gram
-    lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
-    print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
-    print(f"loss        {solution.loss:.12g}")
-    print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
-    print(f"relative gap {solution.relative_gap:.1e}")
-    if isinstance(solution, merged.MergedSolution):
-        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; the optimum's may differ")
-    elif problem.minority is None:
-        dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
-        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
-    else:
-        print(
-            f"rank of W   {solution.rank:,}; the minority is {'collapsed' if solution.collapsed else 'not collapsed'}"
-        )
-    print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
-    G = len(problem.sizes)
-    if G > 16:
-        print(f"cosines     {G} groups of classes: --json lists them, and the group of each class")
-        return
-    names = ["A", "B"] if problem.families == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
-    each = [""] * G if counts is None or len(counts) != problem.K else [_range(counts[own]) for own in problem.members]
-    wide = max(map(len, ["count", *each])) + 2 if any(each) else 0
-    first = f"{'group':<5}{'count' if wide else '':>{wide}}  classes       norm  cosine to a class of group"
-    print(first + "".join(f"{name:>8}" for name in names[1:]))
-    for g, name in enumerate(names):
-        cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
-        print(f"{name:<5}{each[g]:>{wide}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
-
-
-def _range(counts: np.ndarray) -> str:
-    """The class counts of a group; different ones under frequencies that do not depend on them."""
-    low, high = counts.min(), counts.max()
-    return f"{low:.15g}" if low == high else f"{low:.15g} to {high:.15g}"
-
-
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
     print(f"{groups} merged groups: relative gap {relative_gap:.1e} after {seconds:.3g} s", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from lpm import cli
+    from lpm.console import cli
 
     parser = cli.Parser("lpm.solve", "solve one program and print its certified optimum")
-    cli.add_family(parser)
+    add_family(parser)
     parser.set_defaults(K=None)
     parser.add_argument("--R", type=float, default=1.0, help="imbalance n_A / n_B")
     parser.add_argument("--counts", type=_counts, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
@@ -241,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="class counts from a text file, one a line; # begins a comment",
     )
     parser.add_argument("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
-    cli.add_solver(parser)
+    add_solver(parser)
     cli.add_report(parser)
     parser.add_argument(
         "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="of --solver merged"
@@ -267,15 +173,15 @@ def main(arguments: list[str] | None = None) -> int:
         progress=None if options.quiet or options.json else _print_progress,
     )
     if options.save is not None:
-        save(solution, options.save)
+        report.save(solution, options.save)
     if options.json:
-        cli.print_json(report(solution))
+        cli.print_json(report.as_json(solution))
     elif not options.quiet:
-        _print(solution, counts)
+        report.show(solution, counts)
     return 0
 
 
 if __name__ == "__main__":
-    from lpm.cli import run
+    from lpm.console.cli import run
 
     sys.exit(run(main))

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm import engines
-from lpm.errors import InvalidInput
+from lpm.console import engines
+from lpm.console.errors import InvalidInput
+from lpm.console.output import OutputFolder
 from lpm.family import Family
-from lpm.output import OutputFolder
+from lpm.options import add_family, add_range, add_solver, family_of
 from lpm.pairs import MAX_RATIO
 from lpm.rows import Row, solve_row, summary, write_csv, write_thresholds
 from lpm.solution import TOLERANCE
@@ -56,7 +57,7 @@ def sweep(
 ) -> Iterator[tuple[Family, Threshold | Row]]:
     """For each family its threshold on the range (where its minority is exchangeable), then a row for each R.
 
-    each: the ``map`` that does the work, :func:`lpm.engines.mapping`'s say.
+    each: the ``map`` that does the work, :func:`lpm.console.engines.mapping`'s say.
     """
     tasks: list[tuple[Family, float | None]] = []
     for family in families:
@@ -78,15 +79,15 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lpm import cli
+    from lpm.console import cli
 
     parser = cli.Parser(
         "lpm.sweep", "class-vector cosines against the imbalance R, certified, and where minority collapse sets in"
     )
-    cli.add_family(parser)
-    cli.add_range(parser)
+    add_family(parser)
+    add_range(parser)
     parser.add_argument("--points", type=int, default=41, help="log-spaced imbalances")
-    cli.add_solver(parser)
+    add_solver(parser)
     parser.add_argument("--out", type=Path, help="folder for the results (default: sweep-K<K>)")
     cli.add_engine(parser)
     cli.add_report(parser)
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     start = time.perf_counter()
     R = grid(options.R_min, options.R_max, options.points)
-    families = [cli.family(options, *choice) for choice in _choices(options.program, options.profile, options.budget)]
+    families = [family_of(options, *choice) for choice in _choices(options.program, options.profile, options.budget)]
     for family in families:
         family.at(R[0])  # a bad option must show before anything is written
     rows: list[Row] = []
@@ -193,6 +194,6 @@ def _print(rows: list[Row], thresholds: dict[str, Threshold]) -> None:
 
 
 if __name__ == "__main__":
-    from lpm.cli import run
+    from lpm.console.cli import run
 
     sys.exit(run(main))

@@ -21,9 +21,10 @@ import numpy as np
 from scipy.optimize import brentq
 
 from lpm import orbits
+from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.errors import InvalidInput
 from lpm.family import Family
+from lpm.options import add_family, add_range, describe, family_of
 from lpm.pairs import MAX_RATIO
 from lpm.problem import Problem
 
@@ -132,25 +133,25 @@ def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> st
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    from lpm import cli
+    from lpm.console import cli
 
     parser = cli.Parser(
         "lpm.threshold", "the imbalance R0 at which minority collapse sets in, with a certified bracket"
     )
-    cli.add_family(parser)
-    cli.add_range(parser)
+    add_family(parser)
+    add_range(parser)
     cli.add_report(parser)
     options = parser.parse_args(arguments)
-    family = cli.family(options, options.program or "fc", options.profile or "")
+    family = family_of(options, options.program or "fc", options.profile or "")
     found = threshold(family, R_min=options.R_min, R_max=options.R_max)
     if options.json:
-        cli.print_json(cli.describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))
+        cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))
     else:
         print(sentence(family, found, options.R_min, options.R_max))
     return 0
 
 
 if __name__ == "__main__":
-    from lpm.cli import run
+    from lpm.console.cli import run
 
     sys.exit(run(main))

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput, install
-from lpm.output import OutputFolder
-from lpm.solution import NotCertified
+from lpm.console import cli
+from lpm.console.errors import InvalidInput, NotCertified, install
+from lpm.console.output import OutputFolder
 from paper_checks import report, runs
 from paper_checks.catalogue import CHECKS, by_id
 from paper_checks.claim import Check, Finding, Verdict

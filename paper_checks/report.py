@@ -15,8 +15,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lpm.cli import plain_data
-from lpm.output import provenance
+from lpm.console.cli import plain_data
+from lpm.console.output import provenance
 from paper_checks.catalogue import SENTENCES_UNCHECKED, UNCHECKED
 from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict, show
 from paper_checks.interval import Fact, Interval

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 
 DEFAULT = Path(__file__).parent.parent / "results" / "runs.csv"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from training.datasets import LongTailed
+    from training.data.datasets import LongTailed
 
 
 @pytest.fixture(scope="session")
 def digits() -> LongTailed:
     """The built-in digits at imbalance 10."""
-    from training import datasets
+    from training.data import datasets
 
     return datasets.load("digits-lt", None, imbalance=10)
 
@@ -24,7 +24,7 @@ def digits() -> LongTailed:
 @pytest.fixture(scope="session")
 def places_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like Places-LT, for reading only."""
-    from tests.large import make
+    from tests.training.large import make
 
     folder = tmp_path_factory.mktemp("places")
     make("places-lt", folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from training.runs import RunFolder, find
+from training.store.runs import RunFolder, find
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lpm import cli, engines
-from lpm.errors import InvalidInput
-from paper_checks.holm import holm
+from lpm.console import cli, engines
+from lpm.console.errors import InvalidInput
+from paper_checks.paper.statistics import holm
 from training.config import RunConfig
+from training.distributed.torchrun import processes
 from training.experiments import METHODS
-from training.runs import RunFolder
-from training.tables import in_words, ranges, setting
-from training.torchrun import processes
-from training.train import add_recipe, add_running, config_of
+from training.options import add_recipe, add_running, config_of
+from training.store.runs import RunFolder
+from training.store.tables import in_words, ranges, setting
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared unless others are named; of two classes, which have only one label pair a < b."""
@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput("torchrun trains one run with all processes; use it with training.train, a method at a time")
     base = config_of(options)
     chosen = methods(base, options.method)
-    from training.progress import Options, train_all  # brings torch
+    from training.jobs.progress import train_all
+    from training.options import Options  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in chosen.values()]
     try:

@@ -9,42 +9,17 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
+from training.catalogue import CLASSES, LARGE, Dataset
 
-Dataset = Literal[
-    "digits-lt", "cifar10-lt", "cifar100-lt", "imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018", "own"
-]
 SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
 ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
 LossName = Literal["ce", "dr"]
 ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32", "resnet50", "resnet50-wide4", "resnet152"]
 FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
 
-CLASSES = {
-    **{"digits-lt": 10, "cifar10-lt": 10, "cifar100-lt": 100},
-    **{"imagenet-lt": 1000, "places-lt": 365, "places-lt-ft": 365, "inaturalist2018": 8142, "own": 0},
-}
-"""Of your own data, as many as the config says."""
 BOTTLENECKS = frozenset({"resnet50", "resnet50-wide4", "resnet152"})
 """Networks for image files; 'wide4' has a last stage of twice the width."""
-LARGE = frozenset({"imagenet-lt", "places-lt", "places-lt-ft", "inaturalist2018", "own"})
-"""Data sets of image files, with class counts of their own; 'ft' is Places-LT with a pretrained network, the paper's PL*; 'own'
-are yours.
-"""
-SPLITS = {
-    "digits-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
-    "cifar10-lt": {"many": (0, 2), "med": (3, 6), "few": (7, 9)},
-    "cifar100-lt": {"many": (0, 35), "med": (36, 70), "few": (71, 99)},
-    "imagenet-lt": {"many": (0, 389), "med": (390, 834), "few": (835, 999)},
-    "places-lt": {"many": (0, 130), "med": (131, 287), "few": (288, 364)},
-    "places-lt-ft": {"many": (0, 130), "med": (131, 287), "few": (288, 364)},
-    "inaturalist2018": {"many": (0, 841), "med": (842, 4542), "few": (4543, 8141)},
-}
-"""First and last class of the many, medium and few classes, by falling count: the paper's Table 6, which counts class 835 of
-ImageNet-LT twice; here it is among the few, as in the reference code.
-"""
-MANY, FEW = 100, 20
-"""On your own data a class has many training images above 100, few below 20 (Liu et al. 2019)."""
 
 EXPRESSES = {
     "fc": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm import cli
-from lpm.errors import InvalidInput
-from training import runs
-from training.metrics import by_class, split_of, splits
-from training.runs import RunFolder
-from training.tables import in_words, ranges, setting
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.store import runs
+from training.store.metrics import by_class, split_of, splits
+from training.store.runs import RunFolder
+from training.store.tables import in_words, ranges, setting
 
 TOP = 10
 """Pairs of classes that are shown."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lpm.errors import InvalidInput
+from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
 
 METHODS: dict[str, dict[str, Any]] = {

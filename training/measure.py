@@ -10,10 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput
-from training import runs
-from training.train import add_data, add_device, add_lists
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.options import add_data, add_device, add_lists
+from training.store import runs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,9 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     from safetensors.torch import save
 
-    from training import build, datasets
-    from training.geometry import measured
-    from training.trainer import Trainer
+    from training.data import datasets
+    from training.model import build
+    from training.run.measurement import measured
+    from training.run.trainer import Trainer
 
     cores = len(os.sched_getaffinity(0))
     folders = [runs.at(path) for path in runs.each(options.runs)]

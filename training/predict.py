@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput
-from training import runs
-from training.lists import images_below, left_out
-from training.runs import seeds_of
-from training.train import add_device, workers
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.data.lists import images_below, left_out
+from training.options import add_device, workers
+from training.store import runs
+from training.store.runs import seeds_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_device(parser)
     options = parser.parse_args(arguments)
     images = _files(options.images)
-    from training import build, inference  # bring torch
+    from training.model import build  # bring torch
+    from training.run import inference
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     skipped: list[str] = []

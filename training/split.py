@@ -8,12 +8,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from lpm import cli
-from lpm.errors import InvalidInput
-from lpm.output import write
-from training.list_rows import class_folders
-from training.lists import CLASS_NAMES, images_below, left_out
-from training.untrusted import contents
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
+from training.data.list_rows import class_folders
+from training.data.lists import CLASS_NAMES, images_below, left_out
+from training.data.untrusted import contents
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """What is written, in ``D``."""

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lpm import cli, engines
-from lpm.errors import InvalidInput
-from lpm.output import write
-from training import tables
+from lpm.console import cli, engines
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
 from training.config import RunConfig
+from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table, config
-from training.torchrun import processes
-from training.train import NAMES, add_data, add_device, seeds
+from training.options import NAMES, add_data, add_device, seeds
+from training.store import tables
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
@@ -105,7 +105,8 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
-    from training.progress import Options, ready, train_all
+    from training.jobs.progress import ready, train_all
+    from training.options import Options
 
     run, said = Options.of(options), set[str]()
 

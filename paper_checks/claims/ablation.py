@@ -5,7 +5,7 @@ from __future__ import annotations
 from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude, contradictions
 from paper_checks.interval import PRINTED
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import BASELINES, CIFAR_LT, FACTORS, best, means
+from paper_checks.paper.tables import BASELINES, CIFAR_LT, FACTORS, best, means
 
 
 @check("consistent-gains", "Table 2", "Table 3", "Table 4")

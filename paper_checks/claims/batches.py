@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
-from paper_checks.datasets import cifar_lt
 from paper_checks.epochs import BATCH, EPOCHS, average_cv, bmls_batches, cas, cbs, cyclic_cv, epochs
 from paper_checks.interval import EXACT, SIMULATED, Fact
 from paper_checks.lab import Lab
+from paper_checks.paper.datasets import cifar_lt
 
 ALPHAS = (1.0, 0.2)
 """Of mixup's Beta law: CIFAR's recipe, that of the large data sets."""

@@ -10,11 +10,11 @@ from itertools import combinations
 from paper_checks import runs
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.claims.significance import against_print, between, welch
-from paper_checks.datasets import cifar_lt, datasets
-from paper_checks.holm import holm
 from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import Source, load
+from paper_checks.paper.datasets import cifar_lt, datasets
+from paper_checks.paper.statistics import holm
+from paper_checks.paper.tables import Source, load
 
 PRINTED_FACTS: dict[str, float] = {
     "ImageNet-LT smallest class": 5,

@@ -9,8 +9,8 @@ from lpm.pairs import class_counts, product
 from lpm.programs import fc
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
-from paper_checks.datasets import cifar_lt
 from paper_checks.lab import Lab
+from paper_checks.paper.datasets import cifar_lt
 
 
 @check("long-tail")

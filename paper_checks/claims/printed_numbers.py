@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude, contradictions
-from paper_checks.datasets import cifar_lt
 from paper_checks.interval import PRINTED
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import SOURCES, Cell, Source, class_ranges, load
+from paper_checks.paper.datasets import cifar_lt
+from paper_checks.paper.tables import SOURCES, Cell, Source, class_ranges, load
 
 ROUNDING = 0.005
 """Of a number printed with two decimals."""

@@ -13,7 +13,6 @@ from lpm.pairs import table
 from lpm.programs import fc
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
-from paper_checks.datasets import FACTORS, cifar_lt, datasets
 from paper_checks.epochs import (
     EPOCHS,
     average_cv,
@@ -27,6 +26,7 @@ from paper_checks.epochs import (
 )
 from paper_checks.interval import EXACT, PLAIN, SIMULATED, SYMMETRY, Fact
 from paper_checks.lab import Lab, pair_vectors
+from paper_checks.paper.datasets import FACTORS, cifar_lt, datasets
 
 LABEL_PAIRS: dict[str, Callable[[int], int]] = {"all": lambda K: K**2, "a < b": lambda K: K * (K - 1) // 2}
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from scipy.stats import ttest_ind, ttest_ind_from_stats
 
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude
-from paper_checks.holm import holm
 from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import Cell, Source, load
+from paper_checks.paper.statistics import holm
+from paper_checks.paper.tables import Cell, Source, load
 
 REPEATS = {"cifar10-lt": 5, "cifar100-lt": 5}
 """Runs behind a mean (§6); three on the other data sets."""

@@ -7,7 +7,7 @@ import itertools
 from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude, contradictions
 from paper_checks.interval import PRINTED
 from paper_checks.lab import Lab
-from paper_checks.paper_tables import BASELINES, CIFAR_LT, FACTORS, best, load, means
+from paper_checks.paper.tables import BASELINES, CIFAR_LT, FACTORS, best, load, means
 
 
 @check("highest-claims", "Table 2")

@@ -1,0 +1,156 @@
+"""What the commands share: options, one-line errors with exit status 2, JSON output."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import io
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput, NotCertified, install
+
+EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
+"""The extra that brings a package."""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, False) else action.help
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            unknown = (message.removeprefix(prefix).split() or [""])[0]
+            message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Argument type: one of some words; the error names the nearest."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} is unknown{_nearest(text, words)} (one of {', '.join(words)})")
+        return text
+
+    return parse
+
+
+def jobs(text: str) -> int:
+    """A number of processes, 1 to 64."""
+    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
+    return int(text)
+
+
+def address(text: str) -> str:
+    """A host and a port."""
+    if not re.fullmatch(r"[\w.-]{1,255}:\d{1,5}", text, flags=re.ASCII) or int(text.rpartition(":")[2]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not HOST:PORT, such as 10.0.0.1:6379")
+    return text
+
+
+def add_engine(parser: Parser, sharing: str = "") -> None:
+    """Where many tasks are done. sharing: what --jobs means on a cluster."""
+    add = parser.add_argument
+    add(
+        "--engine",
+        type=choice("local", "ray"),
+        default="local",
+        metavar="NAME",
+        help="local|ray: processes, or Ray (extra `cluster`)",
+    )
+    add("--address", type=address, metavar="HOST:PORT", help="of a running Ray cluster; without, Ray is started here")
+    add(
+        "--jobs",
+        type=jobs,
+        default=1,
+        metavar="N",
+        help=f"processes at a time; with --address {sharing or 'it has no meaning'}",
+    )
+
+
+def add_report(parser: Parser) -> None:
+    """What to print."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output; nan and infinity become null."""
+    print(json.dumps(plain_data(value), indent=1, allow_nan=False))
+
+
+def markdown_table(rows: Iterable[Iterable[str]]) -> str:
+    """Rows of cells as a Markdown table; the second row is its rule."""
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def plain_data(value: Any) -> Any:
+    """NumPy values and containers as JSON types; floats that JSON cannot hold as None."""
+    if isinstance(value, dict):
+        return {str(k): plain_data(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain_data(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain_data(v) for v in value]
+    if isinstance(value, np.generic):
+        return plain_data(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def run(main: Callable[[], int]) -> int:
+    """Run a command: bad input is one line and status 2, an uncertified result one line and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
+    try:
+        return main()
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        print(f"error: {error.name} is not installed; {install(EXTRA[error.name])} brings it", file=sys.stderr)
+        return 2
+    except NotCertified as error:
+        print(f"not certified: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe, say head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"error: {error}", file=sys.stderr)  # a full disk, say
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

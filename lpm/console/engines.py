@@ -1,0 +1,192 @@
+"""Engines that take many tasks: processes of this machine, or Ray, here or on a cluster (extra ``cluster``).
+
+A Ray that a command starts ends with it: no dashboard, no usage statistics, its files in a folder that is removed. Its servers
+listen on every interface, so a token that only this process and its children know keeps others out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+from lpm.console.errors import InvalidInput, install
+
+RETRIES = 3
+"""Times that Ray takes up a task again whose worker was lost."""
+
+CHUNK = 8
+"""Tasks of milliseconds that travel together."""
+
+LOST = "for lack of memory perhaps; the same command goes on"
+"""What may have ended a process, and the remedy."""
+
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise InvalidInput when --engine and --address do not go together, or Ray is not installed or does not answer there."""
+    if options.address is not None and options.engine != "ray":
+        raise InvalidInput(f"--address {options.address} has no meaning without --engine ray; give both or neither")
+    if options.engine == "ray" and find_spec("ray") is None:
+        raise InvalidInput(f"--engine ray needs the extra `cluster`; install it with {install('cluster')}")
+    if options.address is not None:  # Ray itself would try for minutes
+        host, _, port = options.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise InvalidInput(
+                f"--address {options.address}: {error.strerror or error}; give what `ray start --head` printed, or drop it for "
+                "Ray here"
+            ) from None
+
+
+@contextlib.contextmanager
+def mapping(options: argparse.Namespace) -> Generator[Map]:
+    """The engine of the options (engine, jobs, address) as a ``map``: results in the order of tasks, ended with the context."""
+    if options.engine == "ray":
+        with ray(options.address, options.jobs) as cluster:
+            yield partial(_in_order, cluster)
+    elif options.jobs > 1:
+        with processes(options.jobs) as pool:
+            yield partial(pool.map, chunksize=CHUNK)
+    else:
+        yield map
+
+
+@contextlib.contextmanager
+def processes(
+    jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> Generator[ProcessPoolExecutor]:
+    """A pool that ends at once when the context is left by an error, or when this process is killed.
+
+    start: called in every process, with arguments, if given. Raises ChildProcessError when a process was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(start, *arguments))
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise ChildProcessError(f"a process was killed, {LOST}") from None
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(start: Callable[..., None] | None, *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if start is not None:
+        start(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # an orphan would hold what the command that goes on needs
+
+
+@contextlib.contextmanager
+def ray(address: str | None, workers: int) -> Generator[Any]:
+    """The module ray, connected: to the cluster at ``address``, else to one with so many workers that ends with the context.
+
+    Raises InvalidInput when what answers at the address is no cluster of ours, ChildProcessError when Ray does not start.
+    """
+    # What matters is raised here, in one line.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_IGNORE_UNHANDLED_ERRORS="1")
+    if address is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # once: Ray keeps what it read first
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        here = dict(
+            num_cpus=workers, include_dashboard=False, _temp_dir=folder, _system_config={"task_oom_retries": RETRIES}
+        )
+        try:
+            with _silenced() as said:  # where Ray tells, a line a second, what it does not raise
+                ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            line = str(error).splitlines()[0]
+            if address is None:
+                raise ChildProcessError(f"Ray could not be started: {line}") from None
+            remedy = "run this on a host of a Ray cluster"
+            if "Unauthenticated" in "".join(said):
+                remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as its hosts have them"
+            raise InvalidInput(f"--address {address}: {line}; {remedy}") from None
+        with contextlib.redirect_stdout(sys.stderr):  # of lost workers Ray tells on standard output, where results go
+            try:
+                yield ray
+            finally:
+                with _silenced():  # it takes the end of busy workers for accidents
+                    ray.shutdown()
+
+
+def task() -> str:
+    """In a worker of Ray's, the name of its task, the same for every attempt at it."""
+    import ray
+
+    return str(ray.get_runtime_context().get_task_id())
+
+
+@contextlib.contextmanager
+def _silenced() -> Generator[list[str]]:
+    """Nothing reaches standard error, whoever writes; its words are in the list that is yielded, afterwards."""
+    kept, said = os.dup(2), list[str]()
+    with tempfile.TemporaryFile() as instead:
+        os.dup2(instead.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            instead.seek(0)
+            said.append(instead.read().decode(errors="replace"))
+
+
+def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:
+    """What tasks return, as they end or in their order.
+
+    Raises what a task raised; ChildProcessError when a worker was lost again and again.
+    """
+    waiting = list(references)
+    try:
+        while waiting:
+            first = waiting[0] if in_order else cluster.wait(waiting)[0][0]
+            value = cluster.get(first)
+            waiting.remove(first)
+            yield value
+    except cluster.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except cluster.exceptions.RayError as error:
+        raise ChildProcessError(f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}") from None
+
+
+def _in_order(cluster: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_several)
+    shared = cluster.put(function)
+    chunks = [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]
+    for chunk in results(cluster, chunks, in_order=True):
+        yield from chunk
+
+
+def _several(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    return [function(task) for task in tasks]

@@ -1,0 +1,1 @@
+"""The interior-point method that solves the symmetry-reduced program."""

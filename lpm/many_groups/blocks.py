@@ -1,0 +1,267 @@
+r"""Symmetric coordinates, a block of label pairs at a time: for more groups than :mod:`lpm.coordinates` can hold.
+
+The coordinates are those of :class:`lpm.coordinates.Coordinates` but for one factor: zero-sum ones are not multiplied by
+``sqrt(K_g - 1)``. Euclidean length is then the Frobenius norm of ``Z' = D^{1/2} Z C^{1/2}`` written out, a projected
+gradient step is the one on all K^2 label pairs, and
+
+.. math:: \|Z'\|_* = \|T\|_* + \sum_g \sqrt{K_g - 1}\, \|x_g\|_2, \qquad
+          \|D^{-1/2} \nabla f\, C^{-1/2}\|_2 = \max(\|T_G\|_2, \max_g \|x_{G,g}\|_2 / \sqrt{K_g - 1}).
+
+A point X is (M, G + 2). Beside its rows a pass needs O(G^2) numbers and a block of ``BLOCK`` logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lpm.losses import log_partition
+from lpm.problem import Problem
+
+BLOCK = 100_000
+"""Logits that one pass of the loss handles at a time: few enough to stay in the cache."""
+
+Logits = Callable[[slice], np.ndarray]
+"""Some rows of Z, made when they are asked for: (m, G + 2), the logits of the other classes of each group, of a, of b."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of a matrix split by symmetry: ``values`` (2 G,), each as often as ``times`` (2 G,) says.
+
+    The first G, with right singular vectors ``vectors`` (G, G), are T's; then comes one for the zero-sum part of each group.
+    """
+
+    values: np.ndarray
+    times: np.ndarray
+    vectors: np.ndarray
+
+    @property
+    def nuclear(self) -> float:
+        """Sum of all singular values."""
+        return float(self.values @ self.times)
+
+    @property
+    def spectral(self) -> float:
+        """The largest singular value."""
+        return float(self.values[self.times > 0].max())
+
+    def project(self, tau: float) -> np.ndarray:
+        """Singular values (2 G,) of the nearest matrix in the nuclear-norm ball of radius ``tau``."""
+        if self.nuclear <= tau:
+            return self.values
+        order = np.argsort(-self.values)
+        s, n = self.values[order], self.times[order]
+        excess = (np.cumsum(n * s) - tau) / np.maximum(np.cumsum(n), 1)
+        kept = np.flatnonzero((s > excess) & (n > 0))  # none where rounding swallows tau
+        shift = excess[kept[-1]] if len(kept) else s[0]
+        return np.maximum(self.values - shift, 0.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """f at a Z, ``inner`` = <grad f, Z>, the scaled gradient's spectrum, bounds on the rounding of f and of both together."""
+
+    loss: float
+    inner: float
+    gradient: Spectrum
+    rounding: float
+    rounding_of_both: float
+
+    def deficit(self, tau: float) -> float:
+        """f minus the lower bound on f* that this Z proves, feasible or not (:mod:`lpm.many_groups.dual`)."""
+        return self.inner + tau * self.gradient.spectral
+
+
+class Blocks:
+    """f, its gradient and both norms of one problem, at points given by their rows."""
+
+    def __init__(self, problem: Problem) -> None:
+        rows, K = problem.rows, problem.sizes.astype(float)
+        self.problem, self.G = problem, len(K)
+        self.scale, self.weight = np.sqrt(rows.count * rows.d), rows.count * rows.p
+        self.times = np.concatenate([np.ones(self.G), K - 1])
+        self.log = np.append(-np.inf, np.log(np.arange(1, K.max() + 1)))
+        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
+        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
+        self.C_half = (vectors * np.sqrt(eigenvalues)) @ vectors.T
+        self._place_zero_sum(K)
+
+    def _place_zero_sum(self, K: np.ndarray) -> None:
+        """Where the two zero-sum coordinates x_j of a row act.
+
+        slots[j]: their group, G if there is none. lift[i, j]: how far x_j raises z_a (i = 0) and z_b (1) above the mean of
+        their group; dip[i]: how far x_i lowers the group's other classes below it. Directions are e_a - 1/K_g, and for
+        a, b in one group e_a + e_b - 2/K_g and e_a - e_b, all normalised.
+        """
+        rows, c = self.problem.rows, self.problem.c
+        groups, present = np.stack([rows.first, rows.second]), np.stack([np.ones_like(rows.same), ~rows.same])
+        size, inside = K[groups], (rows.first == rows.second) & ~rows.same
+        apart = present & ~inside & (size > 1)
+        together = inside & (size[0] > 2)
+        self.inside = inside
+        self.slots = np.where(apart | inside, groups, self.G)
+        self.slots[0, inside & ~together] = self.G
+        lift_apart = np.where(apart, np.sqrt((size - 1) / size), 0.0)
+        lift_together = np.where(together, np.sqrt(np.maximum(size[0] - 2, 0) / (2 * size[0])), 0.0)
+        difference = np.where(inside, 0.5**0.5, 0.0)
+        unit = 1 / (self.scale * np.sqrt(c[groups]))
+        self.lift = unit * [
+            [lift_apart[0] + lift_together, difference],
+            [lift_together, lift_apart[1] - difference],
+        ]
+        self.dip = unit * np.where(apart, lift_apart / np.maximum(size - 1, 1), 0.0)
+        self.dip[0] += unit[0] * 2 * lift_together / np.maximum(size[0] - 2, 1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a point."""
+        return len(self.scale), self.G + 2
+
+    def __iter__(self) -> Iterator[slice]:
+        step = max(1, BLOCK // (self.G + 2))
+        return (slice(i, min(i + step, len(self.scale))) for i in range(0, len(self.scale), step))
+
+    def logits(self, X: np.ndarray, block: slice | np.ndarray) -> np.ndarray:
+        """Logits (m, G + 2) of rows ``block`` at points X (m, G + 2)."""
+        G, r, (a, b) = self.G, np.arange(len(X)), self._ab(block)
+        x, y, lift, dip = X[:, G], X[:, G + 1], self.lift[:, :, block], self.dip[:, block]
+        V = np.empty_like(X)
+        V[:, :G] = self._by_C(X[:, :G], self.C_inverse_half) / np.sqrt(self.problem.sizes)
+        V[:, :G] /= self.scale[block, None]
+        V[:, G] = V[r, a] + lift[0, 0] * x + lift[0, 1] * y
+        V[:, G + 1] = V[r, b] + lift[1, 0] * x + lift[1, 1] * y
+        V[r, a] -= dip[0] * x
+        V[r, b] -= dip[1] * y
+        return V
+
+    def points(self, V: np.ndarray, block: slice) -> np.ndarray:
+        """The inverse of :meth:`logits`."""
+        G, r, (a, b), K = self.G, np.arange(len(V)), self._ab(block), self.problem.sizes
+        two = ~self.problem.rows.same[block]
+        means = V[:, :G] * K
+        means[r, a] += V[:, G] - V[r, a]
+        means[r, b] += two * (V[:, G + 1] - V[r, b])
+        means /= K
+        X = np.empty_like(V)
+        X[:, :G] = self._by_C(means * np.sqrt(K), self.C_half) * self.scale[block, None]
+        rise = np.stack([V[:, G] - means[r, a], two * (V[:, G + 1] - means[r, b])])
+        lift = self.lift[:, :, block]  # its columns are orthogonal, or 0
+        square = (lift**2).sum(axis=0)
+        X[:, G:] = ((lift * rise[:, None]).sum(axis=0) / np.where(square > 0, square, 1.0)).T
+        return X
+
+    def centred(self, V: np.ndarray, block: slice) -> np.ndarray:
+        """Logits V without the common shift of each row that changes no loss and costs nuclear norm: orthogonal to C 1."""
+        problem, G, r, (a, b) = self.problem, self.G, np.arange(len(V)), self._ab(block)
+        weight = problem.c + problem.beta * problem.K
+        shift = V[:, :G] @ (weight * problem.sizes) + weight[a] * (V[:, G] - V[r, a])
+        shift += np.where(problem.rows.same[block], 0.0, weight[b] * (V[:, G + 1] - V[r, b]))
+        return V - (shift / (weight @ problem.sizes))[:, None]
+
+    def terms(self, V: np.ndarray, block: slice) -> tuple[float, np.ndarray, float]:
+        """Of rows ``block`` with logits V: their part of f, its derivatives by V, and the size of f's terms."""
+        y, weight = self.target(block), self.weight[block]
+        value, S = log_partition(self.problem.partition, V, self.problem.rows.lam[block], self.log_number(block))
+        linear = y * V[:, self.G :]
+        S[:, self.G :] -= y
+        S *= weight[:, None]
+        f, size = weight @ (value - linear.sum(axis=1)), weight @ (np.abs(value) + np.abs(linear).sum(axis=1))
+        return float(f), S, float(size)
+
+    def target(self, block: slice) -> np.ndarray:
+        """y at a and at b, (m, 2)."""
+        same, lam = self.problem.rows.same[block], self.problem.rows.lam[block]
+        return np.stack([np.where(same, 1.0, lam), np.where(same, 0.0, 1 - lam)], axis=1)
+
+    def log_number(self, block: slice) -> np.ndarray:
+        """Log of the number of classes behind each logit, (m, G + 2)."""
+        G, (a, b), K, inside = self.G, self._ab(block), self.problem.sizes, self.inside[block]
+        number, r = np.empty((len(a), G + 2)), np.arange(len(a))
+        number[:, :G] = self.log[K]
+        number[r, a], number[r, b] = self.log[K[a] - 1 - inside], self.log[K[b] - 1 - inside]
+        number[:, G], number[:, G + 1] = 0.0, np.where(self.problem.rows.same[block], -np.inf, 0.0)
+        return number
+
+    def pull_back(self, S: np.ndarray, block: slice) -> np.ndarray:
+        """Derivatives by the logits into derivatives by X, in place: the transpose of :meth:`logits`."""
+        G, r, (a, b) = self.G, np.arange(len(S)), self._ab(block)
+        lift, dip = self.lift[:, :, block], self.dip[:, block]
+        at_a, at_b = S[:, G].copy(), S[:, G + 1].copy()
+        S[:, G] = lift[0, 0] * at_a + lift[1, 0] * at_b - dip[0] * S[r, a]
+        S[:, G + 1] = lift[0, 1] * at_a + lift[1, 1] * at_b - dip[1] * S[r, b]
+        S[r, a] += at_a
+        S[r, b] += at_b
+        S[:, :G] = self._by_C(S[:, :G] / np.sqrt(self.problem.sizes), self.C_inverse_half)
+        S[:, :G] /= self.scale[block, None]
+        return S
+
+    def _ab(self, block: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.problem.rows.first[block], self.problem.rows.second[block]
+
+    def _by_C(self, T: np.ndarray, power: np.ndarray) -> np.ndarray:
+        """T times a power of C, which is diagonal in most programs."""
+        return T * np.diag(power) if self.problem.beta == 0.0 else T @ power
+
+    def at(self, X: np.ndarray) -> Logits:
+        """The logits of a point that is written out."""
+        return lambda block: self.logits(X[block], block)
+
+    def evaluate(self, logits: Logits) -> Evaluation:
+        """One pass over all rows."""
+        loss = inner = size = inner_size = 0.0
+        moments = Moments(self)
+        for block in self:
+            V = logits(block)
+            part, S, terms = self.terms(V, block)
+            product = S * V
+            loss, inner, size = loss + part, inner + float(product.sum()), size + terms
+            inner_size += float(np.abs(product).sum())
+            moments.add(self.pull_back(S, block), block)
+        eps = 8 * np.finfo(float).eps
+        return Evaluation(loss, inner, moments.spectrum(), eps * size, eps * (size + inner_size))
+
+    def spectrum(self, logits: Logits) -> Spectrum:
+        """Singular values of a point, to rounding: by QR of its rows, because their products would lose half the digits."""
+        rows, moments = [np.empty((0, self.G))], Moments(self)
+        for block in self:
+            X = self.points(logits(block), block)
+            rows.append(X[:, : self.G].copy())
+            moments.add_zero_sum(X, block)
+            # A factorisation costs G^2 for each of its rows, those of the triangle before among them.
+            if sum(map(len, rows)) > 4 * self.G:
+                rows = [np.asarray(np.linalg.qr(np.concatenate(rows), mode="r"))]
+        _, s, vectors = np.linalg.svd(np.linalg.qr(np.concatenate(rows), mode="r"))
+        return moments.zero_sum_spectrum(np.pad(s, (0, self.G - len(s))), vectors.T)
+
+
+class Moments:
+    """Sums over rows X from which singular values follow: T^T T and |x_g|^2."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks, self.gram, self.squares = blocks, np.zeros((blocks.G, blocks.G)), np.zeros(blocks.G + 1)
+
+    def add(self, X: np.ndarray, block: slice) -> None:
+        """Add rows ``block``."""
+        T = X[:, : self.blocks.G]
+        self.gram += T.T @ T
+        self.add_zero_sum(X, block)
+
+    def add_zero_sum(self, X: np.ndarray, block: slice) -> None:
+        """Add the zero-sum part of rows ``block`` only."""
+        G = self.blocks.G
+        for j in (0, 1):
+            self.squares += np.bincount(self.blocks.slots[j, block], X[:, G + j] ** 2, minlength=G + 1)
+
+    def spectrum(self) -> Spectrum:
+        """Singular values; small ones only to about 1e-8 of the largest."""
+        eigenvalues, vectors = np.linalg.eigh(self.gram)
+        return self.zero_sum_spectrum(np.sqrt(np.maximum(eigenvalues, 0.0)), vectors)
+
+    def zero_sum_spectrum(self, s: np.ndarray, vectors: np.ndarray) -> Spectrum:
+        """The spectrum with T's part given."""
+        times = self.blocks.times
+        zero_sum = np.sqrt(self.squares[:-1] / np.maximum(times[self.blocks.G :], 1))
+        return Spectrum(np.concatenate([s, zero_sum]), times, vectors)

@@ -1,0 +1,94 @@
+"""Options that the commands share: which program, at which arguments, by which solver."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lpm import mixing
+from lpm.console.cli import Parser, choice
+from lpm.console.errors import InvalidInput
+from lpm.family import PROGRAMS, Family
+from lpm.pairs import PROFILES
+from lpm.solution import TOLERANCE
+
+
+def add_family(parser: Parser) -> None:
+    """Options that say which program, at which arguments."""
+    group = parser.add_argument_group("program")
+    add = group.add_argument
+    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS) + "; README.md says what each is")
+    add(
+        "--profile",
+        type=choice(*PROFILES),
+        metavar="NAME",
+        help="label-pair frequencies: block (no pairs across the groups), "
+        "product (random pairing), balanced (all K^2 equal), distinct (all a != b equal)",
+    )
+    add("--K", type=int, default=4, help="classes")
+    add("--K-A", type=int, help="majority classes; K // 2 if not given")
+    add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
+    add("--lam", type=float, help="mixing ratio lambda in (0, 1); 0.5 if neither this nor --alpha is given")
+    add("--alpha", type=float, help="lambda ~ Beta(alpha, alpha) instead of a fixed ratio")
+    add("--nodes", type=int, help=f"quadrature nodes for --alpha; {mixing.NODES} if not given")
+    add("--E-H", type=float, default=5.0, help="feature budget")
+    add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
+    add(
+        "--budget",
+        type=choice("paper", "eq7"),
+        default="paper",
+        metavar="NAME",
+        help="feature budget as in Eq. 5 (paper) or eq7",
+    )
+
+
+def add_range(parser: Parser) -> None:
+    """The range of imbalances."""
+    parser.add_argument("--R-min", type=float, default=1.0, help="smallest imbalance")
+    parser.add_argument("--R-max", type=float, default=1e4, help="largest imbalance")
+
+
+def add_solver(parser: Parser) -> None:
+    """Solver, tolerance and the permission to be slow."""
+    parser.add_argument(
+        "--solver",
+        type=choice("auto", "orbits", "factored", "merged", "sdp"),
+        default="auto",
+        metavar="NAME",
+        help="auto|orbits|factored|merged|sdp",
+    )
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
+    parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")
+
+
+def family_of(options: argparse.Namespace, program: str, profile: str) -> Family:
+    """The family that the options describe, for one program and profile."""
+    return Family(
+        program, profile, options.K, options.K_A, options.w_r, law_of(options), options.E_H, options.E_W, options.budget
+    )
+
+
+def law_of(options: argparse.Namespace) -> mixing.Mixing:
+    """The law of lambda from --lam, --alpha and --nodes."""
+    if options.alpha is None:
+        if options.nodes is not None:
+            raise InvalidInput(f"--nodes {options.nodes} has no meaning without --alpha; give --alpha or drop it")
+        return mixing.fixed(0.5 if options.lam is None else options.lam)
+    if options.lam is not None:
+        raise InvalidInput(f"--lam {options.lam:g} and --alpha {options.alpha:g} exclude each other; give one of them")
+    return mixing.beta(options.alpha, mixing.NODES if options.nodes is None else options.nodes)
+
+
+def describe(family: Family) -> dict[str, Any]:
+    """The family's words and numbers for JSON."""
+    return {
+        "program": family.program,
+        "profile": family.profile,
+        "K": family.K,
+        "K_A": family.K // 2 if family.K_A is None else family.K_A,
+        "w_r": family.w_r,
+        "lam": family.mixing.label,
+        "E_H": family.e_h,
+        "E_W": family.e_w,
+        "budget": family.budget,
+    }

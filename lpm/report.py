@@ -1,0 +1,108 @@
+"""A solution for people and programs: printed, as JSON, as an npz file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpm import geometry, merged, recovery
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
+from lpm.solution import Solution
+
+MAX_LISTED = 1000
+"""Classes up to which JSON lists the K x K cosines; above, the cosines between groups say the same."""
+
+
+MAX_MAPPED = 100_000
+"""Classes up to which JSON says the group of each."""
+
+
+def as_json(solution: Solution) -> dict[str, Any]:
+    """Everything worth saying about a solution, for JSON: cosines (K x K), norms (K), the certificate, the groups.
+
+    group_of: (K,) the group of each class, in the order in which classes were given; None where they are too many to list.
+    """
+    problem, gram = solution.problem, solution.gram
+    listed = problem.K <= MAX_LISTED
+    full = gram.matrix(problem.members) if listed else None
+    return {
+        "program": problem.program,
+        "profile": problem.profile,
+        "lam": problem.mixing,
+        "K": problem.K,
+        "E_H": problem.e_h,
+        "E_W": problem.e_w,
+        "loss": solution.loss,
+        "lower_bound": solution.lower_bound,
+        "gap": solution.gap,
+        "relative_gap": solution.relative_gap,
+        "cosines": None if full is None else geometry.cosines(full),
+        "norms": None if full is None else np.sqrt(np.diag(full)),
+        "group_of": problem.group_of if problem.K <= MAX_MAPPED else None,
+        "group_sizes": problem.sizes,
+        "group_cosines": gram.group_cosines,
+        "group_norms": gram.norms,
+        "rank": solution.rank,
+        "collapsed": solution.collapsed,
+        "collapsed_groups": solution.collapsed_groups,
+        "solver": solution.solver,
+        "iterations": solution.iterations,
+        "seconds": solution.seconds,
+    }
+
+
+def save(solution: Solution, path: Path) -> None:
+    """Store W (K, K), H (m, K), Z (m, K) and the rows' label pairs ``a, b, lam, p`` as an npz file, whole or not at all.
+
+    Raises InvalidInput when Z is too large to write out or the file cannot be written.
+    """
+    full, Z = recovery.logits(solution)
+    W, H = recovery.class_vectors_and_features(full, Z)
+    rows = full.rows
+    data = io.BytesIO()
+    np.savez_compressed(data, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
+    try:
+        write(path, data.getvalue())
+    except OSError as error:
+        raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None
+
+
+def show(solution: Solution, counts: np.ndarray | None) -> None:
+    problem, gram = solution.problem, solution.gram
+    lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
+    print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
+    print(f"loss        {solution.loss:.12g}")
+    print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
+    print(f"relative gap {solution.relative_gap:.1e}")
+    if isinstance(solution, merged.MergedSolution):
+        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; the optimum's may differ")
+    elif problem.minority is None:
+        dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
+        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
+    else:
+        print(
+            f"rank of W   {solution.rank:,}; the minority is {'collapsed' if solution.collapsed else 'not collapsed'}"
+        )
+    print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
+    G = len(problem.sizes)
+    if G > 16:
+        print(f"cosines     {G} groups of classes: --json lists them, and the group of each class")
+        return
+    names = ["A", "B"] if problem.families == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
+    each = [""] * G if counts is None or len(counts) != problem.K else [_range(counts[own]) for own in problem.members]
+    wide = max(map(len, ["count", *each])) + 2 if any(each) else 0
+    first = f"{'group':<5}{'count' if wide else '':>{wide}}  classes       norm  cosine to a class of group"
+    print(first + "".join(f"{name:>8}" for name in names[1:]))
+    for g, name in enumerate(names):
+        cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
+        print(f"{name:<5}{each[g]:>{wide}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+
+
+def _range(counts: np.ndarray) -> str:
+    """The class counts of a group; different ones under frequencies that do not depend on them."""
+    low, high = counts.min(), counts.max()
+    return f"{low:.15g}" if low == high else f"{low:.15g} to {high:.15g}"

@@ -1,0 +1,242 @@
+"""The plan of what waits for a GPU, on the CPU: what it does with failures, and with what is there already."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import captured, gpu_plan
+from lpm.console import cli
+from tests.started import wait_for
+from training.config import RunConfig, with_preset
+from training.data import datasets
+from training.jobs.work import Work
+from training.model import build
+from training.store.tables import COLUMNS
+
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
+DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs on the digits, in this process, as on CUDA."""
+    monkeypatch.setattr(gpu_plan, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
+    monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance: DIGITS)
+    monkeypatch.setattr(gpu_plan, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
+
+
+def words(tmp_path: Path, *more: str) -> list[str]:
+    return [
+        "--data-root",
+        ".",
+        "--store",
+        str(tmp_path / "s"),
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--jobs",
+        "1",
+        *more,
+    ]
+
+
+def rows(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="") as file:
+        return [(row["config"], row["seed"]) for row in csv.DictReader(file) if row["split"] == "all"]
+
+
+def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpu_plan.main(words(tmp_path, "--part", "train")) == 0
+    assert rows(tmp_path / "runs.csv") == [(TINY.key, str(seed)) for seed in range(3)]
+    first = [line for line in (tmp_path / "runs.csv").read_text().splitlines(keepends=True) if ",1,smoke" not in line]
+    (tmp_path / "known.csv").write_text("".join(first))
+    trained = []
+    stages = Work.stages
+
+    def noted(self: Work, config: RunConfig, on_epoch: Any) -> Any:
+        trained.append(config.seed)
+        return stages(self, config, on_epoch)
+
+    monkeypatch.setattr(Work, "stages", noted)
+    again = [*words(tmp_path, "--part", "train", "--skip", str(tmp_path / "known.csv")), "--store", str(tmp_path / "t")]
+    assert gpu_plan.main(again) == 0
+    assert trained == [1]
+    assert sorted(rows(tmp_path / "runs.csv")) == [(TINY.key, str(seed)) for seed in range(3)]
+
+
+@pytest.mark.parametrize(("said", "ends"), [(["a", "b", "c"], False), (["a", "a", "c"], True)])
+def test_runs_that_fail_alike_end_the_plan(
+    said: list[str], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
+        yield
+        raise RuntimeError(said[config.seed])
+
+    monkeypatch.setattr(Work, "stages", fail)
+    if ends:
+        with pytest.raises(RuntimeError, match="a"):
+            gpu_plan.main(words(tmp_path, "--part", "train"))
+    else:
+        assert gpu_plan.main(words(tmp_path, "--part", "train")) == 0
+    failures = (tmp_path / "failures.txt").read_text()
+    assert failures.count("Traceback") == (2 if ends else 3)
+
+
+def test_time_that_is_up_ends_runs_between_epochs(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, epochs = [0.0], list[tuple[int, int]]()
+
+    def stages(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
+        for epoch in (1, 2, 3):
+            yield
+            epochs.append((config.seed, epoch))
+            clock[0] += 40
+            on_epoch({})
+
+    monkeypatch.setattr(Work, "stages", stages)
+    monkeypatch.setattr(gpu_plan, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    assert gpu_plan.main(words(tmp_path, "--part", "train", "--minutes", "1")) == 0
+    assert epochs == [(0, 1), (0, 2)]
+    assert "time is up" in capsys.readouterr().out
+
+
+def test_the_first_run_of_all_is_alone_whatever_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = list[tuple[list[int], int]]()
+    monkeypatch.setattr(
+        gpu_plan, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
+    )
+    known = tmp_path / "known.csv"
+    known.write_text(",".join(COLUMNS) + "\n" + ",".join(["x"] * len(COLUMNS)) + "\n")
+    assert gpu_plan.main([*words(tmp_path, "--part", "train", "--skip", str(known)), "--jobs", "4"]) == 0
+    assert together == [([0], 1), ([1, 2], 4)]
+
+
+@pytest.mark.parametrize(
+    ("failing", "status", "begun"),
+    [
+        ((), 0, ["check", "speed", "bound", "profile", "train"]),
+        (("speed", "profile"), 1, ["check", "speed", "bound", "profile", "train"]),
+        (("check",), 1, ["check", "speed plain", "bound plain", "profile plain", "train plain"]),
+        (("train",), 1, ["check", "speed", "bound", "profile", "train", "train plain"]),
+    ],
+)
+def test_what_fails_is_said_and_the_rest_goes_on(
+    failing: tuple[str, ...], status: int, begun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = processes(monkeypatch, tmp_path, failing)
+    assert gpu_plan.main(words(tmp_path)) == status
+    assert found == begun
+
+
+def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[str, ...]) -> list[str]:
+    """The parts that are begun from now on; what they measure is written, but by those that fail."""
+    found = list[str]()
+    (tmp_path / "s").mkdir(exist_ok=True)
+
+    def process(part: str, options: Any, plain: bool, end: float, limit: float) -> int:
+        found.append(part + " plain" * plain)
+        if (file := gpu_plan.PARTS[part][1]) and part not in failing:
+            (tmp_path / "s" / file).write_text(part)
+        return int(found[-1] in failing)
+
+    monkeypatch.setattr(gpu_plan, "_process", process)
+    monkeypatch.setattr(gpu_plan.cifar, "read", lambda root, K: None)
+    return found
+
+
+def test_what_is_measured_is_not_measured_again_and_what_fails_twice_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    found = processes(monkeypatch, tmp_path, ("speed",))
+    for later in (["check", "speed", "bound", "profile", "train"], ["speed", "train"], ["train"]):
+        found.clear()
+        for file in ("bound.csv", "profile.txt"):
+            (tmp_path / file).unlink(missing_ok=True)
+        gpu_plan.main(words(tmp_path))
+        assert found == later
+        if later != ["check", "speed", "bound", "profile", "train"]:
+            assert (tmp_path / "bound.csv").read_text() == "bound"
+    assert "speed: left out after 2 attempts" in capsys.readouterr().out
+
+
+def test_plain_steps_stay_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = processes(monkeypatch, tmp_path, ("check",))
+    gpu_plan.main(words(tmp_path))
+    found.clear()
+    gpu_plan.main(words(tmp_path))
+    assert found == ["train plain"]
+
+
+def test_a_part_that_takes_too_long_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tmp_path / "pid"
+    waiting = f"import os, subprocess; print(subprocess.Popen(['sleep', '60']).pid, file=open({str(note)!r}, 'w'), flush=True)"
+    run = tmp_path / "python"
+    run.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{waiting}; import time; time.sleep(60)"\n')
+    run.chmod(0o755)
+    monkeypatch.setattr(gpu_plan.sys, "executable", str(run))
+    options = argparse.Namespace(data_root=".", store="s", out=".", skip=None, jobs=1, preset="quick", device="cpu")
+    assert gpu_plan._process("speed", options, True, time.monotonic() + 3, 1.0) == 124
+
+    def gone() -> bool:
+        try:
+            return "zombie" in Path(f"/proc/{note.read_text().strip()}/status").read_text()
+        except OSError:
+            return True
+
+    wait_for(gone, 10)  # killed, it is there for a moment more
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--data-root", "/nonexistent"], "holds no CIFAR-10"),
+        (["--out", "/dev/null/x"], "cannot be made"),
+        (["--skip", "/nonexistent"], "cannot be read"),
+        (["--skip", __file__], "has no rows with the columns dataset"),
+        (["--skip", sys.executable], "has no rows with the columns dataset"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_measured(
+    given: list[str], message: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = gpu_plan.cifar.read
+    found = processes(monkeypatch, tmp_path, ())
+    if "--data-root" in given:
+        monkeypatch.setattr(gpu_plan.cifar, "read", read)
+    assert cli.run(lambda: gpu_plan.main([*words(tmp_path), *given])) == 2
+    assert message in capsys.readouterr().err
+    assert found == []
+
+
+@pytest.mark.parametrize("given", ["nan", "0", "-1", "1e9", "x"])
+def test_a_time_limit_is_some_minutes(given: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number of minutes"):
+        gpu_plan.minutes(given)
+
+
+def test_captured_steps_are_compared_with_plain_ones(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "METHODS", {"FC": ("random", "fc")})
+    assert captured.compared(build.device("cpu"), 1) == 0
+    made, seeds = captured.Trainer, [0, 0, 1, 0, 1, 1]
+
+    def other(config: RunConfig, *given: Any, **more: Any) -> Any:
+        return made(replace(config, seed=seeds.pop(0)), *given, **more)
+
+    monkeypatch.setattr(captured, "Trainer", other)
+    capsys.readouterr()
+    assert captured.compared(build.device("cpu"), 1) == 1
+    assert "captured and plain steps differ: loss of step 0, losses, " in capsys.readouterr().out
+    assert captured.compared(build.device("cpu"), 1) == 0
+    assert "plain steps differ among themselves" in capsys.readouterr().out

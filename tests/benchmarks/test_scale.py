@@ -1,0 +1,98 @@
+"""Time and memory at iNaturalist 2018's size, as measured: 8,142 classes, 437,513 images, 33 million label pairs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.sampling.samplers import BalancedMixedLabels, ClassAware, PairSampler
+
+ROOT = Path(__file__).parents[2]
+K, N, BATCH = 8142, 437_513, 256
+FLOAT = 4
+
+
+def labels(K: int, N: int = N) -> np.ndarray:
+    """N labels, two images for each class and the others by a long tail."""
+    rest = (K * np.random.default_rng(0).random(N - 2 * K) ** 2).astype(int)
+    return np.concatenate([np.arange(K), np.arange(K), rest])
+
+
+def peak(do: Callable[..., object], *arguments: int) -> int:
+    """Bytes that NumPy and Python held at most, beyond what they held before."""
+    tracemalloc.start()
+    try:
+        do(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "ordered"), [(1, False), (1, True), (37, False)]
+)  # by 37, half of a cycle is counted
+def test_an_epoch_of_bmls_takes_less_than_200_mb(epoch: int, ordered: bool) -> None:
+    known = labels(K)
+    assert peak(lambda: BalancedMixedLabels(known, ordered=ordered).pairs(epoch)) < 200e6
+
+
+def test_memory_of_bmls_does_not_grow_with_the_number_of_label_pairs() -> None:
+    few, many = (peak(BalancedMixedLabels(labels(k, 50_000)).pairs, 1) for k in (K // 4, K))
+    assert many < 1.5 * few  # of sixteen times as many label pairs
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("make", [BalancedMixedLabels, ClassAware])
+def test_iterating_over_an_epoch_of_pairs_takes_less_than_200_mb(make: type[PairSampler]) -> None:
+    sampler = make(labels(K), batch=BATCH)
+    assert peak(lambda: sum(1 for _ in sampler)) < 200e6
+
+
+@pytest.mark.heavy
+def test_a_cycle_of_33_million_label_pairs_has_each_once() -> None:
+    sampler = BalancedMixedLabels(labels(K), seed=2)
+    seen = np.zeros(sampler.P, dtype=np.uint8)
+    for epoch in range(75):
+        a, b = sampler.label_pairs(epoch).T
+        number = a * (2 * K - a - 1) // 2 + b - a - 1
+        assert seen[number].max() == 0
+        seen[number] = 1
+    assert seen.sum() == 75 * N
+
+
+STEP = """
+import torch
+from pathlib import Path
+from training.model.classifiers import MixedSingleton
+
+def kilobytes(key):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
+
+torch.set_num_threads(1)
+(torch.randn(64, 64, requires_grad=True) @ torch.randn(64, 64)).sum().backward()
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = kilobytes("VmRSS")
+classifier = MixedSingleton({p}, {K}, unordered={unordered})
+h = torch.randn({batch}, {p}, requires_grad=True)
+a = torch.randint({K} - 1, ({batch},))
+classifier.loss(h, a, a + 1, torch.tensor(0.3)).backward()
+print(1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is read from /proc")
+@pytest.mark.parametrize("unordered", [False, True])
+@pytest.mark.parametrize("p", [64, 2048])
+def test_a_step_of_mixed_singleton_takes_a_few_times_its_weights_and_logits(p: int, unordered: bool) -> None:
+    code = STEP.format(p=p, K=K, batch=BATCH, unordered=unordered)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    bound = FLOAT * (4 * p * K + 20 * BATCH * K) + 20e6
+    assert 2 * FLOAT * p * K < int(done.stdout) < bound, done.stdout  # its weights and their gradient at least
+    if p == 64:
+        assert bound < FLOAT * K**2  # so there is not even a number for each label pair

@@ -1,0 +1,358 @@
+"""The commands as a user runs them: results, files, and one clear line for everything that can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpm import mixing, pairs, programs, rows, solve, sweep, threshold
+from lpm.console import cli, output
+from lpm.family import Family
+from lpm.rows import Row
+
+COMMANDS = {"solve": solve.main, "sweep": sweep.main, "threshold": threshold.main}
+
+
+def run(command: str, *arguments: str) -> int:
+    """The exit status of ``python -m lpm.<command>``, in this process."""
+    try:
+        return cli.run(lambda: COMMANDS[command](list(arguments)))
+    except SystemExit as exit:
+        return int(exit.code or 0)
+
+
+def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sweep"
+    assert run("sweep", "--K", "4", "--points", "5", "--out", str(out)) == 0
+    text = capsys.readouterr().out
+    assert {p.name for p in out.iterdir()} == {"sweep.csv", "thresholds.csv", "sweep.png", "sweep.pdf", "manifest.json"}
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
+    with (out / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * len(sweep.DEFAULT)
+    expected = "program profile K K_A R lam E_H E_W loss lower_bound gap cos_AA cos_AB cos_BB norm_A norm_B "
+    expected += "collapsed solver seconds"
+    assert list(rows[0]) == expected.split()
+    assert [row["R"] for row in rows[:5]] == ["1", "10", "100", "1000", "10000"]
+    assert list(sweep.grid(1.0, 1e4, 41)[::10]) == [1.0, 10.0, 100.0, 1000.0, 10000.0]
+    np.testing.assert_allclose(np.diff(np.log10(sweep.grid(0.5, 30.0, 7))), np.log10(60) / 6)
+    for row in rows:
+        loss, lower, gap = (float(row[name]) for name in ("loss", "lower_bound", "gap"))
+        assert 0 <= gap <= 1e-6 * loss
+        assert lower == pytest.approx(loss - gap, rel=1e-15)
+        assert (row["collapsed"] == "True") == (float(row["cos_BB"]) > 1 - 1e-12)
+    with (out / "thresholds.csv").open() as file:
+        found = {(row["program"], row["profile"]): row for row in csv.DictReader(file)}
+    assert found["fc", "balanced"]["R0"] == ""
+    product = found["fc", "product"]
+    assert float(product["bracket_low"]) < float(product["R0"]) < float(product["bracket_high"])
+    assert "297.842" in text
+    assert "none" in text
+    assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "sweep.pdf").read_bytes().startswith(b"%PDF")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["tool"] == "lpm.sweep"
+    assert manifest["complete"]
+    assert {"command", "versions", "commit", "time"} <= set(manifest)
+
+
+def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results"
+    arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(out)]
+    assert run("sweep", *arguments) == 0
+    assert run("sweep", *arguments) == 0  # its own output is replaced
+    (out / "thesis.tex").write_text("years of work")
+    assert run("sweep", *arguments) == 2
+    assert "holds files of another origin (thesis.tex)" in capsys.readouterr().err
+    assert (out / "thesis.tex").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text('{"tool": "other", "files": []}')
+    assert run("sweep", "--quiet", "--out", str(foreign)) == 2
+    (tmp_path / "file").write_text("x")
+    assert run("sweep", "--quiet", "--out", str(tmp_path / "file")) == 2
+    assert run("sweep", "--quiet", "--out", str(tmp_path / "file" / "below")) == 2
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    assert run("sweep", *arguments[:-1], str(link)) == 2
+    (out / "thesis.tex").unlink()
+    (out / "folder").mkdir()
+    assert run("sweep", *arguments) == 2
+    assert all(line.startswith("error: --out") for line in capsys.readouterr().err.splitlines())
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop.name)
+    assert run("sweep", "--quiet", "--out", str(loop)) == 2
+
+
+def test_without_a_checkout_the_commit_is_what_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = output.provenance()["commit"]
+    monkeypatch.setenv("COMMIT", "abc")
+    assert output.provenance()["commit"] == here or here is None
+    monkeypatch.setenv("PATH", "")  # no git
+    assert output.provenance()["commit"] == "abc"
+    for no_name in ("", "\x1b[31m"):
+        monkeypatch.setenv("COMMIT", no_name)
+        assert output.provenance()["commit"] is None
+
+
+def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    command = [sys.executable, "-m", "lpm.sweep", "--points", "2000", "--quiet", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(200):
+        time.sleep(0.1)
+        if list(tmp_path.iterdir()):
+            break
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.startswith("interrupted: kept")
+    rows = (out / "sweep.csv").read_text().splitlines()[1:]
+    assert 0 < len(rows) < 2000 * len(sweep.DEFAULT)
+    assert not json.loads((out / "manifest.json").read_text())["complete"]
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_full_disk_is_one_line_and_leaves_the_old_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(tmp_path / "x")]
+    assert run("sweep", *arguments) == 0
+    before = (tmp_path / "x" / "sweep.csv").read_bytes()
+
+    def full(path: Path, rows: object) -> None:
+        path.write_text("half a line")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sweep, "write_csv", full)
+    assert run("sweep", *arguments) == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    assert (tmp_path / "x" / "sweep.csv").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_sweep_choices_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--points", "2", "--out", str(tmp_path / "x"), "--json"]
+    assert run("sweep", "--program", "ms-unordered", "--lam", "0.3", "--K", "5", *out) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {row["program"] for row in result["rows"]} == {"ms-unordered"}
+    assert result["thresholds"] == {}  # the order a < b leaves no exchangeable minority
+    assert run("sweep", "--profile", "distinct", "--K", "3", *out) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {row["program"] for row in result["rows"]} == {"fc", "ms", "ms-free"}
+    assert run("sweep", "--budget", "eq7", *out) == 0
+    assert {row["profile"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"block"}
+    assert run("sweep", "--alpha", "1", "--nodes", "4", "--program", "fc", "--profile", "product", *out) == 0
+    assert {row["lam"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"Beta(1)"}
+
+
+def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = "5000,2997,1796,1077,645,387,232,139,83,50"
+    assert run("solve", "--counts", counts, "--json", "--save", str(tmp_path / "x.npz")) == 0
+    result = json.loads(capsys.readouterr().out)
+    names = {"loss", "lower_bound", "gap", "relative_gap", "cosines", "norms", "rank", "collapsed", "solver", "seconds"}
+    assert names <= set(result)
+    assert np.shape(result["cosines"]) == (10, 10)
+    with np.load(tmp_path / "x.npz") as stored:
+        assert stored["Z"].shape == (100, 10)
+        np.testing.assert_allclose(stored["H"] @ stored["W"].T, stored["Z"], atol=1e-9)
+        np.testing.assert_allclose(np.linalg.norm(stored["W"], axis=1), result["norms"], atol=1e-6)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+    assert run("solve", "--counts", "3,5,3,0") == 0
+    lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert lines == [["0", "5", "1"], ["1", "3", "2"], ["2", "0", "1"]]  # group, count, classes
+    assert run("solve", "--counts", "3,5,3,0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["group_of"] == [1, 0, 1, 2]
+    assert run("solve", "--counts", ",".join(map(str, range(1, 19))), "--profile", "balanced") == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:5] == ["0", "1", "to", "18", "18"]
+    assert run("solve", "--K", "10", "--R", "100", "--program", "plain") == 0
+    assert "collapsed" in capsys.readouterr().out
+    for extra in (["--K", "8142", "--R", "50"], ["--program", "ms-free", "--counts", "9,3,1"]):
+        assert run("solve", "--json", *extra) == 0
+    big, small = capsys.readouterr().out.split("}\n{")
+    assert json.loads(big + "}")["cosines"] is None
+    assert np.shape(json.loads("{" + small)["cosines"]) == (9, 9)
+
+
+def test_solve_reads_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = []
+    for name, text in {
+        "a.csv": "1,2,3\n4,5,6\n7,8,9\n",
+        "b.txt": "1 2 3\n\n4 5 6\n7 8 9",
+        "c.csv": "1;2;3\n4;5;6\n7;8;9",
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert run("solve", "--table", str(tmp_path / name), "--json") == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_threshold_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("threshold", "--program", "plain", "--K", "10") == 0
+    assert "R0 = 12.19244" in capsys.readouterr().out
+    assert run("threshold", "--program", "fc", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bracket"][0] < result["R0"] < result["bracket"][1]
+    assert result["collapsed_above"]
+    assert run("threshold", "--profile", "balanced", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["R0"] is None
+
+
+BAD = [
+    ("solve --K 1", "K = 1 must lie in 2.."),
+    ("solve --K 1000000000000", "K = 1000000000000 must lie in 2.."),
+    ("solve --R 1e200", "R = 1e+200 must be positive, within"),
+    ("solve --counts 1,1e300", "their ratio must not exceed"),
+    ("sweep --out .", "is the current folder or above it"),
+    ("sweep --out ..", "is the current folder or above it"),
+    ("solve --K 4 --K-A 4", "K_A = 4 is outside 1..3"),
+    ("solve --K 4 --K-A 0", "K_A = 0 is outside 1..3"),
+    ("solve --R 0", "R = 0 must be positive"),
+    ("solve --R nan", "R = nan must be positive"),
+    ("solve --lam 1", "lambda = 1 is outside (0, 1)"),
+    ("solve --lam nan", "lambda = nan is outside (0, 1)"),
+    ("solve --alpha 0", "alpha = 0 must be positive"),
+    ("solve --alpha 1 --nodes 0", "nodes = 0 must lie in 1..200"),
+    ("solve --nodes 4", "--nodes 4 has no meaning without --alpha"),
+    ("solve --lam 0.5 --alpha 1", "exclude each other"),
+    ("solve --E-H 0", "E_H = 0 must be positive"),
+    ("solve --E-W -1", "E_W = -1 must be positive"),
+    ("solve --w-r 0", "w_r = 0 must be positive"),
+    ("solve --counts 1,-2,3", "count of class 1 is -2"),
+    ("solve --counts 1,nan", "count of class 1 is nan"),
+    ("solve --counts 0,0", "every class count is 0"),
+    ("solve --counts 5", "at least 2 classes"),
+    ("solve --counts 5,x", "not a comma-separated list"),
+    ("solve --counts 5,4,3 --K 4", "--counts has 3 classes, --K says 4"),
+    ("solve --counts 5,4,3 --K-A 1", "--K-A 1 has no meaning with --counts"),
+    ("solve --counts 5,4,3 --R 100", "--R and --w-r have no meaning with --counts"),
+    ("solve --counts 1e308,1e308", "must not exceed"),
+    ("solve --tolerance inf", "tolerance = inf must be positive, at most 1"),
+    ("solve --counts 5,4,3 --profile block", "profile 'block' is defined for a majority"),
+    ("solve --program fcc", "'fcc' is unknown, did you mean 'fc'?"),
+    ("solve --profile balancd", "did you mean 'balanced'?"),
+    ("solve --solver orbit", "did you mean 'orbits'?"),
+    ("solve --lamda 0.5", "option '--lamda' is unknown, did you mean '--lam'?"),
+    ("solve --K x", "invalid int value: 'x'"),
+    ("solve --budget eq7", "budget 'eq7' needs profile 'block'"),
+    ("solve --program plain --budget eq7", "budget 'eq7' is defined for fc, ms and ms-free"),
+    ("solve --program ms-unordered --K 2", "K must be at least 3"),
+    ("solve --K 9 --solver sdp", "90 wide, more than 42"),
+    ("solve --K 2000 --solver factored", "use --solver orbits"),
+    ("solve --tolerance 0", "tolerance = 0 must be positive"),
+    ("solve --save /nonexistent/x.npz", "cannot be written: it must be a file in a folder that exists"),
+    ("solve --save .", "cannot be written: it must be a file in a folder that exists"),
+    ("solve --save /proc/x.npz", "cannot be written: No such file"),
+    ("solve --table /nonexistent.csv", "cannot be read: No such file"),
+    ("solve --table .", "cannot be read: Is a directory"),
+    ("sweep --R-min 10 --R-max 1", "0 < R_min < R_max"),
+    ("sweep --points 1", "points = 1 must lie in"),
+    ("sweep --K 4 --K-A 9 --out never", "K_A = 9 is outside 1..3"),
+    ("sweep --out /proc/x", "cannot be written"),
+    ("threshold --R-max inf", "both within 1e+60"),
+    ("threshold --R-min 1e-308 --R-max 1e308", "both within 1e+60"),
+    ("solve --alpha 1e300", "alpha = 1e+300 must be positive, within"),
+    ("solve --E-H 1e300", "E_H = 1e+300 must be positive, within"),
+    ("threshold --K 4 --K-A 3", "two or more exchangeable minority classes"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_status_2(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*line.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+TABLES = {
+    "ragged": ("1,2\n3\n", "line 2 has 1 counts, line 1 has 2"),
+    "words": ("1,2\n3,four\n", "line 2: '3,four' is not a row of numbers"),
+    "not square": ("1,2,3\n4,5,6\n", "must be K x K"),
+    "negative": ("1,2\n3,-4\n", "label-pair count (1, 1) is -4"),
+    "nan": ("1,2\n3,nan\n", "label-pair count (1, 1) is nan"),
+    "all zero": ("0,0\n0,0\n", "every label-pair count is 0"),
+    "empty": ("", "must be K x K"),
+    "binary": (b"\xff\xfe\x00", "not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_bad_tables(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, message = TABLES[name]
+    path = tmp_path / "table.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert run("solve", "--table", str(path)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_table_excludes_what_it_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("1,2\n3,4\n")
+    for extra, message in (
+        (["--counts", "1,2"], "drop --counts, --counts-file and --profile"),
+        (["--program", "plain"], "has no label pairs"),
+        (["--K", "3"], "--table has 2 classes, --K says 3"),
+        (["--program", "ms-unordered"], "must be at least 3"),
+    ):
+        assert run("solve", "--table", str(path), *extra) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_uncertified_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("solve", "--tolerance", "1e-30", "--counts", "7,5,3,1", "--solver", "factored") == 1
+    assert capsys.readouterr().err.startswith("not certified: factored: relative gap")
+
+
+def test_no_traceback_when_the_reader_leaves() -> None:
+    command = f"{sys.executable} -m lpm.solve --counts 3,2,1 --json | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ, timeout=60)
+    assert done.stderr == ""
+
+
+def test_a_row_reports_its_solution() -> None:
+    family = Family("fc", "product", K=5, K_A=2)
+    row, solution = rows.solve_row(family, 10.0), solve.solve(family.at(10.0))
+    cosines, norms = solution.gram.group_cosines, solution.gram.norms
+    assert (row.cos_AA, row.cos_AB, row.cos_BB) == pytest.approx((cosines[0, 0], cosines[0, 1], cosines[1, 1]))
+    assert (row.norm_A, row.norm_B) == pytest.approx(tuple(norms))
+    assert row.norm_A > row.norm_B
+    assert (row.K_A, row.R, row.loss) == (2, 10.0, solution.loss)
+
+
+def test_table_takes_the_mixing_ratio_and_is_read_by_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.array([[5.0, 1, 0], [7, 9, 4], [0, 0, 1]])
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",")
+    assert run("solve", "--table", str(tmp_path / "t.csv"), "--lam", "0.8", "--json") == 0
+    expected = solve.solve(programs.fc(pairs.table(table), mixing.fixed(0.8))).loss
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(solve.solve(programs.fc(pairs.table(table.T), mixing.fixed(0.8))).loss, rel=1e-4)
+
+
+def test_rows_round_trip(tmp_path: Path) -> None:
+    row = Row(
+        "fc", "product", 4, 2, 1 / 3, "0.5", 5.0, 1.0, 0.1, 0.1, 1e-17, 0.5, float("nan"), 1.0, 1.0, 0.1, True, "x", 0.1
+    )
+    rows.write_csv(tmp_path / "x.csv", [row])
+    read = next(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
+    assert float(read["R"]) == 1 / 3
+    assert read["cos_AB"] == "nan"

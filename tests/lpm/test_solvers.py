@@ -1,0 +1,139 @@
+"""Every solver on every problem with a known optimum, and the solvers against each other where none is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lpm import factored, mixing, orbits, pairs, programs, sdp
+from lpm.console.errors import InvalidInput, NotCertified
+from lpm.pairs import class_counts, imbalanced
+from lpm.problem import Problem
+from lpm.solution import Solution
+from lpm.solve import solve
+from tests.lpm import closed_forms
+
+Solver = Callable[[Problem], Solution]
+SOLVERS: dict[str, Solver] = {
+    "orbits": orbits.solve,
+    "factored": factored.solve,
+    "sdp-clarabel": sdp.solve,
+    "sdp-scs": lambda problem: sdp.solve(problem, conic="scs"),
+}
+KNOWN = closed_forms.catalogue()
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_known_optimum(name: str, known: closed_forms.Known) -> None:
+    try:
+        solution = SOLVERS[name](known.problem)
+    except NotCertified:
+        # SCS is a first-order method and may stop short of the tolerance; its point must then pass a looser one.
+        assert name == "sdp-scs"
+        solution = sdp.solve(known.problem, conic="scs", tolerance=1e-2)
+        assert solution.relative_gap > 1e-6
+    rounding = 1e-11 * known.loss
+    assert solution.lower_bound - rounding <= known.loss <= solution.loss + rounding
+    if known.cosines is not None:
+        # f is flat around the optimum: cosines are good to the root of the gap, and orbits' gap is at rounding.
+        there = ~np.isnan(solution.gram.group_cosines)
+        limit = 1e-7 if name == "orbits" else 2e-3 + np.sqrt(solution.relative_gap)
+        error = np.abs(solution.gram.group_cosines - known.cosines)[there].max()
+        assert error < limit
+
+
+def _three_groups() -> pairs.LabelPairs:
+    return pairs.product(class_counts([20, 5, 20, 1, 5]))
+
+
+UNKNOWN: dict[str, Problem] = {
+    "fc product K=3": programs.fc(pairs.product(imbalanced(3, 1, 30)), mixing.fixed(0.3)),
+    "fc product K=4 collapsed": programs.fc(pairs.product(imbalanced(4, 2, 1000))),
+    "fc block K=4": programs.fc(pairs.block(imbalanced(4, 2, 10)), mixing.fixed(0.7)),
+    "fc eq7 K=4": programs.fc(pairs.block(imbalanced(4, 2, 10)), budget="eq7"),
+    "fc distinct K=5": programs.fc(pairs.distinct(imbalanced(5)), mixing.fixed(0.6)),
+    "fc beta K=3": programs.fc(pairs.product(imbalanced(3, 1, 10)), mixing.beta(1.0, 3)),
+    "fc three groups": programs.fc(_three_groups(), mixing.fixed(0.4)),
+    "ms product K=4": programs.ms(pairs.product(imbalanced(4, 2, 10)), mixing.fixed(0.2)),
+    "ms three groups": programs.ms(_three_groups()),
+    "ms beta K=3": programs.ms(pairs.balanced(imbalanced(3)), mixing.beta(0.4, 3)),
+    "ms-unordered K=4": programs.ms_unordered(pairs.product(imbalanced(4, 2, 10))),
+    "ms-unordered K=4 lam=0.3": programs.ms_unordered(pairs.product(imbalanced(4, 2, 10)), mixing.fixed(0.3)),
+    "ms-free product K=3": programs.ms_free(pairs.product(imbalanced(3, 1, 10))),
+    "ms-free distinct K=3": programs.ms_free(pairs.distinct(imbalanced(3, 1))),
+    "table K=3": programs.fc(pairs.table([[5, 1, 0], [2, 9, 4], [0, 0, 1]]), mixing.fixed(0.8)),
+    "table with a silent class": programs.ms(pairs.table([[5, 1, 0], [2, 9, 0], [0, 0, 0]])),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_solvers_agree_to_the_certified_interval(name: str) -> None:
+    problem = UNKNOWN[name]
+    exact, first_order, reference = (SOLVERS[s](problem) for s in ("orbits", "factored", "sdp-clarabel"))
+    rounding = 1e-12 * exact.loss
+    for one in (exact, first_order, reference):
+        for other in (exact, first_order, reference):
+            assert one.lower_bound <= other.loss + rounding
+    assert exact.rank == reference.rank
+    assert exact.collapsed == first_order.collapsed == reference.collapsed
+    np.testing.assert_allclose(exact.gram.norms, reference.gram.norms, atol=2e-3)
+
+
+@pytest.mark.parametrize("K", [4, 100, 8142])
+@pytest.mark.parametrize("R", [1.0, 30.0, 1e6])
+def test_orbits_reaches_rounding_at_any_size(K: int, R: float) -> None:
+    classes = imbalanced(K, K // 2, R)
+    for problem in (
+        programs.plain(classes),
+        programs.fc(pairs.product(classes)),
+        programs.fc(pairs.product(classes), mixing.beta(1.0)),
+        programs.ms(pairs.block(classes), mixing.fixed(0.3)),
+        programs.ms(pairs.balanced(classes), mixing.beta(0.2)),
+        programs.ms_unordered(pairs.distinct(classes)),
+        programs.ms_free(pairs.block(classes)),
+    ):
+        solution = orbits.solve(problem)
+        assert solution.relative_gap <= 1e-7, problem.program
+
+
+def test_orbits_with_many_groups_and_factored_agree_on_cifar10_lt_counts() -> None:
+    problem = programs.fc(pairs.product(class_counts([int(5000 * 100 ** (-k / 9)) for k in range(10)])))
+    exact, first_order = orbits.solve(problem), factored.solve(problem)
+    assert first_order.lower_bound <= exact.loss <= first_order.loss + 1e-12
+    assert exact.rank == first_order.rank
+
+
+def test_budget_that_is_not_used_up() -> None:
+    # Two classes, pairs a != b only, lambda = 1/2: both targets are (1/2, 1/2), so W = 0 is optimal and f* = log 2.
+    problem = programs.fc(pairs.distinct(imbalanced(2)))
+    for name in ("orbits", "factored", "sdp-clarabel"):
+        solution = SOLVERS[name](problem)
+        assert solution.loss == pytest.approx(np.log(2), abs=1e-9)
+    assert orbits.solve(problem).rank == 0
+    # At lambda = 0.9 the optimum has finite logits too: f* is the entropy of (0.9, 0.1).
+    problem = programs.fc(pairs.distinct(imbalanced(2)), mixing.fixed(0.9), e_h=100.0)
+    for name in ("orbits", "factored", "sdp-clarabel"):
+        assert SOLVERS[name](problem).loss == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1), abs=1e-7)
+
+
+def test_refusals() -> None:
+    problem = programs.fc(pairs.product(class_counts(np.arange(1, 30))))
+    with pytest.raises(InvalidInput, match="29; use --solver factored"):
+        orbits.solve(problem)
+    with pytest.raises(InvalidInput, match="870 wide, more than 42"):
+        sdp.solve(problem)
+    with pytest.raises(InvalidInput, match="use --solver orbits"):
+        factored.solve(programs.fc(pairs.product(imbalanced(1000))))
+    with pytest.raises(NotCertified, match="exceeds the tolerance") as refusal:
+        factored.solve(problem, max_iterations=3)
+    assert refusal.value.relative_gap > refusal.value.tolerance == 1e-6
+    with pytest.raises(InvalidInput, match="tolerance = 0"):
+        solve(problem, tolerance=0.0)
+
+
+def test_auto_chooses_by_the_number_of_groups() -> None:
+    assert solve(programs.plain(imbalanced(50, 25, 3))).solver == "orbits"
+    assert solve(programs.plain(class_counts(np.arange(1, 30)))).solver == "factored"

@@ -1,0 +1,101 @@
+"""The exact threshold of minority collapse against closed forms and against solves on either side of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lpm import mixing, orbits
+from lpm.console.errors import InvalidInput
+from lpm.coordinates import Coordinates
+from lpm.family import Family
+from lpm.threshold import margin, threshold
+from tests.lpm import closed_forms
+
+FAMILIES = {
+    "plain": Family("plain", K=10),
+    "fc product": Family("fc", "product"),
+    "fc block": Family("fc", "block", K=6, K_A=2),
+    "fc eq7": Family("fc", "block", K=5, K_A=3, budget="eq7"),
+    "fc product beta": Family("fc", "product", mixing=mixing.beta(1.0, 8)),
+    "ms product": Family("ms", "product", mixing=mixing.fixed(0.3)),
+    "ms-unordered": Family("ms-unordered", "product", K=5),
+    "ms-free": Family("ms-free", "block"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_threshold_is_bracketed_by_solves(name: str) -> None:
+    family = FAMILIES[name]
+    found = threshold(family, R_max=1e5)
+    assert found.R0 is not None
+    assert found.bracket is not None
+    assert found.bracket[0] < found.R0 < found.bracket[1]
+    assert found.bracket[1] / found.bracket[0] < 1.1
+    assert found.collapsed_above
+    assert not orbits.solve(family.at(0.98 * found.R0)).collapsed
+    above = orbits.solve(family.at(1.02 * found.R0))
+    assert above.collapsed
+    assert above.cosine(1, 1) == pytest.approx(1.0, abs=1e-12)
+    low, high = (margin(family.at(R)) for R in found.bracket)
+    assert low.certified
+    assert high.certified
+    assert low.value < 0 < high.value
+
+
+@pytest.mark.parametrize(("K_A", "K_B", "E"), [(5, 5, 5.0), (2, 2, 5.0), (3, 5, 3.0)])
+def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> None:
+    found = threshold(Family("plain", K=K_A + K_B, K_A=K_A, e_h=E))
+    assert pytest.approx(closed_forms.plain_threshold(K_A, K_B, E), rel=1e-7) == found.R0
+
+
+def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    family, problem = Family("fc", "product"), Family("fc", "product").at(280.0)
+    coordinates = Coordinates(problem)
+    exact, (optimal, _) = margin(family.at(280.0)), orbits.optimum(problem, target=1e-11, frozen=(1,))
+    rng = np.random.default_rng(0)
+    for size in (1e-8, 1e-6, 1e-4, 1e-3):
+        X = optimal * (1 + size * rng.standard_normal(optimal.shape))
+        X *= problem.tau / coordinates.nuclear_norm(X)
+        monkeypatch.setattr(orbits, "optimum", lambda *_, X=X, **__: (X, 0))
+        rough = margin(family.at(280.0))
+        assert abs(rough.value - exact.value) <= rough.error + exact.error
+        # Both norms may be off by the error of the gradient, one up and the other down.
+        _, gradient = coordinates.value_and_gradient(X)
+        own, others = coordinates.group_norms(gradient)[1], coordinates.spectral_norm(gradient, (1,))
+        off = np.sqrt(2 * coordinates.smoothness * ((gradient * X).sum() + problem.tau * others))
+        if off < own:
+            assert rough.value + rough.error >= np.log((others + off) / (own - off))
+            assert rough.value - rough.error <= np.log((others - off) / (own + off))
+        else:
+            assert not rough.certified
+
+
+def test_balanced_frequencies_never_collapse() -> None:
+    for program in ("fc", "ms"):
+        found = threshold(Family(program, "balanced"))
+        assert found.R0 is None
+        assert found.bracket is None
+        assert not found.collapsed_above
+
+
+def test_range_beyond_the_threshold_is_collapsed_throughout() -> None:
+    found = threshold(Family("plain", K=10), R_min=20, R_max=1000)
+    assert found.R0 is None
+    assert found.collapsed_above
+
+
+def test_oversampling_moves_the_threshold() -> None:
+    # Proposition 1: w_r n_B in the place of n_B, so R0 grows by the factor w_r.
+    one, other = (threshold(Family("fc", "block", w_r=w)) for w in (1.0, 3.0))
+    assert one.R0 is not None
+    assert pytest.approx(3 * one.R0, rel=1e-9) == other.R0
+
+
+def test_refusals() -> None:
+    with pytest.raises(InvalidInput, match="K_A <= K - 2"):
+        threshold(Family("fc", "product", K=4, K_A=3))
+    with pytest.raises(InvalidInput, match="lambda = 1/2"):
+        threshold(Family("ms-unordered", "product", mixing=mixing.fixed(0.3)))
+    with pytest.raises(InvalidInput, match="0 < R_min < R_max"):
+        threshold(Family("plain"), R_min=5, R_max=5)

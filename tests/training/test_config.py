@@ -1,0 +1,120 @@
+"""Choices of a run and their options: impossible ones are one line, keys are stable."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lpm.console.errors import InvalidInput
+from training.config import RunConfig, from_json, with_preset
+from training.options import config_of, seeds
+
+ROOT = Path(__file__).parents[2]
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
+
+
+def test_classes_for_all_label_pairs_have_a_name_of_their_own() -> None:
+    names = {
+        replace(TINY, sampler="bmls", classifier=c).method
+        for c in ("ms", "ms-unordered", "ms-wetf", "ms-wetf-unordered")
+    }
+    assert names == {"BMLS+MS-all", "BMLS+MS", "BMLS+MS-WETF-all+CE", "BMLS+MS-WETF+CE"}
+    assert replace(TINY, classifier="ms").method == "random+MS"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"imbalance": 0.5}, "imbalance = 0.5 must lie in 1..1e9, n_max / n_min"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
+        ({"sampler": "smote"}, "sampler 'smote' is unknown"),
+        ({"classifier": "ms-unordered"}, "label pairs a < b only; sampler 'random' draws"),
+        ({"classifier": "ms-wetf-unordered"}, "label pairs a < b only"),
+        ({"loss": "dr"}, "loss 'dr' \\(dot regression\\) is defined for classifier 'etf'"),
+        ({"drops": (0.9, 0.8)}, "must be rising shares"),
+        ({"drops": 5}, "drops '5' has the wrong type"),
+        ({"epochs": 2.5}, "epochs '2.5' has the wrong type"),
+        ({"bias": "no"}, "bias 'no' has the wrong type"),
+        ({"seed": True}, "seed 'True' has the wrong type"),
+        ({"lr": float("nan")}, "lr = nan must be finite"),
+        ({"imbalance": float("inf")}, "imbalance = inf must be finite"),
+        ({"seed": 10**20}, "seed = 1e\\+20 must lie in"),
+        ({"preset": "../../x"}, "must be a short word"),
+        ({"cas_m": 8}, "cas-m has a meaning for sampler 'cas' only"),
+        ({"coverage": 0.4}, "coverage has a meaning for sampler 'coverage' only"),
+        ({"scale": 2.0}, "scale has a meaning for classifier 'ms-wetf' only"),
+        ({"classifier": "etf", "bias": False}, "bias has a meaning for classifiers 'fc' and 'ms' only"),
+        ({"features": "whitened"}, "features 'whitened' is unknown"),
+        ({"scale": 0.0, "classifier": "ms-wetf"}, "scale = 0 must be positive"),
+    ],
+)
+def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        replace(TINY, **change)
+
+
+def test_configs_have_stable_keys_and_read_back() -> None:
+    assert replace(TINY, seed=5).key == TINY.key
+    assert replace(TINY, alpha=0.2).key != TINY.key
+    assert (
+        RunConfig().key == "44136fa355b3"
+    )  # of no choice at all: a later choice with a default leaves every key as it is
+    data = json.loads(json.dumps(TINY.__dict__))
+    assert from_json(data) == TINY
+    assert from_json({"dataset": "digits-lt", "seed": 0}) == RunConfig()  # choices of later versions at their defaults
+    for wrong in ({"dataset": "digits-lt"}, {**data, "colour": "red"}, [], {**data, "drops": [[0.5]]}):
+        with pytest.raises(InvalidInput):
+            from_json(wrong)  # type: ignore[arg-type]
+
+
+def test_seed_lists() -> None:
+    assert seeds("0-2,7,1") == [0, 1, 2, 7]
+    for wrong in ("5-1", "a", "1-", "-1", "0-99999999", "1,,2"):
+        with pytest.raises(Exception, match="seeds"):
+            seeds(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "cifar10-lt"], "needs --data-root"),
+        (["--dataset", "svhn"], "'svhn' is unknown"),
+        (["--imbalance", "0.1"], "imbalance = 0.1 must lie in 1..1e9, n_max / n_min"),
+        (["--imbalance", "1000"], "class 7 has 129 images and should keep 0"),
+        (["--classifier", "ms-unordered"], "label pairs a < b only"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--seeds", "x"], "is not a list of seeds"),
+        (["--jobs", "0"], "is not a number of processes"),
+        (["--epoch", "3"], "did you mean '--epochs'"),
+    ],
+)
+def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], message: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "--store", str(store), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not store.exists()
+
+
+def test_options_change_the_preset_and_say_so() -> None:
+    import argparse
+
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=5)
+    assert config_of(options).preset == "quick+"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, alpha=0.2)
+    assert config_of(options).preset == "quick+"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=30)
+    assert config_of(options).preset == "quick"
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0)
+    assert config_of(options).preset == "quick"
+    assert config_of(options).model == "resnet8"

@@ -1,0 +1,183 @@
+"""What test images are taken for: counted by hand, kept by a run, shown, and refused when it is damaged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from lpm.console.cli import run as run_command
+from lpm.geometry import cosines
+from tests.training.own import ORDER, pets, trained
+from training.config import RunConfig, with_preset
+from training.confusion import counted
+from training.confusion import main as confusion
+from training.data import datasets
+from training.measure import main as measure
+from training.run import loop, trainer
+from training.store.runs import RunFolder, find
+
+CPU = torch.device("cpu")
+TINY = replace(with_preset(RunConfig(imbalance=10), "smoke"), epochs=1, warmup=0, width=4)
+SPLITS = {"many": (0, 1), "few": (2, 3)}
+
+
+@pytest.fixture
+def run(digits: datasets.LongTailed, tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "store", TINY)
+    loop.run(TINY, digits, folder, CPU)
+    return folder
+
+
+def test_what_images_are_taken_for_is_counted_by_class_and_split() -> None:
+    """Of class 2 one image of four is right, two are taken for class 0 and one for class 3; of class 3 all for 2."""
+    labels = np.array([0, 0, 1, 2, 2, 2, 2, 3])
+    answers = np.array([[0, 0], [1, 1], [1, 1], [2, 2], [0, 2], [0, 3], [3, 3], [2, 2]])
+    found = counted(
+        labels, answers, np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]]), SPLITS
+    )  # (5, 5) and (3, 0), (0, 2), ...
+    assert found.shares.tolist() == [[75, 25, 0, 75], [12.5, 25, 62.5, 25]]
+    assert found.pairs == {(0, 1): 50, (2, 0): 50, (2, 3): 25, (3, 2): 100}
+    assert [found.cosine(*pair) for pair in found.pairs] == pytest.approx([0, -1, 0.5**0.5, 0.5**0.5])
+    assert [found.closeness(*ends) for ends in ((0, 1), (2, 3), (1, 3))] == pytest.approx([0, 0.5**0.5, 0])
+    assert math.isnan(found.closeness(1, 1))
+
+
+def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed) -> None:
+    """Equal class vectors and no bias: the first of them is every image's answer among them. Zeros, whose logits are equal to the
+    last bit on any processor.
+    """
+    learner = trainer.Trainer(replace(TINY, bias=False), digits, CPU)
+    vectors = learner.network.classifier.class_vectors
+    first, last = learner.splits["few"]
+    with torch.no_grad():
+        vectors[first : last + 1] = 0
+    answers = learner.evaluate()
+    found = counted(digits.test.labels, answers, vectors.detach().numpy(), learner.splits)
+    assert found.shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
+    assert found.closeness(first, last) == pytest.approx(1)
+
+
+def test_answers_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
+    learner = trainer.Trainer(TINY, digits, CPU)
+    answers = learner.evaluate()
+    learner.network.eval()
+    every = torch.arange(len(digits.test.labels))
+    with torch.no_grad():
+        scores = torch.cat([learner.network.classifier(learner.features(x)) for x in learner.source.test(every)])
+    for label, z, (likeliest, of_split) in zip(digits.test.labels, scores.numpy(), answers, strict=True):
+        ((first, last),) = (ends for ends in learner.splits.values() if ends[0] <= label <= ends[1])
+        assert likeliest == z.argmax()
+        assert of_split == first + z[first : last + 1].argmax()
+
+
+def test_a_run_keeps_its_answers_and_the_command_shows_them(
+    run: RunFolder, digits: datasets.LongTailed, capsys: Any
+) -> None:
+    final, metrics = run.final(), run.metrics()
+    right = final["test_answers"][:, 0] == final["test_labels"]
+    assert 100 * right.mean() == pytest.approx(metrics["last"]["all"])
+    other = replace(TINY, seed=1)
+    loop.run(other, digits, RunFolder(run.path.parent.parent, other), CPU)
+    folders = sorted(map(str, run.path.parent.glob("seed-*")))
+    assert run_command(lambda: confusion(folders)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "digits-lt, imbalance 10, preset smoke (resnet8, epochs: 1, width: 4, warmup: 0), random+FC"
+    rows = [line.strip("| ").split(" | ") for line in said if line.startswith("|")]
+    assert rows[0][-3:-1] == ["right among its own split", "by chance"]
+    splits = {row[0]: row[1:] for row in rows[2:5]}
+    assert list(splits) == ["many", "med", "few"]
+    seeds = [RunFolder(run.path.parent.parent, config).metrics()["last"]["few"] for config in (TINY, other)]
+    assert splits["few"][0] == f"{np.mean(seeds):.2f} ± {np.std(seeds, ddof=1):.2f} (2)"
+    assert splits["few"][-2] == "33.33"
+    W = [RunFolder(run.path.parent.parent, c).geometry(1)["class_vectors"].astype(float) for c in (TINY, other)]
+    few = [cosines((v - v.mean(axis=0)) @ (v - v.mean(axis=0)).T) for v in W]
+    means = [gram[7:, 7:][np.triu_indices(3, 1)].mean() for gram in few]
+    assert splits["few"][-1] == f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f} (2)"
+    assert len(rows) == 2 + 3 + 2 + 10  # as many pairs as are asked for
+    shares = [float(row[2]) for row in rows[7:]]
+    assert shares == sorted(shares, reverse=True)
+
+    assert (
+        run_command(lambda: confusion([str(run.path.parent), folders[0]])) == 0
+    )  # the folder that holds both, one twice
+    assert capsys.readouterr().out.splitlines() == said
+
+    assert run_command(lambda: confusion([*folders, "--format", "csv"])) == 0
+    pairs = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    wrong = sum(float(pair["percent"]) for pair in pairs if pair["class"] == "9")
+    recalls = [RunFolder(run.path.parent.parent, config).metrics()["per_class"][9] for config in (TINY, other)]
+    assert wrong == pytest.approx(100 - np.mean(recalls), abs=1e-3)
+    assert {pair["runs"] for pair in pairs} == {"2"}
+    assert {pair["split"] for pair in pairs} <= {"many", "med", "few"}
+
+
+def test_classes_have_their_names(tmp_path: Path, capsys: Any) -> None:
+    assert trained(pets(tmp_path / "data"), tmp_path / "store", "--classes", "3") == 0
+    (folder,) = find(tmp_path / "store")
+    capsys.readouterr()
+    assert run_command(lambda: confusion([str(folder.path), "--format", "csv"])) == 0
+    pairs = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert pairs
+    assert {pair[name] for pair in pairs for name in ("class", "taken_for")} <= set(ORDER)
+    assert run_command(lambda: confusion([str(folder.path), "--top", "0"])) == 0
+    said = capsys.readouterr().out
+    assert "few: 2 of 3 classes, below 20 training images" in said
+    assert "taken for |" not in said
+
+
+def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, capsys: Any) -> None:
+    file = run.path / "final.safetensors"
+    before = load_file(file)
+
+    def says(what: str, *words: str) -> None:
+        assert run_command(lambda: confusion([str(run.path), *words])) == 2
+        assert what in (said := capsys.readouterr().err)
+        assert said.count("\n") == 1
+
+    def changed(**tensors: np.ndarray) -> None:
+        save_file(before | tensors, file)
+
+    save_file({name: x for name, x in before.items() if name != "test_answers"}, file)
+    says("training.measure adds them")
+    assert run_command(lambda: measure([str(run.path)])) == 0
+    after = load_file(file)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    answers, labels = before["test_answers"], before["test_labels"]
+    for wrong in (answers[:-1], answers[:, 0], answers + 10, answers - 10, answers.astype(np.float32)):
+        changed(test_answers=wrong)
+        says("does not fit the run")
+    changed(test_labels=labels[:0], test_answers=answers[:0])
+    says("does not fit the run")
+    file.write_bytes(b"{}")
+    says("cannot be read")
+    changed()
+    geometry = run.path / "geometry-0000001.safetensors"
+    measured = load_file(geometry)
+    vectors = measured["class_vectors"]
+    for wrong in (vectors[:, 0], vectors[:-1], vectors[0], np.ones((10, 3), dtype=np.int64), vectors * np.nan):
+        save_file(measured | {"class_vectors": np.ascontiguousarray(wrong)}, geometry)
+        says("does not fit the run")
+    save_file(measured, geometry)
+    says("--top -1", "--top", "-1")
+    metrics = run.metrics()
+    (run.path / "metrics.json").write_text(json.dumps(metrics | {"train_counts": [1, 2]}))
+    says("no class counts")
+    (run.path / "metrics.json").write_text(json.dumps(metrics | {"train_counts": ["x"] * 10}))
+    says("no class counts")
+
+
+def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:
+    other = RunFolder(run.path.parent.parent, replace(TINY, sampler="cas"))
+    loop.run(other.config, digits, other, CPU)
+    assert run_command(lambda: confusion([str(run.path), str(other.path)])) == 2
+    assert "in more than its seed" in capsys.readouterr().err

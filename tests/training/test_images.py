@@ -1,0 +1,293 @@
+"""Images from files: crops as torchvision defines them, every kind of pixel, and files that mean harm."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageOps
+
+from lpm.console.errors import InvalidInput
+from tests.training.large import encoded, pictures
+from training.data import images
+from training.data.images import crop_box, train_view
+
+
+class Script:
+    """Stands in for a generator: uniform numbers and integers as scripted, each beside what it was asked for."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers, self.asked = list(numbers), list[tuple[float, ...]]()
+
+    def uniform(self, low: float, high: float) -> float:
+        self.asked.append((low, high))
+        return self.numbers.pop(0)
+
+    def integers(self, high: int) -> int:
+        self.asked.append((high,))
+        return int(self.numbers.pop(0))
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def saved(folder: Path, image: Image.Image, kind: str = "PNG") -> Path:
+    path = folder / f"image.{kind.lower()}"
+    image.save(path, kind)
+    return path
+
+
+def channels_first(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def test_a_crop_has_the_drawn_area_and_ratio() -> None:
+    script = Script(0.5, math.log(1.25), 3, 7)
+    width, height = round(math.sqrt(0.5 * 200 * 100 * 1.25)), round(math.sqrt(0.5 * 200 * 100 / 1.25))
+    assert crop_box(200, 100, script) == (7, 3, 7 + width, 3 + height)  # type: ignore[arg-type]
+    assert script.asked == [(0.08, 1.0), (math.log(3 / 4), math.log(4 / 3)), (100 - height + 1,), (200 - width + 1,)]
+
+
+def test_a_crop_that_does_not_fit_is_drawn_again_ten_times() -> None:
+    tall = [0.9, math.log(3 / 4)]  # 82 x 110 of 100 x 100
+    script = Script(*tall * 9, 0.25, 0.0, 0, 50)
+    assert crop_box(100, 100, script) == (50, 0, 100, 50)  # type: ignore[arg-type]
+    assert crop_box(100, 100, Script(*tall * 10)) == (0, 0, 100, 100)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"),
+    [
+        (300, 60, (110, 0, 190, 60)),
+        (30, 401, (0, 180, 30, 220)),
+        (1, 100, (0, 49, 1, 50)),
+        (120, 100, (0, 0, 120, 100)),
+    ],
+)
+def test_the_fallback_is_the_central_crop_of_the_nearest_ratio(width: int, height: int, box: tuple[int, ...]) -> None:
+    """4/3 of the height of a wide image, 4/3 of the width of a tall one, else all of it."""
+    never = Script(*[1.0, math.log(4 / 3) if width <= height else math.log(3 / 4)] * 10)
+    assert crop_box(width, height, never) == box  # type: ignore[arg-type]
+
+
+def test_crops_follow_their_law() -> None:
+    """Where all crops fit, area and log ratio are uniform: means and ranges over 4,000 crops."""
+    rng = np.random.default_rng(0)
+    boxes = np.array([crop_box(3000, 2000, rng) for _ in range(4000)])
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2] <= 3000).all()
+    assert (boxes[:, 3] <= 2000).all()
+    ratio, area = np.log(width / height), width * height / 6e6
+    assert np.abs(ratio).max() < math.log(4 / 3) + 0.01
+    assert area.min() == pytest.approx(0.08, abs=0.01)
+    small = area < 0.5  # every ratio fits: nothing was drawn again
+    assert area[small].mean() == pytest.approx(0.29, abs=0.02)
+    assert ratio[small].mean() == pytest.approx(0, abs=0.02)
+    assert ratio[small].std() == pytest.approx(math.log(4 / 3) / math.sqrt(3), abs=0.01)
+
+
+def test_a_training_view_is_the_crop_scaled_and_nothing_beyond_it(tmp_path: Path) -> None:
+    image = noise(90, 70)
+    path = saved(tmp_path, image)
+    view = train_view(path, 24, np.random.default_rng(5))
+    box = crop_box(90, 70, np.random.default_rng(5))
+    assert np.array_equal(view, channels_first(image.crop(box).resize((24, 24), Image.Resampling.BILINEAR)))
+    assert (view.shape, view.dtype, view.flags.c_contiguous) == ((3, 24, 24), np.uint8, True)
+    assert np.array_equal(view, train_view("image.png", 24, np.random.default_rng(5), root=tmp_path))
+    assert not np.array_equal(view, train_view(path, 24, np.random.default_rng(6)))
+
+
+def test_several_views_of_a_file_are_those_of_each_generator(tmp_path: Path) -> None:
+    path = saved(tmp_path, noise(90, 70), "JPEG")
+    several = images.train_views(path, 24, [np.random.default_rng(s) for s in (5, 6, 5)])
+    for view, seed in zip(several, (5, 6, 5), strict=True):
+        assert np.array_equal(view, train_view(path, 24, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("size", [(90, 70), (70, 90), (500, 375), (375, 500), (64, 64), (256, 311), (33, 100), (5, 3)])
+@pytest.mark.parametrize("to", [56, 224])
+def test_a_test_view_is_the_centre_of_the_scaled_image(size: tuple[int, int], to: int, tmp_path: Path) -> None:
+    """Scaled whole and then cropped, as torchvision does; one grey level of rounding apart at most."""
+    image = noise(*size)
+    shorter = round(to * 256 / 224)
+    width, height = (shorter * side // min(size) for side in size)
+    whole = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - to) / 2), round((height - to) / 2)
+    expected = channels_first(whole.crop((left, top, left + to, top + to))).astype(int)
+    assert np.abs(images.central_view(saved(tmp_path, image), to) - expected).max() <= 1
+
+
+def test_a_test_view_of_a_very_long_image_needs_little(tmp_path: Path) -> None:
+    """Scaled whole it would have 256 x 51,200,000 pixels."""
+    view = images.central_view(saved(tmp_path, Image.new("RGB", (200_000, 1), (9, 8, 7))), 224)
+    assert (view == np.array([9, 8, 7])[:, None, None]).all()
+
+
+def test_real_photographs_keep_their_colours(tmp_path: Path) -> None:
+    for number, (data, picture) in enumerate(zip(encoded(4, (300, 300)), pictures(4), strict=True)):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+        view = images.central_view(f"{number}.jpg", 28, root=tmp_path)
+        middle = np.asarray(picture.crop((2, 2, 30, 30)), dtype=float)  # 7/8 of 32 pixels
+        assert np.abs(view.mean(axis=(1, 2)) - middle.mean(axis=(0, 1))).max() < 4
+
+
+GREY = (np.arange(64 * 64).reshape(64, 64) // 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected"),
+    [
+        (Image.fromarray(GREY), "PNG", GREY),
+        (Image.fromarray(GREY), "JPEG", None),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), "PNG", GREY),
+        (Image.fromarray(GREY).convert("P"), "PNG", GREY),
+        (Image.fromarray(GREY).convert("LA"), "PNG", GREY),
+        (Image.fromarray(GREY).convert("RGBA"), "PNG", GREY),
+        (
+            Image.fromarray(np.where(GREY > 127, 255, 0).astype(np.uint8)).convert("1"),
+            "PNG",
+            np.where(GREY > 127, 255, 0),
+        ),
+    ],
+    ids=["grey", "grey jpeg", "16 bits", "palette", "grey and alpha", "alpha", "black and white"],
+)
+def test_every_kind_of_grey_becomes_three_equal_channels(
+    image: Image.Image, kind: str, expected: np.ndarray | None, tmp_path: Path
+) -> None:
+    view = images._views(saved(tmp_path, image, kind), None, False, [lambda whole: whole])[0]
+    assert (view[0] == view[1]).all()
+    assert (view[0] == view[2]).all()
+    if expected is None:
+        assert np.abs(view[0].astype(int) - GREY).max() < 12
+    else:
+        assert np.array_equal(view[0], expected)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_sixteen_bits_a_colour_keep_the_upper_eight(tmp_path: Path) -> None:
+    """Pillow does not write such files, so this one is put together here."""
+    pixels = np.array([[[0x1234, 0xFFFF, 0x00FF], [0x8000, 0x7FFF, 0x0100]]], dtype=">u2")
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    (tmp_path / "deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    view = images._views(tmp_path / "deep.png", None, False, [lambda whole: whole])[0]
+    assert view.transpose(1, 2, 0).tolist() == (pixels >> 8).tolist()
+
+
+def test_print_colours_become_screen_colours(tmp_path: Path) -> None:
+    cmyk = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
+    red = images.central_view(saved(tmp_path, cmyk, "JPEG"), 28).mean(axis=(1, 2))
+    assert red[0] > 250
+    assert red[1:].max() < 5
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "I;16")])
+def test_an_image_is_turned_as_its_camera_says(kind: str, mode: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = Image.fromarray(np.arange(30 * 20, dtype=np.uint16).reshape(20, 30)) if mode == "I;16" else noise(30, 20)
+    path = tmp_path / "image"
+    image.convert(mode).save(path, kind, exif=exif)
+    lying, standing = (images.central_view(path, 16, upright=upright) for upright in (False, True))
+    with Image.open(path) as opened:
+        plain = saved(tmp_path, ImageOps.exif_transpose(opened))  # without the tag
+    assert np.array_equal(standing, images.central_view(plain, 16))
+    assert np.array_equal(standing, lying) == (orientation not in range(2, 9))
+    crops = [train_view(p, 16, np.random.default_rng(0), upright=u) for p, u in ((path, True), (plain, False))]
+    assert np.array_equal(*crops)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense" * 99])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])  # of a PNG the last one raises
+def test_odd_metadata_leave_an_image_as_it_is(kind: str, exif: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    noise(30, 20).save(path, kind, exif=exif)
+    assert np.array_equal(images.central_view(path, 16, upright=True), images.central_view(path, 16))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_broken_pixels_of_a_png_are_not_taken_for_black(upright: bool, tmp_path: Path) -> None:
+    path = saved(tmp_path, noise(40, 40))
+    whole = path.read_bytes()
+    broken = 0
+    for place in range(50, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            images.central_view(path, 16, upright=upright)
+        except InvalidInput:
+            broken += 1
+    assert broken >= 35
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says it has this size, without holding so many pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    data = file.getvalue()
+    return data[:8] + chunk(b"IHDR", struct.pack(">II", width, height) + data[24:29]) + data[33:]
+
+
+def as_kind(kind: str) -> bytes:
+    file = io.BytesIO()
+    noise(64, 64).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is neither JPEG nor PNG"),
+        (b"no image", "is neither JPEG nor PNG"),
+        (as_kind("JPEG")[:600], "cannot be decoded: .*(?i:truncated)"),
+        (as_kind("PNG")[:600], "cannot be decoded: .*(?i:truncated)"),
+        (as_kind("PNG")[:200] + b"\0" * 50 + as_kind("PNG")[250:], "cannot be decoded"),
+        (as_kind("JPEG")[:30], "is neither|cannot be decoded"),
+        (png_of(60_000, 60_000), "cannot be decoded: Image size .* exceeds limit"),
+        (png_of(10_000, 10_000), "cannot be decoded: Image size .* exceeds limit"),
+        (png_of(0, 8), "is neither|cannot be decoded"),
+        (as_kind("GIF"), "is neither JPEG nor PNG"),
+        (as_kind("TIFF"), "is neither JPEG nor PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is neither JPEG nor PNG"),
+        (b"P6\n9 9\n255\n" + b"x" * 243, "is neither JPEG nor PNG"),
+    ],
+)
+def test_what_is_no_whole_jpeg_or_png_is_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "odd.jpg").write_bytes(data)
+    views: list[Callable[[], np.ndarray]] = [
+        lambda: images.central_view("a/odd.jpg", 16, root=tmp_path),
+        lambda: train_view("a/odd.jpg", 16, np.random.default_rng(0), root=tmp_path),
+    ]
+    for view in views:
+        with pytest.raises(InvalidInput, match=f"^image 'a/odd.jpg' ({message})") as error:
+            view()
+        assert str(error.value).isprintable()
+
+
+def test_a_pipe_does_not_hang_and_a_missing_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InvalidInput, match=r"^'pipe\.jpg' is not a regular file"):
+        images.central_view("pipe.jpg", 16, root=tmp_path)
+    with pytest.raises(InvalidInput, match=r"^'none.x1b\.jpg' cannot be read: No such file"):
+        images.central_view("none\x1b.jpg", 16, root=tmp_path)
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LIMIT", 10)
+    with pytest.raises(InvalidInput, match="at most 10 are read"):
+        images.central_view(saved(tmp_path, noise(8, 8)), 16)

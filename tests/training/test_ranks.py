@@ -1,0 +1,275 @@
+"""Several processes train one run, started as a user starts them: the same pairs, the same losses, and a death is no loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.hosts import ADDRESSES, two_hosts
+from lpm.console.errors import InvalidInput
+from tests.started import Command, checkpointed, finished, torchrun, wait_for
+from training import table
+from training.batches.epoch import batch_sizes, draw
+from training.config import RunConfig
+from training.data import datasets
+from training.distributed.ranks import Ranks, joined
+from training.model import build
+from training.store.locks import Busy
+from training.store.runs import RunFolder, find
+
+RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32",
+       "--augment", "--width", "4"]  # fmt: skip
+
+
+def command(processes: int, store: Path, *more: str) -> list[str]:
+    """The words that train a run."""
+    return [*(torchrun(processes) if processes > 1 else []), "training.train", *RUN, "--store", str(store), *more]
+
+
+def trained(processes: int, store: Path, *more: str) -> RunFolder:
+    finished(*command(processes, store, *more))
+    (folder,) = find(store)
+    return folder
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+@pytest.mark.parametrize("sampler", ["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"])
+def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, digits: datasets.LongTailed) -> None:
+    config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")  # type: ignore[arg-type]
+    sizes = batch_sizes(len(digits.train.labels), config)
+    for epoch in (1, 2, 7):
+        whole = draw(config, build.sampler(config, digits.train.labels), epoch)
+        shares = [
+            draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, world)) for r in range(world)
+        ]
+        order = torch.cat([share.number for share in shares]).argsort()
+        for name in ("number", "pairs", "ratios"):
+            together = torch.cat([getattr(share, name) for share in shares])[order]
+            assert torch.equal(together, getattr(whole, name))
+        for name in ("places", "flips"):
+            together = torch.cat([getattr(share, name) for share in shares], dim=-1)[..., order]
+            assert torch.equal(together, getattr(whole, name))
+        own = [Ranks(r, world).sizes(sizes) for r in range(world)]
+        assert np.sum(own, axis=0).tolist() == sizes  # step by step, the batch of one process
+        for r, share in enumerate(shares):
+            batch = np.repeat(np.arange(len(sizes)), own[r])
+            assert np.array_equal(np.searchsorted(np.cumsum(sizes), share.number.numpy(), side="right"), batch)
+
+
+@pytest.mark.parametrize("world", range(1, 10))
+def test_each_batch_is_shared_out_whole(world: int) -> None:
+    for last in range(1, 9):
+        sizes, every = [8, 8, last], [Ranks(rank, world) for rank in range(world)]
+        rows = [ranks.rows(sizes) for ranks in every]
+        assert torch.equal(torch.cat(rows).sort().values, torch.arange(16 + last))
+        for ranks, own in zip(every, rows, strict=True):
+            batch = np.searchsorted([8, 16], own.numpy(), side="right")
+            assert np.bincount(batch, minlength=3).tolist() == ranks.sizes(sizes)
+
+
+def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.LongTailed) -> None:
+    config = RunConfig(imbalance=10, sampler="bmls", batch=32, preset="smoke")
+    counts = np.zeros((10, 10), dtype=np.int64)
+    for epoch in (1, 2, 3):
+        for r in range(3):
+            pairs = draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, 3)).pairs.numpy()
+            np.add.at(counts, tuple(digits.train.labels[pairs].T), 1)
+        own = counts[np.triu_indices(10, 1)]
+        assert own.max() - own.min() <= 1
+        assert counts.sum() == own.sum()
+
+
+@pytest.mark.parametrize(
+    ("world", "options"),
+    [
+        (2, ("--sampler", "bmls", "--classifier", "ms-unordered")),
+        # A BatchNorm on features; 486 pairs in batches of 97 leave one pair over, so the last batch is 98.
+        (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
+        # The last batch has two pairs: the third and the fourth process have none.
+        (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
+        # BatchNorms of 8 pairs each: two a process; six pairs left over join the last batch.
+        (2, ("--sampler", "bmls", "--classifier", "etf", "--norm-batch", "8")),
+    ],
+)
+def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:
+    one, several = trained(1, tmp_path / "1", *options), trained(world, tmp_path / "w", *options)
+    assert several.path.name == one.path.name
+    assert several.metrics()["processes"] == world
+    for a, b in zip(one.rows(), several.rows(), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=2e-4)
+        assert b["test_all"] == pytest.approx(a["test_all"], abs=1.0)
+    mine, theirs = one.final(), several.final()
+    assert mine.keys() == theirs.keys()
+    assert np.array_equal(mine["pair_counts"], theirs["pair_counts"])
+    for name in mine:
+        assert np.allclose(mine[name], theirs[name], rtol=0.05, atol=0.02), name
+
+
+def test_a_process_without_a_pair_does_no_harm_in_bfloat16(tmp_path: Path) -> None:
+    options = ("--classifier", "etf", "--batch", "44", "--precision", "bf16")  # the last batch has two pairs
+    one, four = trained(1, tmp_path / "1", *options), trained(4, tmp_path / "4", *options)
+    # Training magnifies rounding to eight bits in another order: half a per cent was seen.
+    assert [row["loss"] for row in four.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=0.02)
+
+
+def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
+    more = ("--epochs", "16", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    stopped = Command(*command(2, tmp_path / "killed", *more))
+    first = stopped.rank(0)  # it holds the run's lock and writes its files
+    folder = checkpointed(tmp_path / "killed", stopped)
+    os.kill(first, signal.SIGKILL)
+    assert stopped.ends()[0] != 0
+    assert not folder.done
+    before = folder.last_checkpoint()
+    assert before is not None
+    resumed = trained(2, tmp_path / "killed", *more)
+    assert resumed.metrics()["per_class"] == whole.metrics()["per_class"]
+    assert [row["loss"] for row in resumed.rows()] == [row["loss"] for row in whole.rows()]
+    assert [row["train_seconds"] for row in resumed.rows()][: before[0]] == [r["train_seconds"] for r in before[2]]
+
+
+@pytest.mark.heavy
+def test_torchrun_restarts_a_run_by_itself(tmp_path: Path) -> None:
+    more = ("--epochs", "24", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    words = [*torchrun(2, "--max-restarts", "2"), *command(1, tmp_path / "killed", *more)]
+    restarted = Command(*words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    for restart, (rank, epochs) in enumerate(((0, 2), (1, 8))):
+        victim = restarted.rank(rank, restart)
+        folder = checkpointed(tmp_path / "killed", restarted, epochs)
+        os.kill(victim, signal.SIGKILL)
+    status, _, err = restarted.ends()
+    assert status == 0, err
+    assert [row["loss"] for row in folder.rows()] == [row["loss"] for row in whole.rows()]
+    assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
+
+
+@pytest.mark.heavy
+def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path: Path) -> None:
+    running = Command(*command(2, tmp_path, "--epochs", "100000"))
+    folder = checkpointed(tmp_path, running)
+    running.process.kill()
+
+    def free() -> bool:
+        try:
+            with folder.lock():
+                return True
+        except Busy:
+            return False
+
+    wait_for(free, 20)
+    assert folder.last_checkpoint()
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two hosts joined by a cable."""
+    with ExitStack() as made:
+        try:
+            names = made.enter_context(two_hosts())
+        except InvalidInput as error:
+            pytest.skip(str(error))
+        yield names
+
+
+@pytest.mark.heavy
+def test_two_hosts_train_a_run_and_take_it_up_when_a_process_dies(hosts: tuple[str, str], tmp_path: Path) -> None:
+    more = ("--epochs", "16", "--sampler", "bmls")
+    whole = trained(2, tmp_path / "whole", *more)
+    commands = []
+    for number, host in enumerate(hosts, 1):
+        place = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--local-addr", ADDRESSES[number - 1]]
+        place += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29500", "--rdzv-id", "run"]
+        place += ["--rdzv-conf", f"is_host={int(number == 1)}", "-m"]  # not told by the host's name, which both share
+        words = ["torch.distributed.run", *place, *command(1, tmp_path / host, *more)]
+        commands.append(
+            Command(*words, host=host, GLOO_SOCKET_IFNAME=f"cable{number}", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        )
+    victim = commands[1].rank(1)
+    folder = checkpointed(tmp_path / hosts[0], commands[0], 4)
+    os.kill(victim, signal.SIGKILL)
+    for both in commands:
+        status, _, err = both.ends()
+        assert status == 0, err
+    assert not (tmp_path / hosts[1]).exists()  # the first process alone needs the store
+    assert [row["loss"] for row in folder.rows()] == [row["loss"] for row in whole.rows()]
+    assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
+
+
+def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
+    words = [*torchrun(2, "--max-restarts", "1"), *command(1, tmp_path / "s")]
+    status, _, err = Command(*words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0").ends()
+    assert status != 0
+    assert "error: --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--jobs", "2"), "drop --jobs and --engine"),
+        (("--engine", "ray"), "drop --jobs and --engine"),
+        (("--dataset", "cifar10-lt", "--preset", "quick"), "needs --data-root"),
+        (("--batch", "2"), "3 processes cannot share batches of 2"),
+    ],
+)
+def test_bad_use_is_one_line_of_each_process(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    status, _, err = Command(*command(3, tmp_path / "s", *options)).ends()
+    assert status != 0
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert all(message in line for line in lines)
+    assert 1 <= len(set(lines)) == len(lines) <= 3  # one a process; torchrun ends the others when one has ended
+    assert not (tmp_path / "s").exists()
+
+
+def test_processes_with_other_data_do_not_train_together(tmp_path: Path) -> None:
+    (tmp_path / "both.py").write_text(
+        "from training.distributed.ranks import joined\n"
+        "with joined('cpu') as ranks:\n"
+        "    ranks.agree({'sha256': 'a'})\n"
+        "    print('agreed', flush=True)\n"
+        "    ranks.agree({'sha256': str(ranks.rank)})\n"
+    )
+    status, out, err = Command(*torchrun(2), "both", PYTHONPATH=str(tmp_path)).ends()
+    assert status != 0
+    assert "agreed" in out
+    assert "process 1 has other data or weights than the first" in err
+
+
+def test_a_table_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, word in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "here"}.items():
+        monkeypatch.setenv(name, word)
+    with pytest.raises(InvalidInput, match="torchrun trains one run with all processes"):
+        table.main(["8", "--store", str(tmp_path)])
+    monkeypatch.delenv("MASTER_ADDR")  # another launcher's variables are none of torchrun's
+    with joined("cpu") as ranks:
+        assert ranks == Ranks()
+
+
+def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path) -> None:
+    folder = trained(1, tmp_path)
+    (folder.path / "metrics.json").unlink()
+    with folder.lock():
+        status, _, err = Command(*command(2, tmp_path)).ends()
+    assert status != 0
+    assert f"being trained by process {os.getpid()} on {socket.gethostname()}" in err
+
+
+def test_a_finished_run_is_not_run_again_and_warns_of_nothing(tmp_path: Path) -> None:
+    before: dict[str, Any] = json.loads((trained(2, tmp_path).path / "metrics.json").read_text())
+    status, out, err = Command(*command(2, tmp_path)).ends()
+    assert (status, out) == (0, "")
+    assert "Warning" not in err  # torchrun may have something to say of a host
+    (folder,) = find(tmp_path)
+    assert folder.metrics() == before

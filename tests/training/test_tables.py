@@ -1,0 +1,282 @@
+"""Tables from the run store: ours beside the paper's, what is missing and how to fill it, and every export's form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
+from training.config import RunConfig, with_preset
+from training.experiments import METHODS, TABLES, config
+from training.options import seeds
+from training.store import tables
+from training.store.runs import RunFolder
+from training.store.tables import COLUMNS, HEAD, NOTE, Entry, as_csv, entries, export, latex, markdown
+from training.table import main, seed_list
+
+DATA = {"name": "cifar10-jpeg-lt", "sha256": "0"}
+RESULT = {
+    "last": {"all": 72.0, "many": 90.0, "med": 70.0, "few": 50.0},
+    "dataset": "cifar10-jpeg-lt",
+    "device": "cpu",
+    "torch": "x",
+    "commit": None,
+    "time": "t",
+    "train_seconds": 1.0,
+}
+ONE = replace(TABLES[8], datasets=("cifar10-lt",), factors=(100,))
+CELL = ["8", "--preset", "quick", "--dataset", "cifar10-lt", "--imbalance", "100"]
+
+
+def finish(store: Path, method: str, seed: int, accuracy: float = 72.0, **changes: Any) -> Path:
+    """Put the result of a run of CIFAR-10 at imbalance 100, preset quick, into a store; its file."""
+    folder = RunFolder(store, replace(config(method, "cifar10-lt", 100, "quick"), seed=seed))
+    folder.open(DATA)
+    result = {**RESULT, "last": RESULT["last"] | {"all": accuracy}, **changes}
+    write(folder.path / "metrics.json", json.dumps(result).encode())
+    return folder.path / "metrics.json"
+
+
+def table(words: Sequence[str]) -> int:
+    """The exit status of ``python -m training.table``, in this process."""
+    return cli.run(lambda: main(list(words)))
+
+
+def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, accuracy in ((0, 72.0), (1, 73.0)):
+        finish(tmp_path, "random+FC", seed, accuracy)
+    found = {(e.method, e.split): e for e in entries(8, ONE, tmp_path, "quick", [0, 1, 2])}
+    cell = found["random+FC", "all"]
+    assert cell.ours == (72.0, 73.0)
+    assert cell.paper is not None
+    assert (cell.paper.mean, cell.paper.std) == (72.94, 0.68)
+    assert cell.difference == pytest.approx(-0.44)
+    assert not cell.outside
+    assert not found["random+FC", "many"].outside  # another recipe, other data
+    assert replace(found["random+FC", "many"], preset="paper", data="cifar10-lt").outside
+    assert found["BMLS+MS", "all"].mean is None
+    words = [*CELL, "--seeds", "0-2", "--store", str(tmp_path), "--export", str(tmp_path / "rows.csv")]
+    for form, text in (
+        ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
+        ("latex", r"all & quick & 72.50 $\pm$ 0.71 (2) & 72.94 $\pm$ 0.68 & $-0.44$ \\"),
+        ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
+    ):
+        assert table([*words, "--dry-run", "--format", form]) == 0
+        said = capsys.readouterr()
+        assert text in said.out
+        assert "13 runs are missing: the same command without --dry-run trains them" in said.err
+        assert "not the paper's numbers" in said.err
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert len(lines) == 1 + 2 * 4
+    from paper_checks import runs
+
+    assert {r.dataset for r in runs.read(tmp_path / "rows.csv")} == {"cifar10-jpeg-lt"}
+    assert len(export(tmp_path)) == 8
+
+
+def missing(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The commands that the last call printed on standard error, one a cell."""
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m training.table ")]
+
+
+def test_each_missing_cell_has_the_command_that_fills_it_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, data = tmp_path / "a store", tmp_path / "it's $HOME"
+    finish(store, "random+FC", 0)
+    finish(store, "random+FC", 7)
+    finish(store, "CBS+FC", 7)  # and not 0
+    words = ["--seeds", "0,7", "--store", str(store), "--data-root", str(data), "--jobs", "2"]
+    assert (
+        table([*CELL, *words, "--dry-run", "--method", "CBS+FC", "--method", "random+FC", "--method", "BMLS+MS"]) == 0
+    )
+    found = missing(capsys)
+    shared = f"--seeds 0,7 --preset quick --data-root {shlex.quote(str(data))} --store '{store}' --jobs 2"
+    assert found == [
+        f"python -m training.table 8 --dataset cifar10-lt --imbalance 100 --method {method} {shared}"
+        for method in ("CBS+FC", "BMLS+MS")
+    ]
+    for line in found:  # what the line says is missing is itself
+        assert table([*shlex.split(line)[3:], "--dry-run"]) == 0
+        assert missing(capsys) == [line]
+    finish(store, "CBS+FC", 0)
+    assert table([*shlex.split(found[0])[3:]]) == 0  # nothing is left to train
+    said = capsys.readouterr()
+    assert "| CBS+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 ± 0.00 (2) |" in said.out
+    assert "missing" not in said.err
+
+
+def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(["5", "--store", str(tmp_path), "--dry-run"]) == 0
+    words = [shlex.split(line) for line in missing(capsys)]
+    shared = ["--seeds", "0-4", "--preset", "paper", "--data-root", "DIR", "--store", str(tmp_path)]
+    assert words == [
+        ["python", "-m", "training.table", "5", "--dataset", d, "--imbalance", str(f), "--method", m, *shared]
+        for d in TABLES[5].datasets
+        for f in TABLES[5].factors
+        for m in TABLES[5].methods
+    ]
+
+
+def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ready(runs: Sequence[RunConfig], options: Any, *, quiet: bool) -> str:
+        if runs[0].dataset == "cifar100-lt":
+            raise InvalidInput("there is no CIFAR-100")
+        return "data"
+
+    trained: list[str] = []
+
+    def train_all(runs: Sequence[RunConfig], options: Any, *, printed: bool) -> int:
+        trained.append(capsys.readouterr().err)
+        assert {run.dataset for run in runs} == {"cifar10-lt"}
+        return 0
+
+    monkeypatch.setattr("training.jobs.progress.ready", ready)
+    monkeypatch.setattr("training.jobs.progress.train_all", train_all)
+    words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
+    assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2
+    assert trained == ["error: there is no CIFAR-100\nruns to train: 3, resnet8 for 30 epochs the first\n"]
+    assert "6 runs are missing" in capsys.readouterr().err
+
+
+def test_after_an_error_the_table_is_printed_and_what_is_missing_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(tmp_path, "random+FC", 0)
+    words = ["4", "--preset", "quick", "--seeds", "0", "--store", str(tmp_path), "--method", "random+FC"]
+    assert table([*words, "--dataset", "cifar10-lt"]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("error: dataset 'cifar10-lt' needs --data-root") == 1  # not once for each imbalance
+    assert "3 runs are missing; cell by cell:" in said.err
+    assert [f"--imbalance {f} " in said.err for f in (200, 100, 50, 10)] == [True, False, True, True]
+    assert "| random+FC | cifar10-lt | 200 | all | quick | – |" in said.out
+    assert "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 (1) |" in said.out
+
+
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_seed_lists_are_read_back(numbers: set[int]) -> None:
+    assert seeds(seed_list(sorted(numbers))) == sorted(numbers)
+
+
+def test_names_of_methods_are_those_of_their_runs() -> None:
+    assert [config(m, "cifar10-lt", 100, "quick").method for m in METHODS] == list(METHODS)
+
+
+CELLS = {(e.method, e.split): e for e in entries(8, ONE, Path("nowhere"), "paper", [0])}
+FAR = replace(CELLS["random+FC", "all"], ours=(70.0, 71.0), data="cifar10-lt")
+ODD = Entry("a_b & c|d", r"50%_#1{}~^\$<>", 10, "all", (1.0,), None, "", "quick")
+
+
+def test_a_mark_is_explained_where_it_stands() -> None:
+    assert FAR.outside
+    for text, mark, sign in ((markdown([FAR]), r"\*", "±"), (latex([FAR]), "*", r"$\pm$")):
+        row, note = (next(line for line in text.splitlines() if word in line) for word in ("70.50", "Test accuracy"))
+        assert row.count("*") == 1
+        assert f"{mark} marks a mean of ours outside the paper's mean {sign} standard deviation" in note
+    assert "*" not in markdown([CELLS["BMLS+MS", "all"]]).replace(NOTE.replace("*", r"\*"), "")
+
+
+def test_markdown_has_as_many_columns_in_every_row() -> None:
+    head, rule, *rows = markdown([FAR, ODD, *CELLS.values()]).split("\n\n")[0].splitlines()
+    assert head == "| " + " | ".join(HEAD) + " |"
+    for row in (rule, *rows):
+        assert row.replace(r"\|", "").count("|") == len(HEAD) + 1
+    assert "| BMLS+MS | cifar10-lt | 100 | all | paper | – | 79.67 ± 0.21 | – |" in rows
+
+
+def test_latex_escapes_what_it_would_read_as_commands() -> None:
+    first, *body, last = latex([FAR, ODD, *CELLS.values()]).splitlines()
+    assert (first, last) == (r"\begin{tabular}{llllllll}", r"\end{tabular}")
+    assert body[2] == (
+        r"random+FC & cifar10-lt & 100 & all & paper & 70.50 $\pm$ 0.71 (2) & 72.94 $\pm$ 0.68 & $-2.44$ * \\"
+    )
+    assert body[3] == (
+        r"a\_b \& c\textbar{}d & 50\%\_\#1\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$\textless{}\textgreater{}"
+        r" & 10 & all & quick & 1.00 (1) & -- & -- \\"
+    )
+    *rows, rule, note = body
+    assert rows.pop(1) == rule == r"\hline"
+    for row in rows:
+        assert row.endswith(r" \\")
+        assert len(row.replace(r"\&", "").split(" & ")) == len(HEAD)
+    assert note.startswith(rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize Test accuracy in \%, ")
+
+
+def test_csv_reads_back() -> None:
+    both = replace(FAR, data="cifar10-jpeg-lt, cifar10-lt")
+    first, second, third = csv.DictReader(io.StringIO(as_csv([FAR, both, CELLS["BMLS+MS", "many"]])))
+    assert first == {
+        "method": "random+FC", "dataset": "cifar10-lt", "imbalance": "100", "split": "all", "preset": "paper", "n": "2",
+        "mean": "70.5000", "std": "0.7071", "paper_mean": "72.94", "paper_std": "0.68", "difference": "-2.4400", "outside": "1",
+    }  # fmt: skip
+    assert second == first | {"dataset": "cifar10-jpeg-lt, cifar10-lt", "outside": "0"}
+    assert [third[k] for k in ("n", "mean", "std", "difference", "outside")] == ["0", "", "", "", "0"]
+    assert (third["paper_mean"], third["paper_std"]) == ("89.14", "0.63")
+    none = replace(FAR, ours=(72.9399999,))
+    assert next(csv.DictReader(io.StringIO(as_csv([none]))))["difference"] == "0.0000"
+    assert markdown([none]).splitlines()[2].endswith("| +0.00 |")
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"last": {"all": 1.0}}, "many, med, few"),
+        ({"dataset": ["x"]}, "dataset"),
+        ({"train_seconds": "long", "time": None}, "time, train_seconds"),
+    ],
+)
+def test_a_damaged_result_is_one_line(
+    change: dict[str, Any], names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = finish(tmp_path, "random+FC", 0, **change)
+    assert table([*CELL, "--store", str(tmp_path), "--dry-run"]) == 2
+    assert capsys.readouterr().err == f"error: {str(file)!r} lacks {names}; delete it to train the run again\n"
+    if "last" in change:  # on data of one's own a split may have no class
+        assert [row["split"] for row in export(tmp_path)] == ["all"]
+        return
+    with pytest.raises(InvalidInput, match=f"lacks {names}"):
+        export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["12", "--dataset", "cifar100-lt"], "table 12 has no such cell; it has random+ETF+DR, "),
+        (["8", "--imbalance", "7"], "table 8 has no such cell"),
+        (["8", "--export", "."], "--export '.': that is a folder"),
+        (["8", "--export", "none/rows.csv"], "--export 'none/rows.csv': there is no such folder"),
+    ],
+)
+def test_what_cannot_be_printed_is_refused_before_anything_is_trained(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table([*words, "--store", str(tmp_path / "store")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_differs_from_the_preset_is_said() -> None:
+    base = with_preset(RunConfig(dataset="own", classes=3, sampler="bmls"), "quick")
+    assert tables.setting(base, "own") == "own, preset quick (resnet8, epochs: 30)"
+    other = replace(base, preset="quick+", epochs=3, batch=32, ratio_per="batch-swapped")
+    said = "own, preset quick+ (resnet8, epochs: 3, ratio-per: batch-swapped, batch: 32)"
+    assert tables.setting(other, "own") == said
+    assert tables.setting(replace(base, preset="mine"), "own") == "own, preset mine (resnet8, epochs: 30)"

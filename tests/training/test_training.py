@@ -1,0 +1,175 @@
+"""The training loop: it learns, and ends with everything that later questions need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lpm.console.errors import InvalidInput
+from training.config import RunConfig, with_preset
+from training.data import datasets
+from training.run import loop, trainer
+from training.store.runs import RunFolder, find
+from training.train import main
+
+ROOT = Path(__file__).parents[2]
+TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "classifier", "loss"),
+    [
+        ("random", "fc", "ce"),
+        ("bmls", "ms-unordered", "ce"),
+        ("cas", "ms", "ce"),
+        ("bmls", "etf", "dr"),
+        ("lom", "ms-wetf", "ce"),
+    ],
+)
+def test_a_run_ends_with_everything_that_later_questions_need(
+    sampler: Any, classifier: Any, loss: Any, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    config = replace(TINY, sampler=sampler, classifier=classifier, loss=loss, width=8)
+    rows: list[dict[str, Any]] = []
+    folder = RunFolder(tmp_path, config)
+    metrics = loop.run(config, digits, folder, CPU, on_epoch=rows.append)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert folder.rows() == rows
+    assert metrics["last"]["all"] == rows[-1]["test_all"]
+    assert metrics["best"] == max(row["test_all"] for row in rows)
+    assert np.mean(metrics["per_class"]) == pytest.approx(metrics["last"]["all"])
+    assert folder.geometries() == [1, 2, 3]
+    measured = folder.geometry(3)
+    assert measured["class_vectors"].shape == (10, 32)
+    assert measured["class_means"].shape == (10, 32)
+    assert measured["pair_means"].shape == (8, 10, 10, 32)
+    occurred = folder.final()["pair_counts"] > 0
+    assert (measured["pair_number"] == 8 * occurred).all()  # every label pair that occurred, however rare
+    assert (np.diff(measured["ratio_means"]) > 0).all()
+    squares = (measured["pair_means"] ** 2).sum(axis=-1)
+    assert (measured["pair_squares"] >= squares - 1e-3 * (1 + squares)).all()  # Jensen
+    tensors = folder.final()
+    assert int(tensors["pair_counts"].sum()) == 3 * len(digits.train.labels)
+    assert tensors["test_features"].shape == (500, 32)
+    assert tensors["lambdas"].shape == (3 * -(-len(digits.train.labels) // config.batch),)
+    assert {p.name for p in folder.path.iterdir()} == {
+        "config.json",
+        "data.json",
+        "epochs.jsonl",
+        "final.safetensors",
+        "geometry-0000001.safetensors",
+        "geometry-0000002.safetensors",
+        "geometry-0000003.safetensors",
+        "lock",
+        "metrics.json",
+    }
+    assert loop.run(config, digits, folder, CPU) == metrics  # nothing is run twice
+
+
+def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_path: Path, capsys: Any) -> None:
+    from training.measure import main as measure
+
+    folder = RunFolder(tmp_path, replace(TINY, sampler="bmls"))
+    loop.run(folder.config, digits, folder, CPU)
+    before = folder.geometry(3)
+    (folder.path / "geometry-0000003.safetensors").write_bytes(b"damaged")
+    assert measure([str(folder.path)]) == 0
+    assert folder.geometries() == [3]
+    after = folder.geometry(3)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    (folder.path / "metrics.json").unlink()
+    with pytest.raises(InvalidInput, match="is not finished"):
+        measure([str(folder.path)])
+
+
+def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None:
+    """Means of a network that returns what it sees are those of the mixed images themselves."""
+    from training.run.measurement import measured
+
+    learner = trainer.Trainer(replace(TINY, sampler="bmls"), digits, CPU)
+    learner.label_counts[2, 7] = 1  # nothing else occurred
+    asked: list[torch.Tensor] = []
+    sides: list[torch.Tensor] = []
+    mixed: list[torch.Tensor] = []
+    images, met = learner.source.train, learner.met
+
+    def watched_images(which: torch.Tensor) -> Iterator[torch.Tensor]:
+        asked.append(which)
+        sides.append(torch.cat(list(images(which))))
+        return images(which)
+
+    def watched_met(x: torch.Tensor) -> torch.Tensor:
+        mixed.append(x)
+        return met(x)
+
+    learner.source.train = watched_images  # type: ignore[method-assign]
+    learner.met = watched_met  # type: ignore[method-assign]
+    found = measured(learner)
+    assert (found["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
+    _, which = asked  # the first time, for the class means, it was all of them
+    assert {tuple(pair) for pair in digits.train.labels[which.numpy()].tolist()} == {(2, 7)}
+    first, second = sides[1].unbind(1)
+    difference, seen = (first - second).flatten(1), torch.cat(mixed)[len(digits.train.labels) :]
+    lam = ((seen - second).flatten(1) * difference).sum(dim=1) / (difference**2).sum(dim=1)
+    assert torch.allclose(seen, lam.view(-1, 1, 1, 1) * (first - second) + second, atol=1e-4)
+    assert torch.allclose(lam.view(8, 8).mean(dim=1), found["ratio_means"], atol=1e-4)
+    assert ((lam.view(8, 8) * 8).floor() == torch.arange(8)[:, None]).all()  # alpha = 1: bins are eighths
+
+
+def test_the_default_run_learns(tmp_path: Path) -> None:
+    assert main(["--store", str(tmp_path), "--sampler", "bmls", "--quiet"]) == 0
+    (folder,) = find(tmp_path)
+    assert folder.metrics()["last"]["all"] > 80
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
+    digits: datasets.LongTailed, tmp_path: Path, capsys: Any
+) -> None:
+    learner = trainer.Trainer(TINY, digits, CPU)
+    with torch.no_grad():
+        next(learner.network.parameters()).fill_(float("nan"))
+    with pytest.raises(trainer.Diverged, match=r"the loss is nan at epoch 1, step 1, learning rate 0.05"):
+        learner.train_epoch()
+    words = ["--lr", "900", "--warmup", "0", "--epochs", "3", "--width", "4", "--store", str(tmp_path / "s"), "--quiet"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "diverged: random+FC, seed 0: " in said
+    assert "checkpoint" in said
+
+
+def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("bf16", "fp32"):
+        config = replace(TINY, precision=precision, epochs=2)
+        loop.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
+        losses.append([row["loss"] for row in folder.rows()])
+    assert np.allclose(losses[0], losses[1], rtol=0.05)
+    assert losses[0] != losses[1]
+
+
+def test_mixing_ratios_follow_the_law() -> None:
+    draws = np.concatenate([trainer.mixing_ratios(replace(TINY, alpha=0.2), e, 128_000) for e in range(1, 20)])
+    assert abs(draws.mean() - 0.5) < 0.01
+    assert abs(draws.var() - 1 / (4 * (2 * 0.2 + 1))) < 0.005
+
+
+def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) -> None:
+    words = ["-m", "training.train", "--epochs", "2", "--width", "4", "--seeds", "0-1", "--quiet"]
+    for jobs in ("1", "2"):
+        where = ["--store", str(tmp_path / jobs), "--jobs", jobs]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words, *where], cwd=ROOT, check=True, env=environment)
+    one, two = (sorted((tmp_path / jobs).glob("*/*/final.safetensors")) for jobs in ("1", "2"))
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert len(one) == 2

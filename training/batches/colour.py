@@ -1,0 +1,42 @@
+"""Jitter of brightness, contrast and saturation of a whole batch on its device, by kornia's functions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from torch import Tensor
+
+from lpm.console.errors import InvalidInput, install
+
+ORDERS = tuple(itertools.permutations(range(3)))
+"""In which the three may follow one another."""
+
+
+def check() -> None:
+    """Raise InvalidInput when kornia is not installed."""
+    if find_spec("kornia") is None:
+        raise InvalidInput(f"colour jitter needs kornia: {install('large')}, or give --jitter 0")
+
+
+def jittered(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, order: Sequence[int] = (0, 1, 2)
+) -> Tensor:
+    """torchvision's ColorJitter: float images (B, 3, H, W) in 0..1 to the same. Each step blends and clamps to 0..1.
+
+    Brightness: f x. Contrast: f x + (1 - f) m, with m the mean grey of the image. Saturation: f x + (1 - f) grey(x), with
+    grey = 0.299 R + 0.587 G + 0.114 B. brightness, contrast, saturation: f, (B,). order: of the three, 0 brightness, 1
+    contrast, 2 saturation.
+    """
+    from kornia import enhance
+
+    steps = (
+        (enhance.adjust_brightness_accumulative, brightness),
+        (enhance.adjust_contrast_with_mean_subtraction, contrast),
+        (enhance.adjust_saturation_with_gray_subtraction, saturation),
+    )
+    for i in order:
+        adjust, factor = steps[i]
+        images = adjust(images, factor)
+    return images

@@ -1,0 +1,208 @@
+"""CIFAR from either layout that people have: the pickled batches, or parquet files of encoded images.
+
+Untrusted files stay data: pickles are read by an unpickler that makes inert stand-ins of arrays and nothing else, and images
+are decoded by Pillow from bytes, at the one size that is expected.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput
+from training.data.untrusted import line
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images still to be decoded: an array (N, 3, 32, 32), or files as bytes. labels: (N,) int64. source: for errors."""
+
+    labels: np.ndarray
+    arrays: np.ndarray | None
+    files: list[bytes] | None
+    source: str
+
+    @property
+    def jpeg(self) -> bool:
+        """Whether some image is a JPEG file, which is not CIFAR."""
+        return any(file.startswith(b"\xff\xd8") for file in self.files or [])
+
+    def decode(self, which: np.ndarray) -> np.ndarray:
+        """Some images, (n, 3, 32, 32) uint8. Raises InvalidInput, naming it, for one that is broken or of another size."""
+        if self.arrays is not None:
+            return self.arrays[which]
+        assert self.files is not None
+        return np.stack([_decode(self.files[i], self.source, int(i)) for i in which])
+
+
+def read(root: Path, K: int) -> tuple[Encoded, Encoded]:
+    """The training and the test images of K-class CIFAR under ``root``. Raises InvalidInput when they are missing or corrupt."""
+    folder = "cifar-10-batches-py" if K == 10 else "cifar-100-python"
+    first = "data_batch_1" if K == 10 else "train"
+    for place in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
+        if (place / first).is_file():
+            if not place.resolve().is_relative_to(root.resolve()):
+                raise InvalidInput(
+                    f"{str(place)!r} is a link that leaves --data-root; give the folder it leads to instead"
+                )
+            return _read_batches(place, K)
+    for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
+        parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+        if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
+            train, test = (_all_shards(paths, split) for split, paths in parts.items())
+            return _read_parquet(train, K), _read_parquet(test, K)
+    raise InvalidInput(
+        f"--data-root {str(root)!r} holds no CIFAR-{K}: neither {folder}/ nor train-*.parquet and test-*.parquet of it"
+    )
+
+
+def _all_shards(paths: list[Path], split: str) -> list[Path]:
+    """The files of a split by number. Raises InvalidInput when those named train-00000-of-00002 and so on are not all there."""
+    names = [(re.match(r"\w+-(\d+)-of-(\d+)\b", path.stem), path) for path in paths]
+    shards = sorted((int(match[1]), int(match[2]), path) for match, path in names if match)
+    if shards and [shard[:2] for shard in shards] != [(i, len(paths)) for i in range(len(paths))]:
+        there, n = ", ".join(str(number) for number, *_ in shards)[:80], shards[-1][1]
+        raise InvalidInput(
+            f"{str(paths[0].parent)!r} has {len(paths)} {split} files, with the numbers {there}; by their names there should "
+            f"be {n}, each of 0 to {n - 1} once"
+        )
+    return [path for *_, path in shards] or paths
+
+
+class _Array:
+    """What a pickled NumPy array becomes: its shape, type and bytes, which nothing interprets until they are checked."""
+
+    def __init__(self, *state: Any) -> None:
+        self.state = state
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, kind, fortran, raw = state
+        self.state = raw, kind, shape, "F" if fortran else "C"
+
+    def pixels(self) -> np.ndarray:
+        """Images (N, 3, 32, 32). Raises ValueError unless it is N x 3072 bytes in C order."""
+        raw, kind, shape, order = self.state
+        word = kind.word.decode() if isinstance(kind.word, bytes) else kind.word
+        if word not in ("u1", "|u1") or order != "C" or not isinstance(raw, bytes | bytearray):
+            raise ValueError(f"its images are {word!r}, not bytes")
+        if len(shape) != 2 or shape[1] != 3072 or len(raw) != shape[0] * 3072:
+            raise ValueError(f"its images have shape {shape}, not N x 3072")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3, 32, 32)
+
+
+class _DType:
+    """What a pickled NumPy type becomes: its word."""
+
+    def __init__(self, word: Any, *_: Any) -> None:
+        self.word = word
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and such; bytes have none."""
+
+
+def _encode(text: str, codec: str) -> bytes:
+    if codec != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the codec {codec!r}")
+    return text.encode("latin1")
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler for CIFAR's batches: strings, numbers, lists, dicts and stand-ins for arrays; anything else is refused.
+
+    NumPy's own constructors are not handed out: they build arrays over any bytes, object pointers included.
+    """
+
+    STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in ("core", "_core")},
+        **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _DType,
+        ("_codecs", "encode"): _encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return self.STAND_INS[module, name]
+
+
+def _read_batches(folder: Path, K: int) -> tuple[Encoded, Encoded]:
+    names = [f"data_batch_{i}" for i in range(1, 6)] if K == 10 else ["train"]
+    test = "test_batch" if K == 10 else "test"
+    train = [_batch(folder / name, K) for name in names]
+    arrays, labels = (np.concatenate([part[i] for part in train]) for i in (0, 1))
+    test_arrays, test_labels = _batch(folder / test, K)
+    return Encoded(labels, arrays, None, str(folder)), Encoded(test_labels, test_arrays, None, str(folder))
+
+
+def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            data = _ArraysOnly(file, encoding="bytes").load()
+        images, labels = data[b"data"].pixels(), data[b"labels" if K == 10 else b"fine_labels"]
+        if not isinstance(labels, list) or not all(type(x) is int for x in labels):
+            raise ValueError("its labels are not a list of integers")
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
+        raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {line(error)}") from None
+    return images, _checked(labels, len(images), K, str(path))
+
+
+def _checked(labels: list[int], number: int, K: int, source: str) -> np.ndarray:
+    if len(labels) != number or not labels or min(labels) < 0 or max(labels) >= K:
+        raise InvalidInput(f"{source!r}: {len(labels)} labels for {number} images, each must lie in 0..{K - 1}")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _label_column(path: Path) -> str:
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+    except Exception as error:
+        raise InvalidInput(f"{str(path)!r} is not a parquet file: {line(error)}") from None
+    return next((name for name in ("fine_label", "label") if {name, "img"} <= set(names)), "")
+
+
+def _read_parquet(paths: list[Path], K: int) -> Encoded:
+    files: list[bytes] = []
+    labels: list[int] = []
+    for path in paths:
+        for image, label in _rows(path, "label" if K == 10 else "fine_label"):
+            files.append(image)
+            labels.append(label)
+    source = str(paths[0].parent)
+    return Encoded(_checked(labels, len(files), K, source), None, files, source)
+
+
+def _rows(path: Path, column: str) -> Iterator[tuple[bytes, int]]:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["img", column])
+        for image, label in zip(table["img"].to_pylist(), table[column].to_pylist(), strict=True):
+            if type(image["bytes"]) is not bytes or type(label) is not int:
+                raise ValueError(f"a row has {type(image['bytes']).__name__} and {type(label).__name__}")
+            yield image["bytes"], label
+    except Exception as error:
+        raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {line(error)}") from None
+
+
+def _decode(data: bytes, source: str, number: int) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.size != (32, 32):
+                raise ValueError(f"it is {image.size[0]} x {image.size[1]}, not 32 x 32")
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except Exception as error:
+        raise InvalidInput(f"{source!r}: image {number} cannot be decoded: {line(error)}") from None

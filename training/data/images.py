@@ -1,0 +1,130 @@
+"""Images on disk to arrays of one size, as ImageNet's recipe crops them; for worker processes, without torch.
+
+Files are from elsewhere: Pillow decodes JPEG and PNG only, within its limit of pixels, and what fails is one line.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from lpm.console.errors import InvalidInput
+from training.data.untrusted import contents, line
+
+LIMIT = 100_000_000
+"""Bytes of an encoded image."""
+
+AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+"""Share of the area that a random crop takes, width / height it may have, and how often it is tried."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright, by its orientation tag (Exif 2.3)."""
+
+
+def train_view(
+    path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None, upright: bool = False
+) -> np.ndarray:
+    """A random crop, scaled: (3, size, size) uint8. torchvision's RandomResizedCrop, with ``rng``. root: what path is
+    relative to. upright: turned as its camera says, which the reference code's loader does not.
+
+    Raises InvalidInput, naming ``path``, for a file that is no JPEG or PNG image.
+    """
+    return train_views(path, size, [rng], root=root, upright=upright)[0]
+
+
+def train_views(
+    path: Path | str, size: int, rngs: Sequence[np.random.Generator], *, root: Path | None = None, upright: bool = False
+) -> list[np.ndarray]:
+    """What :func:`train_view` gives for each of ``rngs``, of a file that is read and decoded once."""
+    return _views(path, root, upright, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
+
+
+def central_view(path: Path | str, size: int, *, root: Path | None = None, upright: bool = False) -> np.ndarray:
+    """The central square, 7/8 of the shorter side, scaled: (3, size, size) uint8. torchvision's Resize(256 / 224 size)
+    and CenterCrop(size). root, upright, errors: as of :func:`train_view`.
+    """
+    return _views(path, root, upright, [partial(_central_crop, size=size)])[0]
+
+
+def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a random crop: area a ~ U(0.08, 1) of the image, log(width / height) ~ U(log 3/4, log 4/3).
+
+    One that does not fit is drawn again, ten times in all; then it is the largest central one with a ratio nearest to the
+    image's (torchvision's RandomResizedCrop).
+    """
+    for _ in range(TRIES):
+        area = width * height * rng.uniform(*AREA)
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    w = min(width, round(height * RATIO[1]))
+    h = min(height, round(width / RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+    # Cut before scaling, as torchvision does: the filter must not see what lies beyond the crop.
+    return image.crop(crop_box(*image.size, rng)).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _central_crop(image: Image.Image, size: int) -> Image.Image:
+    """The crop of the scaled image, without scaling the rest of it: one of 1 x 1,000,000 pixels would not fit in memory."""
+    shorter = round(size * 256 / 224)
+    scaled = [shorter * side // min(image.size) for side in image.size]
+    before = [round((side - size) / 2) for side in scaled]
+    x, y = (side / to for side, to in zip(image.size, scaled, strict=True))
+    box = before[0] * x, before[1] * y, (before[0] + size) * x, (before[1] + size) * y
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _views(
+    path: Path | str, root: Path | None, upright: bool, crops: Sequence[Callable[[Image.Image], Image.Image]]
+) -> list[np.ndarray]:
+    data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, at every epoch anew
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                whole = _rgb(_upright(image) if upright else image)
+                return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
+    except UnidentifiedImageError:  # its own words hold an address
+        raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
+    except Exception as error:  # decoders raise anything on a broken file
+        raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As Pillow's exif_transpose, which would fail on odd metadata and copy every image."""
+    image.load()  # getexif does with a PNG, and a second time nothing would be said of broken data
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # odd metadata of a whole image
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """As the reference code's loader: transparency is ignored; of 16 bits, the upper eight stay."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

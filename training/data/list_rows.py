@@ -1,0 +1,168 @@
+"""What lists of images say, in the forms that people have: `path label` a line, iNaturalist's JSON, a folder a class; and how
+classes are called.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lpm.console.errors import InvalidInput
+from training.data.untrusted import contents, line
+
+LIMIT = 250_000_000
+"""Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
+
+NAMES_LIMIT = 20_000_000
+"""Bytes of a file with the names of classes."""
+
+IMAGES = (".jpg", ".jpeg", ".png")
+"""How names of images end, in class folders."""
+
+
+class Row(NamedTuple):
+    """An image of a list: where the list has it, its path and its label, as the list says them."""
+
+    where: int
+    path: str
+    label: int
+
+
+def list_rows(source: Path) -> tuple[Iterator[Row], str]:
+    """The images of a list, JSON if it ends so, and how errors say where one stands. Raises InvalidInput, also while they are
+    read, for what is no list.
+    """
+    content, name = contents(source, LIMIT), str(source)
+    return (
+        (_json_rows(content, name), "images[{}]")
+        if source.suffix.lower() == ".json"
+        else (_text_rows(content, name), "line {}")
+    )
+
+
+def hidden(name: str) -> bool:
+    """Whether a name is one that systems put beside images."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
+def class_folders(train: Path) -> list[str]:
+    """The sorted names of the class folders for training. Raises InvalidInput for a name that results cannot show."""
+    names = [name for name in _names(train) if (train / name).is_dir()]
+    for name in names:
+        _check_name(name, repr(str(train / name)[-250:]))
+    return names
+
+
+def class_names(file: Path) -> list[str]:
+    """The names of the labels 0, 1, ... of a list, a line each. Raises InvalidInput for one that results cannot show, or that is
+    there twice.
+    """
+    try:
+        text = contents(file, NAMES_LIMIT).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{str(file)!r} is not text in UTF-8") from None
+    names = [name.strip() for name in text.rstrip().split("\n")]
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        _check_name(name, f"{str(file)!r}, line {number}")
+        if first.setdefault(name, number) != number:
+            raise InvalidInput(f"{str(file)!r}, line {number}: {name!r} is the name of line {first[name]} already")
+    return names
+
+
+def _check_name(name: str, where: str) -> None:
+    if not (name and name.isprintable() and len(name) < 200):
+        raise InvalidInput(f"{where}: the name of a class must be printable text, below 200 characters")
+
+
+def _names(folder: Path) -> list[str]:
+    """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not hidden(name))
+    except OSError as error:
+        raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
+
+
+def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
+    """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
+    labels = {name: label for label, name in enumerate(names)}
+    number, within = 0, os.path.relpath(os.path.realpath(source), root)
+    if within.startswith(".."):
+        raise InvalidInput(f"{str(source)!r} lies outside --data-root")
+    for name in _names(source):
+        folder = source / name
+        if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
+            raise InvalidInput(f"{str(folder)!r} is a link that leaves --data-root")
+        if not folder.is_dir():
+            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
+        if name not in labels:
+            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
+        for file in _names(folder):
+            if (folder / file).is_dir():
+                raise InvalidInput(
+                    f"{str(folder / file)!r} is a folder; images lie directly in that of their class, or in lists"
+                )
+            if not file.lower().endswith(IMAGES):
+                raise InvalidInput(
+                    f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away"
+                )
+            yield Row(number, f"{within}/{name}/{file}", labels[name])
+            number += 1
+
+
+def _text_rows(data: bytes, name: str) -> Iterator[Row]:
+    for number, raw in enumerate(io.BytesIO(data), 1):
+        try:
+            words = raw.decode("utf-8-sig" if number == 1 else "utf-8").rsplit(None, 1)
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{name!r}, line {number}: it is not text in UTF-8") from None
+        if not words:
+            continue  # an empty line
+        if len(words) != 2:
+            raise InvalidInput(f"{name!r}, line {number}: {words[0][:80]!r} is not a path, a space and a label")
+        path, label = words
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise InvalidInput(f"{name!r}, line {number}: label {label[:20]!r} is not a whole number from 0")
+        yield Row(number, path, int(label))
+
+
+def _json_rows(data: bytes, name: str) -> Iterator[Row]:
+    try:
+        content = json.loads(data, object_hook=_needed)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name!r} is not JSON: {line(error)}") from None
+    labels: dict[int, int] = {}
+    for number, entry in _entries(content, "annotations", {"image_id": int, "category_id": int}, name):
+        if entry["image_id"] in labels:
+            raise InvalidInput(f"{name!r}, annotations[{number}]: its image has a label already")
+        labels[entry["image_id"]] = entry["category_id"]
+    for number, entry in _entries(content, "images", {"id": int, "file_name": str}, name):
+        if entry["id"] not in labels:
+            raise InvalidInput(
+                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs its own"
+            )
+        yield Row(number, entry["file_name"], labels.pop(entry["id"]))
+    if labels:
+        raise InvalidInput(f"{name!r}: {len(labels)} annotations are of images that it does not have")
+
+
+def _needed(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a list needs of an object. The rest, photographers and licences and such, would fill memory."""
+    keys = ("images", "annotations", "id", "file_name", "image_id", "category_id")
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def _entries(content: Any, key: str, types: dict[str, type], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in a list of the file. Raises InvalidInput unless each has the fields; a bool is not an integer."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise InvalidInput(f"{name!r} has no list {key!r}")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or any(type(entry.get(field)) is not kind for field, kind in types.items()):
+            wanted = " and ".join(f"{field} ({kind.__name__})" for field, kind in types.items())
+            raise InvalidInput(f"{name!r}, {key}[{number}]: it needs {wanted}")
+        yield number, entry

@@ -1,0 +1,297 @@
+"""Images on disk by their lists, for training and testing.
+
+A list (:mod:`training.data.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a regular
+file inside the root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput
+from training.catalogue import CLASSES
+from training.data.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
+from training.data.untrusted import contents
+
+NAMES = {
+    "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
+    "places-lt": (("Places_LT_train.txt",), ("Places_LT_test.txt",)),
+    "inaturalist2018": (("iNaturalist18_train.txt", "train2018.json"), ("iNaturalist18_val.txt", "val2018.json")),
+    "own": (
+        ("train.txt", "train.json", "train"),
+        ("test.txt", "val.txt", "test.json", "val.json", "test", "val"),
+    ),
+}
+"""What the lists for training and testing are called where they are published; what your own may be called, the first that is
+there.
+"""
+
+CLASS_NAMES = "classes.txt"
+"""The names of your own lists' labels, a line each, which need not be there."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Images on disk. root: a folder, without links. paths: relative to it, N in the list's order. labels: (N,) int64,
+    class 0 the most frequent in training. sizes: (N,) int64, of the files in bytes.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def load(
+    dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
+) -> tuple[Listed, Listed, np.ndarray]:
+    """The images for training and for testing, and what class k is called, (K,): the list's own label, the name that
+    ``root/classes.txt`` has for it, or its folder's.
+
+    Classes are numbered by falling count of training images, those of equal count by the list's label. classes: how many, in
+    data of your own. train_list, test_list: where the lists are, by default under ``root`` with their published names; of
+    your own data they may both be folders that have a folder of images for each class, whose labels follow their sorted names.
+
+    Raises InvalidInput, with the list's name and line, for lists that are missing or malformed, for classes without
+    images, and for paths that are there twice, lead to no regular file, or leave the root.
+    """
+    if dataset not in NAMES:
+        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {', '.join(NAMES)}")
+    if not root.is_dir():
+        raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
+    K = CLASSES[dataset] or classes
+    sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
+    root = Path(os.path.realpath(root))
+    names = _named(root, *sources, K) if dataset == "own" else None
+    taken: dict[str, str] = {}
+    train, test = (
+        _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
+    )
+    order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
+    number = np.argsort(order)
+    return (
+        Listed(root, train.paths, number[train.labels], train.sizes),
+        Listed(root, test.paths, number[test.labels], test.sizes),
+        order if names is None else np.array(names)[order],
+    )
+
+
+def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
+    """A hash of every relative path, label and file size, in order, and of the classes' names: what a run was trained and tested
+    on.
+
+    Not of contents: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes tell files that were
+    scaled, encoded anew or cut short.
+    """
+    digest = hashlib.sha256()
+    for part in (train, test):
+        digest.update(f"{len(part)}\0".encode())
+        for path in part.paths:
+            digest.update(path.encode() + b"\0")
+        digest.update(part.labels.astype("<i8").tobytes() + part.sizes.astype("<i8").tobytes())
+    digest.update("\0".join(names).encode())
+    return digest.hexdigest()
+
+
+COMPARED = 1_000_000_000
+"""Bytes of images that are read in search of twins."""
+
+
+def twins(train: Listed, test: Listed) -> list[str]:
+    """The paths of test images that are training images too, byte for byte: what a network has seen says nothing of what it has
+    not. Files of equal size are compared; none where that are more than a gigabyte.
+    """
+    alike = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
+    if sum(int(part.sizes[which].sum()) for part, which in zip((train, test), alike, strict=True)) > COMPARED:
+        return []
+
+    def digest(part: Listed, image: int) -> bytes:
+        return hashlib.sha256(contents(part.root / part.paths[image], COMPARED)).digest()
+
+    seen = {digest(train, int(image)) for image in np.flatnonzero(alike[0])}
+    return [test.paths[image] for image in np.flatnonzero(alike[1]).tolist() if digest(test, image) in seen]
+
+
+def number_of_classes(root: Path, train_list: Path | None) -> int:
+    """How many classes your own data have: folders for training, or names of labels; 0 for lists alone. Raises as :func:`load`
+    does.
+    """
+    if not root.is_dir():
+        raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
+    source = train_list or _find("own", root, 0)
+    return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
+
+
+def left_out(number: int) -> str:
+    """What is said of files that are not named as images."""
+    names = "1 file whose name does" if number == 1 else f"{number:,} files whose names do"
+    return f"{names} not end in {', '.join(IMAGES)}: left out"
+
+
+def images_below(folder: Path) -> tuple[list[Path], int]:
+    """The images in a folder and its folders, sorted, and how many files are not named as one. Raises InvalidInput where there
+    are no images, and for links that leave it.
+    """
+    root = Path(os.path.realpath(folder))
+    files, found, others = _Files(root), list[Path](), 0
+    for where, inner, names in os.walk(root, onerror=_unreadable):
+        inner[:] = sorted(name for name in inner if not hidden(name))
+        for name in inner:
+            if os.path.islink(os.path.join(where, name)):
+                raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder, which is not followed")
+        for name in sorted(name for name in names if not hidden(name)):
+            if not name.lower().endswith(IMAGES):
+                others += 1
+            else:
+                path = os.path.relpath(os.path.join(where, name), root)
+                try:
+                    files.look(path)
+                except OSError as error:
+                    raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
+                except ValueError as error:
+                    raise InvalidInput(f"{str(folder)!r}: {error}") from None
+                found.append(folder / path)
+    if not found:
+        raise InvalidInput(f"{str(folder)!r} holds no image; their names end in {', '.join(IMAGES)}")
+    return found, others
+
+
+def _unreadable(error: OSError) -> None:
+    raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
+
+
+def _find(dataset: str, root: Path, side: int) -> Path:
+    """The list for training (side 0) or testing (1) under its published name. Raises InvalidInput when it is not there."""
+    option = ("--train-list", "--test-list")[side]
+    for name in NAMES[dataset][side]:
+        if os.path.lexists(root / name):
+            if _leaves(root, name):
+                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
+            return root / name
+    hint = "; `python -m training.split` makes lists of a folder of class folders" if dataset == "own" else ""
+    raise InvalidInput(
+        f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}{hint}"
+    )
+
+
+def _leaves(root: Path, name: str) -> bool:
+    """Whether a file is a link that leaves the root."""
+    # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
+    return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
+
+
+def _label_names(root: Path) -> list[str] | None:
+    """The names of a list's labels, where the root has them. Raises InvalidInput for what are no names."""
+    if not os.path.lexists(root / CLASS_NAMES):
+        return None
+    if _leaves(root, CLASS_NAMES):
+        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root")
+    return class_names(root / CLASS_NAMES)
+
+
+def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
+    """The names of your own classes, None for lists without them. Raises InvalidInput unless there are K, and where one is a
+    folder and the other a list, whose labels would not be the same.
+    """
+    folders = train.is_dir()
+    if folders != test.is_dir():
+        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+    names = class_folders(train) if folders else _label_names(root)
+    if names is not None and len(names) != K:
+        some = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
+        where = (
+            f"{str(train)!r} has {len(names)} class folders"
+            if folders
+            else f"{str(root / CLASS_NAMES)!r} has {len(names)}"
+        )
+        raise InvalidInput(f"{where} ({some}), and --classes says {K}")
+    return names
+
+
+def _listed(
+    root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
+) -> Listed:
+    """The images of one list, or of a folder that has class folders, labels as it has them. taken: the list that has a file
+    already; grows. names: of the classes.
+    """
+    name = str(source)
+    folders = names is not None and source.is_dir()
+    rows, place = (folder_rows(source, root, names or []), "image {}") if folders else list_rows(source)
+    files = _Files(root)
+    paths: list[str] = []
+    labels, sizes = array("q"), array("q")  # a few bytes an image; lists of integers have some forty
+    for where, path, label in rows:
+        try:
+            if not 0 <= label < K:
+                named = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
+                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{named}")
+            path = _inside(path)
+            size, real = files.look(path)
+            if real in taken:
+                raise ValueError(f"{path[:200]!r} is there already, in {taken[real]!r}")
+        except OSError as error:
+            raise InvalidInput(f"{name!r}, {place.format(where)}: {path[:200]!r}: {error.strerror}") from None
+        except ValueError as error:
+            raise InvalidInput(f"{name!r}, {place.format(where)}: {error}") from None
+        taken[real] = name
+        paths.append(path)
+        labels.append(label)
+        sizes.append(size)
+    there = np.frombuffer(labels, dtype=np.int64)
+    absent = np.flatnonzero(np.bincount(there, minlength=K) == 0)
+    if len(absent):
+        one = absent[0] if names is None else repr(names[absent[0]])
+        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, class {one} for one")
+    return Listed(root, tuple(paths), there, np.frombuffer(sizes, dtype=np.int64))
+
+
+def _inside(path: str) -> str:
+    """A list's path in its plainest form. Raises ValueError unless it goes down from the root."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
+    path.encode()  # a ValueError where it has bytes that are no UTF-8
+    return posixpath.normpath(path)
+
+
+class _Files:
+    """The files of a root. Folders are resolved once each: a million images lie in some thousands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.within = str(root), os.path.join(root, "")
+        self.folders: dict[str, str] = {}
+
+    def look(self, path: str) -> tuple[int, str]:
+        """The bytes of a file, and where it is when links are followed, relative to the root.
+
+        Raises OSError when it is not there, ValueError for a link that leaves the root, or no file.
+        """
+        folder, _, name = path.rpartition("/")
+        if folder not in self.folders:
+            self.folders[folder] = self._resolved(folder, path)
+        real = f"{self.folders[folder]}/{name}"
+        status = os.lstat(real)
+        if stat.S_ISLNK(status.st_mode):
+            real = self._resolved(path, path)
+            status = os.lstat(real)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path[:200]!r} is not a regular file")
+        inside = real[len(self.within) :]
+        return status.st_size, path if inside == path else inside  # one string, not two
+
+    def _resolved(self, part: str, path: str) -> str:
+        real = os.path.realpath(os.path.join(self.root, part), strict=True)
+        if not (real + "/").startswith(self.within):
+            raise ValueError(f"{path[:200]!r} is or lies behind a link that leaves --data-root")
+        return real

@@ -1,0 +1,1 @@
+"""Networks, classifiers and their losses, and how a config's words become them."""

@@ -1,0 +1,1 @@
+"""Which two images mixup mixes: the samplers of pairs of images and of label pairs."""

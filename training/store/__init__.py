@@ -1,0 +1,1 @@
+"""Where runs live on disk: their folders, locks, results, and tables made of them."""
