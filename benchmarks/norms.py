@@ -1,8 +1,9 @@
 """What BatchNorm costs a process that shares a batch: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, a minute.
 
 Forward and backward of ResNet-50 in bfloat16 on 16 random images of 128 pixels (64 of 224 on CUDA), by turns with torch's own
-BatchNorm, with :class:`training.distributed.norms.Whole` (its arithmetic; one process has nobody to exchange sums with) and with
-:class:`training.distributed.norms.Parts` in one and in two parts. Memory is what a step keeps for its backward pass.
+BatchNorm, with :class:`training.distributed.norms.SyncBatchNorm` (its
+arithmetic; one process has nobody to exchange sums with) and with
+:class:`training.distributed.norms.GhostBatchNorm` in one and in two parts. Memory is what a step keeps for its backward pass.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.rows import origin, write
 from benchmarks.training import name
-from training.distributed.norms import Parts, Whole
+from training.distributed.norms import GhostBatchNorm, SyncBatchNorm
 from training.distributed.ranks import ALONE
 from training.model import build
 from training.model.imagenet_resnets import Bottlenecks
@@ -27,9 +28,9 @@ ROUNDS = 7
 
 KINDS: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {
     "torch's own": lambda norm: norm,
-    "of the whole batch": lambda norm: Whole(norm, ALONE),
-    "of one part": lambda norm: Parts(norm, ALONE, 1),
-    "of two parts": lambda norm: Parts(norm, ALONE, 2),
+    "of the whole batch": lambda norm: SyncBatchNorm(norm, ALONE),
+    "of one part": lambda norm: GhostBatchNorm(norm, ALONE, 1),
+    "of two parts": lambda norm: GhostBatchNorm(norm, ALONE, 2),
 }
 
 

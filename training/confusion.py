@@ -63,23 +63,23 @@ def of(folder: RunFolder) -> Confusion:
     config, final, vectors = folder.config, folder.final(), folder.geometry(folder.config.epochs).get("class_vectors")
     if "test_answers" not in final:
         raise InvalidInput(
-            f"{str(folder.path)!r} has no answers, as an older version left it: training.measure adds them"
+            f"{str(folder.path)!r} has no predictions, as an older version left it: training.measure adds them"
         )
-    labels, answers = final.get("test_labels"), final["test_answers"]
+    labels, predictions = final.get("test_labels"), final["test_answers"]
     if not (
         labels is not None
         and vectors is not None
-        and answers.shape == (*labels.shape, 2)
+        and predictions.shape == (*labels.shape, 2)
         and vectors.dtype.kind == "f"
         and vectors.ndim == 2
         and len(vectors) == config.K
         and np.isfinite(vectors).all()
-        and all(x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < config.K for x in (labels, answers))
+        and all(x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < config.K for x in (labels, predictions))
     ):
         raise InvalidInput(
             f"{str(folder.path / 'final.safetensors')!r} does not fit the run; training.measure mends it"
         )
-    return counted(labels, answers, vectors, splits_of(folder))
+    return counted(labels, predictions, vectors, splits_of(folder))
 
 
 def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
@@ -93,16 +93,16 @@ def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
 
 
 def counted(
-    labels: np.ndarray, answers: np.ndarray, vectors: np.ndarray, splits: dict[str, tuple[int, int]]
+    labels: np.ndarray, predictions: np.ndarray, vectors: np.ndarray, splits: dict[str, tuple[int, int]]
 ) -> Confusion:
-    """labels: (n,). answers: (n, 2), the likeliest class, and the likeliest one of the label's split. vectors: (K, p)."""
+    """labels: (n,). predictions: (n, 2), the likeliest class, and the likeliest one of the label's split. vectors: (K, p)."""
     K, S = len(vectors), len(splits)
     split, total = split_of(splits, K), np.bincount(labels, minlength=K)
     by = np.zeros((K, S + 2))
-    for column, given in ((0, answers[:, 0]), (S + 1, answers[:, 1])):
+    for column, given in ((0, predictions[:, 0]), (S + 1, predictions[:, 1])):
         by[:, column] = by_class(labels, given, K)[0]
-    wrong = answers[:, 0] != labels
-    told, taken = labels[wrong], answers[wrong, 0].astype(np.int64)
+    wrong = predictions[:, 0] != labels
+    told, taken = labels[wrong], predictions[wrong, 0].astype(np.int64)
     np.add.at(by, (told, 1 + split[taken]), 1)
     by *= 100 / np.maximum(total, 1)[:, None]
     codes, number = np.unique(told * K + taken, return_counts=True)

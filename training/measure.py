@@ -43,9 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
             trainer.load(config.epochs, (folder.path / "final.safetensors").read_bytes())
         except OSError as error:
             raise InvalidInput(f"{str(folder.path)!r} has no weights: {error.strerror}") from None
-        answers = trainer.evaluate()
+        predictions = trainer.evaluate()
         folder.save_geometry(config.epochs, save(measured(trainer)))
-        folder.save_final(save(trainer.state() | trainer.outcome(answers)))
+        folder.save_final(save(trainer.state() | trainer.outcome(predictions)))
         folder.drop_geometries(before=config.epochs)
         print(folder.path)
     return 0

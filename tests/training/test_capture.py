@@ -80,7 +80,7 @@ def test_everything_a_step_changes_is_named(digits: datasets.LongTailed) -> None
         learner.train_labels,
         learner.offsets,
     ]
-    holders += [getattr(learner.drawn, name) for name in ("number", "pairs", "ratios", "places", "flips")]
+    holders += [getattr(learner.drawn, name) for name in ("number", "pairs", "ratios", "crops", "flips")]
     before = [tensor.clone() for tensor in holders]
     learner._step(32, 32)
     assert all(torch.equal(a, b) for a, b in zip(before, holders, strict=True))
@@ -111,13 +111,13 @@ def test_an_epoch_is_drawn_by_batch(digits: datasets.LongTailed) -> None:
     batches = torch.split(epoch.ratios, sizes)
     assert all((batch == batch[0]).all() for batch in batches)
     assert len({float(batch[0]) for batch in batches}) == len(sizes)
-    assert epoch.places.shape == (2, 2, len(epoch.pairs))
-    assert int(epoch.places.min()) == 0
-    assert int(epoch.places.max()) == 8
+    assert epoch.crops.shape == (2, 2, len(epoch.pairs))
+    assert int(epoch.crops.min()) == 0
+    assert int(epoch.crops.max()) == 8
     assert 0.4 < epoch.flips.float().mean() < 0.6
     own = draw(replace(TINY, ratio_per="sample"), learner.sampler, 2)
     assert len(set(own.ratios.tolist())) > 0.99 * len(own.ratios)
-    assert torch.equal(own.places, epoch.places)
+    assert torch.equal(own.crops, epoch.crops)
 
 
 def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datasets.LongTailed) -> None:
@@ -146,7 +146,7 @@ def test_swapped_sides_keep_one_ratio_a_batch(digits: datasets.LongTailed) -> No
     assert 0.4 < kept.float().mean() < 0.6
     assert torch.equal(swapped.ratios[~kept], 1 - one.ratios[~kept])
     assert torch.equal(swapped.pairs, one.pairs)
-    assert torch.equal(swapped.places, one.places)
+    assert torch.equal(swapped.crops, one.crops)
 
 
 @pytest.mark.parametrize(("number", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1])])
@@ -226,8 +226,8 @@ def test_evaluation_counts_every_image_once(digits: datasets.LongTailed) -> None
     learner = trainer.Trainer(TINY, digits, CPU)
     found = []
     for learner.source.chunk in (7, 250, 10_000):
-        answers = learner.evaluate()
-        correct, total = by_class(digits.test.labels, answers[:, 0], 10)
+        predictions = learner.evaluate()
+        correct, total = by_class(digits.test.labels, predictions[:, 0], 10)
         assert total.tolist() == [50] * 10
         found.append(correct)
     assert np.abs(found[0] - found[2]).sum() <= 2  # bfloat16 rounds by batch

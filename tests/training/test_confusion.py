@@ -40,9 +40,9 @@ def run(digits: datasets.LongTailed, tmp_path: Path) -> RunFolder:
 def test_what_images_are_taken_for_is_counted_by_class_and_split() -> None:
     """Of class 2 one image of four is right, two are taken for class 0 and one for class 3; of class 3 all for 2."""
     labels = np.array([0, 0, 1, 2, 2, 2, 2, 3])
-    answers = np.array([[0, 0], [1, 1], [1, 1], [2, 2], [0, 2], [0, 3], [3, 3], [2, 2]])
+    predictions = np.array([[0, 0], [1, 1], [1, 1], [2, 2], [0, 2], [0, 3], [3, 3], [2, 2]])
     found = counted(
-        labels, answers, np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]]), SPLITS
+        labels, predictions, np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]]), SPLITS
     )  # (5, 5) and (3, 0), (0, 2), ...
     assert found.shares.tolist() == [[75, 25, 0, 75], [12.5, 25, 62.5, 25]]
     assert found.pairs == {(0, 1): 50, (2, 0): 50, (2, 3): 25, (3, 2): 100}
@@ -60,20 +60,20 @@ def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed)
     first, last = learner.splits["few"]
     with torch.no_grad():
         vectors[first : last + 1] = 0
-    answers = learner.evaluate()
-    found = counted(digits.test.labels, answers, vectors.detach().numpy(), learner.splits)
+    predictions = learner.evaluate()
+    found = counted(digits.test.labels, predictions, vectors.detach().numpy(), learner.splits)
     assert found.shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
     assert found.closeness(first, last) == pytest.approx(1)
 
 
 def test_answers_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
-    answers = learner.evaluate()
+    predictions = learner.evaluate()
     learner.network.eval()
     every = torch.arange(len(digits.test.labels))
     with torch.no_grad():
         scores = torch.cat([learner.network.classifier(learner.features(x)) for x in learner.source.test(every)])
-    for label, z, (likeliest, of_split) in zip(digits.test.labels, scores.numpy(), answers, strict=True):
+    for label, z, (likeliest, of_split) in zip(digits.test.labels, scores.numpy(), predictions, strict=True):
         ((first, last),) = (ends for ends in learner.splits.values() if ends[0] <= label <= ends[1])
         assert likeliest == z.argmax()
         assert of_split == first + z[first : last + 1].argmax()
@@ -152,11 +152,17 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
     after = load_file(file)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    answers, labels = before["test_answers"], before["test_labels"]
-    for wrong in (answers[:-1], answers[:, 0], answers + 10, answers - 10, answers.astype(np.float32)):
+    predictions, labels = before["test_answers"], before["test_labels"]
+    for wrong in (
+        predictions[:-1],
+        predictions[:, 0],
+        predictions + 10,
+        predictions - 10,
+        predictions.astype(np.float32),
+    ):
         changed(test_answers=wrong)
         says("does not fit the run")
-    changed(test_labels=labels[:0], test_answers=answers[:0])
+    changed(test_labels=labels[:0], test_answers=predictions[:0])
     says("does not fit the run")
     file.write_bytes(b"{}")
     says("cannot be read")

@@ -16,7 +16,7 @@ from lpm.console.errors import InvalidInput
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig
 from training.data import datasets
-from training.distributed.norms import Parts, Whole, replaced
+from training.distributed.norms import GhostBatchNorm, SyncBatchNorm, replaced
 from training.distributed.ranks import ALONE, Ranks
 from training.model import build
 from training.run.trainer import Trainer
@@ -42,7 +42,7 @@ class Threads(Ranks):
 
     meeting: Meeting = field(default_factory=lambda: Meeting(1))
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         self.meeting.given[self.rank] = tensor.clone()
         self.meeting.all_here.wait()
         total = torch.stack([self.meeting.given[rank] for rank in range(self.world)]).sum(dim=0)
@@ -65,7 +65,7 @@ def passed(norm: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_()
     y = norm(x)
     y.backward(dy)
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | Whole | Parts)
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | SyncBatchNorm | GhostBatchNorm)
     found = [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
     assert norm.num_batches_tracked == 1
     return [tensor for tensor in found if tensor is not None]
@@ -92,7 +92,7 @@ def test_a_shared_batch_is_normalised_as_a_whole(
 
     def of(rank: int) -> list[Tensor]:
         own = slice(sum(shares[:rank]), sum(shares[: rank + 1]))
-        return passed(Whole(norm_of(x), Threads(rank, len(shares), meeting)), x[own], dy[own])
+        return passed(SyncBatchNorm(norm_of(x), Threads(rank, len(shares), meeting)), x[own], dy[own])
 
     with ThreadPoolExecutor(len(shares)) as pool:
         every = list(pool.map(of, range(len(shares))))
@@ -110,7 +110,7 @@ def test_a_shared_batch_is_normalised_as_a_whole(
 
 def test_its_gradient_is_that_of_its_values() -> None:
     x = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    norm = Whole(norm_of(x).double(), ALONE)
+    norm = SyncBatchNorm(norm_of(x).double(), ALONE)
     assert torch.autograd.gradcheck(norm, (x,))
     (grad,) = torch.autograd.grad(norm(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -126,7 +126,7 @@ def test_it_keeps_no_more_than_its_input(trained: bool) -> None:
         return tensor
 
     x, dy = batch(16, 8, 6, 6, dtype=torch.bfloat16)
-    norm = Whole(norm_of(x), ALONE).requires_grad_(trained)
+    norm = SyncBatchNorm(norm_of(x), ALONE).requires_grad_(trained)
     x.requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         y = norm(x)
@@ -140,7 +140,7 @@ def test_it_keeps_no_more_than_its_input(trained: bool) -> None:
 def test_in_evaluation_both_are_torchs_own() -> None:
     x, _ = batch(6, 3, 4, 4)
     own = norm_of(x).eval()
-    for norm in (Whole(norm_of(x), ALONE), Parts(norm_of(x), ALONE, 2)):
+    for norm in (SyncBatchNorm(norm_of(x), ALONE), GhostBatchNorm(norm_of(x), ALONE, 2)):
         assert torch.equal(norm.eval()(x), own(x))
         assert norm.state_dict().keys() == own.state_dict().keys()
 
@@ -148,7 +148,7 @@ def test_in_evaluation_both_are_torchs_own() -> None:
 @pytest.mark.parametrize("shape", [(11, 3, 4, 4), (11, 3)])
 def test_each_part_is_normalised_by_itself_and_the_first_is_remembered(shape: tuple[int, ...]) -> None:
     x, dy = batch(*shape)
-    found = passed(Parts(norm_of(x), ALONE, 4), x, dy)
+    found = passed(GhostBatchNorm(norm_of(x), ALONE, 4), x, dy)
     each = [passed(norm_of(x), *part) for part in zip(x.split([3, 3, 3, 2]), dy.split([3, 3, 3, 2]), strict=True)]
     for i in (0, 1):
         torch.testing.assert_close(found[i], torch.cat([part[i] for part in each]))
@@ -190,15 +190,15 @@ def test_a_network_has_them_only_where_they_are_needed() -> None:
         return {type(m) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
 
     assert norms(ALONE, 0) == {nn.BatchNorm2d, nn.BatchNorm1d}
-    assert norms(Ranks(1, 2), 0) == {Whole}
-    assert norms(ALONE, 4) == norms(Ranks(1, 2), 4) == {Parts}
+    assert norms(Ranks(1, 2), 0) == {SyncBatchNorm}
+    assert norms(ALONE, 4) == norms(Ranks(1, 2), 4) == {GhostBatchNorm}
 
 
 def test_a_run_normalises_the_parts_it_says(digits: datasets.LongTailed) -> None:
     trainers = [Trainer(replace(SMOKE, norm_batch=n, classifier="etf", precision="fp32"), digits, CPU) for n in (0, 8)]
     norms = [module for module in trainers[1].network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert len(norms) > 5
-    assert all(isinstance(norm, Parts) and norm.own == 4 for norm in norms)
+    assert all(isinstance(norm, GhostBatchNorm) and norm.own == 4 for norm in norms)
     losses = [trainer.train_epoch()["loss"] for trainer in trainers]
     assert abs(losses[0] - losses[1]) > 1e-3  # the same run but for this
 

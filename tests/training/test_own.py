@@ -25,7 +25,7 @@ from training.batches import sources
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.data.images import central_view
-from training.data.lists import Listed, load, twins
+from training.data.lists import Listed, duplicates, load
 from training.store.metrics import by_split, splits
 from training.store.runs import RunFolder, find
 from training.store.tables import export
@@ -217,10 +217,10 @@ def test_test_images_that_are_training_images_are_said(root: Path, tmp_path: Pat
     for number, file in enumerate(sorted(root.glob("*/*/*"))):  # so that none is another's twin
         file.write_bytes(file.read_bytes() + bytes([number]))
     train_set, test_set, _ = load("own", root, classes=3)
-    assert twins(train_set, test_set) == []
+    assert duplicates(train_set, test_set) == []
     (root / "test/dog/00.jpg").write_bytes((root / "train/emu/03.jpg").read_bytes())
     train_set, test_set, _ = load("own", root, classes=3)
-    assert twins(train_set, test_set) == ["test/dog/00.jpg"]
+    assert duplicates(train_set, test_set) == ["test/dog/00.jpg"]
     assert trained(root, tmp_path / "s") == 0
     assert "note: 1 of 7 test images are training images too, 'test/dog/00.jpg' for one" in capsys.readouterr().err
 

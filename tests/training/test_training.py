@@ -102,19 +102,19 @@ def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None
     asked: list[torch.Tensor] = []
     sides: list[torch.Tensor] = []
     mixed: list[torch.Tensor] = []
-    images, met = learner.source.train, learner.met
+    images, inputs = learner.source.train, learner.classifier_inputs
 
     def watched_images(which: torch.Tensor) -> Iterator[torch.Tensor]:
         asked.append(which)
         sides.append(torch.cat(list(images(which))))
         return images(which)
 
-    def watched_met(x: torch.Tensor) -> torch.Tensor:
+    def watched_inputs(x: torch.Tensor) -> torch.Tensor:
         mixed.append(x)
-        return met(x)
+        return inputs(x)
 
     learner.source.train = watched_images  # type: ignore[method-assign]
-    learner.met = watched_met  # type: ignore[method-assign]
+    learner.classifier_inputs = watched_inputs  # type: ignore[method-assign]
     found = measured(learner)
     assert (found["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
     _, which = asked  # the first time, for the class means, it was all of them

@@ -13,7 +13,7 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def places_and_flips(B: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def crops_and_flips(B: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Where to crop B images (2, B) and which to flip (B,): from a CPU generator, so that they are the same on every device."""
     place = torch.randint(2 * PADDING + 1, (2, B), generator=generator)
     return place, torch.rand(B, generator=generator) < 0.5

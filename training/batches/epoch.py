@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.batches.augment import places_and_flips
+from training.batches.augment import crops_and_flips
 from training.catalogue import LARGE
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
@@ -23,7 +23,7 @@ from training.sampling.samplers import PairSampler
 @dataclass(frozen=True)
 class Epoch:
     """One epoch, or a process's share of it, by position. number: (N,) the position in the whole epoch. pairs: (N, 2) image
-    indices. ratios: (N,) lambda. places: (2, 2, N), where each side's image is cropped; of image files none, (2, 2, 0): they
+    indices. ratios: (N,) lambda. crops: (2, 2, N), where each side's image is cropped; of image files none, (2, 2, 0): they
     are cropped where they are decoded. flips: (2, N), whether it is flipped. factors: (2, 3, N) of its brightness, contrast
     and saturation, or none, (2, 3, 0).
     """
@@ -31,7 +31,7 @@ class Epoch:
     number: Tensor
     pairs: Tensor
     ratios: Tensor
-    places: Tensor
+    crops: Tensor
     flips: Tensor
     factors: Tensor
 
@@ -50,7 +50,7 @@ class Epoch:
             self.number[rows],
             self.pairs[rows],
             self.ratios[rows],
-            *(x[..., rows] if x.shape[-1] else x for x in (self.places, self.flips, self.factors)),
+            *(x[..., rows] if x.shape[-1] else x for x in (self.crops, self.flips, self.factors)),
         )
 
 
@@ -65,30 +65,30 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
         ratios = torch.where(_swapped(config, epoch, len(pairs)), 1 - ratios, ratios)
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
     if config.dataset in LARGE:
-        places, flips, factors = _looks_of_files(len(pairs), config.jitter, generator)
+        crops, flips, factors = _augmentation_of_files(len(pairs), config.jitter, generator)
     else:
-        places, flips = _looks(sizes, generator)
+        crops, flips = _augmentation(sizes, generator)
         factors = torch.ones(2, 3, 0)
-    whole = Epoch(torch.arange(len(pairs)), pairs, ratios, places, flips, factors)
+    whole = Epoch(torch.arange(len(pairs)), pairs, ratios, crops, flips, factors)
     return whole if ranks.world == 1 and not config.parts else whole.share(ranks.rows(sizes, config.parts))
 
 
-def _looks(sizes: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """places and flips of an epoch."""
-    places, flips = [], []
+def _augmentation(sizes: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """crops and flips of an epoch."""
+    crops, flips = [], []
     for size in sizes:
         for _side in (0, 1):
-            place, flip = places_and_flips(size, generator)
-            places.append(place)
+            crop, flip = crops_and_flips(size, generator)
+            crops.append(crop)
             flips.append(flip)
     return (
-        torch.stack([torch.cat(places[side::2], dim=1) for side in (0, 1)]),
+        torch.stack([torch.cat(crops[side::2], dim=1) for side in (0, 1)]),
         torch.stack([torch.cat(flips[side::2]) for side in (0, 1)]),
     )
 
 
-def _looks_of_files(N: int, jitter: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """places (none), flips and factors, uniform in 1 ± jitter, of an epoch of image files."""
+def _augmentation_of_files(N: int, jitter: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """crops (none), flips and factors, uniform in 1 ± jitter, of an epoch of image files."""
     flips = torch.rand(2, N, generator=generator) < 0.5
     factors = 1 + jitter * (2 * torch.rand(2, 3, N if jitter else 0, generator=generator) - 1)
     return torch.zeros(2, 2, 0, dtype=torch.int64), flips, factors

@@ -86,7 +86,7 @@ class Resident:
     def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
         images = self.train_images[drawn.pairs[rows, side]]
         if self.augment:
-            images = crop_and_flip(images, drawn.places[side][:, rows], drawn.flips[side][rows])
+            images = crop_and_flip(images, drawn.crops[side][:, rows], drawn.flips[side][rows])
         return normalised(images, self.mean, self.std)
 
     def train(self, which: Tensor) -> Iterator[Tensor]:
@@ -110,7 +110,7 @@ class Files:
         assert isinstance(data.test, Listed)
         self.config, self.device = config, device
         self.mean, self.std = constants(data.mean, data.std, device)
-        self.chunk = at_once(config, device)
+        self.chunk = images_at_once(config, device)
         self.order = _Order()
         self.loader: DataLoader[Any] = DataLoader(
             _Views(data.train, data.test, config),
@@ -254,6 +254,6 @@ def constants(mean: Sequence[float], std: Sequence[float], device: torch.device)
     return shaped[0], shaped[1]
 
 
-def at_once(config: RunConfig, device: torch.device) -> int:
+def images_at_once(config: RunConfig, device: torch.device) -> int:
     """Image files at a time without gradients."""
     return max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)

@@ -106,10 +106,10 @@ def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
 
 
 COMPARED = 1_000_000_000
-"""Bytes of images that are read in search of twins."""
+"""Bytes of images that are read in search of duplicates."""
 
 
-def twins(train: Listed, test: Listed) -> list[str]:
+def duplicates(train: Listed, test: Listed) -> list[str]:
     """The paths of test images that are training images too, byte for byte: what a network has seen says nothing of what it has
     not. Files of equal size are compared; none where that are more than a gigabyte.
     """

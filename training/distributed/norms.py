@@ -20,7 +20,7 @@ def replaced(network: nn.Module, ranks: Ranks, parts: int) -> nn.Module:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(module, name, Parts(child, ranks, parts) if parts else Whole(child, ranks))
+                setattr(module, name, GhostBatchNorm(child, ranks, parts) if parts else SyncBatchNorm(child, ranks))
     return network
 
 
@@ -37,7 +37,7 @@ class _Shared(_BatchNorm):
         """Any number of dimensions."""
 
 
-class Whole(_Shared):
+class SyncBatchNorm(_Shared):
     """BatchNorm over the batches of all processes, some of which may be empty.
 
     torch's own is for CUDA alone, and of an empty batch in bfloat16 sends numbers of another size than the others expect.
@@ -49,7 +49,7 @@ class Whole(_Shared):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        y, mean, unbiased = _Whole.apply(input, self.weight, self.bias, self.eps, self.ranks)  # type: ignore[no-untyped-call]
+        y, mean, unbiased = _SyncBatchNorm.apply(input, self.weight, self.bias, self.eps, self.ranks)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.rate)
@@ -57,7 +57,7 @@ class Whole(_Shared):
         return y
 
 
-class _Whole(torch.autograd.Function):
+class _SyncBatchNorm(torch.autograd.Function):
     r"""Of all processes' x: y, the mean, the unbiased variance. Keeps no more than x; one exchange forwards, one back.
 
     .. math:: \partial x = w \sigma^{-1} \Bigl(\partial y - \tfrac1N \sum \partial y
@@ -78,7 +78,7 @@ class _Whole(torch.autograd.Function):
             mean, variance = mean.double(), scale.double() ** -2 - eps
             # In double precision the difference below loses nothing that single precision has.
             sums = torch.cat([n * mean, n * (variance + mean**2), sums.new_full((1,), n)])
-        total, squares, N = ranks.add_up(sums).tensor_split([C, 2 * C])
+        total, squares, N = ranks.all_reduce(sums).tensor_split([C, 2 * C])
         mean = total / N
         variance = (squares / N - mean**2).clamp_min(0.0)
         unbiased = variance * N / (N - 1)
@@ -99,7 +99,7 @@ class _Whole(torch.autograd.Function):
                 grads[0], x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
             )
             own = torch.stack([d_weight, d_bias])
-        every = ctx.ranks.add_up(own.clone())
+        every = ctx.ranks.all_reduce(own.clone())
         if ctx.n:
             # A small correction: in bfloat16 a product and the whole line, rounded each, would be ten times as far off.
             slope, shift = weight * scale * (own / ctx.n - every / N)
@@ -107,7 +107,7 @@ class _Whole(torch.autograd.Function):
         return dx, own[0], own[1], None, None
 
 
-class Parts(_Shared):
+class GhostBatchNorm(_Shared):
     """BatchNorm of each part of a batch by itself, as a GPU of its own would do it; running statistics are the first part's.
 
     A process's share of a batch is parts one after another, each as large as the next or larger by one.
@@ -134,4 +134,4 @@ class Parts(_Shared):
 
 def statistics(network: nn.Module) -> list[Tensor]:
     """Running statistics that the first process has and the others have not: those of the parts."""
-    return [buffer for module in network.modules() if isinstance(module, Parts) for buffer in module.buffers()]
+    return [buffer for module in network.modules() if isinstance(module, GhostBatchNorm) for buffer in module.buffers()]

@@ -59,18 +59,18 @@ class Ranks:
         """How many of each batch's pairs are this process's; none, perhaps, of the last batch's."""
         return [len(range(self.rank, size, self.world)) for size in sizes]
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """A tensor's sum over all processes, in place."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def spread(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Give every process the first one's values, in place."""
         for tensor in tensors if self.world > 1 else ():
             dist.broadcast(tensor, src=0)
 
-    def decided(self, action: Callable[[], T]) -> T:
+    def rank_0_decision(self, action: Callable[[], T]) -> T:
         """What an action of the first process gives, or raises, in all of them; they wait for it."""
         if self.world == 1:
             return action()

@@ -6,7 +6,7 @@ import sys
 
 from training.config import BOTTLENECKS, RunConfig
 from training.data.datasets import LongTailed
-from training.data.lists import Listed, twins
+from training.data.lists import Listed, duplicates
 
 
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
@@ -18,7 +18,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         config.dataset == "own"
         and isinstance(train, Listed)
         and isinstance(test, Listed)
-        and (seen := twins(train, test))
+        and (seen := duplicates(train, test))
     ):
         print(
             f"note: {len(seen):,} of {len(test):,} test images are training images too, {seen[0]!r} for one",

@@ -54,7 +54,7 @@ def predictions(
     mean, std = sources.constants(*LARGE_CONSTANTS[config.dataset], device)
     loader = DataLoader(
         _Views(images, config),
-        batch_size=sources.at_once(config, device),
+        batch_size=sources.images_at_once(config, device),
         num_workers=workers,
         collate_fn=_whole_ones,
         worker_init_fn=sources.start_worker,

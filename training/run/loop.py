@@ -77,7 +77,7 @@ def stages(
     """:func:`run` in stages: yields whenever an epoch is under way on the device, so that one thread can see to several runs."""
     fingerprint = data.fingerprint | ({"weights": weights_hash(weights)} if weights is not None else {})
     ranks.agree(fingerprint)
-    if (metrics := ranks.decided(lambda: _checked(folder, fingerprint))) is not None:
+    if (metrics := ranks.rank_0_decision(lambda: _checked(folder, fingerprint))) is not None:
         return metrics
     # Before anything is written: it may be impossible.
     trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
@@ -94,19 +94,19 @@ def stages(
             return None, found[2]
 
         start = time.perf_counter()
-        metrics, rows = ranks.decided(take)
+        metrics, rows = ranks.rank_0_decision(take)
         if metrics is not None:
             return metrics
-        trainer.spread()
+        trainer.broadcast()
         try:
             yield from _epochs(trainer, folder, rows, on_epoch)
-            answers = trainer.evaluate()
-            outcome = trainer.outcome(answers)
-            metrics = _result(trainer, rows, answers[:, 0]) | {
+            predictions = trainer.evaluate()
+            outcome = trainer.outcome(predictions)
+            metrics = _result(trainer, rows, predictions[:, 0]) | {
                 "seconds_of_last_start": time.perf_counter() - start,
                 **provenance(),
             }
-            ranks.decided(lambda: folder.finish(save_tensors(trainer.state() | outcome), metrics))
+            ranks.rank_0_decision(lambda: folder.finish(save_tensors(trainer.state() | outcome), metrics))
         finally:
             trainer.steps.clear()  # they refer to the trainer: its memory would wait for a garbage collection
         return metrics
@@ -148,7 +148,7 @@ def _epochs(
             geometry = measured(trainer)
             if trainer.ranks.first:
                 folder.save_geometry(trainer.epoch, save_tensors(geometry))
-        trainer.ranks.decided(partial(save, row))
+        trainer.ranks.rank_0_decision(partial(save, row))
         on_epoch(row)
 
 
@@ -157,8 +157,8 @@ def headline(row: dict[str, Any]) -> float:
     return row.get("test_balanced", row["test_all"])
 
 
-def _result(trainer: Trainer, rows: list[dict[str, Any]], answers: np.ndarray) -> dict[str, Any]:
-    correct, total = by_class(trainer.data.test.labels, answers, trainer.config.K)
+def _result(trainer: Trainer, rows: list[dict[str, Any]], predictions: np.ndarray) -> dict[str, Any]:
+    correct, total = by_class(trainer.data.test.labels, predictions, trainer.config.K)
     cuda = trainer.device.type == "cuda"
     return {
         "dataset": trainer.data.name,

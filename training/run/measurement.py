@@ -57,9 +57,9 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
     own = ranks.own(len(labels))
     done = 0
     for x in trainer.source.train(own):
-        sums.index_add_(0, labels[own[done : done + len(x)]], trainer.met(x))
+        sums.index_add_(0, labels[own[done : done + len(x)]], trainer.classifier_inputs(x))
         done += len(x)
-    sums = ranks.add_up(sums.to(trainer.device)).cpu()
+    sums = ranks.all_reduce(sums.to(trainer.device)).cpu()
     found = {
         "class_vectors": network.classifier.class_vectors.detach().float().cpu().clone(),
         "class_means": sums / torch.from_numpy(trainer.data.counts)[:, None],
@@ -85,7 +85,7 @@ def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str
     for both in trainer.source.train(pairs):
         here = slice(done, done := done + len(both))
         weight = lam[here].to(trainer.device).view(-1, 1, 1, 1)
-        h = trainer.met(weight * both[:, 0] + (1 - weight) * both[:, 1])
+        h = trainer.classifier_inputs(weight * both[:, 0] + (1 - weight) * both[:, 1])
         means.index_add_(0, where[here], h)
         squares.index_add_(0, where[here], (h**2).sum(dim=1))
     number = torch.bincount(where, minlength=Q * K * K)

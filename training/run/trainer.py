@@ -160,13 +160,13 @@ class Trainer:
             counts = np.bincount(labels[:, 0] * K + labels[:, 1], minlength=K**2).reshape(K, K)
         else:
             counts = np.stack([np.bincount(labels[:, side], minlength=K) for side in (0, 1)])
-        self.label_counts += self.ranks.add_up(torch.from_numpy(counts).to(self.device)).cpu()
+        self.label_counts += self.ranks.all_reduce(torch.from_numpy(counts).to(self.device)).cpu()
 
     def collect(self) -> dict[str, float]:
         """Wait for the epoch that was begun; its row. Raises Diverged when a loss is not a number, naming the step."""
-        values, lr = self.ranks.add_up(self.losses).cpu(), self.config.lr_at(self.epoch)
+        values, lr = self.ranks.all_reduce(self.losses).cpu(), self.config.lr_at(self.epoch)
         if self.config.parts:  # of which the first process has the first
-            self.ranks.spread(norms.statistics(self.network))
+            self.ranks.broadcast(norms.statistics(self.network))
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
@@ -221,7 +221,7 @@ class Trainer:
         self.network.eval()
         truth = torch.from_numpy(self.data.test.labels)
         own = self.ranks.own(len(truth))
-        answers = torch.zeros(len(truth), 2, dtype=torch.int32, device=self.device)
+        predictions = torch.zeros(len(truth), 2, dtype=torch.int32, device=self.device)
         split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
         done = 0
         for x in self.source.test(own):
@@ -229,8 +229,8 @@ class Trainer:
             scores = self.network.classifier(self.features(x))
             others = split[None, :] != split[truth[which].to(self.device), None]
             kinds = scores, scores.masked_fill(others, -torch.inf)
-            answers[which.to(self.device)] = torch.stack([z.argmax(dim=1) for z in kinds], dim=1).int()
-        return self.ranks.add_up(answers).cpu().numpy()
+            predictions[which.to(self.device)] = torch.stack([z.argmax(dim=1) for z in kinds], dim=1).int()
+        return self.ranks.all_reduce(predictions).cpu().numpy()
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ class Trainer:
         return self.network.features(x.contiguous(memory_format=self.layout), bf16=self.config.precision == "bf16")
 
     @torch.no_grad()
-    def met(self, x: Tensor) -> Tensor:
+    def classifier_inputs(self, x: Tensor) -> Tensor:
         """What the class vectors meet of normalised images, (B, p) float32, on the CPU."""
         with build.unsearched():
             return self.network.classifier.features(self.features(x)).float().cpu()
@@ -270,23 +270,23 @@ class Trainer:
             raise InvalidInput(f"the checkpoint of epoch {epoch} does not fit the config: {str(error)[:100]}") from None
         self.label_counts, self.epoch = tensors[self._counts].to(torch.int64), epoch
 
-    def spread(self) -> None:
+    def broadcast(self) -> None:
         """Give every process what the first one has loaded."""
         epoch = torch.tensor([self.epoch], device=self.device)
         counts = self.label_counts.to(self.device)
         momentum = [s["momentum_buffer"] for s in self.optimizer.state.values()]
-        self.ranks.spread([epoch, counts, *self.network.state_dict().values(), *momentum])
+        self.ranks.broadcast([epoch, counts, *self.network.state_dict().values(), *momentum])
         self.epoch, self.label_counts = int(epoch), counts.cpu()
 
-    def outcome(self, answers: np.ndarray) -> dict[str, Tensor]:
-        """What is worth keeping at the end beside the weights: answers, what test images are taken for; every mixing ratio and
-        the test images' features, but not of image files, which have very many.
+    def outcome(self, predictions: np.ndarray) -> dict[str, Tensor]:
+        """What is worth keeping at the end beside the weights: test labels and predictions; every mixing ratio and the test
+        images' features, but not of image files, which have very many.
         """
         labels = torch.from_numpy(self.data.test.labels)
-        found = {"test_labels": labels, "test_answers": torch.from_numpy(answers)}
+        found = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
         if self.config.dataset in LARGE:
             return found
         self.network.eval()
         every = [mixing_ratios(self.config, e, len(self.train_labels)) for e in range(1, self.config.epochs + 1)]
-        features = [self.met(x) for x in self.source.test(torch.arange(len(labels)))]
+        features = [self.classifier_inputs(x) for x in self.source.test(torch.arange(len(labels)))]
         return found | {"lambdas": torch.from_numpy(np.concatenate(every)), "test_features": torch.cat(features).half()}

@@ -27,9 +27,9 @@ def split_of(splits: dict[str, tuple[int, int]], K: int) -> np.ndarray:
     return found
 
 
-def by_class(labels: np.ndarray, answers: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
-    """Test images of each class that were right, and that there are, (K,) each. labels, answers: (n,) classes."""
-    return np.bincount(labels[answers == labels], minlength=K), np.bincount(labels, minlength=K)
+def by_class(labels: np.ndarray, predictions: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test images of each class that were right, and that there are, (K,) each. labels, predictions: (n,) classes."""
+    return np.bincount(labels[predictions == labels], minlength=K), np.bincount(labels, minlength=K)
 
 
 def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
