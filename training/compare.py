@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
-from paper_checks.paper.statistics import holm
+from paper_checks.paper.statistics import Sample, holm, welch
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS
@@ -142,7 +141,8 @@ def as_csv(base: RunConfig, found: Results) -> str:
     for method, runs in found.items():
         for split in _splits(found) if runs else ():
             values = _values(runs, split)
-            numbers = (*_moments(values), *differences[split][method])
+            sample = Sample.of(values)
+            numbers = (sample.mean, sample.std, *differences[split][method])
             mean, std, *rest = ["" if math.isnan(x) else f"{x:.6g}" for x in numbers]
             where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
             writer.writerow([*where, len(values), mean, std, first if method != first else "", *rest])
@@ -167,24 +167,8 @@ def against(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]
     """The difference of two means, NaN without values, and the two-sided p of Welch's t-test, NaN for single ones or without any
     spread.
     """
-    from scipy.stats import ttest_ind_from_stats  # takes a second
-
-    (mean, std), (other_mean, other_std) = _moments(one), _moments(other)
-    spread = std + other_std > 0
-    p = (
-        ttest_ind_from_stats(mean, std, len(one), other_mean, other_std, len(other), equal_var=False).pvalue
-        if spread
-        else math.nan
-    )
-    return mean - other_mean, float(p)
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation, NaN where there are too few."""
-    return (
-        statistics.fmean(values) if values else math.nan,
-        statistics.stdev(values) if len(values) > 1 else math.nan,
-    )
+    first, second = Sample.of(one), Sample.of(other)
+    return first.mean - second.mean, welch(first, second)
 
 
 def _first(found: Results) -> str:

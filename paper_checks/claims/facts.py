@@ -9,11 +9,11 @@ from itertools import combinations
 
 from paper_checks import runs
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
-from paper_checks.claims.significance import against_print, between, welch
+from paper_checks.claims.significance import printed_sample
 from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
 from paper_checks.paper.datasets import cifar_lt, datasets
-from paper_checks.paper.statistics import holm
+from paper_checks.paper.statistics import Sample, holm, welch
 from paper_checks.paper.tables import Source, load
 
 PRINTED_FACTS: dict[str, float] = {
@@ -199,7 +199,9 @@ def empirical(lab: Lab, *, source: Source = 8) -> Finding:
         for key, values in runs.by_setting(r for r in lab.runs if r.split == "all" and r.preset == "paper").items()
         if key in printed and len(values) >= MINIMUM_SEEDS
     }
-    p = dict(zip(counted, holm([against_print(values, printed[key]) for key, values in counted.items()]), strict=True))
+    samples = {key: Sample.of(values) for key, values in counted.items()}
+    in_print = {key: printed_sample(printed[key]) for key in counted}
+    p = dict(zip(counted, holm([welch(samples[key], in_print[key]) for key in counted]), strict=True))
     quantities = [
         Quantity(
             f"{' '.join(key)}: {sum(values) / len(values):.2f} (n={len(values)}) against "
@@ -211,10 +213,10 @@ def empirical(lab: Lab, *, source: Source = 8) -> Finding:
         for key, values in counted.items()
     ]
     for one, other in combinations(counted, 2):
-        if one[:2] == other[:2] and welch(printed[one], printed[other]) < 0.05:
+        if one[:2] == other[:2] and welch(in_print[one], in_print[other]) < 0.05:
             better, worse = sorted((one, other), key=lambda key: -printed[key].mean)
             apart = sum(counted[better]) / len(counted[better]) - sum(counted[worse]) / len(counted[worse])
-            reversed_ = apart < 0 and between(counted[better], counted[worse]) < 0.05
+            reversed_ = apart < 0 and welch(samples[better], samples[worse]) < 0.05
             state = Fact(True if apart > 0 else False if reversed_ else None, "runs")
             quantities.append(Quantity(f"{' '.join(one[:2])}: {better[2]} above {worse[2]}", True, state))
     agreed = sum(q.agrees is True for q in quantities)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import ttest_ind, ttest_ind_from_stats
-
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude
 from paper_checks.interval import TESTED, Fact
 from paper_checks.lab import Lab
-from paper_checks.paper.statistics import holm
+from paper_checks.paper.statistics import Sample, holm, welch
 from paper_checks.paper.tables import Cell, Source, load
 
 REPEATS = {"cifar10-lt": 5, "cifar100-lt": 5}
@@ -32,32 +29,25 @@ class Comparison:
     corrected: float = float("nan")
 
 
-def welch(one: Cell, other: Cell) -> float:
-    """Two-sided p of Welch's t-test from printed mean, standard deviation and n.
+ROUNDING = 0.005
+"""Half a unit of the last printed digit. Added to printed standard deviations, so that rounding cannot create significance."""
 
-    Half a unit of the last digit is added to each standard deviation, so that rounding cannot create significance.
+
+def printed_sample(cell: Cell) -> Sample:
+    """A printed cell as a set of runs.
+
+    Args:
+        cell: mean and standard deviation of a table.
+
+    Returns:
+        The mean, the standard deviation plus ``ROUNDING``, and the number of repeats that the paper states.
+
+    Raises:
+        ValueError: if the cell is printed without a standard deviation.
     """
-    if one.std is None or other.std is None:
-        raise ValueError(f"{one.method} or {other.method} is printed without a standard deviation")
-    n = REPEATS.get(one.dataset, 3)
-    found = ttest_ind_from_stats(one.mean, one.std + 0.005, n, other.mean, other.std + 0.005, n, equal_var=False)
-    return float(found.pvalue)
-
-
-def against_print(values: Sequence[float], cell: Cell) -> float:
-    """Two-sided p of Welch's test of one's own runs against a printed cell."""
-    n = len(values)
-    std = statistics.stdev(values)
-    printed = REPEATS.get(cell.dataset, 3)
-    found = ttest_ind_from_stats(
-        statistics.fmean(values), std, n, cell.mean, (cell.std or 0.0) + 0.005, printed, equal_var=False
-    )
-    return float(found.pvalue)
-
-
-def between(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided p of Welch's test between two sets of runs."""
-    return float(ttest_ind(one, other, equal_var=False).pvalue)
+    if cell.std is None:
+        raise ValueError(f"{cell.method} is printed without a standard deviation")
+    return Sample(REPEATS.get(cell.dataset, 3), cell.mean, cell.std + ROUNDING)
 
 
 def columns(sources: Sequence[Source]) -> dict[str, list[Cell]]:
@@ -80,7 +70,7 @@ def winners(sources: Sequence[Source]) -> list[Comparison]:
     found = []
     for name, cells in columns(sources).items():
         best, second = sorted(cells, key=lambda c: -c.mean)[:2]
-        found.append(Comparison(name, best, second, welch(best, second)))
+        found.append(Comparison(name, best, second, welch(printed_sample(best), printed_sample(second))))
     return corrected(found)
 
 
@@ -91,7 +81,7 @@ def against_baselines(sources: Sequence[Source]) -> list[Comparison]:
         if name.endswith(", all"):
             ours = max((c for c in cells if c.method not in BASELINES), key=lambda c: c.mean)
             baseline = max((c for c in cells if c.method in BASELINES), key=lambda c: c.mean)
-            found.append(Comparison(name, ours, baseline, welch(ours, baseline)))
+            found.append(Comparison(name, ours, baseline, welch(printed_sample(ours), printed_sample(baseline))))
     return corrected(found)
 
 

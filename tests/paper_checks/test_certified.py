@@ -21,10 +21,10 @@ from lpm.programs import fc, ms, ms_free, ms_unordered, plain
 from lpm.solve import solve
 from lpm.threshold import threshold
 from paper_checks.claim import Finding, Quantity, Repair, Verdict, conclude
-from paper_checks.claims.significance import Comparison, corrected, welch
+from paper_checks.claims.significance import Comparison, corrected, printed_sample
 from paper_checks.interval import BALL, Fact, Interval
 from paper_checks.lab import Lab, gram_radius, pair_vectors
-from paper_checks.paper.statistics import holm
+from paper_checks.paper.statistics import Sample, holm, welch
 from paper_checks.paper.tables import Cell
 from tests.lpm.closed_forms import Known, catalogue
 
@@ -214,14 +214,26 @@ def test_pair_vectors(lam: float) -> None:
     assert pair_vectors(4, lam, unordered=True).shape == (6, 4)
 
 
-def test_welch_from_print_is_welch_on_the_numbers() -> None:
-    one, other = [70.1, 70.9, 71.4, 70.2, 70.7], [72.0, 71.1, 71.9, 73.0, 71.5]
+def test_welch_from_runs_and_from_print_is_welch_on_the_numbers() -> None:
+    values = [70.1, 70.9, 71.4, 70.2, 70.7], [72.0, 71.1, 71.9, 73.0, 71.5, 70.8]
+    expected_p = ttest_ind(*values, equal_var=False).pvalue
+    assert welch(*map(Sample.of, values)) == pytest.approx(expected_p, rel=1e-9)
+    first, second = values[0], values[1][:5]
+    expected_p = ttest_ind(first, second, equal_var=False).pvalue
     cells = [
-        Cell("cifar10-lt", "100", "m", "all", float(np.mean(x)), float(np.std(x, ddof=1)) - 0.005) for x in (one, other)
+        Cell("cifar10-lt", "100", "m", "all", float(np.mean(x)), float(np.std(x, ddof=1)) - 0.005)
+        for x in (first, second)
     ]
-    assert welch(*cells) == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue, rel=1e-9)
+    assert welch(*map(printed_sample, cells)) == pytest.approx(expected_p, rel=1e-9)
     with pytest.raises(ValueError, match="without a standard deviation"):
-        welch(cells[0], replace(cells[1], std=None))
+        printed_sample(replace(cells[1], std=None))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [([50.0], [48.0, 49.5]), ([48.0, 49.5], []), ([50.0, 50.0], [48.0, 48.0])]
+)
+def test_welch_needs_two_runs_and_a_standard_deviation(first: list[float], second: list[float]) -> None:
+    assert math.isnan(welch(Sample.of(first), Sample.of(second)))
 
 
 def test_holm_by_hand() -> None:
