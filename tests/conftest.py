@@ -1,16 +1,60 @@
-"""What several test modules share."""
+"""What several test modules share, and how the suite runs: many tests at a time, each with one thread."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from training.data.datasets import LongTailed
+
+# Before anything imports NumPy or torch: pytest's workers share the cores, so none takes more than one thread.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+# A job that a script starts in the background ignores Ctrl-C, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is slow, which is no error.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+WORKERS = 8
+"""Processes that run tests at most: each may start several more, with torch in their memory."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """How many processes ``-n auto`` means: one per core up to WORKERS; none for single tests, which end sooner without.
+
+    Returns:
+        The number, or None where the environment says it (PYTEST_XDIST_AUTO_NUM_WORKERS).
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    single = bool(config.args) and all("::" in argument for argument in config.args)
+    return 0 if single else min(WORKERS, len(os.sched_getaffinity(0)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was skipped, one line per reason, and that heavy tests were left out."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"skipped {number}: {reason}")
+    if config.option.markexpr == "not heavy":
+        terminalreporter.write_line("left out: the tests marked heavy; `make test-all` runs them too")
 
 
 @pytest.fixture(scope="session")
