@@ -164,11 +164,11 @@ def test_an_iteration_that_is_abandoned_gives_way_to_the_next_epoch(name: str) -
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"epoch": 2, "position": 5, "seed": 2}, "of seed 2, not 1"),
+        ({"epoch": 2, "position": 5, "seed": 2}, "has seed 2, not 1; give one of the same seed"),
         ({"epoch": 2, "position": -1, "seed": 1}, r"position -1, outside 0\.\.357"),
         ({"epoch": 2, "position": N + 1, "seed": 1}, r"position 358, outside 0\.\.357"),
         ({"epoch": -1, "position": 0, "seed": 1}, "epoch -1 must be at least 0"),
-        ({"epoch": 2, "position": 5}, "lacks a whole epoch, position or seed"),
+        ({"epoch": 2, "position": 5}, "lacks a whole number for epoch, position or seed"),
         ({"position": 5, "seed": 1}, "lacks a whole"),
         ({"epoch": 2.5, "position": 5, "seed": 1}, "lacks a whole"),
         ({"epoch": 2, "position": "5", "seed": 1}, "lacks a whole"),
@@ -224,7 +224,7 @@ def test_a_class_without_an_image_is_refused(name: str) -> None:
         ([0, 1, -1], {}, "at least 0"),
         ([0, 1], {"batch": 0}, "batch 0 at least 1"),
         ([0, 1], {"seed": -1}, "seed -1 must be at least 0"),
-        ([0, 1], {"m": 0}, "m = 0 images a class visit must be at least 1"),
+        ([0, 1], {"m": 0}, "m = 0, the images per visit of a class, must be at least 1"),
     ],
 )
 def test_what_no_sampler_can_use_is_refused(labels: Any, options: dict[str, Any], message: str) -> None:

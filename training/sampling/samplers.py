@@ -1,20 +1,25 @@
-"""Pair samplers: each yields N index pairs (i, j) an epoch, the two images that mixup blends.
+r"""Pair samplers: each draws N index pairs (i, j) per epoch, the two images that mixup blends.
 
-Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on which epochs were drawn before,
-so a run resumes at any pair of any epoch. W processes share an epoch out when each takes ``pairs(epoch)[rank::W]``, in batches of
-B / W: then together their n-th batches are the n-th batch of one process, of size B.
+Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on the epochs drawn before, so a run
+resumes at any pair of any epoch. W processes share an epoch when each takes ``pairs(epoch)[rank::W]`` in batches of B / W.
+Together their n-th batches are then the n-th batch of one process, of size B.
 
-=============  =====================================================================================================
-random         every image once, its partner by a random permutation of the batch: what mixup does
-cbs            class-balanced: N draws, each class equally likely, partner as above (Kang et al. 2020)
-cas            class-aware: shuffled cycles through the classes, m images a visit, partner as above (Shen and Lin 2016)
-lom            label-occurrence-balanced mixup: two independent class-balanced streams (Zhang et al. 2022)
-bmls           balanced mixed labels, a < b: label pairs in a fixed cyclic order, so that over any number of epochs
-               the counts of two label pairs differ by at most 1; images of a class cycle without replacement
-bmls-all       the same over all K^2 ordered label pairs
-coverage       label pairs among a random share of the classes, drawn anew each epoch, the other classes within
-               themselves (Figure 3)
-=============  =====================================================================================================
+====================================  ========================================================================================
+random, :class:`Random`               every image once, its partner by a random permutation of the batch: what mixup does
+cbs, :class:`ClassBalanced`           class-balanced: N draws, each class equally likely, partners as above (Kang et al. 2020)
+cas, :class:`ClassAware`              class-aware: shuffled cycles through the classes, m images per visit, partners as above
+                                      (Shen and Lin 2016)
+lom, :class:`LabelOccurrence`         label-occurrence-balanced mixup: two independent class-balanced streams (Zhang et al. 2022)
+bmls, :class:`BalancedMixedLabels`    balanced mixed labels, a < b: label pairs in a fixed cyclic order. After any number of
+                                      epochs the counts of two label pairs differ by at most 1; images of a class cycle without
+                                      replacement
+bmls-all, ``ordered=True``            the same over all K^2 ordered label pairs
+coverage, :class:`Coverage`           label pairs among a random share of the classes, drawn anew in each epoch; the other
+                                      classes are mixed within themselves (Figure 3)
+====================================  ========================================================================================
+
+Which to choose: ``random`` is the baseline, plain mixup. ``cas`` and ``cbs`` balance the classes, ``lom`` both sides of a pair.
+``bmls`` is the paper's proposal and balances the label pairs. ``coverage`` is for Figure 3's experiment only.
 """
 
 from __future__ import annotations
@@ -35,16 +40,27 @@ CHUNK = 2**16
 
 
 class PairSampler(Sampler[tuple[int, int]]):
-    """Index pairs of one epoch after another.
+    """Base of all samplers: iterates over the index pairs (i, j) of one epoch after another.
 
-    labels: (N,) class of each image, every class of 0..K-1 at least once. batch: within which partners are permuted.
+    Use it as any sampler of ``torch.utils.data.DataLoader``; the data set's items are then asked for by pair::
+
+        sampler = BalancedMixedLabels(labels, seed=0)
+        loader = DataLoader(pairs_of_images, batch_size=128, sampler=sampler)
 
     ``state_dict`` counts the pairs that were handed out. A DataLoader with workers takes them in advance, by up to
-    num_workers * prefetch_factor batches, so that near an epoch's end the state is already the next epoch's. So save it with
-    num_workers=0, or after an epoch's last batch, or count: {"epoch": e, "position": batches done * batch size, "seed": seed}.
-    The state of torchdata's StatefulDataLoader holds the right one.
+    num_workers * prefetch_factor batches, so near the end of an epoch the state is already that of the next epoch. So save it
+    with num_workers=0, or after the last batch of an epoch, or count yourself:
+    ``{"epoch": e, "position": batches done * batch size, "seed": seed}``. The state of torchdata's StatefulDataLoader holds
+    the right one.
 
-    Raises InvalidInput for labels that are no list of whole numbers, a class without an image, a negative seed, an empty batch.
+    Args:
+        labels: class of each image, (N,) whole numbers. Every class of 0..K-1 needs at least one image.
+        seed: names the random numbers; at least 0.
+        batch: pairs in a batch, within which partners are permuted.
+
+    Raises:
+        InvalidInput: if labels are not a list of whole numbers from 0, a class has no image, the seed is negative or the batch
+            empty.
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128) -> None:
@@ -83,141 +99,269 @@ class PairSampler(Sampler[tuple[int, int]]):
             self.set_epoch(self.epoch + 1)
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """The pairs of an epoch, (N, 2) int64."""
+        """Draw the index pairs of an epoch.
+
+        Args:
+            epoch: its number, from 0.
+
+        Returns:
+            Index pairs (i, j), (N, 2) int64.
+        """
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
-        """Make ``epoch`` the next one, from its first pair. Raises InvalidInput for a negative one."""
+        """Make an epoch the next one, from its first pair.
+
+        Args:
+            epoch: its number, from 0.
+
+        Raises:
+            InvalidInput: if it is negative.
+        """
         if epoch < 0:
             raise InvalidInput(f"epoch {epoch} must be at least 0")
         self.epoch, self.position, self._running = epoch, 0, None
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs: the epoch, how many of its pairs have been yielded, and the seed."""
+        """Return what resuming needs: the epoch, how many of its pairs have been yielded, and the seed."""
         return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume: the next iteration is the rest of the state's epoch (none, if its last pair was yielded but not its end).
+        """Resume from a state: the next iteration yields the rest of its epoch.
 
-        A state without a position, as older versions wrote, is an epoch's start.
+        There is no rest if the last pair was yielded but the end of the epoch not reached.
 
-        Raises InvalidInput for a state of another seed, one that lacks a number, or a position outside 0..N.
+        Args:
+            state: what :meth:`state_dict` returned. One without a position, as older versions wrote, is the start of its epoch.
+
+        Raises:
+            InvalidInput: if the state has another seed, lacks a number, or has a position outside 0..N.
         """
         try:
             position = operator.index(state.get("position", 0))
             epoch, seed = operator.index(state["epoch"]), operator.index(state["seed"])
         except (AttributeError, KeyError, TypeError):
             raise InvalidInput(
-                f"the sampler's state {str(state)[:80]!r} lacks a whole epoch, position or seed; give what state_dict() gave"
+                f"the sampler's state {str(state)[:80]!r} lacks a whole number for epoch, position or seed; "
+                "give what state_dict() returned"
             ) from None
         if seed != self.seed:
-            raise InvalidInput(f"the sampler's state is of seed {seed}, not {self.seed}")
+            raise InvalidInput(f"the sampler's state has seed {seed}, not {self.seed}; give one of the same seed")
         if not 0 <= position <= len(self):
             raise InvalidInput(
-                f"the sampler's state has position {position}, outside 0..{len(self)}: is it of other labels?"
+                f"the sampler's state has position {position}, outside 0..{len(self)}; give one of the same labels"
             )
         self.set_epoch(epoch)
         self.position = position
 
     def rng(self, *words: int) -> np.random.Generator:
-        """A generator for a purpose, named by numbers; the same for the same seed."""
+        """Make a random number generator for one purpose.
+
+        Args:
+            words: numbers that name the purpose.
+
+        Returns:
+            A generator that depends on the seed and the words only.
+        """
         return np.random.default_rng([self.seed, *words])
 
     def with_partners(self, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Pair every image with another of its batch, by a random permutation of the batch."""
+        """Pair every image with one of its batch, by a random permutation of the batch.
+
+        Args:
+            first: images, (N,).
+            rng: draws the permutations.
+
+        Returns:
+            Index pairs, (N, 2); the first column is ``first``.
+        """
         second = np.concatenate([rng.permutation(first[i : i + self.batch]) for i in range(0, len(first), self.batch)])
         return np.stack([first, second], axis=1)
 
     def images_of(self, classes: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """Images for a sequence of classes: each class goes through its images without replacement, again and again.
+        """Choose an image for each class of a sequence, without replacement: a class cycles through its images.
 
-        classes: (n,). start: (K,) images that each class has used before. A class's order in its r-th cycle is shuffled by
-        (seed, class, r).
+        A class's order in its r-th cycle is shuffled by (seed, class, r).
+
+        Args:
+            classes: sequence of classes, (n,).
+            start: images that each class has used before the sequence, (K,).
+
+        Returns:
+            Images, (n,) int64.
         """
         visits = np.bincount(classes, minlength=self.K)
         first = start // self.counts
         rounds = np.where(visits > 0, (start + visits - 1) // self.counts - first + 1, 0)
         lengths = rounds * self.counts
-        # Image i of the sequence sorted by class is shuffled image i + behind of its class: it starts where the class was left.
-        behind = np.cumsum(lengths) - lengths + start - first * self.counts - (np.cumsum(visits) - visits)
+        # Sorted by class, the sequence takes consecutive entries of each class's shuffled cycles. Entry i of the sorted
+        # sequence is entry i + offset of all cycles: a class starts where it stopped before, within its first cycle here.
+        offset = np.cumsum(lengths) - lengths + start - first * self.counts - (np.cumsum(visits) - visits)
         images = np.empty(len(classes), dtype=np.int64)
         order = np.argsort(classes, kind="stable")
-        images[order] = self.shuffled(first, rounds)[np.repeat(behind, visits) + np.arange(len(classes))]
+        images[order] = self.shuffled(first, rounds)[np.repeat(offset, visits) + np.arange(len(classes))]
         return images
 
     def shuffled(self, first: np.ndarray, rounds: np.ndarray) -> np.ndarray:
-        """The images of cycles first[k]..first[k] + rounds[k] - 1 of every class k, class after class."""
+        """Shuffle the images of each class, once for each of its cycles.
+
+        Args:
+            first: number of each class's first cycle, (K,).
+            rounds: number of cycles of each class, (K,).
+
+        Returns:
+            The images of the cycles first[k]..first[k] + rounds[k] - 1 of every class k, class after class.
+        """
         lengths = rounds * self.counts
-        found, starts = np.empty(lengths.sum(), dtype=np.int64), np.cumsum(lengths) - lengths
+        images, starts = np.empty(lengths.sum(), dtype=np.int64), np.cumsum(lengths) - lengths
         for size in np.unique(self.counts).tolist():  # classes of one size are shuffled together
-            which = np.flatnonzero(self.counts == size)
-            k, number = np.repeat(which, rounds[which]), numbered(rounds[which])
+            classes = np.flatnonzero(self.counts == size)
+            k, number = np.repeat(classes, rounds[classes]), numbered(rounds[classes])
             rows = self.by_class[self.starts[k, None] + np.arange(size)]
             shuffle_rows(rows, self.seed, np.stack([np.ones_like(k), k, first[k] + number], axis=1))
-            found[(starts[k] + number * size)[:, None] + np.arange(size)] = rows
-        return found
+            images[(starts[k] + number * size)[:, None] + np.arange(size)] = rows
+        return images
 
 
 class Random(PairSampler):
-    """Every image once; its partner by a random permutation of the batch."""
+    """Random sampling: every image once per epoch, its partner by a random permutation of the batch.
+
+    This is plain mixup (Zhang et al. 2018), the paper's baseline. A label pair (a, b) occurs in proportion to n_a n_b, so rare
+    classes are rare on both sides.
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: pairs in a batch, within which partners are permuted.
+
+    Raises:
+        InvalidInput: as :class:`PairSampler`.
+    """
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
         return self.with_partners(rng.permutation(len(self)), rng)
 
 
 class ClassBalanced(PairSampler):
-    """CBS: N draws with replacement, each class equally likely, then each of its images."""
+    """CBS, class-balanced sampling: N draws with replacement, P(image i) = 1 / (K n_k) for an image of class k.
+
+    A class is drawn uniformly, then one of its n_k images; partners are a random permutation of the batch. The classes are
+    equally frequent in expectation, not within an epoch. Source: Kang et al. 2020.
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: pairs in a batch, within which partners are permuted.
+
+    Raises:
+        InvalidInput: as :class:`PairSampler`.
+    """
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
         return self.with_partners(self.stream(rng), rng)
 
     def stream(self, rng: np.random.Generator) -> np.ndarray:
-        """N class-balanced draws."""
+        """Draw N images, class-balanced, with replacement.
+
+        Args:
+            rng: draws the classes, then the images.
+
+        Returns:
+            Images, (N,) int64.
+        """
         classes = rng.integers(self.K, size=len(self))
         within = (rng.random(len(self)) * self.counts[classes]).astype(np.int64)
         return self.by_class[self.starts[classes] + within]
 
 
 class LabelOccurrence(ClassBalanced):
-    """LOM: two independent class-balanced streams."""
+    """LOM, label-occurrence-balanced mixup: both images of a pair come from class-balanced streams of their own.
+
+    Each label pair (a, b) of K^2 has probability 1 / K^2, so label pairs are balanced in expectation, not within an epoch.
+    Source: Zhang et al. 2022.
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: has no effect; partners do not depend on batches.
+
+    Raises:
+        InvalidInput: as :class:`PairSampler`.
+    """
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
         return np.stack([self.stream(rng), self.stream(rng)], axis=1)
 
 
 class ClassAware(PairSampler):
-    """CAS: the classes in shuffled cycles, ``m`` consecutive images of a class a visit."""
+    """CAS, class-aware sampling: shuffled cycles through the classes, m consecutive images of a class per visit.
+
+    Cycles continue across epochs, and the images of a class cycle without replacement. So after any number of epochs the
+    counts of two classes differ by at most m. Partners are a random permutation of the batch, so label pairs are not balanced.
+    Source: Shen and Lin 2016.
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: pairs in a batch, within which partners are permuted.
+        m: consecutive images of a class per visit.
+
+    Raises:
+        InvalidInput: if m is below 1, and as :class:`PairSampler`.
+    """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, m: int = 4) -> None:
         super().__init__(labels, seed=seed, batch=batch)
         if m < 1:
-            raise InvalidInput(f"m = {m} images a class visit must be at least 1")
+            raise InvalidInput(f"m = {m}, the images per visit of a class, must be at least 1")
         self.m = m
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         N = len(self)
-        whole, offset = divmod(epoch * N, self.K * self.m)
+        whole_cycles, offset = divmod(epoch * N, self.K * self.m)
         # The class of every position from the start of the first cycle that this epoch touches.
-        touched = cycles(whole * self.K * self.m, (epoch + 1) * N, self.K * self.m)
+        touched = cycles(whole_cycles * self.K * self.m, (epoch + 1) * N, self.K * self.m)
         classes = np.concatenate([np.repeat(self.rng(2, c).permutation(self.K), self.m) for c, _ in touched])
         # Every whole cycle takes m images of each class; within the first one some are used before this epoch starts.
-        used = whole * self.m + np.bincount(classes[:offset], minlength=self.K)
+        used = whole_cycles * self.m + np.bincount(classes[:offset], minlength=self.K)
         return self.with_partners(self.images_of(classes[offset : offset + N], used), self.rng(0, epoch))
 
 
 class BalancedMixedLabels(PairSampler):
-    """BMLS: the label pairs a < b (or all K^2) in a cyclic pseudo-random order, N of them an epoch.
+    r"""BMLS, the paper's balanced mixed labels: all label pairs equally often (Eq. 2).
 
-    With a < b, classes numbered from frequent to rare and one mixing ratio for a batch, the whole batch leans to frequent or to
-    rare classes (docs/theory.md, section 11). With 1 - lambda for lambda in half of the pairs, drawn at random, none does.
+    The P = K(K-1)/2 label pairs a < b (section 4.2), or all P = K^2 (section 4.1), stand in a cyclic pseudo-random order, and
+    each epoch takes the next N of them. So after any number of epochs the counts of two label pairs differ by at most 1. The
+    images of a class cycle without replacement. Partners are not permuted afterwards.
 
-    Memory does not grow with K^2: position t of the order is unranked by a Feistel permutation of 0..P-1. After any number of
-    epochs the counts of two label pairs differ by at most 1. No partner is permuted afterwards.
+    Use it with the classifier that has the same label pairs: ``MixedSingleton(p, K, unordered=True)`` with a < b,
+    ``MixedSingleton(p, K)`` with all K^2. FC works with both.
 
-    Raises InvalidInput when there is no label pair (K = 1 with a < b).
+    With a < b, classes numbered from frequent to rare and one mixing ratio per batch, the whole batch leans to frequent or to
+    rare classes (docs/theory/batches.md). With 1 - lambda in place of lambda in a random half of the pairs, no batch does.
+
+    Memory does not grow with K^2: position t of the order is computed by a Feistel permutation of 0..P-1 and unranked.
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: has no effect; partners do not depend on batches.
+        ordered: whether all K^2 label pairs occur; else a < b only.
+
+    Raises:
+        InvalidInput: if there is no label pair (K = 1 with a < b), and as :class:`PairSampler`.
+
+    Example::
+
+        sampler = BalancedMixedLabels(labels, seed=0)
+        i, j = sampler.pairs(epoch=0).T  # images of the label pairs labels[i] < labels[j]
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, ordered: bool = False) -> None:
@@ -229,6 +373,7 @@ class BalancedMixedLabels(PairSampler):
         self._before: tuple[int, np.ndarray] = 0, np.zeros(self.K, dtype=np.int64)
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         classes, used = self.label_pairs(epoch), self.used_before(epoch)
         # So that the next epoch need not count again.
         self._before = epoch + 1, used + np.bincount(classes.ravel(), minlength=self.K)
@@ -236,21 +381,34 @@ class BalancedMixedLabels(PairSampler):
         return images.reshape(-1, 2)[self.rng(0, epoch).permutation(len(self))]
 
     def label_pairs(self, epoch: int) -> np.ndarray:
-        """The label pairs of an epoch in cyclic order, (N, 2)."""
+        """Compute the label pairs of an epoch, in cyclic order.
+
+        Args:
+            epoch: its number, from 0.
+
+        Returns:
+            Label pairs (a, b), (N, 2) int64.
+        """
         return np.concatenate([*self._chunks(epoch * len(self), (epoch + 1) * len(self))])
 
     def used_before(self, epoch: int) -> np.ndarray:
-        """Images that each class has used in all epochs before this one, (K,).
+        """Count the images that each class has used in all epochs before one.
 
-        A whole cycle uses every class equally often, so only the last one is counted: up to its place, or what follows it.
+        A whole cycle uses every class equally often, so only the cycle in which the epoch begins is counted, from its nearer end.
+
+        Args:
+            epoch: its number, from 0.
+
+        Returns:
+            Images used, (K,) int64.
         """
         if self._before[0] != epoch:
-            here, each = epoch * len(self), 2 * self.P // self.K
-            whole, place = divmod(here, self.P)
-            if place <= self.P // 2:
-                used = whole * each + self._uses(here - place, here)
+            begin, per_cycle = epoch * len(self), 2 * self.P // self.K
+            whole_cycles, position = divmod(begin, self.P)
+            if position <= self.P // 2:
+                used = whole_cycles * per_cycle + self._uses(begin - position, begin)
             else:
-                used = (whole + 1) * each - self._uses(here, here - place + self.P)
+                used = (whole_cycles + 1) * per_cycle - self._uses(begin, begin - position + self.P)
             self._before = epoch, used
         return self._before[1]
 
@@ -269,11 +427,22 @@ class BalancedMixedLabels(PairSampler):
 
 
 class Coverage(PairSampler):
-    """Figure 3: in each epoch round(ratio K) classes, drawn anew, are mixed with one another, label pairs a < b, balanced; the
-    others are mixed within themselves, label pairs (a, a). Every class has the same share of the labels at any ratio.
+    """Figure 3's sampler: only round(ratio K) classes, drawn anew in each epoch, are mixed with one another.
+
+    They are mixed in label pairs a < b, balanced. The other classes are mixed within themselves, in label pairs (a, a). Every
+    class has the same share of the labels at any ratio.
 
     The paper says which classes are mixed, not what becomes of the others. They cannot be absent: at ratio 0.2 an epoch of
-    CIFAR-10 would hold two classes, and a network forgets the other eight (docs/log.md).
+    CIFAR-10 would hold two classes, and a network forgets the other eight (docs/contribute/log.md).
+
+    Args:
+        labels: class of each image, (N,); see :class:`PairSampler`.
+        seed: names the random numbers.
+        batch: has no effect; partners do not depend on batches.
+        ratio: share of the classes that are mixed with one another, in [0, 1]; Figure 3's coverage ratio.
+
+    Raises:
+        InvalidInput: if the ratio is outside [0, 1], and as :class:`PairSampler`.
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, ratio: float = 1.0) -> None:
@@ -283,30 +452,55 @@ class Coverage(PairSampler):
         self.ratio = ratio
 
     def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
         order = rng.permutation(self.K)
         mixed, number = mixed_classes(self.ratio, self.K), mixed_pairs(self.ratio, self.K, len(self))
-        chosen, others = np.sort(order[:mixed]), order[mixed:]
+        chosen, unmixed = np.sort(order[:mixed]), order[mixed:]
         a, b = np.triu_indices(mixed, 1)
         across = np.resize(rng.permutation(np.stack([chosen[a], chosen[b]], axis=1)), (number, 2))
-        within = np.resize(rng.permutation(others), len(self) - number)
+        within = np.resize(rng.permutation(unmixed), len(self) - number)
         classes = np.concatenate([across, np.stack([within, within], axis=1)])
-        # Where the drawing starts in each class's cycle is random; a class's share differs from epoch to epoch.
+        # Each class starts at a random position of its cycle of images, because its share differs from epoch to epoch.
         images = self.images_of(classes.ravel(), rng.integers(2**31, size=self.K))
         return images.reshape(-1, 2)[rng.permutation(len(self))]
 
 
 def mixed_classes(ratio: float, K: int) -> int:
-    """Classes that a coverage ratio mixes with one another; a single one has no partner."""
+    """Count the classes that a coverage ratio mixes with one another; a single one has no partner, so it counts as none.
+
+    Args:
+        ratio: coverage ratio, in [0, 1].
+        K: number of classes.
+
+    Returns:
+        round(ratio K), but 0 instead of 1.
+    """
     number = round(ratio * K)
     return number if number > 1 else 0
 
 
 def mixed_pairs(ratio: float, K: int, N: int) -> int:
-    """Pairs among N that mix two classes: the share of the classes that are mixed."""
+    """Count the index pairs that mix two classes: of N, the share of the classes that are mixed.
+
+    Args:
+        ratio: coverage ratio, in [0, 1].
+        K: number of classes.
+        N: pairs in an epoch.
+
+    Returns:
+        Their number, rounded.
+    """
     return round(N * mixed_classes(ratio, K) / K)
 
 
 def numbered(groups: np.ndarray) -> np.ndarray:
-    """0, 1, ... within each of consecutive groups of the given sizes."""
+    """Number the members of consecutive groups: 0, 1, ... within each group.
+
+    Args:
+        groups: sizes of the groups, (G,).
+
+    Returns:
+        The numbers, (sum of the sizes,).
+    """
     return np.arange(groups.sum()) - np.repeat(np.cumsum(groups) - groups, groups)
