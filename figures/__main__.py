@@ -19,43 +19,68 @@ FIGURES = {
     "geometry": "trained networks against their own layer-peeled optimum",
     "explore": "one HTML file with sliders for the imbalance, the mixing ratio, K, the program and the sampler",
 }
-"""A module each, with ``add_options(parser)`` and ``make(options, folder)``, which writes files and returns the record."""
+"""The figures. Each is a module of that name with ``add_options(parser)`` and ``make(options, folder)``.
 
-OF_RUNS = ("fig3", "fig4", "geometry")
+``make`` writes the files and returns the record for the manifest.
+"""
 
-OURS = ("figures", "lpm", "paper_checks", "training")
+FIGURES_OF_RUNS = ("fig3", "fig4", "geometry")
+"""Figures that need trained runs, and so have the options of :mod:`figures.store`."""
+
+OWN_PACKAGES = ("figures", "lpm", "paper_checks", "training")
+"""Packages of this project: when one of their modules is missing, no installation helps."""
+
 EXTRAS = {"plotly": "figures"} | dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
 """Optional packages, by the name that is imported, and the extra that installs them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     if "--all" in words:
-        return draw_all([w for w in words if w != "--all"])
+        return draw_all([word for word in words if word != "--all"])
     if not words or words[0] not in FIGURES:
-        _chooser(words)
+        _explain_choice(words)
     return draw(words[0], words[1:])
 
 
-def _chooser(words: list[str]) -> None:
-    """Explain the choice of figures and end the program."""
-    parser = cli.Parser("figures", "draw a figure of the paper, or --all that the run store allows")
+def _explain_choice(words: list[str]) -> None:
+    """Print the help or the error of a command line without a figure, and end the program."""
+    parser = cli.Parser("figures", "draw a figure of the paper, or with --all every figure that the run store allows")
     listed = "; ".join(f"{name}: {text}" for name, text in FIGURES.items())
     parser.add_argument("figure", type=cli.choice(*FIGURES), metavar="FIGURE", help=listed)
     parser.parse_args(words[:1])
 
 
 def draw(name: str, words: list[str]) -> int:
-    """Draw one figure into a folder of its own; the exit status. Raises InvalidInput when it needs a package that is missing."""
+    """Draw one figure into its own folder.
+
+    Args:
+        name: key of ``FIGURES``.
+        words: the figure's options as words of a command line.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        InvalidInput: if an option is wrong or a package is not installed.
+        NotCertified: if an optimum of the figure cannot be certified.
+    """
     try:
         return _draw(name, words)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in OURS:
+        if not package or package in OWN_PACKAGES:
             raise
-        how = install(EXTRAS[package]) if package in EXTRAS else "pip install -c constraints.txt -e ."
-        raise InvalidInput(f"{name} needs {package}; install it with {how}") from None
+        remedy = install(EXTRAS[package]) if package in EXTRAS else "pip install -c constraints.txt -e ."
+        raise InvalidInput(f"{name} needs {package}; install it with {remedy}") from None
 
 
 def _draw(name: str, words: list[str]) -> int:
@@ -76,20 +101,28 @@ def _draw(name: str, words: list[str]) -> int:
 
 
 def draw_all(words: list[str]) -> int:
-    """Draw every figure that can be drawn; one line for each that cannot. words: options that all figures of runs share."""
+    """Draw every figure that can be drawn, and print one line for each that cannot.
+
+    Args:
+        words: options that all figures of runs share, ``--out`` and ``--quiet``, as words of a command line.
+
+    Returns:
+        The exit status, 0.
+    """
     from figures import store
 
     parser = cli.Parser("figures --all", "draw all figures that the run store allows")
     store.add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder for the figures' folders")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but what is not drawn")
-    if named := [w for w in parser.parse_known_args(words)[1] if w in FIGURES]:
+    parser.add_argument("--quiet", action="store_true", help="print only the figures that are not drawn")
+    if named := [word for word in parser.parse_known_args(words)[1] if word in FIGURES]:
         parser.error(f"--all draws every figure and stands alone; drop {named[0]!r}, or --all to draw that one only")
     options = parser.parse_args(words)
     for name in FIGURES:
-        own = words if name in OF_RUNS else ["--quiet"] * options.quiet
+        figure_words = words if name in FIGURES_OF_RUNS else ["--quiet"] * options.quiet
         try:
-            draw(name, [*own, "--out", str(options.out / f"figures-{name}")])  # of two --out the last one holds
+            # When --out is given twice, the last one counts.
+            draw(name, [*figure_words, "--out", str(options.out / f"figures-{name}")])
         except (InvalidInput, NotCertified) as error:
             print(f"{name}: not drawn: {error}", file=sys.stderr)
     return 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, Frequency, counted, possible
-from figures.style import PAGE, Row, look, save
+from figures.style import PAGE_WIDTH, Row, save, style_of
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CLASSES
@@ -159,7 +159,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     panels = [(dataset, kind) for dataset in _once(rows, "dataset") for kind in KINDS]
-    figure = Figure(figsize=(PAGE, 0.5 + 1.5 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.5 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), len(SAMPLERS), squeeze=False)
     for line, (dataset, kind) in zip(grid, panels, strict=True):
         for axis, sampler in zip(line, SAMPLERS, strict=True):
@@ -177,7 +177,7 @@ def plot(rows: Sequence[Row]) -> Figure:
 
 def _panel(axis: Axes, rows: Sequence[Row]) -> None:
     """Frequencies of one sampler and kind of label."""
-    sampler, style = rows[0]["sampler"], look(rows[0]["sampler"])
+    sampler, style = rows[0]["sampler"], style_of(rows[0]["sampler"])
     axis.set_title(sampler)
     cv = rf"$\overline{{\mathrm{{CV}}}}$ {rows[0]['average_cv']:.2g}"
     axis.set_title(cv, loc="right", fontweight="normal", fontsize=7)
@@ -200,7 +200,7 @@ def plot_cv(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     datasets = _once(rows, "dataset")
-    figure = Figure(figsize=(PAGE, 4.6), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 4.6), layout="constrained")
     grid = figure.subplots(len(KINDS), len(datasets), squeeze=False, sharex=True, sharey="row")
     for line, kind in zip(grid, KINDS, strict=True):
         for axis, dataset in zip(line, datasets, strict=True):
@@ -221,7 +221,7 @@ def plot_cv(rows: Sequence[Row]) -> Figure:
 
 def _curve(axis: Axes, rows: Sequence[Row]) -> None:
     """Average CV of a sampler on one data set; zeros, which a log scale has no place for, are named."""
-    sampler, style = rows[0]["sampler"], look(rows[0]["sampler"])
+    sampler, style = rows[0]["sampler"], style_of(rows[0]["sampler"])
     x, cv, law = _columns(rows, "imbalance", "average_cv", "closed_form")
     if not cv.any():
         axis.annotate(f"{sampler}: 0", (0.98, 0.04), xycoords="axes fraction", ha="right", fontsize=7.5)

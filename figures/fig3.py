@@ -18,7 +18,7 @@ import numpy as np
 from figures import store
 from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, counted
-from figures.style import PAGE, Look, Row, look, save
+from figures.style import PAGE_WIDTH, Row, Style, save, style_of
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import load
@@ -32,7 +32,7 @@ RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SPLITS = ("all", "many", "med", "few")
 MOST = 1_000_000
 """Training images that a class may have, twenty times all that CIFAR has."""
-KIND_LOOKS = dict(zip(KINDS, (Look("#0072B2", "-", "o"), Look("#D55E00", (0, (5, 1.5)), "D")), strict=True))
+KIND_STYLES = dict(zip(KINDS, (Style("#0072B2", "-", "o"), Style("#D55E00", (0, (5, 1.5)), "D")), strict=True))
 
 
 def add_options(parser: cli.Parser) -> None:
@@ -52,7 +52,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def command(setting: store.Setting) -> str:
     """One shell line that trains all runs."""
     ratios = " ".join(f"{ratio:g}" for ratio in RATIOS)
-    return f"for r in {ratios}; do python -m training.train --sampler coverage --coverage $r {setting.words}; done"
+    return f"for r in {ratios}; do python -m training.train --sampler coverage --coverage $r {setting.command_options}; done"
 
 
 def data(setting: store.Setting) -> list[Row]:
@@ -63,7 +63,7 @@ def data(setting: store.Setting) -> list[Row]:
     paper: accuracies of the paper's Figure 3, on paper_dataset. Raises InvalidInput when runs are missing.
     """
     base = {r: store.configs(setting, "random+FC", sampler="coverage", coverage=r) for r in RATIOS}
-    folders = store.finished([c for configs in base.values() for c in configs], setting, command(setting))
+    folders = store.finished_runs([c for configs in base.values() for c in configs], setting, command(setting))
     n = len(setting.seeds)
     return [_row(setting, folders[i * n : (i + 1) * n]) for i in range(len(RATIOS))]
 
@@ -140,7 +140,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     """Left accuracy by split, right average CV, over the coverage ratio."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     _accuracies(left, rows)
     _variation(right, rows)
@@ -157,7 +157,7 @@ def _accuracies(axis: Axes, rows: Sequence[Row]) -> None:
     x = [row["coverage"] for row in rows]
     printed = rows[0]["dataset"] != store.DIGITS
     for split in SPLITS:
-        style, std = look(split), [row[f"{split}_std"] for row in rows]
+        style, std = style_of(split), [row[f"{split}_std"] for row in rows]
         shared: Any = dict(color=style.colour, marker=style.marker)
         error = None if None in std else std
         axis.errorbar(x, [row[split] for row in rows], error, linestyle=style.dash, label=split, **shared)
@@ -169,7 +169,7 @@ def _accuracies(axis: Axes, rows: Sequence[Row]) -> None:
 
 def _variation(axis: Axes, rows: Sequence[Row]) -> None:
     """Average CV as counted and by law. The line of label pairs leaves out ratio 0, where none of them is a < b."""
-    for kind, style in KIND_LOOKS.items():
+    for kind, style in KIND_STYLES.items():
         name = _cv(kind)
         line = [row for row in rows if kind == "label" or row["mixed_classes"]]
         x, law = [row["coverage"] for row in line], [row[f"{name}_closed_form"] for row in line]

@@ -17,7 +17,7 @@ import numpy as np
 
 from figures import store
 from figures.optimum import Budget, Network, Optimum, add_budget, frequencies, network, optimum, self_duality
-from figures.style import PAGE, SEQUENTIAL, Row, look, save, write_rows
+from figures.style import PAGE_WIDTH, SEQUENTIAL, Row, save, style_of, write_rows
 from lpm import geometry
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -51,7 +51,7 @@ def chosen(options: argparse.Namespace) -> list[RunFolder]:
         return [store.read_run(path) for path in options.runs]
     setting = store.setting(options)
     wanted = [c for method in METHODS for c in store.configs(setting, method)]
-    return store.finished(wanted, setting, store.table_command(setting, 8, 4))
+    return store.finished_runs(wanted, setting, store.table_command(setting, 8, 4))
 
 
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def plot_cosines(rows: Sequence[Row]) -> Figure:
 
     shown = _first_seeds(rows)
     columns = len(shown)
-    figure = Figure(figsize=(max(PAGE * columns / 6, 2.6), 2.35), layout="constrained")
+    figure = Figure(figsize=(max(PAGE_WIDTH * columns / 6, 2.6), 2.35), layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False)
     for column, (method, here) in enumerate(shown.items()):
         K = 1 + max(r["a"] for r in here)
@@ -297,11 +297,11 @@ def plot_epochs(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 2.7), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
         for method, here in _first_seeds(rows).items():
-            style = look(method)
+            style = style_of(method)
             x = [r["epoch"] for r in here]
             axis.plot(x, [r[key] for r in here], color=style.colour, linestyle=style.dash, label=method)
             axis.plot(
@@ -325,7 +325,7 @@ def plot_changes(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    figure = Figure(figsize=(max(PAGE * len(methods) / 5, 3.4), 1.9), layout="constrained")
+    figure = Figure(figsize=(max(PAGE_WIDTH * len(methods) / 5, 3.4), 1.9), layout="constrained")
     axes = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
     for axis, method in zip(axes, methods, strict=True):
         _changes(axis, method, [r for r in rows if r["method"] == method])
@@ -336,7 +336,7 @@ def plot_changes(rows: Sequence[Row]) -> Figure:
 
 
 def _changes(axis: Axes, method: str, rows: Sequence[Row]) -> None:
-    style = look(method)
+    style = style_of(method)
     for one in (True, False):
         here = [r for r in rows if (r["a"] == r["b"]) == one]
         axis.plot(

@@ -16,11 +16,20 @@ from training.store import runs
 from training.store.runs import RunFolder
 
 DIGITS = "digits-lt"
+"""The built-in data set, whose runs are short enough to train while a figure is drawn."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Which runs: a data set, its imbalance factor, the recipe (a preset of :mod:`training.config`), the store and seeds."""
+    """What the runs of a figure share.
+
+    Attributes:
+        dataset: name of the data set.
+        imbalance: n_max / n_min of its training set.
+        preset: the recipe, a preset of :mod:`training.config`.
+        seeds: one run per method and seed.
+        store: folder of the run store.
+    """
 
     dataset: str
     imbalance: float
@@ -29,19 +38,23 @@ class Setting:
     store: Path
 
     @property
-    def words(self) -> str:
-        """The options of a training command that say all but the method."""
-        short = f"{self.imbalance:g}"
-        imbalance = short if float(short) == self.imbalance else repr(self.imbalance)
-        root = "" if self.dataset == DIGITS else " --data-root DIR"
+    def command_options(self) -> str:
+        """All options of a training command but those of the method, as a shell reads them."""
+        rounded = f"{self.imbalance:g}"
+        imbalance = rounded if float(rounded) == self.imbalance else repr(self.imbalance)
+        data_root = "" if self.dataset == DIGITS else " --data-root DIR"
         return (
             f"--dataset {self.dataset} --imbalance {imbalance} --preset {self.preset} "
-            f"--seeds {','.join(map(str, self.seeds))} --store {shlex.quote(str(self.store))}{root}"
+            f"--seeds {','.join(map(str, self.seeds))} --store {shlex.quote(str(self.store))}{data_root}"
         )
 
 
 def add_options(parser: cli.Parser) -> None:
-    """Options that say which runs."""
+    """Add the options that choose a :class:`Setting`.
+
+    Args:
+        parser: parser of the figure's command.
+    """
     from training.options import seeds
 
     add = parser.add_argument
@@ -50,46 +63,86 @@ def add_options(parser: cli.Parser) -> None:
         type=cli.choice("paper", "quick"),
         default="paper",
         metavar="NAME",
-        help="paper|quick: the runs' recipe; quick without --dataset trains the built-in digits on the spot",
+        help="paper|quick: recipe of the runs; quick without --dataset trains the built-in digits on the spot",
     )
-    add("--dataset", type=cli.choice("cifar10-lt", "cifar100-lt", DIGITS), metavar="NAME", help="the runs' data set")
-    add("--imbalance", type=float, help="the runs' imbalance factor; 100, for the digits 10")
-    add("--seeds", type=seeds, default=[0], help="the runs' seeds, such as 0-2")
+    add("--dataset", type=cli.choice("cifar10-lt", "cifar100-lt", DIGITS), metavar="NAME", help="data set of the runs")
+    add("--imbalance", type=float, help="imbalance factor of the runs; without it 100, for the digits 10")
+    add("--seeds", type=seeds, default=[0], help="seeds of the runs, such as 0-2")
     add("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
 
 
 def setting(options: argparse.Namespace) -> Setting:
-    """The setting that the options describe."""
+    """Return the setting that the options describe.
+
+    Args:
+        options: parsed options of :func:`add_options`.
+
+    Returns:
+        The setting, with the defaults of its data set.
+    """
     dataset = options.dataset or (DIGITS if options.preset == "quick" else "cifar10-lt")
-    digits = dataset == DIGITS
-    imbalance = options.imbalance if options.imbalance is not None else (10.0 if digits else 100.0)
-    return Setting(dataset, imbalance, "smoke" if digits else options.preset, tuple(options.seeds), Path(options.store))
+    is_digits = dataset == DIGITS
+    default_imbalance = 10.0 if is_digits else 100.0
+    return Setting(
+        dataset=dataset,
+        imbalance=default_imbalance if options.imbalance is None else options.imbalance,
+        preset="smoke" if is_digits else options.preset,
+        seeds=tuple(options.seeds),
+        store=Path(options.store),
+    )
 
 
 def configs(setting: Setting, method: str, **changes: object) -> list[RunConfig]:
-    """A method's runs, one a seed. changes: other choices of :class:`RunConfig`."""
+    """Return the runs of a method, one per seed.
+
+    Args:
+        setting: data set, recipe and seeds.
+        method: name of the method in the paper's tables.
+        **changes: other choices of :class:`RunConfig`.
+
+    Returns:
+        The configs in the order of the setting's seeds.
+    """
     base = config(method, setting.dataset, setting.imbalance, setting.preset)
     return [replace(base, seed=seed, **changes) for seed in setting.seeds]  # type: ignore[arg-type]
 
 
-def finished(wanted: Sequence[RunConfig], setting: Setting, command: str) -> list[RunFolder]:
-    """The folders of finished runs, those of the digits trained first where they are missing.
+def finished_runs(wanted: Sequence[RunConfig], setting: Setting, command: str) -> list[RunFolder]:
+    """Return the folders of finished runs. Missing runs of the digits are trained first.
 
-    Raises InvalidInput when runs are missing, with the command that makes them.
+    Args:
+        wanted: the runs.
+        setting: their setting.
+        command: shell command that trains them, for the error message.
+
+    Returns:
+        One folder per run, in the order of ``wanted``.
+
+    Raises:
+        InvalidInput: if runs of another data set are missing, or a run of the digits diverges.
     """
-    folders = [RunFolder(setting.store, c) for c in wanted]
-    if missing := [f.config for f in folders if not f.done]:
+    folders = [RunFolder(setting.store, config) for config in wanted]
+    if missing := [folder.config for folder in folders if not folder.done]:
         if setting.dataset != DIGITS:
-            shorter = " (--preset quick, here and there, for a short recipe)" if setting.preset == "paper" else ""
+            shorter = " (for a shorter recipe add --preset quick, here and there)" if setting.preset == "paper" else ""
             raise InvalidInput(
-                f"{len(missing)} of {len(wanted)} runs are not in {str(setting.store)!r}; make them with: {command}{shorter}"
+                f"{len(missing)} of {len(wanted)} runs are not in {str(setting.store)!r}; train them with: "
+                f"{command}{shorter}"
             )
         _train(missing, setting)
     return folders
 
 
 def table_command(setting: Setting, *numbers: int) -> str:
-    """The command that trains some of the paper's tables at a setting: by table where they have it, else method by method."""
+    """Return the shell command that trains the methods of some of the paper's tables.
+
+    Args:
+        setting: data set, recipe and seeds.
+        *numbers: numbers of the tables.
+
+    Returns:
+        One ``training.table`` per table where all tables have the setting, else one ``training.train`` per method.
+    """
     tables = [TABLES[number] for number in numbers]
     if all(setting.dataset in table.datasets and setting.imbalance in table.factors for table in tables):
         commands = [f"training.table {number}" for number in numbers]
@@ -97,7 +150,7 @@ def table_command(setting: Setting, *numbers: int) -> str:
         methods = dict.fromkeys(method for table in tables for method in table.methods)
         choices = [" ".join(f"--{name} {value}" for name, value in METHODS[method].items()) for method in methods]
         commands = [f"training.train {choice}" for choice in choices]
-    return " && ".join(f"python -m {command} {setting.words}" for command in commands)
+    return " && ".join(f"python -m {command} {setting.command_options}" for command in commands)
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
@@ -105,9 +158,19 @@ def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
     from training.options import Options  # brings torch
 
     if train_all(missing, Options(setting.store), printed=False):
-        raise InvalidInput("a run of the digits diverged; see above")
+        raise InvalidInput("a run of the digits diverged; see the lines above")
 
 
 def read_run(path: Path) -> RunFolder:
-    """A finished run by its own folder (``…/seed-<n>``). Raises InvalidInput for anything else."""
+    """Return a finished run.
+
+    Args:
+        path: the run's own folder, ``.../seed-<n>``.
+
+    Returns:
+        The run.
+
+    Raises:
+        InvalidInput: if the folder is not that of a finished run.
+    """
     return runs.at(path)

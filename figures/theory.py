@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from figures.style import LOOKS, PAGE, Row, save
+from figures.style import PAGE_WIDTH, STYLES, Row, save
 from figures.theory_gram import fc_ms_cases, gram_rows, plot_gram, sampler_cases
 from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_rows, plot_budget, plot_classes
 from lpm import mixing
@@ -157,7 +157,7 @@ def plot_sweep(rows: Sequence[Row]) -> Figure:
 
     programs = list(dict.fromkeys((r["program"], r["profile"]) for r in rows))
     lines = -(-len(programs) // 4)
-    figure = Figure(figsize=(PAGE, 2.4 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 2.4 * lines + 0.6), layout="constrained")
     K, K_A = rows[0]["K"], rows[0]["K_A"]
     words = "A majority, B minority; for ms-free label pairs inside them"
     figure.suptitle(f"K = {K}, $K_A$ = {K_A}, λ = 1/2, $E_H$ = 5, $E_W$ = 1 ({words})", fontsize=8)
@@ -183,7 +183,7 @@ def _curves(above: Axes, below: Axes, rows: Sequence[Row]) -> None:
     """One program: its cosines and norms over R."""
     first, R = rows[0], [r["R"] for r in rows]
     for pair, label in LABELS.items():
-        style: Any = {"color": LOOKS[pair].colour, "linestyle": LOOKS[pair].dash}
+        style: Any = {"color": STYLES[pair].colour, "linestyle": STYLES[pair].dash}
         above.plot(R, [r[f"cos_{pair}"] for r in rows], label=label, **style)
         if pair != "AB":
             below.plot(R, [r[f"norm_{pair[0]}"] for r in rows], **style)

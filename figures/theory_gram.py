@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures.style import DIVERGING, PAGE, SEQUENTIAL, Row
+from figures.style import DIVERGING, PAGE_WIDTH, SEQUENTIAL, Row
 from figures.theory_maps import EMPTY
 from lpm import geometry
 from lpm.console.errors import NotCertified
@@ -118,7 +118,7 @@ def plot_gram(rows: Sequence[Row], columns: int, title: str, order: str) -> Figu
 
     panels = list(dict.fromkeys(r["panel"] for r in rows))
     lines, K = -(-len(panels) // columns), max(r["K"] for r in rows)
-    figure = Figure(figsize=(PAGE, lines * (PAGE / columns + 0.4) + 0.8), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, lines * (PAGE_WIDTH / columns + 0.4) + 0.8), layout="constrained")
     figure.suptitle(title, fontsize=8)
     axes = figure.subplots(2 * lines, columns, sharex=True, height_ratios=[5, 1] * lines, squeeze=False)
     longest = max([r["inner"] for r in rows if r["inner"] > 0], default=1.0) ** 0.5

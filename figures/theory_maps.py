@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures.style import DIVERGING, PAGE, SEQUENTIAL, Row
+from figures.style import DIVERGING, PAGE_WIDTH, SEQUENTIAL, Row
 from lpm.family import Family
 from lpm.mixing import fixed
 from lpm.threshold import threshold
@@ -81,7 +81,7 @@ def plot_budget(rows: Sequence[Row]) -> Figure:
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 5.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 5.4), layout="constrained")
     figure.suptitle(f"K = {rows[0]['K']}, $K_A$ = {rows[0]['K_A']}, label pairs as mixup draws them", fontsize=8)
     lines = figure.subplots(len(PROGRAMS), 2, sharex=True, sharey=True)
     shared = _log_norm(rows)
@@ -104,7 +104,7 @@ def plot_classes(rows: Sequence[Row]) -> Figure:
     """A panel a program: R0 in the cell of (K, K_A)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 3.6), layout="constrained")
     figure.suptitle("λ = 1/2, $E_H$ = 5, $E_W$ = 1, label pairs as mixup draws them", fontsize=8)
     axes = figure.subplots(1, len(PROGRAMS), sharex=True, sharey=True)
     norm = _log_norm(rows)

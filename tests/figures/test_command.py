@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 def plot(rows: Sequence[style.Row]) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(style.COLUMN, 2), layout="constrained")
+    figure = Figure(figsize=(style.COLUMN_WIDTH, 2), layout="constrained")
     axis = figure.subplots()
     axis.plot([r["x"] for r in rows], [r["y"] for r in rows])
     axis.set_xlabel("a label in words")
@@ -46,7 +46,7 @@ def test_a_figure_is_a_picture_a_vector_picture_and_its_rows(tmp_path: Path) -> 
     style.save(plot, rows, tmp_path, "one")
     png, pdf = (tmp_path / "one.png").read_bytes(), (tmp_path / "one.pdf").read_bytes()
     width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
-    assert (width, height) == (round(style.COLUMN * 200), 400)
+    assert (width, height) == (round(style.COLUMN_WIDTH * 200), 400)
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     with (tmp_path / "one.csv").open() as file:
@@ -56,9 +56,9 @@ def test_a_figure_is_a_picture_a_vector_picture_and_its_rows(tmp_path: Path) -> 
 
 
 def test_looks_differ_in_colour_and_in_dash_or_marker() -> None:
-    samplers = [style.LOOKS[name] for name in ("random", "CBS", "CAS", "LOM", "BMLS", "BMLS+MS", "random+MS")]
+    samplers = [style.STYLES[name] for name in ("random", "CBS", "CAS", "LOM", "BMLS", "BMLS+MS", "random+MS")]
     assert len({s.colour for s in samplers}) == len({(str(s.dash), s.marker) for s in samplers}) == 7
-    assert style.look("BMLS+FC") == style.LOOKS["BMLS"]
+    assert style.style_of("BMLS+FC") == style.STYLES["BMLS"]
 
 
 def methods() -> list[str]:
@@ -76,8 +76,8 @@ def methods() -> list[str]:
 def test_every_method_has_a_look_and_spare_looks_are_not_those_of_the_main_methods() -> None:
     names = methods()
     assert {"CBS+MS", "BMLS-all+FC", "BMLS+MS-all", "coverage 0.4+FC", "CAS+ETF+DR", "BMLS+MS-WETF+CE"} <= set(names)
-    spare = {name: style.look(name) for name in names if name.removesuffix("+FC") not in style.LOOKS}
-    assert {s.marker for s in spare.values()}.isdisjoint(s.marker for s in style.LOOKS.values())
+    spare = {name: style.style_of(name) for name in names if name.removesuffix("+FC") not in style.STYLES}
+    assert {s.marker for s in spare.values()}.isdisjoint(s.marker for s in style.STYLES.values())
     for name, given in spare.items():  # side by side in a figure: methods that share the sampler, or the classifier
         sampler, _, classifier = name.partition("+")
         others = [o for o in spare if o != name and (o.split("+")[0] == sampler or o.endswith(f"+{classifier}"))]
@@ -88,8 +88,8 @@ def test_spare_looks_differ_and_hang_on_the_name_alone() -> None:
     parts = style.SPARE_COLOURS, style.SPARE_DASHES, style.SPARE_MARKERS
     assert [len(set(part)) for part in parts] == [7, 5, 9]  # without a common divisor: the cycle has 7 * 5 * 9 looks
     # 1,076,423,171, the crc32 of the name, is 5 mod 7, 1 mod 5 and 5 mod 9
-    assert style.look("CBS+MS") == style.Look("#1B2A6B", (0, (4, 1, 1, 1, 1, 1)), "d")
-    seen = {style.look(f"method {n}") for n in range(5000)}
+    assert style.style_of("CBS+MS") == style.Style("#1B2A6B", (0, (4, 1, 1, 1, 1, 1)), "d")
+    seen = {style.style_of(f"method {n}") for n in range(5000)}
     assert len(seen) == 7 * 5 * 9
 
 
@@ -133,7 +133,7 @@ def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monk
     assert command.main(["--all", "--preset", "quick", "--out", str(tmp_path), "--store", "s"]) == 0
     assert [name for name, _ in asked] == list(command.FIGURES)
     for name, words in asked:
-        given = ["--preset", "quick", "--out", str(tmp_path), "--store", "s"] if name in command.OF_RUNS else []
+        given = ["--preset", "quick", "--out", str(tmp_path), "--store", "s"] if name in command.FIGURES_OF_RUNS else []
         assert words == [*given, "--out", str(tmp_path / f"figures-{name}")]  # the last one holds
     assert capsys.readouterr().err == "fig3: not drawn: 6 of 6 runs are missing\n"
 
@@ -146,7 +146,7 @@ def test_all_is_quiet_if_told(tmp_path: Path, monkeypatch: Any, capsys: Any) -> 
             self.name = name
 
         def add_options(self, parser: cli.Parser) -> None:
-            if self.name in command.OF_RUNS:
+            if self.name in command.FIGURES_OF_RUNS:
                 store.add_options(parser)
 
         def make(self, options: Namespace, folder: Path) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
 def test_runs_of_the_digits_that_a_figure_lacks_are_trained_on_the_spot(tmp_path: Path) -> None:
     setting = store.Setting(store.DIGITS, 10.0, "smoke", (0,), tmp_path)
     wanted = [replace(c, epochs=1, warmup=0, width=4) for c in store.configs(setting, "BMLS+FC")]
-    (run,) = store.finished(wanted, setting, "no command")
+    (run,) = store.finished_runs(wanted, setting, "no command")
     assert run.config == wanted[0]
     assert run.metrics()["last"]["all"] > 0
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 
 from figures import fig4, optimum, uniformity
 from figures.__main__ import main as draw
 from figures.geometry import changed, correlation, markdown
 from figures.optimum import Network
 from figures.store import read_run
+from figures.style import MATPLOTLIB_SETTINGS
 from lpm import geometry
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -151,23 +153,34 @@ def test_what_is_drawn_is_the_network_and_its_optimum(trained: dict[str, RunFold
     best = optimum.optimum(run, net, optimum.frequencies(run))
     final = run.final()
     W, b = (final[f"network.classifier.linear.{name}"].astype(float) for name in ("weight", "bias"))
-    for rows, gram in (
-        (fig4.measured_points(run, net), W @ W.T),
-        (fig4.predicted_points(run, best), best.W @ best.W.T),
-    ):
-        drawn = np.array([(r["x"], r["y"]) for r in rows if r["kind"] == "class vector"])
+    measured, predicted = fig4.measured_panel(run, net), fig4.predicted_panel(run, best)
+    for panel, gram in ((measured, W @ W.T), (predicted, best.W @ best.W.T)):
         for i, a in enumerate(fig4.CLASSES):
             for j, c in enumerate(fig4.CLASSES):
                 exact = gram[a, a] + gram[c, c] - 2 * gram[a, c]
-                assert ((drawn[i] - drawn[j]) ** 2).sum() == pytest.approx(exact, rel=1e-4, abs=1e-9)
-    rows = fig4.measured_points(run, net)
-    vectors = [r for r in rows if r["kind"] == "class vector"]
-    w, bias = np.array([(r["x"], r["y"]) for r in vectors]), np.array([r["bias"] for r in vectors])
-    h = np.array([(r["x"], r["y"]) for r in rows if r["kind"] == "feature" and r["class"] == 8])
+                drawn = ((panel.vectors[i] - panel.vectors[j]) ** 2).sum()
+                assert drawn == pytest.approx(exact, rel=1e-4, abs=1e-9)
+    h = measured.features[8]
     features = final["test_features"].astype(float)[final["test_labels"] == 8][: len(h)]
-    scores, drawn_scores = features @ W[list(fig4.CLASSES)].T + b[list(fig4.CLASSES)], h @ w.T + bias
+    scores = features @ W[list(fig4.CLASSES)].T + b[list(fig4.CLASSES)]
+    drawn_scores = h @ measured.vectors.T + measured.biases
     differences = [z - z[:, :1] for z in (scores, drawn_scores)]
     assert np.allclose(*differences, atol=2e-3)  # features are stored in half precision
+
+
+def test_rows_of_figure_4_are_the_cosine_and_the_points_of_its_panels(trained: dict[str, RunFolder]) -> None:
+    run = trained["random+FC"]
+    net = optimum.network(run, 2)
+    best = optimum.optimum(run, net, optimum.frequencies(run))
+    for panel, W in ((fig4.measured_panel(run, net), net.W), (fig4.predicted_panel(run, best), best.W)):
+        cosine, *points = panel.rows
+        assert (cosine["kind"], cosine["class"], cosine["x"]) == ("cosine", "8,9", panel.rare_cosine)
+        assert panel.rare_cosine == pytest.approx(geometry.cosines(W @ W.T)[8, 9])
+        vectors = [row for row in points if row["kind"] == "class vector"]
+        assert [(row["x"], row["y"], row["bias"]) for row in vectors] == [
+            (x, y, bias) for (x, y), bias in zip(panel.vectors, panel.biases, strict=True)
+        ]
+        assert len(points) == 3 + sum(map(len, panel.features.values()))
 
 
 def test_self_duality_weighs_rows() -> None:
@@ -248,17 +261,20 @@ def test_the_comparison_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_pa
 
 
 def test_figure_4_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_path: Path) -> None:
-    runs = [trained[m] for m in ("random+FC", "BMLS+MS")]
-    rows, scores = fig4.data(runs)
-    from figures.style import save
-
-    save(fig4.plot, rows, tmp_path, "fig4")
+    panels, scores = fig4.data([trained[m] for m in ("random+FC", "BMLS+MS")])
+    with rc_context(MATPLOTLIB_SETTINGS):
+        figure = fig4.plot(panels)
+        for ending in ("pdf", "png"):
+            figure.savefig(tmp_path / f"fig4.{ending}")
     pictures(tmp_path, "fig4")
+    axes = figure.get_axes()
+    assert [axis.get_title(loc="left") for axis in axes[:2]] == ["random+FC", "BMLS+MS"]
+    cosines = [panel.rare_cosine for source in ("network", "optimum") for panel in panels if panel.source == source]
+    assert [axis.get_xlabel() for axis in axes] == [f"cos(w8, w9) = {cosine:+.2f}" for cosine in cosines]
     text = fig4.markdown(scores)
     assert "| random+FC | network |" in text
     assert "U_G = 14.6404" in text
-    features = [r for r in rows if r["kind"] == "feature" and r["method"] == "random+FC"]
-    assert len(features) == 3 * 50
+    assert [len(points) for points in panels[0].features.values()] == [50] * 3
 
 
 def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

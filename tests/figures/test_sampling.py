@@ -23,7 +23,7 @@ from figures import fig2, fig3, store
 from figures.__main__ import main
 from figures.expected_cv import closed_form
 from figures.frequencies import KINDS, counted, label_pairs, possible
-from figures.style import PAGE
+from figures.style import PAGE_WIDTH
 from lpm.console import cli
 from paper_checks.epochs import cyclic_cv, multinomial_cv
 from paper_checks.paper.datasets import cifar_lt
@@ -243,8 +243,8 @@ def check_picture(folder: Path, name: str, size: tuple[float, float]) -> None:
 def test_the_command_draws_figure_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fig2", "--epochs", "2", "--imbalance", "10", "--out", str(tmp_path / "f")]) == 0
     assert capsys.readouterr().out.startswith("fig2-cv.csv, fig2-cv.pdf, fig2-cv.png, fig2.csv, fig2.pdf, fig2.png in ")
-    check_picture(tmp_path / "f", "fig2", (PAGE, 6.5))
-    check_picture(tmp_path / "f", "fig2-cv", (PAGE, 4.6))
+    check_picture(tmp_path / "f", "fig2", (PAGE_WIDTH, 6.5))
+    check_picture(tmp_path / "f", "fig2-cv", (PAGE_WIDTH, 4.6))
     rows = read(tmp_path / "f" / "fig2-cv.csv")
     assert len(rows) == 2 * 4 * 5 * 2
     assert {r["epochs"] for r in rows} == {"2"}
@@ -275,7 +275,7 @@ def test_figure_2_draws_its_rows(drawn: list[fig2.Drawn]) -> None:
         (["fig3", "--imbalance", "0.5"], "imbalance = 0.5 must lie in 1..1e9, n_max / n_min"),
         (
             ["fig3", "--store", "my runs"],
-            "6 of 6 runs are not in 'my runs'; make them with: for r in 0 0.2 0.4 0.6 0.8 1; do",
+            "6 of 6 runs are not in 'my runs'; train them with: for r in 0 0.2 0.4 0.6 0.8 1; do",
         ),
         (["fig3", "--seeds", "x"], "is not a list of seeds"),
     ],
@@ -355,7 +355,7 @@ def test_rows_of_figure_3_are_the_runs_beside_the_papers_numbers(runs: store.Set
 def test_figure_3_is_written_as_picture_rows_and_table(runs: store.Setting, tmp_path: Path) -> None:
     words = ["fig3", "--preset", "quick", "--seeds", "0,1", "--store", str(runs.store), "--out", str(tmp_path / "f")]
     assert main([*words, "--quiet"]) == 0
-    check_picture(tmp_path / "f", "fig3", (PAGE, 3.2))
+    check_picture(tmp_path / "f", "fig3", (PAGE_WIDTH, 3.2))
     lines = (tmp_path / "f" / "fig3.md").read_text().splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert table[0][2] == "all (ours, digits-lt)"

@@ -195,7 +195,7 @@ def test_every_picture_is_drawn_in_full(drawn: Path) -> None:
         png, pdf = (drawn / f"{name}.png").read_bytes(), (drawn / f"{name}.pdf").read_bytes()
         assert png.startswith(b"\x89PNG")
         width, height = struct.unpack(">II", png[16:24])
-        assert width == round(style.PAGE * style.RC["savefig.dpi"])
+        assert width == round(style.PAGE_WIDTH * style.MATPLOTLIB_SETTINGS["savefig.dpi"])
         assert 0.3 * width < height < 1.5 * width
         assert pdf.startswith(b"%PDF")
         assert b"/FontFile2" in pdf
