@@ -38,8 +38,8 @@ def unranked(number: np.ndarray, K: int, *, ordered: bool) -> np.ndarray:
     """
     if ordered:
         return np.stack(np.divmod(number, K), axis=1)
-    # Row a of the strict upper triangle starts at a (2K - a - 1) / 2. Solved for a in float64, the root is off by one row at
-    # most; the two comparisons with exact integers correct it.
+    # Row a of the strict upper triangle starts at a (2K - a - 1) / 2. Solved for a in float64, the root is off by one
+    # row at most; the two comparisons with exact integers correct it.
     a = np.floor((2 * K - 1 - np.sqrt((2.0 * K - 1) ** 2 - 8.0 * number)) / 2).astype(np.int64)
     a = np.clip(a, 0, K - 2)
     a -= number < _row_start(a, K)
@@ -54,9 +54,9 @@ def _row_start(a: np.ndarray, K: int) -> np.ndarray:
 def permuted(position: np.ndarray, P: int, key: list[int]) -> np.ndarray:
     """Return the entries of an endless sequence of pseudo-random permutations of 0..P-1 at the given positions.
 
-    The positions 0..P-1 are the first permutation, P..2P-1 the second, and so on; each has keys of its own. A permutation is a
-    Feistel network on the next power of 4. Cycle walking restricts it to 0..P-1: a value outside is mapped again until it
-    falls inside. The domain is smaller than 4 P, so few repetitions are needed.
+    The positions 0..P-1 are the first permutation, P..2P-1 the second, and so on; each has keys of its own. A
+    permutation is a Feistel network on the next power of 4. Cycle walking restricts it to 0..P-1: a value outside is
+    mapped again until it falls inside. The domain is smaller than 4 P, so few repetitions are needed.
 
     Args:
         position: positions in the sequence, (n,) int64, rising.

@@ -1,25 +1,24 @@
 r"""Pair samplers: each draws N index pairs (i, j) per epoch, the two images that mixup blends.
 
-Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on the epochs drawn before, so a run
-resumes at any pair of any epoch. W processes share an epoch when each takes ``pairs(epoch)[rank::W]`` in batches of B / W.
-Together their n-th batches are then the n-th batch of one process, of size B.
+Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on the epochs drawn before, so
+a run resumes at any pair of any epoch. W processes share an epoch when each takes ``pairs(epoch)[rank::W]`` in batches
+of B / W. Together their n-th batches are then the n-th batch of one process, of size B.
 
-====================================  ========================================================================================
-random, :class:`Random`               every image once, its partner by a random permutation of the batch: what mixup does
-cbs, :class:`ClassBalanced`           class-balanced: N draws, each class equally likely, partners as above (Kang et al. 2020)
-cas, :class:`ClassAware`              class-aware: shuffled cycles through the classes, m images per visit, partners as above
-                                      (Shen and Lin 2016)
-lom, :class:`LabelOccurrence`         label-occurrence-balanced mixup: two independent class-balanced streams (Zhang et al. 2022)
-bmls, :class:`BalancedMixedLabels`    balanced mixed labels, a < b: label pairs in a fixed cyclic order. After any number of
-                                      epochs the counts of two label pairs differ by at most 1; images of a class cycle without
-                                      replacement
-bmls-all, ``ordered=True``            the same over all K^2 ordered label pairs
-coverage, :class:`Coverage`           label pairs among a random share of the classes, drawn anew in each epoch; the other
-                                      classes are mixed within themselves (Figure 3)
-====================================  ========================================================================================
+- random, :class:`Random`: every image once, its partner by a random permutation of the batch; what mixup does.
+- cbs, :class:`ClassBalanced`: N draws, each class equally likely, partners as above (Kang et al. 2020).
+- cas, :class:`ClassAware`: shuffled cycles through the classes, m images per visit, partners as above
+  (Shen and Lin 2016).
+- lom, :class:`LabelOccurrence`: label-occurrence-balanced mixup, two independent class-balanced streams
+  (Zhang et al. 2022).
+- bmls, :class:`BalancedMixedLabels`: balanced mixed labels. The label pairs a < b come in a fixed cyclic order, so
+  after any number of epochs the counts of two label pairs differ by at most 1; images of a class cycle without
+  replacement.
+- bmls-all, the same class with ``ordered=True``: all K^2 ordered label pairs.
+- coverage, :class:`Coverage`: label pairs among a random share of the classes, drawn anew in each epoch; the other
+  classes are mixed within themselves (Figure 3).
 
-Which to choose: ``random`` is the baseline, plain mixup. ``cas`` and ``cbs`` balance the classes, ``lom`` both sides of a pair.
-``bmls`` is the paper's proposal and balances the label pairs. ``coverage`` is for Figure 3's experiment only.
+Which to choose: ``random`` is the baseline, plain mixup. ``cas`` and ``cbs`` balance the classes, ``lom`` both sides of
+a pair. ``bmls`` is the paper's proposal and balances the label pairs. ``coverage`` is for Figure 3's experiment only.
 """
 
 from __future__ import annotations
@@ -48,10 +47,12 @@ class PairSampler(Sampler[tuple[int, int]]):
         loader = DataLoader(pairs_of_images, batch_size=128, sampler=sampler)
 
     ``state_dict`` counts the pairs that were handed out. A DataLoader with workers takes them in advance, by up to
-    num_workers * prefetch_factor batches, so near the end of an epoch the state is already that of the next epoch. So save it
-    with num_workers=0, or after the last batch of an epoch, or count yourself:
-    ``{"epoch": e, "position": batches done * batch size, "seed": seed}``. The state of torchdata's StatefulDataLoader holds
-    the right one.
+    num_workers * prefetch_factor batches, so near the end of an epoch the state is already that of the next epoch. So
+    save it with num_workers=0, or after the last batch of an epoch, or count yourself::
+
+        {"epoch": e, "position": batches_done * batch_size, "seed": seed}
+
+    The state of torchdata's StatefulDataLoader holds the right one.
 
     Args:
         labels: class of each image, (N,) whole numbers. Every class of 0..K-1 needs at least one image.
@@ -59,8 +60,8 @@ class PairSampler(Sampler[tuple[int, int]]):
         batch: pairs in a batch, within which partners are permuted.
 
     Raises:
-        InvalidInput: if labels are not a list of whole numbers from 0, a class has no image, the seed is negative or the batch
-            empty.
+        InvalidInput: if labels are not a list of whole numbers from 0, a class has no image, the seed is negative or
+            the batch empty.
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128) -> None:
@@ -87,7 +88,10 @@ class PairSampler(Sampler[tuple[int, int]]):
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The current epoch from the current position; the next iteration is the next epoch's, even if this one is abandoned."""
+        """Iterate over the current epoch from the current position; the next iteration is over the next epoch.
+
+        That holds even if this iteration is abandoned.
+        """
         if self._running is not None:
             self.set_epoch(self.epoch + 1)
         self._running = iteration = object()
@@ -132,7 +136,8 @@ class PairSampler(Sampler[tuple[int, int]]):
         There is no rest if the last pair was yielded but the end of the epoch not reached.
 
         Args:
-            state: what :meth:`state_dict` returned. One without a position, as older versions wrote, is the start of its epoch.
+            state: what :meth:`state_dict` returned. One without a position, as older versions wrote, is the start of
+                its epoch.
 
         Raises:
             InvalidInput: if the state has another seed, lacks a number, or has a position outside 0..N.
@@ -195,7 +200,8 @@ class PairSampler(Sampler[tuple[int, int]]):
         rounds = np.where(visits > 0, (start + visits - 1) // self.counts - first + 1, 0)
         lengths = rounds * self.counts
         # Sorted by class, the sequence takes consecutive entries of each class's shuffled cycles. Entry i of the sorted
-        # sequence is entry i + offset of all cycles: a class starts where it stopped before, within its first cycle here.
+        # sequence is entry i + offset of all cycles: a class starts where it stopped before, within its first cycle
+        # here.
         offset = np.cumsum(lengths) - lengths + start - first * self.counts - (np.cumsum(visits) - visits)
         images = np.empty(len(classes), dtype=np.int64)
         order = np.argsort(classes, kind="stable")
@@ -226,8 +232,8 @@ class PairSampler(Sampler[tuple[int, int]]):
 class Random(PairSampler):
     """Random sampling: every image once per epoch, its partner by a random permutation of the batch.
 
-    This is plain mixup (Zhang et al. 2018), the paper's baseline. A label pair (a, b) occurs in proportion to n_a n_b, so rare
-    classes are rare on both sides.
+    This is plain mixup (Zhang et al. 2018), the paper's baseline. A label pair (a, b) occurs in proportion to n_a n_b,
+    so rare classes are rare on both sides.
 
     Args:
         labels: class of each image, (N,); see :class:`PairSampler`.
@@ -247,8 +253,8 @@ class Random(PairSampler):
 class ClassBalanced(PairSampler):
     """CBS, class-balanced sampling: N draws with replacement, P(image i) = 1 / (K n_k) for an image of class k.
 
-    A class is drawn uniformly, then one of its n_k images; partners are a random permutation of the batch. The classes are
-    equally frequent in expectation, not within an epoch. Source: Kang et al. 2020.
+    A class is drawn uniformly, then one of its n_k images; partners are a random permutation of the batch. The classes
+    are equally frequent in expectation, not within an epoch. Source: Kang et al. 2020.
 
     Args:
         labels: class of each image, (N,); see :class:`PairSampler`.
@@ -281,8 +287,8 @@ class ClassBalanced(PairSampler):
 class LabelOccurrence(ClassBalanced):
     """LOM, label-occurrence-balanced mixup: both images of a pair come from class-balanced streams of their own.
 
-    Each label pair (a, b) of K^2 has probability 1 / K^2, so label pairs are balanced in expectation, not within an epoch.
-    Source: Zhang et al. 2022.
+    Each label pair (a, b) of K^2 has probability 1 / K^2, so label pairs are balanced in expectation, not within an
+    epoch. Source: Zhang et al. 2022.
 
     Args:
         labels: class of each image, (N,); see :class:`PairSampler`.
@@ -302,9 +308,9 @@ class LabelOccurrence(ClassBalanced):
 class ClassAware(PairSampler):
     """CAS, class-aware sampling: shuffled cycles through the classes, m consecutive images of a class per visit.
 
-    Cycles continue across epochs, and the images of a class cycle without replacement. So after any number of epochs the
-    counts of two classes differ by at most m. Partners are a random permutation of the batch, so label pairs are not balanced.
-    Source: Shen and Lin 2016.
+    Cycles continue across epochs, and the images of a class cycle without replacement. So after any number of epochs
+    the counts of two classes differ by at most m. Partners are a random permutation of the batch, so label pairs are
+    not balanced. Source: Shen and Lin 2016.
 
     Args:
         labels: class of each image, (N,); see :class:`PairSampler`.
@@ -337,15 +343,16 @@ class ClassAware(PairSampler):
 class BalancedMixedLabels(PairSampler):
     r"""BMLS, the paper's balanced mixed labels: all label pairs equally often (Eq. 2).
 
-    The P = K(K-1)/2 label pairs a < b (section 4.2), or all P = K^2 (section 4.1), stand in a cyclic pseudo-random order, and
-    each epoch takes the next N of them. So after any number of epochs the counts of two label pairs differ by at most 1. The
-    images of a class cycle without replacement. Partners are not permuted afterwards.
+    The P = K(K-1)/2 label pairs a < b (section 4.2), or all P = K^2 (section 4.1), stand in a cyclic pseudo-random
+    order, and each epoch takes the next N of them. So after any number of epochs the counts of two label pairs differ
+    by at most 1. The images of a class cycle without replacement. Partners are not permuted afterwards.
 
     Use it with the classifier that has the same label pairs: ``MixedSingleton(p, K, unordered=True)`` with a < b,
     ``MixedSingleton(p, K)`` with all K^2. FC works with both.
 
-    With a < b, classes numbered from frequent to rare and one mixing ratio per batch, the whole batch leans to frequent or to
-    rare classes (docs/theory/batches.md). With 1 - lambda in place of lambda in a random half of the pairs, no batch does.
+    With a < b, classes numbered from frequent to rare and one mixing ratio per batch, the whole batch leans to frequent
+    or to rare classes (docs/theory/batches.md). With 1 - lambda in place of lambda in a random half of the pairs, no
+    batch does.
 
     Memory does not grow with K^2: position t of the order is computed by a Feistel permutation of 0..P-1 and unranked.
 
@@ -394,7 +401,8 @@ class BalancedMixedLabels(PairSampler):
     def used_before(self, epoch: int) -> np.ndarray:
         """Count the images that each class has used in all epochs before one.
 
-        A whole cycle uses every class equally often, so only the cycle in which the epoch begins is counted, from its nearer end.
+        A whole cycle uses every class equally often, so only the cycle in which the epoch begins is counted, from its
+        nearer end.
 
         Args:
             epoch: its number, from 0.
@@ -429,11 +437,11 @@ class BalancedMixedLabels(PairSampler):
 class Coverage(PairSampler):
     """Figure 3's sampler: only round(ratio K) classes, drawn anew in each epoch, are mixed with one another.
 
-    They are mixed in label pairs a < b, balanced. The other classes are mixed within themselves, in label pairs (a, a). Every
-    class has the same share of the labels at any ratio.
+    They are mixed in label pairs a < b, balanced. The other classes are mixed within themselves, in label pairs (a, a).
+    Every class has the same share of the labels at any ratio.
 
-    The paper says which classes are mixed, not what becomes of the others. They cannot be absent: at ratio 0.2 an epoch of
-    CIFAR-10 would hold two classes, and a network forgets the other eight (docs/contribute/log.md).
+    The paper says which classes are mixed, not what becomes of the others. They cannot be absent: at ratio 0.2 an epoch
+    of CIFAR-10 would hold two classes, and a network forgets the other eight (docs/contribute/log.md).
 
     Args:
         labels: class of each image, (N,); see :class:`PairSampler`.
@@ -467,7 +475,9 @@ class Coverage(PairSampler):
 
 
 def mixed_classes(ratio: float, K: int) -> int:
-    """Count the classes that a coverage ratio mixes with one another; a single one has no partner, so it counts as none.
+    """Count the classes that a coverage ratio mixes with one another.
+
+    A single class has no partner, so it counts as none.
 
     Args:
         ratio: coverage ratio, in [0, 1].

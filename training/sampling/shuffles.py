@@ -1,7 +1,8 @@
 """Many short rows shuffled at once, each exactly as a NumPy generator of its own would shuffle it.
 
-An epoch of BMLS at iNaturalist 2018's size shuffles classes 250,000 times, 3.5 images each. NumPy takes ten microseconds to
-make a generator, which would be three seconds. Here a step of all generators is one array operation. The parts restate NumPy's:
+An epoch of BMLS at iNaturalist 2018's size shuffles classes 250,000 times, 3.5 images each. NumPy takes ten
+microseconds to make a generator, which would be three seconds. Here a step of all generators is one array operation.
+The parts restate NumPy's:
 
 - the hash of SeedSequence (O'Neill's seed_seq);
 - PCG64 (PCG XSL-RR 128/64), whose 32-bit draws are the halves of a 64-bit draw, the lower half first;
@@ -53,8 +54,8 @@ class Generators:
     def __init__(self, seed: int, names: np.ndarray) -> None:
         state = seed_words(seed, names)
         m = len(names)
-        # PCG's increment must be odd: the seed's second half, shifted by one bit, with the last bit set. PCG starts from state
-        # 0 and advances once before and once after the first half of the seed is added.
+        # PCG's increment must be odd: the seed's second half, shifted by one bit, with the last bit set. PCG starts
+        # from state 0 and advances once before and once after the first half of the seed is added.
         self.step = state[2] << np.uint64(1) | state[3] >> np.uint64(63), state[3] << np.uint64(1) | np.uint64(1)
         self.high, self.low = added(self.step, (state[0], state[1]))
         self.spare, self.has_spare = np.zeros(m, dtype=np.uint32), np.zeros(m, dtype=bool)
