@@ -195,7 +195,7 @@ def test_a_part_that_takes_too_long_leaves_nothing_running(tmp_path: Path, monke
         except OSError:
             return True
 
-    wait_for(gone, 10)  # killed, it is there for a moment more
+    wait_for(gone)  # killed, it is there for a moment more
 
 
 @pytest.mark.parametrize(

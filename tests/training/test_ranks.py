@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.hosts import ADDRESSES, two_hosts
 from lpm.console.errors import InvalidInput
-from tests.started import Command, checkpointed, finished, torchrun, wait_for
+from tests.started import Command, Forked, checkpointed, together, torchrun, wait_for
 from training import table
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig
@@ -27,7 +27,7 @@ from training.model import build
 from training.store.locks import Busy
 from training.store.runs import RunFolder, find
 
-RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "3", "--lr", "0.01", "--precision", "fp32",
+RUN = ["--device", "cpu", "--quiet", "--preset", "smoke", "--epochs", "2", "--lr", "0.01", "--precision", "fp32",
        "--augment", "--width", "4"]  # fmt: skip
 
 
@@ -37,7 +37,10 @@ def command(processes: int, store: Path, *more: str) -> list[str]:
 
 
 def trained(processes: int, store: Path, *more: str) -> RunFolder:
-    finished(*command(processes, store, *more))
+    """A run that some processes have trained, without torchrun."""
+    words = command(1, store, *more)
+    for ended in together(processes, *words) if processes > 1 else [Forked(*words).ends()]:
+        assert ended.status == 0, ended.err
     (folder,) = find(store)
     return folder
 
@@ -123,7 +126,7 @@ def test_a_process_without_a_pair_does_no_harm_in_bfloat16(tmp_path: Path) -> No
 
 
 def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
-    more = ("--epochs", "16", "--sampler", "bmls")
+    more = ("--epochs", "16", "--sampler", "bmls", "--batch", "120")
     whole = trained(2, tmp_path / "whole", *more)
     stopped = Command(*command(2, tmp_path / "killed", *more))
     first = stopped.rank(0)  # it holds the run's lock and writes its files
@@ -168,7 +171,7 @@ def test_when_torchrun_itself_is_killed_its_processes_let_go_of_the_run(tmp_path
         except Busy:
             return False
 
-    wait_for(free, 20)
+    wait_for(free)
     assert folder.last_checkpoint()
 
 
@@ -208,10 +211,9 @@ def test_two_hosts_train_a_run_and_take_it_up_when_a_process_dies(hosts: tuple[s
 
 
 def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
-    words = [*torchrun(2, "--max-restarts", "1"), *command(1, tmp_path / "s")]
-    status, _, err = Command(*words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0").ends()
-    assert status != 0
-    assert "error: --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in err
+    for process in together(2, *command(1, tmp_path / "s"), TORCHELASTIC_MAX_RESTARTS="1"):
+        assert process.status == 2
+        assert "error: --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in process.err
     assert not (tmp_path / "s").exists()
 
 
@@ -225,26 +227,19 @@ def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_bad_use_is_one_line_of_each_process(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    status, _, err = Command(*command(3, tmp_path / "s", *options)).ends()
-    assert status != 0
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert all(message in line for line in lines)
-    assert 1 <= len(set(lines)) == len(lines) <= 3  # one a process; torchrun ends the others when one has ended
+    ended = together(3, *command(1, tmp_path / "s", *options))
+    assert [process.status for process in ended] == [2, 2, 2]
+    lines = [process.err for process in ended]
+    assert all(message in line and line.count("\n") == 1 for line in lines)
+    assert len(set(lines)) == 3  # each names its process
     assert not (tmp_path / "s").exists()
 
 
-def test_processes_with_other_data_do_not_train_together(tmp_path: Path) -> None:
-    (tmp_path / "both.py").write_text(
-        "from training.distributed.ranks import joined\n"
-        "with joined('cpu') as ranks:\n"
-        "    ranks.agree({'sha256': 'a'})\n"
-        "    print('agreed', flush=True)\n"
-        "    ranks.agree({'sha256': str(ranks.rank)})\n"
-    )
-    status, out, err = Command(*torchrun(2), "both", PYTHONPATH=str(tmp_path)).ends()
-    assert status != 0
-    assert "agreed" in out
-    assert "process 1 has other data or weights than the first" in err
+def test_processes_with_other_data_do_not_train_together() -> None:
+    for process in together(2, "tests.training.disagreeing"):
+        assert process.status == 2
+        assert process.out == "agreed\n"
+        assert "process 1 has other data or weights than the first" in process.err
 
 
 def test_a_table_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,9 +256,10 @@ def test_a_run_that_is_being_trained_stops_all_processes(tmp_path: Path) -> None
     folder = trained(1, tmp_path)
     (folder.path / "metrics.json").unlink()
     with folder.lock():
-        status, _, err = Command(*command(2, tmp_path)).ends()
-    assert status != 0
-    assert f"being trained by process {os.getpid()} on {socket.gethostname()}" in err
+        ended = together(2, *command(1, tmp_path))
+    for process in ended:
+        assert process.status == 2
+        assert f"being trained by process {os.getpid()} on {socket.gethostname()}" in process.err
 
 
 def test_a_finished_run_is_not_run_again_and_warns_of_nothing(tmp_path: Path) -> None:
