@@ -1,4 +1,4 @@
-"""What waits for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan`` (docs/gpu-plan.md).
+"""What waits for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan`` (docs/reproduce/gpu-plan.md).
 
 Each part is a process of its own, because a capture that fails leaves a process that can do nothing more on the card. What a
 part finds is written as it comes; a part that fails or takes too long is said, and the next one begins.

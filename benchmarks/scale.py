@@ -8,7 +8,7 @@
 - The data set's network, forward and backward in bfloat16: what these are a share of.
 
 One thread. Memory is the peak of a process that does nothing else, beyond what it held before.
-benchmarks.scale_table makes docs/scale.md's table of the rows.
+benchmarks.scale_table makes docs/reproduce/scale.md's table of the rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of docs/scale.md, from rows of benchmarks.scale: ``python -m benchmarks.scale_table results/scale-benchmark.csv``."""
+"""The table of docs/reproduce/scale.md, from rows of benchmarks.scale: ``python -m benchmarks.scale_table results/scale-benchmark.csv``."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
         more the smaller alpha. Over an epoch that averages out.
     Overturned by: reading "singleton labels" as images that stay unmixed, of which a permutation leaves few; a ratio for
         each image, under which permuted batches keep the balance in the mean only, and BMLS's do too.
-    References: docs/theory.md, section 11; docs/log.md for what it costs in accuracy.
+    References: docs/theory/batches.md; docs/contribute/log.md for what it costs in accuracy.
     """
     rng = lab.rng()
     kept = all(

@@ -191,7 +191,7 @@ def empirical(lab: Lab, *, source: Source = 8) -> Finding:
     Verdict: Fails if a cell differs significantly or an order is significantly reversed; holds only if every cell of
         Table 8 has three seeds or more and none does; undecided otherwise, so without runs it is never a pass.
     Overturned by: more runs.
-    References: docs/log.md for what was run.
+    References: docs/contribute/log.md for what was run.
     """
     printed = {(c.dataset, c.imbalance, c.method): c for c in load(source) if c.split == "all"}
     counted = {

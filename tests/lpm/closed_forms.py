@@ -28,7 +28,7 @@ def plain_balanced(K: int, E: float) -> float:
 
 
 def fc_balanced(K: int, lam: float, E: float) -> float:
-    """LPM_lambda with all K^2 label pairs equally frequent, three scalars on one curve (docs/theory.md).
+    """LPM_lambda with all K^2 label pairs equally frequent, three scalars on one curve (docs/theory/solvers.md).
 
     z_(a,a) = alpha (e_a - 1/K) and z_(a,b) = beta e_a + gamma e_b - (beta + gamma)/K with z = c (y - softmax(z)) in every
     row; c from the budget (K-1) sqrt(alpha^2 + (K-1)(beta^2 + gamma^2) - 2 beta gamma) = K^1.5 sqrt(E).

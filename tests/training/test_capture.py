@@ -133,7 +133,7 @@ def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datase
 
     drawing = leaning("sample")
     assert leaning("batch-swapped") == pytest.approx(drawing, rel=0.1)
-    ramp = 10 / (4 * 9) / math.sqrt(2 * 0.2 + 1)  # docs/theory.md, section 11
+    ramp = 10 / (4 * 9) / math.sqrt(2 * 0.2 + 1)  # docs/theory/batches.md
     assert leaning("batch") == pytest.approx(math.hypot(ramp, drawing), rel=0.1)
     assert ramp > 2 * drawing
 
