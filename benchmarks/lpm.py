@@ -68,7 +68,7 @@ def peer(problem: Problem, conic: str) -> float:
     budgets = [cp.sum(cp.diag(X)[:m]) / K <= full.e_h, cp.sum(cp.diag(X)[m:]) / K <= full.e_w]
     cp.Problem(cp.Minimize(loss), budgets).solve(solver=conic)
     coordinates = Coordinates(problem)
-    point = fold(problem, orbit, full, Z.value)
+    point = fold(coordinates, orbit, full, Z.value)
     return evaluate(coordinates, point / max(1.0, coordinates.nuclear_norm(point) / problem.tau)).relative_gap
 
 

@@ -69,7 +69,7 @@ def class_rows(classes: Sequence[int] = CLASSES) -> list[Row]:
     """R0 over (K, K_A), K_A = 1..K-2, at lambda = 1/2, E_H = 5, E_W = 1; label pairs as mixup draws them."""
     return [
         {"program": program, "profile": "product", "K": K, "K_A": K_A, "lam": 0.5, "E": 5.0, "R_max": R_MAX}
-        | certified_threshold(Family(program, "product", K, K_A))
+        | certified_threshold(Family(program, "product", K, K_A=K_A))
         for program in PROGRAMS
         for K in classes
         for K_A in range(1, K - 1)

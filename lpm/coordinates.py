@@ -35,12 +35,31 @@ class Coordinates:
         self.G = len(problem.sizes)
         self.scale = np.sqrt(problem.rows.count * problem.rows.d)
         self.weight = problem.rows.count * problem.rows.p
-        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
-        self.C_half = (vectors * np.sqrt(eigenvalues)) @ vectors.T
-        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
+
+    @cached_property
+    def _C_eigen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (G,) and eigenvectors (G, G) of C on the normalised group sums."""
+        return np.linalg.eigh(self.problem.C_block)
+
+    @cached_property
+    def C_half(self) -> np.ndarray:
+        """C^{1/2} on the normalised group sums, (G, G)."""
+        eigenvalues, vectors = self._C_eigen
+        return (vectors * np.sqrt(eigenvalues)) @ vectors.T
+
+    @cached_property
+    def C_inverse_half(self) -> np.ndarray:
+        """C^{-1/2} on the normalised group sums, (G, G)."""
+        eigenvalues, vectors = self._C_eigen
+        return (vectors / np.sqrt(eigenvalues)) @ vectors.T
+
+    @cached_property
+    def smoothness(self) -> float:
+        """An upper bound L on the curvature of f in these coordinates, so that f is L-smooth."""
+        problem, (eigenvalues, _) = self.problem, self._C_eigen
         smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
         # Softmax Hessians are at most 1/2; for label pairs |lambda e_a + (1-lambda) e_b| <= 1 keeps that bound.
-        self.smoothness = float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
+        return float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
 
     @property
     def shape(self) -> tuple[int, int]:

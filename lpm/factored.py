@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lpm.coordinates import Coordinates
 from lpm.losses import log_partition
 from lpm.problem import Problem, Rows
 from lpm.recovery import fold
@@ -34,9 +35,10 @@ def solve(problem: Problem, *, tolerance: float = TOLERANCE, max_iterations: int
     full, orbit = problem.expand()
     merged, owner = _merge_alike(full)
     Z, iterations = _ProjectedGradient(merged).run(tolerance, max_iterations)
-    X = fold(problem, orbit, full, Z[owner])
+    coordinates = Coordinates(problem)
+    X = fold(coordinates, orbit, full, Z[owner])
     return certify(
-        problem,
+        coordinates,
         X,
         solver="factored",
         seconds=time.perf_counter() - start,
@@ -63,13 +65,13 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
     keys = np.stack([a, b, np.round(lam, 12), np.round(np.log(rows.p / rows.d), 12)])
     _, first, owner = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     merged = Rows(
-        a[first],
-        b[first],
-        rows.same[first],
-        lam[first],
-        np.ones(len(first)),
-        np.bincount(owner, rows.p),
-        np.bincount(owner, rows.d),
+        first=a[first],
+        second=b[first],
+        same=rows.same[first],
+        lam=lam[first],
+        count=np.ones(len(first)),
+        p=np.bincount(owner, rows.p),
+        d=np.bincount(owner, rows.d),
     )
     return replace(problem, rows=merged), owner
 

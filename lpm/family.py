@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
-from lpm.pairs import PROFILES, ClassCounts, imbalanced
+from lpm.pairs import PROFILES, ClassCounts, imbalanced, majority
 from lpm.problem import Problem
-from lpm.programs import Budget, fc, ms, ms_free, ms_unordered, plain
+from lpm.programs import PROGRAMS, Budget
 
-PROGRAMS = ("plain", "fc", "ms", "ms-unordered", "ms-free")
-DEFAULT_PROFILE = {"plain": "-", "fc": "product", "ms": "product", "ms-unordered": "product", "ms-free": "block"}
+DEFAULT_K = 4
+"""Classes unless a number is given: the paper's example, two in the majority and two in the minority."""
 
 
 @dataclass(frozen=True)
 class Family:
     """One program at K classes, K_A of them in the majority, for every imbalance R = n_A / n_B.
 
-    program: one of ``PROGRAMS``. profile: label-pair frequencies, a key of ``lpm.pairs.PROFILES``; '' for the program's
-    default, and of no effect for ``plain``. K_A: K // 2 if None. w_r: Proposition 1's oversampling of the minority.
-    mixing: the law of lambda; of no effect for ``plain`` and ``ms-free``, which have none.
-    e_h, e_w, budget: as in :mod:`lpm.programs`.
+    Attributes:
+        program: name of the program, a key of :data:`lpm.programs.PROGRAMS`.
+        profile: label-pair frequencies, a key of :data:`lpm.pairs.PROFILES`; "" for the program's default. It has no
+            effect on ``plain``.
+        K: number of classes.
+        K_A: number of majority classes, K // 2 if None.
+        w_r: Proposition 1's oversampling of the minority.
+        mixing: law of the mixing ratio. It has no effect on ``plain`` and ``ms-free``, which mix nothing.
+        e_h: feature budget.
+        e_w: class-vector budget.
+        budget: "paper" for the feature budget of Eq. 5, "eq7" for that of Eq. 7.
+
+    Raises:
+        InvalidInput: if the program or the profile is unknown, or the program does not take the budget.
     """
 
     program: str
     profile: str = ""
-    K: int = 4
+    K: int = DEFAULT_K
+    _: KW_ONLY
     K_A: int | None = None
     w_r: float = 1.0
     mixing: Mixing = field(default_factory=fixed)
@@ -37,16 +48,22 @@ class Family:
     def __post_init__(self) -> None:
         if self.program not in PROGRAMS:
             raise InvalidInput(f"program {self.program!r} is unknown; choose one of {', '.join(PROGRAMS)}")
-        if not self.profile or self.program == "plain":
-            object.__setattr__(self, "profile", DEFAULT_PROFILE[self.program])
+        program = PROGRAMS[self.program]
+        if not self.profile or not program.has_pairs:
+            object.__setattr__(self, "profile", program.default_profile)
         elif self.profile not in PROFILES:
             raise InvalidInput(f"profile {self.profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-        if self.budget == "eq7" and self.program in ("plain", "ms-unordered"):
-            raise InvalidInput(f"budget 'eq7' is defined for fc, ms and ms-free, not for {self.program!r}")
+        program.check_budget(self.budget)
 
     @property
     def name(self) -> str:
-        return self.program if self.program == "plain" else f"{self.program} {self.profile}"
+        """The program with its profile, as tables name it."""
+        return PROGRAMS[self.program].label(self.profile)
+
+    @property
+    def majority(self) -> int:
+        """The number of majority classes."""
+        return majority(self.K, self.K_A)
 
     def at(self, R: float) -> Problem:
         """The program at imbalance R. Raises InvalidInput for arguments that break a rule."""
@@ -54,12 +71,6 @@ class Family:
 
     def on(self, classes: ClassCounts) -> Problem:
         """The program on given class counts."""
-        budgets = {"e_h": self.e_h, "e_w": self.e_w}
-        if self.program == "plain":
-            return plain(classes, **budgets)
-        pairs = PROFILES[self.profile](classes)
-        if self.program == "ms-free":
-            return ms_free(pairs, **budgets, budget=self.budget)
-        if self.program == "ms-unordered":
-            return ms_unordered(pairs, self.mixing, **budgets)
-        return (fc if self.program == "fc" else ms)(pairs, self.mixing, **budgets, budget=self.budget)
+        program = PROGRAMS[self.program]
+        frequencies = PROFILES[self.profile](classes) if program.has_pairs else classes
+        return program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)

@@ -5,7 +5,7 @@ interval of class frequencies; between these the logits are interpolated
 (:class:`lpm.many_groups.merging.Interpolation`) and scaled into the *true* ball, so that f there, with the true
 frequencies, is an upper bound. The lower bound holds for any logits and need not come from the same point
 (:mod:`lpm.many_groups.dual`). Both are evaluated a block of label pairs at a time, in O(G^2) memory; merging decides
-how wide the interval is, not whether it is right (docs/theory.md, section 10). If it is too wide, twice as many groups
+how wide the interval is, not whether it is right (docs/theory/solvers.md). If it is too wide, twice as many groups
 follow, started from there, and at last the true groups themselves if their point fits into memory.
 """
 
@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
 from lpm.many_groups.descent import Descent
@@ -39,7 +40,7 @@ Progress = Callable[[int, float, float], None]
 """Called with a number of groups, the relative gap reached with them, and the seconds spent."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MergedSolution(Solution):
     """A solution whose point may be too large to hold: ``X`` then has no rows.
 
@@ -55,7 +56,7 @@ class MergedSolution(Solution):
         return self.true_gram
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Point:
     """A feasible point of the true program: its logits, its spectrum, f there, and the best lower bound known."""
 
@@ -75,7 +76,8 @@ class _Point:
             return factor * logits(block)
 
         spectrum, primal = replace(spectrum, values=factor * spectrum.values), blocks.evaluate(inside)
-        return cls(blocks, inside, spectrum, primal, tighten(blocks, inside, spectrum, primal, tolerance))
+        dual = tighten(blocks, inside, spectrum, primal, tolerance)
+        return cls(blocks=blocks, logits=inside, spectrum=spectrum, primal=primal, dual=dual)
 
     @property
     def gap(self) -> float:
@@ -124,40 +126,103 @@ def solve(
     case, which takes O(G^4) operations (minutes for 1,000 groups). Raises InvalidInput for a program that is too
     large even to evaluate, or in which the order of classes has a meaning; NotCertified when the gap stays above ``tolerance``.
     """
-    start, cost = time.perf_counter(), 0.0
+    start = time.perf_counter()
     _refuse(problem)
     alike, row, swapped = merge_alike(problem)
     true = Level(Blocks(alike), log_frequency(alike))
-    X, last, best, iterations = np.empty((0, 0)), None, None, 0
-    for here in _levels(problem, true, groups):
-        X = np.zeros(here.blocks.shape) if last is None else _written(Interpolation(last, X, here), here.blocks)
-        enough = 0.9 * tolerance if here is true else tolerance / 3
-        descent, last = Descent(here.blocks, X), here
-        iterations += descent.run(enough, start + time_limit - cost)
-        X = descent.X
-        del descent  # and the other two arrays of its size
-        begun = time.perf_counter()
-        logits = true.blocks.at(X) if here is true else Interpolation(here, X, true)
-        point = _Point.scaled(true.blocks, logits, tolerance)
-        best = point if best is None or point.gap < best.gap else best
-        solver, now = f"merged ({here.blocks.G} of {true.blocks.G} groups)", time.perf_counter()
-        seconds, cost = now - start, now - begun
+    best: _Point | None = None
+    for attempt in _attempts(problem, true, groups, tolerance, start, time_limit):
+        best = attempt.point if best is None or attempt.point.gap < best.gap else best
         if progress is not None:
-            progress(here.blocks.G, point.relative_gap, seconds)
+            progress(attempt.groups, attempt.point.relative_gap, attempt.seconds)
         if best.relative_gap <= tolerance:
-            return _solution(problem, best, _unfold(problem, best, row, swapped), solver, seconds, iterations)
-        if late := seconds + cost > time_limit:
-            break
-    assert best is not None
-    remedies = [f"loosen --tolerance to {1.1 * best.relative_gap:.1e}"] if 1.1 * best.relative_gap <= 1 else []
-    if late:
-        remedies.append(f"raise the time limit of {time_limit:g} s")
-    elif last is not true:
-        remedies.append("round the counts so that fewer of them differ")
-    remedy = ", or ".join(remedies) or "counts and budgets are too far apart for float64: take smaller ratios"
+            return MergedSolution(
+                coordinates=Coordinates(problem),
+                X=_unfold(problem, best, row, swapped),
+                loss=best.primal.loss,
+                gap=best.gap,
+                collapsed_groups=best.collapsed_groups,
+                rank=best.rank,
+                solver=attempt.solver,
+                seconds=attempt.seconds,
+                iterations=attempt.iterations,
+                true_gram=best.gram,
+            )
+    assert best is not None  # there is at least one level
+    raise NotCertified(
+        gap=best.gap,
+        relative_gap=best.relative_gap,
+        tolerance=tolerance,
+        solver=attempt.solver,
+        remedy=_remedy(best, attempt, time_limit),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """A point of the true program that was found with some number of merged groups.
+
+    point: in the true program. groups, true_groups: numbers of groups, merged and of the true program. iterations,
+    seconds: spent so far, by all attempts. late: no time is left for another attempt.
+    """
+
+    point: _Point
+    groups: int
+    true_groups: int
+    iterations: int
+    seconds: float
+    late: bool
+
+    @property
+    def solver(self) -> str:
+        return f"merged ({self.groups} of {self.true_groups} groups)"
+
+
+def _attempts(
+    problem: Problem, true: Level, groups: int | None, tolerance: float, start: float, time_limit: float
+) -> Iterator[_Attempt]:
+    """Points of more and more groups, each found from the one before, until no group or no time is left.
+
+    start: when the solver began, on the clock of ``time.perf_counter``.
+    """
+    X, coarse, iterations, evaluation_seconds = np.empty((0, 0)), None, 0, 0.0
+    for level in _levels(problem, true, groups):
+        X = np.zeros(level.blocks.shape) if coarse is None else _written(Interpolation(coarse, X, level), level.blocks)
+        descent = Descent(level.blocks, X)
+        # A merged program is solved more closely than is asked for, because carrying its point to the true program
+        # widens the gap. Time is left for one more evaluation of the true program, as long as the last one took.
+        enough = 0.9 * tolerance if level is true else tolerance / 3
+        iterations += descent.run(enough, start + time_limit - evaluation_seconds)
+        X, coarse = descent.X, level
+        del descent  # and the other two arrays of its size
+        evaluation_start = time.perf_counter()
+        logits = true.blocks.at(X) if level is true else Interpolation(level, X, true)
+        point = _Point.scaled(true.blocks, logits, tolerance)
+        now = time.perf_counter()
+        seconds, evaluation_seconds = now - start, now - evaluation_start
+        late = seconds + evaluation_seconds > time_limit
+        yield _Attempt(
+            point=point,
+            groups=level.blocks.G,
+            true_groups=true.blocks.G,
+            iterations=iterations,
+            seconds=seconds,
+            late=late,
+        )
+        if late:
+            return
+
+
+def _remedy(best: _Point, last: _Attempt, time_limit: float) -> str:
+    """What to do about a gap that stays too wide."""
     if best.gap < ROUNDING:
-        remedy = SMALLER
-    raise NotCertified(gap=best.gap, relative_gap=best.relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
+        return SMALLER
+    remedies = [f"loosen --tolerance to {1.1 * best.relative_gap:.1e}"] if 1.1 * best.relative_gap <= 1 else []
+    if last.late:
+        remedies.append(f"raise the time limit of {time_limit:g} s")
+    elif last.groups < last.true_groups:
+        remedies.append("round the counts so that fewer of them differ")
+    return ", or ".join(remedies) or "counts and budgets are too far apart for float64: take smaller ratios"
 
 
 def _refuse(problem: Problem) -> None:
@@ -192,23 +257,6 @@ def _written(logits: Logits, blocks: Blocks) -> np.ndarray:
     for block in blocks:
         X[block] = factor * blocks.points(logits(block), block)
     return X
-
-
-def _solution(
-    problem: Problem, point: _Point, X: np.ndarray, solver: str, seconds: float, iterations: int
-) -> MergedSolution:
-    return MergedSolution(
-        problem,
-        X,
-        point.primal.loss,
-        point.gap,
-        point.collapsed_groups,
-        point.rank,
-        solver,
-        seconds,
-        iterations,
-        point.gram,
-    )
 
 
 def _unfold(problem: Problem, point: _Point, row: np.ndarray, swapped: np.ndarray) -> np.ndarray:

@@ -8,16 +8,20 @@ from typing import Any
 from lpm import mixing
 from lpm.console.cli import Parser, choice
 from lpm.console.errors import InvalidInput
-from lpm.family import PROGRAMS, Family
+from lpm.family import DEFAULT_K, Family
 from lpm.pairs import PROFILES
+from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE
+
+DEFAULT_PROGRAM = "fc"
+"""Program of the commands that work on one, unless --program chooses."""
 
 
 def add_family(parser: Parser) -> None:
     """Options that say which program, at which arguments."""
     group = parser.add_argument_group("program")
     add = group.add_argument
-    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS) + "; README.md says what each is")
+    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS) + "; docs/theory/model.md says what each is")
     add(
         "--profile",
         type=choice(*PROFILES),
@@ -25,7 +29,7 @@ def add_family(parser: Parser) -> None:
         help="label-pair frequencies: block (no pairs across the groups), "
         "product (random pairing), balanced (all K^2 equal), distinct (all a != b equal)",
     )
-    add("--K", type=int, default=4, help="classes")
+    add("--K", type=int, default=DEFAULT_K, help="classes")
     add("--K-A", type=int, help="majority classes; K // 2 if not given")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
     add("--lam", type=float, help="mixing ratio lambda in (0, 1); 0.5 if neither this nor --alpha is given")
@@ -64,7 +68,15 @@ def add_solver(parser: Parser) -> None:
 def family_of(options: argparse.Namespace, program: str, profile: str) -> Family:
     """The family that the options describe, for one program and profile."""
     return Family(
-        program, profile, options.K, options.K_A, options.w_r, law_of(options), options.E_H, options.E_W, options.budget
+        program,
+        profile,
+        DEFAULT_K if options.K is None else options.K,
+        K_A=options.K_A,
+        w_r=options.w_r,
+        mixing=law_of(options),
+        e_h=options.E_H,
+        e_w=options.E_W,
+        budget=options.budget,
     )
 
 
@@ -85,7 +97,7 @@ def describe(family: Family) -> dict[str, Any]:
         "program": family.program,
         "profile": family.profile,
         "K": family.K,
-        "K_A": family.K // 2 if family.K_A is None else family.K_A,
+        "K_A": family.majority,
         "w_r": family.w_r,
         "lam": family.mixing.label,
         "E_H": family.e_h,

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
 from lpm.interior_point.newton import State
 from lpm.interior_point.reduced import ReducedProgram
@@ -29,15 +30,16 @@ def solve(
 ) -> Solution:
     """Solve ``problem`` to a relative gap of ``target`` and certify it to ``tolerance``.
 
-    frozen: groups whose class vectors are forced to coincide (u_g = 0), as section "threshold" of docs/theory.md needs;
+    frozen: groups whose class vectors are forced to coincide (u_g = 0), as docs/theory/collapse.md needs;
     the solution is then feasible, and certified only if that restriction costs nothing.
 
     Raises InvalidInput for more than ``MAX_GROUPS`` groups, NotCertified when the gap stays above ``tolerance``.
     """
     start = time.perf_counter()
-    X, iterations = optimum(problem, target=min(target, tolerance), frozen=frozen)
+    coordinates = Coordinates(problem)
+    X, iterations = optimum(coordinates, target=min(target, tolerance), frozen=frozen)
     return certify(
-        problem,
+        coordinates,
         X,
         solver="orbits",
         seconds=time.perf_counter() - start,
@@ -47,14 +49,14 @@ def solve(
     )
 
 
-def optimum(problem: Problem, *, target: float, frozen: tuple[int, ...] = ()) -> tuple[np.ndarray, int]:
+def optimum(coordinates: Coordinates, *, target: float, frozen: tuple[int, ...] = ()) -> tuple[np.ndarray, int]:
     """An optimal point (M, n) in scaled coordinates, with u_g = 0 for the ``frozen`` groups, and the iterations spent."""
-    if len(problem.sizes) > MAX_GROUPS:
+    if coordinates.G > MAX_GROUPS:
         raise InvalidInput(
-            f"orbits needs at most {MAX_GROUPS} groups of equal classes, this problem has {len(problem.sizes)}; "
+            f"orbits needs at most {MAX_GROUPS} groups of equal classes, this problem has {coordinates.G}; "
             "use --solver factored"
         )
-    program = ReducedProgram.of(problem, frozen)
+    program = ReducedProgram.of(coordinates, frozen)
     state = central_path.start(program)
     value, best, best_gap, spent = state.epsilon, program.embed(state.X), np.inf, 0
     for depth in (1e-5, 1e-7, 1e-9, 1e-11):

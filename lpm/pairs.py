@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, check_within
 
 MAX_CLASSES = 10_000_000
 MAX_RATIO = 1e60
 """Of two counts; their squares and products must stay far from the limits of float64."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassCounts:
     """Class counts by group: group g holds ``sizes[g]`` classes of ``counts[g]`` samples each.
 
@@ -36,6 +36,19 @@ class ClassCounts:
         return int(self.sizes.sum())
 
 
+def majority(K: int, K_A: int | None = None) -> int:
+    """The number of majority classes K_A among K: half of them, rounded down, unless it is given."""
+    return K // 2 if K_A is None else K_A
+
+
+def check_imbalances(R_min: float, R_max: float) -> None:
+    """Raise InvalidInput unless ``R_min < R_max`` are two imbalances between which a range can lie."""
+    if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
+        raise InvalidInput(
+            f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
+        )
+
+
 def imbalanced(K: int, K_A: int | None = None, R: float = 1.0, w_r: float = 1.0) -> ClassCounts:
     """The paper's setting: K_A majority classes of n_A samples, K - K_A minority classes of n_B, R = n_A / n_B.
 
@@ -45,14 +58,18 @@ def imbalanced(K: int, K_A: int | None = None, R: float = 1.0, w_r: float = 1.0)
     """
     if not 2 <= K <= MAX_CLASSES:
         raise InvalidInput(f"K = {K} must lie in 2..{MAX_CLASSES:,} classes")
-    K_A = K // 2 if K_A is None else K_A
+    K_A = majority(K, K_A)
     if not 1 <= K_A <= K - 1:
         raise InvalidInput(f"K_A = {K_A} is outside 1..{K - 1}; both groups of K = {K} classes need a member")
     for name, value in (("R", R), ("w_r", w_r)):
-        if not 1 / MAX_RATIO <= value <= MAX_RATIO:
-            raise InvalidInput(f"{name} = {value:g} must be positive, within 1/{MAX_RATIO:g}..{MAX_RATIO:g}")
+        check_within(name, value, 1 / MAX_RATIO, MAX_RATIO)
     sizes = np.array([K_A, K - K_A])
-    return ClassCounts(sizes, np.array([float(R), float(w_r)]), np.repeat([0, 1], sizes), np.array([0, 1]))
+    return ClassCounts(
+        sizes=sizes,
+        counts=np.array([float(R), float(w_r)]),
+        group_of=np.repeat([0, 1], sizes),
+        family=np.array([0, 1]),
+    )
 
 
 def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
@@ -70,10 +87,12 @@ def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
         raise InvalidInput("every class count is 0; at least one class must occur")
     _check_range("class counts", n)
     values, group = np.unique(-n, return_inverse=True)
-    return ClassCounts(np.bincount(group), -values, group, np.zeros(len(values), dtype=int))
+    return ClassCounts(
+        sizes=np.bincount(group), counts=-values, group_of=group, family=np.zeros(len(values), dtype=int)
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelPairs:
     """Label-pair counts: ``same[g] = n_(a,a)`` for a in g, ``cross[g, h] = n_(a,b)`` for a in g, b in h, a != b.
 
@@ -99,25 +118,37 @@ def block(classes: ClassCounts) -> LabelPairs:
         raise InvalidInput(
             "profile 'block' is defined for a majority and a minority group; give K, K_A and R, or use 'product'"
         )
-    return LabelPairs(classes.sizes, classes.counts, np.diag(classes.counts), classes.group_of, "block", classes.family)
+    return _of_groups(classes, "block", same=classes.counts, cross=np.diag(classes.counts))
 
 
 def product(classes: ClassCounts) -> LabelPairs:
     """n_(a,b) = n_a n_b: a random pairing of the data, which is what mixup draws."""
     n = classes.counts / classes.counts.max()
-    return LabelPairs(classes.sizes, n**2, np.outer(n, n), classes.group_of, "product", classes.family)
+    return _of_groups(classes, "product", same=n**2, cross=np.outer(n, n))
 
 
 def balanced(classes: ClassCounts) -> LabelPairs:
     """n_(a,b) = 1 on all K^2 pairs: BMLS over K^2; also the expectation of CBS, CAS and LOM."""
     G = len(classes.sizes)
-    return LabelPairs(classes.sizes, np.ones(G), np.ones((G, G)), classes.group_of, "balanced", classes.family)
+    return _of_groups(classes, "balanced", same=np.ones(G), cross=np.ones((G, G)))
 
 
 def distinct(classes: ClassCounts) -> LabelPairs:
     """n_(a,b) = 1 for a != b: BMLS with a < b under a ratio symmetric about 1/2."""
     G = len(classes.sizes)
-    return LabelPairs(classes.sizes, np.zeros(G), np.ones((G, G)), classes.group_of, "distinct", classes.family)
+    return _of_groups(classes, "distinct", same=np.zeros(G), cross=np.ones((G, G)))
+
+
+def _of_groups(classes: ClassCounts, profile: str, *, same: np.ndarray, cross: np.ndarray) -> LabelPairs:
+    """Label pairs in the groups of the class counts."""
+    return LabelPairs(
+        sizes=classes.sizes,
+        same=same,
+        cross=cross,
+        group_of=classes.group_of,
+        profile=profile,
+        family=classes.family,
+    )
 
 
 PROFILES = {"block": block, "product": product, "balanced": balanced, "distinct": distinct}
@@ -138,7 +169,14 @@ def table(counts: Sequence[Sequence[float]] | np.ndarray) -> LabelPairs:
         raise InvalidInput("every label-pair count is 0; at least one pair must occur")
     _check_range("label-pair counts", n)
     K = len(n)
-    return LabelPairs(np.ones(K, dtype=int), np.diag(n).copy(), n, np.arange(K), "table", np.zeros(K, dtype=int))
+    return LabelPairs(
+        sizes=np.ones(K, dtype=int),
+        same=np.diag(n).copy(),
+        cross=n,
+        group_of=np.arange(K),
+        profile="table",
+        family=np.zeros(K, dtype=int),
+    )
 
 
 def _check_range(what: str, counts: np.ndarray) -> None:

@@ -5,8 +5,8 @@ r"""The normal form that every program of the paper takes.
 
 Row ``z_k = W h_k`` holds the K logits of label pair k, ``D = diag(d)`` weighs the feature budget
 ``sum_k d_k |h_k|^2 <= e_H`` and ``C = diag(c) + beta 11^T`` the classifier budget ``tr(C W W^T) <= e_W``.
-The nuclear norm appears because X = [H; W][H; W]^T >= 0 with both budgets is its semidefinite representation
-(docs/theory.md), so the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over K^2 x K logits.
+The nuclear norm appears because ``X = [H; W][H; W]^T >= 0`` with both budgets is its semidefinite representation
+(docs/theory/model.md), so the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over K^2 x K logits.
 
 Classes with equal counts form groups and an optimal Z is constant on the orbits of the permutations inside them:
 a ``Rows`` entry stands for all ``count`` label pairs of one orbit. ``Problem.expand`` writes every pair out.
@@ -14,13 +14,13 @@ a ``Rows`` entry stands for all ``count`` label pairs of one orbit. ``Problem.ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, check_within
 
 Partition = Literal["classes", "pairs", "unordered"]
 
@@ -28,7 +28,7 @@ MAX_LOGITS = 20_000_000
 """Entries of Z that ``expand`` will write out (160 MB); the first-order solver holds about six such arrays."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Orbits of label pairs, each array (M,): pairs (a, b) with a in group ``first`` and b in group ``second``.
 
@@ -48,7 +48,7 @@ class Rows:
         return len(self.p)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """One program in normal form. Build one with the functions of :mod:`lpm.programs`.
 
@@ -73,8 +73,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
-            if not 1e-12 <= value <= 1e12:
-                raise InvalidInput(f"{name} = {value:g} must be positive, within 1e-12..1e12")
+            check_within(name, value, 1e-12, 1e12)
 
     @property
     def K(self) -> int:
@@ -125,22 +124,20 @@ class Problem:
         pairs = [self._members_of_row(r) for r in range(len(rows))]
         a, b = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
         orbit = np.repeat(np.arange(len(rows)), [len(p[0]) for p in pairs])
-        written = Rows(a, b, rows.same[orbit], rows.lam[orbit], np.ones(m), rows.p[orbit], rows.d[orbit])
+        written = Rows(
+            first=a,
+            second=b,
+            same=rows.same[orbit],
+            lam=rows.lam[orbit],
+            count=np.ones(m),
+            p=rows.p[orbit],
+            d=rows.d[orbit],
+        )
         c = np.empty(self.K)
         for g, classes in enumerate(self.members):
             c[classes] = self.c[g]
-        full = Problem(
-            self.program,
-            self.profile,
-            self.mixing,
-            np.ones(self.K, dtype=int),
-            written,
-            self.partition,
-            c,
-            self.beta,
-            self.e_h,
-            self.e_w,
-            np.arange(self.K),
+        full = replace(
+            self, sizes=np.ones(self.K, dtype=int), rows=written, c=c, group_of=np.arange(self.K), families=()
         )
         return full, orbit
 

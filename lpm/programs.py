@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,14 +22,15 @@ def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Proble
     p_k = n_k / N, d = 1/K, C = I/K, so ``(1/K) sum |h_k|^2 <= E_H`` and ``(1/K) sum |w_k|^2 <= E_W``.
     """
     return _one_hot(
-        "plain",
-        "class counts",
-        classes.sizes,
-        classes.counts,
-        e_h,
-        e_w,
-        classes.group_of,
-        ((0,), (1,)) if classes.family.any() else (),
+        program="plain",
+        profile="class counts",
+        sizes=classes.sizes,
+        counts=classes.counts,
+        d=np.full(len(classes.sizes), 1.0 / classes.K),
+        e_h=e_h,
+        e_w=e_w,
+        group_of=classes.group_of,
+        families=((0,), (1,)) if classes.family.any() else (),
     )
 
 
@@ -42,8 +45,17 @@ def fc(
 
     Raises InvalidInput for a budget that the profile does not allow, or budgets that are not positive.
     """
-    K = pairs.K
-    return _mixed("fc", pairs, mixing or fixed(), "classes", np.full(len(pairs.sizes), 1.0 / K), 0.0, e_h, e_w, budget)
+    return _mixed(
+        program="fc",
+        pairs=pairs,
+        mixing=mixing or fixed(),
+        partition="classes",
+        c=np.full(len(pairs.sizes), 1.0 / pairs.K),
+        beta=0.0,
+        e_h=e_h,
+        e_w=e_w,
+        budget=budget,
+    )
 
 
 def ms(
@@ -57,7 +69,17 @@ def ms(
     mixing, K = mixing or fixed(), pairs.K
     c = mixing.mean(mixing.nodes**2 + (1 - mixing.nodes) ** 2) / K
     beta = mixing.mean(2 * mixing.nodes * (1 - mixing.nodes)) / K**2
-    return _mixed("ms", pairs, mixing, "pairs", np.full(len(pairs.sizes), c), beta, e_h, e_w, budget)
+    return _mixed(
+        program="ms",
+        pairs=pairs,
+        mixing=mixing,
+        partition="pairs",
+        c=np.full(len(pairs.sizes), c),
+        beta=beta,
+        e_h=e_h,
+        e_w=e_w,
+        budget=budget,
+    )
 
 
 def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
@@ -86,7 +108,17 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
     else:
         rank = np.arange(K)
         c = (mixing.mean(mixing.nodes**2) * (K - 1 - rank) + mixing.mean((1 - mixing.nodes) ** 2) * rank) / n - beta
-    return _mixed("ms-unordered", pairs, mixing, "unordered", c, beta, e_h, e_w, "paper")
+    return _mixed(
+        program="ms-unordered",
+        pairs=pairs,
+        mixing=mixing,
+        partition="unordered",
+        c=c,
+        beta=beta,
+        e_h=e_h,
+        e_w=e_w,
+        budget="paper",
+    )
 
 
 def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper") -> Problem:
@@ -116,44 +148,62 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
         group_of = group_of.ravel()
     # The most frequent label pairs inside K_A^2 (block 0) and K_B^2 (block 2); keys are sorted by falling count.
     families = tuple((int(np.flatnonzero(keys[0] == b)[0]),) for b in (0, 2)) if pairs.family.any() else ()
-    d = 1.0 / pairs.sizes[(keys[0] / 2).astype(int)] ** 2 if budget == "eq7" else None
-    return _one_hot("ms-free", pairs.profile, sizes, -keys[1], e_h, e_w, group_of, families, d)
+    d = 1.0 / pairs.sizes[(keys[0] / 2).astype(int)] ** 2 if budget == "eq7" else np.full(len(sizes), 1.0 / K**2)
+    return _one_hot(
+        program="ms-free",
+        profile=pairs.profile,
+        sizes=sizes,
+        counts=-keys[1],
+        d=d,
+        e_h=e_h,
+        e_w=e_w,
+        group_of=group_of,
+        families=families,
+    )
 
 
 def _one_hot(
+    *,
     program: str,
     profile: str,
     sizes: np.ndarray,
     counts: np.ndarray,
+    d: np.ndarray,
     e_h: float,
     e_w: float,
     group_of: np.ndarray | None,
     families: tuple[tuple[int, ...], ...],
-    d: np.ndarray | None = None,
 ) -> Problem:
-    """The plain model on K free classes: a row for each class that occurs."""
-    K = int(sizes.sum())
+    """The plain model on K free classes: a row for each group of classes that occurs. d: (G,) as in :class:`Rows`."""
     p = counts / (sizes @ counts)
     g = np.flatnonzero(p > 0)
-    d = np.full(len(sizes), 1.0 / K) if d is None else d
-    rows = Rows(g, g, np.ones(len(g), dtype=bool), np.ones(len(g)), sizes[g].astype(float), p[g], d[g])
+    rows = Rows(
+        first=g,
+        second=g,
+        same=np.ones(len(g), dtype=bool),
+        lam=np.ones(len(g)),
+        count=sizes[g].astype(float),
+        p=p[g],
+        d=d[g],
+    )
     return Problem(
-        program,
-        profile,
-        "none",
-        sizes,
-        rows,
-        "classes",
-        np.full(len(sizes), 1.0 / K),
-        0.0,
-        e_h,
-        e_w,
-        group_of,
-        families,
+        program=program,
+        profile=profile,
+        mixing="none",
+        sizes=sizes,
+        rows=rows,
+        partition="classes",
+        c=np.full(len(sizes), 1.0 / int(sizes.sum())),
+        beta=0.0,
+        e_h=e_h,
+        e_w=e_w,
+        group_of=group_of,
+        families=families,
     )
 
 
 def _mixed(
+    *,
     program: str,
     pairs: LabelPairs,
     mixing: Mixing,
@@ -185,17 +235,28 @@ def _mixed(
     Q = len(mixing.nodes)
     row = np.repeat(keep, Q)
     rows = Rows(
-        first[row],
-        second[row],
-        same[row],
-        np.tile(mixing.nodes, len(keep)),
-        number[row],
-        np.outer(p, mixing.weights).ravel(),
-        np.outer(d, mixing.weights).ravel(),
+        first=first[row],
+        second=second[row],
+        same=same[row],
+        lam=np.tile(mixing.nodes, len(keep)),
+        count=number[row],
+        p=np.outer(p, mixing.weights).ravel(),
+        d=np.outer(d, mixing.weights).ravel(),
     )
     families = tuple(tuple(np.flatnonzero(pairs.family == x).tolist()) for x in (0, 1)) if pairs.family.any() else ()
     return Problem(
-        program, pairs.profile, mixing.label, sizes, rows, partition, c, beta, e_h, e_w, pairs.group_of, families
+        program=program,
+        profile=pairs.profile,
+        mixing=mixing.label,
+        sizes=sizes,
+        rows=rows,
+        partition=partition,
+        c=c,
+        beta=beta,
+        e_h=e_h,
+        e_w=e_w,
+        group_of=pairs.group_of,
+        families=families,
     )
 
 
@@ -210,10 +271,88 @@ def _singletons(pairs: LabelPairs) -> LabelPairs:
     """The same label pairs with every class a group of its own, classes in their own order."""
     group = pairs.group_of
     return LabelPairs(
-        np.ones(pairs.K, dtype=int),
-        pairs.same[group],
-        pairs.cross[np.ix_(group, group)],
-        np.arange(pairs.K),
-        pairs.profile,
-        pairs.family[group],
+        sizes=np.ones(pairs.K, dtype=int),
+        same=pairs.same[group],
+        cross=pairs.cross[np.ix_(group, group)],
+        group_of=np.arange(pairs.K),
+        profile=pairs.profile,
+        family=pairs.family[group],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One program of the paper: how it is built, and which choices it takes.
+
+    Attributes:
+        name: the word for it on the command line and in tables.
+        build: the function of this module that builds it.
+        default_profile: key of :data:`lpm.pairs.PROFILES`; "-" for a program of class counts, which has no label pairs.
+        mixed: whether the mixing ratio enters.
+        eq7: whether the feature budget of Eq. 7 is defined for it.
+    """
+
+    name: str
+    build: Callable[..., Problem]
+    default_profile: str
+    mixed: bool
+    eq7: bool
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the program is one of label pairs, not of class counts."""
+        return self.default_profile != "-"
+
+    def label(self, profile: str) -> str:
+        """The name of the program with a profile, in tables and pictures."""
+        return f"{self.name} {profile}" if self.has_pairs else self.name
+
+    def check_budget(self, budget: Budget) -> None:
+        """Raise InvalidInput when the program does not take this feature budget."""
+        if budget == "eq7" and not self.eq7:
+            *names, last = (name for name, program in PROGRAMS.items() if program.eq7)
+            allowed = f"{', '.join(names)} and {last}"
+            raise InvalidInput(f"budget 'eq7' is defined for {allowed}, not for {self.name!r}; use budget 'paper'")
+
+    def problem(
+        self,
+        frequencies: ClassCounts | LabelPairs,
+        *,
+        mixing: Mixing | None = None,
+        e_h: float = 5.0,
+        e_w: float = 1.0,
+        budget: Budget = "paper",
+    ) -> Problem:
+        """Build the program.
+
+        Args:
+            frequencies: class counts for ``plain``, label pairs for all others.
+            mixing: law of the mixing ratio, lambda = 1/2 if None; of no effect where no ratio enters.
+            e_h: feature budget.
+            e_w: class-vector budget.
+            budget: which feature budget.
+
+        Returns:
+            The program in normal form.
+
+        Raises:
+            InvalidInput: if the program, or its profile, does not take the budget.
+        """
+        self.check_budget(budget)
+        choices: dict[str, Any] = {"mixing": mixing} if self.mixed else {}
+        if self.eq7:
+            choices["budget"] = budget
+        return self.build(frequencies, e_h=e_h, e_w=e_w, **choices)
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program(name="plain", build=plain, default_profile="-", mixed=False, eq7=False),
+        Program(name="fc", build=fc, default_profile="product", mixed=True, eq7=True),
+        Program(name="ms", build=ms, default_profile="product", mixed=True, eq7=True),
+        Program(name="ms-unordered", build=ms_unordered, default_profile="product", mixed=True, eq7=False),
+        Program(name="ms-free", build=ms_free, default_profile="block", mixed=False, eq7=True),
+    )
+}
+"""The paper's programs by name."""

@@ -9,13 +9,13 @@ from lpm.problem import Problem
 from lpm.solution import Solution
 
 
-def fold(problem: Problem, orbit: np.ndarray, full: Problem, Z: np.ndarray) -> np.ndarray:
+def fold(coordinates: Coordinates, orbit: np.ndarray, full: Problem, Z: np.ndarray) -> np.ndarray:
     """Average a written-out Z over the problem's symmetries; the point (M, n) in scaled coordinates.
 
     f is convex and both it and the budget are invariant, so the average is feasible and no worse.
-    problem: as given. orbit, full: from ``problem.expand()``. Z: (m, K) logits of ``full``'s rows.
+    coordinates: of the problem. orbit, full: from ``problem.expand()``. Z: (m, K) logits of ``full``'s rows.
     """
-    coordinates = Coordinates(problem)
+    problem = coordinates.problem
     if problem.expanded:
         in_groups = np.concatenate(problem.members)
         return (Z[:, in_groups] * coordinates.scale[orbit, None]) @ coordinates.C_half
@@ -60,9 +60,8 @@ def logits(solution: Solution) -> tuple[Problem, np.ndarray]:
 
     Raises InvalidInput when Z is too large to write out.
     """
-    problem = solution.problem
+    problem, coordinates = solution.problem, solution.coordinates
     full, orbit = problem.expand()
-    coordinates = Coordinates(problem)
     V = coordinates.logits(solution.X)[orbit]
     Z = np.empty((len(orbit), problem.K))
     if problem.expanded:
@@ -87,7 +86,7 @@ def class_vectors_and_features(problem: Problem, Z: np.ndarray, p: int | None = 
     r"""Lemma 1: W (K, p) and H (m, p) with ``H W^T = Z``, within both budgets.
 
     With the SVD ``D^{1/2} Z C^{1/2} = U S V^T`` and ``gamma^2 = sqrt(e_W / e_H)``:
-    ``W = C^{-1/2} V S^{1/2} gamma``, ``H = D^{-1/2} U S^{1/2} / gamma``; [H; W][H; W]^T then solves Eq. 11.
+    ``W = C^{-1/2} V S^{1/2} gamma``, ``H = D^{-1/2} U S^{1/2} / gamma``; ``[H; W][H; W]^T`` then solves Eq. 11.
     The paper asks p >= K^2 + K; p >= rank(Z), at most K - 1, is enough (default: K).
 
     problem: written out. Raises ValueError when p is smaller than the rank of Z.

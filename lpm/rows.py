@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from lpm.family import Family
+from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE
 from lpm.solve import Solver, solve
 from lpm.threshold import Threshold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One solve. lam: the ratio, or the name of its law. Cosines are means over pairs of classes, nan where there is none."""
 
@@ -41,7 +42,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        return self.program if self.program == "plain" else f"{self.program} {self.profile}"
+        """The program with its profile, as tables name it."""
+        return PROGRAMS[self.program].label(self.profile)
 
     @property
     def relative_gap(self) -> float:
@@ -54,25 +56,25 @@ def solve_row(
     """Solve one family at one R. Raises as :func:`lpm.solve.solve`."""
     s = solve(family.at(R), solver, tolerance=tolerance, force=force)
     return Row(
-        family.program,
-        family.profile,
-        family.K,
-        family.K // 2 if family.K_A is None else family.K_A,
-        R,
-        "-" if s.problem.mixing == "none" else s.problem.mixing,
-        family.e_h,
-        family.e_w,
-        s.loss,
-        s.lower_bound,
-        s.gap,
-        s.cosine(0, 0),
-        s.cosine(0, 1),
-        s.cosine(1, 1),
-        s.norm(0),
-        s.norm(1),
-        s.collapsed,
-        s.solver,
-        s.seconds,
+        program=family.program,
+        profile=family.profile,
+        K=family.K,
+        K_A=family.majority,
+        R=R,
+        lam="-" if s.problem.mixing == "none" else s.problem.mixing,
+        E_H=family.e_h,
+        E_W=family.e_w,
+        loss=s.loss,
+        lower_bound=s.lower_bound,
+        gap=s.gap,
+        cos_AA=s.cosine(0, 0),
+        cos_AB=s.cosine(0, 1),
+        cos_BB=s.cosine(1, 1),
+        norm_A=s.norm(0),
+        norm_B=s.norm(1),
+        collapsed=s.collapsed,
+        solver=s.solver,
+        seconds=s.seconds,
     )
 
 
@@ -94,14 +96,13 @@ def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[st
         for family in families:
             if (found := thresholds.get(family.name)) is not None:
                 low, high = found.bracket or ("", "")
-                K_A = family.K // 2 if family.K_A is None else family.K_A
-                lam = "-" if family.program in ("plain", "ms-free") else family.mixing.label
+                lam = family.mixing.label if PROGRAMS[family.program].mixed else "-"
                 writer.writerow(
                     [
                         family.program,
                         family.profile,
                         family.K,
-                        K_A,
+                        family.majority,
                         lam,
                         "" if found.R0 is None else found.R0,
                         low,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.coordinates import Coordinates
 from lpm.problem import Problem
 from lpm.recovery import fold
 from lpm.solution import TOLERANCE, Solution, certify
@@ -75,15 +76,15 @@ def solve(
     C = np.diag(full.c) + full.beta
     budgets = [rows.d @ cp.diag(X)[:m] <= full.e_h, cp.sum(cp.multiply(C, X[m:, m:])) <= full.e_w]
     program = cp.Problem(cp.Minimize(loss), budgets)
-    solver, best = f"sdp ({conic})", None
+    coordinates, solver, best = Coordinates(problem), f"sdp ({conic})", None
     for options in OPTIONS[conic]:
         _run(program, conic, options)
         if Z.value is None:
             continue
-        point = fold(problem, orbit, full, Z.value)
+        point = fold(coordinates, orbit, full, Z.value)
         try:
             return certify(
-                problem,
+                coordinates,
                 point,
                 solver=solver,
                 seconds=time.perf_counter() - start,

@@ -33,7 +33,7 @@ SMALLER = "the loss is too close to 0 for a relative gap in float64: take smalle
 """The remedy then."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """f(X), its gap and the pieces of both; see the module's formula.
 
@@ -68,19 +68,26 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
     decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
     slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
-    return Certificate(loss, gap, gradient, top, slack, float(np.sqrt(2 * coordinates.smoothness * gap)))
+    return Certificate(
+        loss=loss,
+        gap=gap,
+        gradient=gradient,
+        top=top,
+        group_slack=slack,
+        gradient_error=float(np.sqrt(2 * coordinates.smoothness * gap)),
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Solution:
     """A feasible point and the interval [lower_bound, loss] that contains the optimal value.
 
-    problem: what was solved. X: (M, n) the point in scaled coordinates (:mod:`lpm.coordinates`). loss: f at the point.
+    coordinates: of the problem that was solved. X: (M, n) the point in these coordinates. loss: f at the point.
     gap: width of the interval. collapsed_groups: groups (of two classes or more) whose class vectors coincide exactly.
     rank: of W at the optimum. solver, seconds, iterations: how it was found.
     """
 
-    problem: Problem
+    coordinates: Coordinates
     X: np.ndarray
     loss: float
     gap: float
@@ -89,6 +96,11 @@ class Solution:
     solver: str
     seconds: float
     iterations: int
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that was solved."""
+        return self.coordinates.problem
 
     @property
     def lower_bound(self) -> float:
@@ -107,7 +119,7 @@ class Solution:
     @cached_property
     def gram(self) -> GroupGram:
         """W W^T by Lemma 1: gamma^2 C^{-1/2} (Z'^T Z')^{1/2} C^{-1/2} with gamma^2 = sqrt(e_W / e_H), Z' the scaled Z."""
-        problem, coordinates = self.problem, Coordinates(self.problem)
+        problem, coordinates = self.problem, self.coordinates
         gamma2 = np.sqrt(problem.e_w / problem.e_h)
         _, s, Vt = np.linalg.svd(self.X[:, : coordinates.G], full_matrices=False)
         root = (Vt.T * s) @ Vt
@@ -127,7 +139,7 @@ class Solution:
 
 
 def certify(
-    problem: Problem,
+    coordinates: Coordinates,
     X: np.ndarray,
     *,
     solver: str,
@@ -144,17 +156,17 @@ def certify(
 
     Raises NotCertified when the relative gap exceeds ``tolerance``.
     """
-    coordinates = Coordinates(problem)
+    tau = coordinates.problem.tau
     gap = relative_gap = math.inf
     if np.all(np.isfinite(X)):
-        X = X / max(1.0, coordinates.nuclear_norm(X) / problem.tau)
+        X = X / max(1.0, coordinates.nuclear_norm(X) / tau)
         certificate = evaluate(coordinates, X)
         gap, relative_gap = certificate.gap, certificate.relative_gap
     if not relative_gap <= tolerance:
         if gap < ROUNDING:
             remedy = SMALLER
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
-    share = coordinates.group_norms(X) / problem.tau
+    share = coordinates.group_norms(X) / tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:
         merged = X.copy()
@@ -166,15 +178,15 @@ def certify(
         else:
             collapsed = ()
     return Solution(
-        problem,
-        X,
-        certificate.loss,
-        certificate.gap,
-        collapsed,
-        _rank(coordinates, X, certificate),
-        solver,
-        seconds,
-        iterations,
+        coordinates=coordinates,
+        X=X,
+        loss=certificate.loss,
+        gap=certificate.gap,
+        collapsed_groups=collapsed,
+        rank=_rank(coordinates, X, certificate),
+        solver=solver,
+        seconds=seconds,
+        iterations=iterations,
     )
 
 

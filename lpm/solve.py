@@ -14,14 +14,13 @@ from lpm import factored, merged, orbits, report
 from lpm.console.errors import InvalidInput
 from lpm.counts import read_counts, read_table
 from lpm.many_groups.merging import merge_equal
-from lpm.options import add_family, add_solver, family_of, law_of
-from lpm.pairs import class_counts, imbalanced, table
+from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
+from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem
-from lpm.programs import fc, ms, ms_free, ms_unordered
+from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE, Solution
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
-
 
 MAX_DIFFERENT = 2000
 """Different class counts in a program over label pairs, whose frequencies are kept for every two of them."""
@@ -80,36 +79,30 @@ def _given(options: argparse.Namespace) -> np.ndarray | None:
 
 
 def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
-
-    program = options.program or "fc"
+    """The program that the options describe. counts: (K,) class counts, None if the options give none."""
+    program = PROGRAMS[options.program or DEFAULT_PROGRAM]
     if options.table is not None:
         if counts is not None or options.profile is not None:
             raise InvalidInput("--table brings its own label-pair counts; drop --counts, --counts-file and --profile")
         pairs = table(read_table(options.table))
         _check_K(options, pairs.K, "--table")
-        budgets = {"e_h": options.E_H, "e_w": options.E_W}
-        if program == "plain":
+        if not program.has_pairs:
             raise InvalidInput(
-                "program 'plain' has no label pairs; give it --counts, or choose another --program for --table"
+                f"program {program.name!r} has no label pairs; give it --counts, or choose another --program for --table"
             )
-        if program == "ms-free":
-            return ms_free(pairs, **budgets, budget=options.budget)
-        if program == "ms-unordered":
-            return ms_unordered(pairs, law_of(options), **budgets)
-        return {"fc": fc, "ms": ms}[program](pairs, law_of(options), **budgets, budget=options.budget)
-    family = family_of(options, program, options.profile or "")
+        return program.problem(pairs, mixing=law_of(options), e_h=options.E_H, e_w=options.E_W, budget=options.budget)
     if counts is None:
-        return family.on(imbalanced(4 if options.K is None else options.K, options.K_A, options.R, options.w_r))
+        return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)
     _check_K(options, classes.K, "--counts" if options.counts_file is None else "--counts-file")
-    if program != "plain" and len(classes.sizes) > MAX_DIFFERENT:
+    if program.has_pairs and len(classes.sizes) > MAX_DIFFERENT:
         raise InvalidInput(
             f"{len(classes.sizes):,} different class counts, more than {MAX_DIFFERENT:,}, have too many kinds of label pairs; "
             "round them"
         )
-    if options.profile is None and program == "ms-free":
-        family = family_of(options, program, "product")
-    return family.on(classes)
+    # Class counts have no majority and minority, which profile 'block' needs.
+    default = "product" if program.default_profile == "block" else program.default_profile
+    return family_of(options, program.name, options.profile or default).on(classes)
 
 
 def _check_K(options: argparse.Namespace, K: int, source: str) -> None:
@@ -154,8 +147,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
     options = parser.parse_args(arguments)
-    if options.K is None and options.counts is None and options.counts_file is None and options.table is None:
-        options.K = 4
     counts = _given(options)
     problem = _problem(options, counts)
     if options.save is not None and (

@@ -16,7 +16,8 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.family import Family
 from lpm.options import add_family, add_range, add_solver, family_of
-from lpm.pairs import MAX_RATIO
+from lpm.pairs import check_imbalances
+from lpm.programs import PROGRAMS
 from lpm.rows import Row, solve_row, summary, write_csv, write_thresholds
 from lpm.solution import TOLERANCE
 from lpm.solve import Solver
@@ -37,10 +38,7 @@ DEFAULT = (
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
     """Log-spaced imbalances. Raises InvalidInput for an empty or inverted range."""
-    if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
-        raise InvalidInput(
-            f"R_min = {R_min:g}, R_max = {R_max:g}: a sweep needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
-        )
+    check_imbalances(R_min, R_max)
     if not 2 <= points <= 100_000:
         raise InvalidInput(f"points = {points} must lie in 2..100000")
     return np.logspace(np.log10(R_min), np.log10(R_max), points)
@@ -59,20 +57,18 @@ def sweep(
 
     each: the ``map`` that does the work, :func:`lpm.console.engines.mapping`'s say.
     """
-    tasks: list[tuple[Family, float | None]] = []
+    tasks: list[tuple[Family, Callable[[Family], Threshold | Row]]] = []
     for family in families:
-        tasks += [(family, None)] if family.at(R[0]).minority is not None else []
-        tasks += [(family, float(r)) for r in R]
-    rows = partial(solve_row, solver=solver, tolerance=tolerance, force=force)
-    yield from each(partial(_solved, float(R[0]), float(R[-1]), rows), tasks)
+        if family.at(R[0]).minority is not None:
+            tasks.append((family, partial(threshold, R_min=float(R[0]), R_max=float(R[-1]))))
+        tasks += [(family, partial(solve_row, R=float(r), solver=solver, tolerance=tolerance, force=force)) for r in R]
+    yield from each(_solved, tasks)
 
 
-def _solved(
-    R_min: float, R_max: float, row: Callable[[Family, float], Row], task: tuple[Family, float | None]
-) -> tuple[Family, Threshold | Row]:
-    """A row, or the threshold of a family where there is no R."""
-    family, R = task
-    return family, threshold(family, R_min=R_min, R_max=R_max) if R is None else row(family, R)
+def _solved(task: tuple[Family, Callable[[Family], Threshold | Row]]) -> tuple[Family, Threshold | Row]:
+    """The family of a task, and what its function makes of it."""
+    family, function = task
+    return family, function(family)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,7 +152,8 @@ def _choices(program: str | None, profile: str | None, budget: str) -> list[tupl
     if program is None and profile is None:
         return list(DEFAULT)
     if program is None:
-        return [(name, profile or "") for name in ("fc", "ms", "ms-free")]
+        names = dict.fromkeys(name for name, _ in DEFAULT if PROGRAMS[name].has_pairs)
+        return [(name, profile or "") for name in names]
     if profile is None:
         return [pair for pair in DEFAULT if pair[0] == program] or [(program, "")]
     return [(program, profile)]

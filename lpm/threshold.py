@@ -24,8 +24,8 @@ from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.family import Family
-from lpm.options import add_family, add_range, describe, family_of
-from lpm.pairs import MAX_RATIO
+from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
+from lpm.pairs import check_imbalances
 from lpm.problem import Problem
 
 
@@ -44,7 +44,7 @@ class Margin:
         return abs(self.value) > self.error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
     """Where minority collapse sets in, on a range of R.
 
@@ -71,8 +71,8 @@ def margin(problem: Problem) -> Margin:
             f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority classes; "
             "choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
         )
-    X, _ = orbits.optimum(problem, target=1e-11, frozen=(minority,))
     coordinates = Coordinates(problem)
+    X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
     loss, gradient = coordinates.value_and_gradient(X)
     own = float(coordinates.group_norms(gradient)[minority])
     others = coordinates.spectral_norm(gradient, frozen=(minority,))
@@ -89,17 +89,20 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     Raises InvalidInput unless 0 < R_min < R_max, and as :func:`margin`.
     """
     start = time.perf_counter()
-    if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
-        raise InvalidInput(
-            f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
-        )
+    check_imbalances(R_min, R_max)
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
     margins = [margin(family.at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
     if not change.size:
         certified = all(m.certified for m in margins)
-        return Threshold(None, None, values[-1] > 0, certified, time.perf_counter() - start)
+        return Threshold(
+            R0=None,
+            bracket=None,
+            collapsed_above=values[-1] > 0,
+            certified=certified,
+            seconds=time.perf_counter() - start,
+        )
     i = int(change[0])
     root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
     above = values[i + 1] > 0
@@ -112,7 +115,13 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         if left.certified and right.certified and (left.value > 0) != above and (right.value > 0) == above:
             bracket = math.exp(root - width), math.exp(root + width)
             break
-    return Threshold(math.exp(root), bracket, above, bracket is not None, time.perf_counter() - start)
+    return Threshold(
+        R0=math.exp(root),
+        bracket=bracket,
+        collapsed_above=above,
+        certified=bracket is not None,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
@@ -142,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_range(parser)
     cli.add_report(parser)
     options = parser.parse_args(arguments)
-    family = family_of(options, options.program or "fc", options.profile or "")
+    family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
     found = threshold(family, R_min=options.R_min, R_max=options.R_max)
     if options.json:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))

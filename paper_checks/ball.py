@@ -4,7 +4,7 @@ A solver's W and H (Lemma 1) are taken as exact binary numbers and scaled into b
 point of the printed program, whose frequencies, budgets and mixing ratio are read back as the fractions they are (a budget
 like log K is taken as the binary number that stands for it). Every number after that is a ball that contains the true one:
 
-- upper bound: f(Z). Lower bound: f(Z) - gap, gap = <G, Z> + tau ||D^{-1/2} G C^{-1/2}||_2 (docs/theory.md);
+- upper bound: f(Z). Lower bound: f(Z) - gap, gap = <G, Z> + tau ||D^{-1/2} G C^{-1/2}||_2 (docs/theory/certificate.md);
 - the spectral norm from above as (tr A^{2^j})^{1/2^j} with A = C^{-1} G^T D^{-1} G, from below as a Rayleigh quotient;
 - not collapsed: on the points with w_a = w_b throughout the minority, G may be replaced by G P, P averaging over the minority,
   which gives a lower bound there; it lies above f(Z) of a point that is not collapsed;
@@ -181,7 +181,7 @@ def collapsed(solution: Solution) -> bool | None:
     f, G, _ = _value_and_gradient(point)
     K = point.problem.K
     average = arb_mat([[_arb(_averaging(i, j, B)) for j in range(K)] for i in range(K)])
-    X, _ = orbits.optimum(solution.problem, target=1e-11, frozen=(solution.problem.minority,))
+    X, _ = orbits.optimum(solution.coordinates, target=1e-11, frozen=(solution.problem.minority,))
     merged = _point(replace(solution, X=X))
     f_merged, G_merged, _ = _value_and_gradient(merged)
     if f_merged - _gap(merged, G_merged, _spectral_norm(merged, G_merged * average)) > f:

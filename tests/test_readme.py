@@ -12,8 +12,9 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from lpm.family import PROGRAMS, Family
+from lpm.family import Family
 from lpm.pairs import PROFILES
+from lpm.programs import PROGRAMS
 from lpm.threshold import threshold
 from paper_checks.__main__ import expected
 from paper_checks.catalogue import CHECKS

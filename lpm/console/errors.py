@@ -10,6 +10,12 @@ class InvalidInput(ValueError):
     """Input that breaks a rule; the message names the value, the rule and the remedy in one line."""
 
 
+def check_within(name: str, value: float, low: float, high: float) -> None:
+    """Raise InvalidInput unless ``low <= value <= high``, both positive."""
+    if not low <= value <= high:
+        raise InvalidInput(f"{name} = {value:g} must be positive, within {low:g}..{high:g}")
+
+
 def install(extra: str) -> str:
     """The command that brings an extra."""
     return f'pip install -c constraints.txt -e ".[{extra}]"'

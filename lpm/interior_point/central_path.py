@@ -28,7 +28,16 @@ def start(program: ReducedProgram) -> State:
     """The analytic centre to begin with: X = 0."""
     X, A = np.zeros((program.M, program.n)), np.eye(program.size) / (2 * program.size)
     epsilon = program.value(X)
-    return State(X, A, program.tau2, 0.5, epsilon / program.tau2, 2 * epsilon, epsilon * np.linalg.inv(A), epsilon)
+    return State(
+        X=X,
+        A=A,
+        h=program.tau2,
+        k=0.5,
+        s=epsilon / program.tau2,
+        nu=2 * epsilon,
+        L=epsilon * np.linalg.inv(A),
+        epsilon=epsilon,
+    )
 
 
 def follow(program: ReducedProgram, state: State, epsilon: float) -> tuple[State, int]:

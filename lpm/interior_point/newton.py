@@ -18,7 +18,7 @@ import numpy as np
 from lpm.interior_point.reduced import ReducedProgram
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class State:
     """Primal X, A; slacks h, k of tr(X A^-1 X^T) <= tau^2 and tr A <= 1; multipliers s, nu of both, L of A >= 0.
 
@@ -36,7 +36,7 @@ class State:
     stride: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Direction:
     """Changes of a state's fields, the Newton decrement, and the longest steps, at most 1, inside the domain."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from lpm.coordinates import Coordinates
-from lpm.problem import Problem
 
 LossTerms = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
 
@@ -41,9 +40,8 @@ class ReducedProgram:
         self.target = self._reduce(linear)
 
     @classmethod
-    def of(cls, problem: Problem, frozen: tuple[int, ...] = ()) -> ReducedProgram:
+    def of(cls, coordinates: Coordinates, frozen: tuple[int, ...] = ()) -> ReducedProgram:
         """All of a problem but the common shift of its logits and the ``frozen`` groups."""
-        coordinates = Coordinates(problem)
         return cls(coordinates, _log_sum_exp_terms(coordinates), _without_shift(coordinates), frozen)
 
     def restrict(self, directions: np.ndarray, used: np.ndarray) -> tuple[ReducedProgram, np.ndarray]:

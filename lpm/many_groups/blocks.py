@@ -60,7 +60,7 @@ class Spectrum:
         return np.maximum(self.values - shift, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """f at a Z, ``inner`` = <grad f, Z>, the scaled gradient's spectrum, bounds on the rounding of f and of both together."""
 
@@ -221,7 +221,13 @@ class Blocks:
             inner_size += float(np.abs(product).sum())
             moments.add(self.pull_back(S, block), block)
         eps = 8 * np.finfo(float).eps
-        return Evaluation(loss, inner, moments.spectrum(), eps * size, eps * (size + inner_size))
+        return Evaluation(
+            loss=loss,
+            inner=inner,
+            gradient=moments.spectrum(),
+            rounding=eps * size,
+            rounding_of_both=eps * (size + inner_size),
+        )
 
     def spectrum(self, logits: Logits) -> Spectrum:
         """Singular values of a point, to rounding: by QR of its rows, because their products would lose half the digits."""

@@ -43,11 +43,8 @@ def merge_alike(problem: Problem) -> tuple[Problem, np.ndarray, np.ndarray]:
     owner[order] = np.cumsum(new) - 1
     one = order[new]
     p, d = np.bincount(owner, rows.p), np.bincount(owner, rows.d)
-    return (
-        replace(problem, rows=Rows(a[one], b[one], rows.same[one], lam[one], rows.count[one], p, d)),
-        owner,
-        swap & ~rows.same,
-    )
+    merged = Rows(first=a[one], second=b[one], same=rows.same[one], lam=lam[one], count=rows.count[one], p=p, d=d)
+    return replace(problem, rows=merged), owner, swap & ~rows.same
 
 
 def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
@@ -67,7 +64,7 @@ def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
     merged = replace(
         problem,
         sizes=sizes,
-        rows=Rows(first, second, keys[2] == 1, keys[3], count, p, d),
+        rows=Rows(first=first, second=second, same=keys[2] == 1, lam=keys[3], count=count, p=p, d=d),
         c=np.bincount(owner, problem.sizes * problem.c) / sizes,
         group_of=None if problem.group_of is None else owner[problem.group_of],
         families=(),

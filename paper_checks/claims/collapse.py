@@ -48,7 +48,8 @@ def _instances(rng: np.random.Generator) -> list[_Instance]:
         chosen.append(("fc", profile, K, K_A, lam, round(float(rng.uniform(0.5, 3)), 2)))
     found = [
         _Instance(
-            f"{profile}, K={K}, K_A={K_A}, lambda={lam}, E_H={e}", Family("fc", profile, K, K_A, 1.0, fixed(lam), e)
+            f"{profile}, K={K}, K_A={K_A}, lambda={lam}, E_H={e}",
+            Family("fc", profile, K, K_A=K_A, mixing=fixed(lam), e_h=e),
         )
         for _, profile, K, K_A, lam, e in chosen
     ]
@@ -57,23 +58,28 @@ def _instances(rng: np.random.Generator) -> list[_Instance]:
 
 @check("theorem1", "Theorem 1", "Finding 1")
 def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
-    """Statement: With frequent label pairs inside the majority and rare ones inside the minority, the minority's
-        class vectors become equal as the imbalance R = n_A / n_B grows without bound.
+    """Statement: The minority's class vectors become equal as the imbalance R = n_A / n_B grows without bound.
+
+    The label pairs inside the majority are frequent, those inside the minority rare.
 
     Where: Theorem 1, §5.2 (3); Finding 1, §1.
     Quote: From Lemma 1 and Theorem 1, we demonstrate that ... also exhibits minority collapse
     Formula: lim_{R -> inf} w_k - w_k' = 0 for all K_A < k < k' <= K.
-    Assumptions: p >= K, K_A and K_B fixed; Appendix C.2 sets the frequency of label pairs across the groups to 0
-        (block). We also try the frequencies that mixup draws (product), where they occur. lambda fixed, or Beta(1,1)
-        by quadrature.
-    Test: Find R0, where the dual condition changes sign (collapse is optimal iff the minority's sum-zero part of the
-        optimal gradient does not reach its spectral norm), then certify collapse at 1.1, 10 and 100 times R0, or
-        times 1 where the minority is collapsed from R = 1 on.
-    Verdict: Stronger than stated: on every instance the minority's class vectors are equal, not just close, at the
-        three finite R that were certified. The limit itself is proved in the paper (see theorem1-weights for the
-        repairs); instances are no proof, and that collapse persists between and beyond those R is not certified.
+    Assumptions: p >= K; K_A and K_B fixed. Appendix C.2 sets the frequency of label pairs across the groups to 0
+        (block). We also try the frequencies that mixup draws (product), where such pairs occur. lambda fixed, or
+        Beta(1,1) by quadrature.
+    Test: Find R0, where the dual condition changes sign: collapse is optimal iff the minority's sum-zero part of the
+        optimal gradient does not reach the gradient's spectral norm. Then certify collapse at 1.1, 10 and 100 times R0.
+        Where the minority is collapsed from R = 1 on, certify it at 1.1, 10 and 100.
+    Verdict: The result is stronger than the claim: on every instance the minority's class vectors are equal, not just
+        close, at the three finite R that were certified. The paper proves the limit itself (see theorem1-weights for
+        the repairs). Instances prove nothing: collapse between and beyond those R is not certified.
     Overturned by: an instance with two minority class vectors that stay apart for arbitrarily large R.
-    References: Fang et al. 2021, Theorem 5; docs/theory.md for the dual condition.
+    References: Fang et al. 2021, Theorem 5; docs/theory/collapse.md for the dual condition.
+
+    Args:
+        lab: the instruments; their seed draws the instances.
+        collapses: whether the minority is claimed to collapse.
     """
     quantities, thresholds = [], []
     instances = _instances(lab.rng())
@@ -147,21 +153,24 @@ PRINTED_WEIGHTS: dict[str, Weight] = {
 
 @check("theorem1-weights", "Eq. 14", "Eq. 15", "Eq. 16", "Eq. 18", "Eq. 19")
 def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHTS) -> Finding:
-    """Statement: The weights of the majority's and the minority's loss in the proof of Theorem 1 are those of Eq. 18
-        and 19.
+    """Statement: Eq. 18 and 19 have the right weights of the majority's and the minority's loss for Theorem 1's proof.
 
     Where: Appendix C.2, Eq. 14 to 16, 18, 19.
     Quote: Thus we meet contradiction by comparing Eq. 18 with Eq. 19 and achieve Theorem 1.
     Formula: |K_B^2| n_B / (|K_A^2| n_A + |K_B^2| n_B) = 1 / (K_R R + 1), K_R = |K_A^2| / |K_B^2|.
     Assumptions: n_A samples on each label pair of K_A^2, n_B on each of K_B^2.
-    Test: Recompute every weight from n_A, n_B, K_A, K_B in exact fractions and compare with the printed one.
-    Verdict: Eq. 18 prints K_B R + 1 for K_R R + 1 (equal only if K_A^2 = K_B^3); Eq. 19 prints n_A for n_B, loses
-        terms of denominators, and its weights do not sum to 1; Eq. 15 and 16 use another feature budget than Eq. 14,
-        which also divides by n_(a,b) = 0 across the groups. All misprints: with the weights recomputed, both limits
-        (L_A and L_A + epsilon_2) are as the proof needs them, for one budget used throughout.
-    Overturned by: another meaning of K_B or n_A in Eq. 18 and 19, or a slip in the text version of the paper that we
+    Test: Recompute every weight from n_A, n_B, K_A, K_B in exact fractions, and compare it with the printed one.
+    Verdict: Eq. 18 prints K_B R + 1 for K_R R + 1; these are equal only if K_A^2 = K_B^3. Eq. 19 prints n_A for n_B and
+        loses terms of denominators, and its weights do not sum to 1. Eq. 15 and 16 use another feature budget than Eq.
+        14, which also divides by n_(a,b) = 0 across the groups. All of these are misprints. With the weights recomputed
+        and one budget used throughout, both limits (L_A and L_A + epsilon_2) are as the proof needs them.
+    Overturned by: another meaning of K_B or n_A in Eq. 18 and 19, or an error in the text version of the paper that we
         read.
     References: Fang et al. 2021, proof of Theorem 5.
+
+    Args:
+        lab: unused; the numbers are exact.
+        printed: the printed weights as functions of (K_A, K_B, n_A, n_B), by their names.
     """
     cases = [(2, 2, 100, 1), (5, 5, 1000, 10), (3, 7, 500, 5)]
     quantities = [
@@ -209,7 +218,12 @@ def majority_only(K_A: int, K_B: int, law: Mixing | None = None, *, e_h: float =
     """Eq. 14: the losses of K_A^2 alone, with the classes and budgets of all K_A + K_B classes."""
     sizes = np.array([K_A, K_B])
     pairs = LabelPairs(
-        sizes, np.array([1.0, 0.0]), np.diag([1.0, 0.0]), np.repeat([0, 1], sizes), "majority only", np.array([0, 1])
+        sizes=sizes,
+        same=np.array([1.0, 0.0]),
+        cross=np.diag([1.0, 0.0]),
+        group_of=np.repeat([0, 1], sizes),
+        profile="majority only",
+        family=np.array([0, 1]),
     )
     return fc(pairs, law, e_h=e_h, e_w=e_w)
 
@@ -222,26 +236,33 @@ def lemma2(
     alphas: tuple[float, float] = (1.0, 0.2),
     K_Bs: tuple[int, int] = (2, 6),
 ) -> Finding:
-    """Statement: The optimum L_0 of the majority's loss depends only on |K_A^2|, n_A, E_H and E_W (so not on the law
-        of lambda, nor on K_B); the minority's features are 0 there, and a distance epsilon between two minority class
-        vectors costs epsilon' > 0.
+    """Statement: The optimum L_0 of the majority's loss depends only on |K_A^2|, n_A, E_H and E_W.
+
+    So it depends neither on the law of lambda nor on K_B. The minority's features are 0 at the optimum, and a distance
+    epsilon between two minority class vectors costs epsilon' > 0.
 
     Where: Lemma 2 and its proof, Eq. 17, Appendix C.2.
     Quote: only depends on ... The proof of Lemma 2 is the same as Lemma 5 in Fang et al. (2021) regardless of λ
     Formula: L_0 = min (1/|K_A^2|) sum_{k in K_A^2} L(W h_k, y_k) under the budgets of Eq. 14; log K at zero features
         (Eq. 17).
-    Assumptions: budgets of Eq. 14, means over all K classes and all K^2 label pairs. lambda fixed, or Beta(alpha,
-        alpha) as Eq. 14 has it, by quadrature.
+    Assumptions: the budgets of Eq. 14 are means over all K classes and over all K^2 label pairs. lambda is fixed, or
+        follows Beta(alpha, alpha) as in Eq. 14, by quadrature.
     Test: Certified L_0 at two lambdas, at two Beta laws and at two K_B, the rest fixed: the intervals must meet. Then
-        what the proof of Theorem 1 needs: L_0 strictly falls with each budget, so a minority feature that is not 0
-        wastes budget, and w_k != w_k' at distance epsilon leaves E_W - epsilon^2 / (2 K) to the rest (averaging over
-        the two is no worse).
-    Verdict: L_0 depends on the law of lambda and on K_B: disjoint certified intervals. It does not depend on n_A at
-        all. The proof of Theorem 1 itself lists K_B among what L_A, L_B and epsilon_2 depend on. The parts that it
-        uses (independence of R, zero features, epsilon' > 0) hold, with epsilon' = L_0(E_W - epsilon^2/(2K)) -
-        L_0(E_W).
-    Overturned by: budgets that do not count K_B, together with a loss that does not see lambda.
+        the facts that the proof of Theorem 1 needs. L_0 strictly falls with each budget, so a minority feature that is
+        not 0 wastes budget. And w_k != w_k' at distance epsilon leaves E_W - epsilon^2 / (2 K) to the rest, because
+        averaging over the two is no worse.
+    Verdict: L_0 depends on the law of lambda and on K_B: the certified intervals are disjoint. It does not depend on
+        n_A at all. The proof of Theorem 1 itself says that L_A, L_B and epsilon_2 depend on K_B, among others. The
+        parts that this proof uses do hold: independence of R, zero features, and epsilon' > 0, with epsilon' = L_0(E_W
+        - epsilon^2/(2K)) - L_0(E_W).
+    Overturned by: budgets that do not count K_B, together with a loss that does not depend on lambda.
     References: Fang et al. 2021, Lemma 5, whose argument has no lambda.
+
+    Args:
+        lab: the instruments.
+        lambdas: two fixed mixing ratios.
+        alphas: parameters of two Beta laws.
+        K_Bs: two numbers of minority classes.
     """
     one, other = (lab.loss(majority_only(2, 2, fixed(lam))) for lam in lambdas)
     wide, narrow = (lab.loss(majority_only(2, 2, beta(alpha))) for alpha in alphas)

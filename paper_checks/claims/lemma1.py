@@ -68,24 +68,28 @@ def _for_every_lambda(problem: Problem) -> float:
 
 @check("eq11-relaxation", "Eq. 5", "Eq. 11")
 def eq11_relaxation(lab: Lab, *, gap: float = 0.0, gap_with_expectation: float = 0.0) -> Finding:
-    """Statement: The convex program Eq. 11 is a relaxation of LPM_lambda (Eq. 5), and a tight one: same optimal
-        value.
+    """Statement: The convex program Eq. 11 is a tight relaxation of LPM_lambda (Eq. 5): its optimal value is the same.
 
     Where: §5.2 (1), Eq. 5; Appendix B, Eq. 11.
     Quote: We present a convex optimization program that serves as a relaxation of the non-convex LPM
     Formula: min Eq. 11 over X = min f(Z) s.t. ||D^(1/2) Z C^(1/2)||_* <= sqrt(E_H E_W) = min Eq. 5 over (W, H).
-    Assumptions: cross-entropy, which is convex in the logits. Eq. 5 takes E_lambda; Eq. 11 has no expectation, one X.
-        The paper does not say whether the feature budget is an average over lambda or holds for every lambda: both
-        are tried.
-    Test: For fixed lambda the semidefinite program as printed (Clarabel), its nuclear-norm form (our solver) and Eq.
-        5 at the recovered (W, H) must agree to 2e-6. For lambda ~ Beta(1,1), Eq. 5 with features that follow lambda
-        is compared with Eq. 11's single X; because cross-entropy is linear in the label, the latter is Eq. 11 at
-        lambda = 1/2.
-    Verdict: It holds for a fixed lambda. With E_lambda kept, Eq. 11 lies above Eq. 5 (disjoint certified intervals;
-        when the budget holds for every lambda, above a feasible point of Eq. 5), so it is no relaxation of it; the
-        repair is to fix lambda, or to give X a feature for each (label pair, lambda).
+    Assumptions: cross-entropy, which is convex in the logits. Eq. 5 takes E_lambda; Eq. 11 has one X and no
+        expectation. The paper does not say whether the feature budget is an average over lambda or holds for every
+        lambda, so we try both.
+    Test: For a fixed lambda three values must agree to 2e-6: the semidefinite program as printed (Clarabel), its
+        nuclear-norm form (our solver), and Eq. 5 at the recovered (W, H). For lambda ~ Beta(1,1), Eq. 5 with features
+        that follow lambda is compared with the single X of Eq. 11. Cross-entropy is linear in the label, so the latter
+        is Eq. 11 at lambda = 1/2.
+    Verdict: It holds for a fixed lambda. With E_lambda kept, Eq. 11 lies above Eq. 5, so it is no relaxation of it. If
+        the budget is an average, the certified intervals are disjoint. If it holds for every lambda, Eq. 11 lies above
+        a feasible point of Eq. 5. The repair is to fix lambda, or to give X a feature for each label pair and lambda.
     Overturned by: a reading of Eq. 5 in which the feature of a mixed sample may not depend on its own lambda.
     References: Fang et al. 2021 (Eq. 5 there, no mixup); Recht, Fazel, Parrilo 2010 for the nuclear-norm form.
+
+    Args:
+        lab: the instruments.
+        gap: claimed difference of the optimal values for a fixed lambda.
+        gap_with_expectation: claimed difference with E_lambda.
     """
     quantities = []
     for name, problem in _instances().items():
@@ -123,23 +127,27 @@ def eq11_relaxation(lab: Lab, *, gap: float = 0.0, gap_with_expectation: float =
 
 @check("lemma1", "Lemma 1", "Eq. 6", "Eq. 12", "Eq. 13")
 def lemma1(lab: Lab, *, gap: float = 0.0) -> Finding:
-    """Statement: (W*, H*) read off an optimal X* of Eq. 11 by Eq. 6 is feasible for Eq. 5 and minimises it.
+    """Statement: (W*, H*), read off an optimal X* of Eq. 11 by Eq. 6, is feasible for Eq. 5 and minimises it.
 
     Where: Lemma 1, first part; Eq. 6, 12, 13; Appendix C.1.
     Quote: is a minimizer of Eq. 5.
     Formula: [h*, W*^T] = P (X*)^(1/2), P^T P = I, then f(W*, H*) = min Eq. 11 <= f(W, H) for every feasible (W, H)
         (Jensen).
-    Assumptions: loss convex in the logits; p >= K^2 + K, of which only p >= rank X* is used (see p-assumption).
-        lambda fixed.
-    Test: Take the matrix X* = [H; W][H; W]^T of the semidefinite program's optimum, its square root and a random P
-        with orthonormal columns, p = m + K + 3; put the columns of P X^(1/2) back into Eq. 5: both budgets must be
-        met and the value must be the certified minimum. Then random feasible (W, H), three unequal features to a
-        label pair, must not be better, nor worse after the features are averaged.
-    Verdict: The proof is Jensen's inequality plus feasibility and is correct (two sum indices of Eq. 12 are
-        misprinted: the inner sums run over i). The numbers agree on every instance tried; sampling confirms, the
-        proof proves.
+    Assumptions: the loss is convex in the logits; lambda is fixed; p >= K^2 + K, although only p >= rank X* is used
+        (see p-assumption).
+    Test: Take the matrix X* = [H; W][H; W]^T of the semidefinite program's optimum, its square root, and a random P
+        with orthonormal columns, p = m + K + 3. Put the columns of P X^(1/2) back into Eq. 5: both budgets must be met,
+        and the value must be the certified minimum. Random feasible (W, H) with three unequal features per label pair
+        must not be better, nor get worse when the features are averaged.
+    Verdict: The proof is Jensen's inequality plus feasibility, and it is correct. (Two sum indices of Eq. 12 are
+        misprinted: the inner sums run over i.) The numbers agree on every instance tried. They confirm the lemma; the
+        proof proves it.
     Overturned by: a recovered (W, H) over budget or with a loss above the certified minimum.
     References: Fang et al. 2021, Lemma 1.
+
+    Args:
+        lab: the instruments; their seed draws the instances.
+        gap: claimed excess of Eq. 5 at (W*, H*) over the minimum.
     """
     rng, quantities = lab.rng(), []
     problems = _instances()
@@ -188,22 +196,29 @@ def lemma1(lab: Lab, *, gap: float = 0.0) -> Finding:
 
 @check("lemma1-uniqueness", "Lemma 1", "Proposition 1")
 def lemma1_uniqueness(lab: Lab, *, factor: Callable[[int], Fraction] = lambda K: Fraction(1, K)) -> Finding:
-    """Statement: The display that proves the last sentence of Lemma 1 (if every X* meets the feature budget with
-        equality, all solutions of Eq. 5 have the form of Eq. 6; so too in Proposition 1) is right.
+    """Statement: The display that proves the last sentence of Lemma 1 is right.
+
+    That sentence: if every X* meets the feature budget with equality, all solutions of Eq. 5 have the form of Eq. 6.
+    The same step is part of Proposition 1.
 
     Where: the last display of the proof of Lemma 1, Appendix C.1.
     Quote: then all the solutions of Eq. 5 are in the form of Eq. 6. We complete the proof.
     Formula: sum_k |h_k|^2 / K^2 <= A - (1/K)(1/n_k')(|h_i - h|^2 + |h_j - h|^2), A = (1/K^2) sum_k (1/n_k) sum_i
         |h_ki|^2.
     Assumptions: the features of one label pair are not all equal (the proof is by contraposition).
-    Test: Evaluate the printed display exactly, in fractions, for features that differ in one label pair: it must hold
-        for every such choice. Then again with 1/K^2.
-    Verdict: The printed factor 1/K makes the first inequality false; with 1/K^2 it is an identity for two samples and
-        true in general, and the last "<= E_H" must read "< E_H". So a misprint: the sentence that it proves is right.
-        Its hypothesis is met whenever the gradient is not zero at the optimum, because then both budgets are tight.
-    Overturned by: a reading in which the mean over label pairs is taken with weight 1/K, or a slip in the text
-        version that we read.
+    Test: Evaluate the printed display in exact fractions for features that differ in one label pair; it must hold for
+        every such choice. Then again with 1/K^2.
+    Verdict: The printed factor 1/K makes the first inequality false. With 1/K^2 it is an identity for two samples and
+        true in general, and the last "<= E_H" must read "< E_H". So this is a misprint, and the sentence that it proves
+        is right. Its hypothesis is met whenever the gradient is not zero at the optimum, because both budgets are tight
+        then.
+    Overturned by: a reading in which the mean over label pairs has the weight 1/K, or an error in the text version that
+        we read.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments.
+        factor: the factor of the display as a function of K.
     """
 
     def slack(K: int, spread: Fraction, share: Callable[[int], Fraction]) -> Fraction:
@@ -251,26 +266,31 @@ NETWORKS = (
 
 @check("p-assumption", "Lemma 1", "Theorem 1", "Theorem 2")
 def p_assumption(lab: Lab, *, least: Callable[[int], int] = lambda K: K**2 + K) -> Finding:
-    """Statement: Lemma 1 and Proposition 1 need features of width p >= K^2 + K (Theorem 2: p >= 2 K^2) for (W*, H*)
-        to exist.
+    """Statement: Lemma 1 and Proposition 1 need features of width p >= K^2 + K for (W*, H*) to exist.
+
+    Theorem 2 needs p >= 2 K^2.
 
     Where: Lemma 1, Proposition 1, Theorem 2; C.1; the networks in Appendix D.
     Quote: guarantees the existence of
-    Formula: what the construction uses is p >= rank X*, and rank X* = rank Z* <= K - 1 for Eq. 5, 7 and 9.
+    Formula: the construction only uses p >= rank X*, and rank X* = rank Z* <= K - 1 for Eq. 5, 7 and 9.
     Assumptions: feature widths of the networks named in Appendix D: 64, 128, 2048, 2048, 2048.
     Test: Count the singular values of the optimum that are not zero; compare p with K - 1, K^2 + K and 2 K^2 for each
         network.
-    Verdict: Sufficient but far from needed: a constant added to all logits changes no softmax but costs nuclear norm,
-        so every optimum of Eq. 5, 7 and 9 has 1 in its kernel and rank at most K - 1, and p >= K - 1 is enough. That
-        matters, because no network of the experiments meets the printed assumption, and all but iNaturalist's (2048 <
-        8141) meet this one. Theorem 2 read as K^2 free classes does need p >= K^2 - 1 at balance, which no network
-        has.
+    Verdict: The assumption is sufficient but far from needed. A constant added to all logits changes no softmax but
+        costs nuclear norm. So every optimum of Eq. 5, 7 and 9 has 1 in its kernel and rank at most K - 1, and p >= K -
+        1 is enough. This matters: no network of the experiments meets the printed assumption, and all but iNaturalist's
+        (2048 < 8141) meet this one. Theorem 2, read as K^2 free classes, does need p >= K^2 - 1 at balance, which no
+        network has.
     Overturned by: an optimum of Eq. 5 of rank K or more.
     References: Appendix D of the paper; He et al. 2015 for the widths.
+
+    Args:
+        lab: the instruments.
+        least: the least width p that is claimed to be needed, as a function of K.
     """
     cases = [
         (Family("fc", "product"), 10),
-        (Family("fc", "block", 6, 2), 100),
+        (Family("fc", "block", 6, K_A=2), 100),
         (Family("fc", "product", 100, mixing=fixed(0.3)), 1.2),
         (Family("fc", "balanced", 1000), 1),
         (Family("ms", "product", 10), 2),

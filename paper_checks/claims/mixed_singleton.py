@@ -22,26 +22,33 @@ from paper_checks.lab import Lab, pair_vectors
 
 @check("theorem2", "Theorem 2", "Eq. 9", "Eq. 10", "Remark 2")
 def theorem2(lab: Lab, *, free: str = "ms-free", rank_needed: int | None = None) -> Finding:
-    """Statement: With the mixed-singleton classifier the program is exactly the layer-peeled model with K^2 classes,
-        so that model's results carry over.
+    """Statement: With the mixed-singleton classifier the program is exactly the layer-peeled model with K^2 classes.
+
+    So the results for that model carry over.
 
     Where: §5.3 (2-4), Theorem 2, Remark 2; Eq. 9, 10.
     Quote: is exactly same to the LPM in imbalanced case when the number of classes is
     Formula: min Eq. 9 over W (K x p), W^lambda = [lambda w_a + (1-lambda) w_b], = min over K^2 free class vectors.
-    Assumptions: same budgets, E_{W^lambda} = 1, E_H = 5; lambda fixed. The K^2 free vectors know no lambda.
-    Test: Certified optima of both programs, block and balanced, K = 3, 4, lambda = 0.3, 1/2; and ranks: K^2 free
-        classes at balance form a K^2-simplex ETF of rank K^2 - 1, W^lambda = V W has rank at most rank V = K.
-    Verdict: Eq. 9 restricts W^lambda to rank K. The certified optima are disjoint and Eq. 9 is the larger:
-        LPM_lambda-MS is not the LPM with K^2 classes. Theorem 2's statement is true of the free program, which is
-        Lemma 1 at K^2 classes and has no lambda. What MS does solve: its loss is CE(lambda z, a) + CE((1-lambda) z,
-        b), and at lambda = 1/2 min MS(E) = 2 min FC(E/2).
+    Assumptions: both have the same budgets, E_{W^lambda} = 1, E_H = 5; lambda is fixed. The program with K^2 free
+        vectors does not contain lambda.
+    Test: Certified optima of both programs: block and balanced, K = 3, 4, lambda = 0.3, 1/2. And ranks: K^2 free
+        classes at balance form a K^2-simplex ETF of rank K^2 - 1, but W^lambda = V W has rank at most rank V = K.
+    Verdict: Eq. 9 restricts W^lambda to rank K. The certified optima are disjoint and that of Eq. 9 is the larger, so
+        LPM_lambda-MS is not the LPM with K^2 classes. Theorem 2's statement is true of the free program, which is Lemma
+        1 at K^2 classes and has no lambda. MS solves another one: its loss is CE(lambda z, a) + CE((1-lambda) z, b),
+        and at lambda = 1/2 min MS(E) = 2 min FC(E/2).
     Overturned by: a classifier with a free vector for each label pair.
     References: Fang et al. 2021, Proposition 1.
+
+    Args:
+        lab: the instruments.
+        free: the program that is claimed to equal MS.
+        rank_needed: rank that W^lambda is claimed to reach; None: K^2 - 1.
     """
     quantities, ranks = [], []
     for K, profile, lam in ((3, "balanced", 0.5), (4, "balanced", 0.3), (4, "block", 0.5), (4, "block", 0.3)):
-        family = Family("ms", profile, K, K // 2, mixing=fixed(lam))
-        other = Family(free, profile, K, K // 2, mixing=fixed(lam))
+        family = Family("ms", profile, K, mixing=fixed(lam))
+        other = Family(free, profile, K, mixing=fixed(lam))
         quantities.append(
             Quantity(
                 f"optimum of Eq. 9 against K^2 free classes ({profile}, K={K}, lambda={lam}, R=10)",
@@ -110,21 +117,27 @@ def _least_loss(lam: float) -> Interval:
 
 @check("ms-argmax", "Eq. 3", "Eq. 4", "Figure 1")
 def ms_argmax(lab: Lab, *, unordered: bool = False) -> Finding:
-    """Statement: The mixed-singleton classifier treats a mixed label as a class of its own, with a class vector that
-        can win.
+    """Statement: The mixed-singleton classifier (MS) treats a mixed label as a class of its own.
+
+    The logit of that class can be the largest.
 
     Where: §4.2, Eq. 3 and 4; Figure 1.
     Quote: which learns class vectors by treating mixed labels as singletons under a mixed-label balanced condition
     Formula: z_(a,b) = lambda z_a + (1-lambda) z_b > max over all other label pairs, for some feature.
     Assumptions: all K^2 label pairs are classes, (a, a) among them, with vectors lambda w_a + (1-lambda) w_b.
-    Test: The largest lead of z_(a,b) over all other classes for logits in [-1, 1], a linear program (K = 4), for
-        several lambda; the infimum of the cross-entropy on a mixed label.
-    Verdict: lambda z_a + (1-lambda) z_b <= max(z_a, z_b) = max(z_(a,a), z_(b,b)): a mixed label never beats its own
-        singletons, its lead is at most 0, and its cross-entropy stays above log 2 (log 4 at lambda = 1/2) at any
-        feature. Without the classes (a, a), on pairs a < b as §4.2 ends up doing, the lead is positive and the loss
-        can vanish.
+    Test: The lead of a mixed label is z_(a,b) minus the largest logit of any other class. A linear program finds the
+        largest lead for logits in [-1, 1], at K = 4 and several lambda. Also the infimum of the cross-entropy on a
+        mixed label.
+    Verdict: A mixed label never beats its own singletons: lambda z_a + (1-lambda) z_b <= max(z_a, z_b) = max(z_(a,a),
+        z_(b,b)). So its lead is at most 0, and its cross-entropy stays above log 2 (log 4 at lambda = 1/2) for any
+        feature. Without the classes (a, a), on pairs a < b as §4.2 ends up doing, the lead is positive and the loss can
+        vanish.
     Overturned by: a bias or a separate scale for mixed labels.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are exact.
+        unordered: whether the classes are the label pairs a < b instead of all K^2.
     """
     lambdas = (0.1, 0.3, 0.5, 0.9)
     quantities = [
@@ -163,26 +176,30 @@ def ms_argmax(lab: Lab, *, unordered: bool = False) -> Finding:
 
 @check("ms-less-collapse", "Finding 2", "Remark 2")
 def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Finding:
-    """Statement: Conjecture: interpreting mixed labels as singletons (MS) mitigates minority collapse further than FC
-        does.
+    """Statement: Reading mixed labels as singletons (MS) mitigates minority collapse more than FC does (a conjecture).
 
     Where: §5.3, the conjecture; Finding 2 and §7 add "when mixed labels are balanced".
     Quote: If mixed labels are interpreted as singletons, then the mitigation of minority collapse will be enhanced.
     Formula: MS is collapsed only where FC is, and cos BB of MS is below that of FC, at equal frequencies.
-    Assumptions: the model's own prediction is tested, not networks (Table 1 has MS ahead on few classes). E_H = 5,
-        E_W = 1, and E_{W^lambda} = 1, or E_{W^lambda} = lambda^2 + (1-lambda)^2, which is the same budget for W. MS
-        and FC on the same label pairs: all K^2, or a < b.
-    Test: The certified state of both at one R per instance: K = 4, 6, 10, lambda = 0.1 to 1/2, product and block,
-        both readings of the budget, and label pairs a < b at lambda = 1/2; certified cosines at R = 20; the balanced
-        case by symmetry.
+    Assumptions: the prediction of the model is tested, not networks; in Table 1 MS is ahead on few classes. E_H = 5 and
+        E_W = 1. E_{W^lambda} = 1, or lambda^2 + (1-lambda)^2, which is the same budget for W. MS and FC have the same
+        label pairs: all K^2, or a < b.
+    Test: Certify at one R per instance whether MS and FC are collapsed: K = 4, 6, 10, lambda = 0.1 to 1/2, product and
+        block, both readings of the budget, and label pairs a < b at lambda = 1/2. Certified cosines at R = 20. The
+        balanced case by symmetry.
     Verdict: At balanced label pairs, the paper's own condition, both have all cosines -1/(K-1) (nc-balanced; theorem2
-        for MS): nothing is enhanced. At unbalanced ones it is the other way round: on every instance there is an R at
-        which MS is collapsed and FC is not. Across label sets the order can change: at K = 4 MS on a < b sets in
-        later (R0 = 4661) than FC on all K^2 (298), but FC on a < b later still. So the model does not explain the
-        gain of MS in Table 1; it must come from what the model leaves out.
-    Overturned by: another relation between E_W and E_{W^lambda}; at lambda = 1/2 MS is FC at half its budget
-        (theorem2), so twice the budget draws level.
+        for MS), so MS enhances nothing. At unbalanced ones the opposite holds: on every instance there is an R at which
+        MS is collapsed and FC is not. Between different sets of label pairs the order can change. At K = 4 MS on a < b
+        collapses later (R0 = 4661) than FC on all K^2 (298), but FC on a < b collapses later still. So the model does
+        not explain the gain of MS in Table 1; the cause must be something that the model leaves out.
+    Overturned by: another relation between E_W and E_{W^lambda}. At lambda = 1/2 MS is FC at half its budget
+        (theorem2), so with twice the budget both are equal.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments.
+        better: the program that is claimed to collapse less.
+        worse: the other program.
     """
     cases = [
         (4, "product", 0.5, 1.0, 100),

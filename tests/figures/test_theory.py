@@ -20,7 +20,8 @@ from figures import style, theory, theory_gram, theory_maps
 from lpm import factored, mixing, pairs, programs, recovery
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified
-from lpm.family import PROGRAMS, Family
+from lpm.family import Family
+from lpm.programs import PROGRAMS
 from lpm.rows import solve_row
 from lpm.solve import solve
 from lpm.threshold import Threshold
@@ -127,7 +128,7 @@ def test_the_maps_thresholds_lie_between_solves(budget: list[style.Row], classes
     assert {(r["program"], r["K"], r["lam"]) for r in certified} >= {("fc", 4, 0.1), ("ms", 4, 0.1), ("fc", 5, 0.5)}
     for row in certified:
         K_A, law = row["K_A"], mixing.fixed(row["lam"])
-        family = Family(row["program"], row["profile"], row["K"], K_A, mixing=law, e_h=row["E"])
+        family = Family(row["program"], row["profile"], row["K"], K_A=K_A, mixing=law, e_h=row["E"])
         assert row["R0_low"] < row["R0"] < row["R0_high"]
         assert [solve(family.at(scale * row["R0"])).collapsed for scale in (0.97, 1.03)] == [False, True]
         if "R0_ratio" in row and row["lam"] == 0.5:
@@ -142,7 +143,8 @@ def test_what_is_not_certified_has_no_number(budget: list[style.Row]) -> None:
 
 
 def test_an_uncertified_root_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(theory_maps, "threshold", lambda *_, **__: Threshold(7.0, None, True, False, 0.1))
+    doubtful = Threshold(R0=7.0, bracket=None, collapsed_above=True, certified=False, seconds=0.1)
+    monkeypatch.setattr(theory_maps, "threshold", lambda *_, **__: doubtful)
     found = theory_maps.certified_threshold(Family("plain"))
     assert found["state"] == "not certified"
     assert np.isnan(found["R0"])

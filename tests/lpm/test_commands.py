@@ -350,7 +350,25 @@ def test_table_takes_the_mixing_ratio_and_is_read_by_rows(tmp_path: Path, capsys
 
 def test_rows_round_trip(tmp_path: Path) -> None:
     row = Row(
-        "fc", "product", 4, 2, 1 / 3, "0.5", 5.0, 1.0, 0.1, 0.1, 1e-17, 0.5, float("nan"), 1.0, 1.0, 0.1, True, "x", 0.1
+        program="fc",
+        profile="product",
+        K=4,
+        K_A=2,
+        R=1 / 3,
+        lam="0.5",
+        E_H=5.0,
+        E_W=1.0,
+        loss=0.1,
+        lower_bound=0.1,
+        gap=1e-17,
+        cos_AA=0.5,
+        cos_AB=float("nan"),
+        cos_BB=1.0,
+        norm_A=1.0,
+        norm_B=0.1,
+        collapsed=True,
+        solver="x",
+        seconds=0.1,
     )
     rows.write_csv(tmp_path / "x.csv", [row])
     read = next(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))

@@ -70,7 +70,17 @@ def test_the_interval_holds_the_true_optimum_and_is_the_generic_certificate(name
     assert coordinates.nuclear_norm(solution.X) <= problem.tau * (1 + 1e-12)
     assert solution.loss == pytest.approx(generic.loss, rel=1e-13)
     assert solution.gap <= generic.gap + 1e-14  # its lower bound may come from another point
-    gram = Solution(problem, solution.X, solution.loss, solution.gap, (), 0, "", 0, 0).gram
+    gram = Solution(
+        coordinates=coordinates,
+        X=solution.X,
+        loss=solution.loss,
+        gap=solution.gap,
+        collapsed_groups=(),
+        rank=0,
+        solver="",
+        seconds=0.0,
+        iterations=0,
+    ).gram
     np.testing.assert_allclose(solution.gram.block, gram.block, atol=1e-12)
     np.testing.assert_allclose(solution.gram.eigenvalue, gram.eigenvalue, atol=1e-12)
     if groups is None:

@@ -42,8 +42,9 @@ def problems(draw: st.DrawFn) -> Problem:
 def written_out(solution: Solution) -> Solution:
     """The same point in the program with every label pair written out, certified there from scratch."""
     full, Z = recovery.logits(solution)
-    X = recovery.fold(full, np.arange(len(Z)), full, Z)
-    return certify(full, X, solver="lifted", seconds=0.0, iterations=0)
+    coordinates = Coordinates(full)
+    X = recovery.fold(coordinates, np.arange(len(Z)), full, Z)
+    return certify(coordinates, X, solver="lifted", seconds=0.0, iterations=0)
 
 
 @few
@@ -54,7 +55,9 @@ def test_orbits_certificate_holds_for_the_full_program(problem: Problem) -> None
     assert lifted.loss == pytest.approx(solution.loss, rel=1e-12)
     assert lifted.relative_gap < 1e-8
     full, Z = recovery.logits(solution)
-    np.testing.assert_allclose(recovery.fold(problem, problem.expand()[1], full, Z), solution.X, atol=1e-10)
+    np.testing.assert_allclose(
+        recovery.fold(solution.coordinates, problem.expand()[1], full, Z), solution.X, atol=1e-10
+    )
     gram = solution.gram.matrix(problem.members)
     np.testing.assert_allclose(lifted.gram.matrix(lifted.problem.members), gram, atol=1e-9)
     np.testing.assert_allclose(
@@ -182,13 +185,13 @@ def test_a_wrong_point_is_not_certified() -> None:
     best = orbits.solve(problem)
     noise = np.random.default_rng(1).standard_normal(best.X.shape)
     with pytest.raises(NotCertified, match="loosen nothing") as refusal:
-        certify(problem, best.X + 0.01 * noise, solver="x", seconds=0, iterations=0, remedy="loosen nothing")
+        certify(best.coordinates, best.X + 0.01 * noise, solver="x", seconds=0, iterations=0, remedy="loosen nothing")
     assert refusal.value.gap > 0
     # A point outside the ball is scaled onto it, not believed.
-    outside = certify(problem, 2 * best.X, solver="x", seconds=0, iterations=0)
+    outside = certify(best.coordinates, 2 * best.X, solver="x", seconds=0, iterations=0)
     assert outside.loss == pytest.approx(best.loss, rel=1e-12)
     with pytest.raises(NotCertified):
-        certify(problem, np.full_like(best.X, np.nan), solver="x", seconds=0, iterations=0)
+        certify(best.coordinates, np.full_like(best.X, np.nan), solver="x", seconds=0, iterations=0)
 
 
 def test_extreme_arguments_are_certified() -> None:

@@ -52,7 +52,7 @@ def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> Non
 def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     family, problem = Family("fc", "product"), Family("fc", "product").at(280.0)
     coordinates = Coordinates(problem)
-    exact, (optimal, _) = margin(family.at(280.0)), orbits.optimum(problem, target=1e-11, frozen=(1,))
+    exact, (optimal, _) = margin(family.at(280.0)), orbits.optimum(coordinates, target=1e-11, frozen=(1,))
     rng = np.random.default_rng(0)
     for size in (1e-8, 1e-6, 1e-4, 1e-3):
         X = optimal * (1 + size * rng.standard_normal(optimal.shape))
