@@ -106,15 +106,11 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     i = int(change[0])
     root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
     above = values[i + 1] > 0
-    # Step away from the root until the margin exceeds its error on both sides; the slope says how far that must be.
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    first = min(0.1, margin(family.at(math.exp(root))).error / slope)
-    bracket = None
-    for width in (first / 4, first, 4 * first, 16 * first, 64 * first):
-        left, right = (margin(family.at(math.exp(x))) for x in (root - width, root + width))
-        if left.certified and right.certified and (left.value > 0) != above and (right.value > 0) == above:
-            bracket = math.exp(root - width), math.exp(root + width)
-            break
+    distance = min(0.1, margin(family.at(math.exp(root))).error / slope)
+    low = _nearest_proof(family, root, -distance, collapsed=not above)
+    high = _nearest_proof(family, root, distance, collapsed=above)
+    bracket = None if low is None or high is None else (low, high)
     return Threshold(
         R0=math.exp(root),
         bracket=bracket,
@@ -122,6 +118,27 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         certified=bracket is not None,
         seconds=time.perf_counter() - start,
     )
+
+
+def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: bool) -> float | None:
+    """An imbalance near a threshold at which collapse, or its absence, is proved; None if there is none.
+
+    Each side of the threshold is searched on its own, in short steps. The error of a margin is the root of the solver's
+    last gap, and that is rounding: from one imbalance to the next, and from one processor to another, it varies by a
+    factor of 5. Were both sides bound to one step, the worse of them would decide, and each step is twice the last.
+
+    Args:
+        family: the program.
+        root: log of the threshold.
+        distance: how far from the root, in log R, a proof is expected; its sign is the side.
+        collapsed: whether to prove collapse or its absence.
+    """
+    for factor in 2.0 ** np.arange(-2, 7):
+        R = math.exp(root + factor * distance)
+        found = margin(family.at(R))
+        if found.certified and (found.value > 0) == collapsed:
+            return R
+    return None
 
 
 def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> str:

@@ -275,10 +275,10 @@ def test_a_thousand_classes_are_certified_in_less_memory_than_one_point_takes() 
 
 def test_time_and_size_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = programs.fc(pairs.product(class_counts(np.geomspace(1, 1000, 150))))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, whatever else the machine does
     with pytest.raises(NotCertified, match=r"merged \(32 of 150 groups\).*raise the time limit of 0.001 s"):
         merged.solve(problem, time_limit=1e-3)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     seen: list[int] = []
     monkeypatch.setattr(merged, "MAX_STORED", 20 * 200)
     with pytest.raises(NotCertified, match="round the counts"):

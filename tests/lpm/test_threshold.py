@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,29 @@ def test_threshold_is_bracketed_by_solves(name: str) -> None:
     assert low.certified
     assert high.certified
     assert low.value < 0 < high.value
+
+
+def test_bracket_is_narrow_however_the_solver_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    family, rng, exact, gaps = FAMILIES["ms-unordered"], np.random.default_rng(0), orbits.optimum, []
+
+    def rounded(coordinates: Coordinates, **choices: Any) -> tuple[np.ndarray, int]:
+        # Relative gaps from 1e-13 to 1e-11, the solver's target: as far as they vary from one processor to another.
+        X, iterations = exact(coordinates, **choices)
+        X = X * (1 + 10.0 ** rng.uniform(-12.2, -10.5) * rng.standard_normal(X.shape))
+        X *= coordinates.problem.tau / coordinates.nuclear_norm(X)
+        loss, gradient = coordinates.value_and_gradient(X)
+        top = coordinates.spectral_norm(gradient, choices["frozen"])
+        gaps.append(((gradient * X).sum() + coordinates.problem.tau * top) / loss)
+        return X, iterations
+
+    monkeypatch.setattr(orbits, "optimum", rounded)
+    for _ in range(5):
+        found = threshold(family, R_min=3000, R_max=50_000)
+        assert found.R0 is not None
+        assert found.bracket is not None
+        assert found.bracket[0] < found.R0 < found.bracket[1] < 1.1 * found.bracket[0]
+    assert np.quantile(gaps, 0.1) < 1e-12
+    assert np.quantile(gaps, 0.9) > 5e-12
 
 
 @pytest.mark.parametrize(("K_A", "K_B", "E"), [(5, 5, 5.0), (2, 2, 5.0), (3, 5, 3.0)])
