@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep claims test lint clean
+.PHONY: sweep claims test lint docs clean
 
 sweep: .venv/sweep
 	$(BIN)/python -m lpm.sweep --K 4
@@ -17,6 +17,10 @@ lint: .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation as a site, in site/; fails if a link or an anchor leads nowhere.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -37,5 +41,9 @@ lint: .venv/lint
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,dev]"
 	touch $@ .venv/test .venv/sweep .venv/claims
 
+.venv/docs: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info
