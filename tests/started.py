@@ -176,6 +176,7 @@ class Forked:
 
 def _main(words: tuple[str, ...], environment: dict[str, str], files: list[Path]) -> None:
     os.environ.update(environment)
+    multiprocessing.set_start_method(None, force=True)  # what it starts itself, it starts as any other process does
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY), number)
     main = importlib.import_module(words[0]).main

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,7 +27,7 @@ import pytest
 from lpm import sweep
 from lpm.console import cli, engines
 from lpm.console.errors import NotCertified
-from tests.started import ROOT, Command, wait_for
+from tests.started import ROOT, Command, Forked, wait_for
 from tests.training.test_datasets import batches
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -88,7 +87,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_where_it_was(tmp_path: 
     assert len(json.loads(out)) == 3  # what Ray says of lost workers is not among the results
     assert "killed" in err
     assert (folder / "epochs.jsonl").read_text().startswith(before)  # times included: no epoch was trained again
-    assert Command(*words, str(tmp_path / "local")).ends() == (0, "", "")
+    assert Forked(*words, str(tmp_path / "local")).ends() == (0, "", "")
     assert rows(tmp_path / "ray") == rows(tmp_path / "local")
     assert weights(tmp_path / "ray") == weights(tmp_path / "local")
     assert len(weights(tmp_path / "ray")) == 3
@@ -154,9 +153,9 @@ def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path, fol
         assert command.ends() == (-signal.SIGKILL, "", "")
     # Killed, two helpers of Ray's without work of ours look for their cluster for another minute.
     helpers = set() if how == signal.SIGINT else {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
-    wait_for(lambda: command.alive() <= helpers, 15)
-    wait_for(lambda: not any(map(holders, tmp_path.glob("*/*/lock"))), 5)
-    wait_for(lambda: not command.alive(), 120)
+    wait_for(lambda: command.alive() <= helpers)
+    wait_for(lambda: not any(map(holders, tmp_path.glob("*/*/lock"))))
+    wait_for(lambda: not command.alive())
 
 
 @pytest.mark.parametrize(("task", "patience"), [("this one", 300), ("this one", 0), ("another", 300)])
@@ -267,7 +266,7 @@ def test_a_cluster_by_its_address_does_the_same_and_outlives_its_commands(
     wait_for(lambda: list(tmp_path.glob("ray/*/*/epochs.jsonl")))
     os.killpg(interrupted.process.pid, signal.SIGINT)
     assert interrupted.ends()[0] == 130
-    wait_for(lambda: "ray::_train" not in head.alive(), 15)
+    wait_for(lambda: "ray::_train" not in head.alive())
     assert len(weights(tmp_path / "ray")) < 2
     assert Command(*words, str(tmp_path / "ray"), *where).ends() == (0, "", "")
     assert weights(tmp_path / "ray") == weights(tmp_path / "local")
@@ -305,14 +304,14 @@ def results(out: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.heavy, on_ray])])
 def test_a_sweep_has_the_same_rows_in_the_same_order(engine: str, tmp_path: Path) -> None:
-    assert Command(*SWEEP, "--out", str(tmp_path / "one")).ends() == (0, "", "")
+    assert Forked(*SWEEP, "--out", str(tmp_path / "one")).ends() == (0, "", "")
     assert Command(*SWEEP, "--engine", engine, "--jobs", "2", "--out", str(tmp_path / "two")).ends() == (0, "", "")
     assert results(tmp_path / "two") == results(tmp_path / "one")
     assert len(results(tmp_path / "one")) == 3 * (21 + 1)
     words = [*SWEEP, "--tolerance", "1e-30", "--out", str(tmp_path / "none")]
-    status, _, err = Command(*words, "--engine", engine, "--jobs", "2").ends()
-    assert (status, err) == (Command(*words).ends()[0], Command(*words).ends()[2])
-    assert status == 1
+    one, two = (Forked(*words, *more).ends() for more in ([], ["--engine", engine, "--jobs", "2"]))
+    assert (one.status, one.err) == (two.status, two.err)
+    assert one.status == 1
     assert not (tmp_path / "none").exists()
 
 
@@ -325,15 +324,14 @@ def test_a_result_that_is_not_certified_can_be_told_by_a_process() -> None:
 
 def test_an_interrupted_sweep_in_processes_keeps_its_rows_and_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    command = Command("lpm.sweep", "--points", "4000", "--quiet", "--jobs", "2", "--out", str(out))
-    wait_for(lambda: len(command.alive()) >= 3)
-    time.sleep(3)
+    command = Command("lpm.sweep", "--points", "4000", "--jobs", "2", "--out", str(out), FORCE_COLOR="1")
+    command.says(r" [1-9]\d*/")  # on a terminal, how many rows there are
     os.killpg(command.process.pid, signal.SIGINT)
     status, _, err = command.ends()
     assert status == 130
     assert "interrupted: kept" in err
     assert 0 < len(results(out)) < 4000 * len(sweep.DEFAULT)
-    wait_for(lambda: not command.alive(), 10)
+    wait_for(lambda: not command.alive())
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ from typing import Any
 import pytest
 
 from lpm.console.errors import InvalidInput
+from tests.started import Forked
 from training.config import RunConfig, from_json, with_preset
 from training.options import config_of, seeds
 
-ROOT = Path(__file__).parents[2]
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 
 
@@ -96,13 +94,10 @@ def test_seed_lists() -> None:
 )
 def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], message: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--store", str(store), *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    ended = Forked("training.train", "--store", str(store), *arguments).ends()
+    assert ended.status == 2, ended.err
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
     assert not store.exists()
 
 

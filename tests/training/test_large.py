@@ -17,7 +17,7 @@ import torch
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
-from tests.started import Command, checkpointed, finished, torchrun
+from tests.started import Command, Forked, checkpointed, together, torchrun
 from tests.training.large import make
 from training import train
 from training.batches.epoch import batch_sizes, draw
@@ -179,12 +179,25 @@ def test_processes_share_an_epoch_of_image_files(places: datasets.LongTailed) ->
         assert sum(len(s.number) for s in shares) == sum(sizes)
 
 
-def test_two_processes_have_the_losses_of_one_on_image_files(places_root: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def block(tmp_path: Path) -> list[str]:
+    """Options that train the last block of a pretrained network."""
+    torch.manual_seed(1)  # with some weights, at a higher rate, rounding grows a thousandfold within four epochs
+    torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / "w.pth")
+    return ["--model", "resnet50", "--pretrained", "--weights", str(tmp_path / "w.pth"), "--trains", "block",
+            "--precision", "fp32", "--lr", "0.001", "--sampler", "bmls"]  # fmt: skip
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_two_processes_have_the_losses_of_one_on_image_files(
+    pretrained: bool, block: list[str], places_root: Path, tmp_path: Path
+) -> None:
     rows = []
-    for start in ([], torchrun(2)):
-        store = tmp_path / str(len(start))
-        options = ["--epochs", "1", "--precision", "fp32", "--lr", "0.01", "--workers", "1", "--store", str(store)]
-        finished(*start, *words_of(places_root), *options)
+    for processes in (1, 2):
+        store = tmp_path / str(processes)
+        recipe = [*block, "--workers", "0"] if pretrained else ["--precision", "fp32", "--lr", "0.01", "--workers", "1"]
+        options = [*recipe, "--epochs", "1", "--store", str(store)]
+        assert [end.status for end in together(processes, *words_of(places_root), *options)] == [0] * processes
         (folder,) = find(store)
         rows.append(folder.rows()[0] | {"means": folder.geometry(1)["class_means"]})
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-4)
@@ -256,30 +269,29 @@ def test_nothing_left_to_train_is_one_line(places: datasets.LongTailed) -> None:
 
 def test_killed_with_its_workers_a_run_goes_on_at_once(places_root: Path, tmp_path: Path) -> None:
     """Workers live on for seconds after their run was killed, and must not hold its lock."""
-    words = [*words_of(places_root), "--epochs", "6", "--workers", "2", "--store"]
-    finished(*words, str(tmp_path / "whole"))
+    words = [*words_of(places_root), "--epochs", "4", "--workers", "2", "--store"]
+    assert Forked(*words, str(tmp_path / "whole")).ends().status == 0
     stopped = Command(*words, str(tmp_path / "s"))
     folder = checkpointed(tmp_path / "s", stopped)
     stopped.process.kill()
-    finished(*words, str(tmp_path / "s"))
-    assert stopped.ends()[0] == -signal.SIGKILL
+    assert Forked(*words, str(tmp_path / "s")).ends().status == 0
+    assert stopped.ends().status == -signal.SIGKILL
     (whole,) = find(tmp_path / "whole")
     assert (folder.path / "final.safetensors").read_bytes() == (whole.path / "final.safetensors").read_bytes()
 
 
-def test_two_processes_train_a_block_on_image_files_and_one_is_killed(places_root: Path, tmp_path: Path) -> None:
-    torch.manual_seed(1)  # with some weights, at a higher rate, rounding grows a thousandfold within four epochs
-    torch.save(Bottlenecks("resnet50", width=4).state_dict(), tmp_path / "w.pth")
-    words = [*words_of(places_root), "--model", "resnet50", "--pretrained", "--weights", str(tmp_path / "w.pth"), "--trains",
-             "block", "--epochs", "4", "--workers", "1", "--precision", "fp32", "--lr", "0.001", "--sampler", "bmls",
-             "--store"]  # fmt: skip
-    finished(*words, str(tmp_path / "one"))
+@pytest.mark.heavy
+def test_two_processes_train_a_block_on_image_files_and_one_is_killed(
+    block: list[str], places_root: Path, tmp_path: Path
+) -> None:
+    words = [*words_of(places_root), *block, "--epochs", "4", "--workers", "1", "--store"]
+    assert Forked(*words, str(tmp_path / "one")).ends().status == 0
     stopped = Command(*torchrun(2), *words, str(tmp_path / "s"))
     second = stopped.rank(1)
     folder = checkpointed(tmp_path / "s", stopped)
     os.kill(second, signal.SIGKILL)
-    assert stopped.ends()[0] != 0
-    finished(*torchrun(2), *words, str(tmp_path / "s"))
+    assert stopped.ends().status != 0
+    assert [end.status for end in together(2, *words, str(tmp_path / "s"))] == [0, 0]
     (one,) = find(tmp_path / "one")
     assert [row["loss"] for row in folder.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=1e-3)
     assert np.array_equal(folder.final()["pair_counts"], one.final()["pair_counts"])

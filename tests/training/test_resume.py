@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.started import Command, Forked, checkpointed, wait_for
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, trainer
+from training.store.locks import Busy
 from training.store.runs import RunFolder, find
 
-ROOT = Path(__file__).parents[2]
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 CPU = torch.device("cpu")
 DATA = datasets.load("digits-lt", None, imbalance=10).fingerprint
@@ -41,30 +42,26 @@ def command(store: Path, *more: str) -> list[str]:
         "--classifier",
         "ms-unordered",
         "--epochs",
-        "6",
+        "12",
         "--width",
         "4",
         "--warmup",
         "1",
         "--quiet",
     ]
-    return [sys.executable, "-m", "training.train", "--store", str(store), *words, *more]
+    return ["training.train", "--store", str(store), *words, *more]
 
 
 def test_killed_at_any_moment_a_run_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole), cwd=ROOT, check=True)
+    assert Forked(*command(whole)).ends().status == 0
     for epochs in (2, 4):
-        process = subprocess.Popen(command(broken), cwd=ROOT)
-        for _ in range(600):
-            files = list(broken.glob("*/seed-0/checkpoint-*.json"))
-            if any(int(f.stem.split("-")[1]) >= epochs for f in files):
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed = Forked(*command(broken))
+        checkpointed(broken, killed, epochs)
+        killed.process.kill()
+        assert killed.ends().status == -signal.SIGKILL
     assert not list(broken.glob("*/seed-0/metrics.json"))
-    subprocess.run(command(broken), cwd=ROOT, check=True)
+    assert Forked(*command(broken)).ends().status == 0
     assert weights(broken) == weights(whole)
     first, second = (next(find(s)).rows() for s in (whole, broken))
     assert [r["loss"] for r in first] == [r["loss"] for r in second]
@@ -148,11 +145,12 @@ def test_killed_around_any_write_a_run_continues_and_loses_no_row(
 ) -> None:
     from training.store import runs
 
-    loop.run(TINY, digits, whole := RunFolder(tmp_path / "whole", TINY), CPU)
+    config = replace(TINY, batch=243)
+    loop.run(config, digits, whole := RunFolder(tmp_path / "whole", config), CPU)
     expected, real = (whole.path / "final.safetensors").read_bytes(), runs.write
     for number in range(100):
         left = number
-        folder = RunFolder(tmp_path / str(number), TINY)
+        folder = RunFolder(tmp_path / str(number), config)
 
         def dying(path: Path, data: bytes) -> None:
             nonlocal left
@@ -165,12 +163,12 @@ def test_killed_around_any_write_a_run_continues_and_loses_no_row(
 
         monkeypatch.setattr(runs, "write", dying)
         try:
-            loop.run(TINY, digits, folder, CPU)
+            loop.run(config, digits, folder, CPU)
             ended = True
         except Killed:
             ended = False
         monkeypatch.setattr(runs, "write", real)
-        loop.run(TINY, digits, folder, CPU)
+        loop.run(config, digits, folder, CPU)
         assert (folder.path / "final.safetensors").read_bytes() == expected
         assert [row["epoch"] for row in folder.rows()] == [1, 2, 3]
         assert folder.geometries() == [1, 2, 3]
@@ -215,33 +213,26 @@ def test_an_error_while_training_is_not_taken_for_a_lock(digits: datasets.LongTa
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_several_jobs_end_with_their_command_and_the_next_one_goes_on(how: signal.Signals, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "training.train", "--epochs", "60", "--width", "4", "--seeds", "0-5", "--jobs", "2"]
-    words += ["--store", str(tmp_path), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
-    for _ in range(1200):
-        if len(list(tmp_path.glob("*/seed-*/checkpoint-*.json"))) >= 2:
-            break
-        time.sleep(0.05)
+    words = ["training.train", "--epochs", "1000", "--width", "4", "--seeds", "0-5", "--jobs", "2", "--quiet"]
+    command = Command(*words, "--store", str(tmp_path))
+    wait_for(lambda: len(list(tmp_path.glob("*/seed-*/checkpoint-*.json"))) >= 2)
     if how == signal.SIGINT:
-        os.killpg(process.pid, how)  # as a terminal does: to every process of the command
+        os.killpg(command.process.pid, how)  # as a terminal does: to every process of the command
+        status, _, err = command.ends()
+        assert (status, err.strip()) == (130, "interrupted")
     else:
-        process.send_signal(how)
-    _, said = process.communicate(timeout=30)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert said.strip() == "interrupted"
+        command.process.kill()
+        command.ends()
+
+    def free(folder: RunFolder) -> bool:
+        try:
+            with folder.lock():
+                return True
+        except Busy:
+            return False
+
     for folder in find(tmp_path):
-        for _ in range(200):  # until the orphans have noticed
-            try:
-                with folder.lock():
-                    break
-            except InvalidInput:
-                time.sleep(0.05)
-        else:
-            raise AssertionError(f"{folder.path} is still held")
+        wait_for(partial(free, folder))  # until the orphans have noticed
         assert not folder.done
 
 
