@@ -31,7 +31,7 @@ def compared(device: torch.device, batches: int = 12) -> int:
     """
     different = False
     for name, (sampler, classifier) in METHODS.items():
-        config = replace(with_preset(RunConfig(dataset="cifar10-lt"), "quick"), sampler=sampler, classifier=classifier)  # type: ignore[arg-type]
+        config = replace(with_preset(RunConfig(dataset="cifar10-lt"), "quick"), sampler=sampler, classifier=classifier)
         plain, again, own = (trained(config, device, batches, capture) for capture in (False, False, True))
         if differences(plain, again):
             said = "plain steps differ among themselves, nothing can be said"
@@ -52,7 +52,7 @@ def trained(config: RunConfig, device: torch.device, batches: int, capture: bool
         trainer, losses = Trainer(config, data(128 * batches + 50), device, capture=capture), []
         for _ in range(2):
             trainer.train_epoch()
-            losses.append(trainer.losses.cpu())
+            losses.append(trainer.steps.losses.cpu())
         return {"losses": torch.cat(losses)} | trainer.state()
 
 

@@ -30,12 +30,13 @@ from lpm.console import cli
 from lpm.console.cli import jobs
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
-from training.config import PRESETS, RunConfig
+from training.catalogue import CATALOGUE
+from training.config import RunConfig
 from training.data import cifar, datasets
 from training.data.untrusted import contents
 from training.experiments import config
 from training.jobs.local import in_flight
-from training.jobs.work import Work
+from training.jobs.work import Finished, Stopped, Work
 from training.model import build
 from training.store import tables
 
@@ -46,6 +47,9 @@ Row = dict[str, Any]
 
 class TimeIsUp(Exception):
     """Raised between two epochs; the run continues another time."""
+
+
+PRESETS = tuple(CATALOGUE["cifar10-lt"].presets)
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,18 @@ class Timed(Work):
     end: float = 0.0
     failures: list[str] = field(default_factory=list)
 
-    def stages(self, config: RunConfig, on_epoch: Callable[[Row], None]) -> Generator[None, None, Row | None]:
+    def stages(self, config: RunConfig, on_epoch: Callable[[Row], None]) -> Generator[None, None, Finished | Stopped]:
         def until_the_end(row: Row) -> None:
             if time.monotonic() > self.end:
                 raise TimeIsUp
 
         if time.monotonic() > self.end:
-            return None
+            return Stopped()
         try:
             work = replace(self, data=long_tailed(self.root, config.imbalance))
             return (yield from Work.stages(work, config, until_the_end))
         except TimeIsUp:
-            return None
+            return Stopped()
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             print(f"{config.folder} failed: {said}", flush=True)
@@ -79,7 +83,7 @@ class Timed(Work):
             if said in self.failures:
                 raise
             self.failures.append(said)
-            return None
+            return Stopped()
 
 
 @functools.cache
@@ -108,10 +112,11 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     places = {"root": options.data_root, "out": options.out}
     work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **places)
     for at_once, runs in ((1, wanted[:first]), (options.jobs, wanted[first:])):
-        for result in in_flight(runs, work, at_once):
-            if isinstance(result, dict):
+        for outcome in in_flight(runs, work, at_once):
+            if isinstance(outcome, Finished):
+                result = outcome.result
                 seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
-                print(f"{result['dataset']}, {result['method']}: {result['last']['all']:.2f} %, {seconds}", flush=True)
+                print(f"{result.dataset}, {result.method}: {result.last['all']:.2f} %, {seconds}", flush=True)
             new = [row for row in tables.export(options.store) if (row["config"], row["seed"]) not in skipped]
             if rows := known + new:
                 write(options.out / "runs.csv", as_csv(rows))

@@ -63,7 +63,7 @@ def data(number: int) -> LongTailed:
 def rates(model: str, case: Case, device: torch.device) -> tuple[float, float]:
     """Images per second of training (the better of two rounds of an epoch, after one to warm up) and of evaluation."""
     number = 128 * BATCHES[device.type][model]
-    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")  # type: ignore[arg-type]
+    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")
     cuda = device.type == "cuda"
     streams: list[Any] = [torch.cuda.Stream() if cuda else None for _ in range(case.runs)]  # type: ignore[no-untyped-call]
     on: Callable[[Any], Any] = torch.cuda.stream if cuda else nullcontext
@@ -82,8 +82,8 @@ def rates(model: str, case: Case, device: torch.device) -> tuple[float, float]:
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        each(Trainer.launch)
-        seconds.append(each(Trainer.collect) - start)
+        each(lambda trainer: trainer.steps.launch())
+        seconds.append(each(lambda trainer: trainer.steps.collect()) - start)
     each(Trainer.evaluate)
     start = time.perf_counter()
     evaluated = each(Trainer.evaluate) - start
@@ -93,7 +93,7 @@ def rates(model: str, case: Case, device: torch.device) -> tuple[float, float]:
 def _alone(model: str, case: Case, together: Barrier) -> tuple[float, float]:
     """In a process with one thread: when two epochs began and ended, after one to warm up and when all were there."""
     torch.set_num_threads(1)
-    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")  # type: ignore[arg-type]
+    config = replace(RunConfig(dataset="cifar10-lt"), model=model, precision=case.precision, sampler="bmls")
     trainer = Trainer(config, data(128 * BATCHES["cpu"][model]), torch.device("cpu"), layout=case.layout)
     trainer.train_epoch()
     together.wait()

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
@@ -17,15 +16,16 @@ from paper_checks.paper.statistics import Sample, holm, welch
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS
-from training.options import add_recipe, add_running, config_of
+from training.options import Options, add_recipe, add_running, config_of
+from training.store.results import RunResult
 from training.store.runs import RunFolder
 from training.store.tables import in_words, ranges, setting
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared unless others are named; of two classes, which have only one label pair a < b."""
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By method, the metrics of each of its finished runs."""
+Results = Mapping[str, Sequence[RunResult]]
+"""By method, the results of its finished runs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput("torchrun trains one run with all processes; use it with training.train, a method at a time")
     base = config_of(options)
     chosen = methods(base, options.method)
-    from training.jobs.progress import train_all
-    from training.options import Options  # brings torch
+    from training.jobs.train_all import train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in chosen.values()]
     try:
@@ -62,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = 2
         print(f"error: {error}", file=sys.stderr)
     found = {
-        method: [run.metrics() for seed in options.seeds if (run := _run(options.store, config, seed)).done]
+        method: [run.result() for seed in options.seeds if (run := _run(options.store, config, seed)).done]
         for method, config in chosen.items()
     }
     if lacking := len(wanted) - sum(map(len, found.values())):
@@ -95,7 +94,7 @@ def markdown(base: RunConfig, found: Results) -> str:
     """What was trained; a row a method, a column a split: mean ± standard deviation (runs), and the difference from the first
     method that has runs; what the splits are.
     """
-    every = [metrics for runs in found.values() for metrics in runs]
+    some = next(result for results in found.values() for result in results)
     columns, first = _splits(found), _first(found)
     total = "balanced" if "balanced" in columns else "all"
     rows = [["method", *columns, f"{total} − {first}"], ["---"] * (len(columns) + 2)]
@@ -112,9 +111,9 @@ def markdown(base: RunConfig, found: Results) -> str:
     note += " p: Welch's t-test over the seeds, for one difference alone." if tests else ""
     note += " Holm: p for all of this table together." if tests > 1 else ""
     note += " balanced: the mean over classes." if "balanced" in columns else ""
-    note += "".join(f" {split}: {what}." for split, what in ranges(base, every[0]).items())
+    note += "".join(f" {split}: {what}." for split, what in ranges(base, some).items())
     table = cli.markdown_table(rows)
-    return f"{setting(base, every[0].get('dataset', base.data))}\n\n{table}\n{note}\n"
+    return f"{setting(base, some.dataset or base.data)}\n\n{table}\n{note}\n"
 
 
 def as_csv(base: RunConfig, found: Results) -> str:
@@ -144,7 +143,7 @@ def as_csv(base: RunConfig, found: Results) -> str:
             sample = Sample.of(values)
             numbers = (sample.mean, sample.std, *differences[split][method])
             mean, std, *rest = ["" if math.isnan(x) else f"{x:.6g}" for x in numbers]
-            where = [runs[0].get("dataset", base.data), base.factor, base.preset, method, split]
+            where = [runs[0].dataset or base.data, base.factor, base.preset, method, split]
             writer.writerow([*where, len(values), mean, std, first if method != first else "", *rest])
     return file.getvalue()
 
@@ -177,11 +176,11 @@ def _first(found: Results) -> str:
 
 def _splits(found: Results) -> list[str]:
     """All splits of the runs, in their order. Those of one data set have the same ones."""
-    return list(dict.fromkeys(split for runs in found.values() for metrics in runs for split in metrics["last"]))
+    return list(dict.fromkeys(split for runs in found.values() for result in runs for split in result.last))
 
 
-def _values(runs: Sequence[Mapping[str, Any]], split: str) -> list[float]:
-    return [metrics["last"][split] for metrics in runs if split in metrics["last"]]
+def _values(runs: Sequence[RunResult], split: str) -> list[float]:
+    return [result.last[split] for result in runs if split in result.last]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""What a run is: a frozen record of every choice, validated once, with a key that names its folder."""
+"""What a run is: a frozen record of every choice, validated once, with a key that names its folder.
+
+Each choice is documented once, beside its default: what it means, which values it may have, and where it applies. Validation,
+``--help`` and the documentation's page of options are made of that.
+"""
 
 from __future__ import annotations
 
@@ -6,229 +10,427 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
-from training.catalogue import CLASSES, LARGE, Dataset
+from training.catalogue import CATALOGUE, DataSet
+from training.methods import CLASSIFIERS, LOSSES, MIXINGS, SAMPLERS, Method, losses_of
 
-SamplerName = Literal["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"]
-ClassifierName = Literal["fc", "ms", "ms-unordered", "etf", "ms-wetf", "ms-wetf-unordered"]
-LossName = Literal["ce", "dr"]
-ModelName = Literal["resnet8", "resnet14", "resnet20", "resnet32", "resnet50", "resnet50-wide4", "resnet152"]
-FeatureName = Literal["auto", "as-is", "unit", "norm-unit"]
-
-BOTTLENECKS = frozenset({"resnet50", "resnet50-wide4", "resnet152"})
+BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
 
-EXPRESSES = {
-    "fc": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
-    "ms": {"random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"},
-    "ms-unordered": {"bmls"},
+MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+
+Group = Literal["data", "method", "recipe", "run"]
+Holds = Callable[["RunConfig", Any], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is known of one choice of a run.
+
+    Attributes:
+        help: what it means, in words.
+        group: the data, the method, the recipe, or the run.
+        words: the values it may have, with what each means ('' where the word says it); none where it is a number or free text.
+        holds: whether a value is possible, given the run; ``rule`` says it in words.
+        rule: what a value must satisfy, or a function of the run that says it.
+        applies: whether the choice has any effect on the run; elsewhere it must keep its default.
+        where: where it applies, in words.
+        listed: whether ``--help`` has an option of that name.
+    """
+
+    help: str
+    group: Group
+    words: Mapping[str, str]
+    holds: Holds | None
+    rule: str | Callable[[RunConfig], str]
+    applies: Callable[[RunConfig], bool]
+    where: str
+    listed: bool
+
+    def rule_of(self, config: RunConfig) -> str:
+        """The rule in words.
+
+        Args:
+            config: the run that it is for.
+
+        Returns:
+            The end of a sentence that begins with the choice and its value.
+        """
+        return self.rule if isinstance(self.rule, str) else self.rule(config)
+
+
+def _choice(
+    default: Any,
+    help: str,
+    group: Group,
+    *,
+    words: Mapping[str, str] | Collection[str] = (),
+    holds: Holds | None = None,
+    rule: str | Callable[[RunConfig], str] = "",
+    applies: Callable[[RunConfig], bool] = lambda run: True,
+    where: str = "",
+    listed: bool = True,
+) -> Any:
+    """A field of RunConfig that carries what is known of it."""
+    meanings = words if isinstance(words, Mapping) else dict.fromkeys(words, "")
+    known = Choice(
+        help=help,
+        group=group,
+        words=meanings,
+        holds=holds,
+        rule=rule,
+        applies=applies,
+        where=where,
+        listed=listed,
+    )
+    return field(default=default, metadata={"choice": known})
+
+
+def _between(low: float, high: float, *, rule: str = "") -> dict[str, Any]:
+    """The rule of a number that must lie in low..high."""
+    return {"holds": lambda run, value: low <= value <= high, "rule": rule or f"must lie in {low:g}..{high:g}"}
+
+
+def _above_zero(high: float, *, included: bool = True) -> dict[str, Any]:
+    """The rule of a number that must be positive and at most, or below, ``high``."""
+    limit = f"{'at most' if included else 'below'} {high:,g}"
+    return {
+        "holds": lambda run, value: 0 < value < high or (included and value == high),
+        "rule": f"must be positive, {limit}",
+    }
+
+
+def _helps(rows: Mapping[str, Method]) -> dict[str, str]:
+    return {name: row.help for name, row in rows.items()}
+
+
+def _taken_by(name: str, *kinds: tuple[str, Mapping[str, Method]]) -> dict[str, Any]:
+    """Where a setting of methods applies: to the methods that take it, as their rows say."""
+    takers = {kind: [row.name for row in rows.values() if name in row.settings.values()] for kind, rows in kinds}
+    return {
+        "applies": lambda run: any(getattr(run, kind) in words for kind, words in takers.items()),
+        "where": " and ".join(f"{kind} {_alternatives(words)}" for kind, words in takers.items() if words),
+    }
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    *first, last = [f"'{word}'" for word in words]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+_SAMPLERS, _CLASSIFIERS = ("sampler", SAMPLERS), ("classifier", CLASSIFIERS)
+_IN_MEMORY: dict[str, Any] = {"applies": lambda run: not run.data_set.files, "where": "CIFAR and the digits"}
+_FILES: dict[str, Any] = {"applies": lambda run: run.data_set.files, "where": "image files (imagenet-lt and the like)"}
+_AUGMENTED: dict[str, Any] = {
+    "applies": lambda run: run.data_set.files and run.augment,
+    "where": "augmented image files (imagenet-lt and the like)",
 }
-"""Samplers whose label pairs a classifier has a class for; ETF takes all, MS-WETF as MS."""
+_OWN: dict[str, Any] = {"applies": lambda run: run.data_set.user_named, "where": "dataset 'own'"}
+_OF_DATA = {rule["where"] for rule in (_IN_MEMORY, _FILES, _AUGMENTED, _OWN)}
+"""Where a choice applies that depends on the data, which a user may have forgotten to name."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run.
-
-    dataset, imbalance: n_max / n_min of the long-tailed subset. subset_seed: which images it keeps (0: as everybody's). classes,
-    name: of your own data, dataset 'own'; results call them 'own-<name>'.
-    sampler, cas_m: images a class visit of CAS. coverage: share of classes whose mixtures occur, for 'coverage'.
-    classifier, loss: 'ms-unordered' has the label pairs a < b as its classes. bias: of FC and MS. features: what the
-    classifier does to them first, 'as-is', 'unit' length, or 'norm-unit', a BatchNorm before that; 'auto' is as-is for FC and
-    MS, norm-unit for the ETFs. scale: the lengths of MS-WETF's class vectors at the start. model, width: channels of the
-    first stage, 0 for the paper's (16, on CIFAR-100 32). alpha: of mixup's Beta law. ratio_per: one mixing ratio a 'batch';
-    'batch-swapped', which also swaps the sides of half of its pairs, drawn at random; or one a 'sample'. epochs, batch (over
-    all processes), norm_batch: how many of its pairs BatchNorm normalises by themselves, 0 for all. lr, momentum, weight_decay,
-    warmup: epochs of linear warm-up. schedule: then lr falls in 'steps', tenfold after each share of the epochs in drops, or
-    as a 'cosine' to zero. augment: crop and flip. jitter: of brightness, contrast and saturation. size: pixels a side, 0 for
-    the data set's own (224 for image files). upright: image files are turned as their cameras say. pretrained: weights from a
-    file at the start; trains: which layers of such a network do. seed: of everything random but the subset. preset: the name
-    results carry. precision: 'bf16' or 'fp32' of the backbone; classifier and loss are float32.
+    """Every choice of one training run. The comments beside the fields and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
+
+    Raises:
+        InvalidInput: if a choice is impossible, or has no effect beside the others.
     """
 
-    dataset: Dataset = "digits-lt"
-    imbalance: float = 100.0
-    subset_seed: int = 0
-    classes: int = 0
-    name: str = ""
-    sampler: SamplerName = "random"
-    cas_m: int = 4
-    coverage: float = 1.0
-    classifier: ClassifierName = "fc"
-    loss: LossName = "ce"
-    bias: bool = True
-    features: FeatureName = "auto"
-    scale: float = 10.0
-    model: ModelName = "resnet32"
-    width: int = 0
-    alpha: float = 1.0
-    ratio_per: Literal["batch", "batch-swapped", "sample"] = "batch"
-    epochs: int = 200
-    batch: int = 128
-    norm_batch: int = 0
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 2e-4
-    warmup: int = 5
-    schedule: Literal["steps", "cosine"] = "steps"
-    drops: tuple[float, ...] = (0.8, 0.9)
-    augment: bool = True
-    jitter: float = 0.0
-    size: int = 0
-    upright: bool = False
-    pretrained: bool = False
-    trains: Literal["all", "stage4", "block", "classifier"] = "all"
-    precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
-    preset: str = "paper"
+    dataset: str = _choice("digits-lt", "the data set", "data", words=tuple(CATALOGUE))
+    imbalance: float = _choice(
+        100.0,
+        "n_max / n_min of the long-tailed subset",
+        "data",
+        **_between(1, 1e9, rule="must lie in 1..1e9, n_max / n_min"),
+        **_IN_MEMORY,
+    )
+    subset_seed: int = _choice(
+        0,
+        "which images the subset keeps; 0 is the subset of other work",
+        "data",
+        **_between(0, 2**32 - 1, rule="must lie in 0..2^32-1"),
+        **_IN_MEMORY,
+    )
+    classes: int = _choice(
+        0,
+        "number of classes of your own images (default: D's class folders, or the names in classes.txt)",
+        "data",
+        **_OWN,
+    )
+    name: str = _choice("", "name of your own data; results call them own-NAME", "data", **_OWN)
+    sampler: str = _choice("random", "which images are paired", "method", words=_helps(SAMPLERS))
+    cas_m: int = _choice(
+        4,
+        "images per visit of a class",
+        "method",
+        **_between(1, 1_000_000, rule="must be at least 1, at most a million"),
+        **_taken_by("cas_m", _SAMPLERS),
+    )
+    coverage: float = _choice(
+        1.0,
+        "share of the classes whose mixtures occur",
+        "method",
+        **_between(0, 1, rule="must lie in [0, 1]"),
+        **_taken_by("coverage", _SAMPLERS),
+    )
+    classifier: str = _choice("fc", "what turns features into logits", "method", words=_helps(CLASSIFIERS))
+    loss: str = _choice("ce", "what is minimised", "method", words=_helps(LOSSES))
+    bias: bool = _choice(True, "a bias in the classifier", "method", **_taken_by("bias", _CLASSIFIERS))
+    features: str = _choice(
+        "auto",
+        "what the classifier does to features first",
+        "method",
+        words={
+            "auto": "as-is for fc and ms, norm-unit for the ETFs",
+            "as-is": "nothing",
+            "unit": "scale them to unit length",
+            "norm-unit": "a BatchNorm, then unit length",
+        },
+    )
+    scale: float = _choice(
+        10.0,
+        "lengths of the class vectors at the start",
+        "method",
+        **_above_zero(1e4),
+        **_taken_by("scale", _CLASSIFIERS),
+    )
+    model: str = _choice("resnet32", "the network", "recipe", words=MODELS)
+    width: int = _choice(0, "channels of the first stage; 0 for the paper's", "recipe", **_between(0, 1024))
+    alpha: float = _choice(1.0, "parameter of mixup's Beta(alpha, alpha)", "recipe", **_above_zero(100))
+    ratio_per: str = _choice("batch", "how the mixing ratio is drawn", "recipe", words=_helps(MIXINGS))
+    epochs: int = _choice(
+        200, "number of epochs", "recipe", **_between(1, 100_000, rule="must be at least 1, at most 100,000")
+    )
+    batch: int = _choice(
+        128,
+        "index pairs per batch, over all processes",
+        "recipe",
+        **_between(2, 1_000_000, rule="must be at least 2, at most a million"),
+    )
+    norm_batch: int = _choice(
+        0,
+        "pairs that BatchNorm normalises together (ghost BatchNorm), as many as one GPU has, say; 0 for the whole batch",
+        "recipe",
+        holds=lambda run, value: value == 0 or (4 <= value < run.batch and run.batch % value == 0),
+        rule=lambda run: f"must be 0, or a divisor of --batch, {run.batch}, from 4 to half of it",
+    )
+    lr: float = _choice(0.1, "learning rate after the warm-up", "recipe", **_above_zero(1e3, included=False))
+    momentum: float = _choice(
+        0.9, "momentum of SGD", "recipe", holds=lambda run, value: 0 <= value < 1, rule="must lie in [0, 1)"
+    )
+    weight_decay: float = _choice(
+        2e-4,
+        "weight decay on every parameter",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+    )
+    warmup: int = _choice(
+        5,
+        "epochs of linear warm-up",
+        "recipe",
+        holds=lambda run, value: 0 <= value <= run.epochs,
+        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs: give --warmup with --epochs",
+    )
+    schedule: str = _choice(
+        "steps",
+        "how the learning rate falls",
+        "recipe",
+        words={"steps": "tenfold after each share of the epochs in drops", "cosine": "along a cosine to zero"},
+    )
+    drops: tuple[float, ...] = _choice(
+        (0.8, 0.9),
+        "shares of the epochs after which the learning rate falls tenfold",
+        "recipe",
+        holds=lambda run, value: all(0 < share < 1 for share in value) and list(value) == sorted(value),
+        rule="must be rising shares of the epochs, each in (0, 1)",
+        listed=False,
+    )
+    augment: bool = _choice(True, "random crop and flip", "recipe")
+    jitter: float = _choice(
+        0.0,
+        "jitter of brightness, contrast and saturation",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        **_AUGMENTED,
+    )
+    size: int = _choice(
+        0,
+        "pixels per side; 0 for 224",
+        "recipe",
+        holds=lambda run, value: value == 0 or 8 <= value <= 1024,
+        rule="must lie in 8..1024, or be 0",
+        **_FILES,
+    )
+    upright: bool = _choice(
+        False, "turn images as their cameras say; set for dataset own, not for published ones", "recipe", **_FILES
+    )
+    pretrained: bool = _choice(
+        False,
+        "start from the weights in --weights",
+        "recipe",
+        applies=lambda run: run.model in BOTTLENECKS,
+        where="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
+    )
+    trains: str = _choice(
+        "all",
+        "which layers of a pretrained network train",
+        "recipe",
+        words={
+            "all": "",
+            "stage4": "the last stage and the classifier",
+            "block": "a new last block and the classifier",
+            "classifier": "the classifier alone",
+        },
+        applies=lambda run: run.pretrained,
+        where="pretrained networks",
+    )
+    precision: str = _choice(
+        "bf16",
+        "arithmetic of the backbone; the classifier and the loss are float32",
+        "recipe",
+        words=("bf16", "fp32"),
+    )
+    seed: int = _choice(
+        0,
+        "seed of everything random but the subset",
+        "run",
+        **_between(0, 2**62 - 1, rule="must lie in 0..2^62-1"),
+        listed=False,
+    )
+    preset: str = _choice("paper", "name of the recipe in results", "run", listed=False)
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            _check_type(field.name, getattr(self, field.name), hints[field.name])
-        rules: list[tuple[str, float, bool, str]] = [
-            ("imbalance", self.imbalance, 1 <= self.imbalance <= 1e9, "must lie in 1..1e9, n_max / n_min"),
-            ("epochs", self.epochs, 1 <= self.epochs <= 100_000, "must be at least 1, at most 100,000"),
-            ("batch", self.batch, 2 <= self.batch <= 1_000_000, "must be at least 2, at most a million"),
-            (
-                "norm-batch",
-                self.norm_batch,
-                self.norm_batch == 0 or (4 <= self.norm_batch < self.batch and self.batch % self.norm_batch == 0),
-                f"must be 0, or a divisor of --batch, {self.batch}, from 4 to its half",
-            ),
-            ("alpha", self.alpha, 0 < self.alpha <= 100, "must be positive, at most 100"),
-            ("lr", self.lr, 0 < self.lr < 1e3, "must be positive, below 1,000"),
-            ("momentum", self.momentum, 0 <= self.momentum < 1, "must lie in [0, 1)"),
-            ("weight-decay", self.weight_decay, 0 <= self.weight_decay < 1, "must lie in [0, 1)"),
-            (
-                "warmup",
-                self.warmup,
-                0 <= self.warmup <= self.epochs,
-                f"must lie in 0..{self.epochs}, the epochs: give --warmup with --epochs",
-            ),
-            ("width", self.width, 0 <= self.width <= 1024, "must lie in 0..1024"),
-            ("cas-m", self.cas_m, 1 <= self.cas_m <= 1_000_000, "must be at least 1, at most a million"),
-            ("coverage", self.coverage, 0 <= self.coverage <= 1, "must lie in [0, 1]"),
-            ("scale", self.scale, 0 < self.scale <= 1e4, "must be positive, at most 10,000"),
-            ("jitter", self.jitter, 0 <= self.jitter < 1, "must lie in [0, 1)"),
-            ("size", self.size, self.size == 0 or 8 <= self.size <= 1024, "must lie in 8..1024, or be 0"),
-            ("seed", self.seed, 0 <= self.seed < 2**62, "must lie in 0..2^62-1"),
-            ("subset-seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "must lie in 0..2^32-1"),
-        ]
-        for name, number, holds, rule in rules:
-            if not holds:
-                raise InvalidInput(f"{name} = {number:g} {rule}")
+        for name, known in CHOICES.items():
+            _check_type(name, getattr(self, name), known, _types()[name])
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if known.holds is not None and not known.holds(self, value):
+                shown = f"{value:g}" if isinstance(value, int | float) else str(value)
+                raise InvalidInput(f"{_option(name)} = {shown} {known.rule_of(self)}")
+        self._check_words()
+        self._check_label_pairs()
+        for name, known in CHOICES.items():
+            if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
+                value = f" {getattr(self, name)!r}" if known.words else ""
+                unsaid = self.dataset == _DEFAULTS["dataset"] and known.where in _OF_DATA
+                missing = ", or say which --dataset" if unsaid else ""
+                raise InvalidInput(f"{_option(name)}{value} applies only to {known.where}; drop it{missing}")
+        if self.model in BOTTLENECKS and not self.data_set.files:
+            raise InvalidInput(f"model {self.model!r} applies only to {_FILES['where']}; choose another --model")
+        if self.loss not in losses_of(self.classifier):
+            known_losses = ", ".join(losses_of(self.classifier))
+            raise InvalidInput(
+                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}; choose one of {known_losses}"
+            )
+
+    def _check_words(self) -> None:
         if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,29})?", self.name):
             raise InvalidInput(
                 f"name {self.name[:40]!r} must be a word of small letters, digits and hyphens, at most 30"
             )
-        if self.dataset == "own" and not 2 <= self.classes <= 100_000:
+        if self.data_set.user_named and not 2 <= self.classes <= 100_000:
             raise InvalidInput(
-                f"dataset 'own' needs its number of classes, 2 to 100,000, and it is {self.classes}: give --classes, or beside "
-                "lists their names in classes.txt"
+                f"dataset {self.dataset!r} needs its number of classes, 2 to 100,000, and it is {self.classes}: give --classes, "
+                "or beside lists their names in classes.txt"
             )
         if not re.fullmatch(r"[a-z0-9-]{1,20}\+?", self.preset):
             raise InvalidInput(f"preset {self.preset[:40]!r} must be a short word of small letters")
-        if any(not 0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
-            raise InvalidInput(f"drops = {self.drops} must be rising shares of the epochs, each in (0, 1)")
-        pairs = self.classifier.removeprefix("ms-wetf").strip("-") if self.classifier.startswith("ms-wetf") else None
-        family = ("ms-unordered" if pairs == "unordered" else "ms") if pairs is not None else self.classifier
-        if self.sampler not in EXPRESSES.get(family, {self.sampler}):
+
+    def _check_label_pairs(self) -> None:
+        """A classifier over label pairs needs a class for each pair that is drawn, and more than one class."""
+        classifier, drawn = CLASSIFIERS[self.classifier], SAMPLERS[self.sampler].draws
+        if classifier.pairs == "a < b" and drawn != "a < b":
             raise InvalidInput(
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
-        if self.K == 2 and self.classifier.endswith("unordered"):
+        if self.K == 2 and classifier.pairs == "a < b":
             raise InvalidInput(
                 f"classifier {self.classifier!r} has one class for the one label pair a < b of two classes, nothing to learn: "
                 "take 'fc', or 'ms' with sampler 'bmls-all'"
             )
-        large, bottlenecks = self.dataset in LARGE, self.model in BOTTLENECKS
-        for option, value, used, rule in (
-            ("imbalance", self.imbalance == 100, not large, "CIFAR and the digits"),
-            ("subset-seed", self.subset_seed == 0, not large, "CIFAR and the digits"),
-            ("classes", self.classes == 0, self.dataset == "own", "dataset 'own'"),
-            ("name", not self.name, self.dataset == "own", "dataset 'own'"),
-            ("jitter", self.jitter == 0, large and self.augment, "augmented image files (imagenet-lt and the like)"),
-            ("size", self.size == 0, large, "image files (imagenet-lt and the like)"),
-            ("upright", not self.upright, large, "image files (imagenet-lt and the like)"),
-            (f"model {self.model}", not bottlenecks, large, "image files (imagenet-lt and the like)"),
-            ("pretrained", not self.pretrained, bottlenecks, "models 'resnet50', 'resnet50-wide4' and 'resnet152'"),
-            (f"trains {self.trains!r}", self.trains == "all", self.pretrained, "pretrained networks"),
-            ("cas-m", self.cas_m == 4, self.sampler == "cas", "sampler 'cas'"),
-            ("coverage", self.coverage == 1, self.sampler == "coverage", "sampler 'coverage'"),
-            ("scale", self.scale == 10, self.classifier.startswith("ms-wetf"), "classifier 'ms-wetf'"),
-            ("bias", self.bias, "etf" not in self.classifier, "classifiers 'fc' and 'ms'"),
-        ):
-            if not (value or used):
-                raise InvalidInput(
-                    f"{option} has a meaning for {rule} only; drop it, or say --dataset where that is missing"
-                )
-        if self.loss == "dr" and self.classifier != "etf":
-            raise InvalidInput(f"loss 'dr' (dot regression) is defined for classifier 'etf', not {self.classifier!r}")
+
+    @property
+    def data_set(self) -> DataSet:
+        """The row of the catalogue."""
+        return CATALOGUE[self.dataset]
 
     @property
     def K(self) -> int:
-        return self.classes or CLASSES[self.dataset]
+        """Number of classes."""
+        return self.classes or self.data_set.classes
 
     @property
     def data(self) -> str:
-        """What the data are called: by the data set's name, or your own."""
+        """The name of the data in results: the data set's, with the user's name for own data."""
         return f"{self.dataset}-{self.name}" if self.name else self.dataset
 
     @property
     def channels(self) -> int:
         """Channels of the first stage."""
-        if self.model in BOTTLENECKS:
-            return self.width or 64
-        return self.width or (32 if self.dataset == "cifar100-lt" else 16)
+        return self.width or (64 if self.model in BOTTLENECKS else self.data_set.channels)
 
     @property
     def pixels(self) -> int:
-        """Pixels a side of what the network is shown, for image files."""
+        """Pixels per side of what the network is shown, for image files."""
         return self.size or 224
 
     @property
     def parts(self) -> int:
-        """Parts of a batch that BatchNorm normalises by themselves; 0 if it is the whole batch."""
+        """Parts of a batch that BatchNorm normalises separately (ghost BatchNorm); 0 if it is the whole batch."""
         return self.batch // self.norm_batch if self.norm_batch else 0
 
     @property
     def factor(self) -> str:
-        """The imbalance factor as a word; image files come with theirs."""
-        return "own" if self.dataset in LARGE else f"{self.imbalance:g}"
+        """The imbalance factor as a word; 'own' for image files, which have class counts of their own."""
+        return "own" if self.data_set.files else f"{self.imbalance:g}"
 
     @property
     def method(self) -> str:
-        """The name in tables: sampler, classifier and loss as ``paper_checks/data`` has them."""
-        sampler = {"random": "random", "cbs": "CBS", "cas": "CAS", "lom": "LOM", "bmls": "BMLS", "bmls-all": "BMLS-all"}
-        name = sampler.get(self.sampler, f"coverage {self.coverage:g}")
-        classifier = {"fc": "FC", "etf": "ETF"}.get(self.classifier, "MS-WETF" if "wetf" in self.classifier else "MS")
-        if self.sampler == "bmls" and self.classifier in ("ms", "ms-wetf"):
-            classifier += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
-        return f"{name}+{classifier}" + (f"+{self.loss.upper()}" if "ETF" in classifier else "")
+        """The name in tables, such as 'BMLS+MS': sampler, classifier and, where it is not the usual one, the loss."""
+        sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
+        words = [sampler.title.format(**vars(self)), classifier.title]
+        if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
+            words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
+        if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
+            words.append(loss.title.format(**vars(self)))
+        return "+".join(words)
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits of every choice but the seed that is not the default."""
-        choices = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default and f.name != "seed"}
+        """Twelve hexadecimal digits that stand for every choice but the seed that is not the default."""
+        choices = {name: v for name in CHOICES if (v := getattr(self, name)) != _DEFAULTS[name] and name != "seed"}
         return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> str:
         """The run's folder inside the store."""
-        factor = () if self.dataset == "own" else (self.factor,)
+        factor = () if self.data_set.user_named else (self.factor,)
         words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of epoch 1, 2, ...: lr epoch / warmup while warming up, then tenfold less after each drop, or
+        """The learning rate of an epoch.
+
+        lr epoch / warmup during the warm-up; then lr divided by ten after each drop, or
         lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
+
+        Args:
+            epoch: from 1.
+
+        Returns:
+            The learning rate.
         """
         if epoch <= self.warmup:
             return self.lr * epoch / self.warmup
@@ -237,71 +439,67 @@ class RunConfig:
         return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    """Raise InvalidInput unless a value is one of its field's words, or a number of its field's type."""
-    choices = get_args(hint)
-    if choices and isinstance(choices[0], str):
-        if value not in choices:
-            raise InvalidInput(f"{name} {str(value)[:40]!r} is unknown; choose one of {', '.join(choices)}")
+CHOICES: dict[str, Choice] = {f.name: f.metadata["choice"] for f in fields(RunConfig)}
+"""What is known of each choice, in the order of the fields."""
+
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(RunConfig)}
+
+
+@cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
+
+
+def type_of(name: str) -> Any:
+    """The type of a choice.
+
+    Args:
+        name: the field's name.
+
+    Returns:
+        int, float, bool, str, or a tuple of floats.
+    """
+    return _types()[name]
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _check_type(name: str, value: Any, known: Choice, kind: Any) -> None:
+    """Raise InvalidInput unless a value is one of its choice's words, or of its type and finite."""
+    if known.words:
+        if not isinstance(value, str) or value not in known.words:
+            raise InvalidInput(f"{name} {str(value)[:40]!r} is unknown; choose one of {', '.join(known.words)}")
         return
+    is_tuple = bool(get_args(kind))
     numbers = value if isinstance(value, tuple) else (value,)
-    kind = float if hint is float or choices else hint
-    allowed: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if isinstance(value, tuple) != bool(choices) or any(
-        not isinstance(x, allowed) or (isinstance(x, bool) and kind is not bool) for x in numbers
+    number_kind = float if is_tuple else kind
+    allowed: tuple[type, ...] = (int, float) if number_kind is float else (number_kind,)
+    if isinstance(value, tuple) != is_tuple or any(
+        not isinstance(x, allowed) or (isinstance(x, bool) and number_kind is not bool) for x in numbers
     ):
-        raise InvalidInput(
-            f"{name} {str(value)[:40]!r} has the wrong type; it must be {getattr(kind, '__name__', kind)}"
-        )
-    if kind is float and not all(math.isfinite(x) for x in numbers):
+        raise InvalidInput(f"{name} {str(value)[:40]!r} has the wrong type; it must be {number_kind.__name__}")
+    if number_kind is float and not all(math.isfinite(x) for x in numbers):
         raise InvalidInput(f"{name} = {str(value)[:40]} must be finite")
 
 
 def from_json(data: dict[str, Any]) -> RunConfig:
-    """The config stored with a run, choices of later versions at their defaults. Raises InvalidInput for impossible ones."""
-    names = {field.name for field in fields(RunConfig)}
-    if not isinstance(data, dict) or not {"dataset", "seed"} <= set(data) <= names:
-        raise InvalidInput(f"a stored config has choices among {', '.join(sorted(names))}")
+    """Read the config that is stored with a run; choices of later versions have their defaults.
+
+    Args:
+        data: the content of ``config.json``.
+
+    Returns:
+        The config.
+
+    Raises:
+        InvalidInput: if it is not a config, or an impossible one.
+    """
+    if not isinstance(data, dict) or not {"dataset", "seed"} <= set(data) <= set(CHOICES):
+        raise InvalidInput(f"a stored config has choices among {', '.join(sorted(CHOICES))}")
     choices: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return RunConfig(**choices)
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "quick": {"model": "resnet8", "epochs": 30, "warmup": 2},
-    "smoke": {"model": "resnet8", "epochs": 40, "warmup": 2, "batch": 32, "augment": False},
-}
-"""Choices that differ from the paper's recipe, by name. 'smoke' is the default for the built-in digits."""
-
-LARGE_RECIPE: dict[str, Any] = {
-    **{"model": "resnet50", "alpha": 0.2, "epochs": 180, "batch": 256, "weight_decay": 5e-4},
-    **{"schedule": "cosine", "warmup": 0, "jitter": 0.4},
-}
-PRETRAINED: dict[str, Any] = {"model": "resnet152", "width": 0, "pretrained": True, "trains": "block"}
-"""The network of places-lt-ft, as MiSLAS trains it, under any preset: the paper does not say."""
-
-LARGE_RECIPES: dict[str, dict[str, Any]] = {
-    "imagenet-lt": LARGE_RECIPE,
-    "places-lt": LARGE_RECIPE | {"epochs": 90},
-    "places-lt-ft": LARGE_RECIPE | {"epochs": 90},
-    "inaturalist2018": LARGE_RECIPE | {"epochs": 200, "weight_decay": 1e-4},
-    "own": LARGE_RECIPE | {"upright": True},
-}
-"""What CIFAR's recipe becomes on image files (MiSLAS, stage 1: Zhong et al. 2021); your own have ImageNet-LT's, and are turned as
-their cameras say.
-"""
-
-LARGE_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "quick": {"model": "resnet8", "size": 64, "epochs": 30, "jitter": 0.0},
-    "smoke": {"model": "resnet8", "size": 32, "width": 8, "epochs": 2, "batch": 64, "jitter": 0.0},
-    "yang": {"model": "resnet50-wide4", "epochs": 90, "batch": 1024},
-    "decoupling": {"epochs": 90, "lr": 0.2, "batch": 512, "jitter": 0.0},
-    "bbn": {"lr": 0.05, "schedule": "steps", "drops": (2 / 3, 8 / 9), "epochs": 180, "batch": 128},
-}
-"""Choices that differ from that. 'yang' (Yang et al. 2022) is for imagenet-lt, 'decoupling' (Kang et al. 2020) and 'bbn', the
-schedule of Zhou et al. 2020 with mixup and the augmentation above and without their two branches, for inaturalist2018.
-"""
 
 
 SETTING = ("dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset")
@@ -309,17 +507,28 @@ SETTING = ("dataset", "classes", "name", "imbalance", "sampler", "coverage", "cl
 
 
 def presets(dataset: str) -> tuple[str, ...]:
-    """The presets of a data set."""
-    own = {"yang": "imagenet-lt", "decoupling": "inaturalist2018", "bbn": "inaturalist2018"}
-    return tuple(name for name in (LARGE_PRESETS if dataset in LARGE else PRESETS) if own.get(name, dataset) == dataset)
+    """The presets of a data set.
+
+    Args:
+        dataset: its name.
+
+    Returns:
+        The names.
+    """
+    return tuple(CATALOGUE[dataset].presets)
 
 
 def with_preset(config: RunConfig, preset: str) -> RunConfig:
-    """A config with a preset's recipe. Raises InvalidInput for an unknown one."""
-    if preset not in presets(config.dataset):
-        known = ", ".join(presets(config.dataset))
-        raise InvalidInput(f"preset {preset!r} is unknown for {config.dataset}; choose one of {known}")
-    recipe = LARGE_RECIPES[config.dataset] | LARGE_PRESETS[preset] if config.dataset in LARGE else PRESETS[preset]
-    if config.dataset == "places-lt-ft":
-        recipe = recipe | PRETRAINED
-    return replace(config, **recipe, preset=preset)
+    """A config with a preset's recipe.
+
+    Args:
+        config: the data and the method; its recipe is replaced.
+        preset: the name of the recipe.
+
+    Returns:
+        The config.
+
+    Raises:
+        InvalidInput: if the data set has no such preset.
+    """
+    return replace(config, **config.data_set.preset(preset), preset=preset)

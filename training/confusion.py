@@ -84,10 +84,10 @@ def of(folder: RunFolder) -> Confusion:
 
 def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
     """The splits of a finished run. Raises InvalidInput when its class counts are damaged."""
-    counts = folder.metrics().get("train_counts")
-    if not (isinstance(counts, list) and len(counts) == folder.config.K and all(type(n) is int for n in counts)):
+    counts = folder.result("train_counts").train_counts
+    if len(counts) != folder.config.K:
         raise InvalidInput(
-            f"{str(folder.path / 'metrics.json')!r} has no class counts; delete it to finish the run again"
+            f"{str(folder.path / 'metrics.json')!r} has class counts of another run; delete it to finish the run again"
         )
     return splits(folder.config.dataset, np.array(counts))
 
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def markdown(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
     """A table of the splits and one of the ``top`` most frequent pairs of classes; means over runs that differ in their seed."""
-    metrics, parts = first.metrics(), splits_of(first)
+    result, parts = first.result(), splits_of(first)
     columns = ["true", "right", *(f"another of {name}" for name in parts), "right among its own split", "by chance"]
     columns += ["mean cosine of its class vectors"]
     rows = [columns, ["---"] * len(columns)]
@@ -152,9 +152,9 @@ def markdown(first: RunFolder, found: Sequence[Confusion], top: int) -> str:
         cosines = [one.closeness(start, last) for one in found if last > start]
         guess = f"{100 / (last - start + 1):.2f}"
         rows.append([name, *(in_words(values.tolist()) for values in shares), guess, in_words(cosines)])
-    where = f"{setting(first.config, metrics.get('dataset', first.config.data))}, {first.config.method}"
+    where = f"{setting(first.config, result.dataset or first.config.data)}, {first.config.method}"
     text = f"{where}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
-    text += "".join(f"{name}: {what}.\n" for name, what in ranges(first.config, metrics).items())
+    text += "".join(f"{name}: {what}.\n" for name, what in ranges(first.config, result).items())
     names, every = _names(first), _pairs(found)[:top]
     rows = [["class", "taken for", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in every]
@@ -190,10 +190,8 @@ def _pairs(found: Sequence[Confusion]) -> list[tuple[int, int, float, float]]:
 
 
 def _names(folder: RunFolder) -> list[str]:
-    names = folder.metrics().get("class_names")
-    return (
-        names if isinstance(names, list) and len(names) == folder.config.K else list(map(str, range(folder.config.K)))
-    )
+    names = folder.result().class_names
+    return list(names) if len(names) == folder.config.K else list(map(str, range(folder.config.K)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A full table at preset ``paper`` is 5 seeds of 200 epochs a cell; ``quick`` (30 epochs of ResNet-8, some five minutes a run on
 two CPU cores) shows the order of methods only, and its numbers must not be read as the paper's. The large data sets are 3 seeds
-of ResNet-50 at 224 pixels on several GPUs, by the recipes of :data:`training.config.LARGE_RECIPES`.
+of ResNet-50 at 224 pixels on several GPUs, by the recipes of :mod:`training.catalogue`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,6 @@ def config(method: str, dataset: str, imbalance: float, preset: str, seed: int =
     """The run of a table's cell. Raises InvalidInput for an unknown method."""
     if method not in METHODS:
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    recipe = with_preset(RunConfig(dataset=dataset), preset)  # type: ignore[arg-type]
+    recipe = with_preset(RunConfig(dataset=dataset), preset)
     factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
     return replace(recipe, seed=seed, **factor, **METHODS[method])

@@ -7,11 +7,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from training.config import LARGE_PRESETS, PRESETS, SETTING, RunConfig, with_preset
+from training.catalogue import CATALOGUE, preset_names
+from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.lists import number_of_classes
 
 
@@ -44,42 +44,8 @@ class Options:
         return self.jobs == 1 and self.engine == "local"
 
 
-NAMES = tuple(dict.fromkeys((*PRESETS, *LARGE_PRESETS)))
-"""Of presets, on any data set."""
-
-
-HELP = {
-    "imbalance": "n_max / n_min of the long-tailed subset",
-    "subset_seed": "which images the subset keeps; 0 is what everybody uses",
-    "classes": "of dataset own, your own images: how many there are (default: D's class folders, or the names in classes.txt)",
-    "name": "what results call your own data, own-NAME",
-    "cas_m": "images a class visit of sampler cas",
-    "coverage": "share of the classes whose mixtures occur, for sampler coverage",
-    "width": "channels of the first stage; 0 for the paper's",
-    "alpha": "of mixup's Beta(alpha, alpha)",
-    "warmup": "epochs of linear warm-up",
-    "epochs": "epochs; this and the options down to --size are set by the preset unless given",
-    "batch": "index pairs in a batch",
-    "norm_batch": "of these, how many BatchNorm normalises by themselves: a GPU's share, say; 0 for all",
-    "lr": "learning rate after the warm-up",
-    "momentum": "of SGD",
-    "weight_decay": "on every parameter",
-    "augment": "random crop and flip",
-    "bias": "of FC and MS",
-    "sampler": ": which images are paired; cbs, cas and lom balance classes, bmls label pairs a < b, bmls-all all of them",
-    "classifier": "; ms has all K^2 label pairs as classes, ms-unordered those with a < b",
-    "loss": "; dr is dot regression, for etf",
-    "precision": " of the backbone",
-    "features": ": what the classifier does to them first; auto is as-is for fc and ms, norm-unit for the ETFs",
-    "scale": "lengths of ms-wetf's class vectors at the start",
-    "schedule": ": how the learning rate falls",
-    "jitter": "of brightness, contrast and saturation of image files",
-    "size": "pixels a side of image files; 0 for 224",
-    "upright": "image files are turned as their cameras say; set for dataset own, not for published ones",
-    "pretrained": "resnet50 and resnet152 start from --weights",
-    "trains": ": which layers of a pretrained network train; block is a new last one",
-    "ratio_per": ": how many images share a mixing ratio; batch-swapped swaps the sides of half of the pairs",
-}
+NAMES = preset_names()
+"""The presets of all data sets."""
 
 
 def seeds(text: str) -> list[int]:
@@ -139,20 +105,39 @@ def add_device(parser: cli.Parser) -> None:
 
 
 def add_recipe(parser: cli.Parser, *, without: Collection[str] = ()) -> None:
-    """An option for every choice of a run but its seed, its preset, its drops and some others."""
-    hints = get_type_hints(RunConfig)
-    for field in fields(RunConfig):
-        if field.name in ("seed", "preset", "drops", *without):
+    """Add an option for every choice of a run, as :class:`training.config.RunConfig` documents it.
+
+    Args:
+        parser: the command's parser.
+        without: choices that the command makes itself.
+    """
+    for name, known in CHOICES.items():
+        if not known.listed or name in without:
             continue
-        option, kind, choices = "--" + field.name.replace("_", "-"), hints[field.name], get_args(hints[field.name])
-        if choices:
-            parser.add_argument(
-                option, type=cli.choice(*choices), metavar="NAME", help="|".join(choices) + HELP.get(field.name, "")
-            )
+        option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name)
+        if known.words:
+            parser.add_argument(option, type=cli.choice(*known.words), metavar="NAME", help=text)
         elif kind is bool:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=HELP[field.name])
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            parser.add_argument(option, type=kind, help=HELP.get(field.name))
+            parser.add_argument(option, type=kind, help=text)
+
+
+def help_of(name: str) -> str:
+    """The text of ``--help`` for a choice of a run.
+
+    Args:
+        name: the field of :class:`training.config.RunConfig`.
+
+    Returns:
+        Its values, what it means, and where it applies.
+    """
+    known = CHOICES[name]
+    text = "|".join(known.words) + ": " * bool(known.words) + known.help
+    described = [f"{word}: {meaning}" for word, meaning in known.words.items() if meaning]
+    text += f" ({'; '.join(described)})" if described else ""
+    text += f"; for {known.where}" if known.where else ""
+    return text.replace("%", "%%")
 
 
 def add_running(parser: cli.Parser) -> None:
@@ -172,21 +157,22 @@ def config_of(options: argparse.Namespace) -> RunConfig:
 
     Raises InvalidInput for options that do not go together.
     """
-    given = {f.name: v for f in fields(RunConfig) if (v := getattr(options, f.name, None)) is not None}
-    dataset, root = given.get("dataset", "digits-lt"), getattr(options, "data_root", None)
-    if dataset == "own" and "classes" not in given and root is not None:
-        given["classes"] = number_of_classes(root, options.train_list)
-    if dataset == "own" and root is None:
-        raise InvalidInput("dataset 'own' needs --data-root, the folder of your images")
+    given = {name: value for name in CHOICES if (value := getattr(options, name, None)) is not None}
+    row, root = CATALOGUE[given.get("dataset", RunConfig.dataset)], getattr(options, "data_root", None)
+    if row.user_named:
+        if root is None:
+            raise InvalidInput(f"dataset {row.name!r} needs --data-root, the folder of your images")
+        if "classes" not in given:
+            given["classes"] = number_of_classes(root, options.train_list)
     if "dataset" not in given and root is not None:
         raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
-    preset = options.preset or ("smoke" if dataset == "digits-lt" else "paper")
-    if dataset == "digits-lt" and "imbalance" not in given:
-        given["imbalance"] = 10.0
+    preset = options.preset or row.default_preset
+    if not row.files:
+        given.setdefault("imbalance", row.default_imbalance)
     own = {name: given[name] for name in ("classes", "name") if name in given}
-    base = with_preset(RunConfig(dataset=dataset, **own), preset)
+    base = with_preset(RunConfig(dataset=row.name, **own), preset)
     config = replace(base, **given)
-    same = all(getattr(config, f.name) == getattr(base, f.name) for f in fields(RunConfig) if f.name not in SETTING)
+    same = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in SETTING)
     if getattr(options, "weights", None) is not None and not config.pretrained:
-        raise InvalidInput("--weights has a meaning for pretrained networks only; give --pretrained too, or drop it")
+        raise InvalidInput("--weights applies only to pretrained networks; give --pretrained too, or drop it")
     return replace(config, preset=preset if same else preset + "+")

@@ -1,4 +1,7 @@
-"""What a trained network sees in image files: ``python -m training.predict RUN IMAGE...`` (runs on image files only)."""
+"""Predictions of a trained network for image files: ``python -m training.predict RUN IMAGE...``.
+
+The run must be one on image files.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,25 @@ from training.store.runs import seeds_of
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status: 1 if files were skipped.
+
+    Raises:
+        InvalidInput: if the run or an image cannot be used.
+    """
     parser = cli.Parser(
         "training.predict",
-        "the likeliest classes of image files as CSV: image, rank, class, score; scores order the classes of an image and are no "
-        "probabilities",
+        "print the likeliest classes of image files as CSV: image, rank, class, score; scores order the classes of an "
+        "image, they are no probabilities",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run on image files (.../seed-0)")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG or PNG files, or folders of them")
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes an image")
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes per image")
     parser.add_argument(
         "--workers", type=workers, metavar="N", help="processes that decode images (default: the cores)"
     )
@@ -43,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     skipped: list[str] = []
-    found = inference.predictions(
+    predictions = inference.predictions(
         runs.at(options.run),
         images,
         build.device(options.device),
@@ -52,36 +65,39 @@ def main(arguments: list[str] | None = None) -> int:
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
-    rows = ((*row, f"{score:.4f}") for *row, score in found)
-    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *rows])  # all or none
-    for said in skipped:
-        print(f"skipped: {said}", file=sys.stderr)
+    rows = ((*row, f"{score:.4f}") for *row, score in predictions)
+    # All rows or none: nothing is printed before every image has been decoded.
+    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *rows])
+    for reason in skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
     print(text.getvalue(), end="")
     return min(len(skipped), 1)
 
 
-def _refuse(said: str) -> None:
-    raise InvalidInput(f"{said}; --skip-broken leaves such files out")
+def _refuse(reason: str) -> None:
+    raise InvalidInput(f"{reason}; --skip-broken leaves such files out")
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
-    """The images that are meant. Raises InvalidInput for folders without any, for runs, for what is not there and for names that
-    a terminal does not show as they are.
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The image files, and those below the folders, of a command line.
+
+    Raises InvalidInput for a folder without images, a run, a missing file, and a name that a terminal does not show
+    unchanged.
     """
-    found, left = list[Path](), 0
-    for path in given:
+    files, ignored = list[Path](), 0
+    for path in paths:
         if seeds_of(path) != [path] or os.path.lexists(path / "config.json"):
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        inside, others = images_below(path) if os.path.isdir(path) else ([path], 0)
-        found, left = found + inside, left + others
-    if left:
-        print(f"note: {left_out(left)}", file=sys.stderr)
-    for file in found:
+        images, others = images_below(path) if os.path.isdir(path) else ([path], 0)
+        files, ignored = files + images, ignored + others
+    if ignored:
+        print(f"note: {left_out(ignored)}", file=sys.stderr)
+    for file in files:
         if not str(file).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
         if not os.path.exists(file):
-            raise InvalidInput(f"{str(file)!r} is not there")
-    return found
+            raise InvalidInput(f"{str(file)!r} does not exist")
+    return files
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lists for training and testing of images that lie in class folders: ``python -m training.split D``. Needs no torch."""
+"""Lists for training and testing from images in class folders: ``python -m training.split D``. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,29 +16,39 @@ from training.data.lists import CLASS_NAMES, images_below, left_out
 from training.data.untrusted import contents
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
-"""What is written, in ``D``."""
+"""The files that are written into ``D``."""
 
 LIMIT = 1_000_000_000
-"""Bytes of an image."""
+"""Bytes that an image may have."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if the folder or an image cannot be used, or a list is there already.
+    """
     parser = cli.Parser(
-        "training.split", "lists for training and testing of images in a folder a class, for --dataset own"
+        "training.split", "make lists for training and testing from images in one folder per class, for --dataset own"
     )
+    parser.add_argument("root", type=Path, metavar="DIR", help="holds one folder per class, with images at any depth")
     parser.add_argument(
-        "root", type=Path, metavar="DIR", help="holds a folder for each class, images at any depth in it"
+        "--test-share", type=float, default=0.2, metavar="X", help="share of each class's images for testing"
     )
-    parser.add_argument("--test-share", type=float, default=0.2, metavar="X", help="of each class's images")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another one gives another split")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed gives other lists")
     options = parser.parse_args(arguments)
     root: Path = options.root
     if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
     for name in (*LISTS, "train", "test", "val"):
         if os.path.lexists(root / name):
-            raise InvalidInput(f"{str(root / name)!r} is there already; training takes it, or move it away")
+            raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away")
     names, train, test = split(root, options.test_share, options.seed)
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
     try:
@@ -51,20 +61,30 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
     print(
-        f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: {', '.join(LISTS)} in {root}"
+        f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: "
+        f"{', '.join(LISTS)} in {root}"
     )
     return 0
 
 
 def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
-    """The names of the classes, sorted, and (path below ``root``, label) of the images for training and for testing.
+    """Divide the images in class folders into a training and a test set.
 
-    Of each class the share, at least one image and never all, is for testing: those whose contents have the least hash, with
-    the seed. So a split does not depend on names, and copies of an image in a class are on one side, if that leaves both
-    sides some.
+    The share of each class, at least one image and never all, is for testing: the images with the smallest hashes of
+    seed and contents. So the result does not depend on names. Copies of an image in a class come into the same set, if
+    that leaves images for both sets.
 
-    Raises InvalidInput for images outside class folders, classes with fewer than two images, and what :func:`images_below`
-    refuses.
+    Args:
+        root: the folder that holds one folder per class.
+        share: share of each class's images that is for testing, between 0 and 1.
+        seed: another seed gives other sets.
+
+    Returns:
+        The names of the classes, sorted; the training images and the test images, each as (path below ``root``, label).
+
+    Raises:
+        InvalidInput: if images are outside class folders, a class has fewer than two images, or as
+            :func:`training.data.lists.images_below`.
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
@@ -72,7 +92,7 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
     for name in names:
         if name != name.strip():
             raise InvalidInput(
-                f"{str(root / name)!r}: lists cannot tell a name with white space at its ends; rename it"
+                f"{str(root / name)!r}: lists cannot hold a name with white space at its ends; rename it"
             )
     label = {name: number for number, name in enumerate(names)}
     images: dict[int, list[tuple[bytes, str]]] = defaultdict(list)
@@ -84,24 +104,28 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
         if first.setdefault(real, file) != file:
             raise InvalidInput(f"{str(file)!r} and {str(first[real])!r} are one file; remove the link")
         if len(path.parts) == 1:
-            raise InvalidInput(f"{str(file)!r} lies in no class folder; move it into one")
+            raise InvalidInput(f"{str(file)!r} is in no class folder; move it into one")
         if not str(path).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
         digest = hashlib.sha256(f"{seed}\n".encode() + contents(file, LIMIT)).digest()
         images[label[path.parts[0]]].append((digest, path.as_posix()))
     if len(names) < 2:
-        raise InvalidInput(f"{str(root)!r} holds {len(names)} class folder{'s' * (len(names) != 1)}; two are the least")
+        raise InvalidInput(
+            f"{str(root)!r} holds {len(names)} class folder{'s' * (len(names) != 1)}; it needs at least two"
+        )
     train, test = [], []
     for name, number in label.items():
-        own = sorted(images[number])
-        if len(own) < 2:
+        ranked = sorted(images[number])  # by hash
+        if len(ranked) < 2:
             raise InvalidInput(
-                f"class {name!r} has {len(own)} image{'s' * (len(own) != 1)}; one to train on and one to test is the least"
+                f"class {name!r} has {len(ranked)} image{'s' * (len(ranked) != 1)}; "
+                "it needs at least one to train and one to test"
             )
-        cuts = [n for n in range(1, len(own)) if own[n][0] != own[n - 1][0]]  # none divides copies of one image
-        last = min(cuts or range(1, len(own)), key=lambda n: abs(n - share * len(own)))
-        test += [(path, number) for _, path in own[:last]]
-        train += [(path, number) for _, path in own[last:]]
+        # No cut divides copies of one image, whose hashes are equal.
+        cuts = [n for n in range(1, len(ranked)) if ranked[n][0] != ranked[n - 1][0]]
+        last = min(cuts or range(1, len(ranked)), key=lambda n: abs(n - share * len(ranked)))
+        test += [(path, number) for _, path in ranked[:last]]
+        train += [(path, number) for _, path in ranked[last:]]
     return names, sorted(train), sorted(test)
 
 

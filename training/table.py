@@ -21,7 +21,7 @@ from lpm.console.output import write
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table, config
-from training.options import NAMES, add_data, add_device, seeds
+from training.options import NAMES, Options, add_data, add_device, seeds
 from training.store import tables
 
 USUAL = {
@@ -105,8 +105,7 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
-    from training.jobs.progress import ready, train_all
-    from training.options import Options
+    from training.jobs.train_all import ready, train_all
 
     run, said = Options.of(options), set[str]()
 

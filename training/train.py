@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from lpm.console import cli, engines
-from training.options import add_recipe, add_running, config_of
+from training.options import Options, add_recipe, add_running, config_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,8 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     engines.check(options)
     config = config_of(options)
-    from training.jobs.progress import train_all
-    from training.options import Options
+    from training.jobs.train_all import train_all
 
     return train_all([replace(config, seed=s) for s in options.seeds], Options.of(options))
 

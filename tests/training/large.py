@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.catalogue import CLASSES
-from training.data.lists import NAMES
+from training.catalogue import CATALOGUE
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
 
@@ -48,7 +47,7 @@ def make(
     Every class has from ``least`` to ``most`` images for training, in some order of the labels, and one for testing.
     as_json: lists in iNaturalist's JSON.
     """
-    K, rng = CLASSES[dataset], np.random.default_rng(seed)
+    K, rng = CATALOGUE[dataset].classes, np.random.default_rng(seed)
     counts = rng.permutation(np.linspace(most, least, K).round().astype(int))
     files = encoded(20)
     for use, per_class in enumerate((counts, np.ones(K, int))):
@@ -58,7 +57,9 @@ def make(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(files[k % len(files)])
         rows = [rows[i] for i in rng.permutation(len(rows))]
-        (root / NAMES[dataset][use][as_json]).write_text(
+        lists = CATALOGUE[dataset].lists
+        assert lists is not None
+        (root / (lists.train, lists.test)[use][as_json]).write_text(
             as_inaturalist(rows) if as_json else "".join(f"{p} {k}\n" for p, k in rows)
         )
     return counts

@@ -17,6 +17,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training import compare
 from training.config import RunConfig
+from training.store.results import RunResult
 from training.store.runs import RunFolder, find
 
 
@@ -46,11 +47,11 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert table[2] == "| method | all | balanced | med | few | balanced − BMLS+MS |"
     assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
     assert "few: 2 of 3 classes, below 20 training images" in table[-1]
-    found = {folder.config.folder: folder.metrics() for folder in find(tmp_path)}
-    assert {(m["method"], f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
-    values = [m["last"]["balanced"] for m in found.values() if m["method"] == "BMLS+MS"]
+    found = {folder.config.folder: folder.result() for folder in find(tmp_path)}
+    assert {(m.method, f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
+    values = [m.last["balanced"] for m in found.values() if m.method == "BMLS+MS"]
     assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
-    others = [m["last"]["balanced"] for m in found.values() if m["method"] == "random+FC"]
+    others = [m.last["balanced"] for m in found.values() if m.method == "random+FC"]
     assert table[4].endswith("|  |")
     difference, p = compare.against(others, values)  # no p where seeds do not differ, as on some processors
     last = f"{difference:+.2f}" + ("" if math.isnan(p) else f" (p = {p:.2g})")
@@ -64,8 +65,8 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
 
 
 def test_differences_are_from_the_first_method_that_has_runs() -> None:
-    def runs(*values: float) -> list[dict[str, Any]]:
-        return [{"last": {"all": value}} for value in values]
+    def runs(*values: float) -> list[RunResult]:
+        return [RunResult(last={"all": value}) for value in values]
 
     found = {"random+FC": [], "CAS+FC": runs(50.0, 52.0), "BMLS+FC": runs(53.0, 54.0), "BMLS+MS": runs(51.0)}
     table = compare.markdown(RunConfig(), found).splitlines()
@@ -81,7 +82,7 @@ def test_differences_are_from_the_first_method_that_has_runs() -> None:
 
 def test_several_differences_are_corrected_for_their_number() -> None:
     values = {"a": [50.0, 51.0], "b": [54.0, 54.5], "c": [50.5, 50.0], "d": [40.0]}
-    found = {method: [{"last": {"all": x}} for x in runs] for method, runs in values.items()}
+    found = {method: [RunResult(last={"all": x}) for x in runs] for method, runs in values.items()}
     p = {method: ttest_ind(values[method], values["a"], equal_var=False).pvalue for method in "bc"}
     rows = {row["method"]: row for row in csv.DictReader(compare.as_csv(RunConfig(), found).splitlines())}
     assert p["b"] < p["c"]

@@ -82,9 +82,9 @@ def test_answers_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
 def test_a_run_keeps_its_answers_and_the_command_shows_them(
     run: RunFolder, digits: datasets.LongTailed, capsys: Any
 ) -> None:
-    final, metrics = run.final(), run.metrics()
+    final, result = run.final(), run.result()
     right = final["test_answers"][:, 0] == final["test_labels"]
-    assert 100 * right.mean() == pytest.approx(metrics["last"]["all"])
+    assert 100 * right.mean() == pytest.approx(result.last["all"])
     other = replace(TINY, seed=1)
     loop.run(other, digits, RunFolder(run.path.parent.parent, other), CPU)
     folders = sorted(map(str, run.path.parent.glob("seed-*")))
@@ -95,7 +95,7 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     assert rows[0][-3:-1] == ["right among its own split", "by chance"]
     splits = {row[0]: row[1:] for row in rows[2:5]}
     assert list(splits) == ["many", "med", "few"]
-    seeds = [RunFolder(run.path.parent.parent, config).metrics()["last"]["few"] for config in (TINY, other)]
+    seeds = [RunFolder(run.path.parent.parent, config).result().last["few"] for config in (TINY, other)]
     assert splits["few"][0] == f"{np.mean(seeds):.2f} ± {np.std(seeds, ddof=1):.2f} (2)"
     assert splits["few"][-2] == "33.33"
     W = [RunFolder(run.path.parent.parent, c).geometry(1)["class_vectors"].astype(float) for c in (TINY, other)]
@@ -114,7 +114,7 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     assert run_command(lambda: confusion([*folders, "--format", "csv"])) == 0
     pairs = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     wrong = sum(float(pair["percent"]) for pair in pairs if pair["class"] == "9")
-    recalls = [RunFolder(run.path.parent.parent, config).metrics()["per_class"][9] for config in (TINY, other)]
+    recalls = [RunFolder(run.path.parent.parent, config).result().per_class[9] for config in (TINY, other)]
     assert wrong == pytest.approx(100 - np.mean(recalls), abs=1e-3)
     assert {pair["runs"] for pair in pairs} == {"2"}
     assert {pair["split"] for pair in pairs} <= {"many", "med", "few"}
@@ -175,11 +175,11 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
         says("does not fit the run")
     save_file(measured, geometry)
     says("--top -1", "--top", "-1")
-    metrics = run.metrics()
-    (run.path / "metrics.json").write_text(json.dumps(metrics | {"train_counts": [1, 2]}))
-    says("no class counts")
-    (run.path / "metrics.json").write_text(json.dumps(metrics | {"train_counts": ["x"] * 10}))
-    says("no class counts")
+    result = run.result()
+    (run.path / "metrics.json").write_text(json.dumps(result.to_json() | {"train_counts": [1, 2]}))
+    says("class counts of another run")
+    (run.path / "metrics.json").write_text(json.dumps(result.to_json() | {"train_counts": ["x"] * 10}))
+    says("is damaged (train_counts)")
 
 
 def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
 from training.model import imagenet_resnets as resnets
-from training.model.imagenet_resnets import BLOCKS, FROZEN, Bottleneck, Bottlenecks, Trains, load_weights
+from training.model.imagenet_resnets import BLOCKS, FROZEN, Bottleneck, Bottlenecks, load_weights
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -28,7 +28,7 @@ def norm(name: str) -> list[str]:
 
 
 def keys_of(blocks: tuple[int, ...]) -> list[str]:
-    """torchvision's keys by rule: three convolutions a block, each with its norm; a projection in a stage's first block."""
+    """torchvision's keys by rule: three convolutions per block, each with its norm; a projection in a stage's first block."""
     keys = ["conv1.weight", *norm("bn1")]
     for stage, number in enumerate(blocks, 1):
         for block in range(number):
@@ -40,7 +40,7 @@ def keys_of(blocks: tuple[int, ...]) -> list[str]:
     return keys
 
 
-def small(trains: Trains = "all", seed: int = 0) -> Bottlenecks:
+def small(trains: str = "all", seed: int = 0) -> Bottlenecks:
     torch.manual_seed(seed)
     return Bottlenecks("resnet50", width=2, trains=trains)
 
@@ -69,8 +69,8 @@ def test_places_recipe_has_a_block_of_its_own_after_two() -> None:
     assert trained == [
         f"block.{part}" for i in (1, 2, 3) for part in (f"conv{i}.weight", f"bn{i}.weight", f"bn{i}.bias")
     ]
-    own = 2048 * 512 + 512 * 512 * 9 + 512 * 2048 + 2 * (512 + 512 + 2048)
-    assert sum(p.numel() for p in network.block.parameters()) == own
+    new_block = 2048 * 512 + 512 * 512 * 9 + 512 * 2048 + 2 * (512 + 512 + 2048)
+    assert sum(p.numel() for p in network.block.parameters()) == new_block
     assert sum(p.numel() for p in network.parameters()) == 58_143_808  # one block less and the same block more
 
 
@@ -82,7 +82,7 @@ def test_the_stride_is_that_of_the_middle_convolution() -> None:
     assert small()(torch.zeros(2, 3, 64, 96)).shape == (2, 64)
 
 
-def test_a_block_is_what_its_layers_say() -> None:
+def test_a_block_computes_its_formula() -> None:
     torch.manual_seed(0)
     block, x = Bottleneck(8, 4, 2).eval(), torch.rand(2, 8, 6, 6)
     for module in block.modules():
@@ -114,7 +114,7 @@ def test_weights_are_kaiming_normal_by_fan_out_but_the_new_blocks_are_pytorchs()
 
 
 @pytest.mark.parametrize("trains", FROZEN)
-def test_what_is_frozen_does_not_change_in_a_step_nor_do_its_statistics(trains: Trains) -> None:
+def test_frozen_parts_and_their_statistics_do_not_change_in_a_step(trains: str) -> None:
     network = small(trains)
     head = nn.Linear(network.p, 3)
     parameters = [*network.parameters(), *head.parameters()]
@@ -135,14 +135,14 @@ def test_what_is_frozen_does_not_change_in_a_step_nor_do_its_statistics(trains: 
         assert network.state_dict()[f"{trained}.num_batches_tracked"] == 2
 
 
-def test_what_is_frozen_builds_no_graph() -> None:
+def test_frozen_parts_build_no_graph() -> None:
     assert not small("classifier")(torch.rand(2, 3, 32, 32)).requires_grad
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     small("block")(images).sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is None
 
 
-def test_what_is_frozen_is_in_evaluation_mode_from_the_start() -> None:
+def test_frozen_parts_are_in_evaluation_mode_from_the_start() -> None:
     network = small("stage4")
     assert {name for name, part in network.named_children() if part.training} == {"layer4"}
     assert not any(part.training for part in network.eval().children())
@@ -210,7 +210,9 @@ def test_a_hostile_pickle_is_refused_and_not_executed(form: str, tmp_path: Path)
         path.write_bytes(pickle.dumps({"conv1.weight": Harm(mark)}, 2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(InvalidInput, match=r"w\.pth' are no tensors alone: it asks to run posix\.system") as error:
+    with pytest.raises(
+        InvalidInput, match=r"w\.pth' must be tensors only: the file asks to run posix\.system"
+    ) as error:
         load_weights(network, path)
     assert str(error.value).isprintable()
     assert not mark.exists()
@@ -223,12 +225,12 @@ def with_(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("layer4.2.bn3.bias"), r"lack layer4\.2\.bn3\.bias \(1 such\); are they of this network"),
+        (lambda s: s.pop("layer4.2.bn3.bias"), r"lack layer4\.2\.bn3\.bias \(1 such\); take weights of this network"),
         (with_("layer5.0.conv1.weight", torch.zeros(1)), r"have the unknown layer5\.0\.conv1\.weight \(1 such\)"),
         (with_("od\x1b[2Jd\n", torch.zeros(1)), r"have the unknown od \[2Jd  \(1 such\)"),
         (with_("conv1.weight", torch.zeros(2, 3, 3, 3)), r"conv1\.weight has shape \(2, 3, 3, 3\), not \(2, 3, 7, 7\)"),
-        (with_("conv1.weight", torch.full((2, 3, 7, 7), torch.nan)), r"conv1\.weight has values that are no finite"),
-        (with_("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.int64)), r"conv1\.weight has values that are no"),
+        (with_("conv1.weight", torch.full((2, 3, 7, 7), torch.nan)), r"conv1\.weight has values that are not finite"),
+        (with_("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.int64)), r"conv1\.weight has values that are not"),
         (with_("conv1.weight", torch.zeros(2, 3, 7, 7).to_sparse()), r"conv1\.weight is not a plain tensor"),
         (with_("conv1.weight", torch.zeros(2, 3, 7, 7, device="meta")), r"conv1\.weight is not a plain tensor"),
         (with_("conv1.weight", [1, 2]), r"conv1\.weight is not a plain tensor"),
@@ -263,7 +265,7 @@ def test_tensors_of_another_kind_are_refused(kind: str, tmp_path: Path) -> None:
         state["conv1.weight"] = torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)])
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(
-        InvalidInput, match=r"^weights .* (conv1\.weight is not a plain tensor|are no tensors alone: \w)"
+        InvalidInput, match=r"^weights .* (conv1\.weight is not a plain tensor|must be tensors only: \w)"
     ):
         load_weights(small(), tmp_path / "w.pth")
 
@@ -277,16 +279,16 @@ def zipped(content: Any) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("w.pth", b"", r"are no tensors alone: \w+"),
-        ("w.pth", b"no pickle", "are no tensors alone"),
-        ("w.pth", zipped({"a": torch.zeros(100)})[:-60], "are no tensors alone"),
+        ("w.pth", b"", r"must be tensors only: \w+"),
+        ("w.pth", b"no pickle", "must be tensors only"),
+        ("w.pth", zipped({"a": torch.zeros(100)})[:-60], "must be tensors only"),
         ("w.pth", zipped([torch.zeros(1)]), "must be a dictionary of tensors by name"),
-        ("w.safetensors", b"", "are no safetensors file"),
-        ("w.safetensors", b"\xff" * 40, "are no safetensors file"),
+        ("w.safetensors", b"", "are not a safetensors file"),
+        ("w.safetensors", b"\xff" * 40, "are not a safetensors file"),
         ("w.bin", b"", r"must be a \.pth, \.pt or \.safetensors file"),
     ],
 )
-def test_what_is_no_file_of_weights_is_one_line(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(name: str, data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InvalidInput, match=message) as error:
         load_weights(small(), tmp_path / name)
@@ -313,7 +315,7 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeyp
     monkeypatch.setattr(resnets, "LIMIT", 1_000_000)
     assert path.stat().st_size < 10_000
     with pytest.raises(
-        InvalidInput, match=r"are no tensors alone: unpacked it has 4,00\d,\d+ bytes; at most 1,000,000"
+        InvalidInput, match=r"must be tensors only: unpacked they have 4,00\d,\d+ bytes; at most 1,000,000"
     ):
         load_weights(small(), path)
 
@@ -324,5 +326,5 @@ def test_numbers_that_are_finite_in_their_own_type_only_are_refused(change: Any,
     tensors = network.state_dict()
     tensors["bn1.weight"] = change(tensors["bn1.weight"])
     torch.save(tensors, tmp_path / "w.pth")
-    with pytest.raises(InvalidInput, match="no finite numbers"):
+    with pytest.raises(InvalidInput, match="not finite or of another kind"):
         load_weights(network, tmp_path / "w.pth")

@@ -28,7 +28,7 @@ from training.distributed.ranks import Ranks
 from training.model import build
 from training.model.imagenet_resnets import Bottlenecks
 from training.run import loop, trainer
-from training.run.trainer import COUNTED
+from training.run.steps import COUNTED
 from training.store.runs import RunFolder, find
 
 CPU = torch.device("cpu")
@@ -50,13 +50,13 @@ def test_a_run_on_image_files_ends_with_a_result(places_root: Path, tmp_path: Pa
     options = ["--sampler", "bmls", "--classifier", "ms-unordered", "--workers", "1", "--jitter", "0.4"]
     words = [*words_of(places_root)[1:], *options, "--store", str(tmp_path)]
     assert run_command(lambda: train.main([*words, "--json"])) == 0
-    (metrics,) = json.loads(capsys.readouterr().out)
+    (result,) = json.loads(capsys.readouterr().out)
     (folder,) = find(tmp_path)
     assert folder.path.parent.name.startswith("places-lt-own-bmls-ms-unordered-ce-smoke+-")
-    assert metrics["dataset"] == "places-lt"
-    assert metrics["train_counts"] == sorted(metrics["train_counts"], reverse=True)
+    assert result["dataset"] == "places-lt"
+    assert result["train_counts"] == sorted(result["train_counts"], reverse=True)
     final = folder.final()
-    assert final["pair_counts"].sum() == 2 * sum(metrics["train_counts"])
+    assert final["pair_counts"].sum() == 2 * sum(result["train_counts"])
     assert (np.tril(final["pair_counts"]) == 0).all()
     assert "test_features" not in final  # there may be fifty thousand
     assert folder.geometries() == [2]
@@ -85,13 +85,13 @@ def test_what_a_step_sees_is_mixed_augmented_and_normalised(places: datasets.Lon
     from training.data.images import central_view as central
 
     learner = trainer.Trainer(replace(SMOKE, augment=False), places, CPU)
-    learner.source.begin(1, learner.drawn, [own for own, _ in learner.sizes])
+    learner.source.begin(1, learner.steps.drawn, [own for own, _ in learner.steps.sizes])
     learner.source.advance()
-    rows = torch.arange(learner.sizes[0][0])
+    rows = torch.arange(learner.steps.sizes[0][0])
     for side in (0, 1):
-        seen = learner.source.side(learner.drawn, rows, side)
+        seen = learner.source.side(learner.steps.drawn, rows, side)
         for row in (0, 5):
-            i = int(learner.drawn.pairs[row, side])
+            i = int(learner.steps.drawn.pairs[row, side])
             image = torch.from_numpy(central(places.train.paths[i], 32, root=places.train.root))  # type: ignore[union-attr]
             mean, std = (torch.tensor(v).view(3, 1, 1) for v in (places.mean, places.std))
             assert torch.allclose(seen[row], (image.float() / 255 - mean) / std, atol=1e-5)
@@ -109,21 +109,21 @@ def test_partners_from_the_batch_are_decoded_once_and_cropped_anew(
 
     monkeypatch.setattr(images, "contents", contents)
     learner = trainer.Trainer(replace(SMOKE, sampler="random", seed=3), places, CPU)
-    rows = torch.arange(learner.sizes[0][0])
-    learner.source.begin(1, learner.drawn, [own for own, _ in learner.sizes])
+    rows = torch.arange(learner.steps.sizes[0][0])
+    learner.source.begin(1, learner.steps.drawn, [own for own, _ in learner.steps.sizes])
     learner.source.advance()
     assert isinstance(places.train, Listed)
-    shown = learner.drawn.pairs[rows]
+    shown = learner.steps.drawn.pairs[rows]
     assert len(set(shown[:, 0].tolist())) == len(rows)
     assert sorted(read) == sorted(places.train.paths[i] for i in shown[:, 0].tolist())
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (places.mean, places.std))
     for side in (0, 1):
-        seen = learner.source.side(learner.drawn, rows, side)
+        seen = learner.source.side(learner.steps.drawn, rows, side)
         for row in range(8):
             rng = np.random.default_rng([3, 9, 1, row, side])
             path = places.train.paths[int(shown[row, side])]
             view = torch.from_numpy(images.train_view(path, 32, rng, root=places.train.root))
-            look = view.flip(2) if learner.drawn.flips[side][row] else view
+            look = view.flip(2) if learner.steps.drawn.flips[side][row] else view
             assert torch.allclose(seen[row], (look.float() / 255 - mean) / std, atol=1e-5)
 
 
@@ -303,8 +303,8 @@ def test_iNaturalist_of_all_its_classes_trains_without_a_square_of_them(tmp_path
     data = datasets.load("inaturalist2018", tmp_path / "data", imbalance=100)
     config = replace(SMOKE, dataset="inaturalist2018", sampler="bmls", classifier="ms-unordered", epochs=1, batch=256)
     folder = RunFolder(tmp_path / "s", config)
-    metrics = loop.run(config, data, folder, CPU, workers=1)
+    result = loop.run(config, data, folder, CPU, workers=1)
     assert config.K > COUNTED
-    assert len(metrics["per_class"]) == 8142
+    assert len(result.per_class) == 8142
     assert folder.final()["label_counts"].shape == (2, 8142)
     assert folder.final()["label_counts"].sum(axis=1).tolist() == [len(data.train.labels)] * 2

@@ -14,18 +14,24 @@ import pytest
 
 from lpm.console.errors import InvalidInput
 from tests.training.large import as_inaturalist, make
-from training.catalogue import CLASSES
+from training.catalogue import CATALOGUE
 from training.data import list_rows, untrusted
-from training.data.lists import fingerprint, load
+from training.data.datasets import LongTailed
+from training.data.lists import Listed, load
 
 TRAIN = [("a/0.jpg", 2), ("a/1.jpg", 2), ("b/with space.jpg", 0), ("b/2.jpg", 1), ("b/3.jpg", 1), ("a/4.jpg", 1)]
 TEST = [("c/0.jpg", 0), ("c/1.jpg", 1), ("c/2.jpg", 2)]
 
 
+def fingerprint(train: Listed, test: Listed) -> str:
+    """The hash of two lists, as a run stores it."""
+    return LongTailed("x", train, test, 3, (0.0,), (1.0,)).fingerprint["sha256"]
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with three classes in Places' form; the files are of 1, 2, ... bytes."""
-    monkeypatch.setitem(CLASSES, "places-lt", 3)
+    monkeypatch.setitem(CATALOGUE, "places-lt", replace(CATALOGUE["places-lt"], classes=3))
     folder = tmp_path / "data"
     for size, (path, _) in enumerate(TRAIN + TEST, 1):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +73,7 @@ def test_whole_sets_in_the_text_form(dataset: str, tmp_path: Path) -> None:
     train, test, order = load(dataset, tmp_path)
     assert np.array_equal(np.bincount(train.labels), counts[order])
     assert (np.diff(counts[order]) <= 0).all()
-    assert sorted(order) == list(range(CLASSES[dataset]))
+    assert sorted(order) == list(range(CATALOGUE[dataset].classes))
     assert np.bincount(test.labels).tolist() == [1] * len(counts)
     assert all(f"/{order[k]:04d}/" in path for path, k in zip(train.paths, train.labels, strict=True))
 
@@ -245,7 +251,7 @@ def altered(change: Callable[[dict[str, list[dict[str, object]]]], object]) -> s
         (altered(lambda c: c["annotations"][5].update(category_id=-1)), r"images\[0\]: label -1 must lie in 0\.\.2"),
         (altered(lambda c: c["annotations"][5].update(image_id=7)), r"annotations\[5\]: its image has a label already"),
         (altered(lambda c: c["annotations"].pop()), r"images\[0\]: no annotation is left for its id"),
-        (altered(lambda c: c["images"].pop()), "1 annotations are of images that it does not have"),
+        (altered(lambda c: c["images"].pop()), "1 annotations belong to images that the list does not have"),
     ],
 )
 def test_wrong_json_is_one_line(content: str, message: str, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""BatchNorm over a shared batch is torch's own over the whole of it; over parts, torch's own over each."""
+"""SyncBatchNorm is torch's BatchNorm over the whole batch; ghost BatchNorm is torch's over each part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lpm.console.errors import InvalidInput
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig
 from training.data import datasets
-from training.distributed.norms import GhostBatchNorm, SyncBatchNorm, replaced
+from training.distributed.norms import GhostBatchNorm, SyncBatchNorm, convert_batch_norms
 from training.distributed.ranks import ALONE, Ranks
 from training.model import build
 from training.run.trainer import Trainer
@@ -27,7 +27,7 @@ SMOKE = RunConfig(imbalance=10, preset="smoke", model="resnet8", width=4, batch=
 
 @dataclass
 class Meeting:
-    """Where threads that stand for processes meet to add up."""
+    """Where threads that stand for processes meet for an all_reduce."""
 
     world: int
     given: dict[int, Tensor] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Threads(Ranks):
 
 
 def norm_of(x: Tensor) -> nn.BatchNorm1d | nn.BatchNorm2d:
-    """A BatchNorm with weights, a bias and statistics of its own."""
+    """A BatchNorm for x with random weights, bias and running statistics."""
     norm = (nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d)(x.shape[1])
     generator = torch.Generator().manual_seed(1)
     for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
@@ -90,25 +90,25 @@ def test_a_shared_batch_is_normalised_as_a_whole(
     whole = passed(norm_of(x), x, dy)
     meeting = Meeting(len(shares))
 
-    def of(rank: int) -> list[Tensor]:
-        own = slice(sum(shares[:rank]), sum(shares[: rank + 1]))
-        return passed(SyncBatchNorm(norm_of(x), Threads(rank, len(shares), meeting)), x[own], dy[own])
+    def in_process(rank: int) -> list[Tensor]:
+        share = slice(sum(shares[:rank]), sum(shares[: rank + 1]))
+        return passed(SyncBatchNorm(norm_of(x), Threads(rank, len(shares), meeting)), x[share], dy[share])
 
     with ThreadPoolExecutor(len(shares)) as pool:
-        every = list(pool.map(of, range(len(shares))))
+        results = list(pool.map(in_process, range(len(shares))))
     rtol, atol = (1e-4, 1e-4) if dtype == torch.float32 else (2e-2, 3e-2)
     close = partial(torch.testing.assert_close, rtol=rtol, atol=atol)
-    for one, parts in zip(whole[:2], zip(*[share[:2] for share in every], strict=True), strict=True):
+    for expected, parts in zip(whole[:2], zip(*[result[:2] for result in results], strict=True), strict=True):
         assert all(part.dtype == dtype for part in parts)
-        close(torch.cat(parts), one)
-    for one, parts in zip(whole[2:4], zip(*[share[2:4] for share in every], strict=True), strict=True):
-        close(torch.stack(parts).sum(dim=0), one)
-    for share in every:
-        for one, own in zip(whole[4:], share[4:], strict=True):
-            close(own, one)
+        close(torch.cat(parts), expected)
+    for expected, parts in zip(whole[2:4], zip(*[result[2:4] for result in results], strict=True), strict=True):
+        close(torch.stack(parts).sum(dim=0), expected)
+    for result in results:
+        for expected, statistic in zip(whole[4:], result[4:], strict=True):
+            close(statistic, expected)
 
 
-def test_its_gradient_is_that_of_its_values() -> None:
+def test_the_gradient_of_sync_batch_norm_is_that_of_its_values() -> None:
     x = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     norm = SyncBatchNorm(norm_of(x).double(), ALONE)
     assert torch.autograd.gradcheck(norm, (x,))
@@ -118,7 +118,7 @@ def test_its_gradient_is_that_of_its_values() -> None:
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_it_keeps_no_more_than_its_input(trained: bool) -> None:
+def test_sync_batch_norm_keeps_no_more_than_its_input(trained: bool) -> None:
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -139,10 +139,10 @@ def test_it_keeps_no_more_than_its_input(trained: bool) -> None:
 
 def test_in_evaluation_both_are_torchs_own() -> None:
     x, _ = batch(6, 3, 4, 4)
-    own = norm_of(x).eval()
+    plain = norm_of(x).eval()
     for norm in (SyncBatchNorm(norm_of(x), ALONE), GhostBatchNorm(norm_of(x), ALONE, 2)):
-        assert torch.equal(norm.eval()(x), own(x))
-        assert norm.state_dict().keys() == own.state_dict().keys()
+        assert torch.equal(norm.eval()(x), plain(x))
+        assert norm.state_dict().keys() == plain.state_dict().keys()
 
 
 @pytest.mark.parametrize("shape", [(11, 3, 4, 4), (11, 3)])
@@ -169,9 +169,9 @@ def test_parts_of_a_batch_are_the_same_for_any_number_of_processes(digits: datas
             ranks = Ranks(rank, world)
             share = draw(config, build.sampler(config, digits.train.labels), 1, ranks)
             assert torch.equal(share.pairs, plain.pairs[share.number])
-            for step, numbers in enumerate(share.number.split(ranks.sizes(sizes))):
-                own = 4 // world
-                cut = [len(range(part, len(numbers), own)) for part in range(own)]
+            for step, numbers in enumerate(share.number.split(ranks.shard_sizes(sizes))):
+                local = 4 // world
+                cut = [len(range(part, len(numbers), local)) for part in range(local)]
                 for part, chunk in enumerate(numbers.split(cut)):
                     parts[world][4 * step + rank + part * world] = chunk.tolist()
     assert parts[1] == parts[2] == parts[4]
@@ -180,13 +180,13 @@ def test_parts_of_a_batch_are_the_same_for_any_number_of_processes(digits: datas
 
 
 @pytest.mark.parametrize(("number", "sizes"), [(70, [32, 38]), (72, [32, 32, 8]), (64, [32, 32]), (39, [39])])
-def test_what_is_left_over_suffices_for_all_parts(number: int, sizes: list[int]) -> None:
+def test_a_last_batch_has_two_pairs_for_each_part(number: int, sizes: list[int]) -> None:
     assert batch_sizes(number, replace(SMOKE, norm_batch=8)) == sizes
 
 
-def test_a_network_has_them_only_where_they_are_needed() -> None:
+def test_batch_norms_are_replaced_only_where_needed() -> None:
     def norms(ranks: Ranks, parts: int) -> set[type]:
-        network = replaced(build.network(replace(SMOKE, classifier="etf"), 1), ranks, parts)
+        network = convert_batch_norms(build.network(replace(SMOKE, classifier="etf"), 1), ranks, parts)
         return {type(m) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
 
     assert norms(ALONE, 0) == {nn.BatchNorm2d, nn.BatchNorm1d}
@@ -198,7 +198,7 @@ def test_a_run_normalises_the_parts_it_says(digits: datasets.LongTailed) -> None
     trainers = [Trainer(replace(SMOKE, norm_batch=n, classifier="etf", precision="fp32"), digits, CPU) for n in (0, 8)]
     norms = [module for module in trainers[1].network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert len(norms) > 5
-    assert all(isinstance(norm, GhostBatchNorm) and norm.own == 4 for norm in norms)
+    assert all(isinstance(norm, GhostBatchNorm) and norm.local_parts == 4 for norm in norms)
     losses = [trainer.train_epoch()["loss"] for trainer in trainers]
     assert abs(losses[0] - losses[1]) > 1e-3  # the same run but for this
 
@@ -206,7 +206,7 @@ def test_a_run_normalises_the_parts_it_says(digits: datasets.LongTailed) -> None
 @pytest.mark.parametrize("norm_batch", [-1, 2, 5, 32, 64])
 def test_parts_divide_a_batch(norm_batch: int) -> None:
     with pytest.raises(
-        InvalidInput, match=r"^norm-batch = -?\d+ must be 0, or a divisor of --batch, 32, from 4 to its half$"
+        InvalidInput, match=r"^norm-batch = -?\d+ must be 0, or a divisor of --batch, 32, from 4 to half of it$"
     ):
         replace(SMOKE, norm_batch=norm_batch)
 
@@ -214,5 +214,5 @@ def test_parts_divide_a_batch(norm_batch: int) -> None:
 def test_processes_that_cannot_share_the_parts_are_refused(digits: datasets.LongTailed) -> None:
     with pytest.raises(InvalidInput, match="3 processes cannot share 4 parts of 8 pairs; take a number that divides 4"):
         Trainer(replace(SMOKE, norm_batch=8), digits, CPU, ranks=Ranks(0, 3))
-    with pytest.raises(InvalidInput, match="BatchNorm needs two images a part, and 486 do not make 250 parts"):
+    with pytest.raises(InvalidInput, match="BatchNorm needs two images per part, and 486 do not make 250 parts"):
         Trainer(replace(SMOKE, batch=1000, norm_batch=4), digits, CPU)

@@ -22,6 +22,7 @@ from tests.training.own import COUNTS, ORDER, pets, trained
 from tests.training.test_datasets import batches
 from training import train
 from training.batches import sources
+from training.catalogue import IMAGENET
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.data.images import central_view
@@ -80,7 +81,7 @@ def test_lists_may_name_their_classes(root: Path, tmp_path: Path) -> None:
     assert load("own", root, classes=3)[2].tolist() == ["dog", "emu of the south", "cat"]
     assert trained(root, tmp_path / "s") == 0
     (folder,) = find(tmp_path / "s")
-    assert folder.metrics()["class_names"] == ["dog", "emu of the south", "cat"]
+    assert folder.result().class_names == ("dog", "emu of the south", "cat")
 
 
 def test_a_label_without_a_name_says_where_names_are(root: Path) -> None:
@@ -152,7 +153,10 @@ def to_outside(root: Path) -> None:
         (lambda root: (root / "train/cat/a.bmp").touch(), "a.bmp' is not named as a JPEG or PNG image"),
         (lambda root: (root / "train/cat/more").mkdir(), "more' is a folder; images lie directly"),
         (lambda root: os.mkfifo(root / "train/cat/d.jpg"), "image 4: 'train/cat/d.jpg' is not a regular file"),
-        (lambda root: (root / "test/a.jpg").touch(), "test/a.jpg' is not a folder; .* a folder for each class"),
+        (
+            lambda root: (root / "test/a.jpg").touch(),
+            "test/a.jpg' is not a folder; .* should hold one folder per class",
+        ),
         (lambda root: (root / "train.txt").touch(), "train.txt' and .*test' one is a folder and one a list"),
         (lambda root: (root / "train").rename(root / "x"), "holds no train.txt or train.json or train; say where"),
         (to_outside, "train/emu' is a link that leaves --data-root"),
@@ -199,8 +203,8 @@ def test_balanced_accuracy_is_the_mean_recall() -> None:
             {"dataset": "own", "classes": 2, "sampler": "bmls", "classifier": "ms-unordered"},
             "one class for the one label pair a < b of two classes",
         ),
-        ({"classes": 10}, "classes has a meaning for dataset 'own' only"),
-        ({"name": "x"}, "name has a meaning for dataset 'own' only"),
+        ({"classes": 10}, "classes applies only to dataset 'own'"),
+        ({"name": "x"}, "name applies only to dataset 'own'"),
     ],
 )
 def test_impossible_choices_are_refused(choices: dict[str, Any], message: str) -> None:
@@ -222,7 +226,7 @@ def test_test_images_that_are_training_images_are_said(root: Path, tmp_path: Pat
     train_set, test_set, _ = load("own", root, classes=3)
     assert duplicates(train_set, test_set) == ["test/dog/00.jpg"]
     assert trained(root, tmp_path / "s") == 0
-    assert "note: 1 of 7 test images are training images too, 'test/dog/00.jpg' for one" in capsys.readouterr().err
+    assert "note: 1 of 7 test images are training images too, for example 'test/dog/00.jpg'" in capsys.readouterr().err
 
 
 def test_runs_from_before_images_were_turned_are_other_runs() -> None:
@@ -240,11 +244,12 @@ def test_only_your_own_images_are_turned_as_their_cameras_say(root: Path) -> Non
     train_set, test_set, _ = load("own", root, classes=3)
     image = train_set.paths.index("train/dog/00.jpg")
     for dataset, upright in (("own", True), ("inaturalist2018", False)):
-        base = RunConfig(dataset=dataset, classes=3 if upright else 0)  # type: ignore[arg-type]
+        base = RunConfig(dataset=dataset, classes=3 if upright else 0)
         config = replace(with_preset(base, "quick"), size=16)
         assert config.upright == upright
-        data = datasets.LongTailed("own", train_set, test_set, 3, *datasets.IMAGENET)
-        source = sources.Files(config, data, torch.device("cpu"), 0)
+        data = datasets.LongTailed("own", train_set, test_set, 3, *IMAGENET)
+        source = sources.of(config, data, torch.device("cpu"), 0)
+        assert isinstance(source, sources.Files)
         (seen,) = source.train(torch.tensor([image]))
         want = torch.from_numpy(central_view(file, 16, upright=upright))
         assert torch.allclose(seen[0] * source.std + source.mean, want / 255, atol=1e-5)
@@ -321,10 +326,10 @@ def test_what_a_result_says_of_classes_is_checked(change: dict[str, Any], right:
     folder.path.mkdir(parents=True)
     (folder.path / "metrics.json").write_text(json.dumps({"last": {"all": 50.0}} | change))
     if right:
-        assert folder.metrics()["last"] == {"all": 50.0}
+        assert folder.result().last == {"all": 50.0}
     else:
         with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
-            folder.metrics()
+            folder.result()
 
 
 def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Path, tmp_path: Path, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a trained network says of image files."""
+"""Predictions of a trained network for image files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
-from tests.test_readme import CODE
+from tests.pages import code
 from tests.training.own import ORDER, pets, trained
 from training import train
 from training.data.lists import images_below
@@ -53,8 +53,9 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
 
     names: dict[str, Any] = {}
-    code = re.sub(r'"runs/[^"]*"', repr(str(folder.path.parent)), CODE[1].replace("new-images/1.jpg", rows[0]["image"]))
-    exec(compile(code, "README.md", "exec"), names)  # by the folder that holds the one run
+    example = code("docs/practice/parts.md")[1].replace("new-images/1.jpg", rows[0]["image"])
+    example = re.sub(r'"runs/[^"]*"', repr(str(folder.path.parent)), example)
+    exec(compile(example, "parts.md", "exec"), names)  # by the folder that holds the one run
     assert capsys.readouterr().out.split()[:3] == [rows[0]["image"], "1", rows[0]["class"]]
     assert f"{names['score']:.4f}" < rows[0]["score"]  # of the class that comes second
 
@@ -74,7 +75,7 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     (tmp_path / "empty").mkdir()
     for given, message in (
         ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
-        ([str(tmp_path / "none.jpg")], "none.jpg' is not there"),
+        ([str(tmp_path / "none.jpg")], "none.jpg' does not exist"),
         ([image, run], "is a run, not images"),
         ([str(root / "train/cat"), str(tmp_path / "esc\x1b.jpg")], "esc\\x1b.jpg': give it a name of printable text"),
         ([str(root / "val")], "'a.jpg' is or lies behind a link that leaves"),
@@ -92,9 +93,7 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_files_that_are_no_images_are_skipped_where_one_says_so(
-    workers: str, root: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_files_that_are_no_images_are_skipped_on_request(workers: str, root: Path, tmp_path: Path, capsys: Any) -> None:
     assert trained(root, tmp_path / "s") == 0
     (folder,) = find(tmp_path / "s")
     words = [str(folder.path), str(root / "train"), "--workers", workers]
@@ -126,10 +125,10 @@ def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
     assert run_command(lambda: train.main([*words, "--store", str(tmp_path)])) == 0
     (folder,) = find(tmp_path)
     assert run_command(lambda: predict([str(folder.path), __file__])) == 2
-    assert "is no run on image files that names its classes" in capsys.readouterr().err
+    assert "is not a run on image files that names its classes" in capsys.readouterr().err
 
 
-def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
+def test_damaged_weights_are_one_line(root: Path, tmp_path: Path, capsys: Any) -> None:
     assert trained(root, tmp_path / "s") == 0
     capsys.readouterr()
     (folder,) = find(tmp_path / "s")
@@ -137,7 +136,7 @@ def test_weights_that_are_none_are_one_line(root: Path, tmp_path: Path, capsys: 
     tensors = load_tensors(file.read_bytes())
     vectors = "network.classifier.linear.weight"
     for change, message in (
-        ({vectors: tensors[vectors] * float("nan")}, "give scores that are no numbers"),
+        ({vectors: tensors[vectors] * float("nan")}, "give scores that are not finite"),
         ({vectors: tensors[vectors].bfloat16()}, "final.safetensors' cannot be read"),
         ({"network.\x1b[31m\n": tensors[vectors].clone()}, "do not fit its config"),
         ({vectors: tensors[vectors][:2]}, "do not fit its config"),

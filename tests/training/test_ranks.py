@@ -48,7 +48,7 @@ def trained(processes: int, store: Path, *more: str) -> RunFolder:
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("sampler", ["random", "cbs", "cas", "lom", "bmls", "bmls-all", "coverage"])
 def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, digits: datasets.LongTailed) -> None:
-    config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")  # type: ignore[arg-type]
+    config = RunConfig(imbalance=10, sampler=sampler, batch=32, preset="smoke")
     sizes = batch_sizes(len(digits.train.labels), config)
     for epoch in (1, 2, 7):
         whole = draw(config, build.sampler(config, digits.train.labels), epoch)
@@ -59,25 +59,25 @@ def test_all_processes_together_draw_the_epoch_of_one(sampler: str, world: int, 
         for name in ("number", "pairs", "ratios"):
             together = torch.cat([getattr(share, name) for share in shares])[order]
             assert torch.equal(together, getattr(whole, name))
-        for name in ("places", "flips"):
+        for name in ("crops", "flips"):
             together = torch.cat([getattr(share, name) for share in shares], dim=-1)[..., order]
             assert torch.equal(together, getattr(whole, name))
-        own = [Ranks(r, world).sizes(sizes) for r in range(world)]
-        assert np.sum(own, axis=0).tolist() == sizes  # step by step, the batch of one process
+        shard_sizes = [Ranks(r, world).shard_sizes(sizes) for r in range(world)]
+        assert np.sum(shard_sizes, axis=0).tolist() == sizes  # step by step, the batch of one process
         for r, share in enumerate(shares):
-            batch = np.repeat(np.arange(len(sizes)), own[r])
+            batch = np.repeat(np.arange(len(sizes)), shard_sizes[r])
             assert np.array_equal(np.searchsorted(np.cumsum(sizes), share.number.numpy(), side="right"), batch)
 
 
 @pytest.mark.parametrize("world", range(1, 10))
 def test_each_batch_is_shared_out_whole(world: int) -> None:
     for last in range(1, 9):
-        sizes, every = [8, 8, last], [Ranks(rank, world) for rank in range(world)]
-        rows = [ranks.rows(sizes) for ranks in every]
-        assert torch.equal(torch.cat(rows).sort().values, torch.arange(16 + last))
-        for ranks, own in zip(every, rows, strict=True):
-            batch = np.searchsorted([8, 16], own.numpy(), side="right")
-            assert np.bincount(batch, minlength=3).tolist() == ranks.sizes(sizes)
+        sizes, processes = [8, 8, last], [Ranks(rank, world) for rank in range(world)]
+        shards = [ranks.epoch_shard(sizes) for ranks in processes]
+        assert torch.equal(torch.cat(shards).sort().values, torch.arange(16 + last))
+        for ranks, shard in zip(processes, shards, strict=True):
+            batch = np.searchsorted([8, 16], shard.numpy(), side="right")
+            assert np.bincount(batch, minlength=3).tolist() == ranks.shard_sizes(sizes)
 
 
 def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.LongTailed) -> None:
@@ -87,9 +87,9 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         for r in range(3):
             pairs = draw(config, build.sampler(config, digits.train.labels), epoch, Ranks(r, 3)).pairs.numpy()
             np.add.at(counts, tuple(digits.train.labels[pairs].T), 1)
-        own = counts[np.triu_indices(10, 1)]
-        assert own.max() - own.min() <= 1
-        assert counts.sum() == own.sum()
+        upper = counts[np.triu_indices(10, 1)]
+        assert upper.max() - upper.min() <= 1
+        assert counts.sum() == upper.sum()
 
 
 @pytest.mark.parametrize(
@@ -100,22 +100,22 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
         # The last batch has two pairs: the third and the fourth process have none.
         (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
-        # BatchNorms of 8 pairs each: two a process; six pairs left over join the last batch.
+        # BatchNorms of 8 pairs each, two per process; the remaining six pairs join the last batch.
         (2, ("--sampler", "bmls", "--classifier", "etf", "--norm-batch", "8")),
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:
     one, several = trained(1, tmp_path / "1", *options), trained(world, tmp_path / "w", *options)
     assert several.path.name == one.path.name
-    assert several.metrics()["processes"] == world
+    assert several.result().processes == world
     for a, b in zip(one.rows(), several.rows(), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=2e-4)
         assert b["test_all"] == pytest.approx(a["test_all"], abs=1.0)
-    mine, theirs = one.final(), several.final()
-    assert mine.keys() == theirs.keys()
-    assert np.array_equal(mine["pair_counts"], theirs["pair_counts"])
-    for name in mine:
-        assert np.allclose(mine[name], theirs[name], rtol=0.05, atol=0.02), name
+    final, final_of_several = one.final(), several.final()
+    assert final.keys() == final_of_several.keys()
+    assert np.array_equal(final["pair_counts"], final_of_several["pair_counts"])
+    for name in final:
+        assert np.allclose(final[name], final_of_several[name], rtol=0.05, atol=0.02), name
 
 
 def test_a_process_without_a_pair_does_no_harm_in_bfloat16(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Pat
     before = folder.last_checkpoint()
     assert before is not None
     resumed = trained(2, tmp_path / "killed", *more)
-    assert resumed.metrics()["per_class"] == whole.metrics()["per_class"]
+    assert resumed.result().per_class == whole.result().per_class
     assert [row["loss"] for row in resumed.rows()] == [row["loss"] for row in whole.rows()]
     assert [row["train_seconds"] for row in resumed.rows()][: before[0]] == [r["train_seconds"] for r in before[2]]
 
@@ -239,7 +239,7 @@ def test_processes_with_other_data_do_not_train_together() -> None:
     for process in together(2, "tests.training.disagreeing"):
         assert process.status == 2
         assert process.out == "agreed\n"
-        assert "process 1 has other data or weights than the first" in process.err
+        assert "process 1 has other data or weights than process 0" in process.err
 
 
 def test_a_table_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -268,4 +268,4 @@ def test_a_finished_run_is_not_run_again_and_warns_of_nothing(tmp_path: Path) ->
     assert (status, out) == (0, "")
     assert "Warning" not in err  # torchrun may have something to say of a host
     (folder,) = find(tmp_path)
-    assert folder.metrics() == before
+    assert folder.result() == before

@@ -14,8 +14,7 @@ from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
 from paper_checks import runs
 from training import options, train
-from training.catalogue import LARGE
-from training.config import LARGE_RECIPES, RunConfig, presets, with_preset
+from training.config import RunConfig, presets, with_preset
 from training.experiments import config as cell
 from training.model.imagenet_resnets import Bottlenecks
 from training.store.runs import find
@@ -33,13 +32,12 @@ def options_of(*words: str) -> Any:
 def test_recipes_of_the_large_sets() -> None:
     """The numbers of MiSLAS's first stage."""
     for dataset, epochs, decay in (("imagenet-lt", 180, 5e-4), ("places-lt", 90, 5e-4), ("inaturalist2018", 200, 1e-4)):
-        config = with_preset(RunConfig(dataset=dataset), "paper")  # type: ignore[arg-type]
+        config = with_preset(RunConfig(dataset=dataset), "paper")
         assert (config.epochs, config.weight_decay, config.batch, config.alpha) == (epochs, decay, 256, 0.2)
         assert (config.model, config.channels, config.pixels, config.jitter) == ("resnet50", 64, 224, 0.4)
         assert config.lr_at(1) == 0.1
         assert config.lr_at(epochs // 2 + 1) == pytest.approx(0.05)
         assert 0 < config.lr_at(epochs) < 1e-4
-    assert set(LARGE_RECIPES) == LARGE
     assert "yang" in presets("imagenet-lt")
     bbn = with_preset(RunConfig(dataset="inaturalist2018"), "bbn")
     assert [bbn.lr_at(epoch) for epoch in (1, 120, 121, 160, 161)] == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005])
@@ -57,15 +55,15 @@ def test_recipes_of_the_large_sets() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"imbalance": 10.0}, "imbalance has a meaning for CIFAR and the digits only"),
-        ({"subset_seed": 1}, "subset-seed has a meaning for CIFAR"),
-        ({"trains": "block"}, "trains 'block' has a meaning for pretrained networks"),
-        ({"pretrained": True}, "pretrained has a meaning for models 'resnet50'"),
+        ({"imbalance": 10.0}, "imbalance applies only to CIFAR and the digits"),
+        ({"subset_seed": 1}, "subset-seed applies only to CIFAR"),
+        ({"trains": "block"}, "trains 'block' applies only to pretrained networks"),
+        ({"pretrained": True}, "pretrained applies only to models 'resnet50'"),
         ({"size": 4}, "size = 4 must lie in 8..1024"),
         ({"jitter": 1.5}, "jitter = 1.5 must lie in"),
-        ({"augment": False, "jitter": 0.4}, "jitter has a meaning for augmented image files"),
-        ({"dataset": "cifar10-lt"}, "size has a meaning for image files"),
-        ({"dataset": "cifar10-lt", "size": 0, "model": "resnet50"}, "model resnet50 has a meaning for image files"),
+        ({"augment": False, "jitter": 0.4}, "jitter applies only to augmented image files"),
+        ({"dataset": "cifar10-lt"}, "size applies only to image files"),
+        ({"dataset": "cifar10-lt", "size": 0, "model": "resnet50"}, "model 'resnet50' applies only to image files"),
     ],
 )
 def test_impossible_choices_are_refused(change: dict[str, Any], message: str) -> None:
@@ -81,7 +79,7 @@ def test_impossible_choices_are_refused(change: dict[str, Any], message: str) ->
         (["--dataset", "places-lt", "--preset", "yang"], "preset 'yang' is unknown for places-lt"),
         (["--dataset", "places-lt", "--workers", "-1"], "--workers"),
         (["--model", "resnet50", "--pretrained", "--data-root", "ROOT"], "needs --weights"),
-        (["--dataset", "places-lt", "--weights", "w.pth"], "--weights has a meaning for pretrained networks only"),
+        (["--dataset", "places-lt", "--weights", "w.pth"], "--weights applies only to pretrained networks"),
         (["--dataset", "places-lt-ft", "--data-root", "ROOT", "--weights", "FIFO"], "is not a regular file"),
     ],
 )

@@ -21,6 +21,7 @@ from tests.started import Command, Forked, checkpointed, wait_for
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, trainer
+from training.run.steps import Diverged
 from training.store.locks import Busy
 from training.store.runs import RunFolder, find
 
@@ -101,14 +102,14 @@ def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(digits: datase
         with pytest.raises(InvalidInput, match="is being trained by another process"):
             loop.run(TINY, digits, folder, CPU)
         holder.kill()
-    assert loop.run(TINY, digits, folder, CPU)["method"] == "random+FC"
+    assert loop.run(TINY, digits, folder, CPU).method == "random+FC"
 
 
 def test_weights_that_are_no_numbers_are_no_checkpoint(
     digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer.Trainer, "state", lambda self: {"network.weight": torch.tensor([1.0, float("inf")])})
-    with pytest.raises(trainer.Diverged, match=r"a weight is no number after epoch 1, learning rate 0.05"):
+    with pytest.raises(Diverged, match=r"a weight is no number after epoch 1, learning rate 0.05"):
         loop.run(TINY, digits, folder := RunFolder(tmp_path, TINY), CPU)
     assert not list(folder.path.glob("checkpoint-*"))
 
@@ -132,7 +133,7 @@ def test_a_full_disk_leaves_the_store_readable(
     assert not list(folder.path.glob(".*"))
     found = folder.last_checkpoint()
     assert found is None or found[0] == 1
-    assert loop.run(TINY, digits, folder, CPU)["last"]
+    assert loop.run(TINY, digits, folder, CPU).last
 
 
 class Killed(BaseException):

@@ -18,7 +18,7 @@ from training.store.runs import find
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two folders of images, one of them with folders of its own, and what systems put beside images."""
+    """Two class folders, one of them with folders inside, and files that operating systems put beside images."""
     files = encoded(20)
     for number, path in enumerate(["cat/a b", "cat/c", "dog", "dog"]):
         folder = tmp_path / "pets" / path
@@ -32,9 +32,11 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tmp_path: Path, capsys: Any) -> None:
     assert run_command(lambda: split.main([str(root), "--test-share", "0.3"])) == 0
-    said = capsys.readouterr()
-    assert said.out.startswith("2 classes, 14 images for training, 6 for testing: train.txt, test.txt, classes.txt in ")
-    assert said.err == "note: 1 file whose name does not end in .jpg, .jpeg, .png: left out\n"
+    output = capsys.readouterr()
+    assert output.out.startswith(
+        "2 classes, 14 images for training, 6 for testing: train.txt, test.txt, classes.txt in "
+    )
+    assert output.err == "note: 1 file whose name does not end in .jpg, .jpeg, .png: left out\n"
     train, test, names = lists.load("own", root, classes=2)
     assert names.tolist() == ["cat", "dog"]
     assert not set(train.paths) & set(test.paths)
@@ -45,7 +47,7 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
     assert [run.done for run in find(tmp_path / "store")] == [True]
 
 
-def test_a_split_is_a_matter_of_contents_and_the_seed(root: Path) -> None:
+def test_the_sets_depend_on_contents_and_the_seed_only(root: Path) -> None:
     first = split.split(root, 0.3, 0)
     assert split.split(root, 0.3, 1) != first
     (test,) = [path for path, label in first[2][:1]]
@@ -56,12 +58,12 @@ def test_a_split_is_a_matter_of_contents_and_the_seed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("share", "number"), [(0.01, 1), (0.5, 5), (0.999, 9)])
-def test_each_class_keeps_an_image_for_either(share: float, number: int, root: Path) -> None:
+def test_each_class_has_an_image_in_both_sets(share: float, number: int, root: Path) -> None:
     _, train, test = split.split(root, share, 0)
     assert [len(train), len(test)] == [2 * (10 - number), 2 * number]
 
 
-def test_copies_of_an_image_are_on_one_side(root: Path) -> None:
+def test_copies_of_an_image_are_in_one_set(root: Path) -> None:
     original = (root / "dog" / "20.jpg").read_bytes()
     for file in sorted((root / "dog").iterdir())[:6]:
         file.write_bytes(original)
@@ -115,12 +117,12 @@ def outside(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
-        (no_class, [], "stray.jpg' lies in no class folder; move it into one"),
-        (single, [], "class 'emu' has 1 image; one to train on and one to test is the least"),
-        (split_already, [], "test' is there already; training takes it, or move it away"),
+        (no_class, [], "stray.jpg' is in no class folder; move it into one"),
+        (single, [], "class 'emu' has 1 image; it needs at least one to train and one to test"),
+        (split_already, [], "test' is there already; train on it, or move it away"),
         (listed, [], "classes.txt' is there already"),
         (line_break, [], "give it a name of printable text"),
-        (spaced, [], "cat ': lists cannot tell a name with white space at its ends"),
+        (spaced, [], "cat ': lists cannot hold a name with white space at its ends"),
         (linked, [], "dog/20.jpg' and "),
         (linked_folder, [], "emu' is a link to a folder, which is not followed"),
         (dangling, [], "train.txt' is there already"),
@@ -143,11 +145,11 @@ def test_what_cannot_be_split_is_one_line_and_writes_nothing(
 
 def test_a_folder_without_class_folders_is_one_line(tmp_path: Path, capsys: Any) -> None:
     assert run_command(lambda: split.main([str(tmp_path)])) == 2
-    assert "holds 0 class folders; two are the least" in capsys.readouterr().err
+    assert "holds 0 class folders; it needs at least two" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("error", "status"), [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)])
-def test_half_of_the_lists_is_none(
+def test_lists_are_written_all_or_none(
     error: BaseException, status: int, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     write = split.write

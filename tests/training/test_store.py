@@ -43,10 +43,10 @@ def test_results_that_no_run_can_have_are_refused(
     change: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
-    metrics = loop.run(folder.config, digits, folder, CPU)
-    (folder.path / "metrics.json").write_text(json.dumps(metrics | change))
+    result = loop.run(folder.config, digits, folder, CPU)
+    (folder.path / "metrics.json").write_text(json.dumps(result.to_json() | change))
     with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
-        folder.metrics()
+        folder.result()
 
 
 def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_damaged_store_never_ends_in_a_traceback(
         with pytest.raises(InvalidInput, match=name):
             loop.run(folder.config, digits, folder, CPU)
     else:
-        assert loop.run(folder.config, digits, folder, CPU)["last"]
+        assert loop.run(folder.config, digits, folder, CPU).last
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "final.safetensors", "checkpoint-0000009.json", "epochs.jsonl"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -146,8 +147,8 @@ def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
         assert {run.dataset for run in runs} == {"cifar10-lt"}
         return 0
 
-    monkeypatch.setattr("training.jobs.progress.ready", ready)
-    monkeypatch.setattr("training.jobs.progress.train_all", train_all)
+    monkeypatch.setattr("training.jobs.train_all.ready", ready)
+    monkeypatch.setattr("training.jobs.train_all.train_all", train_all)
     words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
     assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2
     assert trained == ["error: there is no CIFAR-100\nruns to train: 3, resnet8 for 30 epochs the first\n"]
@@ -233,23 +234,26 @@ def test_csv_reads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "names"),
+    ("change", "words"),
     [
-        ({"last": {"all": 1.0}}, "many, med, few"),
-        ({"dataset": ["x"]}, "dataset"),
-        ({"train_seconds": "long", "time": None}, "time, train_seconds"),
+        ({"last": {"all": 1.0}}, "lacks many, med, few; delete it to train the run again"),
+        ({"dataset": ["x"]}, "is damaged (dataset); delete it to finish the run again"),
+        (
+            {"train_seconds": "long", "time": None},
+            "is damaged (train_seconds, time); delete it to finish the run again",
+        ),
     ],
 )
 def test_a_damaged_result_is_one_line(
-    change: dict[str, Any], names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = finish(tmp_path, "random+FC", 0, **change)
     assert table([*CELL, "--store", str(tmp_path), "--dry-run"]) == 2
-    assert capsys.readouterr().err == f"error: {str(file)!r} lacks {names}; delete it to train the run again\n"
+    assert capsys.readouterr().err == f"error: {str(file)!r} {words}\n"
     if "last" in change:  # on data of one's own a split may have no class
         assert [row["split"] for row in export(tmp_path)] == ["all"]
         return
-    with pytest.raises(InvalidInput, match=f"lacks {names}"):
+    with pytest.raises(InvalidInput, match=re.escape(words)):
         export(tmp_path)
 
 

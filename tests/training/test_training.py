@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from lpm.console.errors import InvalidInput
+from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, trainer
+from training.run.steps import Diverged
 from training.store.runs import RunFolder, find
 from training.train import main
 
@@ -38,12 +40,12 @@ def test_a_run_ends_with_everything_that_later_questions_need(
     config = replace(TINY, sampler=sampler, classifier=classifier, loss=loss, width=8)
     rows: list[dict[str, Any]] = []
     folder = RunFolder(tmp_path, config)
-    metrics = loop.run(config, digits, folder, CPU, on_epoch=rows.append)
+    result = loop.run(config, digits, folder, CPU, on_epoch=rows.append)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert folder.rows() == rows
-    assert metrics["last"]["all"] == rows[-1]["test_all"]
-    assert metrics["best"] == max(row["test_all"] for row in rows)
-    assert np.mean(metrics["per_class"]) == pytest.approx(metrics["last"]["all"])
+    assert result.last["all"] == rows[-1]["test_all"]
+    assert result.best == max(row["test_all"] for row in rows)
+    assert np.mean(result.per_class) == pytest.approx(result.last["all"])
     assert folder.geometries() == [1, 2, 3]
     measured = folder.geometry(3)
     assert measured["class_vectors"].shape == (10, 32)
@@ -69,7 +71,7 @@ def test_a_run_ends_with_everything_that_later_questions_need(
         "lock",
         "metrics.json",
     }
-    assert loop.run(config, digits, folder, CPU) == metrics  # nothing is run twice
+    assert loop.run(config, digits, folder, CPU) == result  # nothing is run twice
 
 
 def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_path: Path, capsys: Any) -> None:
@@ -94,7 +96,7 @@ def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None
     from training.run.measurement import measured
 
     learner = trainer.Trainer(replace(TINY, sampler="bmls"), digits, CPU)
-    learner.label_counts[2, 7] = 1  # nothing else occurred
+    learner.steps.label_counts[2, 7] = 1  # nothing else occurred
     asked: list[torch.Tensor] = []
     sides: list[torch.Tensor] = []
     mixed: list[torch.Tensor] = []
@@ -126,7 +128,7 @@ def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None
 def test_the_default_run_learns(tmp_path: Path) -> None:
     assert main(["--store", str(tmp_path), "--sampler", "bmls", "--quiet"]) == 0
     (folder,) = find(tmp_path)
-    assert folder.metrics()["last"]["all"] > 80
+    assert folder.result().last["all"] > 80
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
@@ -135,7 +137,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
     learner = trainer.Trainer(TINY, digits, CPU)
     with torch.no_grad():
         next(learner.network.parameters()).fill_(float("nan"))
-    with pytest.raises(trainer.Diverged, match=r"the loss is nan at epoch 1, step 1, learning rate 0.05"):
+    with pytest.raises(Diverged, match=r"the loss is nan at epoch 1, step 1, learning rate 0.05"):
         learner.train_epoch()
     words = ["--lr", "900", "--warmup", "0", "--epochs", "3", "--width", "4", "--store", str(tmp_path / "s"), "--quiet"]
     assert main(words) == 1
@@ -155,7 +157,7 @@ def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) 
 
 
 def test_mixing_ratios_follow_the_law() -> None:
-    draws = np.concatenate([trainer.mixing_ratios(replace(TINY, alpha=0.2), e, 128_000) for e in range(1, 20)])
+    draws = np.concatenate([ratios(replace(TINY, alpha=0.2), e, [128] * 1000).drawn for e in range(1, 20)])
     assert abs(draws.mean() - 0.5) < 0.01
     assert abs(draws.var() - 1 / (4 * (2 * 0.2 + 1))) < 0.005
 

@@ -6,32 +6,69 @@ import torch
 from torch import Tensor
 
 PADDING = 4
+"""Black pixels that are added on each side before a crop of the original size."""
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float: (pixel / 255 - mean) / std; mean, std: (C, 1, 1)."""
+    """Normalise pixels: (pixel / 255 - mean) / std.
+
+    Args:
+        images: uint8, (B, C, H, W).
+        mean: mean of each channel for pixels in 0..1, (C, 1, 1).
+        std: standard deviation of each channel, (C, 1, 1).
+
+    Returns:
+        Normalised images, float, (B, C, H, W).
+    """
     return (images.float() / 255 - mean) / std
 
 
 def crops_and_flips(B: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Where to crop B images (2, B) and which to flip (B,): from a CPU generator, so that they are the same on every device."""
-    place = torch.randint(2 * PADDING + 1, (2, B), generator=generator)
-    return place, torch.rand(B, generator=generator) < 0.5
+    """Draw a random crop and flip for each of B images.
+
+    Args:
+        B: number of images.
+        generator: on the CPU, so that the draws are the same for every device.
+
+    Returns:
+        The upper left corners of the crops in the padded images, (2, B) int64: row and column in 0..8; and which images
+        to flip, (B,) bool.
+    """
+    corners = torch.randint(2 * PADDING + 1, (2, B), generator=generator)
+    return corners, torch.rand(B, generator=generator) < 0.5
 
 
 def flipped(images: Tensor, flip: Tensor) -> Tensor:
-    """Mirror where ``flip``, (B,). (B, C, H, W) to the same."""
+    """Mirror some images from left to right.
+
+    Args:
+        images: (B, C, H, W).
+        flip: which ones, (B,) bool.
+
+    Returns:
+        Images of the same shape and type.
+    """
     return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def crop_and_flip(images: Tensor, place: Tensor, flip: Tensor) -> Tensor:
-    """Pad by 4 black pixels, crop at ``place``, mirror where ``flip``. uint8 (B, C, H, W) to the same."""
+def crop_and_flip(images: Tensor, corners: Tensor, flip: Tensor) -> Tensor:
+    """Pad images by 4 black pixels on each side, crop them to their size, and mirror some from left to right.
+
+    Args:
+        images: uint8, (B, C, H, W).
+        corners: upper left corners of the crops in the padded images, row and column, (2, B).
+        flip: which images to mirror, (B,) bool.
+
+    Returns:
+        Images of the same shape and type.
+    """
     B, C, H, W = images.shape
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)
-    rows = place[0, :, None] + torch.arange(H, device=images.device)
+    rows = corners[0, :, None] + torch.arange(H, device=images.device)
     columns = torch.arange(W, device=images.device).expand(B, W)
-    columns = place[1, :, None] + torch.where(flip[:, None], columns.flip(1), columns)
+    columns = corners[1, :, None] + torch.where(flip[:, None], columns.flip(1), columns)
     batch = torch.arange(B, device=images.device)
+    # One gather: each output pixel is read where the crop and the mirroring put it, so no image is copied twice.
     return padded[
         batch[:, None, None, None],
         torch.arange(C, device=images.device)[:, None, None],

@@ -11,11 +11,15 @@ from torch import Tensor
 from lpm.console.errors import InvalidInput, install
 
 ORDERS = tuple(itertools.permutations(range(3)))
-"""In which the three may follow one another."""
+"""The orders in which brightness (0), contrast (1) and saturation (2) may follow one another."""
 
 
 def check() -> None:
-    """Raise InvalidInput when kornia is not installed."""
+    """Check that kornia is installed.
+
+    Raises:
+        InvalidInput: if it is not.
+    """
     if find_spec("kornia") is None:
         raise InvalidInput(f"colour jitter needs kornia: {install('large')}, or give --jitter 0")
 
@@ -23,11 +27,20 @@ def check() -> None:
 def jittered(
     images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, order: Sequence[int] = (0, 1, 2)
 ) -> Tensor:
-    """torchvision's ColorJitter: float images (B, 3, H, W) in 0..1 to the same. Each step blends and clamps to 0..1.
+    """Jitter the colours of images as torchvision's ColorJitter does, each image by factors f of its own.
 
-    Brightness: f x. Contrast: f x + (1 - f) m, with m the mean grey of the image. Saturation: f x + (1 - f) grey(x), with
-    grey = 0.299 R + 0.587 G + 0.114 B. brightness, contrast, saturation: f, (B,). order: of the three, 0 brightness, 1
-    contrast, 2 saturation.
+    Each step blends and clamps to 0..1. Brightness: f x. Contrast: f x + (1 - f) m, with m the mean grey of the image.
+    Saturation: f x + (1 - f) grey(x), with grey = 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+        images: float in 0..1, (B, 3, H, W).
+        brightness: factor of each image, (B,).
+        contrast: factor of each image, (B,).
+        saturation: factor of each image, (B,).
+        order: in which the steps follow one another: 0 brightness, 1 contrast, 2 saturation.
+
+    Returns:
+        Images of the same shape, in 0..1.
     """
     from kornia import enhance
 

@@ -1,14 +1,15 @@
 """Where a trainer's images come from: tensors on its device, or files that worker processes decode.
 
-A step asks a source for one side of its batch, augmented and normalised; evaluation and measurement ask for images as they
-are. Files are decoded and cropped by the workers, because they differ in size; flip, colour and normalisation are done to the
-whole batch on the device.
+A step asks a source for one side of its batch (the first or the second image of each pair), augmented and normalised.
+Evaluation and measurement ask for images without augmentation. Files are decoded and cropped by the workers, because
+they differ in size. Flip, colour jitter and normalisation are done to the whole batch on the device.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,92 +29,168 @@ from training.data.lists import Listed
 from training.store.locks import let_go
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
-"""Images at a time without gradients: what a core's cache holds is three times as fast as a thousand; a GPU wants many."""
+"""Images at a time without gradients. What fits a core's cache is three times as fast as 1,000; a GPU needs many."""
 
 PIXELS_AT_ONCE = {"cpu": 16 * 224**2, "cuda": 512 * 224**2}
-"""The same of image files, in pixels."""
+"""The same for image files, in pixels."""
 
 
 class Source(Protocol):
-    """Images for a trainer."""
+    """Images for a trainer, on its device.
+
+    In training call :meth:`begin` once per epoch, :meth:`advance` before each batch, then :meth:`side` for both sides
+    of it.
+
+    Attributes:
+        channels: channels of the images, 1 or 3.
+    """
 
     channels: int
 
-    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
-        """Get ready for an epoch, or a share of it, in batches of these sizes. drawn: on the host."""
+    def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
+        """Prepare an epoch, or a process's share of it.
 
-    def advance(self) -> None:
-        """Get ready for its next batch."""
-
-    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
-        """One side of the batch, augmented and normalised, (B, C, H, W). drawn, rows: on the device."""
-
-    def train(self, which: Tensor) -> Iterator[Tensor]:
-        """Training images by number, normalised, in chunks: which (n,) gives (B, C, H, W), (n, 2) gives (B, 2, C, H, W). One
-        iterator at a time.
+        Args:
+            epoch: its number, from 1.
+            draws: what is random in it, on the host.
+            sizes: this process's pairs in each batch.
         """
 
-    def test(self, which: Tensor) -> Iterator[Tensor]:
-        """The same of test images."""
+    def advance(self) -> None:
+        """Prepare the next batch of the epoch."""
+
+    def side(self, draws: Epoch, positions: Tensor, side: int) -> Tensor:
+        """Return one side of the batch, augmented and normalised.
+
+        Args:
+            draws: what is random in the epoch, on the device.
+            positions: the positions of the batch in it, (B,) int64, on the device.
+            side: 0 for the first image of each pair, 1 for the second.
+
+        Returns:
+            Images, (B, C, H, W).
+        """
+
+    def train(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over training images in chunks, normalised, without augmentation. Use one iterator at a time.
+
+        Args:
+            indices: which images, (n,), or pairs of images, (n, 2).
+
+        Yields:
+            Images, (B, C, H, W), or pairs of images, (B, 2, C, H, W); the B sum to n.
+        """
+
+    def test(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over test images in chunks, normalised, without augmentation. Use one iterator at a time.
+
+        Args:
+            indices: which images, (n,).
+
+        Yields:
+            Images, (B, C, H, W); the B sum to n.
+        """
 
 
 def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> Source:
-    """The source for a data set. Raises InvalidInput when colours shall be jittered without kornia."""
-    if isinstance(data.train, Listed):
-        if config.augment and config.jitter:
-            check()
-        return Files(config, data, device, workers)
-    return Resident(config, data, device)
+    """Make the source for a run's data.
+
+    Args:
+        config: the run.
+        data: its data set, arrays or image files.
+        device: where images are needed.
+        workers: processes that decode image files; 0 decodes in this process.
+
+    Returns:
+        The source.
+
+    Raises:
+        InvalidInput: if colours shall be jittered and kornia is not installed.
+    """
+    train, test = data.train, data.test
+    if isinstance(train, Images) and isinstance(test, Images):
+        return Resident(config, train, test, constants(data.mean, data.std, device), device)
+    assert isinstance(train, Listed)
+    assert isinstance(test, Listed)
+    if config.augment and config.jitter:
+        check()
+    return Files(config, train, test, constants(data.mean, data.std, device), device, workers)
 
 
 class Resident:
-    """Images that live on the device."""
+    """A :class:`Source` of images that are on the device from the start.
 
-    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device) -> None:
-        assert isinstance(data.train, Images)
-        assert isinstance(data.test, Images)
+    Args:
+        config: the run.
+        train: its training images.
+        test: its test images.
+        constants: mean and standard deviation of the channels, (C, 1, 1) each, on the device.
+        device: where the images are kept.
+    """
+
+    def __init__(
+        self, config: RunConfig, train: Images, test: Images, constants: tuple[Tensor, Tensor], device: torch.device
+    ) -> None:
         self.augment, self.chunk = config.augment, EVALUATION_BATCH[device.type]
-        self.channels = data.train.images.shape[1]
-        self.mean, self.std = constants(data.mean, data.std, device)
-        self.train_images, self.test_images = (torch.from_numpy(s.images).to(device) for s in (data.train, data.test))
+        self.channels = train.images.shape[1]
+        self.mean, self.std = constants
+        self.train_images, self.test_images = (torch.from_numpy(part.images).to(device) for part in (train, test))
 
-    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
-        """All is there."""
+    def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
+        """Do nothing: all images are on the device (:meth:`Source.begin`)."""
 
     def advance(self) -> None:
-        """All is there."""
+        """Do nothing: all images are on the device (:meth:`Source.advance`)."""
 
-    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
-        images = self.train_images[drawn.pairs[rows, side]]
+    def side(self, draws: Epoch, positions: Tensor, side: int) -> Tensor:
+        """Return one side of the batch, as :meth:`Source.side`."""
+        images = self.train_images[draws.pairs[positions, side]]
         if self.augment:
-            images = crop_and_flip(images, drawn.crops[side][:, rows], drawn.flips[side][rows])
+            images = crop_and_flip(images, draws.crops[side][:, positions], draws.flips[side][positions])
         return normalised(images, self.mean, self.std)
 
-    def train(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(self.train_images, which)
+    def train(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over training images, as :meth:`Source.train`."""
+        return self._unaugmented(self.train_images, indices)
 
-    def test(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(self.test_images, which)
+    def test(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over test images, as :meth:`Source.test`."""
+        return self._unaugmented(self.test_images, indices)
 
-    def _as_they_are(self, images: Tensor, which: Tensor) -> Iterator[Tensor]:
-        for chunk in torch.split(which.to(images.device), self.chunk):
+    def _unaugmented(self, images: Tensor, indices: Tensor) -> Iterator[Tensor]:
+        for chunk in torch.split(indices.to(images.device), self.chunk):
             yield normalised(images[chunk], self.mean, self.std)
 
 
 class Files:
-    """Image files, decoded by worker processes (none: by this one) ahead of the steps."""
+    """A :class:`Source` of image files, decoded by worker processes ahead of the steps.
+
+    Args:
+        config: the run.
+        train: its training images.
+        test: its test images.
+        constants: mean and standard deviation of the channels, (3, 1, 1) each, on the device.
+        device: where images are needed.
+        workers: processes that decode; 0 decodes in this process.
+    """
 
     channels = 3
 
-    def __init__(self, config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> None:
-        assert isinstance(data.train, Listed)
-        assert isinstance(data.test, Listed)
+    def __init__(
+        self,
+        config: RunConfig,
+        train: Listed,
+        test: Listed,
+        constants: tuple[Tensor, Tensor],
+        device: torch.device,
+        workers: int,
+    ) -> None:
         self.config, self.device = config, device
-        self.mean, self.std = constants(data.mean, data.std, device)
+        self.mean, self.std = constants
         self.chunk = images_at_once(config, device)
         self.order = _Order()
         self.loader: DataLoader[Any] = DataLoader(
-            _Views(data.train, data.test, config),
+            _Views(train, test, config),
             sampler=self.order,
             batch_size=None,  # the dataset makes whole batches
             num_workers=workers,
@@ -125,52 +202,70 @@ class Files:
         self.batches: Iterator[Tensor] = iter(())
         self.batch = torch.zeros(0, 2, self.channels, config.pixels, config.pixels, dtype=torch.uint8, device=device)
 
-    def begin(self, epoch: int, drawn: Epoch, sizes: Sequence[int]) -> None:
-        keys = [(TRAIN, epoch, *key) for key in zip(drawn.number.tolist(), *drawn.pairs.T.tolist(), strict=True)]
+    def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
+        """Let the workers begin to decode the epoch, as :meth:`Source.begin`."""
+        keys = [(TRAIN, epoch, *key) for key in zip(draws.number.tolist(), *draws.pairs.T.tolist(), strict=True)]
         ends = np.cumsum(sizes).tolist()
         self.order.batches = [keys[end - size : end] for size, end in zip(sizes, ends, strict=True) if size]
         self.batches = self._decoded()
         self.colours = np.random.default_rng([self.config.seed, 10, epoch])
 
     def advance(self) -> None:
+        """Wait for the next batch and draw the order of its colour jitter, as :meth:`Source.advance`."""
         self.batch = next(self.batches)
         self.orders = [ORDERS[i] for i in self.colours.integers(len(ORDERS), size=2)]
 
-    def side(self, drawn: Epoch, rows: Tensor, side: int) -> Tensor:
-        images = self.batch[: len(rows), side]  # of the last batch, a process's share may be none
+    def side(self, draws: Epoch, positions: Tensor, side: int) -> Tensor:
+        """Return one side of the batch, as :meth:`Source.side`."""
+        images = self.batch[: len(positions), side]  # a process's share of the last batch may be empty
         if not self.config.augment:
             return normalised(images, self.mean, self.std)
-        images = flipped(images, drawn.flips[side][rows])
-        if not (self.config.jitter and len(rows)):
+        images = flipped(images, draws.flips[side][positions])
+        if not (self.config.jitter and len(positions)):
             return normalised(images, self.mean, self.std)
-        brightness, contrast, saturation = drawn.factors[side][:, rows]
+        brightness, contrast, saturation = draws.factors[side][:, positions]
         coloured = jittered(images.float() / 255, brightness, contrast, saturation, self.orders[side])
         return (coloured - self.mean) / self.std
 
-    def train(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(TRAIN, which)
+    def train(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over training images, as :meth:`Source.train`."""
+        return self._unaugmented(TRAIN, indices)
 
-    def test(self, which: Tensor) -> Iterator[Tensor]:
-        return self._as_they_are(TEST, which)
+    def test(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over test images, as :meth:`Source.test`."""
+        return self._unaugmented(TEST, indices)
 
-    def _as_they_are(self, part: int, which: Tensor) -> Iterator[Tensor]:
-        if not len(which):  # a process's share of very few images
+    def _unaugmented(self, part: int, indices: Tensor) -> Iterator[Tensor]:
+        if not len(indices):  # a process's share of very few images
             yield self.batch[:0, 0].float()
             return
-        rows = which.reshape(len(which), -1)
-        self.order.batches = [[(part, 0, 0, *row) for row in chunk.tolist()] for chunk in torch.split(rows, self.chunk)]
+        keys = [(part, 0, 0, *images) for images in indices.reshape(len(indices), -1).tolist()]
+        self.order.batches = [keys[start : start + self.chunk] for start in range(0, len(keys), self.chunk)]
         for images in self._decoded():
-            yield normalised(images, self.mean, self.std).reshape(-1, *which.shape[1:], *images.shape[2:])
+            yield normalised(images, self.mean, self.std).reshape(-1, *indices.shape[1:], *images.shape[2:])
 
     def _decoded(self) -> Iterator[Tensor]:
-        """The batches of the order; workers begin at once, and are the same for all that is asked."""
+        """The batches of the order. Workers begin at once; training, evaluation and measurement share them."""
         return _on_device(iter(self.loader), len(self.order.batches), self.device)
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """What a worker process returns for an image that it cannot decode.
+
+    An exception that crosses processes would arrive with other words.
+
+    Attributes:
+        reason: what is wrong, naming the file.
+    """
+
+    reason: str
 
 
 TRAIN, TEST = 0, 1
 
 Key = tuple[int, ...]
-"""Whether of TRAIN or TEST, the epoch, the position in it, and the images to decode there; epoch 0: as they are."""
+"""TRAIN or TEST, the epoch, the position in it, and the images to decode there; epoch 0 means no augmentation."""
 
 
 class _Order(Sampler[list[Key]]):
@@ -187,34 +282,33 @@ class _Order(Sampler[list[Key]]):
 
 
 class _Views(Dataset[Any]):
-    """Batches of decoded images, (B, sides, 3, size, size) uint8, or what is wrong with one: an error that crosses processes
-    would lose its line.
+    """Batches of decoded images, (B, sides, 3, size, size) uint8, or :class:`Undecodable`.
 
-    Crops in training are a function of (seed, epoch, position, side), so that workers do not matter. An image that a batch
-    shows more than once, as partners drawn from the batch are, is decoded once.
+    Crops in training are a function of (seed, epoch, position, side), so they do not depend on the workers. An image
+    that occurs more than once in a batch, as partners drawn from the batch do, is decoded once.
     """
 
     def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
         self.sets, self.size, self.upright = (train, test), config.pixels, config.upright
         self.seed = config.seed if config.augment else None
 
-    def __getitem__(self, batch: list[Key]) -> Tensor | str:
-        shown: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-        for row, (part, _, _, *images) in enumerate(batch):
+    def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable:
+        occurrences: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for number, (part, _, _, *images) in enumerate(batch):
             for side, image in enumerate(images):
-                shown[part, image].append((row, side))
-        made = np.empty((len(batch), len(batch[0]) - 3, 3, self.size, self.size), dtype=np.uint8)
+                occurrences[part, image].append((number, side))
+        pixels = np.empty((len(batch), len(batch[0]) - 3, 3, self.size, self.size), dtype=np.uint8)
         try:
-            for (part, image), places in shown.items():
-                keys = [(batch[row][1], batch[row][2], side) for row, side in places]
-                for place, view in zip(places, self._views(self.sets[part], image, keys), strict=True):
-                    made[place] = view
+            for (part, image), targets in occurrences.items():
+                keys = [(batch[number][1], batch[number][2], side) for number, side in targets]
+                for target, view in zip(targets, self._views(self.sets[part], image, keys), strict=True):
+                    pixels[target] = view
         except InvalidInput as error:
-            return str(error)
-        return torch.from_numpy(made)
+            return Undecodable(str(error))
+        return torch.from_numpy(pixels)
 
     def _views(self, listed: Listed, image: int, keys: list[tuple[int, int, int]]) -> list[np.ndarray]:
-        """An image at each of the (epoch, position, side)s."""
+        """The views of an image, one for each key (epoch, position, side)."""
         path = Path(listed.paths[image])
         if self.seed is None or keys[0][0] == 0:
             return [central_view(path, self.size, root=listed.root, upright=self.upright)] * len(keys)
@@ -223,37 +317,72 @@ class _Views(Dataset[Any]):
 
 
 def start_worker(worker: int) -> None:
-    """In a worker, before it decodes."""
+    """Prepare a worker process before it decodes: it drops the run's locks and uses one thread.
+
+    Args:
+        worker: its number, which a DataLoader passes.
+    """
     let_go()
     torch.set_num_threads(1)
 
 
 def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Iterator[Tensor]:
-    """So many batches. No method: it would hold its source, and with it the workers, when the run has long ended."""
+    """Move a number of batches to the device.
+
+    This is no method, because its frame would keep the source, and with it the workers, after the run has ended.
+    """
     for _ in range(number):
-        if isinstance(batch := next_batch(batches), str):
-            raise InvalidInput(batch)
+        if isinstance(batch := next_batch(batches), Undecodable):
+            raise InvalidInput(batch.reason)
         yield batch.to(device, non_blocking=True)
 
 
 def next_batch(batches: Iterator[Any]) -> Any:
-    """The next batch. Raises ChildProcessError when a worker was killed."""
+    """Return the next batch of a loader.
+
+    Args:
+        batches: iterator of a DataLoader.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ChildProcessError: if a worker process was killed.
+    """
     try:
         return next(batches)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise ChildProcessError(
-            "a decoding process was killed, for lack of (shared) memory perhaps; the same command goes on, with fewer --workers"
+            "a decoding process was killed, perhaps for lack of (shared) memory; the same command continues the run, "
+            "take fewer --workers"
         ) from None
 
 
 def constants(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and std of a set's channels, (C, 1, 1) each."""
+    """Put the mean and the standard deviation of each channel on a device.
+
+    Args:
+        mean: one number per channel.
+        std: one number per channel.
+        device: where they are needed.
+
+    Returns:
+        Both, (C, 1, 1) each.
+    """
     shaped = [torch.tensor(v, device=device).view(-1, 1, 1) for v in (mean, std)]
     return shaped[0], shaped[1]
 
 
 def images_at_once(config: RunConfig, device: torch.device) -> int:
-    """Image files at a time without gradients."""
+    """Return how many image files are processed at a time without gradients.
+
+    Args:
+        config: the run, which says how large images are.
+        device: where the network is.
+
+    Returns:
+        Their number, at least 1.
+    """
     return max(1, PIXELS_AT_ONCE[device.type] // config.pixels**2)

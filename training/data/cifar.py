@@ -1,7 +1,7 @@
-"""CIFAR from either layout that people have: the pickled batches, or parquet files of encoded images.
+"""CIFAR from either of its layouts: the pickled batches, or parquet files of encoded images.
 
-Untrusted files stay data: pickles are read by an unpickler that makes inert stand-ins of arrays and nothing else, and images
-are decoded by Pillow from bytes, at the one size that is expected.
+Untrusted files stay data. Pickles are read by an unpickler that makes inert stand-ins for arrays and nothing else, and
+images are decoded by Pillow from bytes, at the one size that is expected.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from training.data.datasets import Images, LongTailed, Request
 from training.data.untrusted import line
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images still to be decoded: an array (N, 3, 32, 32), or files as bytes. labels: (N,) int64. source: for errors."""
+    """Images of CIFAR before decoding, as an array or as files.
+
+    Attributes:
+        labels: class of each image, (N,) int64.
+        arrays: pixels, (N, 3, 32, 32) uint8; None for files.
+        files: the bytes of N encoded images; None for an array.
+        source: the folder they come from, for errors.
+    """
 
     labels: np.ndarray
     arrays: np.ndarray | None
@@ -31,53 +39,74 @@ class Encoded:
 
     @property
     def jpeg(self) -> bool:
-        """Whether some image is a JPEG file, which is not CIFAR."""
+        """Whether an image is a JPEG file, which is not CIFAR."""
         return any(file.startswith(b"\xff\xd8") for file in self.files or [])
 
-    def decode(self, which: np.ndarray) -> np.ndarray:
-        """Some images, (n, 3, 32, 32) uint8. Raises InvalidInput, naming it, for one that is broken or of another size."""
+    def decode(self, indices: np.ndarray) -> np.ndarray:
+        """Decode some images.
+
+        Args:
+            indices: which ones, (n,).
+
+        Returns:
+            Pixels, (n, 3, 32, 32) uint8.
+
+        Raises:
+            InvalidInput: if an image is broken or of another size; it names the image.
+        """
         if self.arrays is not None:
-            return self.arrays[which]
+            return self.arrays[indices]
         assert self.files is not None
-        return np.stack([_decode(self.files[i], self.source, int(i)) for i in which])
+        return np.stack([_decode(self.files[i], self.source, int(i)) for i in indices])
 
 
 def read(root: Path, K: int) -> tuple[Encoded, Encoded]:
-    """The training and the test images of K-class CIFAR under ``root``. Raises InvalidInput when they are missing or corrupt."""
+    """Find and read CIFAR below a folder.
+
+    Args:
+        root: the folder, or one above it.
+        K: 10 or 100 classes.
+
+    Returns:
+        The training images and the test images.
+
+    Raises:
+        InvalidInput: if files are missing or corrupt.
+    """
     folder = "cifar-10-batches-py" if K == 10 else "cifar-100-python"
     first = "data_batch_1" if K == 10 else "train"
-    for place in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
-        if (place / first).is_file():
-            if not place.resolve().is_relative_to(root.resolve()):
+    for candidate in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
+        if (candidate / first).is_file():
+            if not candidate.resolve().is_relative_to(root.resolve()):
                 raise InvalidInput(
-                    f"{str(place)!r} is a link that leaves --data-root; give the folder it leads to instead"
+                    f"{str(candidate)!r} is a link that leaves --data-root; give the folder it leads to instead"
                 )
-            return _read_batches(place, K)
-    for place in sorted({path.parent for path in root.rglob("train-*.parquet")}):
-        parts = {split: sorted(place.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+            return _read_batches(candidate, K)
+    for candidate in sorted({path.parent for path in root.rglob("train-*.parquet")}):
+        parts = {part: sorted(candidate.glob(f"{part}-*.parquet")) for part in ("train", "test")}
         if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
-            train, test = (_all_shards(paths, split) for split, paths in parts.items())
+            train, test = (_all_shards(paths, part) for part, paths in parts.items())
             return _read_parquet(train, K), _read_parquet(test, K)
     raise InvalidInput(
-        f"--data-root {str(root)!r} holds no CIFAR-{K}: neither {folder}/ nor train-*.parquet and test-*.parquet of it"
+        f"--data-root {str(root)!r} holds no CIFAR-{K}; it needs {folder}/, or train-*.parquet and test-*.parquet"
     )
 
 
-def _all_shards(paths: list[Path], split: str) -> list[Path]:
-    """The files of a split by number. Raises InvalidInput when those named train-00000-of-00002 and so on are not all there."""
+def _all_shards(paths: list[Path], part: str) -> list[Path]:
+    """The files of a set by number. Raises InvalidInput unless 00000-of-00002 and so on all exist."""
     names = [(re.match(r"\w+-(\d+)-of-(\d+)\b", path.stem), path) for path in paths]
     shards = sorted((int(match[1]), int(match[2]), path) for match, path in names if match)
     if shards and [shard[:2] for shard in shards] != [(i, len(paths)) for i in range(len(paths))]:
-        there, n = ", ".join(str(number) for number, *_ in shards)[:80], shards[-1][1]
+        numbers, n = ", ".join(str(number) for number, *_ in shards)[:80], shards[-1][1]
         raise InvalidInput(
-            f"{str(paths[0].parent)!r} has {len(paths)} {split} files, with the numbers {there}; by their names there should "
-            f"be {n}, each of 0 to {n - 1} once"
+            f"{str(paths[0].parent)!r} has {len(paths)} {part} files, with the numbers {numbers}; by their names there "
+            f"should be {n}, each of 0 to {n - 1} once"
         )
     return [path for *_, path in shards] or paths
 
 
 class _Array:
-    """What a pickled NumPy array becomes: its shape, type and bytes, which nothing interprets until they are checked."""
+    """Stands in for a pickled NumPy array: its shape, type and bytes, which are checked before they are interpreted."""
 
     def __init__(self, *state: Any) -> None:
         self.state = state
@@ -98,13 +127,13 @@ class _Array:
 
 
 class _DType:
-    """What a pickled NumPy type becomes: its word."""
+    """Stands in for a pickled NumPy type: its name."""
 
     def __init__(self, word: Any, *_: Any) -> None:
         self.word = word
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and such; bytes have none."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
 def _encode(text: str, codec: str) -> bytes:
@@ -114,9 +143,9 @@ def _encode(text: str, codec: str) -> bytes:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for CIFAR's batches: strings, numbers, lists, dicts and stand-ins for arrays; anything else is refused.
+    """An unpickler for CIFAR's batches: strings, numbers, lists, dicts and stand-ins for arrays; it refuses the rest.
 
-    NumPy's own constructors are not handed out: they build arrays over any bytes, object pointers included.
+    It does not give access to NumPy's own constructors, which build arrays from any bytes, object pointers included.
     """
 
     STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
@@ -206,3 +235,29 @@ def _decode(data: bytes, source: str, number: int) -> np.ndarray:
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except Exception as error:
         raise InvalidInput(f"{source!r}: image {number} cannot be decoded: {line(error)}") from None
+
+
+def load(request: Request) -> LongTailed:
+    """Load long-tailed CIFAR-10 or CIFAR-100.
+
+    Args:
+        request: the folder of the files, the number of classes, the imbalance and the seed of the subset.
+
+    Returns:
+        Images (3, 32, 32). The name becomes 'cifar10-jpeg-lt' where images are re-encoded as JPEG, which is not CIFAR.
+
+    Raises:
+        InvalidInput: if files are missing or corrupt, or a class has too few images.
+    """
+    K, row = request.classes, request.row
+    train, test = read(request.folder, K)
+    kept = request.long_tailed(train.labels)
+    if np.bincount(test.labels, minlength=K).min() == 0:
+        raise InvalidInput(
+            f"--data-root {str(request.folder)!r}: the test set has no image of some class; is a file missing?"
+        )
+    name = f"cifar{K}-jpeg-lt" if train.jpeg or test.jpeg else row.name
+    train_images = Images(train.decode(kept), train.labels[kept])
+    test_images = Images(test.decode(np.arange(len(test.labels))), test.labels)
+    assert row.constants is not None
+    return LongTailed(name, train_images, test_images, K, *row.constants)

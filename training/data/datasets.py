@@ -1,5 +1,6 @@
-"""Long-tailed image sets: CIFAR (:mod:`training.data.cifar`) and the digits that come with scikit-learn as arrays, and large
-sets of image files by their lists (:mod:`training.data.lists`).
+"""Long-tailed image sets: what a loader is asked for, what it returns, and the subset that makes balanced data long-tailed.
+
+The catalogue (:mod:`training.catalogue`) names each data set's loader.
 """
 
 from __future__ import annotations
@@ -7,41 +8,53 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training.catalogue import CLASSES, LARGE
+from training.catalogue import CATALOGUE, DataSet
 from training.config import RunConfig
-from training.data import cifar, lists
-from training.data.lists import Listed
+from training.methods import function
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""CIFAR's constants as every long-tailed repository uses them (the std is that of per-image means; kept for comparison)."""
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LARGE_CONSTANTS = {
-    "imagenet-lt": IMAGENET,
-    "places-lt": IMAGENET,
-    "places-lt-ft": IMAGENET,
-    "inaturalist2018": ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
-    "own": IMAGENET,
-}
-"""Mean and std of image files, as the reference code has them."""
+if TYPE_CHECKING:
+    from training.data.lists import Listed
 
 
 @dataclass(frozen=True)
 class Images:
-    """images: (N, C, H, W) uint8. labels: (N,) int64."""
+    """Images in memory, for training or for testing.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, class 0 the most frequent in training.
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
+    def update(self, digest: hashlib._Hash) -> None:
+        """Add every image and label to a hash.
+
+        Args:
+            digest: the hash.
+        """
+        for array in (self.images, self.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+
 
 @dataclass(frozen=True)
 class LongTailed:
-    """A long-tailed training set and its test set. name: what results are called. mean, std: of pixels in [0, 1]. class_names:
-    what lists call the classes, by falling count; none where their numbers are their names.
+    """A long-tailed training set and its test set.
+
+    Attributes:
+        name: the name in results.
+        train: the training images.
+        test: the test images, of the same kind.
+        K: number of classes.
+        mean: mean of each channel, for pixels in 0..1.
+        std: standard deviation of each channel.
+        class_names: the name of each class, by falling count of training images; none where numbers are the names.
     """
 
     name: str
@@ -54,14 +67,11 @@ class LongTailed:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """The name, and a hash of every image and label (of image files: of their lists): what a run is trained and tested on."""
-        if isinstance(self.train, Listed) or isinstance(self.test, Listed):
-            assert isinstance(self.train, Listed)
-            assert isinstance(self.test, Listed)
-            return {"name": self.name, "sha256": lists.fingerprint(self.train, self.test, self.class_names)}
+        """The name, and a hash of what a run is trained and tested on: images and labels, or lists and sizes of files."""
         digest = hashlib.sha256()
-        for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        self.train.update(digest)
+        self.test.update(digest)
+        digest.update("\0".join(self.class_names).encode())
         return {"name": self.name, "sha256": digest.hexdigest()}
 
     @property
@@ -70,10 +80,68 @@ class LongTailed:
         return np.bincount(self.train.labels, minlength=self.K)
 
 
-def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
-    """n_k = floor(n_max imbalance^(-k/(K-1))), (K,): the standard long-tailed counts (Cao et al. 2019).
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a loader is asked for.
 
-    Raises InvalidInput for an imbalance below 1.
+    Attributes:
+        row: the data set's row of the catalogue.
+        root: the folder of its files, which exists; None where none was given and the row needs none.
+        imbalance: n_max / n_min of the long-tailed subset, at least 1.
+        subset_seed: which images the subset keeps.
+        classes: number of classes.
+        name: the name in results.
+        train_list: the list of training images, where one is given.
+        test_list: the list of test images, where one is given.
+    """
+
+    row: DataSet
+    root: Path | None = None
+    imbalance: float = 1.0
+    subset_seed: int = 0
+    classes: int = 0
+    name: str = ""
+    train_list: Path | None = None
+    test_list: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The root, where the catalogue says that one is needed."""
+        assert self.root is not None
+        return self.root
+
+    def long_tailed(self, labels: np.ndarray) -> np.ndarray:
+        """Choose the long-tailed subset of balanced training images.
+
+        Args:
+            labels: (N,) class of each image.
+
+        Returns:
+            The indices of the images that are kept.
+
+        Raises:
+            InvalidInput: if a class has too few images, or would be left with none.
+        """
+        n_max = len(labels) // self.classes
+        counts = long_tailed_counts(n_max, self.classes, self.imbalance)
+        return long_tailed_indices(labels, counts, self.subset_seed)
+
+
+def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
+    """The standard long-tailed class counts, n_k = floor(n_max imbalance^(-k/(K-1))).
+
+    Source: Cao et al. 2019.
+
+    Args:
+        n_max: images of the most frequent class.
+        K: number of classes.
+        imbalance: n_max / n_min.
+
+    Returns:
+        (K,), falling.
+
+    Raises:
+        InvalidInput: if the imbalance is below 1.
     """
     if not imbalance >= 1:
         raise InvalidInput(f"imbalance {imbalance:g} must be at least 1, n_max / n_min")
@@ -81,22 +149,46 @@ def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
 
 
 def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
-    """The images that everybody's long-tailed subset keeps: class by class, shuffled by one legacy generator, the first n_k.
+    """Choose the images of the long-tailed subset that other work uses too.
 
-    Raises InvalidInput when a class has too few images, or would be left with none.
+    Class by class the images are shuffled by one legacy generator, and the first n_k are kept.
+
+    Args:
+        labels: (N,) class of each image.
+        counts: (K,) images to keep of each class.
+        seed: of the generator; 0 in other work.
+
+    Returns:
+        The indices of the images that are kept.
+
+    Raises:
+        InvalidInput: if a class has too few images, or would be left with none.
     """
     rng, kept = np.random.RandomState(seed), []
     for k, n in enumerate(counts):
-        where = np.flatnonzero(labels == k)
-        rng.shuffle(where)
-        if not 1 <= n <= len(where):
-            raise InvalidInput(f"class {k} has {len(where)} images and should keep {n}; take a smaller imbalance")
-        kept.append(where[:n])
+        images = np.flatnonzero(labels == k)
+        rng.shuffle(images)
+        if not 1 <= n <= len(images):
+            raise InvalidInput(f"class {k} has {len(images)} images and should keep {n}; take a smaller imbalance")
+        kept.append(images[:n])
     return np.concatenate(kept)
 
 
 def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_list: Path | None) -> LongTailed:
-    """The data of a run. Raises as :func:`load` does."""
+    """Load the data of a run.
+
+    Args:
+        config: the run.
+        root: the folder of the files.
+        train_list: the list of training images, if not under its usual name.
+        test_list: the list of test images, if not under its usual name.
+
+    Returns:
+        The data.
+
+    Raises:
+        InvalidInput: as :func:`load`.
+    """
     return load(
         config.dataset,
         root,
@@ -120,53 +212,43 @@ def load(
     train_list: Path | None = None,
     test_list: Path | None = None,
 ) -> LongTailed:
-    """A long-tailed data set: 'digits-lt' (built in), 'cifar10-lt' or 'cifar100-lt' (from files under ``root``), or image files
-    under ``root`` (or its folder of the data set's name) by their lists, which have class counts of their own. classes, name: of
-    your own, dataset 'own'.
+    """Load a data set of the catalogue.
 
-    CIFAR re-encoded as JPEG is not CIFAR: its name becomes 'cifar10-jpeg-lt'.
+    Args:
+        dataset: its name.
+        root: the folder of its files; image files may lie in its folder of the data set's name.
+        imbalance: n_max / n_min of the long-tailed subset of CIFAR and the digits.
+        subset_seed: which images that subset keeps.
+        classes: number of classes, for dataset 'own'.
+        name: the name in results; by default the data set's.
+        train_list: the list of training image files, if not under its published name.
+        test_list: the list of test image files, if not under its published name.
 
-    Raises InvalidInput for an unknown name, a missing root, missing or corrupt files.
+    Returns:
+        The data. CIFAR that was re-encoded as JPEG has another name, 'cifar10-jpeg-lt', because it is not CIFAR.
+
+    Raises:
+        InvalidInput: if the name is unknown, the root is missing, or files are missing or corrupt.
     """
-    if (train_list or test_list) is not None and dataset not in LARGE:
-        raise InvalidInput(f"--train-list and --test-list are for {', '.join(sorted(LARGE))}, not {dataset!r}")
-    if dataset == "digits-lt":
-        return _digits(imbalance, subset_seed)
-    if dataset not in CLASSES:
-        raise InvalidInput(f"dataset {dataset!r} is unknown; choose one of {', '.join(CLASSES)}")
-    if root is None:
+    if dataset not in CATALOGUE:
+        raise InvalidInput(f"dataset {dataset!r} is unknown; choose one of {', '.join(CATALOGUE)}")
+    row = CATALOGUE[dataset]
+    if (train_list or test_list) is not None and not row.files:
+        listed = ", ".join(sorted(name for name, other in CATALOGUE.items() if other.files))
+        raise InvalidInput(f"--train-list and --test-list are for {listed}, not {dataset!r}")
+    if row.needs_root and root is None:
         raise InvalidInput(f"dataset {dataset!r} needs --data-root, the folder of its files")
-    if not root.is_dir():
+    if row.needs_root and root is not None and not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    if dataset in LARGE:
-        files = dataset.removesuffix("-ft")
-        place = root / files if (root / files).is_dir() and dataset != "own" else root
-        K = CLASSES[dataset] or classes
-        train, test, names = lists.load(files, place, classes=K, train_list=train_list, test_list=test_list)
-        return LongTailed(name or dataset, train, test, K, *LARGE_CONSTANTS[dataset], tuple(map(str, names)))
-    K = CLASSES[dataset]
-    found, test_found = cifar.read(root, K)
-    kept = long_tailed_indices(found.labels, long_tailed_counts(len(found.labels) // K, K, imbalance), subset_seed)
-    if np.bincount(test_found.labels, minlength=K).min() == 0:
-        raise InvalidInput(f"--data-root {str(root)!r}: the test set has no image of some class; is a file missing?")
-    called = f"cifar{K}-jpeg-lt" if found.jpeg or test_found.jpeg else dataset
-    every = np.arange(len(test_found.labels))
-    of_train = Images(found.decode(kept), found.labels[kept])
-    of_test = Images(test_found.decode(every), test_found.labels)
-    return LongTailed(called, of_train, of_test, K, MEAN, STD)
-
-
-def _digits(imbalance: float, subset_seed: int) -> LongTailed:
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    images = (pixels.reshape(-1, 1, 8, 8) * 15.9375).astype(np.uint8)
-    # The last 50 images of each class are the balanced test set; at most 120 of the others are for training.
-    test = np.concatenate([np.flatnonzero(labels == k)[-50:] for k in range(10)])
-    rest = np.setdiff1d(np.arange(len(labels)), test)
-    kept = rest[long_tailed_indices(labels[rest], long_tailed_counts(120, 10, imbalance), subset_seed)]
-    mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
-    labels = labels.astype(np.int64)
-    return LongTailed(
-        "digits-lt", Images(images[kept], labels[kept]), Images(images[test], labels[test]), 10, (mean,), (std,)
+    request = Request(
+        row=row,
+        root=root,
+        imbalance=imbalance,
+        subset_seed=subset_seed,
+        classes=row.classes or classes,
+        name=name or dataset,
+        train_list=train_list,
+        test_list=test_list,
     )
+    loaded: LongTailed = function(row.loader)(request)
+    return loaded

@@ -1,6 +1,6 @@
-"""Images on disk to arrays of one size, as ImageNet's recipe crops them; for worker processes, without torch.
+"""Image files to arrays of one size, cropped by ImageNet's recipe; for worker processes, without torch.
 
-Files are from elsewhere: Pillow decodes JPEG and PNG only, within its limit of pixels, and what fails is one line.
+Files come from elsewhere: Pillow decodes JPEG and PNG only, within its limit of pixels, and every failure is one line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIMIT = 100_000_000
 """Bytes of an encoded image."""
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""Share of the area that a random crop takes, width / height it may have, and how often it is tried."""
+"""Bounds of a random crop's share of the area and of its width / height, and how often it is tried."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,16 +34,26 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings an image upright, by its orientation tag (Exif 2.3)."""
+"""The transposition that turns an image upright, by its orientation tag (Exif 2.3)."""
 
 
 def train_view(
     path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None, upright: bool = False
 ) -> np.ndarray:
-    """A random crop, scaled: (3, size, size) uint8. torchvision's RandomResizedCrop, with ``rng``. root: what path is
-    relative to. upright: turned as its camera says, which the reference code's loader does not.
+    """Decode an image and cut a random crop, scaled, as torchvision's RandomResizedCrop does.
 
-    Raises InvalidInput, naming ``path``, for a file that is no JPEG or PNG image.
+    Args:
+        path: a JPEG or PNG file.
+        size: width and height of the result.
+        rng: draws the crop.
+        root: the folder that the path is relative to.
+        upright: whether the image is turned by its orientation tag, which the reference code's loader does not do.
+
+    Returns:
+        The crop, (3, size, size) uint8.
+
+    Raises:
+        InvalidInput: if the file cannot be read or is not a JPEG or PNG image; it names ``path``.
     """
     return train_views(path, size, [rng], root=root, upright=upright)[0]
 
@@ -51,22 +61,57 @@ def train_view(
 def train_views(
     path: Path | str, size: int, rngs: Sequence[np.random.Generator], *, root: Path | None = None, upright: bool = False
 ) -> list[np.ndarray]:
-    """What :func:`train_view` gives for each of ``rngs``, of a file that is read and decoded once."""
+    """Cut several random crops of an image that is read and decoded once.
+
+    Args:
+        path: a JPEG or PNG file.
+        size: width and height of each result.
+        rngs: one generator for each crop.
+        root: the folder that the path is relative to.
+        upright: as in :func:`train_view`.
+
+    Returns:
+        The result of :func:`train_view` for each generator.
+
+    Raises:
+        InvalidInput: as in :func:`train_view`.
+    """
     return _views(path, root, upright, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
 
 
 def central_view(path: Path | str, size: int, *, root: Path | None = None, upright: bool = False) -> np.ndarray:
-    """The central square, 7/8 of the shorter side, scaled: (3, size, size) uint8. torchvision's Resize(256 / 224 size)
-    and CenterCrop(size). root, upright, errors: as of :func:`train_view`.
+    """Decode an image and cut the central square, scaled; its side is 7/8 of the image's shorter side.
+
+    This is torchvision's Resize(256 / 224 size), then CenterCrop(size).
+
+    Args:
+        path: a JPEG or PNG file.
+        size: width and height of the result.
+        root: the folder that the path is relative to.
+        upright: as in :func:`train_view`.
+
+    Returns:
+        The square, (3, size, size) uint8.
+
+    Raises:
+        InvalidInput: as in :func:`train_view`.
     """
     return _views(path, root, upright, [partial(_central_crop, size=size)])[0]
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a random crop: area a ~ U(0.08, 1) of the image, log(width / height) ~ U(log 3/4, log 4/3).
+    """Draw a random crop: its area ~ U(0.08, 1) of the image's, log(width / height) ~ U(log 3/4, log 4/3).
 
-    One that does not fit is drawn again, ten times in all; then it is the largest central one with a ratio nearest to the
-    image's (torchvision's RandomResizedCrop).
+    A crop that does not fit is drawn again. If ten do not fit, it is the largest central one whose ratio is nearest to
+    the image's. Source: torchvision's RandomResizedCrop.
+
+    Args:
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        rng: draws area, ratio, top and left, in this order.
+
+    Returns:
+        Left, top, right and bottom, in pixels.
     """
     for _ in range(TRIES):
         area = width * height * rng.uniform(*AREA)
@@ -87,7 +132,7 @@ def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Ima
 
 
 def _central_crop(image: Image.Image, size: int) -> Image.Image:
-    """The crop of the scaled image, without scaling the rest of it: one of 1 x 1,000,000 pixels would not fit in memory."""
+    """Cut the central crop of the scaled image without scaling the rest; 1 x 1,000,000 pixels would fill the memory."""
     shorter = round(size * 256 / 224)
     scaled = [shorter * side // min(image.size) for side in image.size]
     before = [round((side - size) / 2) for side in scaled]
@@ -102,29 +147,29 @@ def _views(
     data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, at every epoch anew
+            warnings.simplefilter("ignore")  # warnings about odd metadata would come in every epoch
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                 whole = _rgb(_upright(image) if upright else image)
                 return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
-    except UnidentifiedImageError:  # its own words hold an address
+    except UnidentifiedImageError:  # its message has the address of an object
         raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As Pillow's exif_transpose, which would fail on odd metadata and copy every image."""
-    image.load()  # getexif does with a PNG, and a second time nothing would be said of broken data
+    """Do what Pillow's exif_transpose does; that fails on odd metadata and copies every image."""
+    image.load()  # getexif does so for a PNG, and only the first call reports broken data
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # odd metadata of a whole image
+    except Exception:  # odd metadata, but whole pixels
         return image
     return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """As the reference code's loader: transparency is ignored; of 16 bits, the upper eight stay."""
+    """Convert an image as the reference code's loader does: transparency is ignored, 16 bits keep their upper eight."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it

@@ -1,5 +1,6 @@
-"""What lists of images say, in the forms that people have: `path label` a line, iNaturalist's JSON, a folder a class; and how
-classes are called.
+"""Rows of lists of images, and names of classes.
+
+A list has one of three forms: text with `path label` on each line, iNaturalist's JSON, or one folder per class.
 """
 
 from __future__ import annotations
@@ -15,26 +16,40 @@ from lpm.console.errors import InvalidInput
 from training.data.untrusted import contents, line
 
 LIMIT = 250_000_000
-"""Bytes of a list. iNaturalist's, the longest, has some hundred million as JSON."""
+"""Bytes that a list may have. iNaturalist's, the longest, has about a hundred million as JSON."""
 
 NAMES_LIMIT = 20_000_000
-"""Bytes of a file with the names of classes."""
+"""Bytes that a file with the names of classes may have."""
 
 IMAGES = (".jpg", ".jpeg", ".png")
-"""How names of images end, in class folders."""
+"""Endings of the names of images in class folders."""
 
 
 class Row(NamedTuple):
-    """An image of a list: where the list has it, its path and its label, as the list says them."""
+    """An image of a list, as the list has it.
 
-    where: int
+    Attributes:
+        number: its line in a text list, from 1; its position in JSON or in class folders, from 0.
+        path: relative to the root.
+        label: its class, the list's own number.
+    """
+
+    number: int
     path: str
     label: int
 
 
 def list_rows(source: Path) -> tuple[Iterator[Row], str]:
-    """The images of a list, JSON if it ends so, and how errors say where one stands. Raises InvalidInput, also while they are
-    read, for what is no list.
+    """Read a list of images, JSON if its name ends in .json, else text.
+
+    Args:
+        source: the list.
+
+    Returns:
+        The rows, which are parsed as they are taken, and a format for a row's number in errors, such as 'line {}'.
+
+    Raises:
+        InvalidInput: if the file is no such list; also while rows are taken.
     """
     content, name = contents(source, LIMIT), str(source)
     return (
@@ -45,12 +60,29 @@ def list_rows(source: Path) -> tuple[Iterator[Row], str]:
 
 
 def hidden(name: str) -> bool:
-    """Whether a name is one that systems put beside images."""
+    """Tell whether a name is one that operating systems put beside images.
+
+    Args:
+        name: of a file or folder, without its folder.
+
+    Returns:
+        Whether it begins with a dot or is Thumbs.db or desktop.ini.
+    """
     return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
 
 
 def class_folders(train: Path) -> list[str]:
-    """The sorted names of the class folders for training. Raises InvalidInput for a name that results cannot show."""
+    """List the class folders for training.
+
+    Args:
+        train: the folder that holds one folder per class.
+
+    Returns:
+        Their names, sorted.
+
+    Raises:
+        InvalidInput: if the folder cannot be read or results cannot show a name.
+    """
     names = [name for name in _names(train) if (train / name).is_dir()]
     for name in names:
         _check_name(name, repr(str(train / name)[-250:]))
@@ -58,8 +90,16 @@ def class_folders(train: Path) -> list[str]:
 
 
 def class_names(file: Path) -> list[str]:
-    """The names of the labels 0, 1, ... of a list, a line each. Raises InvalidInput for one that results cannot show, or that is
-    there twice.
+    """Read the names of the labels 0, 1, ... of a list, one per line.
+
+    Args:
+        file: text in UTF-8.
+
+    Returns:
+        The names.
+
+    Raises:
+        InvalidInput: if the file cannot be read, results cannot show a name, or a name occurs twice.
     """
     try:
         text = contents(file, NAMES_LIMIT).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -74,13 +114,13 @@ def class_names(file: Path) -> list[str]:
     return names
 
 
-def _check_name(name: str, where: str) -> None:
+def _check_name(name: str, source: str) -> None:
     if not (name and name.isprintable() and len(name) < 200):
-        raise InvalidInput(f"{where}: the name of a class must be printable text, below 200 characters")
+        raise InvalidInput(f"{source}: the name of a class must be printable text, below 200 characters")
 
 
 def _names(folder: Path) -> list[str]:
-    """Sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
+    """The sorted names in a folder, without hidden ones. Raises InvalidInput for a folder that cannot be read."""
     try:
         return sorted(name for name in os.listdir(folder) if not hidden(name))
     except OSError as error:
@@ -88,7 +128,20 @@ def _names(folder: Path) -> list[str]:
 
 
 def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
-    """The images in class folders. Raises InvalidInput for what is no image, rather than leave it out."""
+    """Iterate over the images in class folders; other files are refused, not left out.
+
+    Args:
+        source: the folder that holds one folder per class.
+        root: the folder that paths are relative to, without links.
+        names: of the classes; the position of a name is its label.
+
+    Yields:
+        The images, class after class, sorted by name.
+
+    Raises:
+        InvalidInput: if a folder is outside the root, cannot be read or is no class's, or a file is not named as an
+            image.
+    """
     labels = {name: label for label, name in enumerate(names)}
     number, within = 0, os.path.relpath(os.path.realpath(source), root)
     if within.startswith(".."):
@@ -98,13 +151,13 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
             raise InvalidInput(f"{str(folder)!r} is a link that leaves --data-root")
         if not folder.is_dir():
-            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold a folder for each class")
+            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class")
         if name not in labels:
-            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training")
+            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training; remove it")
         for file in _names(folder):
             if (folder / file).is_dir():
                 raise InvalidInput(
-                    f"{str(folder / file)!r} is a folder; images lie directly in that of their class, or in lists"
+                    f"{str(folder / file)!r} is a folder; images lie directly in their class folder; or use lists"
                 )
             if not file.lower().endswith(IMAGES):
                 raise InvalidInput(
@@ -143,15 +196,15 @@ def _json_rows(data: bytes, name: str) -> Iterator[Row]:
     for number, entry in _entries(content, "images", {"id": int, "file_name": str}, name):
         if entry["id"] not in labels:
             raise InvalidInput(
-                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs its own"
+                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs one of its own"
             )
         yield Row(number, entry["file_name"], labels.pop(entry["id"]))
     if labels:
-        raise InvalidInput(f"{name!r}: {len(labels)} annotations are of images that it does not have")
+        raise InvalidInput(f"{name!r}: {len(labels)} annotations belong to images that the list does not have")
 
 
 def _needed(entry: dict[str, Any]) -> dict[str, Any]:
-    """What a list needs of an object. The rest, photographers and licences and such, would fill memory."""
+    """The entries of a JSON object that are needed. The rest, such as photographers and licences, would fill memory."""
     keys = ("images", "annotations", "id", "file_name", "image_id", "category_id")
     return {key: entry[key] for key in keys if key in entry}
 

@@ -1,7 +1,7 @@
 """Images on disk by their lists, for training and testing.
 
-A list (:mod:`training.data.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a regular
-file inside the root.
+A list (:mod:`training.data.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a
+regular file inside the root.
 """
 
 from __future__ import annotations
@@ -11,29 +11,17 @@ import os
 import posixpath
 import stat
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training.catalogue import CLASSES
+from training.catalogue import CATALOGUE, DataSet
+from training.data.datasets import Images, LongTailed, Request
 from training.data.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
 from training.data.untrusted import contents
-
-NAMES = {
-    "imagenet-lt": (("ImageNet_LT_train.txt",), ("ImageNet_LT_test.txt",)),
-    "places-lt": (("Places_LT_train.txt",), ("Places_LT_test.txt",)),
-    "inaturalist2018": (("iNaturalist18_train.txt", "train2018.json"), ("iNaturalist18_val.txt", "val2018.json")),
-    "own": (
-        ("train.txt", "train.json", "train"),
-        ("test.txt", "val.txt", "test.json", "val.json", "test", "val"),
-    ),
-}
-"""What the lists for training and testing are called where they are published; what your own may be called, the first that is
-there.
-"""
 
 CLASS_NAMES = "classes.txt"
 """The names of your own lists' labels, a line each, which need not be there."""
@@ -53,28 +41,80 @@ class Listed:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def update(self, digest: hashlib._Hash) -> None:
+        """Add every relative path, label and file size to a hash, in order.
+
+        Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
+        that were scaled, encoded again or cut short.
+
+        Args:
+            digest: the hash.
+        """
+        digest.update(f"{len(self)}\0".encode())
+        for path in self.paths:
+            digest.update(path.encode() + b"\0")
+        digest.update(self.labels.astype("<i8").tobytes() + self.sizes.astype("<i8").tobytes())
+
+
+def load_long_tailed(request: Request) -> LongTailed:
+    """Load a data set of image files, which has class counts of its own.
+
+    Args:
+        request: the folder of the files, the number of classes, and where the lists are.
+
+    Returns:
+        The checked lists; images are decoded when they are needed.
+
+    Raises:
+        InvalidInput: as :func:`load`.
+    """
+    row, root = request.row, request.folder
+    inside = root / (row.folder or row.name)
+    train, test, names = load(
+        row.name,
+        inside if inside.is_dir() and not row.user_named else root,
+        classes=request.classes,
+        train_list=request.train_list,
+        test_list=request.test_list,
+    )
+    assert row.constants is not None
+    return LongTailed(request.name, train, test, request.classes, *row.constants, tuple(map(str, names)))
+
 
 def load(
     dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
 ) -> tuple[Listed, Listed, np.ndarray]:
-    """The images for training and for testing, and what class k is called, (K,): the list's own label, the name that
-    ``root/classes.txt`` has for it, or its folder's.
+    """Read and check the lists of a data set of image files.
 
-    Classes are numbered by falling count of training images, those of equal count by the list's label. classes: how many, in
-    data of your own. train_list, test_list: where the lists are, by default under ``root`` with their published names; of
-    your own data they may both be folders that have a folder of images for each class, whose labels follow their sorted names.
+    Classes are numbered by falling count of training images; those of equal count by the label in the list.
 
-    Raises InvalidInput, with the list's name and line, for lists that are missing or malformed, for classes without
-    images, and for paths that are there twice, lead to no regular file, or leave the root.
+    Args:
+        dataset: its name in the catalogue.
+        root: the folder that paths are relative to.
+        classes: number of classes, where the catalogue has none.
+        train_list: the list of training images; by default it is under ``root`` with one of its usual names. For
+            dataset 'own' both lists may also be folders that hold one folder of images per class; labels then follow
+            the sorted names.
+        test_list: the list of test images, in the same way.
+
+    Returns:
+        The training images, the test images, and the name of each class, (K,): the label in the list, the name that
+        ``root/classes.txt`` has for it, or the name of its folder.
+
+    Raises:
+        InvalidInput: with the list's name and line, if lists are missing or malformed, if a class has no image, or if a
+            path occurs twice, leads to no regular file, or leaves the root.
     """
-    if dataset not in NAMES:
-        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {', '.join(NAMES)}")
+    row = CATALOGUE.get(dataset)
+    if row is None or row.lists is None:
+        listed = ", ".join(name for name, other in CATALOGUE.items() if other.lists is not None)
+        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {listed}")
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    K = CLASSES[dataset] or classes
-    sources = train_list or _find(dataset, root, 0), test_list or _find(dataset, root, 1)
+    K = row.classes or classes
+    sources = train_list or _find(row, root, "train"), test_list or _find(row, root, "test")
     root = Path(os.path.realpath(root))
-    names = _named(root, *sources, K) if dataset == "own" else None
+    names = _named(root, *sources, K) if row.user_named else None
     taken: dict[str, str] = {}
     train, test = (
         _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
@@ -88,31 +128,24 @@ def load(
     )
 
 
-def fingerprint(train: Listed, test: Listed, names: Sequence[str] = ()) -> str:
-    """A hash of every relative path, label and file size, in order, and of the classes' names: what a run was trained and tested
-    on.
-
-    Not of contents: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes tell files that were
-    scaled, encoded anew or cut short.
-    """
-    digest = hashlib.sha256()
-    for part in (train, test):
-        digest.update(f"{len(part)}\0".encode())
-        for path in part.paths:
-            digest.update(path.encode() + b"\0")
-        digest.update(part.labels.astype("<i8").tobytes() + part.sizes.astype("<i8").tobytes())
-    digest.update("\0".join(names).encode())
-    return digest.hexdigest()
-
-
 COMPARED = 1_000_000_000
 """Bytes of images that are read in search of duplicates."""
 
 
-def duplicates(train: Listed, test: Listed) -> list[str]:
-    """The paths of test images that are training images too, byte for byte: what a network has seen says nothing of what it has
-    not. Files of equal size are compared; none where that are more than a gigabyte.
+def duplicates(train: Images | Listed, test: Images | Listed) -> list[str]:
+    """Find test images that are training images too, byte for byte; they do not test what a network has not seen.
+
+    Files of equal size are compared; none where those have more than a gigabyte.
+
+    Args:
+        train: the training images.
+        test: the test images.
+
+    Returns:
+        The paths of the test images; none for images in memory.
     """
+    if not (isinstance(train, Listed) and isinstance(test, Listed)):
+        return []
     alike = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
     if sum(int(part.sizes[which].sum()) for part, which in zip((train, test), alike, strict=True)) > COMPARED:
         return []
@@ -130,7 +163,7 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     """
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    source = train_list or _find("own", root, 0)
+    source = train_list or _find(CATALOGUE["own"], root, "train")
     return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
 
 
@@ -172,18 +205,18 @@ def _unreadable(error: OSError) -> None:
     raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
 
 
-def _find(dataset: str, root: Path, side: int) -> Path:
-    """The list for training (side 0) or testing (1) under its published name. Raises InvalidInput when it is not there."""
-    option = ("--train-list", "--test-list")[side]
-    for name in NAMES[dataset][side]:
+def _find(row: DataSet, root: Path, which: Literal["train", "test"]) -> Path:
+    """The list of training or test images under one of its usual names. Raises InvalidInput when there is none."""
+    assert row.lists is not None
+    names = getattr(row.lists, which)
+    option = f"--{which}-list"
+    for name in names:
         if os.path.lexists(root / name):
             if _leaves(root, name):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
-    hint = "; `python -m training.split` makes lists of a folder of class folders" if dataset == "own" else ""
-    raise InvalidInput(
-        f"--data-root {str(root)!r} holds no {' or '.join(NAMES[dataset][side])}; say where it is with {option}{hint}"
-    )
+    hint = "; `python -m training.split` makes lists of a folder of class folders" if row.user_named else ""
+    raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}{hint}")
 
 
 def _leaves(root: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files from elsewhere: read as bytes, at most so many, and never waited for; what they say is shown harmlessly."""
+"""Files from elsewhere: read as bytes up to a limit, without ever waiting; their words are shown as harmless text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from lpm.console.errors import InvalidInput
 
 
 def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
-    """The bytes of a regular file. limit: most bytes it may have. name: what errors call it, its path by default.
+    """Read a regular file.
 
-    Raises InvalidInput for one that cannot be read, is no regular file (a pipe would wait for ever) or is too large.
+    Args:
+        path: the file.
+        limit: bytes that it may have at most.
+        name: its name in errors; its path by default.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        InvalidInput: if it cannot be read, is not a regular file (a pipe would wait for ever) or is too large.
     """
     shown = repr(name or str(path))
     try:
-        # Pipes open at once with this flag, and are told by their type.
+        # With this flag a pipe opens at once; then its type tells that it is one.
         with open(path, "rb", opener=lambda file, flags: os.open(file, flags | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInput(f"{shown} is not a regular file")
             if status.st_size > limit:
                 raise InvalidInput(f"{shown} has {status.st_size:,} bytes; at most {limit:,} are read")
-            return file.read(status.st_size)  # with the limit, a buffer that large would be made
+            return file.read(status.st_size)  # not the limit, for which a buffer of that size would be made
     except OSError as error:
         raise InvalidInput(f"{shown} cannot be read: {error.strerror}") from None
     except InvalidInput:
@@ -32,6 +41,13 @@ def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
         raise InvalidInput(f"{shown} cannot be read: {line(error)}") from None
 
 
-def line(said: object) -> str:
-    """What an error says, in one short line that a terminal shows as it is: a file may have chosen the words."""
-    return "".join(c if c.isprintable() else " " for c in str(said))[:80]
+def line(message: object) -> str:
+    """Make one short line of an error's message, which a terminal shows unchanged: a file may have chosen the words.
+
+    Args:
+        message: an error, or text.
+
+    Returns:
+        At most 80 printable characters.
+    """
+    return "".join(c if c.isprintable() else " " for c in str(message))[:80]

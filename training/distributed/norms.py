@@ -1,4 +1,4 @@
-"""BatchNorm of a batch that several processes share, or of parts of it by themselves; in evaluation torch's own."""
+"""BatchNorm over a batch that several processes share, or over each part of it; in evaluation it is torch's own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from training.distributed.ranks import Ranks
 
 
-def replaced(network: nn.Module, ranks: Ranks, parts: int) -> nn.Module:
-    """A network with its BatchNorms made for the processes that train it, and for the parts of a batch if there are any."""
+def convert_batch_norms(network: nn.Module, ranks: Ranks, parts: int) -> nn.Module:
+    """Replace the BatchNorms of a network by ones for several processes, or for parts of a batch; in place.
+
+    Parameters, running statistics and their names stay. One process without parts keeps torch's BatchNorms.
+
+    Args:
+        network: the network.
+        ranks: the processes that train it.
+        parts: number of parts of a batch that are normalised one by one (:class:`GhostBatchNorm`); 0 for whole batches
+            (:class:`SyncBatchNorm`).
+
+    Returns:
+        The same network.
+    """
     if ranks.world == 1 and not parts:
         return network
     for module in list(network.modules()):
@@ -24,8 +36,8 @@ def replaced(network: nn.Module, ranks: Ranks, parts: int) -> nn.Module:
     return network
 
 
-class _Shared(_BatchNorm):
-    """In place of a BatchNorm, with its parameters and statistics."""
+class _Replacement(_BatchNorm):
+    """Stands in place of a BatchNorm, with its parameters and running statistics."""
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: Ranks) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -34,16 +46,29 @@ class _Shared(_BatchNorm):
         self.ranks, self.rate = ranks, norm.momentum
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions."""
+        """Allow any number of dimensions."""
 
 
-class SyncBatchNorm(_Shared):
+class SyncBatchNorm(_Replacement):
     """BatchNorm over the batches of all processes, some of which may be empty.
 
-    torch's own is for CUDA alone, and of an empty batch in bfloat16 sends numbers of another size than the others expect.
+    torch.nn.SyncBatchNorm runs on CUDA only. For an empty batch in bfloat16 it sends statistics of another size than
+    the other processes expect.
+
+    Args:
+        norm: the BatchNorm that it replaces.
+        ranks: the processes.
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise a process's share of the batch; in training, update the running statistics by the whole batch.
+
+        Args:
+            input: (n, C, ...); n may be 0 in some processes.
+
+        Returns:
+            The same shape.
+        """
         if not self.training:
             return super().forward(input)
         assert self.running_mean is not None
@@ -58,13 +83,16 @@ class SyncBatchNorm(_Shared):
 
 
 class _SyncBatchNorm(torch.autograd.Function):
-    r"""Of all processes' x: y, the mean, the unbiased variance. Keeps no more than x; one exchange forwards, one back.
+    r"""The normalised x, the mean and the unbiased variance over all processes' x.
+
+    It keeps no more than x for the backward pass; one all_reduce forwards, one backwards.
 
     .. math:: \partial x = w \sigma^{-1} \Bigl(\partial y - \tfrac1N \sum \partial y
                            - \hat x\, \tfrac1N \sum \partial y\, \hat x\Bigr), \qquad \hat x = (x - \mu) / \sigma
 
-    with sums over all processes. torch's kernels do the passes over x: they have the sums over this process's n inputs in place
-    of those over all N, and what is missing of the gradient is linear in x, as a BatchNorm in evaluation is.
+    The sums are over all processes. torch's kernels do the passes over x. They use the sums over this process's n
+    inputs instead of those over all N. The missing part of the gradient is linear in x, as a BatchNorm in evaluation
+    is.
     """
 
     @staticmethod
@@ -93,45 +121,68 @@ class _SyncBatchNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, N = ctx.saved_tensors
         scale = torch.rsqrt(variance + ctx.eps)
-        dx, own = torch.empty_like(x), weight.new_zeros(2, len(weight))
+        # Gradients of weight and bias, (2, C): sums of dy x_hat and of dy over this process's inputs.
+        dx, local = torch.empty_like(x), weight.new_zeros(2, len(weight))
         if ctx.n:
             dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
                 grads[0], x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
             )
-            own = torch.stack([d_weight, d_bias])
-        every = ctx.ranks.all_reduce(own.clone())
+            local = torch.stack([d_weight, d_bias])
+        total = ctx.ranks.all_reduce(local.clone())
         if ctx.n:
-            # A small correction: in bfloat16 a product and the whole line, rounded each, would be ten times as far off.
-            slope, shift = weight * scale * (own / ctx.n - every / N)
+            # A small correction. In bfloat16 it is one line, because two that are rounded one by one would be ten times
+            # as far off.
+            slope, shift = weight * scale * (local / ctx.n - total / N)
             dx += F.batch_norm(x, mean, variance, slope, shift, eps=ctx.eps)
-        return dx, own[0], own[1], None, None
+        return dx, local[0], local[1], None, None
 
 
-class GhostBatchNorm(_Shared):
-    """BatchNorm of each part of a batch by itself, as a GPU of its own would do it; running statistics are the first part's.
+class GhostBatchNorm(_Replacement):
+    """Ghost BatchNorm: each part of a batch is normalised with its own statistics, as if a GPU of its own did it.
 
-    A process's share of a batch is parts one after another, each as large as the next or larger by one.
+    The running statistics are those of the first part. A process has parts / world of the parts. Its share of a batch
+    is these parts one after another, each as large as the next or larger by one.
+
+    Args:
+        norm: the BatchNorm that it replaces.
+        ranks: the processes.
+        parts: number of parts of a whole batch, a multiple of the number of processes.
     """
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: Ranks, parts: int) -> None:
         super().__init__(norm, ranks)
-        self.own = parts // ranks.world
+        self.local_parts = parts // ranks.world
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each of the process's parts; in training, rank 0 updates the running statistics by its first part.
+
+        Args:
+            input: the process's share of the batch, (n, C, ...).
+
+        Returns:
+            The same shape.
+        """
         if not self.training:
             return super().forward(input)
         if self.ranks.first and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        sizes = [len(range(part, len(input), self.own)) for part in range(self.own)]
-        # torch.tensor_split would say it shorter, but fills a whole batch of zeros for the gradient of each part.
-        parts = torch.split(input, sizes) if self.own > 1 else (input,)
+        sizes = [len(range(part, len(input), self.local_parts)) for part in range(self.local_parts)]
+        # torch.tensor_split is shorter, but its gradient fills a whole batch of zeros for each part.
+        parts = torch.split(input, sizes) if self.local_parts > 1 else (input,)
         normalised = []
         for part, x in enumerate(parts):
-            kept = (self.running_mean, self.running_var) if self.ranks.first and part == 0 else (None, None)
-            normalised.append(F.batch_norm(x, *kept, self.weight, self.bias, True, self.rate, self.eps))
-        return torch.cat(normalised) if self.own > 1 else normalised[0]
+            running = (self.running_mean, self.running_var) if self.ranks.first and part == 0 else (None, None)
+            normalised.append(F.batch_norm(x, *running, self.weight, self.bias, True, self.rate, self.eps))
+        return torch.cat(normalised) if self.local_parts > 1 else normalised[0]
 
 
-def statistics(network: nn.Module) -> list[Tensor]:
-    """Running statistics that the first process has and the others have not: those of the parts."""
+def ghost_statistics(network: nn.Module) -> list[Tensor]:
+    """List the running statistics that rank 0 alone updates: those of every :class:`GhostBatchNorm`.
+
+    Args:
+        network: the network.
+
+    Returns:
+        The buffers themselves, so that a broadcast fills them in place.
+    """
     return [buffer for module in network.modules() if isinstance(module, GhostBatchNorm) for buffer in module.buffers()]

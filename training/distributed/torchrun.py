@@ -6,6 +6,9 @@ import os
 
 
 def processes() -> int:
-    """How many processes torchrun started; other launchers set some of its variables, too, but not all."""
+    """Return how many processes torchrun started, 1 without torchrun.
+
+    Other launchers set some of its environment variables, too, but not all.
+    """
     words = [os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")]
     return int(words[0]) if all(map(str.isdecimal, words)) and "MASTER_ADDR" in os.environ else 1

@@ -19,7 +19,7 @@ import torch
 from lpm.console import engines
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.jobs.work import Outcome, Work
+from training.jobs.work import LeftToOther, Outcome, Work
 from training.options import Options
 from training.store.locks import Busy
 
@@ -77,5 +77,5 @@ def taken_up(work: Work, config: RunConfig) -> Outcome:
             return work.train(config, lambda row: None)
         except Busy as error:
             if error.task != work.task or time.monotonic() > end:
-                return str(error)
+                return LeftToOther(str(error))
             time.sleep(2)

@@ -1,4 +1,4 @@
-"""Several runs at a time on this machine."""
+"""Several runs at a time on this machine: in processes on a CPU, in one process on a GPU."""
 
 from __future__ import annotations
 
@@ -10,37 +10,61 @@ import torch
 
 from lpm.console import engines
 from training.config import RunConfig
-from training.jobs.work import Outcome, Work, stages_or_note
+from training.jobs.work import Outcome, Work
 from training.run import loop
+
+MOST_STREAMS = 16
+"""Runs that are interleaved on one card at most."""
 
 
 def in_flight(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:
-    """Outcomes of runs as they end, ``jobs`` at a time: in processes that share the cores of a CPU; on CUDA in this one, because
-    processes would take turns on the card.
+    """Train runs, several at a time.
+
+    On a CPU they are processes that share the cores. On CUDA they share this process, because processes would take turns on the
+    card.
+
+    Args:
+        configs: the runs.
+        work: what all of them need.
+        jobs: how many are trained at a time.
+
+    Yields:
+        How each run ended, as it ends.
     """
     if work.device == "cuda":
-        return interleaved(configs, work, [torch.cuda.Stream() for _ in range(min(jobs, 16))], torch.cuda.stream)  # type: ignore[no-untyped-call]
+        streams = [torch.cuda.Stream() for _ in range(min(jobs, MOST_STREAMS))]  # type: ignore[no-untyped-call]
+        return interleaved(configs, work, streams, torch.cuda.stream)
     return _in_processes(configs, work, jobs)
 
 
 def interleaved(
     configs: Sequence[RunConfig], work: Work, streams: Sequence[Any], on: Callable[[Any], Any]
 ) -> Iterator[Outcome]:
-    """One thread queues an epoch of each run in turn, each on a stream of its own (``with on(stream)``), where they overlap."""
+    """Train runs in one thread, which queues an epoch of each run in turn, each on a stream of its own, where they overlap.
+
+    Args:
+        configs: the runs.
+        work: what all of them need.
+        streams: one per run that is trained at a time.
+        on: makes the context manager that selects a stream.
+
+    Yields:
+        How each run ended, as it ends.
+    """
     waiting = iter(configs)
-    flying: dict[int, Generator[None, None, Outcome]] = {}
+    running: dict[int, Generator[None, None, Outcome]] = {}
     while True:
-        for place in range(len(streams)):
-            if place not in flying and (config := next(waiting, None)) is not None:
-                flying[place] = stages_or_note(work, config)
-        if not flying:
+        for stream in range(len(streams)):
+            if stream not in running and (config := next(waiting, None)) is not None:
+                running[stream] = work.stages_or_left(config)
+        if not running:
             return
-        for place in list(flying):
+        for stream in list(running):
             try:
-                with on(streams[place]):
-                    next(flying[place])
+                with on(streams[stream]):
+                    next(running[stream])
             except StopIteration as end:
-                del flying[place]
+                del running[stream]
                 yield end.value
 
 
@@ -54,7 +78,7 @@ def _start(work: Work, threads: int) -> None:
 
 
 def _train_in_process(config: RunConfig) -> Outcome:
-    return loop.finished(stages_or_note(_WORK[0], config))
+    return loop.finished(_WORK[0].stages_or_left(config))
 
 
 def _in_processes(configs: Sequence[RunConfig], work: Work, jobs: int) -> Iterator[Outcome]:

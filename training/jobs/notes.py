@@ -1,4 +1,4 @@
-"""What is said of a run before it trains, because one would otherwise find out late."""
+"""Notes on a run, printed before it trains."""
 
 from __future__ import annotations
 
@@ -6,51 +6,59 @@ import sys
 
 from training.config import BOTTLENECKS, RunConfig
 from training.data.datasets import LongTailed
-from training.data.lists import Listed, duplicates
+from training.data.lists import duplicates
+from training.methods import CLASSIFIERS, SAMPLERS
 
 
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
-    """Say what happens when there are more label pairs than images, few steps or very many, which classifier the paper's BMLS+MS
-    has, and which of your own test images are no test.
+    """Say on standard error what a user would otherwise find out late.
+
+    There are notes on test images that are training images too, on few steps, on large networks without a GPU, on
+    classifiers with classes that never occur, and on more label pairs than images.
+
+    Args:
+        config: the run.
+        data: its data.
+        device: 'cpu' or 'cuda'.
     """
-    images, train, test = len(data.train.labels), data.train, data.test
-    if (
-        config.dataset == "own"
-        and isinstance(train, Listed)
-        and isinstance(test, Listed)
-        and (seen := duplicates(train, test))
-    ):
-        print(
-            f"note: {len(seen):,} of {len(test):,} test images are training images too, {seen[0]!r} for one",
-            file=sys.stderr,
+    images = len(data.train.labels)
+    if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
+        _note(
+            f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
         )
     steps = -(-images // config.batch)
     if steps < 10:
-        print(
-            f"note: {images:,} images are {steps} step{'s' * (steps > 1)} an epoch, {steps * config.epochs:,} in all; "
-            "a smaller --batch makes more",
-            file=sys.stderr,
+        _note(
+            f"{images:,} images are {steps} step{'s' * (steps > 1)} per epoch, {steps * config.epochs:,} in all; "
+            "a smaller --batch makes more"
         )
     if device == "cpu" and config.model in BOTTLENECKS:
-        print(
-            f"note: {config.model} without a GPU sees a few images a second, and {images * config.epochs:,} are to be seen; "
-            + ("take a GPU" if config.pretrained else "--preset quick is a look"),
-            file=sys.stderr,
+        _note(
+            f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
+            + ("use a GPU" if config.pretrained else "--preset quick is for a first look")
         )
-    if config.sampler == "bmls" and config.classifier in ("ms", "ms-wetf"):
-        print(
-            f"note: {config.classifier} has all K^2 label pairs as classes, bmls draws a < b alone; the paper's is "
-            f"--classifier {config.classifier}-unordered",
-            file=sys.stderr,
+    classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
+    if classifier.singleton and draws == "a < b" and classifier.pairs == "all":
+        _note(
+            f"{config.classifier} has all K^2 label pairs as classes, and {config.sampler} draws only a < b; the paper uses "
+            f"--classifier {config.classifier}-unordered"
         )
     if config.sampler.startswith("bmls") and (pairs := label_pairs(config)) > images:
         epochs = -(-pairs // images)
-        print(
-            f"note: {pairs:,} label pairs, {images:,} an epoch: all have occurred after {epochs} epochs",
-            file=sys.stderr,
-        )
+        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
 
 
 def label_pairs(config: RunConfig) -> int:
-    """Label pairs that a BMLS sampler goes through."""
-    return config.K**2 if config.sampler == "bmls-all" else config.K * (config.K - 1) // 2
+    """Number of label pairs that a sampler draws.
+
+    Args:
+        config: the run.
+
+    Returns:
+        K^2, or K (K - 1) / 2 for a < b.
+    """
+    return config.K**2 if SAMPLERS[config.sampler].draws == "all" else config.K * (config.K - 1) // 2
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A run as a task: trained in a process of this machine or of a cluster."""
+"""A run as a task: what every run of a command needs, and how a task can end."""
 
 from __future__ import annotations
 
@@ -12,22 +12,67 @@ import torch
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.data import datasets
+from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
 from training.run import loop
-from training.run.trainer import Diverged
+from training.run.loop import EpochRow
+from training.run.steps import Diverged
 from training.store.locks import Busy
+from training.store.results import RunResult
 from training.store.runs import RunFolder
+
+OnEpoch = Callable[[EpochRow], None]
+"""Called after each epoch with what is written of it."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run has ended, now or earlier.
+
+    Attributes:
+        result: its result.
+    """
+
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run did not come to its end, because it diverged or its time was up; its last good checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class LeftToOther:
+    """Another process trains the run.
+
+    Attributes:
+        reason: which one, in words.
+    """
+
+    reason: str
+
+
+Outcome = Finished | Stopped | LeftToOther
+"""How a task can end."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every run needs: data, the store's folder, the kind of device, whether to write TensorBoard events, whether steps are
-    captured on CUDA, processes that decode image files, the file of pretrained weights, who trains together, and the engine's
-    name of the task, if it has one.
+    """What every run of a command needs.
+
+    Attributes:
+        data: the long-tailed data.
+        store: the folder of the run store.
+        device: the kind of device, 'cpu' or 'cuda'.
+        events: whether to write TensorBoard events.
+        capture: whether steps are captured on CUDA.
+        workers: processes that decode image files.
+        weights: the file of pretrained weights.
+        ranks: the processes that train a run together.
+        task: the engine's name of the task, if it has one.
     """
 
-    data: datasets.LongTailed
+    data: LongTailed
     store: Path
     device: str
     events: bool
@@ -37,18 +82,43 @@ class Work:
     ranks: Ranks = ALONE
     task: str = ""
 
-    def train(self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
-        """Train one run; its metrics, or None when it diverged."""
+    def train(self, config: RunConfig, on_epoch: OnEpoch) -> Finished | Stopped:
+        """Train one run.
+
+        Args:
+            config: the run.
+            on_epoch: called after each epoch.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            Busy: if another process trains it.
+            InvalidInput: if memory does not suffice, and as :func:`training.run.loop.run`.
+        """
         return loop.finished(self.stages(config, on_epoch))
 
-    def stages(
-        self, config: RunConfig, on_epoch: Callable[[dict[str, Any]], None]
-    ) -> Generator[None, None, dict[str, Any] | None]:
-        """:meth:`train` in stages: yields whenever an epoch is under way. Raises InvalidInput when memory does not suffice."""
+    def stages(self, config: RunConfig, on_epoch: OnEpoch) -> Generator[None, None, Finished | Stopped]:
+        """Train one run in stages, so that one thread can see to several runs.
+
+        Args:
+            config: the run.
+            on_epoch: called after each epoch.
+
+        Yields:
+            Whenever an epoch is under way on the device.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            Busy: if another process trains it.
+            InvalidInput: if memory does not suffice, and as :func:`training.run.loop.run`.
+        """
         folder = RunFolder(self.store, config, self.task)
         writer: Any = None
 
-        def show(row: dict[str, Any]) -> None:
+        def show(row: EpochRow) -> None:
             nonlocal writer
             if self.events:  # opened only now that this process holds the run
                 writer = writer or events_writer(folder)
@@ -56,47 +126,61 @@ class Work:
                     writer.add_scalar(name, value, row["epoch"])
             on_epoch(row)
 
-        device = torch.device(self.device)
         try:
-            return (
-                yield from loop.stages(
-                    config,
-                    self.data,
-                    folder,
-                    device,
-                    on_epoch=show,
-                    capture=self.capture,
-                    workers=self.workers,
-                    weights=self.weights if config.pretrained else None,
-                    ranks=self.ranks,
-                )
+            result = yield from loop.stages(
+                config,
+                self.data,
+                folder,
+                torch.device(self.device),
+                on_epoch=show,
+                capture=self.capture,
+                workers=self.workers,
+                weights=self.weights if config.pretrained else None,
+                ranks=self.ranks,
             )
+            return Finished(result)
         except Diverged as error:
             if self.ranks.first:  # which alone sees the store
                 last = folder.last_checkpoint()
                 kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
                 print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
-            return None
+            return Stopped()
         except torch.OutOfMemoryError:
             raise InvalidInput("the device's memory does not suffice; take fewer --jobs or a smaller --batch") from None
         finally:
             if writer is not None:
                 writer.close()
 
+    def stages_or_left(self, config: RunConfig) -> Generator[None, None, Outcome]:
+        """Train one run in stages, and leave it to another process that trains it already.
 
-Outcome = dict[str, Any] | str | None
-"""Of a run: its metrics, a note where another process has it, None when it diverged."""
+        Args:
+            config: the run.
 
+        Yields:
+            Whenever an epoch is under way on the device.
 
-def stages_or_note(work: Work, config: RunConfig) -> Generator[None, None, Outcome]:
-    try:
-        return (yield from work.stages(config, lambda row: None))
-    except Busy as error:
-        return str(error)
+        Returns:
+            How it ended.
+        """
+        try:
+            return (yield from self.stages(config, lambda row: None))
+        except Busy as error:
+            return LeftToOther(str(error))
 
 
 def events_writer(folder: RunFolder | None) -> Any:
-    """A TensorBoard writer, None without a folder. Raises InvalidInput where TensorBoard is not installed."""
+    """Open a TensorBoard writer.
+
+    Args:
+        folder: of the run; None only sees whether TensorBoard is there.
+
+    Returns:
+        The writer, None without a folder.
+
+    Raises:
+        InvalidInput: if TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

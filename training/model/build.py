@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,20 +13,14 @@ from torch import nn
 
 from lpm.console.errors import InvalidInput
 from training.config import BOTTLENECKS, RunConfig
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.model.cifar_resnets import ResNet
-from training.model.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF
+from training.model.classifiers import FC, FixedETF, MixedSingletonETF
 from training.model.imagenet_resnets import Bottlenecks, load_weights
-from training.sampling.samplers import (
-    BalancedMixedLabels,
-    ClassAware,
-    ClassBalanced,
-    Coverage,
-    LabelOccurrence,
-    PairSampler,
-    Random,
-)
+from training.sampling.samplers import PairSampler
 
-Classifier = FC | MixedSingleton | FixedETF | MixedSingletonETF
+Classifier = FC | FixedETF | MixedSingletonETF
+"""What a network may have as its classifier; MixedSingleton is an FC."""
 
 
 class Network(nn.Module):
@@ -73,21 +68,38 @@ def unsearched(*, deterministic: bool = False) -> Iterator[None]:
 
 
 def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
-    """The config's pair sampler."""
-    shared = {"seed": config.seed, "batch": config.batch}
-    if config.sampler == "cas":
-        return ClassAware(labels, **shared, m=config.cas_m)
-    if config.sampler in ("bmls", "bmls-all"):
-        return BalancedMixedLabels(labels, **shared, ordered=config.sampler == "bmls-all")
-    if config.sampler == "coverage":
-        return Coverage(labels, **shared, ratio=config.coverage)
-    return {"random": Random, "cbs": ClassBalanced, "lom": LabelOccurrence}[config.sampler](labels, **shared)
+    """Make the run's sampler.
+
+    Args:
+        config: the run.
+        labels: (N,) class of each training image.
+
+    Returns:
+        The sampler of image pairs.
+
+    Raises:
+        InvalidInput: if a class has no image.
+    """
+    made: PairSampler = SAMPLERS[config.sampler].made(config, labels, seed=config.seed, batch=config.batch)
+    return made
 
 
-def network(config: RunConfig, channels: int, weights: Path | None = None) -> Network:
-    """The config's network, initialised from its seed. channels: of the images. weights: file of a pretrained backbone's.
+def network(
+    config: RunConfig, channels: int, weights: Path | None = None, *, counts: np.ndarray | None = None
+) -> Network:
+    """Make the run's network, initialised from its seed.
 
-    Raises InvalidInput for weights that do not fit.
+    Args:
+        config: the run.
+        channels: of the images.
+        weights: a file with the weights of a pretrained backbone.
+        counts: (K,) training images of each class, which some losses need; equal by default.
+
+    Returns:
+        The network.
+
+    Raises:
+        InvalidInput: if the weights do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -98,21 +110,26 @@ def network(config: RunConfig, channels: int, weights: Path | None = None) -> Ne
                 load_weights(backbone, weights)
         else:
             backbone = ResNet(config.model, width=config.channels, channels=channels)
-        return Network(backbone, classifier(config, backbone.p))
+        return Network(backbone, classifier(config, backbone.p, counts))
 
 
-def classifier(config: RunConfig, p: int) -> Classifier:
-    """The config's classifier on features of width p; the ETF is drawn from the seed."""
-    generator = torch.Generator().manual_seed(config.seed)
-    unordered = config.classifier.endswith("unordered")
-    usual = "norm-unit" if "etf" in config.classifier else "as-is"
-    features = usual if config.features == "auto" else config.features
-    if config.classifier == "fc":
-        return FC(p, config.K, bias=config.bias, features=features)
-    if config.classifier.startswith("ms-wetf"):
-        return MixedSingletonETF(
-            p, config.K, unordered=unordered, scale=config.scale, features=features, generator=generator
-        )
-    if config.classifier.startswith("ms"):
-        return MixedSingleton(p, config.K, bias=config.bias, unordered=unordered, features=features)
-    return FixedETF(p, config.K, loss=config.loss, features=features, generator=generator)
+def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> Classifier:
+    """Make the run's classifier; a simplex ETF is drawn from the seed.
+
+    Args:
+        config: the run.
+        p: width of the features.
+        counts: (K,) training images of each class, which some losses need; equal by default.
+
+    Returns:
+        The classifier, which knows the loss that it is trained with.
+    """
+    row = CLASSIFIERS[config.classifier]
+    keywords: dict[str, Any] = {"features": row.features if config.features == "auto" else config.features}
+    if row.takes_loss:
+        images = torch.ones(config.K) if counts is None else torch.from_numpy(np.asarray(counts))
+        keywords["loss"] = LOSSES[config.loss].made(config, images)
+    if row.random:
+        keywords["generator"] = torch.Generator().manual_seed(config.seed)
+    made: Classifier = row.made(config, p, config.K, **keywords)
+    return made

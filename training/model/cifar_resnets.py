@@ -6,10 +6,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCKS = {"resnet8": 1, "resnet14": 2, "resnet20": 3, "resnet32": 5}
+"""Blocks in each of the three stages, n."""
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; the shortcut takes every other pixel and pads channels with zeros, half on each side."""
+    """Two 3x3 convolutions and a shortcut without parameters.
+
+    The shortcut takes every other pixel where the stride is 2, and pads channels with zeros, half on each side.
+
+    Args:
+        inputs: channels before.
+        outputs: channels after.
+        stride: 1, or 2 to halve width and height.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -20,6 +29,14 @@ class BasicBlock(nn.Module):
         self.stride, self.pad = stride, (outputs - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (B, inputs, H, W).
+
+        Returns:
+            (B, outputs, H / stride, W / stride).
+        """
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         if self.stride > 1 or self.pad:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
@@ -27,9 +44,15 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images (B, channels, H, W) to features (B, 4 width). Weights: Kaiming normal, fan-in, as the reference networks.
+    """A residual network for small images: from images (B, channels, H, W) to features (B, 4 width).
 
-    With its linear classifier ResNet-32 has 464,154 parameters at K = 10, width 16, and 1,861,508 at K = 100, width 32.
+    The initial weights are Kaiming normal by fan-in, as in the reference networks. With its linear classifier ResNet-32
+    has 464,154 parameters at K = 10, width 16, and 1,861,508 at K = 100, width 32.
+
+    Args:
+        name: a key of :data:`BLOCKS`.
+        width: channels of the first stage; the second and third have twice and four times as many.
+        channels: channels of the images.
     """
 
     def __init__(self, name: str = "resnet32", *, width: int = 16, channels: int = 3) -> None:
@@ -47,4 +70,12 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute features.
+
+        Args:
+            x: normalised images, (B, channels, H, W).
+
+        Returns:
+            Features, (B, 4 width).
+        """
         return self.body(x).mean(dim=(2, 3))

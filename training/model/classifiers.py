@@ -1,9 +1,15 @@
-"""Classifiers: features to K logits; each knows the loss that it is trained with on mixed labels. Scores at test are W h.
+"""Classifiers: from features to K logits, each with the loss on mixed labels that it is trained with.
 
-FC                  linear with bias, cross-entropy on mixed labels
-MixedSingleton      linear, the mixed-singleton loss: every label pair is a class with vector lambda w_a + (1-lambda) w_b
-FixedETF            class vectors are a random simplex ETF that is not trained; dot regression or cross-entropy
-MixedSingletonETF   MS-WETF: W = s * W_ETF with a learnable length a class, the mixed-singleton loss
+- :class:`FC`: linear with bias; cross-entropy on mixed labels.
+- :class:`MixedSingleton`: MS, linear; each label pair is a class with vector lambda w_a + (1-lambda) w_b.
+- :class:`FixedETF`: class vectors are a random simplex ETF that is not trained; dot regression or cross-entropy.
+- :class:`MixedSingletonETF`: MS-WETF, W = s * W_ETF with one learnable length per class; the loss of MS.
+
+At test time the scores of the classes are the logits W h. All are called alike::
+
+    classifier = MixedSingleton(p, K)
+    loss = classifier.loss(h, a, b, lam)  # features (B, p) of mixed images, labels (B,) of both sides, mixing ratio
+    predictions = classifier(h).argmax(dim=1)  # features of unmixed images
 """
 
 from __future__ import annotations
@@ -15,11 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
-from training.model.losses import dot_regression, mixed_cross_entropy, mixed_singleton
+from training.model.losses import LossFunction, dot_regression, mixed_cross_entropy, mixed_singleton
 
 
 class Features(nn.Module):
-    """What class vectors meet: features 'as-is', at 'unit' length, or 'norm-unit', after a BatchNorm at unit length."""
+    """The classifier inputs: what class vectors are multiplied with, made of the backbone's features.
+
+    Args:
+        p: width of the features.
+        kind: 'as-is' leaves them; 'unit' scales each to unit length; 'norm-unit' does so after a BatchNorm.
+    """
 
     def __init__(self, p: int, kind: str = "as-is") -> None:
         super().__init__()
@@ -28,61 +39,146 @@ class Features(nn.Module):
             self.norm = nn.BatchNorm1d(p)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(B, p) to the same."""
+        """Turn features into classifier inputs.
+
+        Args:
+            h: features, (B, p).
+
+        Returns:
+            Classifier inputs, (B, p).
+        """
         if self.kind == "as-is":
             return h
         return F.normalize(self.norm(h) if self.kind == "norm-unit" else h, dim=1, eps=1e-8)
 
 
 class FC(nn.Module):
-    """The usual classifier. W: (K, p), Kaiming normal as the reference networks have it."""
+    """FC, the usual linear classifier: z = W h + bias, trained with a loss on mixed labels.
 
-    def __init__(self, p: int, K: int, *, bias: bool = True, features: str = "as-is") -> None:
+    By default the loss is cross-entropy on lambda e_a + (1-lambda) e_b. This is the baseline, and fits any sampler. The
+    initial W is Kaiming normal, as in the reference networks.
+
+    Args:
+        p: width of the features.
+        K: number of classes.
+        bias: whether there is a bias.
+        features: what is done with the features, see :class:`Features`.
+        loss: the loss on mixed labels, a function of (logits, a, b, lambda); cross-entropy by default.
+    """
+
+    def __init__(
+        self,
+        p: int,
+        K: int,
+        *,
+        bias: bool = True,
+        features: str = "as-is",
+        loss: LossFunction = mixed_cross_entropy,
+    ) -> None:
         super().__init__()
         self.features = Features(p, features)
+        self.loss_function = loss
         self.linear = nn.Linear(p, K, bias=bias)
         nn.init.kaiming_normal_(self.linear.weight)
 
     @property
     def class_vectors(self) -> Tensor:
+        """The class vectors W, (K, p)."""
         return self.linear.weight
 
     def forward(self, h: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, p)."""
+        """Compute logits.
+
+        Args:
+            h: features, (B, p).
+
+        Returns:
+            Logits, (B, K).
+        """
         return self.linear(self.features(h))
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Mean loss on mixed labels."""
-        return mixed_cross_entropy(self(h), a, b, lam)
+        """Compute the mean loss on mixed labels.
+
+        Args:
+            h: features of mixed images, (B, p).
+            a: label of the first image, (B,) int64.
+            b: label of the second image, (B,) int64.
+            lam: mixing ratio, the first image's weight, () or (B,).
+
+        Returns:
+            The mean over the batch, ().
+        """
+        return self.loss_function(self(h), a, b, lam)
 
 
 class MixedSingleton(FC):
-    """The paper's MS (Eq. 3, 4). A bias is mixed like the class vectors. ``unordered``: the label pairs a < b only."""
+    """MS, the paper's mixed-singleton classifier: each label pair is a class with vector lambda w_a + (1-lambda) w_b.
+
+    Eq. 3 and 4. Training is softmax cross-entropy over all label pairs, which costs O(K), see
+    :func:`training.model.losses.mixed_singleton`. A bias is mixed like the class vectors. At test time it is a linear
+    classifier.
+
+    Use ``unordered`` with BMLS over a < b (section 4.2), the default with all other samplers.
+
+    Args:
+        p: width of the features.
+        K: number of classes.
+        bias: whether there is a bias.
+        unordered: whether only the label pairs a < b are classes; by default all K^2.
+        features: what is done with the features, see :class:`Features`.
+    """
 
     def __init__(self, p: int, K: int, *, bias: bool = True, unordered: bool = False, features: str = "as-is") -> None:
         super().__init__(p, K, bias=bias, features=features)
         self.unordered = unordered
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Mean mixed-singleton loss. Raises InvalidInput for a label pair without a class (``unordered`` and a >= b)."""
+        """Compute the mean mixed-singleton loss.
+
+        Args:
+            h: features of mixed images, (B, p).
+            a: label of the first image, (B,) int64.
+            b: label of the second image, (B,) int64.
+            lam: mixing ratio, the first image's weight, () or (B,).
+
+        Returns:
+            The mean over the batch, ().
+
+        Raises:
+            InvalidInput: if a label pair is no class (``unordered`` and a >= b); checked on the CPU only.
+        """
         return _singleton_loss(self(h), a, b, lam, self.unordered)
 
 
 def _singleton_loss(z: Tensor, a: Tensor, b: Tensor, lam: Tensor, unordered: bool) -> Tensor:
+    # On a GPU the check would make the host wait for the device.
     if unordered and not torch.compiler.is_compiling() and z.device.type == "cpu" and bool((a >= b).any()):
-        raise InvalidInput("the classifier has the label pairs a < b as classes; the batch holds another pair")
+        raise InvalidInput(
+            "the classifier has the label pairs a < b as classes, and the batch has another one; use sampler 'bmls'"
+        )
     return mixed_singleton(z, a, b, lam, unordered=unordered)
 
 
 def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Tensor:
-    """A random simplex ETF in p dimensions, (K, p): unit rows, cosines -1/(K-1).
+    """Draw a random simplex ETF: K unit vectors whose cosines are all -1/(K-1).
 
-    sqrt(K/(K-1)) (I - 11^T/K) Q^T with Q the orthonormal factor of a random p x K matrix (Yang et al. 2022).
-    Raises InvalidInput for p < K.
+    sqrt(K/(K-1)) (I - 11^T/K) Q^T, with Q the orthonormal factor of a random p x K matrix. Source: Yang et al. 2022.
+
+    Args:
+        p: dimension of the vectors.
+        K: number of vectors.
+        generator: draws Q; torch's global one if None.
+
+    Returns:
+        The vectors as rows, (K, p) float32.
+
+    Raises:
+        InvalidInput: if p < K.
     """
     if p < K:
         raise InvalidInput(
-            f"a simplex ETF of K = {K} vectors needs features of width p >= K, got p = {p}; take a wider model"
+            f"a simplex ETF of K = {K} vectors needs features of width p >= K, not p = {p}; take a wider model"
         )
     Q, _ = torch.linalg.qr(torch.rand(p, K, generator=generator, dtype=torch.float64))
     centre = torch.eye(K, dtype=torch.float64) - 1.0 / K
@@ -90,8 +186,21 @@ def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Ten
 
 
 class FixedETF(nn.Module):
-    """A simplex ETF that is not trained. Features pass a BatchNorm and are scaled to unit length by default, as the reference
-    code has it, also with cross-entropy: logits are cosines.
+    """The fixed ETF classifier: class vectors are a random simplex ETF that is not trained; logits are cosines.
+
+    By default features pass a BatchNorm and are scaled to unit length, as in the reference code, also with
+    cross-entropy. Use it to fix the angles between classes from the start; the width p must be at least K. Source: Yang
+    et al. 2022.
+
+    Args:
+        p: width of the features, at least K.
+        K: number of classes.
+        loss: the loss on mixed labels, a function of (logits, a, b, lambda); dot regression by default.
+        features: what is done with the features, see :class:`Features`.
+        generator: draws the ETF; torch's global one if None.
+
+    Raises:
+        InvalidInput: if p < K.
     """
 
     etf: Tensor
@@ -101,31 +210,62 @@ class FixedETF(nn.Module):
         p: int,
         K: int,
         *,
-        loss: str = "dr",
+        loss: LossFunction = dot_regression,
         features: str = "norm-unit",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.features = Features(p, features)
         self.register_buffer("etf", simplex_etf(p, K, generator))
-        self.kind = loss
+        self.loss_function = loss
 
     @property
     def class_vectors(self) -> Tensor:
+        """The class vectors, (K, p), of unit length."""
         return self.etf
 
     def forward(self, h: Tensor) -> Tensor:
-        """Cosines (B, K)."""
+        """Compute logits: cosines, where the features have unit length.
+
+        Args:
+            h: features, (B, p).
+
+        Returns:
+            Logits, (B, K).
+        """
         return self.features(h) @ self.etf.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Mean loss on mixed labels."""
-        return (dot_regression if self.kind == "dr" else mixed_cross_entropy)(self(h), a, b, lam)
+        """Compute the mean loss on mixed labels.
+
+        Args:
+            h: features of mixed images, (B, p).
+            a: label of the first image, (B,) int64.
+            b: label of the second image, (B,) int64.
+            lam: mixing ratio, the first image's weight, () or (B,).
+
+        Returns:
+            The mean over the batch, ().
+        """
+        return self.loss_function(self(h), a, b, lam)
 
 
 class MixedSingletonETF(nn.Module):
-    """MS-WETF (Appendix F): class vectors ``s_k`` times a fixed ETF's, s learnable and 10 at the start (at 1, a softmax over ten
-    unit vectors cannot exceed 0.25), with the mixed-singleton loss. Features as in :class:`FixedETF`.
+    """MS-WETF (Appendix F): class vectors s_k times those of a fixed simplex ETF, s learnable, with the loss of MS.
+
+    The initial s is 10: at 1, a softmax over ten unit vectors cannot exceed 0.25. Features are treated as in
+    :class:`FixedETF`. Use ``unordered`` with BMLS over a < b, the default with all other samplers.
+
+    Args:
+        p: width of the features, at least K.
+        K: number of classes.
+        unordered: whether only the label pairs a < b are classes; by default all K^2.
+        scale: the initial s, the same for all classes.
+        features: what is done with the features, see :class:`Features`.
+        generator: draws the ETF; torch's global one if None.
+
+    Raises:
+        InvalidInput: if p < K.
     """
 
     etf: Tensor
@@ -148,12 +288,33 @@ class MixedSingletonETF(nn.Module):
 
     @property
     def class_vectors(self) -> Tensor:
+        """The class vectors s_k times the ETF's, (K, p)."""
         return self.scale[:, None] * self.etf
 
     def forward(self, h: Tensor) -> Tensor:
-        """Logits (B, K)."""
+        """Compute logits.
+
+        Args:
+            h: features, (B, p).
+
+        Returns:
+            Logits, (B, K).
+        """
         return self.features(h) @ self.class_vectors.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Mean mixed-singleton loss."""
+        """Compute the mean mixed-singleton loss.
+
+        Args:
+            h: features of mixed images, (B, p).
+            a: label of the first image, (B,) int64.
+            b: label of the second image, (B,) int64.
+            lam: mixing ratio, the first image's weight, () or (B,).
+
+        Returns:
+            The mean over the batch, ().
+
+        Raises:
+            InvalidInput: if a label pair is no class (``unordered`` and a >= b); checked on the CPU only.
+        """
         return _singleton_loss(self(h), a, b, lam, self.unordered)

@@ -1,4 +1,4 @@
-"""A trained network at work on image files."""
+"""Predictions of a trained network for image files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from torch.utils.data import DataLoader, Dataset
 from lpm.console.errors import InvalidInput
 from training.batches import sources
 from training.batches.augment import normalised
-from training.catalogue import LARGE
 from training.config import RunConfig
-from training.data.datasets import LARGE_CONSTANTS
 from training.data.images import central_view
 from training.data.untrusted import line
 from training.model import build
 from training.store.runs import RunFolder
 
 
-def refuse(said: str) -> None:
-    """Raise InvalidInput."""
-    raise InvalidInput(said)
+def refuse(reason: str) -> None:
+    """Refuse an image that cannot be decoded; the default of :func:`predictions`.
+
+    Args:
+        reason: what is wrong, naming the file.
+
+    Raises:
+        InvalidInput: always, with the reason.
+    """
+    raise InvalidInput(reason)
 
 
 def predictions(
@@ -37,21 +42,35 @@ def predictions(
     workers: int = 0,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, float]]:
-    """A row for each image and each of its ``top`` likeliest classes: path, rank from 1, class, softmax score.
+    """Predict the likeliest classes of images.
 
-    Scores order the classes of an image. They are no probabilities: training with mixup makes them cautious. broken: told of each
-    file that is no image, which has no row.
+    Scores order the classes of an image. They are no probabilities: training with mixup keeps them far from 0 and 1.
 
-    Raises InvalidInput for a run on other data than image files, damaged weights, more classes than the run has, and (by
-    ``broken``'s default) a file that is no image.
+    Args:
+        folder: a finished run on image files.
+        images: JPEG or PNG files.
+        device: where the network runs.
+        top: classes per image.
+        workers: processes that decode images; 0 decodes in this process.
+        broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
+            raises InvalidInput.
+
+    Yields:
+        For each image and each of its likeliest classes: path, rank from 1, name of the class, softmax score.
+
+    Raises:
+        InvalidInput: if the run is on other data than image files, its weights are damaged, ``top`` exceeds its
+            classes, or (by the default of ``broken``) a file is no image.
+        ChildProcessError: if a decoding process was killed.
     """
-    config, names = folder.config, folder.metrics().get("class_names")
-    if config.dataset not in LARGE or not isinstance(names, list) or len(names) != config.K:
-        raise InvalidInput(f"{str(folder.path)!r} is no run on image files that names its classes")
+    config, names = folder.config, folder.result().class_names
+    if not config.data_set.files or len(names) != config.K:
+        raise InvalidInput(f"{str(folder.path)!r} is not a run on image files that names its classes")
     if not 1 <= top <= config.K:
         raise InvalidInput(f"--top {top} must lie in 1..{config.K}, the run's classes")
     network = network_of(folder, sources.Files.channels, device)
-    mean, std = sources.constants(*LARGE_CONSTANTS[config.dataset], device)
+    assert config.data_set.constants is not None
+    mean, std = sources.constants(*config.data_set.constants, device)
     loader = DataLoader(
         _Views(images, config),
         batch_size=sources.images_at_once(config, device),
@@ -61,28 +80,29 @@ def predictions(
     )
     remaining, batches = iter(images), iter(loader)
     for _ in range(len(loader)):
-        pixels, wrong = sources.next_batch(batches)
-        shown = []
-        for said, image in zip(wrong, remaining, strict=False):  # in this order, or zip would take an image too many
-            if said is None:
-                shown.append(image)
+        pixels, reasons = sources.next_batch(batches)
+        decoded = []
+        # In this order, or zip would take one image too many.
+        for reason, image in zip(reasons, remaining, strict=False):
+            if reason is None:
+                decoded.append(image)
             else:
-                broken(said)
-        if not shown:
+                broken(reason)
+        if not decoded:
             continue
         with torch.no_grad():
             x = normalised(pixels.to(device), mean, std).contiguous(memory_format=torch.channels_last)
             z = network.classifier(network.features(x, bf16=config.precision == "bf16"))
             scores, classes = z.softmax(dim=1).sort(dim=1, descending=True, stable=True)
         if not bool(torch.isfinite(scores).all()):
-            raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are no numbers")
-        for row, image in enumerate(shown):
+            raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are not finite")
+        for number, image in enumerate(decoded):
             for rank in range(top):
-                yield str(image), rank + 1, names[int(classes[row, rank])], float(scores[row, rank])
+                yield str(image), rank + 1, names[int(classes[number, rank])], float(scores[number, rank])
 
 
 class _Views(Dataset[Any]):
-    """Decoded images (3, size, size) uint8 as a run's test images are seen, or what is wrong with one."""
+    """Decoded images (3, size, size) uint8, cropped like a run's test images, or Undecodable."""
 
     def __init__(self, images: Sequence[Path | str], config: RunConfig) -> None:
         self.images, self.size, self.upright = images, config.pixels, config.upright
@@ -90,21 +110,34 @@ class _Views(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, number: int) -> np.ndarray | str:
+    def __getitem__(self, number: int) -> np.ndarray | sources.Undecodable:
         try:
             return central_view(self.images[number], self.size, upright=self.upright)
         except InvalidInput as error:
-            return str(error)
+            return sources.Undecodable(str(error))
 
 
-def _whole_ones(views: list[np.ndarray | str]) -> tuple[Tensor, list[str | None]]:
-    """The images that there are, (n, 3, size, size), and for each view what is wrong with it."""
-    whole = [view for view in views if not isinstance(view, str)]
-    return torch.from_numpy(np.array(whole)), [view if isinstance(view, str) else None for view in views]
+def _whole_ones(views: list[np.ndarray | sources.Undecodable]) -> tuple[Tensor, list[str | None]]:
+    """The images that could be decoded, (n, 3, size, size), and for each view what is wrong with it, or None."""
+    whole = [view for view in views if isinstance(view, np.ndarray)]
+    reasons = [view.reason if isinstance(view, sources.Undecodable) else None for view in views]
+    return torch.from_numpy(np.array(whole)), reasons
 
 
 def network_of(folder: RunFolder, channels: int, device: torch.device) -> build.Network:
-    """The network of a finished run, for evaluation. channels: of its images. Raises InvalidInput for damaged weights."""
+    """Load the network of a finished run, in evaluation mode.
+
+    Args:
+        folder: the run.
+        channels: channels of its images, 1 or 3.
+        device: where the network is needed.
+
+    Returns:
+        The network.
+
+    Raises:
+        InvalidInput: if the stored weights are damaged.
+    """
     network = build.network(folder.config, channels)
     weights = {
         k.removeprefix("network."): torch.tensor(v) for k, v in folder.final().items() if k.startswith("network.")

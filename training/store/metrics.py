@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.catalogue import FEW, MANY, SPLITS
+from training.catalogue import CATALOGUE, FEW, MANY
 
 
 def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
@@ -12,8 +12,9 @@ def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
 
     counts: (K,), falling. A split without classes is left out.
     """
-    if dataset in SPLITS:
-        return SPLITS[dataset]
+    published = CATALOGUE[dataset].ranges
+    if published is not None:
+        return dict(published)
     ends = [0, int((counts > MANY).sum()), int((counts >= FEW).sum()), len(counts)]
     found = zip(("many", "med", "few"), ends[:-1], ends[1:], strict=True)
     return {name: (first, end - 1) for name, first, end in found if first < end}

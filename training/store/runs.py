@@ -32,7 +32,9 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, from_json
 from training.data.untrusted import contents, line
+from training.store import results
 from training.store.locks import HELD, Busy
+from training.store.results import RunResult
 
 LIMIT = 4_000_000_000
 """Bytes of a checkpoint that are read; ResNet-152's has half a billion."""
@@ -78,7 +80,7 @@ class RunFolder:
             there = _read_json(self.path / "data.json")
             if not isinstance(there, dict) or {k: there.get(k) for k in data} != data:
                 name = there.get("name") if isinstance(there, dict) else None
-                other = "--store" if self.config.dataset != "own" else "--name"
+                other = "--name" if self.config.data_set.user_named else "--store"
                 raise InvalidInput(
                     f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another {other}, or delete it"
                 )
@@ -119,12 +121,20 @@ class RunFolder:
         """Whether the result is there."""
         return (self.path / "metrics.json").is_file()
 
-    def metrics(self) -> dict[str, Any]:
-        """The result. Raises InvalidInput when it is missing, not JSON or not a result."""
-        found = _read_json(self.path / "metrics.json")
-        if not (isinstance(found, dict) and _is_result(found)):
-            raise InvalidInput(f"{str(self.path / 'metrics.json')!r} is damaged; delete it to finish the run again")
-        return found
+    def result(self, *needed: str) -> RunResult:
+        """Read the result of a finished run.
+
+        Args:
+            needed: fields of the result, or accuracies, that must be there.
+
+        Returns:
+            The result.
+
+        Raises:
+            InvalidInput: if it is missing, damaged, or lacks what is needed.
+        """
+        file = self.path / "metrics.json"
+        return results.from_json(_read_json(file), file).require(file, *needed)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of all finished epochs, from the copy for people and programs that follow a run."""
@@ -199,10 +209,16 @@ class RunFolder:
             write(file, content)
         return found
 
-    def finish(self, final: bytes, metrics: dict[str, Any]) -> None:
-        """Store the result; the checkpoints are no longer needed."""
+    def finish(self, final: bytes, result: RunResult) -> None:
+        """Store the result; the checkpoints are no longer needed.
+
+        Args:
+            final: the content of ``final.safetensors``.
+            result: the content of ``metrics.json``.
+        """
         self.save_final(final)
-        write(self.path / "metrics.json", (json.dumps(metrics, indent=1, allow_nan=False) + "\n").encode())
+        content = json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n"
+        write(self.path / "metrics.json", content.encode())
         self.drop_checkpoints()
 
     def save_final(self, data: bytes) -> None:
@@ -213,29 +229,6 @@ class RunFolder:
         """Remove what a finished run does not need."""
         for file in self.path.glob("checkpoint-*"):
             file.unlink(missing_ok=True)
-
-
-def _is_result(found: dict[str, Any]) -> bool:
-    """Whether metrics can be shown: accuracies in 0..100, words that no terminal or table stumbles over."""
-    last = found.get("last")
-    if not isinstance(last, dict) or "all" not in last:
-        return False
-    names, ranges = found.get("class_names", []), found.get("splits", {})
-    if not (isinstance(names, list) and isinstance(ranges, dict) and all(map(_is_range, ranges.values()))):
-        return False
-    numbers = [*last.values(), *([found["best"]] if "best" in found else [])]
-    words = [*last, *names, *ranges, *(v for v in found.values() if isinstance(v, str))]
-    return (
-        all(isinstance(v, int | float) and 0 <= v <= 100 for v in numbers)
-        and all(isinstance(w, str) and w.isprintable() and len(w) < 200 for w in words)
-        and (
-            not isinstance(found.get("dataset"), str) or re.fullmatch(r"[a-z0-9-]{1,40}", found["dataset"]) is not None
-        )
-    )
-
-
-def _is_range(found: Any) -> bool:
-    return isinstance(found, list) and [type(v) for v in found] == [int, int]
 
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:

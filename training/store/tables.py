@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
-from training.catalogue import FEW, LARGE, MANY
+from training.catalogue import FEW, MANY
 from training.config import SETTING, RunConfig, with_preset
 from training.experiments import Table, config
+from training.store.results import RunResult
 from training.store.runs import RunFolder, find
 
 SPLITS = ("many", "med", "few", "all")
@@ -72,10 +73,10 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
         for factor in table.factors:
             for method in table.methods:
                 folders = [RunFolder(store, replace(config(method, dataset, factor, preset), seed=s)) for s in seeds]
-                metrics = [_result(f, SPLITS) for f in folders if f.done]
+                results = [f.result(*RESULT, *SPLITS) for f in folders if f.done]
                 for split in SPLITS if table.splits else ("all",):
-                    values = tuple(float(m["last"][split]) for m in metrics)
-                    data = ", ".join(sorted({m["dataset"] for m in metrics}))
+                    values = tuple(float(result.last[split]) for result in results)
+                    data = ", ".join(sorted({result.dataset for result in results}))
                     cell = printed.get((method, dataset, str(factor or ""), split))
                     found.append(Entry(method, dataset, factor, split, values, cell, data, preset))
     return found
@@ -93,22 +94,8 @@ def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> lis
     return [c for c in wanted if not RunFolder(store, c).done]
 
 
-RESULT: dict[str, Any] = {
-    "dataset": str, "device": str, "torch": str, "commit": str | None, "time": str, "train_seconds": int | float
-}  # fmt: skip
-"""What tables and exports read of a run's metrics, beside the accuracies."""
-
-
-def _result(folder: RunFolder, splits: Sequence[str] = ()) -> dict[str, Any]:
-    """The metrics of a finished run. Raises InvalidInput when they lack what is read of them: these splits beside 'all'."""
-    found = folder.metrics()
-    lacking = [split for split in splits if split not in found["last"]]
-    lacking += [k for k, kind in RESULT.items() if k not in found or not isinstance(found[k], kind)]
-    if lacking:
-        raise InvalidInput(
-            f"{str(folder.path / 'metrics.json')!r} lacks {', '.join(lacking)}; delete it to train the run again"
-        )
-    return found
+RESULT = ("dataset", "device", "torch", "time", "train_seconds")
+"""What tables and exports read of a run's result, beside the accuracies."""
 
 
 def in_words(values: Sequence[float]) -> str:
@@ -121,7 +108,7 @@ def in_words(values: Sequence[float]) -> str:
 
 def setting(config: RunConfig, data: str) -> str:
     """What runs share, in words: data, imbalance, preset, network, epochs, and what else is not the preset's."""
-    factor = "" if config.dataset in LARGE else f", imbalance {config.factor}"
+    factor = "" if config.data_set.files else f", imbalance {config.factor}"
     others = "".join(
         f", {name.replace('_', '-')}: {value}" for name, value in changed(config).items() if name not in SHOWN
     )
@@ -142,10 +129,10 @@ def changed(config: RunConfig) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(config, name)) != getattr(base, name)}
 
 
-def ranges(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
+def ranges(config: RunConfig, result: RunResult) -> dict[str, str]:
     """What the splits of your own data are, in words; those of published data are the paper's."""
     rule = {"many": f"above {MANY}", "med": f"{FEW} to {MANY}", "few": f"below {FEW}"}
-    found = metrics.get("splits", {}) if config.dataset == "own" else {}
+    found = result.splits if config.data_set.user_named else {}
     return {
         split: f"{last - first + 1} of {config.K} classes, {rule[split]} training images"
         for split, (first, last) in found.items()
@@ -234,12 +221,12 @@ def export(store: Path) -> list[dict[str, str]]:
     for folder in find(store):
         if not folder.done:
             continue
-        c, m = folder.config, _result(folder)
+        c, result = folder.config, folder.result(*RESULT)
         preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # changed recipes are not all one
-        for split, accuracy in m["last"].items():
+        for split, accuracy in result.last.items():
             values = (
-                m["dataset"], c.factor, c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
-                m["device"], m["torch"], m["commit"], m["time"], f"{m['train_seconds']:.1f}", c.key,
+                result.dataset, c.factor, c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
+                result.device, result.torch, result.commit, result.time, f"{result.train_seconds:.1f}", c.key,
             )  # fmt: skip
             rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
     return rows

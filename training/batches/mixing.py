@@ -1,0 +1,98 @@
+"""The laws of mixup's ratio: lambda ~ Beta(alpha, alpha), one per batch or one per pair, as a function of (seed, epoch).
+
+Each law is a row of :data:`training.methods.MIXINGS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.config import RunConfig
+from training.methods import MIXINGS
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """The mixing ratios of one epoch.
+
+    Attributes:
+        drawn: (n,) float32, the ratios that were drawn; a finished run stores those of all its epochs.
+        of_pairs: (N,) float32, the ratio of each pair of images: the weight of its first image.
+    """
+
+    drawn: np.ndarray
+    of_pairs: Tensor
+
+
+def ratios(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
+    """Draw the mixing ratios of an epoch by the run's law.
+
+    Args:
+        config: the run.
+        epoch: from 1.
+        sizes: pairs in each of its batches.
+
+    Returns:
+        The ratios.
+    """
+    law: Ratios = MIXINGS[config.ratio_per].made(config, config, epoch, sizes)
+    return law
+
+
+def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
+    """Draw one ratio per batch, as the paper's code does.
+
+    Args:
+        config: alpha, the batch size and the seed.
+        epoch: from 1.
+        sizes: pairs in each batch.
+
+    Returns:
+        ceil(N / batch) ratios, one more than there are batches where a small last batch joins the one before.
+    """
+    drawn = _beta(config, epoch, math.ceil(sum(sizes) / config.batch))
+    return Ratios(drawn, torch.repeat_interleave(torch.from_numpy(drawn)[: len(sizes)], torch.tensor(sizes)))
+
+
+def per_batch_swapped(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
+    """Draw one ratio per batch, and exchange lambda and 1 - lambda for each pair with probability 1/2.
+
+    The ratio is exchanged and not the pair, because the order of a pair is a class of MS over a < b.
+
+    Args:
+        config: alpha, the batch size and the seed.
+        epoch: from 1.
+        sizes: pairs in each batch.
+
+    Returns:
+        The ratios of :func:`per_batch`, exchanged for half of the pairs.
+    """
+    plain = per_batch(config, epoch, sizes)
+    swapped = torch.from_numpy(np.random.default_rng([config.seed, 11, epoch]).random(sum(sizes)) < 0.5)
+    return Ratios(plain.drawn, torch.where(swapped, 1 - plain.of_pairs, plain.of_pairs))
+
+
+def per_sample(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
+    """Draw one ratio per pair of images.
+
+    Args:
+        config: alpha and the seed.
+        epoch: from 1.
+        sizes: pairs in each batch.
+
+    Returns:
+        N ratios.
+    """
+    drawn = _beta(config, epoch, sum(sizes))
+    return Ratios(drawn, torch.from_numpy(drawn))
+
+
+def _beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+    rng = np.random.default_rng([config.seed, 7, epoch])
+    return rng.beta(config.alpha, config.alpha, size=number).astype(np.float32)

@@ -1,0 +1,37 @@
+"""The handwritten digits that come with scikit-learn, long-tailed: a data set that needs no files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.data.datasets import Images, LongTailed, Request, long_tailed_counts, long_tailed_indices
+
+TEST_IMAGES, TRAINING_IMAGES = 50, 120
+"""Images of each class: the last 50 are the test set; at most 120 of the others are for training."""
+
+
+def load(request: Request) -> LongTailed:
+    """Load the digits.
+
+    Args:
+        request: the imbalance and the seed of the subset.
+
+    Returns:
+        Ten classes of images (1, 8, 8) in 0..255.
+
+    Raises:
+        InvalidInput: if the imbalance leaves a class without images.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 1, 8, 8) * 15.9375).astype(np.uint8)
+    K = request.classes
+    test = np.concatenate([np.flatnonzero(labels == k)[-TEST_IMAGES:] for k in range(K)])
+    rest = np.setdiff1d(np.arange(len(labels)), test)
+    counts = long_tailed_counts(TRAINING_IMAGES, K, request.imbalance)
+    kept = rest[long_tailed_indices(labels[rest], counts, request.subset_seed)]
+    mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
+    labels = labels.astype(np.int64)
+    train, tested = Images(images[kept], labels[kept]), Images(images[test], labels[test])
+    return LongTailed("digits-lt", train, tested, K, (mean,), (std,))

@@ -1,0 +1,149 @@
+"""Train all runs that a command asks for: what the training commands share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.config import RunConfig
+from training.data import datasets
+from training.distributed.ranks import Ranks, joined
+from training.jobs import notes
+from training.jobs.local import in_flight
+from training.jobs.progress import Bars
+from training.jobs.work import Finished, LeftToOther, Outcome, Stopped, Work, events_writer
+from training.model import build
+from training.options import Options
+from training.store import tables
+from training.store.locks import Busy
+from training.store.results import RunResult
+from training.store.runs import RunFolder
+
+
+def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool = True) -> int:
+    """Train the runs that are not in the store yet, ``options.jobs`` at a time.
+
+    One of several runs that another process trains is left to it.
+
+    Args:
+        configs: runs on the same data.
+        options: how they are trained.
+        printed: whether to print their results.
+
+    Returns:
+        The exit status: 1 if a run diverged.
+
+    Raises:
+        InvalidInput: if the data, the device or the weights are not there, or if torchrun meets ``--jobs`` or ``--engine``.
+    """
+    # A cluster's devices are not this host's.
+    device = options.device if options.address is not None else build.device(options.device).type
+    with joined(device) as ranks:
+        if ranks.world > 1 and not options.one_by_one:
+            raise InvalidInput("torchrun trains one run with all processes; drop --jobs and --engine")
+        return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
+
+
+def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool) -> datasets.LongTailed:
+    """Load the data of runs on one data set.
+
+    Args:
+        configs: the runs.
+        options: where data and weights are.
+        quiet: whether to say nothing meanwhile.
+
+    Returns:
+        The data.
+
+    Raises:
+        InvalidInput: if the data, or the weights that a run starts from, are not there.
+    """
+    if any(config.pretrained for config in configs):
+        if options.weights is None:
+            raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
+        if not os.path.isfile(options.weights):
+            raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
+    # CIFAR as JPEG takes ten seconds.
+    with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {configs[0].data}"):
+        return datasets.of(configs[0], options.data_root, train_list=options.train_list, test_list=options.test_list)
+
+
+def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
+    first, quiet = configs[0], options.quiet or not ranks.first
+    data = ready(configs, options, quiet=quiet)
+    if ranks.first:
+        notes.explain(first, data, device)
+    events = options.tensorboard and ranks.first
+    if events:
+        events_writer(None)
+    workers = _workers(options, ranks) if first.data_set.files else 0
+    work = Work(data, options.store, device, events, workers=workers, weights=options.weights, ranks=ranks)
+    results, diverged = [], 0
+    with Bars(quiet=quiet) as bars:
+        outcomes = _one_by_one(configs, work, bars) if options.one_by_one else _several(configs, work, options, bars)
+        for outcome in outcomes:
+            if isinstance(outcome, Finished):
+                results.append(outcome.result)
+            diverged += isinstance(outcome, Stopped)
+            if isinstance(outcome, LeftToOther) and ranks.first:
+                bars.note(f"{outcome.reason}; left to it")
+    if printed and options.json:
+        cli.print_json([result.to_json() for result in results])
+    elif printed and not options.quiet and results:
+        _print(first, results)
+        folder = RunFolder(options.store, first).path
+        print(f"in {folder if len(configs) == 1 else folder.parent}")
+    return 1 if diverged else 0
+
+
+def _one_by_one(configs: Sequence[RunConfig], work: Work, bars: Bars) -> Iterator[Outcome]:
+    for config in configs:
+        with bars.run(config) as on_epoch:
+            try:
+                yield work.train(config, on_epoch)
+            except Busy as error:
+                if len(configs) == 1:
+                    raise
+                yield LeftToOther(str(error))
+
+
+def _several(configs: Sequence[RunConfig], work: Work, options: Options, bars: Bars) -> Iterator[Outcome]:
+    with bars.runs(len(configs), options) as on_end:
+        for outcome in _outcomes(configs, work, options):
+            on_end()
+            yield outcome
+
+
+def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
+    if options.engine == "ray":
+        from training.jobs import cluster
+
+        return cluster.in_flight(configs, work, options)
+    return in_flight(configs, work, options.jobs)
+
+
+def _workers(options: Options, ranks: Ranks) -> int:
+    """Processes that decode images for one run: as asked for, or the cores shared among all that train here."""
+    if options.workers is not None:
+        return options.workers
+    if options.address is not None:
+        return 1  # other hosts' cores are not counted here
+    runs_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks.world > 1 else options.jobs
+    return max(1, len(os.sched_getaffinity(0)) // runs_here)
+
+
+def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
+    seeds = "1 seed" if len(results) == 1 else f"{len(results)} seeds"
+    print(f"{config.method} on {tables.setting(config, results[0].dataset)}, {seeds}")
+    ranges = tables.ranges(config, results[0])
+    for split in results[0].last:
+        values = [result.last[split] for result in results]
+        deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        classes = f"  ({ranges[split]})" if split in ranges else ""
+        print(f"  {split:<8}{statistics.fmean(values):7.2f}{deviation} %{classes}")

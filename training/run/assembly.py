@@ -1,0 +1,173 @@
+"""A run's parts put together: where its images come from, its network, its optimizer, its loss as one module."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lpm.console.errors import InvalidInput
+from training.batches import sources
+from training.config import RunConfig
+from training.data.datasets import LongTailed
+from training.distributed import norms
+from training.distributed.ranks import ALONE, Ranks
+from training.model import build
+from training.sampling.samplers import PairSampler
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch of mixed images, as the one module that several processes wrap.
+
+    Args:
+        network: backbone and classifier.
+        bf16: whether the backbone computes in bfloat16.
+    """
+
+    def __init__(self, network: build.Network, bf16: bool) -> None:
+        super().__init__()
+        self.network, self.bf16 = network, bf16
+
+    def forward(self, mixed: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+        """Compute the mean loss.
+
+        Args:
+            mixed: (B, C, H, W) mixed images; B = 0 for a process without a share of the batch.
+            a: (B,) label of the first image of each pair.
+            b: (B,) label of the second one.
+            lam: (B,) mixing ratio, the weight of the first image.
+
+        Returns:
+            (); for an empty batch a zero that depends on all weights.
+        """
+        features = self.network.features(mixed, bf16=self.bf16)
+        if not len(mixed):
+            return (self.network.classifier(features) * 0).sum()
+        return self.network.classifier.loss(features, a, b, lam)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """What a run is made of while it is in memory.
+
+    Attributes:
+        config: the run.
+        data: the long-tailed data.
+        device: where everything lives.
+        layout: memory layout of weights and images.
+        ranks: the processes that train the run together.
+        source: where a step's images come from.
+        sampler: which images are paired.
+        network: backbone and classifier.
+        objective: the loss of a batch, wrapped where several processes train.
+        optimizer: SGD on the parameters that train.
+        lr: (), the learning rate, a tensor because a captured step reads it anew.
+    """
+
+    config: RunConfig
+    data: LongTailed
+    device: torch.device
+    layout: torch.memory_format
+    ranks: Ranks
+    source: sources.Source
+    sampler: PairSampler
+    network: build.Network
+    objective: nn.Module
+    optimizer: torch.optim.SGD
+    lr: Tensor
+
+    @property
+    def momentum(self) -> list[Tensor]:
+        """The optimizer's momentum, one tensor per parameter that trains; none without momentum."""
+        return [state["momentum_buffer"] for state in self.optimizer.state.values()]
+
+
+def assemble(
+    config: RunConfig,
+    data: LongTailed,
+    device: torch.device,
+    *,
+    layout: torch.memory_format = torch.channels_last,
+    workers: int = 0,
+    weights: Path | None = None,
+    ranks: Ranks = ALONE,
+) -> Assembly:
+    """Put a run together.
+
+    Args:
+        config: the run.
+        data: the long-tailed data.
+        device: where everything is to live.
+        layout: memory layout of weights and images.
+        workers: processes that decode image files.
+        weights: a file that a pretrained network starts from.
+        ranks: the processes that train the run together.
+
+    Returns:
+        The parts.
+
+    Raises:
+        InvalidInput: if the network cannot be built or has nothing to train, if weights do not fit it, if there are more
+            processes than pairs in a batch, or if parts of a batch cannot be shared by the processes or have too few images.
+    """
+    _check_shares(config, data, ranks)
+    source = sources.of(config, data, device, workers)
+    sampler = build.sampler(config, data.train.labels)
+    network = build.network(config, source.channels, weights, counts=data.counts).to(device)
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    norms.convert_batch_norms(network, ranks, config.parts)
+    lr = torch.zeros((), device=device)
+    return Assembly(
+        config=config,
+        data=data,
+        device=device,
+        layout=layout,
+        ranks=ranks,
+        source=source,
+        sampler=sampler,
+        network=network,
+        objective=_wrapped(Objective(network, config.precision == "bf16"), ranks),
+        optimizer=_optimizer(config, network, lr),
+        lr=lr,
+    )
+
+
+def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
+    if ranks.world > config.batch:
+        raise InvalidInput(f"{ranks.world} processes cannot share batches of {config.batch}; take fewer")
+    if config.parts % ranks.world:
+        raise InvalidInput(
+            f"{ranks.world} processes cannot share {config.parts} parts of {config.norm_batch} pairs; take a number that "
+            f"divides {config.parts}, or --norm-batch 0"
+        )
+    if len(data.train.labels) < 2 * config.parts:
+        raise InvalidInput(
+            f"BatchNorm needs two images per part, and {len(data.train.labels)} do not make {config.parts} parts; take a "
+            "larger --norm-batch"
+        )
+
+
+def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.optim.SGD:
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise InvalidInput(
+            f"trains {config.trains!r} with classifier {config.classifier!r} leaves nothing to train; change one of them"
+        )
+    optimizer = torch.optim.SGD(trained, lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    for parameter in (
+        trained if config.momentum else ()
+    ):  # a captured step needs them from the start; zeros change nothing
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _wrapped(objective: nn.Module, ranks: Ranks) -> nn.Module:
+    if ranks.world == 1:
+        return objective
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has a new name, which older versions lack
+        return DistributedDataParallel(objective, broadcast_buffers=False)

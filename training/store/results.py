@@ -1,0 +1,158 @@
+"""The result of a finished run: what ``metrics.json`` holds, checked once when it is read. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lpm.console.errors import InvalidInput
+
+LONGEST = 200
+"""Characters that a word of a result may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A finished run in numbers. What an older version did not store has its default.
+
+    Attributes:
+        dataset: the name of the data; 'cifar10-jpeg-lt' for re-encoded images.
+        method: the name in tables.
+        last: accuracy in per cent after the last epoch: 'all' over all test images, 'balanced' over classes where they differ in
+            test images, then the mean over the classes of each of many, med and few.
+        best: 'balanced' or 'all' of the best epoch, which was chosen by test images; None where it was not stored.
+        per_class: accuracy in per cent of each class, (K,).
+        train_counts: training images of each class, (K,).
+        splits: first and last class of many, med and few, both included.
+        class_names: the name of each class, by falling count of training images; none where numbers are the names.
+        train_seconds: seconds that training took, without evaluation.
+        device: 'cpu', or the name of the GPU.
+        threads: threads of a process.
+        processes: processes that trained the run together.
+        torch: PyTorch's version.
+        seconds_of_last_start: seconds since the run was started for the last time.
+        time: when it ended, in UTC.
+        commit: of this project's checkout, with ``+`` for uncommitted changes; None outside of one.
+        versions: of Python and of the packages.
+        machine: processor, cores and operating system.
+    """
+
+    dataset: str = ""
+    method: str = ""
+    last: Mapping[str, float]
+    best: float | None = None
+    per_class: tuple[float, ...] = ()
+    train_counts: tuple[int, ...] = ()
+    splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    train_seconds: float | None = None
+    device: str = ""
+    threads: int = 0
+    processes: int = 0
+    torch: str = ""
+    seconds_of_last_start: float | None = None
+    time: str = ""
+    commit: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        return asdict(self)
+
+    def require(self, file: Path, *names: str) -> RunResult:
+        """See that a version stored what is to be read.
+
+        Args:
+            file: the file that it comes from, for the message.
+            names: fields, or accuracies in :attr:`last`.
+
+        Returns:
+            The result itself.
+
+        Raises:
+            InvalidInput: if one is missing.
+        """
+        known = {f.name for f in fields(self)}
+        missing = [name for name in names if not (getattr(self, name) if name in known else name in self.last)]
+        if missing:
+            raise InvalidInput(f"{str(file)!r} lacks {', '.join(missing)}; delete it to train the run again")
+        return self
+
+
+def from_json(data: Any, file: Path) -> RunResult:
+    """Read a result.
+
+    Args:
+        data: the content of ``metrics.json``.
+        file: the file, for the message.
+
+    Returns:
+        The result; keys that this version does not know are left out.
+
+    Raises:
+        InvalidInput: if it is not a result: accuracies outside 0..100, or words that no terminal or table can show.
+    """
+    if not isinstance(data, dict) or "last" not in data:
+        raise InvalidInput(f"{str(file)!r} is damaged; delete it to finish the run again")
+    if wrong := [name for name, holds in _CHECKS.items() if name in data and not holds(data[name])]:
+        raise InvalidInput(f"{str(file)!r} is damaged ({', '.join(wrong)}); delete it to finish the run again")
+    stored = {name: data[name] for name in _CHECKS if name in data}
+    for name in ("per_class", "train_counts", "class_names"):
+        stored[name] = tuple(stored.get(name, ()))
+    stored["splits"] = {name: (first, last) for name, (first, last) in stored.get("splits", {}).items()}
+    return RunResult(**stored)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) < LONGEST
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_accuracy(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 100
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and [type(v) for v in value] == [int, int]
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _are(holds: Any) -> Any:
+    return lambda values: isinstance(values, list) and all(map(holds, values))
+
+
+def _maps_words_to(holds: Any) -> Any:
+    return lambda values: isinstance(values, dict) and all(_is_word(k) and holds(v) for k, v in values.items())
+
+
+_CHECKS: dict[str, Any] = {
+    "dataset": lambda v: isinstance(v, str) and re.fullmatch(r"[a-z0-9-]{1,40}", v) is not None,
+    "method": _is_word,
+    "last": lambda v: _maps_words_to(_is_accuracy)(v) and "all" in v,
+    "best": _is_accuracy,
+    "per_class": _are(_is_accuracy),
+    "train_counts": _are(_is_whole),
+    "splits": _maps_words_to(_is_range),
+    "class_names": _are(_is_word),
+    "train_seconds": _is_number,
+    "device": _is_word,
+    "threads": _is_whole,
+    "processes": _is_whole,
+    "torch": _is_word,
+    "seconds_of_last_start": _is_number,
+    "time": _is_word,
+    "commit": lambda v: v is None or _is_word(v),
+    "versions": _maps_words_to(_is_word),
+    "machine": _is_word,
+}
+"""Whether the value of each key is one that can be shown."""
