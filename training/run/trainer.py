@@ -180,7 +180,7 @@ class Trainer:
             Test labels and predictions. For images in memory also every mixing ratio that was drawn, and the classifier inputs of
             the test images; of image files there are too many.
         """
-        labels = torch.from_numpy(self.data.test.labels)
+        labels = torch.from_numpy(np.ascontiguousarray(self.data.test.labels))  # a loader may give a view
         kept = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
         if self.config.data_set.files:
             return kept
