@@ -1,1 +1,1 @@
-"""Every claim of the paper, checked."""
+"""Checks of the paper's claims: each gets a verdict with the numbers behind it."""

@@ -21,6 +21,8 @@ from paper_checks.lab import Lab
 from paper_checks.report import Outcome
 
 EXPECTED = Path(__file__).parent / "expected.toml"
+"""The verdicts on record."""
+
 STYLES = {
     "holds": "green",
     "holds under a stated repair": "yellow",
@@ -29,23 +31,45 @@ STYLES = {
     "inconsistent": "dark_orange",
     "cannot be decided here": "dim",
 }
+"""Colour of each verdict in the printed table."""
 
 
 def expected(path: Path = EXPECTED) -> dict[str, str]:
-    """The verdicts on record. Raises InvalidInput unless every check has one, and a known one."""
+    """Read the verdicts on record.
+
+    Args:
+        path: TOML file with a table ``verdicts``.
+
+    Returns:
+        Verdicts by claim.
+
+    Raises:
+        InvalidInput: if the file cannot be read, or does not have one known verdict for every check.
+    """
     try:
         with path.open("rb") as file:
-            found = tomllib.load(file)["verdicts"]
+            verdicts = tomllib.load(file)["verdicts"]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error}") from None
-    if set(found) != set(by_id()) or not set(found.values()) <= {str(v) for v in Verdict}:
-        odd = sorted(set(found) ^ set(by_id())) or sorted(set(found.values()) - {str(v) for v in Verdict})
+    known = {str(v) for v in Verdict}
+    odd = sorted(set(verdicts) ^ set(by_id())) or sorted(set(verdicts.values()) - known)
+    if odd:
         raise InvalidInput(f"{str(path)!r} must have one known verdict for every check; see {odd[0]!r}")
-    return found
+    return verdicts
 
 
 def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: bool = True) -> list[Outcome]:
-    """Run checks in order, with a progress bar on standard error unless ``quiet``."""
+    """Run checks in order.
+
+    Args:
+        checks: the checks.
+        lab: the instruments.
+        on_record: verdicts on record by claim; may lack some.
+        quiet: whether to leave out the progress bar on standard error.
+
+    Returns:
+        Their outcomes. A check that finds no certificate cannot be decided; the others go on.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -59,7 +83,7 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
             start = time.perf_counter()
             try:
                 finding = check.run(lab)
-            except (NotCertified, ArithmeticError) as error:  # one check without a certificate does not cost the others
+            except (NotCertified, ArithmeticError) as error:  # the other checks go on
                 finding = Finding(Verdict.OPEN, f"not certified: {error}", "none", [])
             outcomes.append(Outcome(check, finding, time.perf_counter() - start, on_record.get(check.id)))
             progress.advance(task)
@@ -67,9 +91,18 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
 
 
 def choose(names: Sequence[str]) -> list[Check]:
-    """The named checks in the paper's order, all without names. Raises InvalidInput for a name that is none."""
-    known = by_id()
-    parse = cli.choice(*known)
+    """Choose checks by name.
+
+    Args:
+        names: names of claims; none for all.
+
+    Returns:
+        The checks in the paper's order.
+
+    Raises:
+        InvalidInput: if there is no claim of a name.
+    """
+    parse = cli.choice(*by_id())
     for name in names:
         try:
             parse(name)
@@ -100,22 +133,32 @@ def _print(outcomes: Sequence[Outcome]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status: 0 when every verdict is the one on record, 1 when one has changed."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status: 0 if every verdict is the one on record, 1 if one has changed.
+
+    Raises:
+        InvalidInput: if an option is out of range, a file cannot be read, or the report cannot be written.
+    """
     parser = cli.Parser("paper_checks", "check the paper's claims and write a report")
-    parser.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to check; all if none is named")
-    parser.add_argument("--list", action="store_true", help="list the claims and stop")
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to check (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the claims and exit")
     parser.add_argument(
         "--rigorous", action="store_true", help="repeat certificates of small programs in ball arithmetic"
     )
     parser.add_argument(
-        "--runs", type=Path, metavar="CSV", help="rows of training runs; results/runs.csv if it is there"
+        "--runs", type=Path, metavar="CSV", help="CSV file of training runs (default: results/runs.csv, if present)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random instances and simulated epochs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random instances and simulated epochs")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder of the report; paper-report if all claims are checked, else none",
+        help="folder of the report (default: paper-report if all claims are checked, none otherwise)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
@@ -137,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or (None if options.claims else Path("paper-report"))
     on_record = expected()
     with contextlib.ExitStack() as stack:
-        # The claims are part of the name, so that a report on some never replaces the report on all.
+        # The claims are part of the name, so that a report on some claims never replaces the report on all.
         name = " ".join(["paper_checks", *(c.id for c in checks if options.claims)])
         folder = stack.enter_context(OutputFolder(out, name)) if out is not None else None
         outcomes = run(checks, lab, on_record=on_record, quiet=options.quiet or options.json)

@@ -1,18 +1,19 @@
 r"""The certificates again in ball arithmetic (Arb, through python-flint): no rounding and no solver is trusted.
 
-A solver's W and H (Lemma 1) are taken as exact binary numbers and scaled into both budgets, so Z = H W^T is a feasible
-point of the printed program, whose frequencies, budgets and mixing ratio are read back as the fractions they are (a budget
-like log K is taken as the binary number that stands for it). Every number after that is a ball that contains the true one:
+A solver's W and H (Lemma 1) are read as exact binary numbers and scaled into both budgets, so Z = H W^T is a feasible
+point of the printed program. The program's frequencies, budgets and mixing ratio are read back as the fractions that
+they were rounded from (a budget like log K is read as the binary number that stands for it). Every number after that is
+a ball that contains the true one:
 
 - upper bound: f(Z). Lower bound: f(Z) - gap, gap = <G, Z> + tau ||D^{-1/2} G C^{-1/2}||_2 (docs/theory/certificate.md);
 - the spectral norm from above as (tr A^{2^j})^{1/2^j} with A = C^{-1} G^T D^{-1} G, from below as a Rayleigh quotient;
-- not collapsed: on the points with w_a = w_b throughout the minority, G may be replaced by G P, P averaging over the minority,
-  which gives a lower bound there; it lies above f(Z) of a point that is not collapsed;
-- collapsed: the optimal scaled gradient M* is within sqrt(2 L gap) of M, and M* has no singular vector among the
-  minority's sum-zero directions that reaches its spectral norm;
+- not collapsed: on the points with w_a = w_b throughout the minority, G P may replace G, where P averages over the
+  minority. This gives a lower bound on these points, which lies above f(Z) of a point that is not collapsed;
+- collapsed: the optimal scaled gradient M* is within sqrt(2 L gap) of M, the scaled gradient at Z. No singular vector
+  of M* among the minority's sum-zero directions reaches the spectral norm of M*;
 - cosines: as in :mod:`paper_checks.lab`, with Powers and Stoermer's bound for the square root of Z'^T Z'.
 
-Quadrature is not bounded: for Beta laws the statements are about the law at its nodes.
+The error of quadrature is not bounded: for Beta laws the statements are about the discrete law at its nodes.
 """
 
 from __future__ import annotations
@@ -29,13 +30,27 @@ from lpm.problem import Problem
 from lpm.solution import Solution
 
 BITS = 256
+"""Precision of all balls."""
+
 SQUARINGS = 40
-"""Of A in the bound on its spectral radius: the excess is a factor K^(2^-40)."""
+"""Squarings of A in the bound on its spectral radius, which exceeds the radius by a factor K^(2^-40) at most."""
 
 
 @dataclass(frozen=True)
 class _Point:
-    """A feasible point of a written-out problem in balls. p, d: (m,) lists. C: K x K. W: K x r. H: m x r. Z: m x K."""
+    """A feasible point, in balls, of a problem that is written out.
+
+    Attributes:
+        problem: the problem, with m rows and K classes.
+        p: weight of each row in the loss (m).
+        d: weight of each row in the feature budget (m).
+        lam: mixing ratio of each row (m).
+        C: metric of the class vectors (K, K).
+        tau: radius of the nuclear-norm ball, sqrt(E_H E_W).
+        W: class vectors (K, r).
+        H: features (m, r).
+        Z: logits H W^T (m, K).
+    """
 
     problem: Problem
     p: list[arb]
@@ -49,7 +64,14 @@ class _Point:
 
 
 def fraction(x: float) -> Fraction:
-    """The fraction with denominator below 10^7 that a coefficient was rounded from, or else the binary number that it is."""
+    """Read a coefficient back as the fraction that it was rounded from.
+
+    Args:
+        x: the coefficient in float64.
+
+    Returns:
+        The fraction with denominator up to 10^7 within rounding of x, or else x exactly.
+    """
     guess = Fraction(float(x)).limit_denominator(10**7)
     return guess if abs(float(guess) - x) <= 4 * np.spacing(x) else Fraction(float(x))
 
@@ -127,12 +149,13 @@ def _value_and_gradient(point: _Point) -> tuple[arb, arb_mat, list[arb]]:
 def _spectral_norm(point: _Point, G: arb_mat) -> arb:
     """An upper bound on ||D^{-1/2} G C^{-1/2}||_2."""
     A = _normal(point, G)
+    # Scale A to trace 1 before each squaring, and sum the logarithms of the scales.
     log_norm = arb(0)
     for j in range(SQUARINGS + 1):
         size = _trace(A)
         if not size.is_finite():
             raise ArithmeticError("the bound on the spectral norm is not finite")
-        if not size > 0:  # a zero matrix, or radii too large to go on: the bound so far, times the trace's upper end
+        if not size > 0:  # a zero matrix, or too wide balls: multiply the bound so far by the trace's upper end
             rest = size.upper() if size.upper() > 0 else arb(0)
             return ((log_norm / 2).exp() * rest.root(2 ** (j + 1))).upper()
         log_norm += size.log() / 2**j
@@ -154,7 +177,14 @@ def _gap(point: _Point, G: arb_mat, norm: arb) -> arb:
 
 @ctx.workprec(BITS)
 def loss(solution: Solution) -> tuple[float, float]:
-    """Rigorous lower and upper bound of f*."""
+    """Bound the optimal value f* rigorously.
+
+    Args:
+        solution: a solver's point; a poor one widens the bounds, but they stay true.
+
+    Returns:
+        Lower and upper bound.
+    """
     point = _point(solution)
     f, G, _ = _value_and_gradient(point)
     return _down(f - _gap(point, G, _spectral_norm(point, G))), _up(f)
@@ -170,9 +200,16 @@ def _up(x: arb) -> float:
 
 @ctx.workprec(BITS)
 def collapsed(solution: Solution) -> bool | None:
-    """True or False when minority collapse at the optimum is proved or refuted, else None.
+    """Decide whether the minority is collapsed at the optimum.
 
-    Raises ValueError for a problem without exchangeable minority classes.
+    Args:
+        solution: a solver's point.
+
+    Returns:
+        True if collapse is proved, False if it is refuted, otherwise None.
+
+    Raises:
+        ValueError: if the problem has no exchangeable minority classes.
     """
     if solution.problem.minority is None:
         raise ValueError(f"program {solution.problem.program!r} has no group of exchangeable minority classes")
@@ -188,12 +225,12 @@ def collapsed(solution: Solution) -> bool | None:
         return False
     norm = _spectral_norm(point, G)
     error = _gradient_error(point, abs(_gap(point, G, norm)).upper())
-    own = _spectral_norm(point, G * (_identity(K) - average))
-    return True if own + error < _rayleigh(point, G) - error else None
+    sum_zero = _spectral_norm(point, G * (_identity(K) - average))  # of the part on the minority's sum-zero directions
+    return True if sum_zero + error < _rayleigh(point, G) - error else None
 
 
 def _gradient_error(point: _Point, gap: arb) -> arb:
-    """sqrt(2 L gap), L = max_k p_k / (2 d_k c) as softmax Hessians are at most 1/2: bounds |M - M*|_F."""
+    """A bound on |M - M*|_F: sqrt(2 L gap) with L = max_k p_k / (2 d_k c), because softmax Hessians are at most 1/2."""
     smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * _least_eigenvalue(point))
     return (2 * smoothness * gap).sqrt()
 
@@ -227,9 +264,16 @@ def _rayleigh(point: _Point, G: arb_mat) -> arb:
 
 @ctx.workprec(BITS)
 def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
-    """Rigorous lower and upper cosines (K, K) between the optimum's class vectors.
+    """Bound the cosines between the optimum's class vectors rigorously.
 
-    Raises ArithmeticError when the gap is too wide to bound them, or the budget may not be used up.
+    Args:
+        solution: a solver's point.
+
+    Returns:
+        Lower and upper bounds, (K, K) each.
+
+    Raises:
+        ArithmeticError: if the gap is too wide to bound them, or the budget may not be used up.
     """
     point = _point(solution)
     K, rows = point.problem.K, point.problem.rows
@@ -252,6 +296,7 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise ArithmeticError(f"gap {float(gap):.1e} is too wide for an interval of cosines")
     e_w, e_h = _arb(fraction(point.problem.e_w)), _arb(fraction(point.problem.e_h))
+    # Powers and Stoermer: |B - |Z'||_F^2 is at most the trace norm of B^2 - Z'^T Z', sqrt(K) times its Frobenius norm.
     gamma2 = (e_w / e_h).sqrt()
     B = F.transpose() * point.W * point.W.transpose() * F * (1 / gamma2)
     scaled = [[point.Z[k, i] * point.d[k].sqrt() for i in range(K)] for k in range(len(rows))]

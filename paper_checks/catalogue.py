@@ -1,4 +1,4 @@
-"""All checks in the paper's order, and why what has no check has none."""
+"""All checks in the paper's order, and the reasons why the rest of the paper has none."""
 
 from __future__ import annotations
 
@@ -80,23 +80,24 @@ CHECKS: tuple[Check, ...] = (
 UNCHECKED: dict[str, str] = {
     "Eq. 1": "It defines mixup; a definition is neither true nor false.",
 }
-"""Numbered items of the paper without a check, each with the reason."""
+"""Numbered items of the paper that have no check, and why."""
 
 SENTENCES_UNCHECKED: dict[str, str] = {
-    "§1, A: what other papers prove or propose": "Their own papers decide that; where our verdicts lean on "
-    "them, References says so.",
-    "§4: images of mixed samples look as in Figure 1": "An illustration.",
+    "§1, A: what other papers prove or propose": "The cited papers decide that. Where a verdict relies on "
+    "them, its references name them.",
+    "§4: images of mixed samples look as in Figure 1": "This is an illustration.",
     "§5.3 (iii): mixup has a minimal or adverse effect on classifier learning "
-    "(MiSLAS)": "A finding of another paper on other networks.",
-    "§6.3, F: the fixed ETF's loss is called Dot-Ridge": "A name; Yang et al. 2022 call it dot regression.",
-    "§8: more samples an epoch would also be a solution": "A proposal without a claim to test.",
-    "D: learning rates, batch sizes, schedules": "Choices. Several are not stated;",
-    "Table 7: numbers quoted from other papers": "They stand or fall with those papers; equality with Tables 2 "
-    "and 5 is checked (table1-vs-8).",
+    "(MiSLAS)": "Another paper found this, on other networks.",
+    "§6.3, F: the fixed ETF's loss is called Dot-Ridge": "This is a name; Yang et al. 2022 call the loss dot "
+    "regression.",
+    "§8: more samples per epoch would also be a solution": "A proposal; it claims nothing that can be tested.",
+    "D: learning rates, batch sizes, schedules": "They are choices, and several are not stated.",
+    "Table 7: numbers quoted from other papers": "The cited papers decide that. Whether they equal those in "
+    "Tables 2 and 5 is checked (table1-vs-8).",
 }
-"""Sentences that read like claims and have no check, each with the reason."""
+"""Sentences that read like claims but have no check, and why."""
 
 
 def by_id() -> dict[str, Check]:
-    """The checks by name."""
+    """Return the checks by their names."""
     return {c.id: c for c in CHECKS}

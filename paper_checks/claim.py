@@ -1,19 +1,22 @@
-"""What a check is: a claim of the paper in a docstring of fixed form, and a function that finds its verdict.
+"""What a check is: a claim of the paper in a docstring of fixed form, and a function that computes its verdict.
 
-The docstring is the record that the report prints, so the reader of the code and of the report see the same words:
+The report prints the sections of the docstring, so readers of the code and of the report see the same words:
 
-    Statement: the claim in our words.
+    Statement: the claim in our words. Its first sentence stands on the first line, further ones in a paragraph below.
+
     Where: its place in the paper.
-    Quote: the words of the paper, "..." for what is left out; a test finds them in the text.
+    Quote: the words of the paper, with "..." in place of words that are left out; a test finds them in the text.
     Formula: what is computed.
     Assumptions: what the paper assumes, and what the instances fix.
-    Test: how it is tested.
-    Verdict: the rule by which the verdict follows from the numbers.
+    Test: how the claim is tested.
+    Verdict: what the numbers say, and why.
     Overturned by: what would change the verdict.
     References: sources beside the paper.
 
-The function gets a :class:`~paper_checks.lab.Lab` and, by keyword, the values that the paper claims. Those are
-arguments, not constants, so that a test can change what is claimed and watch the verdict change.
+A section ``Args`` with one line per parameter ends the docstring. It is for readers of the code; the report leaves it
+out. A check takes a :class:`~paper_checks.lab.Lab` and, by keyword, what the paper claims. So a test can change the
+claim and watch the verdict change. The check returns a :class:`Finding`; :func:`conclude` draws its verdict from the
+comparisons.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from paper_checks.interval import EXACT, PLAIN, Fact, Interval
 
 
 class Verdict(StrEnum):
-    """What can be said of a claim."""
+    """The possible verdicts on a claim; ``paper_checks.report.MEANINGS`` explains each."""
 
     HOLDS = "holds"
     REPAIRED = "holds under a stated repair"
@@ -40,16 +43,26 @@ class Verdict(StrEnum):
 
 
 Relation = Literal["=", "<", ">", "<=", ">="]
+"""How a computed value should stand to the claimed one."""
+
 Value = Interval | Fact | float | int | bool | str
+"""What can be compared: numbers, certified or not, truth values and words."""
 
 
 @dataclass(frozen=True)
 class Quantity:
     """One comparison: ``computed`` should stand in ``relation`` to ``claimed``.
 
-    Numbers become intervals. '=' allows a difference of ``tolerance`` (rounding of the printed digits, say) and is
-    contradicted only when the intervals are disjoint by more than that; the other relations need all of both intervals.
-    known: how a plain number is known; integers, words and truth values are exact, floats carry no bound unless said.
+    Numbers are compared as intervals. "=" is contradicted only when the intervals are further apart than ``tolerance``.
+    The other relations hold, or are contradicted, only if they do so for all points of both intervals.
+
+    Attributes:
+        name: what is compared, with the instance in parentheses.
+        claimed: the value that the paper claims, or the bound that follows from the claim.
+        computed: the value found.
+        relation: how ``computed`` should stand to ``claimed``.
+        tolerance: difference that "=" allows, such as the rounding of printed digits.
+        known: how a plain number is known. Empty: integers, words and truth values are exact, floats have no bound.
     """
 
     name: str
@@ -61,25 +74,24 @@ class Quantity:
 
     @property
     def agrees(self) -> bool | None:
-        """True: as claimed. False: provably not. None: the intervals leave it open."""
+        """True if the value is as claimed, False if it provably is not, None if the intervals leave it open."""
         if isinstance(self.claimed, str | bool) or isinstance(self.computed, str | bool | Fact):
             computed = self.computed.value if isinstance(self.computed, Fact) else self.computed
             return None if computed is None else computed == self.claimed
-        claim, found = _interval(self.claimed), _interval(self.computed)
+        claimed, computed = _interval(self.claimed), _interval(self.computed)
         if self.relation == "=":
-            if max(found.upper - claim.lower, claim.upper - found.lower) <= self.tolerance:
+            if max(computed.upper - claimed.lower, claimed.upper - computed.lower) <= self.tolerance:
                 return True
-            apart = max(found.lower - claim.upper, claim.lower - found.upper)
+            apart = max(computed.lower - claimed.upper, claimed.lower - computed.upper)
             return False if apart > self.tolerance else None
-        if self.relation in ("<", "<="):
-            found, claim = claim, found
+        larger, smaller = (claimed, computed) if self.relation in ("<", "<=") else (computed, claimed)
         if self.relation in ("<=", ">="):
-            return True if found.lower >= claim.upper else False if found.upper < claim.lower else None
-        return True if found.lower > claim.upper else False if found.upper <= claim.lower else None
+            return True if larger.lower >= smaller.upper else False if larger.upper < smaller.lower else None
+        return True if larger.lower > smaller.upper else False if larger.upper <= smaller.lower else None
 
     @property
     def how(self) -> str:
-        """How the computed value is known."""
+        """How the computed value is known, in the report's words."""
         if isinstance(self.computed, Interval | Fact):
             return self.computed.how
         return self.known or (PLAIN if isinstance(self.computed, float) else EXACT)
@@ -95,10 +107,13 @@ def _interval(value: Value) -> Interval:
 
 @dataclass(frozen=True)
 class Repair:
-    """A statement that does hold in place of one that does not, with the numbers that were checked for it.
+    """A statement that holds in place of one that does not, with the comparisons that were checked for it.
 
-    keeps: True when it is the paper's claim with a correction or an added assumption, so that the claim counts as holding
-    under this repair; False when it says what is true instead.
+    Attributes:
+        statement: the repaired statement.
+        quantities: comparisons that must agree for it to count as checked.
+        keeps: True if it is the paper's claim with a correction or an added assumption, so that the claim holds under
+            this repair. False if it says what is true instead.
     """
 
     statement: str
@@ -107,12 +122,20 @@ class Repair:
 
     @property
     def checked(self) -> bool:
+        """Whether there are comparisons and all of them agree."""
         return bool(self.quantities) and all(q.agrees for q in self.quantities)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot; ``style`` is a matplotlib line style, or 'o' or 's' for points."""
+    """One line of a plot.
+
+    Attributes:
+        label: its name in the legend.
+        x: abscissae.
+        y: ordinates, as many.
+        style: a matplotlib line style, or 'o' or 's' for points.
+    """
 
     label: str
     x: Sequence[float]
@@ -122,7 +145,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A small picture where looking beats reading: data only, drawn by the report. ticks: labels of x = 0, 1, ..."""
+    """The data of a small picture, which the report draws.
+
+    Attributes:
+        x: label of the x axis.
+        y: label of the y axis.
+        curves: the lines.
+        log_x: whether the x axis is logarithmic.
+        log_y: whether the y axis is logarithmic.
+        ticks: labels at x = 0, 1, ...; none: numbers.
+    """
 
     x: str
     y: str
@@ -134,7 +166,16 @@ class Plot:
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of a check. evidence: one line. instances: on what it was tried."""
+    """The outcome of a check.
+
+    Attributes:
+        verdict: what follows from the comparisons.
+        evidence: the deciding numbers in one line.
+        instances: the instances that were tried.
+        quantities: all comparisons, those for the hypothesis first.
+        repair: a statement that holds where the claim does not.
+        plot: a picture, where looking beats reading.
+    """
 
     verdict: Verdict
     evidence: str
@@ -155,24 +196,38 @@ def conclude(
     known: str = "",
     plot: Plot | None = None,
 ) -> Finding:
-    """The verdict that the quantities force.
+    """Draw the verdict from the comparisons.
 
-    hypothesis: what the claim assumes; if one is contradicted the claim is vacuous. internal: the claim is compared
-    with another place of the paper, so a contradiction is an inconsistency. No quantity, or one left open: undecided.
-    known: how the plain numbers are known, all of them.
+    A contradicted hypothesis makes the claim vacuous. Otherwise one contradiction makes it fail, or hold under a
+    checked repair that keeps it. Without comparisons, or with one left open, the claim cannot be decided. Otherwise it
+    holds.
+
+    Args:
+        quantities: comparisons that the claim implies.
+        evidence: the deciding numbers in one line.
+        instances: the instances that were tried.
+        hypothesis: comparisons that the claim assumes.
+        repair: a statement that holds where the claim does not.
+        internal: whether the claim is compared with another place of the paper; a contradiction is then an
+            inconsistency.
+        known: how plain numbers are known, for all comparisons; empty: as each comparison says.
+        plot: a picture for the report.
+
+    Returns:
+        The finding, with all comparisons.
     """
     if known:
         quantities, hypothesis = ([replace(q, known=known) for q in qs] for qs in (quantities, hypothesis))
         if repair is not None:
             repair = replace(repair, quantities=[replace(q, known=q.known or known) for q in repair.quantities])
-    states = [q.agrees for q in quantities]
+    agreement = [q.agrees for q in quantities]
     if any(q.agrees is False for q in hypothesis):
         verdict = Verdict.VACUOUS
-    elif False in states:
+    elif False in agreement:
         verdict = Verdict.INCONSISTENT if internal else Verdict.FAILS
         if repair is not None and repair.keeps and repair.checked:
             verdict = Verdict.REPAIRED
-    elif not states or None in states:
+    elif not agreement or None in agreement:
         verdict = Verdict.OPEN
     else:
         verdict = Verdict.HOLDS
@@ -180,14 +235,32 @@ def conclude(
 
 
 def contradictions(quantities: Sequence[Quantity], most: int = 4) -> str:
-    """The first few comparisons that contradict the claim, for a line of evidence."""
-    found = [q for q in quantities if q.agrees is False]
-    said = "; ".join(f"{q.name}: {show(q.computed)} against {show(q.claimed)}" for q in found[:most])
-    return (said or "no contradiction") + (f"; and {len(found) - most} more" if len(found) > most else "")
+    """List the first few comparisons that contradict the claim, for a line of evidence.
+
+    Args:
+        quantities: comparisons, in the order of importance.
+        most: number of contradictions to list.
+
+    Returns:
+        Name, computed and claimed value of each, and how many more there are.
+    """
+    wrong = [q for q in quantities if q.agrees is False]
+    claimed = [("" if q.relation == "=" else f"{q.relation} ") + show(q.claimed) for q in wrong]
+    listed = "; ".join(
+        f"{q.name}: {show(q.computed)}, claimed {c}" for q, c in zip(wrong[:most], claimed, strict=False)
+    )
+    return (listed or "no contradiction") + (f"; and {len(wrong) - most} more" if len(wrong) > most else "")
 
 
 def show(value: Value) -> str:
-    """A value for reading."""
+    """Format a value for reading.
+
+    Args:
+        value: number, interval, truth value or words.
+
+    Returns:
+        Seven digits of a float, the certain digits of an interval, yes or no for a truth value.
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -198,11 +271,19 @@ def show(value: Value) -> str:
 SECTIONS = (
     "Statement", "Where", "Quote", "Formula", "Assumptions", "Test", "Verdict", "Overturned by", "References",
 )  # fmt: skip
+"""The sections of a check's docstring, in their order."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A claim and the function that judges it. covers: the paper's numbered items that it speaks of."""
+    """A claim and the function that judges it.
+
+    Attributes:
+        id: short name, as in the report and on the command line.
+        covers: numbered items of the paper that the claim is about, such as "Eq. 5".
+        run: the function. It takes a Lab, and by keyword what is claimed; it returns a Finding.
+        says: the text of each section of its docstring, each as one line.
+    """
 
     id: str
     covers: tuple[str, ...]
@@ -211,7 +292,15 @@ class Check:
 
 
 def check(id: str, *covers: str) -> Callable[[Callable[..., Finding]], Check]:
-    """Make a check of a function whose docstring has all ``SECTIONS``."""
+    """Make a check of a function whose docstring has all ``SECTIONS``.
+
+    Args:
+        id: short name of the claim.
+        *covers: numbered items of the paper that the claim is about.
+
+    Returns:
+        The decorator.
+    """
 
     def wrap(function: Callable[..., Finding]) -> Check:
         return Check(id, covers, function, read_sections(function))
@@ -220,8 +309,18 @@ def check(id: str, *covers: str) -> Callable[[Callable[..., Finding]], Check]:
 
 
 def read_sections(function: Callable[..., Any]) -> dict[str, str]:
-    """The sections of a check's docstring, each as one line. Raises ValueError when one is missing or out of order."""
-    text = inspect.getdoc(function) or ""
+    """Read the sections of a check's docstring.
+
+    Args:
+        function: a function with a docstring in the form above.
+
+    Returns:
+        The text of each section as one line, by its name; ``Args`` is left out.
+
+    Raises:
+        ValueError: if a section is missing or out of order.
+    """
+    text = re.split(r"^Args:$", inspect.getdoc(function) or "", flags=re.MULTILINE)[0]
     parts = re.split(rf"^({'|'.join(SECTIONS)}): ", text, flags=re.MULTILINE)
     if tuple(parts[1::2]) != SECTIONS or parts[0].strip():
         raise ValueError(f"{function.__name__}: docstring sections {parts[1::2]} must be {list(SECTIONS)}")

@@ -1,4 +1,7 @@
-"""Certified numbers: an interval that contains the true value, and how that is known."""
+"""Certified numbers: an interval that contains the true value, and how that is known.
+
+The constants name the ways in which a number can be known. The report prints them in its column "known by".
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ SIMULATED = "simulation"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number known to lie in [lower, upper]. how: one of the names above."""
+    """A number known to lie in [lower, upper].
+
+    Attributes:
+        lower: lower end.
+        upper: upper end, not below ``lower``.
+        how: how the bounds are known, one of this module's constants.
+    """
 
     lower: float
     upper: float
@@ -30,6 +39,14 @@ class Interval:
 
     @classmethod
     def point(cls, value: float) -> Interval:
+        """Make an exact number into an interval of width 0.
+
+        Args:
+            value: the number.
+
+        Returns:
+            [value, value], known exactly.
+        """
         return cls(float(value), float(value))
 
     def __sub__(self, other: Interval) -> Interval:
@@ -38,14 +55,16 @@ class Interval:
 
     @property
     def middle(self) -> float:
+        """The mean of both ends."""
         return (self.lower + self.upper) / 2
 
     @property
     def width(self) -> float:
+        """Upper minus lower end."""
         return self.upper - self.lower
 
     def __str__(self) -> str:
-        """The digits that are certain: those that both ends share, or the middle and how far the ends are from it."""
+        """The certain digits: those that both ends share, or else the middle ± half the width."""
         if self.lower == self.upper:
             return f"{self.lower:.8g}"
         for digits in range(9, 2, -1):
@@ -59,7 +78,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Fact:
-    """Whether something is so: proved True, proved False, or open (None)."""
+    """A statement that is proved true, proved false, or open.
+
+    Attributes:
+        value: True or False when proved; None when open.
+        how: how it is known, one of the module's constants.
+    """
 
     value: bool | None
     how: str = EXACT

@@ -1,4 +1,4 @@
-"""The report: records of what was found, written as Markdown, JSON and one self-contained HTML page."""
+"""The report on all findings, written as Markdown, JSON and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -23,40 +23,66 @@ from paper_checks.interval import Fact, Interval
 from paper_checks.lab import Lab
 
 LISTED = 12
-"""Comparisons shown in Markdown and HTML before the rest is summed up; JSON has all."""
+"""Number of comparisons per claim that Markdown and HTML show; JSON has all."""
 
 
 MEANINGS = {
-    Verdict.HOLDS: "True on every instance tried; where it is proved, Why says so. Never proved by sampling.",
-    Verdict.REPAIRED: "False as printed, true with the correction or added assumption that is stated, which was checked too.",
-    Verdict.FAILS: "Certified intervals do not meet, or an exact argument refutes it. What holds instead is stated and checked.",
-    Verdict.VACUOUS: "Its hypothesis cannot be met, so it says nothing.",
+    Verdict.HOLDS: "The claim is true on every instance tried. Instances are no proof; where there is one, "
+    "the reasons name it.",
+    Verdict.REPAIRED: "The claim is false as printed. It is true with the stated correction or assumption, "
+    "which was checked.",
+    Verdict.FAILS: "Certified intervals, or an exact argument, contradict the claim. What does hold is stated "
+    "and checked.",
+    Verdict.VACUOUS: "The claim's hypothesis cannot be met, so the claim says nothing.",
     Verdict.INCONSISTENT: "Two places of the paper contradict each other.",
-    Verdict.OPEN: "A definition, or training runs, are missing.",
+    Verdict.OPEN: "The evidence does not decide: a definition or training runs are missing, or tests leave it open.",
 }
+"""What each verdict means."""
+
 GLOSSARY = {
     "K, K_A, K_B": "classes; the first K_A are the majority A, the other K_B the minority B",
-    "n_A, n_B, R": "samples of a label pair (class) in A and in B; R = n_A / n_B is the imbalance",
-    "lambda": "mixing ratio: a mixed sample of classes a, b has label lambda e_a + (1-lambda) e_b; label pair (a, b)",
-    "w_a, W, h, z": "class vector of class a, all of them, feature vector, logits z = W h",
-    "LPM_lambda": "layer-peeled model with mixup: minimise the loss over W and one feature per label pair, within budgets",
-    "E_H, E_W": "budgets: mean squared length of features and of class vectors; 5 and 1 unless said",
-    "FC, MS": "usual classifier (softmax over K classes); mixed-singleton classifier (softmax over label pairs, "
-    "vectors lambda w_a + (1-lambda) w_b)",
-    "collapse, R0": "the minority's class vectors coincide at the optimum; R0 is the imbalance from which on they do",
-    "ETF": "simplex equiangular tight frame: equal lengths, all cosines -1/(K-1); what neural collapse reaches on balanced data",
-    "block, product, balanced": "label-pair frequencies: n_A inside A, n_B inside B, none across; n_a n_b, as "
-    "random pairing gives; all equal",
+    "n_A, n_B, R": "samples per class, or per label pair, in A and in B; R = n_A / n_B is the imbalance",
+    "lambda": "mixing ratio: a mixed sample of classes a and b has the label pair (a, b) and the label "
+    "lambda e_a + (1-lambda) e_b",
+    "w_a, W, h, z": "class vector of class a; matrix of all class vectors; feature vector; logits z = W h",
+    "LPM_lambda": "layer-peeled model with mixup: minimise the loss over W and one feature per label pair, "
+    "within budgets",
+    "E_H, E_W": "budgets: mean squared length of features and of class vectors; 5 and 1 unless stated otherwise",
+    "FC, MS": "usual classifier, with a softmax over K classes; mixed-singleton classifier, with a softmax "
+    "over label pairs "
+    "and the vectors lambda w_a + (1-lambda) w_b",
+    "collapse, R0": "minority collapse: the minority's class vectors coincide at the optimum; R0 is the "
+    "smallest imbalance with "
+    "collapse",
+    "ETF": "simplex equiangular tight frame: equal lengths, all cosines -1/(K-1); neural collapse reaches it "
+    "on balanced data",
+    "block": "frequencies of label pairs: n_A inside A, n_B inside B, none across the groups",
+    "product": "frequencies of label pairs: n_a n_b, as random pairing gives",
+    "balanced": "frequencies of label pairs: all equal",
     "cos BB": "cosine between two minority class vectors; 1 is collapse",
-    "CBS, CAS, LOM, BMLS": "samplers: class-balanced, class-aware, label-occurrence mixup, balanced mixed labels (the paper's)",
-    "float64 certificate, ball arithmetic": "the optimum lies in the printed interval by convex duality, "
-    "evaluated in float64 with a bound on rounding; or with every rounding enclosed",
+    "CV": "coefficient of variation: standard deviation over mean",
+    "CBS, CAS, LOM, BMLS": "samplers: class-balanced, class-aware, label-occurrence mixup, balanced mixed "
+    "labels (the paper's)",
+    "many, med, few": "classes with many, a medium number of, and few training images; Table 6 has the ranges",
+    "float64 certificate": "convex duality proves that the optimum lies in the printed interval; evaluated in "
+    "float64, with a "
+    "bound on rounding",
+    "ball arithmetic": "the same proof with every rounding enclosed",
+    "Welch, Holm": "Welch's t-test of two means; Holm's correction of p for the number of tests",
 }
+"""Symbols and words of the report."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A check, what it found, how long it took and the verdict that is on record (None: none is)."""
+    """The outcome of one check.
+
+    Attributes:
+        check: the check.
+        finding: its finding.
+        seconds: time that it took.
+        expected: the verdict on record; None if there is none.
+    """
 
     check: Check
     finding: Finding
@@ -65,11 +91,19 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
+        """Whether the verdict differs from the one on record."""
         return self.finding.verdict != self.expected
 
 
 def pretty(text: str) -> str:
-    """Words for symbols as the symbols themselves."""
+    """Replace words for symbols, such as lambda and <=, by the symbols.
+
+    Args:
+        text: text in ASCII.
+
+    Returns:
+        The text with symbols.
+    """
     for word, symbol in (
         (r"\blambda\b|(?<=_)lambda\b|(?<=\^)lambda\b", "λ"),
         (r"\bepsilon(?=\b|_|')", "ε"),
@@ -118,7 +152,14 @@ def _plain(value: Value) -> Any:
 
 
 def deciding(finding: Finding) -> Quantity | None:
-    """The comparison to look at first: one that contradicts the claim, else one left open, else the first."""
+    """Pick the comparison to look at first: one that contradicts the claim, else one left open, else the first.
+
+    Args:
+        finding: the outcome of a check.
+
+    Returns:
+        The comparison; None if there is none.
+    """
     for state in (False, None):
         for q in finding.quantities:
             if q.agrees is state:
@@ -127,7 +168,14 @@ def deciding(finding: Finding) -> Quantity | None:
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """Everything about one check, for JSON; claimed, computed, interval and tolerance are those of the deciding comparison."""
+    """Collect everything about one check for JSON.
+
+    Args:
+        outcome: the outcome of the check.
+
+    Returns:
+        Plain data. Claimed, computed, interval and tolerance are those of the deciding comparison.
+    """
     check, finding = outcome.check, outcome.finding
     first = deciding(finding)
     head = {} if first is None else _record(first)
@@ -168,19 +216,26 @@ def record(outcome: Outcome) -> dict[str, Any]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """The verdicts counted, in one line."""
+    """Count the verdicts.
+
+    Args:
+        outcomes: the outcomes of all checks.
+
+    Returns:
+        One line, such as "2 checks: 1 holds, 1 vacuous".
+    """
     count = Counter(o.finding.verdict for o in outcomes)
     return f"{len(outcomes)} checks: " + ", ".join(f"{count[v]} {v}" for v in Verdict if count[v])
 
 
 def _selected(quantities: Sequence[Quantity]) -> tuple[list[Quantity], int]:
-    """What is shown of many comparisons: those that do not agree first; and how many are left out."""
+    """Select the comparisons to show, those that do not agree first; and count those left out."""
     ranked = sorted(quantities, key=lambda q: {False: 0, None: 1, True: 2}[q.agrees])
     return ranked[:LISTED], max(0, len(ranked) - LISTED)
 
 
 def _image(plot: Plot) -> str:
-    """The plot as a data: address of an SVG picture."""
+    """Draw the plot as an SVG picture in a data: address."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -247,7 +302,15 @@ def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: boo
 
 
 def document(outcomes: Sequence[Outcome], lab: Lab) -> dict[str, Any]:
-    """The whole report for JSON."""
+    """Collect the whole report for JSON.
+
+    Args:
+        outcomes: the outcomes of all checks.
+        lab: the instruments that they used.
+
+    Returns:
+        Plain data.
+    """
     return {
         "summary": summary(outcomes),
         "rigorous": lab.rigorous,
@@ -259,7 +322,13 @@ def document(outcomes: Sequence[Outcome], lab: Lab) -> dict[str, Any]:
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], lab: Lab) -> None:
-    """report.md, report.json and report.html into an existing folder."""
+    """Write report.md, report.json and report.html.
+
+    Args:
+        folder: an existing folder.
+        outcomes: the outcomes of all checks.
+        lab: the instruments that they used.
+    """
     data = document(outcomes, lab)
     (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(_render("report.md", outcomes, lab, images=False), encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Rows of training runs, as committed under ``results/``: what the empirical check reads.
+"""Accuracies of training runs, which the check ``empirical`` compares with the paper's tables.
 
-A CSV file with a header and a row for each run and split: dataset, imbalance, method, split, accuracy (per cent, last
-epoch), seed, preset. Data sets and methods are named as in ``data/table*.csv``; ``cifar10-jpeg-lt`` is not ``cifar10-lt``.
-Large data sets have class counts of their own: their imbalance is 'own', or nothing.
+They come from a CSV file such as ``results/runs.csv``, with a header and one row per run and split. Its columns:
+dataset, imbalance, method, split, accuracy (per cent, last epoch), seed, preset. Data sets and methods are named as in
+``data/table*.csv``; ``cifar10-jpeg-lt`` is not ``cifar10-lt``. Large data sets have class counts of their own: their
+imbalance is 'own', or empty.
 """
 
 from __future__ import annotations
@@ -17,11 +18,22 @@ from pathlib import Path
 from lpm.console.errors import InvalidInput
 
 DEFAULT = Path(__file__).parent.parent / "results" / "runs.csv"
+"""The committed runs of this project."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One number of one training run; accuracy in per cent."""
+    """The accuracy of one training run on one split.
+
+    Attributes:
+        dataset: name of the data set.
+        imbalance: imbalance factor; empty for data sets with class counts of their own.
+        method: sampler, classifier and loss joined by '+'.
+        split: many, med, few or all.
+        accuracy: test accuracy after the last epoch, in per cent.
+        seed: seed of the run.
+        preset: name of the recipe; "paper" is the paper's.
+    """
 
     dataset: str
     imbalance: str
@@ -33,10 +45,17 @@ class Run:
 
 
 def read(path: Path) -> tuple[Run, ...]:
-    """The rows of a file.
+    """Read a CSV file of runs.
 
-    Raises InvalidInput for a file that cannot be read, lacks a column, repeats a run, or holds a value out of range; the
-    message names the line.
+    Args:
+        path: the file; further columns are ignored.
+
+    Returns:
+        The runs in the order of the file.
+
+    Raises:
+        InvalidInput: if the file cannot be read, lacks a column, repeats a run, or holds a value out of range. The
+            message names the line.
     """
     if path.exists() and not path.is_file():
         raise InvalidInput(f"--runs {str(path)!r} is not a file; give a CSV file of training runs")
@@ -79,8 +98,15 @@ def _run(row: dict[str, str | None], where: str) -> Run:
 
 
 def by_setting(rows: Iterable[Run]) -> dict[tuple[str, str, str], list[float]]:
-    """Accuracies by (dataset, imbalance, method), one for each seed."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    """Group accuracies by setting.
+
+    Args:
+        rows: runs of one split.
+
+    Returns:
+        Accuracies in per cent, one per seed, by (dataset, imbalance, method).
+    """
+    accuracies: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for r in rows:
-        found[r.dataset, r.imbalance, r.method].append(r.accuracy)
-    return dict(found)
+        accuracies[r.dataset, r.imbalance, r.method].append(r.accuracy)
+    return dict(accuracies)

@@ -1,1 +1,1 @@
-"""The claims of the paper, a module for each or for a small family. ``paper_checks.catalogue`` lists them in order."""
+"""The claims of the paper, one module per claim or per small group. ``paper_checks.catalogue`` lists them in order."""

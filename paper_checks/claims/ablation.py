@@ -1,4 +1,4 @@
-"""What the text says about its ablations: both parts together, MS alone, the fixed ETF classifier, every setting."""
+"""Claims of the text about its ablations: both parts together, MS alone, the fixed ETF classifier, all settings."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from paper_checks.paper.tables import BASELINES, CIFAR_LT, FACTORS, best, means
 
 @check("consistent-gains", "Table 2", "Table 3", "Table 4")
 def consistent_gains(lab: Lab, *, methods: tuple[str, ...] = ("BMLS+MS", "random+MS")) -> Finding:
-    """Statement: Both BMLS and MS consistently improve performance over existing baselines, across data sets and
-        imbalance factors.
+    """Statement: Both BMLS and MS consistently improve performance over existing baselines.
+
+    They do so across data sets and imbalance factors.
 
     Where: §7; the abstract says "consistent performance gains".
     Quote: both BMLS and MS consistently improved performance compared to existing baselines and demonstrated their
         applicability across different datasets and imbalance factors
     Formula: BMLS+MS above the best of random, CBS and CAS in every setting; MS alone above FC, both with random
         sampling.
-    Assumptions: baselines: the paper's own runs of random, CBS and CAS with FC.
+    Assumptions: the baselines are the paper's own runs of random, CBS and CAS with FC.
     Test: Every setting of Tables 3, 4 and 8.
-    Verdict: BMLS+MS is below the best baseline on CIFAR10-LT at imbalance 10 and on iNaturalist, and MS without BMLS
-        is below FC in all eight settings of Table 4. What is consistent is BMLS against random sampling, both with
-        FC: better in all twelve settings.
+    Verdict: BMLS+MS is below the best baseline on CIFAR10-LT at imbalance 10 and on iNaturalist. MS without BMLS is
+        below FC in all eight settings of Table 4. BMLS is consistently better than random sampling, both with FC: in
+        all twelve settings.
     Overturned by: reading "consistently" as "in most settings".
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        methods: methods whose gains are claimed; empty: only that BMLS beats random sampling.
     """
     settings = {**means(8), **means(3)}
     table4 = means(4)
@@ -70,17 +75,21 @@ def ablation_both(lab: Lab, *, factors: tuple[str, ...] = FACTORS) -> Finding:
     Assumptions: none.
     Test: Eight columns of Table 4.
     Verdict: It holds at imbalance 200, 100 and 50. At 10 BMLS+FC is better on both data sets (89.46 against 88.51,
-        65.72 against 64.47), which Table 2 does not show because it lists MS only.
+        65.72 against 64.47). Table 2 does not show this, because it lists MS only.
     Overturned by: restricting the sentence to imbalance 50 and more, as the repair does.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        factors: imbalance factors for which the claim is made.
     """
     cells = means(4)
-    others = ("random+FC", "random+MS", "BMLS+FC")
+    rivals = ("random+FC", "random+MS", "BMLS+FC")
 
     def columns(chosen: tuple[str, ...]) -> list[Quantity]:
         return [
             Quantity(
-                f"BMLS+MS against the best other ({d}, {f})", best(cells, d, f, others), cells[d, f, "BMLS+MS"], ">"
+                f"BMLS+MS against the best other ({d}, {f})", best(cells, d, f, rivals), cells[d, f, "BMLS+MS"], ">"
             )
             for d in CIFAR_LT
             for f in chosen
@@ -97,17 +106,21 @@ def ablation_both(lab: Lab, *, factors: tuple[str, ...] = FACTORS) -> Finding:
 
 @check("ablation-ms-alone", "Table 4")
 def ablation_ms_alone(lab: Lab, *, relation: Relation = ">") -> Finding:
-    """Statement: Where few classes are extremely small (CIFAR100-LT, imbalance 200 and 100), MS alone outperforms.
+    """Statement: Where few classes are extremely small (CIFAR100-LT, imbalance 200 and 100), MS alone beats FC.
 
     Where: §6.3, ablation study, last sentence; Table 4.
     Quote: where both MS and FC face the same issue about underfitting, MS alone actually outperforms
     Formula: random+MS > random+FC.
     Assumptions: "MS alone" is MS without BMLS, the row random + MS.
     Test: Two columns of Table 4; the few classes of Table 11.
-    Verdict: MS alone is worse by more than five points, and on few classes too (0.75 against 3.85, 2.78 against
+    Verdict: MS alone is worse by more than five points, and worse on few classes too (0.75 against 3.85, 2.78 against
         8.77). It is worse in all eight columns. With BMLS, MS does better than FC there.
     Overturned by: reading "MS alone" as the gain of MS over FC given BMLS.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        relation: claimed relation of MS to FC.
     """
     cells, few = means(4), means(11, "few")
     quantities = [
@@ -140,20 +153,25 @@ def ablation_ms_alone(lab: Lab, *, relation: Relation = ">") -> Finding:
 
 @check("etf-claims", "Table 5", "Table 12")
 def etf_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
-    """Statement: The methods improve the fixed ETF classifier: MS-WETF everywhere, BMLS without other change on
-        CIFAR10-LT.
+    """Statement: The methods improve the fixed ETF classifier.
+
+    MS-WETF does so everywhere, BMLS without other change on CIFAR10-LT.
 
     Where: §6.3, synergy with the fixed ETF classifier; Table 5.
     Quote: our proposed methods significantly enhance the performance of the original ETF approach through seamless
         integration
     Formula: diff > 0.
-    Assumptions: reference: the paper's own run of random + ETF + DR.
-    Test: Eight columns for MS-WETF; four (CIFAR10-LT) for BMLS + ETF + DR, which is all that the text claims.
-    Verdict: All agree. On CIFAR100-LT BMLS without other change loses one to two points, as printed. MS-WETF changes
-        loss and classifier at once (learnable scale, cross-entropy), so its gain is not that of balancing alone.
-        Significance: see significance.
+    Assumptions: the reference is the paper's own run of random + ETF + DR.
+    Test: Eight columns for MS-WETF. For BMLS + ETF + DR the four of CIFAR10-LT; the text claims no more.
+    Verdict: All comparisons agree. On CIFAR100-LT BMLS without other change loses one to two points, as printed.
+        MS-WETF also changes the loss and the classifier (cross-entropy, learnable scale), so its gain is not due to
+        balancing alone. The check significance tests whether the gains are significant.
     Overturned by: a negative difference.
     References: Yang et al. 2022.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        relation: claimed relation of each method to the reference.
     """
     cells = means(5)
     quantities = [
@@ -165,8 +183,8 @@ def etf_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
     gains = []
     for m in ("BMLS+MS-WETF+CE", "BMLS+ETF+DR"):
         for d in CIFAR_LT:
-            found = [cells[d, f, m] - cells[d, f, "random+ETF+DR"] for f in FACTORS]
-            gains.append(f"{m} {min(found):+.2f} to {max(found):+.2f} ({d})")
+            differences = [cells[d, f, m] - cells[d, f, "random+ETF+DR"] for f in FACTORS]
+            gains.append(f"{m} {min(differences):+.2f} to {max(differences):+.2f} ({d})")
     return conclude(
         quantities,
         known=PRINTED,

@@ -1,4 +1,4 @@
-"""Balanced label pairs: neural collapse at balance, Proposition 1 and its equal angles, pairs a < b, the budgets."""
+"""Claims about balanced label pairs: neural collapse, Proposition 1 and its equal angles, pairs a < b, the budgets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ from paper_checks.interval import Interval
 from paper_checks.lab import CosineTable, Lab
 
 ANGLE = 2e-3
-"""Tolerance on cosines that are claimed equal: above the width of every interval used, far below the differences found."""
+"""Tolerance for cosines that are claimed equal: above the width of all intervals, far below the differences found."""
 
 
 def etf(cosines: CosineTable, name: str) -> list[Quantity]:
-    """All cosines are -1/(K-1)."""
+    """Compare the cosines with those of a simplex ETF, which all are -1/(K-1).
+
+    Args:
+        cosines: certified cosines of K classes.
+        name: the instance, for the names of the comparisons.
+
+    Returns:
+        Comparisons of the smallest and of the largest cosine.
+    """
     value = -1 / (len(cosines.lower) - 1)
     return [
         Quantity(f"smallest cosine ({name})", value, cosines.smallest(), tolerance=ANGLE),
@@ -70,15 +78,16 @@ def nc_balanced(lab: Lab, *, profile: str = "product") -> Finding:
         even.append(
             Quantity(f"ratio of class-vector norms ({name})", 1.0, float(norms.max() / norms.min()), tolerance=1e-9)
         )
-    found = lab.cosines(uneven)
+    cosines = lab.cosines(uneven)
     return conclude(
-        etf(found, f"{profile}, K=4, R=10, lambda=1/2"),
-        evidence=f"at R = 10 cosines reach from {found.smallest()} to {found.largest()}; with balanced label "
+        etf(cosines, f"{profile}, K=4, R=10, lambda=1/2"),
+        evidence=f"at R = 10 cosines range from {cosines.smallest()} to {cosines.largest()}; with balanced label "
         f"pairs all are -1/(K-1)",
         instances=f"{profile}, K=4, R=10; balanced: "
         + "; ".join(f"K={K}, {law.label}, E_H={e}" for K, law, e in instances),
         repair=Repair(
-            "If all K^2 label pairs are equally frequent, the class vectors are a K-simplex ETF for every law of lambda.",
+            "If all K^2 label pairs are equally frequent, the class vectors are a K-simplex ETF for every law "
+            "of lambda.",
             even,
             keeps=True,
         ),
@@ -126,7 +135,7 @@ def prop1(lab: Lab, *, budget: Budget = "eq7") -> Finding:
             quantities.append(Quantity(f"optimum of Eq. 7, sums over all K^2 ({name})", eq11, printed, tolerance=1e-6))
         fewer = lab.loss(Family("fc", "block", K, K_A=K_A).at(R / w_r))
         repaired.append(Quantity(f"optimum with Eq. 5's budget against R / w_r ({name})", eq11, fewer, tolerance=1e-6))
-    R0 = 299.783565  # of fc block at K = 4; only to choose where to look
+    R0 = 299.783565  # threshold of fc block at K = 4; it only chooses the R that are certified
     for factor, state in ((0.99, False), (1.01, True)):
         repaired.append(
             Quantity(
@@ -149,7 +158,7 @@ def prop1(lab: Lab, *, budget: Budget = "eq7") -> Finding:
         evidence=contradictions(quantities, 2),
         instances="(K, K_A) = (4, 1), (4, 2), (4, 3), (5, 3), R=10, w_r=4, block, lambda=1/2, E_H=5, E_W=1",
         repair=Repair(
-            "With the feature budget of Eq. 5 in Eq. 7 the claim holds; oversampling by w_r moves R0 to w_r R0.",
+            "With the feature budget of Eq. 5 in Eq. 7 the claim holds, and oversampling by w_r moves R0 to w_r R0.",
             repaired,
             keeps=True,
         ),
@@ -203,14 +212,21 @@ def prop1_equal_angles(lab: Lab, *, profile: str = "block") -> Finding:
         evidence=evidence,
         instances="; ".join(f"K={K}, K_A={K_A}, lambda={lam}" for K, K_A, lam in cases) + "; w_r = R, E_H=5, E_W=1",
         repair=Repair(
-            "All angles are equal when all K^2 label pairs, those across the groups included, are equally frequent.",
+            "All angles are equal if all K^2 label pairs are equally frequent, including those across the groups.",
             even,
         ),
     )
 
 
 def upper_triangle(K: int) -> np.ndarray:
-    """Equal counts on the label pairs a < b, none elsewhere."""
+    """Make the table of counts with 1 on the label pairs a < b and 0 elsewhere.
+
+    Args:
+        K: number of classes.
+
+    Returns:
+        Counts (K, K).
+    """
     return np.triu(np.ones((K, K)), 1)
 
 
@@ -248,10 +264,10 @@ def a_less_than_b(
     for K in (3, 4, 5):
         for law in laws:
             cosines = lab.cosines(fc(table(upper_triangle(K)), law))
-            found = etf(cosines, f"a < b, K={K}, lambda {law.label}")
-            quantities += found
+            comparisons = etf(cosines, f"a < b, K={K}, lambda {law.label}")
+            quantities += comparisons
             if law.symmetric_point or len(law.nodes) > 1:
-                symmetric += found
+                symmetric += comparisons
     rare = imbalanced(6, 4, 1e4)
     both = replace(
         product(rare), same=np.zeros(2)
@@ -271,7 +287,8 @@ def a_less_than_b(
     tilted = lab.cosines(fc(table(upper_triangle(4)), fixed(0.3)))
     return conclude(
         [*quantities, *collapse],
-        evidence=f"-1/(K-1) for laws of lambda symmetric about 1/2; at fixed lambda = 0.3, K=4: "
+        evidence="all cosines are -1/(K-1) for laws of lambda symmetric about 1/2; at fixed lambda = 0.3, "
+        "K=4, they range from "
         f"{tilted.smallest()} to {tilted.largest()}",
         instances="K = 3, 4, 5; lambda = " + ", ".join(law.label for law in laws),
         repair=Repair(
@@ -349,8 +366,8 @@ def budgets(lab: Lab, *, learns_below: float | None = None) -> Finding:
     """
 
     def share(K: int, s: float) -> Interval:
-        found = lab.loss(Family("plain", K=K, e_h=5 * s, e_w=s).at(1))
-        return Interval(found.lower / math.log(K), found.upper / math.log(K), found.how)
+        loss = lab.loss(Family("plain", K=K, e_h=5 * s, e_w=s).at(1))
+        return Interval(loss.lower / math.log(K), loss.upper / math.log(K), loss.how)
 
     scalings: dict[str, Callable[[int], float]] = {
         "1/K": lambda K: 4 / K,
@@ -370,8 +387,9 @@ def budgets(lab: Lab, *, learns_below: float | None = None) -> Finding:
     ]
     finding = conclude(
         quantities if learns_below is not None else [],
-        evidence=f"under 1/K the balanced loss at K=100 is {quantities[2].computed} of log K and R0 = {R0} (product); "
-        f"with constants {quantities[6].computed}, with log K {quantities[10].computed}",
+        evidence=f"balanced loss / log K at K=100: {quantities[2].computed} with budgets proportional to 1/K "
+        f"(R0 = {R0}, product), {quantities[6].computed} with constant budgets, "
+        f"{quantities[10].computed} with sqrt(E_H E_W) ~ log K",
         instances="K = 4, 10, 100, 1000; E_H E_W = 5 at K = 4",
         plot=Plot("classes K", "balanced loss / log K", curves, log_x=True),
     )

@@ -1,4 +1,4 @@
-"""What mixing does to the balance of a mini-batch."""
+"""The claim that mixup ruins the balance of a mini-batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paper_checks.lab import Lab
 from paper_checks.paper.datasets import cifar_lt
 
 ALPHAS = (1.0, 0.2)
-"""Of mixup's Beta law: CIFAR's recipe, that of the large data sets."""
+"""Parameters of mixup's Beta law: CIFAR's recipe; the recipe of the large data sets."""
 
 
 @check("batch-balance")
@@ -25,26 +25,31 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
     Where: §6.1, the paragraph on balanced mixed labels.
     Quote: While class-balanced sampling methods such as CBS and CAS oversamples singleton label samples within each
         mini-batch, Mixup ruins the balance of both singleton labels and mixed ones by randomly permuting input samples
-    Formula: the share of class k in a batch of B pairs, M_k = (1/B) sum_i [lambda 1(a_i = k) + (1 - lambda) 1(b_i =
-        k)]. With b a permutation of a it is n_k / B for every lambda. With BMLS, a < b: E[M_k | lambda] = (1/K) (1 + (2
-        lambda - 1)(K - 1 - 2k)/(K - 1)), and the share of the K/2 first classes has the standard deviation
-        K / (4 (K - 1) sqrt(2 alpha + 1)) beside that of drawing.
-    Assumptions: one lambda a batch, as in the code of mixup; classes numbered from frequent to rare, as in every
-        long-tailed set; for BMLS label pairs a < b (§4.2), the frequent class on the side of lambda.
-    Test: Single labels: M_k in exact fractions before and after the permutation, every batch of an epoch of CBS and of
-        CAS, CIFAR10-LT and CIFAR100-LT. Mixed labels: CV of label-pair counts over epochs against the least
-        possible. The ramp of BMLS: the share of the K/2 first classes over the batches of 40 epochs against the formula
+    Formula: the share of class k in a batch of B pairs is M_k = (1/B) sum_i [lambda 1(a_i = k) + (1 - lambda) 1(b_i =
+        k)]. With b a permutation of a it is n_k / B for every lambda. With BMLS, a < b, E[M_k | lambda] = (1/K) (1 + (2
+        lambda - 1)(K - 1 - 2k)/(K - 1)). The share of the K/2 first classes then varies with lambda by a standard
+        deviation of K / (4 (K - 1) sqrt(2 alpha + 1)), and drawing adds to it.
+    Assumptions: one lambda per batch, as in the code of mixup. Classes are numbered from frequent to rare, as in every
+        long-tailed set. BMLS uses label pairs a < b (§4.2), in which the more frequent class has the weight lambda.
+    Test: Single labels: M_k in exact fractions before and after the permutation, for every batch of one epoch of CBS
+        and of CAS, on CIFAR10-LT and CIFAR100-LT. Mixed labels: the CV of label-pair counts over epochs against the
+        least possible one. BMLS: the share of the K/2 first classes over the batches of 40 epochs, against the formula
         within 5 %, and against CAS.
-    Verdict: It fails for single labels: a permutation counts every image once on each side, so each class keeps its
-        share of the batch, whatever lambda is. It holds for mixed ones. It is BMLS with a < b that unbalances single
-        labels within a batch: the whole batch leans to frequent or rare classes as lambda is above or below 1/2, the
-        more the smaller alpha. Over an epoch that averages out.
-    Overturned by: reading "singleton labels" as images that stay unmixed, of which a permutation leaves few; a ratio for
-        each image, under which permuted batches keep the balance in the mean only, and BMLS's do too.
-    References: docs/theory/batches.md; docs/contribute/log.md for what it costs in accuracy.
+    Verdict: It fails for single labels. A permutation counts every image once on each side, so each class keeps its
+        share of the batch, whatever lambda is. It holds for mixed labels. BMLS with a < b, however, does unbalance
+        single labels within a batch. The whole batch leans to frequent classes if lambda is above 1/2, and to rare
+        classes if it is below; the smaller alpha, the more. Over an epoch this averages out.
+    Overturned by: reading "singleton labels" as images that stay unmixed, of which a permutation leaves few; or one
+        lambda for each image. Permuted batches then keep the balance in the mean only, and the batches of BMLS do so
+        too.
+    References: docs/theory/batches.md; docs/contribute/log.md for the cost in accuracy.
+
+    Args:
+        lab: the instruments; their seed draws the epochs.
+        ruined: the labels whose balance is claimed to be ruined: 'single', 'mixed', or both.
     """
     rng = lab.rng()
-    kept = all(
+    balance_kept = all(
         _share(batch, rng.permutation(batch), lam, k) == Fraction(int((batch == k).sum()), len(batch))
         for K in (10, 100)
         for draw in (cbs, cas)
@@ -54,14 +59,14 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
     )
     quantities = []
     if "single" in ruined:
-        name = "a permutation of the batch changes a class's share of it (CBS, CAS; one lambda a batch)"
-        quantities.append(Quantity(name, True, Fact(not kept, EXACT)))
+        name = "a permutation of the batch changes a class's share of it (CBS, CAS; one lambda per batch)"
+        quantities.append(Quantity(name, True, Fact(not balance_kept, EXACT)))
     if "mixed" in ruined:
         for K in (10, 100):
             n = cifar_lt(K, 100)
             quantities += [
                 Quantity(
-                    f"average CV of label pairs of {s}, mixed, above the least possible (K={K})",
+                    f"average CV of label pairs of {s}, mixed, against the least possible (K={K})",
                     cyclic_cv(int(n.sum()), K * K),
                     average_cv(epochs(s, n, rng)),
                     ">",
@@ -69,11 +74,11 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
                 )
                 for s in ("CBS", "CAS")
             ]
-    support, spreads = [], {}
+    support, deviations = [], {}
     for K in (10, 100):
         n = cifar_lt(K, 100)
         for alpha in ALPHAS:
-            ours = np.array(
+            bmls_shares = np.array(
                 [
                     lam * (a < K / 2).mean() + (1 - lam) * (b < K / 2).mean()
                     for epoch in range(EPOCHS)
@@ -81,13 +86,14 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
                     for lam in rng.beta(alpha, alpha, 1)
                 ]
             )
-            theirs = np.array([(x < K / 2).mean() for _ in range(EPOCHS) for x in _batches(cas(n, rng))])
-            spreads[K, alpha] = float(ours.std()), float(theirs.std())
-            name = f"standard deviation of the share of the first K/2 classes in a batch, BMLS a < b (K={K}, alpha={alpha:g})"
-            expected = _spread(K, alpha)
+            cas_shares = np.array([(x < K / 2).mean() for _ in range(EPOCHS) for x in _batches(cas(n, rng))])
+            bmls, from_cas = float(bmls_shares.std()), float(cas_shares.std())
+            deviations[K, alpha] = bmls, from_cas
+            name = f"standard deviation of the share of the first K/2 classes, BMLS a < b (K={K}, alpha={alpha:g})"
+            expected = _deviation(K, alpha)
             support += [
-                Quantity(name, expected, float(ours.std()), tolerance=0.05 * expected, known=SIMULATED),
-                Quantity(f"{name} against CAS", 4 * float(theirs.std()), float(ours.std()), ">", known=SIMULATED),
+                Quantity(name, expected, bmls, tolerance=0.05 * expected, known=SIMULATED),
+                Quantity(f"{name}, against four times that of CAS", 4 * from_cas, bmls, ">", known=SIMULATED),
             ]
     lam = np.linspace(0, 1, 21)
     curves = [Curve("CBS, CAS: any class", [0, 1], [0.1, 0.1], "--")]
@@ -98,13 +104,14 @@ def batch_balance(lab: Lab, *, ruined: tuple[str, ...] = ("single", "mixed")) ->
     return conclude(
         quantities,
         evidence=contradictions(quantities)
-        + "; share of the first K/2 classes over batches: "
+        + "; standard deviation of the share of the first K/2 classes over batches: "
         + ", ".join(
-            f"{a:.3f} (BMLS) and {b:.3f} (CAS) at K={K}, alpha={alpha:g}" for (K, alpha), (a, b) in spreads.items()
+            f"{a:.3f} (BMLS) and {b:.3f} (CAS) at K={K}, alpha={alpha:g}" for (K, alpha), (a, b) in deviations.items()
         ),
         instances=f"CIFAR10-LT and CIFAR100-LT, imbalance 100, batches of {BATCH}, seed {lab.seed}",
         repair=Repair(
-            "Mixup by permutation keeps every class's share of its batch; BMLS with a < b and one lambda a batch does not.",
+            "Mixup by permutation keeps every class's share of its batch; BMLS with a < b and one lambda per "
+            "batch does not.",
             support,
         ),
         plot=Plot("lambda", "expected share of a batch", curves),
@@ -122,15 +129,16 @@ def _share(first: np.ndarray, second: np.ndarray, lam: Fraction, k: int) -> Frac
     return mass / len(first)
 
 
-def _spread(K: int, alpha: float) -> float:
-    """The standard deviation of the share of the K/2 first classes in a batch of BMLS, K even, pairs independent given lambda.
+def _deviation(K: int, alpha: float) -> float:
+    """Standard deviation of the share of the K/2 first classes in a batch of BMLS, for even K.
 
-    Among the label pairs a < b, both classes are among the first in a share q, one in a share r, on the side of lambda.
+    The pairs of a batch are treated as independent given lambda. In a share q of the label pairs a < b both classes are
+    among the first. In a share r only a is, which has the weight lambda.
     """
     half = K // 2
     pairs = K * (K - 1) / 2
     q, r = half * (half - 1) / 2 / pairs, half * half / pairs
-    v = 1 / (4 * (2 * alpha + 1))  # of lambda
+    v = 1 / (4 * (2 * alpha + 1))  # variance of lambda
     ramp = r**2 * v
     drawing = (q + r * (0.25 + v) - (q + r / 2) ** 2 - r**2 * v) / BATCH
     return math.sqrt(ramp + drawing)

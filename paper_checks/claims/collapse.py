@@ -46,14 +46,14 @@ def _instances(rng: np.random.Generator) -> list[_Instance]:
         K_A, lam = int(rng.integers(K // 2, K - 1)), round(float(rng.uniform(0.05, 0.95)), 3)
         profile = ("block", "product")[int(rng.integers(2))]
         chosen.append(("fc", profile, K, K_A, lam, round(float(rng.uniform(0.5, 3)), 2)))
-    found = [
+    instances = [
         _Instance(
             f"{profile}, K={K}, K_A={K_A}, lambda={lam}, E_H={e}",
             Family("fc", profile, K, K_A=K_A, mixing=fixed(lam), e_h=e),
         )
         for _, profile, K, K_A, lam, e in chosen
     ]
-    return [*found, _Instance("product, K=4, K_A=2, Beta(1,1), E_H=5", Family("fc", "product", mixing=beta(1.0)))]
+    return [*instances, _Instance("product, K=4, K_A=2, Beta(1,1), E_H=5", Family("fc", "product", mixing=beta(1.0)))]
 
 
 @check("theorem1", "Theorem 1", "Finding 1")
@@ -84,13 +84,13 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
     quantities, thresholds = [], []
     instances = _instances(lab.rng())
     for instance in instances:
-        found = threshold(instance.family, R_max=1e8)
-        if found.R0 is None and not found.collapsed_above:  # it may set in beyond the range: nothing is refuted
+        search = threshold(instance.family, R_max=1e8)
+        if search.R0 is None and not search.collapsed_above:  # collapse may begin beyond the range: nothing is refuted
             quantities.append(Quantity(f"collapse at a finite R ({instance.name})", collapses, Fact(None, FLOAT64)))
             continue
-        start = 1.0 if found.R0 is None else found.R0
-        if found.R0 is not None:
-            thresholds.append(found.R0)
+        start = 1.0 if search.R0 is None else search.R0
+        if search.R0 is not None:
+            thresholds.append(search.R0)
         for factor in (1.1, 10, 100):
             R = float(f"{factor * start:.3g}")
             quantities.append(
@@ -131,7 +131,7 @@ TRUE_WEIGHTS: dict[str, Weight] = {
     "Eq. 19, last line: weight of L_B - L_A - epsilon_2": _true,
     "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, (K_A + K_B) ** 2),
 }
-"""From n_A on |K_A^2| label pairs and n_B on |K_B^2|; the feature budget is that of Eq. 5 and Eq. 14."""
+"""The right weights, for n_A samples on |K_A^2| label pairs and n_B on |K_B^2|; budget of Eq. 5 and Eq. 14."""
 
 PRINTED_WEIGHTS: dict[str, Weight] = {
     "Eq. 18: weight of log K - L_A": lambda K_A, K_B, n_A, n_B: 1 / (K_B * Fraction(n_A, n_B) + 1),
@@ -148,7 +148,7 @@ PRINTED_WEIGHTS: dict[str, Weight] = {
     "Eq. 19, last line: weight of L_B - L_A - epsilon_2": lambda K_A, K_B, n_A, n_B: 1 / (K_B * Fraction(n_A, n_B) + 1),
     "Eq. 15: feature budget of one majority label pair": lambda K_A, K_B, n_A, n_B: Fraction(1, K_A**2),
 }
-"""As Eq. 15, 18 and 19 print them."""
+"""The weights as Eq. 15, 18 and 19 print them."""
 
 
 @check("theorem1-weights", "Eq. 14", "Eq. 15", "Eq. 16", "Eq. 18", "Eq. 19")
@@ -215,7 +215,18 @@ def theorem1_weights(lab: Lab, *, printed: Mapping[str, Weight] = PRINTED_WEIGHT
 
 
 def majority_only(K_A: int, K_B: int, law: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
-    """Eq. 14: the losses of K_A^2 alone, with the classes and budgets of all K_A + K_B classes."""
+    """Build the program of Eq. 14: the losses of K_A^2 alone, with the budgets of all K_A + K_B classes.
+
+    Args:
+        K_A: number of majority classes.
+        K_B: number of minority classes.
+        law: law of lambda; that of ``fc`` if None.
+        e_h: feature budget E_H.
+        e_w: budget of the class vectors E_W.
+
+    Returns:
+        The program.
+    """
     sizes = np.array([K_A, K_B])
     pairs = LabelPairs(
         sizes=sizes,
@@ -223,7 +234,7 @@ def majority_only(K_A: int, K_B: int, law: Mixing | None = None, *, e_h: float =
         cross=np.diag([1.0, 0.0]),
         group_of=np.repeat([0, 1], sizes),
         profile="majority only",
-        family=np.array([0, 1]),
+        side=np.array([0, 1]),
     )
     return fc(pairs, law, e_h=e_h, e_w=e_w)
 
@@ -264,13 +275,13 @@ def lemma2(
         alphas: parameters of two Beta laws.
         K_Bs: two numbers of minority classes.
     """
-    one, other = (lab.loss(majority_only(2, 2, fixed(lam))) for lam in lambdas)
+    first, second = (lab.loss(majority_only(2, 2, fixed(lam))) for lam in lambdas)
     wide, narrow = (lab.loss(majority_only(2, 2, beta(alpha))) for alpha in alphas)
     few, many = (lab.loss(majority_only(2, K_B)) for K_B in K_Bs)
     K = 4
     zero = {lam: loss_at_zero(Family("fc", "block", K, mixing=fixed(lam)).at(7)) for lam in (0.5, 0.1)}
     quantities = [
-        Quantity(f"L_0 at lambda = {lambdas[1]} against {lambdas[0]} (K_A=2, K_B=2)", one, other, tolerance=1e-6),
+        Quantity(f"L_0 at lambda = {lambdas[1]} against {lambdas[0]} (K_A=2, K_B=2)", first, second, tolerance=1e-6),
         Quantity(
             f"L_0 under Beta({alphas[1]:g}) against Beta({alphas[0]:g}) (K_A=2, K_B=2)", wide, narrow, tolerance=1e-3
         ),
@@ -296,8 +307,8 @@ def lemma2(
         instances=f"K_A=2; lambda={lambdas}, Beta{alphas}, K_B=2; lambda=1/2, K_B={K_Bs}; E_H=5, E_W=1",
         repair=Repair(
             "L_0 depends on K_A, K_B, the law of lambda and E_H E_W; n_A, n_B and R cancel in the mean. It "
-            "falls strictly with either "
-            "budget, so the minority's features are 0 and epsilon' = L_0(E_W - epsilon^2/(2K)) - L_0(E_W) > 0.",
+            "falls strictly as either budget grows, "
+            "so the minority's features are 0 and epsilon' = L_0(E_W - epsilon^2/(2K)) - L_0(E_W) > 0.",
             needed,
         ),
         plot=Plot("mixing ratio lambda", "L_0", [Curve("K_A=2, K_B=2", grid.tolist(), curve)]),
@@ -305,6 +316,13 @@ def lemma2(
 
 
 def loss_at_zero(problem: Problem) -> float:
-    """f(0): every feature, or every class vector, is 0."""
+    """Evaluate f(0), the loss when every feature or every class vector is 0.
+
+    Args:
+        problem: the program.
+
+    Returns:
+        The loss at logits 0.
+    """
     coordinates = Coordinates(problem)
     return coordinates.value_and_gradient(np.zeros(coordinates.shape))[0]

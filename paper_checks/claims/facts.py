@@ -1,4 +1,4 @@
-"""Facts about data sets, the undefined uniformity scores, and the experiments themselves."""
+"""Claims about the data sets, the uniformity scores that the paper does not define, and its experiments."""
 
 from __future__ import annotations
 
@@ -27,25 +27,30 @@ PRINTED_FACTS: dict[str, float] = {
     "iNaturalist 2018 images": 437_513,
     "iNaturalist 2018 label pairs K^2": 66_292_164,
 }
-"""Appendix D and §8."""
+"""Facts as Appendix D and §8 print them."""
 
 
 @check("dataset-facts")
 def dataset_facts(lab: Lab, *, printed: Mapping[str, float] = PRINTED_FACTS) -> Finding:
-    """Statement: The data sets have the sizes that Appendix D gives; ImageNet-LT follows a Pareto law with exponent
-        5.
+    """Statement: The data sets have the sizes that Appendix D gives.
+
+    ImageNet-LT follows a Pareto law with exponent 5.
 
     Where: Appendix D, data sets; §8.
     Quote: with class sizes ranging from 5 to 4,980, yielding 184.5K images from 365 classes
     Formula: number of training images; K^2.
     Assumptions: published training lists; CIFAR-LT by formula (the paper prints no count for it).
-    Test: Each printed number against its source.
-    Verdict: The training list of Places-LT, the one with class sizes from 5 to 4,980, has 62,500 images; 184.5K, a
-        figure that goes with the data set in the literature, is not what these class sizes yield. ImageNet-LT's
-        exponent is quoted as 6 where the paper has 5. The others agree.
+    Test: Each printed number is compared with its source.
+    Verdict: The training list of Places-LT with class sizes from 5 to 4,980 has 62,500 images. The literature also
+        gives 184.5K for this data set, but these class sizes do not yield it. Others quote ImageNet-LT's exponent as 6;
+        the paper has 5. The remaining facts agree.
     Overturned by: another training list of Places-LT.
     References: the published lists of Liu et al. 2019 (62,500 and 115,846 lines); the exponent as quoted from Liu et
         al. 2019 by two later papers that describe ImageNet-LT ("power value alpha = 6").
+
+    Args:
+        lab: unused; the numbers are those in print.
+        printed: the printed numbers by name.
     """
     sizes = {d.name: d.images for d in datasets()}
     known: dict[str, float] = {
@@ -79,7 +84,7 @@ def dataset_facts(lab: Lab, *, printed: Mapping[str, float] = PRINTED_FACTS) -> 
         evidence=contradictions(quantities),
         instances="; ".join(f"{d.name}: {d.images:,} ({d.source})" for d in datasets()),
         repair=Repair(
-            "The other facts agree, and CIFAR-LT's counts by formula have the stated imbalance, up to rounding "
+            "The other facts agree. CIFAR-LT's counts by formula have the stated imbalance, up to the rounding "
             "of the smallest class.",
             ends,
         ),
@@ -88,7 +93,7 @@ def dataset_facts(lab: Lab, *, printed: Mapping[str, float] = PRINTED_FACTS) -> 
 
 @dataclass(frozen=True)
 class _Score:
-    """A published measure of how uniformly K unit vectors lie: its largest value, and why."""
+    """A published score of the uniformity of K unit vectors: its largest value, and the reason for that."""
 
     name: str
     short: str
@@ -135,14 +140,18 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
     Where: Figure 4, table; U_G and U are defined nowhere in the paper.
     Quote: Uniformity of all classes
     Formula: for each published definition, its largest value over K unit vectors, K = 10 and K = 3.
-    Assumptions: scores of unit class vectors, larger is more uniform.
-    Test: Largest printed value against the largest possible one, for seven definitions.
-    Verdict: Without a definition the scores cannot be recomputed. Definitions under which a printed value exceeds
-        what unit vectors can reach are ruled out (the picture: points above the line); sums over pairs or of angles
-        are not, nor is a Gaussian potential with t of 7 or more.
-    Overturned by: the definition, or code.
-    References: Wang and Isola 2020; Li et al. 2022 (TSC); Fejes Toth's sum of angles: each pair's angle is pi times
-        the chance that a random plane separates it.
+    Assumptions: the scores are functions of unit class vectors, and larger is more uniform.
+    Test: The printed value against the largest possible one, for seven definitions.
+    Verdict: Without a definition the scores cannot be recomputed. A definition is ruled out if a printed value exceeds
+        the largest that unit vectors can reach (points above the line in the picture). Sums over pairs and sums of
+        angles are not ruled out, nor is a Gaussian potential with t of 7 or more.
+    Overturned by: the paper's definition, or its code.
+    References: Wang and Isola 2020; Li et al. 2022 (TSC); Fejes Toth's sum of angles: each pair's angle is pi times the
+        chance that a random plane separates it.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        score: name of the definition that is claimed; None claims none and leaves the verdict open.
     """
     U = {c.split: c.mean for c in load("figure4") if c.method == "BMLS+FC"}
     quantities = []
@@ -157,7 +166,8 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
     ruled_out = {q.name.split(": ")[1].split(" (")[0] for q in quantities if q.agrees is False}
     finding = conclude(
         quantities if score is not None else [],
-        evidence=f"U and U_G are undefined; of {len(SCORES)} definitions {len(ruled_out)} cannot reach the printed values",
+        evidence=f"U and U_G are undefined; {len(ruled_out)} of {len(SCORES)} definitions cannot reach the "
+        "printed values",
         instances="K = 10 and K = 3 unit vectors",
     )
     numbers = range(len(SCORES))
@@ -173,25 +183,30 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
 
 
 MINIMUM_SEEDS = 3
+"""Seeds that a cell must have to be counted."""
 
 
 @check("empirical", "Table 2", "Table 8")
 def empirical(lab: Lab, *, source: Source = 8) -> Finding:
     """Statement: Trained as described, the methods reach the printed accuracies, in the printed order.
 
-    Where: Tables 2, 4, 5 and 8; Table 8 has all rows of Table 2 that are the paper's own.
+    Where: Tables 2, 4, 5 and 8. Table 8 repeats the rows of Table 2 that are the paper's own.
     Quote: All experiments can be reproduced using our text supplementary materials
-    Formula: Welch's test of the runs against the printed mean, standard deviation and n, Holm over all cells; the
-        sign of each difference of methods that is significant in print.
-    Assumptions: the paper's recipe (preset "paper") on the paper's data sets; runs on re-encoded images or with a
-        quicker recipe carry their own names and are reported, never counted. Cells with fewer than three seeds are
+    Formula: Welch's test of the runs against the printed mean, standard deviation and n, with Holm's correction over
+        all cells; the sign of each difference between methods that is significant in print.
+    Assumptions: the paper's recipe (preset "paper") on the paper's data sets. Runs on re-encoded images or with a
+        quicker recipe have names of their own; they are reported but not counted. Cells with fewer than three seeds are
         not counted.
-    Test: Rows of training runs, from the file given by --runs (results/runs.csv if there is one), against every cell
-        "all" of Table 8.
-    Verdict: Fails if a cell differs significantly or an order is significantly reversed; holds only if every cell of
-        Table 8 has three seeds or more and none does; undecided otherwise, so without runs it is never a pass.
+    Test: Training runs from the file given by --runs (default: results/runs.csv) against every cell "all" of Table 8.
+    Verdict: It fails if a cell differs significantly, or if an order is significantly reversed. It holds only if every
+        cell of Table 8 has three seeds or more and all comparisons agree. Otherwise it is undecided, so without runs it
+        never holds.
     Overturned by: more runs.
-    References: docs/contribute/log.md for what was run.
+    References: docs/contribute/log.md for the runs.
+
+    Args:
+        lab: the instruments, with the training runs.
+        source: the table with the printed results.
     """
     printed = {(c.dataset, c.imbalance, c.method): c for c in load(source) if c.split == "all"}
     counted = {
@@ -212,25 +227,25 @@ def empirical(lab: Lab, *, source: Source = 8) -> Finding:
         )
         for key, values in counted.items()
     ]
-    for one, other in combinations(counted, 2):
-        if one[:2] == other[:2] and welch(in_print[one], in_print[other]) < 0.05:
-            better, worse = sorted((one, other), key=lambda key: -printed[key].mean)
+    for first, second in combinations(counted, 2):
+        if first[:2] == second[:2] and welch(in_print[first], in_print[second]) < 0.05:
+            better, worse = sorted((first, second), key=lambda key: -printed[key].mean)
             apart = sum(counted[better]) / len(counted[better]) - sum(counted[worse]) / len(counted[worse])
             reversed_ = apart < 0 and welch(samples[better], samples[worse]) < 0.05
             state = Fact(True if apart > 0 else False if reversed_ else None, "runs")
-            quantities.append(Quantity(f"{' '.join(one[:2])}: {better[2]} above {worse[2]}", True, state))
+            quantities.append(Quantity(f"{' '.join(first[:2])}: {better[2]} above {worse[2]}", True, state))
     agreed = sum(q.agrees is True for q in quantities)
     complete = len(counted) == len(printed)
     if not complete:
         quantities.append(
             Quantity(
-                f"every cell of Table {source} has three runs ({len(counted)} of {len(printed)} have)", True, Fact(None)
+                f"every cell of Table {source} has three runs ({len(counted)} of {len(printed)} do)", True, Fact(None)
             )
         )
     return conclude(
         quantities,
         known=TESTED,
         evidence=f"{len(counted)} of {len(printed)} cells have three runs of the paper's recipe on its data; "
-        f"{agreed} comparisons agree; {len(lab.runs)} rows of runs in all",
+        f"{agreed} comparisons agree; the file of runs has {len(lab.runs)} rows",
         instances=", ".join(" ".join(key) for key in counted) or "none",
     )

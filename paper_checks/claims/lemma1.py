@@ -1,4 +1,4 @@
-"""Appendix B and Lemma 1: the convex program, and getting W and H back from it."""
+"""Claims of Appendix B and Lemma 1: the convex program, and W and H recovered from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from paper_checks.lab import Lab
 
 
 def _instances() -> dict[str, Problem]:
-    """Programs small enough for the semidefinite program as printed."""
+    """Instances that are small enough for the semidefinite program as printed."""
     return {
         "K=3, K_A=1, product, lambda=0.3, R=10": fc(product(imbalanced(3, 1, 10)), fixed(0.3)),
         "K=4, K_A=2, block, lambda=1/2, R=10": fc(block(imbalanced(4, 2, 10))),
@@ -30,32 +30,36 @@ def _instances() -> dict[str, Problem]:
     }
 
 
-def _by(solver: Solver, problem: Problem) -> Interval:
+def _optimum(solver: Solver, problem: Problem) -> Interval:
+    """The optimal value, certified at the point of one solver."""
     solution = solve(problem, solver)
     return Interval(solution.lower_bound, solution.loss + solution.gap, FLOAT64)
 
 
 def _eq5_value(problem: Problem) -> tuple[float, float]:
-    """Eq. 5's objective at Lemma 1's (W, H), and by how much they exceed the budgets (relative; 0 when within)."""
+    """Eq. 5's objective at Lemma 1's (W, H), and their relative excess over the budgets (0 within)."""
     full, Z = recovery.logits(solve(problem))
     W, H = recovery.class_vectors_and_features(full, Z)
     return _loss(full, H @ W.T), _excess(full, W, H)
 
 
 def _loss(full: Problem, Z: np.ndarray) -> float:
-    """f at logits Z (m, K) of a written-out problem."""
+    """The loss f at logits Z (m, K) of a problem that is written out."""
     coordinates = Coordinates(full)
     return coordinates.value_and_gradient((coordinates.scale[:, None] * Z) @ coordinates.C_half)[0]
 
 
 def _excess(full: Problem, W: np.ndarray, H: np.ndarray) -> float:
-    """How far (W, H) exceed either budget of Eq. 5, relative; 0 within."""
+    """The relative excess of (W, H) over either budget of Eq. 5; 0 within."""
     spent = (W**2).sum() / full.K / full.e_w, float(full.rows.d @ (H**2).sum(axis=1)) / full.e_h
     return max(0.0, float(max(spent)) - 1)
 
 
 def _for_every_lambda(problem: Problem) -> float:
-    """An upper bound on Eq. 5 when the feature budget must hold for every lambda apart: the averaged optimum, cut down."""
+    """An upper bound on Eq. 5 when the feature budget must hold for each lambda.
+
+    Take the optimum under the averaged budget, and scale down the features of each lambda that exceed it.
+    """
     full, Z = recovery.logits(solve(problem))
     W, H = recovery.class_vectors_and_features(full, Z)
     H = H.copy()
@@ -93,7 +97,7 @@ def eq11_relaxation(lab: Lab, *, gap: float = 0.0, gap_with_expectation: float =
     """
     quantities = []
     for name, problem in _instances().items():
-        printed, reduced = _by("sdp", problem), lab.loss(problem)
+        printed, reduced = _optimum("sdp", problem), lab.loss(problem)
         value, excess = _eq5_value(problem)
         quantities += [
             Quantity(f"Eq. 11 as printed minus its nuclear-norm form ({name})", gap, printed - reduced, tolerance=2e-6),
@@ -101,25 +105,27 @@ def eq11_relaxation(lab: Lab, *, gap: float = 0.0, gap_with_expectation: float =
             Quantity(f"budget exceeded by (W, H) ({name})", 0.0, excess, tolerance=1e-12),
         ]
     repair = Repair(
-        "For a fixed lambda (or one feature vector for each label pair and lambda) Eq. 11 is a tight relaxation of Eq. 5.",
+        "For a fixed lambda (or one feature vector for each label pair and lambda) Eq. 11 is a tight "
+        "relaxation of Eq. 5.",
         tuple(quantities),
         keeps=True,
     )
     pairs = product(imbalanced(4, 2, 10))
-    one_X, kept = lab.loss(fc(pairs, fixed(0.5))), lab.loss(fc(pairs, beta(1.0)))
-    every = _for_every_lambda(fc(pairs, beta(1.0)))
+    eq11, eq5 = lab.loss(fc(pairs, fixed(0.5))), lab.loss(fc(pairs, beta(1.0)))
+    eq5_for_each = _for_every_lambda(fc(pairs, beta(1.0)))
     quantities += [
-        Quantity("Eq. 11 minus Eq. 5 with lambda ~ Beta(1,1)", gap_with_expectation, one_X - kept, tolerance=1e-3),
+        Quantity("Eq. 11 minus Eq. 5 with lambda ~ Beta(1,1)", gap_with_expectation, eq11 - eq5, tolerance=1e-3),
         Quantity(
             "Eq. 5 at a feasible point, budget for every lambda, Beta(1,1)",
-            one_X.middle - gap_with_expectation,
-            every,
+            eq11.middle - gap_with_expectation,
+            eq5_for_each,
             ">=",
         ),
     ]
     return conclude(
         quantities,
-        evidence=f"tight to 2e-6 for fixed lambda; with lambda ~ Beta(1,1) Eq. 11 gives {one_X}, Eq. 5 {kept}",
+        evidence=f"tight to 2e-6 for fixed lambda; with lambda ~ Beta(1,1) the optimum is {eq11} for Eq. 11, "
+        f"{eq5} for Eq. 5",
         instances="; ".join(_instances()) + "; K=4, K_A=2, product, R=10, Beta(1,1), 64 nodes",
         repair=repair,
     )
@@ -177,14 +183,16 @@ def lemma1(lab: Lab, *, gap: float = 0.0) -> Finding:
         ]
         for trial in range(3):
             W = rng.normal(size=(full.K, full.K + 2))
-            many = rng.normal(size=(3, len(Z), full.K + 2))  # three samples of every label pair
+            many = rng.normal(size=(3, len(Z), full.K + 2))  # three features per label pair
             W *= np.sqrt(full.e_w * full.K / (W**2).sum())
             many *= np.sqrt(full.e_h / np.mean([full.rows.d @ (h**2).sum(axis=1) for h in many]))
-            unequal = float(np.mean([_loss(full, h @ W.T) for h in many]))
-            averaged = _loss(full, many.mean(axis=0) @ W.T)
+            at_unequal = float(np.mean([_loss(full, h @ W.T) for h in many]))
+            at_mean = _loss(full, many.mean(axis=0) @ W.T)
             quantities += [
-                Quantity(f"Jensen: random features against their mean ({name}, {trial + 1})", averaged, unequal, ">="),
-                Quantity(f"random (W, H) against the minimum ({name}, {trial + 1})", least, averaged, ">="),
+                Quantity(
+                    f"Jensen: random features against their mean ({name}, {trial + 1})", at_mean, at_unequal, ">="
+                ),
+                Quantity(f"random (W, H) against the minimum ({name}, {trial + 1})", least, at_mean, ">="),
             ]
     agree = sum(q.agrees is True for q in quantities)
     return conclude(
@@ -199,7 +207,7 @@ def lemma1_uniqueness(lab: Lab, *, factor: Callable[[int], Fraction] = lambda K:
     """Statement: The display that proves the last sentence of Lemma 1 is right.
 
     That sentence: if every X* meets the feature budget with equality, all solutions of Eq. 5 have the form of Eq. 6.
-    The same step is part of Proposition 1.
+    Proposition 1 ends with the same sentence for Eq. 7.
 
     Where: the last display of the proof of Lemma 1, Appendix C.1.
     Quote: then all the solutions of Eq. 5 are in the form of Eq. 6. We complete the proof.
@@ -221,16 +229,18 @@ def lemma1_uniqueness(lab: Lab, *, factor: Callable[[int], Fraction] = lambda K:
         factor: the factor of the display as a function of K.
     """
 
-    def slack(K: int, spread: Fraction, share: Callable[[int], Fraction]) -> Fraction:
-        """Right-hand minus left-hand side: all features 0 but two samples (+spread, -spread) of one label pair."""
+    def slack(K: int, size: Fraction, share: Callable[[int], Fraction]) -> Fraction:
+        """Right-hand minus left-hand side: all features are 0 but two samples, +size and -size, of one label pair."""
         n = 2
-        squares = 2 * spread**2  # of both samples; their mean is 0, and so is the left-hand side
+        squares = 2 * size**2  # sum over both samples; their mean is 0, and so is the left-hand side
         A = Fraction(1, K**2) * Fraction(1, n) * squares
         return A - share(K) * Fraction(1, n) * squares
 
     def inequality(share: Callable[[int], Fraction]) -> list[Quantity]:
         return [
-            Quantity(f"right minus left side (K={K}, spread {s})", 0.0, Interval.point(float(slack(K, s, share))), ">=")
+            Quantity(
+                f"right minus left side (K={K}, features ±{s})", 0.0, Interval.point(float(slack(K, s, share))), ">="
+            )
             for K in (3, 4, 10)
             for s in (Fraction(1), Fraction(1, 7))
         ]
@@ -245,9 +255,11 @@ def lemma1_uniqueness(lab: Lab, *, factor: Callable[[int], Fraction] = lambda K:
     return conclude(
         quantities,
         evidence=contradictions(quantities, 2),
-        instances="K = 3, 4, 10; two samples of one label pair at distance 2 or 2/7, all other features 0; exact fractions",
+        instances="K = 3, 4, 10; two samples of one label pair at distance 2 or 2/7, all other features 0; "
+        "exact fractions",
         repair=Repair(
-            "With 1/K^2 in place of 1/K and a strict last inequality the display is right; X* uses up the feature budget.",
+            "With 1/K^2 in place of 1/K and a strict last inequality the display is right, and X* uses up the "
+            "feature budget.",
             [*inequality(lambda K: Fraction(1, K**2)), *tight],
             keeps=True,
         ),
@@ -261,7 +273,7 @@ NETWORKS = (
     ("ImageNet-LT, ResNet-50", 1000, 2048),
     ("iNaturalist 2018, ResNet-50", 8142, 2048),
 )
-"""The paper's networks (Appendix D): data set and network, K, feature width p."""
+"""The paper's networks (Appendix D): data set and network, number of classes K, feature width p."""
 
 
 @check("p-assumption", "Lemma 1", "Theorem 1", "Theorem 2")
@@ -297,11 +309,11 @@ def p_assumption(lab: Lab, *, least: Callable[[int], int] = lambda K: K**2 + K) 
     ]
     ranks = {f"{f.name}, K={f.K}, R={R}": (f.K, solve(f.at(R)).rank) for f, R in cases}
     quantities = [
-        Quantity(f"least p for the optimum ({name})", least(K), rank, ">=", known=PLAIN)
+        Quantity(f"rank of the optimum, the least p ({name})", least(K), rank, ">=", known=PLAIN)
         for name, (K, rank) in ranks.items()
     ]
     enough = [
-        Quantity(f"least p for the optimum ({name})", K - 1, rank, "<=", known=PLAIN)
+        Quantity(f"rank of the optimum, the least p ({name})", K - 1, rank, "<=", known=PLAIN)
         for name, (K, rank) in ranks.items()
     ]
     free = [
@@ -318,11 +330,11 @@ def p_assumption(lab: Lab, *, least: Callable[[int], int] = lambda K: K**2 + K) 
     return conclude(
         quantities,
         evidence=contradictions(quantities, 2)
-        + "; p of the networks: "
+        + "; width p of the networks: "
         + ", ".join(f"{p} at K={K}" for _, K, p in NETWORKS),
         instances="; ".join(ranks),
         repair=Repair(
-            "For Eq. 5, 7 and 9 p >= K - 1 is enough, and is met by all networks but iNaturalist's; p >= K^2 + K is met by none.",
+            "For Eq. 5, 7 and 9 p >= K - 1 is enough. All networks but iNaturalist's meet it; none meets p >= K^2 + K.",
             [*enough, *free, *met, *unmet],
             keeps=True,
         ),

@@ -1,4 +1,4 @@
-"""The mixed-singleton classifier: Theorem 2, what its classes can win, and whether it lessens minority collapse."""
+"""Claims about the mixed-singleton classifier: Theorem 2, whether its classes can win, whether it lessens collapse."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def theorem2(lab: Lab, *, free: str = "ms-free", rank_needed: int | None = None)
     quantities, ranks = [], []
     for K, profile, lam in ((3, "balanced", 0.5), (4, "balanced", 0.3), (4, "block", 0.5), (4, "block", 0.3)):
         family = Family("ms", profile, K, mixing=fixed(lam))
-        other = Family(free, profile, K, mixing=fixed(lam))
+        free_family = Family(free, profile, K, mixing=fixed(lam))
         quantities.append(
             Quantity(
                 f"optimum of Eq. 9 against K^2 free classes ({profile}, K={K}, lambda={lam}, R=10)",
-                lab.loss(other.at(10)),
+                lab.loss(free_family.at(10)),
                 lab.loss(family.at(10)),
                 tolerance=1e-6,
             )
@@ -82,9 +82,10 @@ def theorem2(lab: Lab, *, free: str = "ms-free", rank_needed: int | None = None)
     return conclude(
         [*quantities, *ranks],
         evidence=contradictions(quantities, 1) + "; " + contradictions(ranks, 1),
-        instances="(K, frequencies, lambda) = (3, balanced, 1/2), (4, balanced, 0.3), (4, block, 1/2), (4, block, 0.3); R=10",
+        instances="(K, frequencies, lambda) = (3, balanced, 1/2), (4, balanced, 0.3), (4, block, 1/2), (4, "
+        "block, 0.3); R=10",
         repair=Repair(
-            "Theorem 2 holds for K^2 free class vectors. MS with W^lambda is another program; at lambda = 1/2 "
+            "Theorem 2 holds for K^2 free class vectors. MS, with W^lambda, is another program; at lambda = 1/2 "
             "it is FC with halved logits.",
             truths,
         ),
@@ -92,17 +93,19 @@ def theorem2(lab: Lab, *, free: str = "ms-free", rank_needed: int | None = None)
 
 
 def _lead(lam: float, unordered: bool, K: int = 4) -> float:
-    """Largest lead of the logit of label pair (1, 2) over every other class, for |z_i| <= 1: a linear program."""
+    """Largest lead of the logit of label pair (1, 2) over all other classes for |z_i| <= 1, by a linear program."""
     V = pair_vectors(K, lam, unordered=unordered)
-    own = 0 if unordered else 1  # (1, 2) comes first among a < b, second among all pairs
-    others = np.delete(V, own, axis=0)
-    behind = np.hstack([others - V[own], np.ones((len(others), 1))])  # lead <= own logit - other logit
-    found = linprog([0.0] * K + [-1.0], A_ub=behind, b_ub=np.zeros(len(others)), bounds=[(-1, 1)] * K + [(None, None)])
-    return round(-float(found.fun), 9)
+    index = 0 if unordered else 1  # (1, 2) comes first among a < b, second among all pairs
+    rivals = np.delete(V, index, axis=0)
+    behind = np.hstack([rivals - V[index], np.ones((len(rivals), 1))])  # lead <= logit of (1, 2) - logit of each rival
+    optimum = linprog(
+        [0.0] * K + [-1.0], A_ub=behind, b_ub=np.zeros(len(rivals)), bounds=[(-1, 1)] * K + [(None, None)]
+    )
+    return round(-float(optimum.fun), 9) + 0.0  # not -0.0
 
 
 def _least_loss(lam: float) -> Interval:
-    """inf over z of CE(lambda z, a) + CE((1-lambda) z, b), a != b: all other logits at -inf, t = z_a - z_b.
+    """Infimum over z of CE(lambda z, a) + CE((1-lambda) z, b), a != b: all other logits at -inf, t = z_a - z_b.
 
     h(t) = log(1 + e^(-lambda t)) + log(1 + e^((1-lambda) t)) is convex; a tangent bounds it from below on [-50, 50].
     """
@@ -226,7 +229,7 @@ def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Find
         compare(name, {p: f.at(R) for p, f in families.items()})
     for K, R in ((4, 10_000), (6, 60)):
         pairs = product(imbalanced(K, R=R))
-        # At lambda = 1/2, a < b is a != b; its budget, a mean over the pairs a < b, is 5 (K - 1) / K as a mean over K^2.
+        # At lambda = 1/2, a < b is a != b. The budget 5, a mean over the pairs a < b, is 5 (K - 1) / K over all K^2.
         distinct_pairs = fc(replace(pairs, same=np.zeros(2)), e_h=5 * (K - 1) / K)
         compare(f"a < b, product, K={K}, lambda=0.5, R={R}", {"fc": distinct_pairs, "ms": ms_unordered(pairs)})
     fc_cosine, ms_cosine = (lab.cosines(Family(p, "product").at(20))[2, 3] for p in (worse, better))
@@ -254,13 +257,14 @@ def ms_less_collapse(lab: Lab, *, better: str = "ms", worse: str = "fc") -> Find
     against = sum(q.agrees is False for q in quantities)
     return conclude(
         quantities,
-        evidence=f"contradicted on {against} of {len(quantities)} comparisons; R0 = {thresholds['ms']} for MS, "
+        evidence=f"{against} of {len(quantities)} comparisons contradict it; R0 = {thresholds['ms']} for MS, "
         f"{thresholds['fc']} for FC "
         "(product, K=4, lambda=1/2)",
         instances="; ".join(f"{p}, K={K}, lambda={lam}, E_{{W^lambda}}={e}, R={R}" for K, p, lam, e, R in cases)
         + "; a < b, product, lambda=1/2: K=4, R=10^4 and K=6, R=60",
         repair=Repair(
-            "At balanced label pairs FC and MS have the same geometry, an ETF; MS neither helps nor harms there.", even
+            "At balanced label pairs the class vectors of FC and of MS form an ETF; MS neither helps nor harms there.",
+            even,
         ),
         plot=Plot("imbalance R", "cosine between minority class vectors", curves, log_x=True),
     )

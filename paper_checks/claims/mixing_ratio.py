@@ -1,4 +1,4 @@
-"""What the paper says of the mixing ratio: that minority collapse does not depend on it."""
+"""Claims about the mixing ratio: that minority collapse does not depend on it."""
 
 from __future__ import annotations
 
@@ -18,37 +18,45 @@ from paper_checks.lab import Lab
 
 @check("lambda-independence", "Finding 2")
 def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) -> Finding:
-    """Statement: Minority collapse under mixup is determined by the frequencies of (mixed) labels alone, independent
-        of lambda.
+    """Statement: Minority collapse under mixup depends on the frequencies of (mixed) labels alone, not on lambda.
 
-    Where: §1; §5.3 (i) says "regardless of the mixup ratio", which can also mean that collapse occurs at every
-        lambda.
+    Where: §1; §5.3 (i) says "regardless of the mixup ratio", which can also mean that collapse occurs at every lambda.
     Quote: minority collapse in Mixup is determined solely by the frequency of singleton and mixed-label samples,
         independent of the mixup ratio
-    Formula: R0(lambda) constant, at fixed label-pair frequencies and budgets.
+    Formula: R0(lambda) is constant at fixed label-pair frequencies and budgets.
     Assumptions: K = 4, K_A = 2, E_H = 5, E_W = 1; product and block frequencies; also MS.
-    Test: Take one R between the thresholds of two lambdas and certify the state of the minority there for both; R0 as
-        a function of lambda, and for Beta(1,1) and Beta(0.2,0.2).
+    Test: Take one R between the thresholds R0 of two lambdas, and certify for both whether the minority is collapsed
+        there. Compute R0 as a function of lambda, and for Beta(1,1) and Beta(0.2,0.2).
     Verdict: At one R and the same frequencies the minority is provably collapsed for one lambda and provably not for
         another, for FC and for MS. R0 is symmetric about lambda = 1/2; the picture shows how it moves in between. At
         balanced frequencies the angles do not depend on lambda.
     Overturned by: reading the sentence as "collapse occurs at every lambda, for large enough R", which agrees with
-        theorem1; budgets that are themselves chosen as a function of lambda.
+        theorem1; or budgets that are themselves functions of lambda.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments.
+        lambdas: the two mixing ratios that are compared.
     """
     cases = [("fc", "product", 330), ("fc", "block", 330), ("ms", "product", 20), ("ms", "block", 20)]
     quantities = []
     for program, profile, R in cases:
-        one, other = (lab.collapsed(Family(program, profile, mixing=fixed(x)).at(R)) for x in lambdas)
-        known = one.value is not None and other.value is not None
-        same = Fact(one.value == other.value if known else None, one.how)
+        first, second = (lab.collapsed(Family(program, profile, mixing=fixed(x)).at(R)) for x in lambdas)
+        known = first.value is not None and second.value is not None
+        same = Fact(first.value == second.value if known else None, first.how)
         quantities.append(
-            Quantity(f"same state at lambda = {lambdas[0]} and {lambdas[1]} ({program} {profile}, R={R})", True, same)
+            Quantity(
+                f"collapsed at both lambdas or at neither, {lambdas[0]} and {lambdas[1]} ({program} {profile}, R={R})",
+                True,
+                same,
+            )
         )
     for profile in ("product", "block"):
-        here, there = (lab.cosines(Family("fc", profile, mixing=fixed(x)).at(100))[2, 3] for x in lambdas)
+        first_cosine, second_cosine = (
+            lab.cosines(Family("fc", profile, mixing=fixed(x)).at(100))[2, 3] for x in lambdas
+        )
         name = f"cos BB at lambda = {lambdas[1]} against {lambdas[0]} (fc {profile}, R=100)"
-        quantities.append(Quantity(name, here, there, tolerance=2e-3))
+        quantities.append(Quantity(name, first_cosine, second_cosine, tolerance=2e-3))
     mirrored = [
         Quantity(
             f"optimum at lambda = 0.7 against 0.3 ({program} {profile}, R=100)",
@@ -75,11 +83,12 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
         curves.append(Curve(f"{program} {profile}", [*grid, *(1 - grid[-2::-1])], [*values, *values[-2::-1]], style))
     return conclude(
         quantities,
-        evidence=f"contradicted in {sum(q.agrees is False for q in quantities)} of {len(quantities)} "
-        f"comparisons; R0 (fc product) = " + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
+        evidence=f"{sum(q.agrees is False for q in quantities)} of {len(quantities)} comparisons contradict it; "
+        f"R0 (fc product) = " + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
         instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
         repair=Repair(
-            "The optimum at 1 - lambda is that at lambda; at balanced label pairs the angles are the same for every lambda.",
+            "The optimal value is the same at lambda and at 1 - lambda; at balanced label pairs the angles are the "
+            "same for every lambda.",
             [*mirrored, *even],
         ),
         plot=Plot("mixing ratio lambda", "threshold R0", curves, log_y=True),
@@ -88,19 +97,22 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
 
 @check("loss-without-mixup", "Proposition 1")
 def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
-    """Statement: Collapse does not depend on lambda because "the total loss derived from features is equivalent to
-        that obtained without Mixup".
+    """Statement: Collapse does not depend on lambda, because the total loss is the same as without mixup.
 
     Where: §5.3, rationale (i) of the conjecture.
     Quote: the total loss derived from features is equivalent to that obtained without Mixup
     Formula: min LPM_lambda = min LPM (no mixup) at equal class balance and equal budgets.
     Assumptions: balanced classes, E_H = 5, E_W = 1.
-    Test: Certified optima of the plain program and of LPM_lambda, K = 3, 4, 10, lambda = 0.1, 1/2; and the losses at
-        zero features.
-    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. What
-        they share is the value at zero features, log K (Eq. 17).
+    Test: Certified optima of the plain program and of LPM_lambda for K = 3, 4, 10 and lambda = 0.1, 1/2; and the losses
+        at zero features.
+    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. Both
+        programs share only the value at zero features, log K (Eq. 17).
     Overturned by: a reading in which "equivalent" means the value at zero features only.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments.
+        without: the program that is claimed to have the same optimum, without mixup.
     """
     quantities = []
     for K in (3, 4, 10):
@@ -124,5 +136,5 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
         quantities,
         evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 10; lambda = 0.1, 0.5; balanced, E_H=5, E_W=1",
-        repair=Repair("The two agree, log K, where all features vanish, as in Eq. 17.", zero),
+        repair=Repair("With all features 0 both losses are log K, as in Eq. 17.", zero),
     )

@@ -1,4 +1,4 @@
-"""The printed numbers against one another: sums, differences, cells printed twice, Table 6, Figure 4, completeness."""
+"""Claims that printed numbers agree: sums, differences, cells printed twice, Table 6, Figure 4, completeness."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paper_checks.paper.datasets import cifar_lt
 from paper_checks.paper.tables import SOURCES, Cell, Source, class_ranges, load
 
 ROUNDING = 0.005
-"""Of a number printed with two decimals."""
+"""Largest rounding error of a number with two decimals."""
 
 PARTITIONS = {
     "cifar10-lt": (3, 4, 3),
@@ -22,9 +22,11 @@ PARTITIONS = {
     "imagenet-lt": (390, 445, 165),
     "inaturalist2018": (842, 3701, 3599),
 }
-"""Classes in (many, med, few): Table 6 as printed, but ImageNet-LT's medium classes end at 834 (table6-partition)."""
+"""Numbers of (many, med, few) classes: Table 6, but ImageNet-LT's medium classes end at 834 (table6-partition)."""
 
 WITH_SPLITS: tuple[Source, ...] = (1, 8, 9, 10, 11, 12, 13, "figure3")
+"""Tables that print many, med, few and all."""
+
 NAMES = {"random+FC": "random", "CBS+FC": "CBS", "CAS+FC": "CAS", "BMLS+FC": "BMLS"}
 
 
@@ -41,15 +43,15 @@ def _rows(source: Source) -> dict[tuple[str, str, str], dict[str, float]]:
 
 
 def _sums(sources: tuple[Source, ...], partitions: Mapping[str, tuple[int, int, int]]) -> list[Quantity]:
-    """The printed "all" against the class-weighted mean of many, med and few, row by row."""
-    found = []
+    """Compare the printed "all" of each row with the class-weighted mean of many, med and few."""
+    comparisons = []
     for source in sources:
         for (dataset, imbalance, method), row in _rows(source).items():
             sizes = partitions[dataset]
             mean = sum(n * row[s] for n, s in zip(sizes, ("many", "med", "few"), strict=True)) / sum(sizes)
             name = f"{_name(source)}: {dataset} {imbalance} {method}".replace("  ", " ")
-            found.append(Quantity(name, row["all"], mean, tolerance=2 * ROUNDING + 1e-9))
-    return found
+            comparisons.append(Quantity(name, row["all"], mean, tolerance=2 * ROUNDING + 1e-9))
+    return comparisons
 
 
 @check("table-sums", "Table 1", "Table 8", "Table 9", "Table 10", "Table 11", "Table 12", "Table 13", "Figure 3")
@@ -59,12 +61,16 @@ def table_sums(lab: Lab, *, partitions: Mapping[str, tuple[int, int, int]] = PAR
     Where: Tables 1, 8 to 13, Figure 3.
     Quote: we also calculate top-1 test accuracy of three disjoint set: many, medium, and few classes
     Formula: all = (n_many many + n_med med + n_few few) / K, within the rounding of two decimals (0.005 each side).
-    Assumptions: class numbers of Table 6 (ImageNet-LT's medium classes to 834); balanced test sets; means over the
-        same runs.
+    Assumptions: class numbers of Table 6 (ImageNet-LT's medium classes to 834); balanced test sets; means over the same
+        runs.
     Test: Every row of the eight tables.
-    Verdict: All rows agree within rounding, so the splits and the totals are of the same runs.
+    Verdict: All rows agree within rounding, so the splits and the totals come from the same runs.
     Overturned by: one row off by more than 0.01.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        partitions: numbers of many, med and few classes by data set.
     """
     quantities = _sums(WITH_SPLITS, partitions)
     worst = max(
@@ -75,14 +81,15 @@ def table_sums(lab: Lab, *, partitions: Mapping[str, tuple[int, int, int]] = PAR
     return conclude(
         quantities,
         known=PRINTED,
-        evidence=f"{sum(q.agrees is True for q in quantities)} of {len(quantities)} rows agree; largest deviation {worst:.4f}",
+        evidence=f"{sum(q.agrees is True for q in quantities)} of {len(quantities)} rows agree; largest "
+        f"deviation {worst:.4f}",
         instances=", ".join(_name(s) for s in WITH_SPLITS),
     )
 
 
 @check("table-diffs", "Table 1", "Table 5")
 def table_diffs(lab: Lab, *, sign: int = 1) -> Finding:
-    """Statement: The rows "diff." are the differences of the rows that they speak of.
+    """Statement: The rows "diff." are the differences of the rows that they name.
 
     Where: Table 1 (MS minus FC); Table 5 (BMLS minus our own run of random + ETF + DR).
     Quote: for effectiveness of Multi-Singleton Classifier
@@ -92,6 +99,10 @@ def table_diffs(lab: Lab, *, sign: int = 1) -> Finding:
     Verdict: All differences are right.
     Overturned by: one cell off by more than 0.01.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        sign: 1 for row minus reference, -1 for the reverse.
     """
     quantities = []
     for source, reference in ((1, "BMLS+FC"), (5, "random+ETF+DR")):
@@ -127,9 +138,14 @@ def table6_partition(lab: Lab, *, imagenet_medium_to: int | None = None) -> Find
     Assumptions: both ends belong to a range.
     Test: Count how often each class occurs. Where a class occurs twice, see which reading Table 10's totals support.
     Verdict: ImageNet-LT's class 835 is in both medium [390, 835] and few [835, 999]. Table 10's totals agree with
-        390..834 on all five rows and contradict 390..835 with 836..999. The other data sets are partitioned.
-    Overturned by: half-open ranges, which would then leave the last class of every other data set out.
+        medium classes 390..834 on all five rows. They contradict medium classes 390..835 with few classes 836..999. In
+        the other data sets every class is in one set.
+    Overturned by: half-open ranges; but these would leave out the last class of every other data set.
     References: Zhong et al. 2021 use 390..834 and 835..999.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        imagenet_medium_to: last medium class of ImageNet-LT; None: as printed.
     """
     sizes = {"cifar10-lt": 10, "cifar100-lt": 100, "places-lt": 365, "imagenet-lt": 1000, "inaturalist2018": 8142}
     quantities = []
@@ -145,13 +161,13 @@ def table6_partition(lab: Lab, *, imagenet_medium_to: int | None = None) -> Find
             Quantity(f"classes in no split ({dataset})", 0, sum(n == 0 for n in count)),
         ]
     ours = [q for q in _sums((10,), PARTITIONS) if "imagenet" in q.name]
-    other = _sums((10,), PARTITIONS | {"imagenet-lt": (390, 446, 164)})
-    refuted = sum(q.agrees is False for q in other if "imagenet" in q.name)
+    shifted = _sums((10,), PARTITIONS | {"imagenet-lt": (390, 446, 164)})
+    refuted = sum(q.agrees is False for q in shifted if "imagenet" in q.name)
     return conclude(
         quantities,
         known=PRINTED,
-        evidence=f"ImageNet-LT: class 835 is in two splits; Table 10's totals fit 390..834 on 5 of 5 rows, "
-        f"390..835 fails on {refuted} of 5",
+        evidence=f"class 835 of ImageNet-LT is in two splits; with medium classes 390..834 Table 10's totals agree in "
+        f"5 of 5 rows, with 390..835 they fail in {refuted} of 5",
         instances="the five data sets of Table 6",
         internal=True,
         repair=Repair("ImageNet-LT's medium classes are 390..834, its few classes 835..999.", ours),
@@ -162,19 +178,24 @@ def table6_partition(lab: Lab, *, imagenet_medium_to: int | None = None) -> Find
 def split_definition(
     lab: Lab, *, claimed: Callable[[str, int], tuple[int, ...]] = lambda dataset, factor: PARTITIONS[dataset]
 ) -> Finding:
-    """Statement: Many, medium and few classes are those of Liu et al. (2019): more than 100, 20 to 100, fewer than 20
-        training images.
+    """Statement: Many, medium and few classes are those of Liu et al. (2019).
+
+    They have more than 100, 20 to 100, and fewer than 20 training images.
 
     Where: Appendix G ("According to Liu et al. (2019)"), Table 6.
     Quote: According to Liu et al. (2019), we also calculate top-1 test accuracy of three disjoint set
     Formula: number of classes with n_k > 100, 20 <= n_k <= 100, n_k < 20, against the sizes in Table 6.
     Assumptions: CIFAR-LT counts by formula.
     Test: CIFAR10-LT and CIFAR100-LT at all imbalance factors.
-    Verdict: The ranges of Table 6 are fixed index ranges that no imbalance factor reproduces: CIFAR10-LT has no class
-        with fewer than 20 images, CIFAR100-LT at 100 gives 35, 35, 30. So "few" means the last 29 (3) classes,
-        whatever their counts.
+    Verdict: The ranges of Table 6 are fixed ranges of class indices, which no imbalance factor reproduces. CIFAR10-LT
+        has no class with fewer than 20 images; CIFAR100-LT at 100 has 35, 35 and 30 classes. So "few" means the last 3
+        classes of CIFAR10-LT and the last 29 of CIFAR100-LT, whatever their counts.
     Overturned by: other thresholds, stated per data set.
     References: Liu et al. 2019 for the thresholds; Cao et al. 2019 for the counts.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        claimed: claimed numbers of many, med and few classes as a function of data set and imbalance factor.
     """
     quantities = []
     for K, dataset in ((10, "cifar10-lt"), (100, "cifar100-lt")):
@@ -192,7 +213,8 @@ def split_definition(
         evidence="by the thresholds " + contradictions(quantities, 3),
         instances="CIFAR10-LT, CIFAR100-LT, imbalance 200, 100, 50, 10",
         repair=Repair(
-            "The splits are index ranges, the same at every imbalance factor; with them all totals of Table 8 agree.",
+            "The splits are ranges of class indices, the same at every imbalance factor; with them all totals of "
+            "Table 8 agree.",
             _sums((8,), PARTITIONS),
         ),
     )
@@ -204,15 +226,18 @@ def table1_vs_8(lab: Lab, *, sources: tuple[Source, ...] = tuple(s for s in SOUR
 
     Where: Tables 1 to 5 and 7 to 13.
     Quote: with five repeated experiments with random seeds in CIFAR10/100-LT and three in others
-    Formula: equality of the printed means (and standard deviations) of the same data set, imbalance, method and
-        split.
-    Assumptions: the captions: all are means of five (three) repeats of the same experiment.
+    Formula: equality of the printed means (and standard deviations) of the same data set, imbalance, method and split.
+    Assumptions: as the captions say, all numbers are means of five (three) repeats of the same experiment.
     Test: Every cell that occurs in more than one table.
-    Verdict: The only exceptions are the eight cells of BMLS + FC on CIFAR100-LT in Table 1, which differ from Tables
-        4, 8 and 11 (40.36 and 40.03 at imbalance 200, 45.32 and 45.20 at 100, and all their splits): another set of
-        runs. Table 1's diff rows use its own values, so they understate the gain of MS there.
+    Verdict: The only exceptions are the eight cells of BMLS + FC on CIFAR100-LT in Table 1. They differ from Tables 4,
+        8 and 11: 40.36 and 40.03 at imbalance 200, 45.32 and 45.20 at 100, and all their splits. So they come from
+        another set of runs. Table 1's diff rows use its own values, so they understate the gain of MS there.
     Overturned by: a statement that Table 1 reports other runs.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        sources: the tables that are compared.
     """
     seen: dict[tuple[str, str, str, str], list[tuple[Source, Cell]]] = defaultdict(list)
     for source in sources:
@@ -246,12 +271,17 @@ def fig4_vs_table8(lab: Lab, *, printed: Mapping[str, float] | None = None) -> F
     Where: Figure 4 (table), Table 8.
     Quote: Experiments on CIFAR10-LT dataset for the effectiveness of BMLS to minority collapse.
     Formula: 72.91, 75.86, 76.60, 78.71 against Table 8, imbalance 100: 72.94, 76.63, 76.43, 78.85.
-    Assumptions: imbalance 100, the nearest of the four; Figure 4 does not say which.
-    Test: Cell by cell, and the order of CBS and CAS.
-    Verdict: All four differ, and CBS and CAS change order. Each lies within two printed standard deviations of Table
-        8, so Figure 4 probably shows single runs (a picture of class vectors needs one), which it does not say.
+    Assumptions: imbalance 100, where Table 8 is nearest of the four; Figure 4 does not name the imbalance.
+    Test: Each value, and the order of CBS and CAS.
+    Verdict: All four values differ, and CBS and CAS change order. Each lies within two printed standard deviations of
+        Table 8. So Figure 4 probably shows single runs (a picture of class vectors needs one run), but it does not say
+        so.
     Overturned by: a caption that names the imbalance and the run.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        printed: accuracies of Figure 4 by method; None: as printed.
     """
     figure = printed or {c.method: c.mean for c in load("figure4") if c.split == "all"}
     table = {c.method: c for c in load(8) if (c.dataset, c.imbalance, c.split) == ("cifar10-lt", "100", "all")}
@@ -263,7 +293,7 @@ def fig4_vs_table8(lab: Lab, *, printed: Mapping[str, float] | None = None) -> F
     quantities.append(Quantity("the better of CBS and CAS", better["table"], better["figure"]))
     within = [
         Quantity(
-            f"Figure 4 against Table 8 within two std ({NAMES[m]})",
+            f"Figure 4 against Table 8, within two standard deviations ({NAMES[m]})",
             table[m].mean,
             value,
             tolerance=2 * (table[m].std or 0),
@@ -273,7 +303,7 @@ def fig4_vs_table8(lab: Lab, *, printed: Mapping[str, float] | None = None) -> F
     return conclude(
         quantities,
         known=PRINTED,
-        evidence="; ".join(f"{NAMES[m]} {v} against {table[m].mean}" for m, v in figure.items())
+        evidence="; ".join(f"{NAMES[m]} {v} (Table 8: {table[m].mean})" for m, v in figure.items())
         + ("" if better["figure"] == better["table"] else "; CBS and CAS change order"),
         instances="CIFAR10-LT, imbalance 100",
         internal=True,
@@ -292,10 +322,14 @@ def table13_cut(lab: Lab, *, rows: int = 20) -> Finding:
         dataset.
     Formula: 20 rows x 4 cells.
     Assumptions: the text version of the paper that the data files were read from.
-    Test: Count the cells, each with mean and standard deviation; the totals agree (table-sums).
+    Test: Count the cells with mean and standard deviation. (The totals agree: table-sums.)
     Verdict: All 80 cells are there.
     Overturned by: a version of the paper in which the table is cut.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        rows: claimed number of rows.
     """
     cells = load(13)
     methods = {(c.imbalance, c.method) for c in cells}

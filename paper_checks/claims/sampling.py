@@ -1,4 +1,4 @@
-"""What samplers do to the frequencies of label pairs: Remark 1, Eq. 2, Figures 2 and 3, the growth of K^2."""
+"""Claims about samplers and the frequencies of label pairs: Remark 1, Eq. 2, Figures 2 and 3, the growth of K^2."""
 
 from __future__ import annotations
 
@@ -29,27 +29,34 @@ from paper_checks.lab import Lab, pair_vectors
 from paper_checks.paper.datasets import FACTORS, cifar_lt, datasets
 
 LABEL_PAIRS: dict[str, Callable[[int], int]] = {"all": lambda K: K**2, "a < b": lambda K: K * (K - 1) // 2}
+"""Number of label pairs of K classes, for both sets of label pairs in the paper."""
 
 
 @check("remark1", "Remark 1", "Figure 2")
 def remark1(lab: Lab, *, balanced_sampler: str = "BMLS") -> Finding:
-    """Statement: Class-balanced samplers (CBS, CAS) leave the frequencies of mixed labels unbalanced from epoch to
-        epoch, BMLS does not.
+    """Statement: Class-balanced samplers (CBS, CAS) leave the frequencies of mixed labels uneven from epoch to epoch.
+
+    BMLS does not.
 
     Where: Remark 1, §5.2; Figure 2 (its values are in the picture only, not in the text).
     Quote: Mixup blends input samples with a random permutation of them, and as a result, the balance of samples is
         disrupted, even when class-balanced samplers are employed
     Formula: average CV = (1/C) sum_c sigma_c / mu_c over epochs. CBS, LOM: sqrt((1-1/K^2) K^2/N). CAS: about (1-1/K)
         sqrt(K^2/N). BMLS: sqrt(f(1-f)) K^2/N, f the fractional part of N/K^2.
-    Assumptions: N pairs an epoch, batches of 128 permuted by mixup; samplers re-implemented here from their papers'
-        definitions; all K^2 label pairs.
-    Test: Counts of 40 simulated epochs from the seed, for CIFAR10-LT and CIFAR100-LT at imbalance 100; each CV
-        against its formula within 6 %.
-    Verdict: It holds: CBS and LOM have the CV of independent draws, CAS a little less because its batches hold every
-        class equally often; BMLS's is that of counts that differ by at most one. At K = 100, N/K^2 is 1.08, so BMLS
-        is uneven too, four times less. The printed values of Figure 2 cannot be compared: they are not in the text.
+    Assumptions: an epoch has N pairs, and mixup permutes batches of 128. The samplers are implemented from the
+        definitions in their papers. All K^2 label pairs count.
+    Test: Counts of 40 simulated epochs for CIFAR10-LT and CIFAR100-LT at imbalance 100; each CV against its formula
+        within 6 %.
+    Verdict: It holds. CBS and LOM have the CV of independent draws. CAS has a little less, because its batches hold
+        every class equally often. BMLS has the CV of counts that differ by at most one. At K = 100, where N/K^2 is
+        1.08, BMLS is uneven too, but four times less. The values of Figure 2 cannot be compared: they are in the
+        picture only.
     Overturned by: a class-balanced sampler that also balances pairs, or epochs of very many batches.
     References: Kang et al. 2020 (CBS), Shen and Lin 2016 (CAS), Zhang et al. 2022 (LOM); Dodge 2008 for the CV.
+
+    Args:
+        lab: the instruments; their seed draws the epochs.
+        balanced_sampler: the sampler that is claimed to be balanced.
     """
     rng, quantities, evidence = lab.rng(), [], []
     for K in (10, 100):
@@ -64,7 +71,7 @@ def remark1(lab: Lab, *, balanced_sampler: str = "BMLS") -> Finding:
         cv = {s: average_cv(epochs(s, n, rng)) for s in formulas}
         quantities += [
             Quantity(
-                f"average CV of {balanced_sampler} below 0.9 of that of {s} (K={K})",
+                f"average CV of {balanced_sampler} against 0.9 times that of {s} (K={K})",
                 0.9 * cv[s],
                 cv[balanced_sampler],
                 "<",
@@ -97,62 +104,71 @@ def remark1(lab: Lab, *, balanced_sampler: str = "BMLS") -> Finding:
 
 @check("remark1-collapse", "Remark 1")
 def remark1_collapse(lab: Lab, *, minority_suffers: bool = True) -> Finding:
-    """Statement: With class-balanced samplers minority collapse is mitigated only in part, because mixup disrupts the
-        balance of label pairs.
+    """Statement: With class-balanced samplers minority collapse is mitigated only in part.
+
+    The reason given: mixup disrupts the balance of label pairs.
 
     Where: Remark 1, §5.2.
     Quote: even when using class-balanced samplers to alleviate label suppression and learn an unbiased classifier,
         minority collapse is partially mitigated but not fully resolved
     Formula: mean cosine among the few classes minus mean cosine among the many, at the optimum of LPM_lambda for the
         label-pair counts of one epoch of CBS or CAS.
-    Assumptions: one epoch's counts stand for the frequencies of the program; lambda = 1/2. The model knows
-        frequencies only: that few classes repeat the same images is outside it.
-    Test: Symmetry: CBS and CAS draw classes without regard to their size, so the law of an epoch's label-pair counts
-        is the same for every numbering of the classes. Numerically: 20 epochs each on CIFAR10-LT at imbalance 100,
-        and the certified cosines of one epoch beside those of BMLS.
-    Verdict: The disruption is real: at one epoch's counts the cosines leave -1/(K-1), further under CBS than under
-        BMLS. But by that symmetry the expected difference between few and many classes is exactly 0, for every K and
-        N: the unevenness hits all classes alike, so what remains is no collapse of the minority. If class-balanced
-        sampling leaves the minority behind in networks, another cause is at work.
-    Overturned by: a class-balanced sampler whose pairing depends on the class sizes; a model that sees repeated
+    Assumptions: one epoch's counts stand for the frequencies of the program; lambda = 1/2. The model contains
+        frequencies only. It does not contain that few classes repeat the same images.
+    Test: Symmetry: CBS and CAS draw classes without regard to their size. So the distribution of an epoch's label-pair
+        counts is the same for every numbering of the classes. Numerically: 20 epochs of each on CIFAR10-LT at imbalance
+        100, and the certified cosines of one epoch beside those of BMLS.
+    Verdict: The disruption is real: at one epoch's counts the cosines differ from -1/(K-1), more under CBS than under
+        BMLS. But by the symmetry the expected difference between few and many classes is exactly 0, for every K and N.
+        The unevenness affects all classes alike, so it is not minority collapse. If class-balanced sampling leaves the
+        minority behind in networks, the cause is another one.
+    Overturned by: a class-balanced sampler whose pairing depends on the class sizes; a model that contains repeated
         images.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments; their seed draws the epochs.
+        minority_suffers: whether few classes are claimed to fare differently from many.
     """
     rng, n, K = lab.rng(), cifar_lt(10, 100), 10
     exact = Quantity(
-        "the law of an epoch's counts tells few classes from many (CBS, CAS)", minority_suffers, Fact(False, SYMMETRY)
+        "the distribution of an epoch's counts differs between few and many classes (CBS, CAS)",
+        minority_suffers,
+        Fact(False, SYMMETRY),
     )
     support = []
     for name, draw in (("CBS", cbs), ("CAS", cas)):
-        difference = []
+        differences = []
         for _ in range(20):
             gram = _optimal_gram(mixup_counts(draw(n, rng), K, rng))
             few, many = gram[7:, 7:][np.triu_indices(3, 1)], gram[:3, :3][np.triu_indices(3, 1)]
-            difference.append(float(few.mean() - many.mean()))
-        error = 3 * float(np.std(difference, ddof=1)) / math.sqrt(len(difference))
+            differences.append(float(few.mean() - many.mean()))
+        error = 3 * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
         support.append(
             Quantity(
-                f"mean cosine of few minus many over 20 epochs, three standard errors ({name})",
+                f"mean cosine of few minus that of many over 20 epochs, within three standard errors ({name})",
                 0.0,
-                float(np.mean(difference)),
+                float(np.mean(differences)),
                 tolerance=error,
                 known=SIMULATED,
             )
         )
-    one = lab.cosines(fc(table(mixup_counts(cbs(n, rng), K, rng).astype(float))))
-    ours = lab.cosines(fc(table(bmls_counts(int(n.sum()), K, 0).astype(float))))
+    at_cbs = lab.cosines(fc(table(mixup_counts(cbs(n, rng), K, rng).astype(float))))
+    at_bmls = lab.cosines(fc(table(bmls_counts(int(n.sum()), K, 0).astype(float))))
     support += [
-        Quantity("largest minus smallest cosine at one epoch of BMLS against CBS", one.spread(), ours.spread(), "<"),
-        Quantity("largest cosine at one epoch of CBS, far from 1", 0.0, one.largest(), "<"),
+        Quantity(
+            "largest minus smallest cosine at one epoch of BMLS against CBS", at_cbs.range(), at_bmls.range(), "<"
+        ),
+        Quantity("largest cosine at one epoch of CBS (1 would be collapse)", 0.0, at_cbs.largest(), "<"),
     ]
     return conclude(
         [exact],
-        evidence=f"few minus many: {support[0].computed:.4f} (CBS), {support[1].computed:.4f} (CAS) over 20 "
-        f"epochs; cosines at one epoch "
-        f"{one.smallest()} to {one.largest()} (CBS), {ours.smallest()} to {ours.largest()} (BMLS)",
+        evidence=f"mean cosine of few minus that of many, over 20 epochs: {support[0].computed:.4f} (CBS), "
+        f"{support[1].computed:.4f} (CAS); cosines at one epoch: "
+        f"{at_cbs.smallest()} to {at_cbs.largest()} (CBS), {at_bmls.smallest()} to {at_bmls.largest()} (BMLS)",
         instances=f"CIFAR10-LT, imbalance 100, seed {lab.seed}; lambda = 1/2; the symmetry holds for every data set",
         repair=Repair(
-            "Under CBS and CAS the angles stay perturbed, those of all classes alike, and less so under BMLS.",
+            "Under CBS and CAS the angles of all classes alike stay perturbed; under BMLS they are perturbed less.",
             support,
             keeps=True,
         ),
@@ -167,28 +183,31 @@ def _optimal_gram(counts: np.ndarray) -> np.ndarray:
 
 @check("mean-frequency", "Figure 2")
 def mean_frequency(lab: Lab, *, samplers: tuple[str, ...] = ("random", "CBS", "CAS", "BMLS")) -> Finding:
-    """Statement: Over the whole training, the mean frequency of labels is almost balanced for all samplers of Figure
-        2.
+    """Statement: Over all of training, the mean frequency of labels is almost balanced for all samplers of Figure 2.
 
     Where: §5.2, the paragraph on Figure 2.
-    Quote: After training, the mean of label frequencies is almost balanced across all samplers, but epoch-wise
-        balance is not.
-    Formula: max over min of the mean frequency of a class in the mixed pairs: 1 when balanced; n_max / n_min for the
+    Quote: After training, the mean of label frequencies is almost balanced across all samplers, but epoch-wise balance
+        is not.
+    Formula: largest over smallest mean frequency of a class in the mixed pairs: 1 when balanced; n_max / n_min for the
         random sampler.
     Assumptions: the samplers of Figure 2: random, CBS, CAS, BMLS; mixup permutes each batch.
-    Test: Random: from the class counts of CIFAR10-LT and CIFAR100-LT at imbalance 100. The others: 40 simulated
-        epochs, within 8 %.
-    Verdict: It fails for the random sampler, which is among those listed: its classes keep the ratio 100 of the data
-        (label pairs 10,000). It holds for CBS, CAS, LOM and BMLS. (A permutation that may leave an image in place
-        makes the pairs (a, a) 1 + K/127 times as frequent as the others under CBS, 1.79 times at K = 100, so mixed
+    Test: Random: from the class counts of CIFAR10-LT and CIFAR100-LT at imbalance 100. The others: 40 simulated epochs,
+        within 8 %.
+    Verdict: It fails for the random sampler, which is one of those listed: its classes keep the ratio 100 of the data
+        (10,000 for label pairs). It holds for CBS, CAS, LOM and BMLS. (A permutation may leave an image in place. Under
+        CBS this makes the pairs (a, a) 1 + K/127 times as frequent as the others, 1.79 times at K = 100. So mixed
         labels are not quite balanced in the mean either.)
     Overturned by: reading "all samplers" as all class-balanced samplers.
     References: none beside the paper.
+
+    Args:
+        lab: the instruments; their seed draws the epochs.
+        samplers: the samplers that "all" stands for.
     """
     rng = lab.rng()
 
     def ratio(sampler: str, K: int) -> Quantity:
-        n, name = cifar_lt(K, 100), f"most over least frequent class ({sampler}, CIFAR{K}-LT)"
+        n, name = cifar_lt(K, 100), f"largest over smallest class frequency ({sampler}, CIFAR{K}-LT)"
         if sampler == "random":
             return Quantity(name, 1.0, int(n.max()) // int(n.min()), known=EXACT)
         frequency = epochs(sampler, n, rng).sum(axis=(0, 2))
@@ -209,7 +228,7 @@ def mean_frequency(lab: Lab, *, samplers: tuple[str, ...] = ("random", "CBS", "C
 
 @check("eq2-feasible", "Eq. 2")
 def eq2_feasible(lab: Lab, *, pairs: Mapping[str, Callable[[int], int]] = LABEL_PAIRS) -> Finding:
-    """Statement: BMLS makes n_(a,b) = n for all label pairs in every epoch, with N pairs an epoch.
+    """Statement: BMLS makes n_(a,b) = n for all label pairs in every epoch of N pairs.
 
     Where: §4.1, Eq. 2; §6.2 and §8 concede that it fails for large K.
     Quote: where the frequency of all mixed-label samples is equal in each epoch
@@ -217,13 +236,17 @@ def eq2_feasible(lab: Lab, *, pairs: Mapping[str, Callable[[int], int]] = LABEL_
     Assumptions: N, the number of training images, is the number of pairs in an epoch (§8).
     Test: N modulo the number of label pairs for every data set, with class counts by formula or from the published
         lists.
-    Verdict: The number of label pairs divides N for none of the data sets, so exact equality is impossible in an
-        epoch; where it exceeds N (CIFAR100-LT at imbalance 200, all large sets) some label pairs do not occur at all,
-        on iNaturalist 99 % of them. What a cyclic order does give: counts that differ by at most one, within an epoch
-        and in total. (Eq. 2's 1/N is the probability of an index pair and says nothing of labels; that of a label
-        pair would be n/N.)
+    Verdict: The number of label pairs divides N for none of the data sets, so exact equality is impossible in an epoch.
+        Where it exceeds N (CIFAR100-LT at imbalance 200, all large sets), some label pairs do not occur at all; on
+        iNaturalist 99 % do not. A cyclic order gives counts that differ by at most one, within an epoch and in total.
+        (Eq. 2's 1/N is the probability of an index pair and says nothing about labels; the probability of a label pair
+        would be n/N.)
     Overturned by: epochs of another length than N.
     References: Cao et al. 2019 for the counts; Liu et al. 2019 for the lists.
+
+    Args:
+        lab: unused; the numbers are those in print.
+        pairs: number of label pairs as a function of K, for each set of label pairs that is tried.
     """
     quantities, cyclic = [], []
     for d in datasets():
@@ -242,19 +265,19 @@ def eq2_feasible(lab: Lab, *, pairs: Mapping[str, Callable[[int], int]] = LABEL_
                 "<=",
             ),
             Quantity(
-                f"largest minus smallest total, every epoch (K={K}, imbalance 200)",
+                f"largest minus smallest total count after any epoch (K={K}, imbalance 200)",
                 1,
                 int(max(np.ptp(c) for c in counts.cumsum(axis=0))),
                 "<=",
             ),
         ]
-    few = [f"{d.name} {d.images / d.K**2:.3g}" for d in datasets() if d.images < d.K**2]
+    fewer = [f"{d.name} {d.images / d.K**2:.3g}" for d in datasets() if d.images < d.K**2]
     return conclude(
         quantities,
-        evidence=contradictions(quantities, 2) + "; N / K^2 below 1: " + ", ".join(few),
+        evidence=contradictions(quantities, 2) + "; N / K^2 below 1: " + ", ".join(fewer),
         instances="; ".join(f"{d.name} ({d.source})" for d in datasets()),
         repair=Repair(
-            "In a cyclic order counts of any two label pairs never differ by more than one, in an epoch and in total.",
+            "In a cyclic order the counts of two label pairs never differ by more than one, in an epoch and in total.",
             cyclic,
         ),
     )
@@ -269,10 +292,14 @@ def exponential_growth(lab: Lab, *, ratio: Callable[[int], float] = lambda K: fl
     Formula: f(2K) / f(K): 4 for f = K^2; f(K) itself for an exponential f with f(0) = 1.
     Assumptions: f(K) = K^2 (or K(K-1)/2 with a < b).
     Test: f(2K) / f(K) for K = 10, 100, 365, 1000, counting label pairs.
-    Verdict: K^2 is quadratic: doubling K multiplies it by 4. And MS need not hold K^2 class vectors: its loss
-        factorises and costs O(K), so this is a limit of the naive implementation.
+    Verdict: K^2 is quadratic: doubling K multiplies it by 4. And MS need not store K^2 class vectors: its loss
+        factorises and costs O(K). So the growth is a limit of the naive implementation.
     Overturned by: a colloquial reading of "exponential".
     References: lpm/losses.py for the O(K) form.
+
+    Args:
+        lab: the instruments; their seed draws the logits.
+        ratio: claimed growth f(2K) / f(K) as a function of K.
     """
     Ks = (10, 100, 365, 1000)
     quantities = [
@@ -302,21 +329,26 @@ def exponential_growth(lab: Lab, *, ratio: Callable[[int], float] = lambda K: fl
 
 @check("coverage-ratio", "Figure 3")
 def coverage_ratio(lab: Lab, *, share: Callable[[int, int], float] = lambda classes, K: classes / K) -> Finding:
-    """Statement: The coverage ratio of Figure 3 is the proportion of mixed labels used in an epoch; 0.6 on
-        CIFAR100-LT means combinations of 60 classes.
+    """Statement: The coverage ratio of Figure 3 is the proportion of mixed labels used in an epoch.
+
+    A ratio of 0.6 on CIFAR100-LT means combinations of 60 classes.
 
     Where: Figure 3, caption.
     Quote: Coverage ratio represents the proportion of mixed labels used in training during one epoch compared to the
-        total number of mixed labels. (e.g., when coverage ratio is 0.6 in CIFAR100-LT, the model trains on mixed
-        labels consisting of combinations of 60 different classes
+        total number of mixed labels. (e.g., when coverage ratio is 0.6 in CIFAR100-LT, the model trains on mixed labels
+        consisting of combinations of 60 different classes
     Formula: combinations of c classes are c^2 of K^2 label pairs (c(c-1)/2 of K(K-1)/2 with a < b), not c/K of them.
     Assumptions: all combinations of the chosen classes occur.
     Test: Count the label pairs among 20, 40, 60, 80 of 100 classes.
     Verdict: 60 of 100 classes give 36 % of the label pairs, not 60 %: the definition and its example contradict each
-        other. At ratio 0, which the table prints, no label pair is left to train on. Its baseline is another
-        quantity.
+        other. At ratio 0, which the table prints, no label pair is left to train on, so that ratio must mean something
+        else.
     Overturned by: a sampler that draws 60 % of the label pairs directly.
     References: none beside the paper.
+
+    Args:
+        lab: unused; the numbers are exact.
+        share: claimed share of label pairs as a function of (number of chosen classes, K).
     """
     quantities = [
         Quantity(f"share of label pairs among {c} of 100 classes", share(c, 100), c * c / 100**2, tolerance=1e-12)

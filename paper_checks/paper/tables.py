@@ -1,9 +1,9 @@
 """The paper's tables as data: read from ``data/*.csv``, and parsed from the paper's text to make or verify them.
 
-``python -m paper_checks.paper.tables PAPER.txt`` writes the CSV files again. One row a printed cell:
-dataset, imbalance, method (sampler, classifier, loss joined by '+'), split (many, med, few, all), mean, std.
-The tables inside Figures 3 and 4 have the same form ('coverage 0.4' as method; 'U_G' and 'U' as splits); Table 6 has its
-own: dataset, split, first and last class.
+``python -m paper_checks.paper.tables PAPER.txt`` writes the CSV files again. Each printed cell is one row, with the
+columns dataset, imbalance, method (sampler, classifier, loss joined by '+'), split (many, med, few, all), mean, std.
+The tables inside Figures 3 and 4 have the same columns ('coverage 0.4' is a method; 'U_G' and 'U' are splits). Table 6
+has columns of its own: dataset, split, first and last class.
 """
 
 from __future__ import annotations
@@ -17,14 +17,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 DATA = Path(__file__).parents[1] / "data"
+"""Folder of the CSV files, one per table."""
 
 CELL = re.compile(r"(?P<mean>[+-]?\d+\.\d\d)(?: ?_\{(?P<braced>\d+\.\d\d)\}|(?P<joined>\d+\.\d\d))?$")
-"""A printed cell: ``66.77 _{0.76}``, ``$74.12_{1.21}$``, ``69.992.25`` (mean 69.99, std 2.25), ``+8.34`` or ``67.30``."""
+"""A printed cell: ``66.77 _{0.76}``, ``$74.12_{1.21}$``, ``69.992.25`` (69.99 and 2.25), ``+8.34`` or ``67.30``."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: test accuracy in per cent, mean and standard deviation over the paper's repeats."""
+    """One number of a table: test accuracy over the paper's repeated runs.
+
+    Attributes:
+        dataset: name of the data set, such as 'cifar10-lt'.
+        imbalance: imbalance factor as printed; empty where the table has none.
+        method: sampler, classifier and loss joined by '+', such as 'BMLS+FC'.
+        split: many, med, few or all; 'U_G' or 'U' in Figure 4.
+        mean: mean test accuracy in per cent; in the rows "diff." a difference in points.
+        std: standard deviation in points; None if none is printed.
+    """
 
     dataset: str
     imbalance: str
@@ -36,10 +46,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table stands and what its rows and columns are.
+    """The rows and columns of a printed table.
 
-    columns: (dataset, imbalance, split) of the numeric columns; an empty dataset or imbalance comes from the row.
-    rows: (dataset or imbalance, method) of the data lines in the order of print.
+    Attributes:
+        columns: (dataset, imbalance, split) of each numeric column; an empty dataset or imbalance comes from the row.
+        rows: (dataset or imbalance, method) of each data line, in the order of print.
     """
 
     columns: Sequence[tuple[str, str, str]]
@@ -117,7 +128,14 @@ def _file(source: Source) -> Path:
 
 
 def load(source: Source) -> list[Cell]:
-    """The cells of a table, from its CSV file."""
+    """Read the cells of a table from its CSV file.
+
+    Args:
+        source: a table's number, or 'figure3' or 'figure4'.
+
+    Returns:
+        The cells in the order of print.
+    """
     with _file(source).open(newline="", encoding="utf-8") as file:
         return [
             Cell(
@@ -133,19 +151,45 @@ def load(source: Source) -> list[Cell]:
 
 
 def means(source: Source, split: str = "all") -> dict[tuple[str, str, str], float]:
-    """Means by (dataset, imbalance, method) of one split."""
+    """Read the means of one split of a table.
+
+    Args:
+        source: a table's number, or 'figure3' or 'figure4'.
+        split: many, med, few or all.
+
+    Returns:
+        Mean accuracy in per cent by (dataset, imbalance, method).
+    """
     return {(c.dataset, c.imbalance, c.method): c.mean for c in load(source) if c.split == split}
 
 
 def best(cells: dict[tuple[str, str, str], float], dataset: str, imbalance: str, methods: Iterable[str]) -> float:
-    """The largest mean among some methods, those that are there."""
+    """Find the largest mean among some methods at one setting.
+
+    Args:
+        cells: means by (dataset, imbalance, method), as ``means`` gives them.
+        dataset: the data set.
+        imbalance: the imbalance factor, empty for large data sets.
+        methods: names of methods; those without a cell at this setting are left out.
+
+    Returns:
+        The largest mean, in per cent.
+    """
     return max(cells[dataset, imbalance, m] for m in methods if (dataset, imbalance, m) in cells)
 
 
 def parse(text: str, source: Source) -> list[Cell]:
-    """The cells of a table, from the paper's text.
+    """Parse the cells of a table from the paper's text.
 
-    Raises ValueError when the table is not there or does not have the layout that is expected of it.
+    Args:
+        text: the whole paper as text; cells of a table are separated by tabs.
+        source: a table's number, or 'figure3' or 'figure4'.
+
+    Returns:
+        The cells in the order of print; N/A gives none.
+
+    Raises:
+        ValueError: if the table is missing or does not have the expected layout.
     """
     if source == "figure3":
         return _figure3(text)
@@ -164,7 +208,10 @@ def parse(text: str, source: Source) -> list[Cell]:
 
 
 def _figure3(text: str) -> list[Cell]:
-    """Test accuracy over the coverage ratio; the data set stands in the first or second row of its block of four."""
+    """Parse the test accuracies over the coverage ratio.
+
+    The name of a data set stands in the first or second row of its block of four.
+    """
     lines = [line.split("\t") for line in text.split("\nFigure 3: ")[0].splitlines()[-11:] if line.count("\t") == 7]
     ratios = [word for words in lines for word in words[2:] if words[1] not in SPLITS and re.fullmatch(r"\d\.\d", word)]
     rows = [(words[1], words[2:]) for words in lines if words[1] in SPLITS]
@@ -181,7 +228,7 @@ def _figure3(text: str) -> list[Cell]:
 
 
 def _figure4(text: str) -> list[Cell]:
-    """Accuracy, U_G and U of the four samplers, the classifier being FC."""
+    """Parse accuracy, U_G and U of the four samplers with the classifier FC."""
     lines = [line.split("\t") for line in text.split("\nFigure 4: ")[0].splitlines()[-6:]]
     rows = [(words[0], words[1:]) for words in lines if words[0] in ("Random", "CBS", "CAS", "BMLS")]
     if len(rows) != 4:
@@ -195,7 +242,14 @@ def _figure4(text: str) -> list[Cell]:
 
 @dataclass(frozen=True)
 class ClassRange:
-    """A row of Table 6: the classes ``first`` to ``last``, both included, are the many, med or few classes of a data set."""
+    """A cell of Table 6: the classes of one split of a data set.
+
+    Attributes:
+        dataset: name of the data set.
+        split: many, med or few.
+        first: first class of the split, from 0.
+        last: last class of the split, included.
+    """
 
     dataset: str
     split: str
@@ -204,7 +258,17 @@ class ClassRange:
 
 
 def parse_class_ranges(text: str) -> list[ClassRange]:
-    """Table 6, from the paper's text. Raises ValueError when it has not the expected layout."""
+    """Parse Table 6 from the paper's text.
+
+    Args:
+        text: the whole paper as text.
+
+    Returns:
+        The class ranges, split by split.
+
+    Raises:
+        ValueError: if the table is missing or a cell is not a range.
+    """
     body = text[text.index("\nTable 6: ") + 1 :].split("\n\n", 2)[1].splitlines()
     names = [name.lower() for name in body[0].split("\t")[1:]]
     ranges = []
@@ -217,13 +281,13 @@ def parse_class_ranges(text: str) -> list[ClassRange]:
 
 
 def class_ranges() -> list[ClassRange]:
-    """Table 6, from its CSV file."""
+    """Return the class ranges of Table 6, read from its CSV file."""
     with (DATA / "table6.csv").open(newline="", encoding="utf-8") as file:
         return [ClassRange(r["dataset"], r["split"], int(r["first"]), int(r["last"])) for r in csv.DictReader(file)]
 
 
 def _data_lines(text: str, table: int, width: int) -> Iterator[list[tuple[float, float | None] | None]]:
-    """The trailing ``width`` cells of each data line; None for N/A."""
+    """Yield the last ``width`` cells of each data line; None for N/A."""
     start = text.index(f"\nTable {table}: ")
     body = text[start + 1 :].split("\n\n", 2)[1]
     for line in body.splitlines():
@@ -233,7 +297,7 @@ def _data_lines(text: str, table: int, width: int) -> Iterator[list[tuple[float,
 
 
 def _cell(word: str) -> tuple[float, float | None] | tuple[()] | None:
-    """(mean, std) of a printed cell, None for N/A, () for anything else."""
+    """Parse a printed cell: (mean, std), None for N/A, () for anything else."""
     word = word.replace("$", "").strip()
     if word == "N/A":
         return None
@@ -244,10 +308,15 @@ def _cell(word: str) -> tuple[float, float | None] | tuple[()] | None:
 
 
 SOURCES: tuple[Source, ...] = (*LAYOUTS, "figure3", "figure4")
+"""All tables of accuracies."""
 
 
 def main(path: Path) -> None:
-    """Write the CSV file of every table."""
+    """Write the CSV files of all tables.
+
+    Args:
+        path: file with the paper's text.
+    """
     text = path.read_text(encoding="utf-8")
     for source in SOURCES:
         digits = 4 if source == "figure4" else 2

@@ -53,7 +53,7 @@ CLAIM, NEAR = Interval(1.0, 1.1), 0.05
 def test_intervals_agree_or_contradict_only_when_all_of_them_does(
     relation: str, computed: Interval, agrees: bool | None
 ) -> None:
-    assert Quantity("x", CLAIM, computed, relation, NEAR).agrees is agrees  # type: ignore[arg-type]
+    assert Quantity("x", CLAIM, computed, relation, NEAR).agrees is agrees
 
 
 def test_points_words_and_facts_compare() -> None:

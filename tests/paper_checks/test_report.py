@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -130,6 +131,14 @@ def test_a_check_without_a_section_is_refused() -> None:
 def test_every_section_is_filled(one: Check) -> None:
     assert all(one.says[name] for name in SECTIONS)
     assert one.run.__doc__
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=lambda c: c.id)
+def test_every_parameter_is_documented(one: Check) -> None:
+    documented = inspect.getdoc(one.run).partition("\nArgs:\n")[2]
+    names = re.findall(r"^    (\w+): ", documented, flags=re.MULTILINE)
+    assert names == list(inspect.signature(one.run).parameters)
+    assert "Args" not in "".join(one.says.values())
 
 
 def test_command_writes_a_report_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
