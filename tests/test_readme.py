@@ -1,108 +1,45 @@
-"""The README's code runs as printed, and its numbers are those of the code."""
+"""The README: its code runs as printed, its links lead somewhere. ``tests/test_docs.py`` has its commands and numbers."""
 
 from __future__ import annotations
 
-import csv
 import re
-from dataclasses import replace
-from pathlib import Path
-from statistics import fmean
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-import torch
 
-from lpm.family import Family
-from lpm.pairs import PROFILES
-from lpm.programs import PROGRAMS
-from lpm.threshold import threshold
-from paper_checks.__main__ import expected
-from paper_checks.catalogue import CHECKS
-from paper_checks.lab import Lab
-from training import experiments
-from training.config import ClassifierName, SamplerName
+from tests.pages import ROOT, code, text
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = text("README.md")
 
 
-CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-
-
-def test_sampler_and_classifier_drop_into_a_loop_of_ones_own() -> None:
+def test_nine_lines_print_the_printed_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = code("README.md")
+    assert len([line for line in example.splitlines() if line]) == 9
     names: dict[str, Any] = {}
-    exec(compile(CODE[0], "README.md", "exec"), names)
-    assert torch.isfinite(names["loss"])
-    assert len(CODE) == 3
+    exec(compile(example, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    interval = re.compile(r"^ *([\d.]+) <= optimum <= ([\d.]+)$", flags=re.MULTILINE)
+    for ours, shown in zip(interval.findall(printed)[0], interval.findall(README)[0], strict=True):
+        assert float(ours) == pytest.approx(float(shown), abs=1e-11)
+    assert names["solution"].lower_bound <= names["solution"].loss
+    assert printed.splitlines()[1] in README
 
 
-def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    names: dict[str, object] = {}
-    exec(compile(CODE[2], "README.md", "exec"), names)
-    loss, lower, gap = (float(x) for x in capsys.readouterr().out.splitlines()[0].split())
-    assert lower <= loss
-    assert gap <= 1e-6
-    assert getattr(names["gram"], "shape", None) == (10, 10)
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) > 15
+    assert not [link for link in links if not (ROOT / link).exists()]
 
 
-def test_threshold_table_is_what_the_code_gives() -> None:
-    rows = re.findall(r"^\| `(plain|fc|ms|ms-free)`[^|]*\|([^|]*)\| ([\d.]+|none) \|$", README, flags=re.MULTILINE)
-    assert len(rows) == 8
-    for program, profile, printed in rows:
-        name = re.search(r"`(\w+)`", profile)
-        found = threshold(Family(program, name.group(1) if name else ""))
-        digits = len(printed.partition(".")[2])
-        assert printed == ("none" if found.R0 is None else f"{found.R0:.{digits}f}")
+def test_make_has_the_targets_that_the_readme_names() -> None:
+    makefile = text("Makefile")
+    targets = set(re.findall(r"`make (\w+)`", README))
+    assert {"sweep", "claims", "test"} <= targets
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)]
 
 
-RESULTS = re.compile(r"^\| ([^|]*), (\d+) epochs: all \|(.*)\|\n\| few \|(.*)\|$", flags=re.MULTILINE)
-"""A network, its epochs, and a cell a method of two lines."""
-
-
-def test_results_in_the_readme_are_those_of_the_rows() -> None:
-    rows, table8 = (
-        list(csv.DictReader((ROOT / name).read_text().splitlines()))
-        for name in ("results/runs.csv", "paper_checks/data/table8.csv")
-    )
-    found = RESULTS.findall(README)
-    assert len(found) >= 3
-    for network, epochs, *lines in found:
-        for split, line in zip(("all", "few"), lines, strict=True):
-            for method, cell in zip(("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), line.split("|"), strict=True):
-                if network.startswith("the paper"):
-                    where = ("cifar10-lt", "100", method, split)
-                    assert cell.split()[0] in [r["mean"] for r in table8 if tuple(r.values())[:4] == where]
-                    continue
-                config = experiments.config(method, "cifar10-lt", 100, "quick" if "8" in network else "paper")
-                if config.epochs != int(epochs):
-                    config = replace(config, epochs=int(epochs), preset=config.preset + "+")
-                own = [float(r["accuracy"]) for r in rows if (r["config"], r["split"]) == (config.key, split)]
-                number = f" ({len(own)})" if split == "all" else ""
-                assert cell.strip() == (f"{fmean(own):.2f}{number}" if own else "")
-
-
-def test_words_explain_every_name_that_an_option_takes() -> None:
-    words = (ROOT / "docs/words.md").read_text()
-    names = {*get_args(SamplerName), *get_args(ClassifierName), *PROGRAMS, *PROFILES}
-    assert not sorted(name for name in names if f"`{name}`" not in words)
-
-
-def test_tree_lists_every_module() -> None:
-    tree = README.split("## The tree")[1].split("## Development")[0]
-    for package in ("lpm", "training", "figures"):
-        for path in (ROOT / package).glob("[a-z]*.py"):
-            if path.stem != "errors":
-                assert f"{path.stem}.py" in tree
-
-
-def test_verdicts_in_the_readme_are_those_on_record() -> None:
-    rows = re.findall(
-        r"^\| `([a-z0-9-]+)` [^|]*\| ([a-z ]+) \|", README.split("## Is the paper right?")[1], flags=re.MULTILINE
-    )
-    assert len(rows) == 9
-    assert dict(rows).items() <= expected().items()
-    assert f"checks {len(CHECKS)} claims" in README
-    said = {c.id: c.run(Lab()).evidence for c in CHECKS if c.id in ("significance", "highest-claims")}
-    assert "of 80 winners" in said["significance"]
-    assert "33 after Holm" in said["significance"]
-    assert "best in 6 of 6 columns" in said["highest-claims"]
+def test_tree_lists_every_folder() -> None:
+    tree = README.split("## The tree")[1].split("## ")[0]
+    listed = re.findall(r"^ {4}(\w+)/ ", tree, flags=re.MULTILINE)
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages | {"docs", "results"} == set(listed)
