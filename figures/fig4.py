@@ -1,10 +1,10 @@
-"""Figure 4: class vectors of classes 0, 8 and 9, test features and confidence, for each sampler; and the model's prediction.
+"""Figure 4: class vectors of classes 0, 8 and 9, test features and confidence of each method, and the model's optimum.
 
 **The projection.** Three class vectors w_0, w_8, w_9 minus their mean span a plane. Features are projected onto it
-orthogonally, and the plane is turned so that w_0 points up. Scores of the three classes differ by
-(w_a - w_b) h + b_a - b_b, which depends on h through its projection alone. So the background, the largest of the three
-softmax values, is exact at every point. Below is the layer-peeled optimum of the same run, with its label-pair features:
-one point for each mixing ratio.
+orthogonally, and the plane is turned so that w_0 points up. Scores of the three classes differ by (w_a - w_b) h + b_a -
+b_b, which depends on h through its projection alone. So the background, the largest of the three softmax values, is
+exact at every point. Below is the layer-peeled optimum of the same run, with its label-pair features: one point for
+each mixing ratio.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Panel:
         source: "network" or "optimum".
         vectors: (3, 2) class vectors of ``CLASSES`` minus their mean, projected.
         biases: (3,) their biases; 0 for an optimum.
-        features: (n, 2) projected features by label. A network's are those of test images, by class. An optimum's are those
-            of label pairs "a,b", sorted by mixing ratio.
+        features: (n, 2) projected features by label. A network's are those of test images, by class. An optimum's are
+            those of label pairs "a,b", sorted by mixing ratio.
         rare_cosine: cosine of the two rare class vectors before the projection, which does not keep it.
     """
 
@@ -142,8 +142,8 @@ def data(runs: Sequence[RunFolder], budget: Budget = "means") -> tuple[list[Pane
 def plane(W: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of the plane of three class vectors minus their mean.
 
-    The first class vector points up (y), and the third lies to the right of it. Where the three lie on a line, because two
-    of them have collapsed, the line points up.
+    The first class vector points up (y), and the third lies to the right of it. Where the three lie on a line, because
+    two of them have collapsed, the line points up.
 
     Args:
         W: (3, p) class vectors.
@@ -171,7 +171,7 @@ def plane(W: np.ndarray) -> np.ndarray:
 def _described(run: RunFolder) -> dict[str, Any]:
     config = run.config
     return {
-        "dataset": run.metrics()["dataset"],
+        "dataset": run.result().dataset,
         "preset": config.preset,
         "method": config.method,
         "seed": config.seed,
@@ -257,7 +257,7 @@ def _scores(run: RunFolder, net: Network, best: Optimum) -> list[Row]:
             rows.append(
                 {
                     **_described(run),
-                    "accuracy": float(run.metrics()["last"]["all"]),
+                    "accuracy": float(run.result().last["all"]),
                     "source": source,
                     "score": name,
                     "U_G": score(all_cosines),
@@ -356,7 +356,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
 
 
 def _background(axis: Axes, vectors: np.ndarray, biases: np.ndarray, size: float) -> None:
-    """Shade the square [-size, size]^2 by the largest of the three softmax values: dark where the model is not confident."""
+    """Shade the square [-size, size]^2 by the largest of the three softmax values: dark where none is large."""
     line = np.linspace(-size, size, 201)
     x, y = np.meshgrid(line, line)
     scores = vectors[:, 0, None, None] * x + vectors[:, 1, None, None] * y + biases[:, None, None]

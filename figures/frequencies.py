@@ -1,8 +1,8 @@
 """How often labels and label pairs occur in an epoch, counted over the epochs that a run's own sampler draws.
 
-A label's frequency is how often a class occurs on either side of the N pairs (i, j) of an epoch, so that frequencies sum to
-2N. A label pair is unordered, {a, b}: mixup's law Beta(alpha, alpha) is symmetric, so (a, b) and (b, a) are the same mixed
-label, and their frequencies sum to N. The paper does not say which it counts.
+A label's frequency is how often a class occurs on either side of the N pairs (i, j) of an epoch, so frequencies sum to
+2N. A label pair is unordered, {a, b}. Mixup's law Beta(alpha, alpha) is symmetric, so (a, b) and (b, a) are the same
+mixed label, and frequencies of label pairs sum to N. The paper does not say which it counts.
 """
 
 from __future__ import annotations
@@ -16,32 +16,46 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 
 KINDS = ("label", "label pair")
+"""Kinds of label whose frequencies are counted."""
 MOST_EPOCHS = 10_000
+"""Largest number of epochs that can be counted."""
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """mean, std: over epochs, (C,) each, of how often the C labels occur that a sampler can produce."""
+    """Frequencies of the C labels of one kind that a sampler can produce, over epochs.
+
+    Attributes:
+        mean: (C,) mean number of occurrences in an epoch.
+        std: (C,) its standard deviation over the epochs.
+    """
 
     mean: np.ndarray
     std: np.ndarray
 
     @property
     def seen(self) -> int:
-        """Labels that occurred at all."""
+        """Number of labels that occurred at all."""
         return int((self.mean > 0).sum())
 
     @property
     def average_cv(self) -> float:
-        """The paper's average coefficient of variation (1/C) sum_c std_c / mean_c (§5.2), over the labels that occurred."""
-        there = self.mean > 0
-        return float((self.std[there] / self.mean[there]).mean())
+        """Average coefficient of variation (1/C) sum_c std_c / mean_c (§5.2) over the labels that occurred."""
+        occurred = self.mean > 0
+        return float((self.std[occurred] / self.mean[occurred]).mean())
 
 
 def possible(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The label pairs a <= b that the config's sampler can produce, in row order: (a, b).
+    """Return the label pairs a <= b that a config's sampler can produce, sorted by a, then b.
 
-    All of them; only a < b for BMLS and where a coverage mixes all classes, only a = b where it mixes none.
+    These are all of them, with two exceptions. BMLS, and a coverage that mixes all classes, produce only a < b. A
+    coverage that mixes no classes produces only a = b.
+
+    Args:
+        config: the run.
+
+    Returns:
+        The classes a, and the classes b.
     """
     from training.sampling.samplers import mixed_classes  # brings torch
 
@@ -54,7 +68,15 @@ def possible(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def label_pairs(config: RunConfig, counts: np.ndarray) -> Callable[[int], np.ndarray]:
-    """The ordered label pairs (N, 2) of epoch 0, 1, ... as the config's own sampler draws them."""
+    """Return a function that draws the label pairs of an epoch as the config's own sampler does.
+
+    Args:
+        config: the run.
+        counts: (K,) number of images of each class.
+
+    Returns:
+        A function from the epoch, counted from 0, to its (N, 2) ordered label pairs.
+    """
     from training.model import build  # brings torch
     from training.sampling.samplers import BalancedMixedLabels
 
@@ -65,21 +87,41 @@ def label_pairs(config: RunConfig, counts: np.ndarray) -> Callable[[int], np.nda
 
 
 def counted(config: RunConfig, counts: np.ndarray, epochs: int) -> dict[str, Frequency]:
-    """Frequencies by kind of label over the first epochs of the config's sampler. counts: (K,) images of each class.
+    """Count frequencies over the first epochs of a config's sampler.
 
-    A frequency's std is that of the epochs themselves (divided by their number). Raises InvalidInput for fewer than two epochs.
+    Args:
+        config: the run.
+        counts: (K,) number of images of each class.
+        epochs: number of epochs.
+
+    Returns:
+        Frequencies by kind of label. The standard deviation is that of the epochs themselves (divided by their number).
+
+    Raises:
+        InvalidInput: if the number of epochs is below two or above ``MOST_EPOCHS``.
     """
     if not 2 <= epochs <= MOST_EPOCHS:
-        raise InvalidInput(f"epochs = {epochs} must lie in 2..{MOST_EPOCHS:,}: a spread over epochs needs two")
+        raise InvalidInput(
+            f"epochs = {epochs} must lie in 2..{MOST_EPOCHS:,}: a standard deviation over epochs needs two"
+        )
     K, draw = config.K, label_pairs(config, counts)
-    total = {kind: np.zeros(shape, dtype=np.int64) for kind, shape in zip(KINDS, [(2, K), (2, K, K)], strict=True)}
+    # Sums of whole numbers and of their squares are exact.
+    label_sum, label_squares = np.zeros((2, K), dtype=np.int64)
+    pair_sum, pair_squares = np.zeros((2, K, K), dtype=np.int64)
     for epoch in range(epochs):
-        pairs = np.bincount(np.sort(draw(epoch), axis=1) @ [K, 1], minlength=K * K).reshape(K, K)
-        for kind, n in zip(KINDS, (pairs.sum(axis=0) + pairs.sum(axis=1), pairs), strict=True):
-            total[kind] += [n, n * n]  # sums of whole numbers are exact
-    allowed = {"label": (np.arange(K),), "label pair": possible(config)}
-    return {kind: _over_epochs(*(part[allowed[kind]] for part in total[kind]), epochs=epochs) for kind in KINDS}
+        numbers = np.sort(draw(epoch), axis=1) @ [K, 1]  # a K + b, with a <= b
+        pairs = np.bincount(numbers, minlength=K * K).reshape(K, K)
+        labels = pairs.sum(axis=0) + pairs.sum(axis=1)
+        label_sum += labels
+        label_squares += labels**2
+        pair_sum += pairs
+        pair_squares += pairs**2
+    allowed = possible(config)
+    return {
+        "label": _over_epochs(label_sum, label_squares, epochs),
+        "label pair": _over_epochs(pair_sum[allowed], pair_squares[allowed], epochs),
+    }
 
 
-def _over_epochs(sums: np.ndarray, squares: np.ndarray, *, epochs: int) -> Frequency:
-    return Frequency(sums / epochs, np.sqrt(epochs * squares - sums**2) / epochs)
+def _over_epochs(sums: np.ndarray, squares: np.ndarray, epochs: int) -> Frequency:
+    return Frequency(mean=sums / epochs, std=np.sqrt(epochs * squares - sums**2) / epochs)

@@ -154,7 +154,7 @@ def table_command(setting: Setting, *numbers: int) -> str:
 
 
 def _train(missing: Sequence[RunConfig], setting: Setting) -> None:
-    from training.jobs.progress import train_all
+    from training.jobs.train_all import train_all
     from training.options import Options  # brings torch
 
     if train_all(missing, Options(setting.store), printed=False):

@@ -95,7 +95,7 @@ Their numbers 7, 5 and 9 have no common divisor, so 7 x 5 x 9 styles are distinc
 """
 
 SEQUENTIAL = "cividis"
-"""Colour map of ordered values such as cosines. Its brightness rises throughout, so the order and sign survive in grey."""
+"""Colour map of ordered values such as cosines. Its brightness rises throughout, so grey keeps order and sign."""
 
 DIVERGING = "RdBu_r"
 """Colour map for panels whose contours or numbers show the sign."""

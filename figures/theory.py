@@ -1,13 +1,12 @@
 """The layer-peeled model in pictures: ``python -m figures theory``, or one of them with ``--only theory-sweep``.
 
-theory-sweep              cosines and norms of class vectors against R, every program, with R0
-theory-r0-lambda-budget   R0 over (lambda, E_H E_W), FC and MS
-theory-r0-classes         R0 over (K, K_A), FC and MS
-theory-fc-ms              Gram matrices of FC's and MS's optimum at growing imbalance and at balanced label pairs
-theory-gram-cifar10       the same at CIFAR10-LT's counts under each sampler
-theory-gram-cifar100      the same for CIFAR100-LT, at lambda = 1/2, where BMLS+MS does not see the order of a label pair
+theory-sweep              cosines and norms of class vectors against R, every program, with R0 theory-r0-lambda-budget
+R0 over (lambda, E_H E_W), FC and MS theory-r0-classes         R0 over (K, K_A), FC and MS theory-fc-ms
+Gram matrices of FC's and MS's optimum at growing imbalance and at balanced label pairs theory-gram-cifar10       the
+same at CIFAR10-LT's counts under each sampler theory-gram-cifar100      the same for CIFAR100-LT, at lambda = 1/2,
+where the order of a label pair has no effect on BMLS+MS
 
-All numbers are certified: a row of a solve carries its relative gap, one of a threshold its bracket.
+All numbers are certified: a row of a solve has its relative gap, and a row of a threshold its bracket.
 """
 
 from __future__ import annotations
@@ -36,37 +35,63 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SWEPT = (
-    *(("plain", ""), ("fc", "block"), ("fc", "product"), ("fc", "balanced")),
-    *(("ms-unordered", "product"), ("ms", "block"), ("ms", "product"), ("ms", "balanced")),
-    *(("ms-unordered", "balanced"), ("ms-free", "block"), ("ms-free", "product"), ("ms-free", "balanced")),
+    ("plain", ""),
+    ("fc", "block"),
+    ("fc", "product"),
+    ("fc", "balanced"),
+    ("ms-unordered", "product"),
+    ("ms", "block"),
+    ("ms", "product"),
+    ("ms", "balanced"),
+    ("ms-unordered", "balanced"),
+    ("ms-free", "block"),
+    ("ms-free", "product"),
+    ("ms-free", "balanced"),
 )
-"""Programs and profiles of the sweep, four a line."""
+"""Programs and profiles of the sweep, in the order of their panels."""
+COLUMNS = 4
+"""Panels in a line of the sweep."""
 R_MIN, R_MAX, POINTS = 1.0, 1e4, 41
+"""Range and number of imbalances of the sweep."""
 NODES = 16
 """Quadrature nodes of Beta(1, 1) at CIFAR10-LT's counts: cosines are then right to 1e-4."""
 MEASURED = ("loss", "cos_AA", "cos_AB", "cos_BB", "norm_A", "norm_B", "collapsed", "relative_gap")
+"""Columns of a solve."""
 LABELS = {"AA": "cosine AA, norm A", "AB": "cosine AB", "BB": "cosine BB, norm B"}
+"""Curves of the sweep by pair of groups."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One of the figures: how its rows are made, and drawn."""
+    """One of the pictures.
+
+    Attributes:
+        data: makes its rows.
+        plot: draws the rows.
+    """
 
     data: Callable[[], list[Row]]
     plot: Callable[[Sequence[Row]], Figure]
 
 
 def pictures(K: int, imbalance: float, seed: int) -> dict[str, Picture]:
-    """All figures by name. K: classes where no data set says. imbalance: of CIFAR-LT. seed: of one epoch's label pairs."""
-    laws = {10: mixing.beta(1.0, NODES), 100: mixing.fixed()}
-    words = {10: f"λ ~ Beta(1, 1) on {NODES} nodes", 100: "λ = 1/2"}
-    found = {
-        "theory-sweep": Picture(partial(sweep_rows, K), plot_sweep),
-        "theory-r0-lambda-budget": Picture(partial(budget_rows, K), plot_budget),
-        "theory-r0-classes": Picture(class_rows, plot_classes),
+    """Return all pictures.
+
+    Args:
+        K: number of classes, where neither an axis nor a data set gives it.
+        imbalance: imbalance factor of CIFAR10-LT and CIFAR100-LT.
+        seed: seed of the label pairs of one epoch.
+
+    Returns:
+        The pictures by name.
+    """
+    named = {
+        "theory-sweep": Picture(data=partial(sweep_rows, K), plot=plot_sweep),
+        "theory-r0-lambda-budget": Picture(data=partial(budget_rows, K), plot=plot_budget),
+        "theory-r0-classes": Picture(data=class_rows, plot=plot_classes),
         "theory-fc-ms": Picture(
-            partial(gram_rows, fc_ms_cases, K),
-            partial(
+            data=partial(gram_rows, fc_ms_cases, K),
+            plot=partial(
                 plot_gram,
                 columns=4,
                 title=f"K = {K}, $K_A$ = {K // 2}, label pairs as mixup draws them or balanced, λ = 1/2",
@@ -74,32 +99,49 @@ def pictures(K: int, imbalance: float, seed: int) -> dict[str, Picture]:
             ),
         ),
     }
+    laws = {10: mixing.beta(1.0, NODES), 100: mixing.fixed()}
+    law_texts = {10: f"λ ~ Beta(1, 1) on {NODES} nodes", 100: "λ = 1/2"}
     for classes, law in laws.items():
-        found[f"theory-gram-cifar{classes}"] = Picture(
-            partial(gram_rows, sampler_cases, classes, imbalance, law, seed),
-            partial(
+        named[f"theory-gram-cifar{classes}"] = Picture(
+            data=partial(gram_rows, sampler_cases, classes, imbalance, law, seed),
+            plot=partial(
                 plot_gram,
                 columns=3,
-                title=f"CIFAR{classes}-LT, imbalance {imbalance:g}, {words[classes]}; "
+                title=f"CIFAR{classes}-LT, imbalance {imbalance:g}, {law_texts[classes]}; "
                 "expected label pairs, or those of one epoch",
                 order="most frequent first",
             ),
         )
-    return found
+    return named
 
 
 def add_options(parser: cli.Parser) -> None:
-    """Options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     names = pictures(4, 100.0, 0)
     add = parser.add_argument
-    add("--only", type=cli.choice(*names), metavar="NAME", help="|".join(names))
-    add("--K", type=int, default=4, help="classes, where neither an axis nor a data set says")
-    add("--imbalance", type=float, default=100.0, help="of CIFAR10-LT and CIFAR100-LT")
-    add("--seed", type=int, default=0, help="of the label pairs of one epoch")
+    add("--only", type=cli.choice(*names), metavar="NAME", help="|".join(names) + ": draw this picture only")
+    add("--K", type=int, default=4, help="number of classes, where neither an axis nor a data set gives it")
+    add("--imbalance", type=float, default=100.0, help="imbalance factor of CIFAR10-LT and CIFAR100-LT")
+    add("--seed", type=int, default=0, help="seed of the label pairs of one epoch")
 
 
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Solve and draw. Raises InvalidInput for a K that leaves no minority of two or is too large to show."""
+    """Solve and draw.
+
+    Args:
+        options: parsed options.
+        folder: folder for the files.
+
+    Returns:
+        The record for the manifest.
+
+    Raises:
+        InvalidInput: if K leaves no minority of two classes or is too large to draw, or another option is out of range.
+    """
     if not 4 <= options.K <= 100:
         raise InvalidInput(f"K = {options.K} must lie in 4..100: two minority classes or more, and a matrix to look at")
     if not 1 <= options.imbalance <= 500:
@@ -108,7 +150,6 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise InvalidInput(f"seed = {options.seed} must be at least 0")
     from rich.console import Console
 
-    words = {"K": options.K, "imbalance": options.imbalance, "seed": options.seed, "nodes": NODES}
     drawn: dict[str, Any] = {}
     for name, picture in pictures(options.K, options.imbalance, options.seed).items():
         if options.only in (None, name):
@@ -117,15 +158,22 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 rows = picture.data()
             save(picture.plot, rows, folder, name)
             drawn[name] = {**summary(rows), "seconds": round(time.perf_counter() - start, 2)}
-    return {**words, "figures": drawn}
+    return {"K": options.K, "imbalance": options.imbalance, "seed": options.seed, "nodes": NODES, "figures": drawn}
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """For the manifest: how many rows, how many of them are not certified, and the widest gap of the others."""
-    certified = [r for r in rows if not _not_certified(r)]
-    gaps = [r["relative_gap"] for r in certified if "relative_gap" in r]
-    widest = {"largest_relative_gap": max(gaps)} if gaps else {}
-    return {"rows": len(rows), "not_certified": len(rows) - len(certified), **widest}
+    """Return what the manifest records of a picture.
+
+    Args:
+        rows: rows of the picture.
+
+    Returns:
+        How many rows there are, how many are not certified, and the largest relative gap of the others.
+    """
+    certified = [row for row in rows if not _not_certified(row)]
+    gaps = [row["relative_gap"] for row in certified if "relative_gap" in row]
+    largest = {"largest_relative_gap": max(gaps)} if gaps else {}
+    return {"rows": len(rows), "not_certified": len(rows) - len(certified), **largest}
 
 
 def _not_certified(row: Row) -> bool:
@@ -133,7 +181,16 @@ def _not_certified(row: Row) -> bool:
 
 
 def sweep_rows(K: int, points: int = POINTS, programs: Sequence[tuple[str, str]] = SWEPT) -> list[Row]:
-    """A row a solve, for each program and R, with the program's R0; lambda = 1/2, E_H = 5, E_W = 1, half the classes minority."""
+    """Solve programs over R, at lambda = 1/2, E_H = 5, E_W = 1 and half of the classes minority.
+
+    Args:
+        K: number of classes.
+        points: number of imbalances.
+        programs: programs and profiles.
+
+    Returns:
+        One row per program and R, with the program's R0. A solve that is not certified has nan for numbers.
+    """
     rows: list[Row] = []
     for program, profile in programs:
         family = Family(program, profile, K)
@@ -152,48 +209,60 @@ def _point(family: Family, R: float) -> dict[str, Any]:
 
 
 def plot_sweep(rows: Sequence[Row]) -> Figure:
-    """Four programs a line: cosines of the groups (none with a vector of length 0), below them norms; a vertical line at R0."""
+    """Draw the sweep: for each program the cosines of the groups, below them norms, and a vertical line at R0.
+
+    A vector of length 0 has no cosine.
+
+    Args:
+        rows: rows of :func:`sweep_rows`.
+
+    Returns:
+        The figure, ``COLUMNS`` programs in a line.
+    """
     from matplotlib.figure import Figure
 
-    programs = list(dict.fromkeys((r["program"], r["profile"]) for r in rows))
-    lines = -(-len(programs) // 4)
+    programs = list(dict.fromkeys((row["program"], row["profile"]) for row in rows))
+    lines = math.ceil(len(programs) / COLUMNS)
     figure = Figure(figsize=(PAGE_WIDTH, 2.4 * lines + 0.6), layout="constrained")
     K, K_A = rows[0]["K"], rows[0]["K_A"]
-    words = "A majority, B minority; for ms-free label pairs inside them"
-    figure.suptitle(f"K = {K}, $K_A$ = {K_A}, λ = 1/2, $E_H$ = 5, $E_W$ = 1 ({words})", fontsize=8)
-    axes = figure.subplots(2 * lines, 4, sharex=True, sharey="row", height_ratios=[2, 1] * lines)
-    longest = max(r[name] for r in rows for name in ("norm_A", "norm_B") if r[name] > 0)
-    for i, name in enumerate(programs):
-        above, below = axes[2 * (i // 4) : 2 * (i // 4) + 2, i % 4]
-        _curves(above, below, [r for r in rows if (r["program"], r["profile"]) == name])
+    groups = "A majority, B minority; for ms-free label pairs inside them"
+    figure.suptitle(f"K = {K}, $K_A$ = {K_A}, λ = 1/2, $E_H$ = 5, $E_W$ = 1 ({groups})", fontsize=8)
+    axes = figure.subplots(2 * lines, COLUMNS, sharex=True, sharey="row", height_ratios=[2, 1] * lines)
+    longest = max(row[name] for row in rows for name in ("norm_A", "norm_B") if row[name] > 0)
+    for number, name in enumerate(programs):
+        line, column = divmod(number, COLUMNS)
+        above, below = axes[2 * line, column], axes[2 * line + 1, column]
+        _curves(above, below, [row for row in rows if (row["program"], row["profile"]) == name])
         above.set(xscale="log", ylim=(-1.05, 1.05))
         below.set_ylim(0, 1.08 * longest)
-        if i % 4 == 0:
+        if column == 0:
             above.set_ylabel("cosine")
             below.set_ylabel("norm")
     for axis in axes[-1]:
         axis.set_xlabel("R = $n_A / n_B$")
-    labelled = [axis.get_legend_handles_labels() for axis in axes[::2].flat]
-    handles = {label: handle for pair in labelled for handle, label in zip(*pair, strict=True)}
+    handles: dict[str, Any] = {}  # one per label, though all panels have them
+    for axis in axes[::2].flat:
+        axis_handles, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, axis_handles, strict=True))
     figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=len(handles))
     return figure
 
 
 def _curves(above: Axes, below: Axes, rows: Sequence[Row]) -> None:
-    """One program: its cosines and norms over R."""
-    first, R = rows[0], [r["R"] for r in rows]
-    for pair, label in LABELS.items():
-        style: Any = {"color": STYLES[pair].colour, "linestyle": STYLES[pair].dash}
-        above.plot(R, [r[f"cos_{pair}"] for r in rows], label=label, **style)
-        if pair != "AB":
-            below.plot(R, [r[f"norm_{pair[0]}"] for r in rows], **style)
-    half = math.sqrt(R[1] / R[0])
+    """Draw the cosines and norms of one program over R."""
+    first, R = rows[0], [row["R"] for row in rows]
+    for groups, label in LABELS.items():
+        style: Any = {"color": STYLES[groups].colour, "linestyle": STYLES[groups].dash}
+        above.plot(R, [row[f"cos_{groups}"] for row in rows], label=label, **style)
+        if groups != "AB":
+            below.plot(R, [row[f"norm_{groups[0]}"] for row in rows], **style)
+    half_step = math.sqrt(R[1] / R[0])  # on the log scale
     for axis in (above, below):
         if first["R0"] > 0:
             axis.axvline(first["R0"], color="black", linewidth=0.8, linestyle="-.", label="$R_0$")
-        for r in rows:
-            if math.isnan(r["loss"]):
-                axis.axvspan(r["R"] / half, r["R"] * half, label="not certified", **EMPTY)
-    words = {"none": "no collapse", "throughout": "collapsed throughout", "not certified": "$R_0$ not certified"}
+        for row in rows:
+            if math.isnan(row["loss"]):
+                axis.axvspan(row["R"] / half_step, row["R"] * half_step, label="not certified", **EMPTY)
+    states = {"none": "no collapse", "throughout": "collapsed throughout", "not certified": "$R_0$ not certified"}
     above.set_title(f"{first['program']} {first['profile']}".removesuffix(" -"), pad=12)
-    above.text(0, 1.04, words.get(first["state"], f"$R_0$ = {first['R0']:.5g}"), transform=above.transAxes, fontsize=7)
+    above.text(0, 1.04, states.get(first["state"], f"$R_0$ = {first['R0']:.5g}"), transform=above.transAxes, fontsize=7)

@@ -1,4 +1,4 @@
-"""Optimal class vectors as pictures of their Gram matrices: FC beside MS, and the real CIFAR-LT counts under each sampler."""
+"""Gram matrices of optimal class vectors: FC beside MS, and the real CIFAR-LT counts under each sampler."""
 
 from __future__ import annotations
 
@@ -27,57 +27,90 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMBALANCES = (10.0, 100.0, 1000.0)
-"""At K = 4 the minority of neither program is collapsed, of MS alone, of both."""
+"""At K = 4 the minority is collapsed in neither program, in MS alone, and in both."""
 LABELLED = 10
-"""Classes up to which a picture carries numbers."""
+"""Largest number of classes for which a picture carries numbers."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A panel: its title and the program whose optimum it shows."""
+    """One panel.
+
+    Attributes:
+        title: its title.
+        problem: the program whose optimum it shows.
+    """
 
     title: str
     problem: Problem
 
 
 def fc_ms_cases(K: int) -> Iterator[Case]:
-    """FC and MS at lambda = 1/2 and the same budgets, at ``product`` frequencies of growing imbalance and balanced ones."""
+    """Return FC and MS at lambda = 1/2 and the same budgets, at ``product`` frequencies and at balanced ones.
+
+    Args:
+        K: number of classes.
+
+    Yields:
+        For each program, the cases of growing imbalance and the balanced case.
+    """
     for program in ("fc", "ms"):
         for R in IMBALANCES:
-            yield Case(f"{program.upper()}, R = {R:g}", Family(program, "product", K).at(R))
-        yield Case(f"{program.upper()}, balanced", Family(program, "balanced", K).at(1.0))
+            yield Case(title=f"{program.upper()}, R = {R:g}", problem=Family(program, "product", K).at(R))
+        yield Case(title=f"{program.upper()}, balanced", problem=Family(program, "balanced", K).at(1.0))
 
 
 def sampler_cases(K: int, imbalance: float, law: Mixing, seed: int) -> Iterator[Case]:
-    """The programs at the label-pair frequencies of CIFAR-LT under each sampler, most frequent class first.
+    """Return the programs at the label-pair frequencies of CIFAR-LT under each sampler, most frequent class first.
 
-    random: n_(a,b) = n_a n_b in expectation. CBS (CAS and LOM alike): all K^2 equal in expectation. BMLS: label pairs a < b
-    equally often; the laws of lambda used here are symmetric about 1/2, so FC cannot tell (a, b) from (b, a) and each of
-    them gets half. MS with random and CBS has K^2 label-pair classes; with BMLS those with a < b, where order matters.
-    One epoch: counts drawn with ``seed``. Expectations leave out that a batch's permutation pairs 1 in 128 images with
-    itself; at imbalance 100 that moves no cosine by more than 0.012, and none with CBS.
+    - random: n_(a,b) = n_a n_b in expectation.
+    - CBS (CAS and LOM alike): all K^2 label pairs are equally frequent in expectation.
+    - BMLS: label pairs a < b are equally frequent. The laws of lambda used here are symmetric about 1/2, so FC gives
+      (a, b) and (b, a) the same loss, and each of them gets half.
+    - MS with random and CBS has K^2 label-pair classes. With BMLS it has those with a < b, and their order matters.
+
+    "One epoch" is drawn at random. Expectations leave out that a batch's permutation pairs 1 in 128 images with itself.
+    At imbalance 100 that moves no cosine by more than 0.012, and none with CBS.
+
+    Args:
+        K: number of classes, 10 or 100.
+        imbalance: imbalance factor.
+        law: law of the mixing ratio.
+        seed: seed of one epoch's label pairs.
+
+    Yields:
+        One case per program and sampler.
     """
     n, rng = cifar_lt(K, imbalance), np.random.default_rng(seed)
-    images = np.repeat(np.arange(K), n)
+    labels = np.repeat(np.arange(K), n)
     counts, equal = class_counts(n), class_counts(np.ones(K))
     yield Case("random+FC", fc(product(counts), law))
     yield Case("CBS/CAS/LOM+FC", fc(balanced(equal), law))
     yield Case("BMLS+FC", fc(distinct(equal), law))
-    yield Case("random+FC, one epoch", fc(_log(mixup_counts(rng.permutation(images), K, rng)), law))
-    yield Case("CBS+FC, one epoch", fc(_log(mixup_counts(cbs(n, rng), K, rng)), law))
-    drawn = bmls_unordered_counts(int(n.sum()), K, rng)
-    yield Case("BMLS+FC, one epoch", fc(_log(drawn + drawn.T), law))
+    yield Case("random+FC, one epoch", fc(_epoch(mixup_counts(rng.permutation(labels), K, rng)), law))
+    yield Case("CBS+FC, one epoch", fc(_epoch(mixup_counts(cbs(n, rng), K, rng)), law))
+    bmls = bmls_unordered_counts(int(n.sum()), K, rng)
+    yield Case("BMLS+FC, one epoch", fc(_epoch(bmls + bmls.T), law))
     yield Case("random+MS", ms(product(counts), law))
     yield Case("CBS/CAS/LOM+MS", ms(balanced(equal), law))
     yield Case("BMLS+MS", ms_unordered(distinct(equal), law))
 
 
-def _log(counts: np.ndarray) -> LabelPairs:
+def _epoch(counts: np.ndarray) -> LabelPairs:
     return table(counts.astype(float))
 
 
 def bmls_unordered_counts(N: int, K: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts (K, K) of N label pairs a < b that differ by at most one; which pairs get one more is random."""
+    """Draw the label pairs a < b of an epoch of BMLS: their counts differ by at most one.
+
+    Args:
+        N: number of pairs.
+        K: number of classes.
+        rng: decides which label pairs occur once more than the others.
+
+    Returns:
+        (K, K) counts, with zeros for a >= b.
+    """
     a, b = np.triu_indices(K, 1)
     counts = np.zeros((K, K), dtype=int)
     counts[a, b] = N // len(a) + (rng.permutation(len(a)) < N % len(a))
@@ -85,82 +118,115 @@ def bmls_unordered_counts(N: int, K: int, rng: np.random.Generator) -> np.ndarra
 
 
 def gram_rows(cases: Callable[..., Iterable[Case]], *arguments: Any) -> list[Row]:
-    """The rows of all panels."""
+    """Solve the cases of a picture.
+
+    Args:
+        cases: makes the cases, such as :func:`fc_ms_cases`.
+        *arguments: its arguments.
+
+    Returns:
+        The rows of all panels.
+    """
     return [row for case in cases(*arguments) for row in optimum_rows(case)]
 
 
 def optimum_rows(case: Case) -> list[Row]:
-    """A row a pair of classes a <= b: <w_a, w_b> and its cosine at the optimum, with the relative gap of the solve.
+    """Solve one case.
 
-    An optimum that is not certified has nan for numbers.
+    Args:
+        case: the panel.
+
+    Returns:
+        One row per pair of classes a <= b: <w_a, w_b> and its cosine at the optimum, with the relative gap of the
+        solve. An optimum that is not certified has nan for numbers.
     """
     problem = case.problem
-    names: dict[str, Any] = {"panel": case.title, "program": problem.program, "pairs": problem.profile}
-    names |= {"lam": problem.mixing, "K": problem.K, "E_H": problem.e_h, "E_W": problem.e_w}
+    columns: dict[str, Any] = {
+        "panel": case.title,
+        "program": problem.program,
+        "pairs": problem.profile,
+        "lam": problem.mixing,
+        "K": problem.K,
+        "E_H": problem.e_h,
+        "E_W": problem.e_w,
+    }
     try:
-        found = solve(problem)
-        gram = found.gram.matrix(problem.members)
-        names |= {"rank": found.rank, "relative_gap": found.relative_gap}
+        solution = solve(problem)
+        gram = solution.gram.matrix(problem.members)
+        columns |= {"rank": solution.rank, "relative_gap": solution.relative_gap}
     except NotCertified as error:
         gram = np.full((problem.K, problem.K), math.nan)
-        names |= {"rank": None, "relative_gap": error.relative_gap}
+        columns |= {"rank": None, "relative_gap": error.relative_gap}
     cosine = geometry.cosines(gram)
     return [
-        {**names, "a": int(a), "b": int(b), "inner": float(gram[a, b]), "cosine": float(cosine[a, b])}
+        {**columns, "a": int(a), "b": int(b), "inner": float(gram[a, b]), "cosine": float(cosine[a, b])}
         for a, b in zip(*np.triu_indices(problem.K), strict=True)
     ]
 
 
 def plot_gram(rows: Sequence[Row], columns: int, title: str, order: str) -> Figure:
-    """A panel a case: cosines as a matrix, norms as bars below. order: how the classes are sorted."""
+    """Draw one panel per case: cosines as a matrix, norms as bars below.
+
+    Args:
+        rows: rows of :func:`gram_rows`.
+        columns: number of panels in a line.
+        title: title of the figure.
+        order: how the classes are sorted, in words.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-    panels = list(dict.fromkeys(r["panel"] for r in rows))
-    lines, K = -(-len(panels) // columns), max(r["K"] for r in rows)
+    panels = list(dict.fromkeys(row["panel"] for row in rows))
+    lines, K = math.ceil(len(panels) / columns), max(row["K"] for row in rows)
+    numbered = K <= LABELLED
     figure = Figure(figsize=(PAGE_WIDTH, lines * (PAGE_WIDTH / columns + 0.4) + 0.8), layout="constrained")
     figure.suptitle(title, fontsize=8)
     axes = figure.subplots(2 * lines, columns, sharex=True, height_ratios=[5, 1] * lines, squeeze=False)
-    longest = max([r["inner"] for r in rows if r["inner"] > 0], default=1.0) ** 0.5
-    scale = ScalarMappable(_norm(K), DIVERGING if K <= LABELLED else SEQUENTIAL)  # numbers say the sign
-    for i, panel in enumerate(panels):
-        above, below = axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
-        _panel(above, below, [r for r in rows if r["panel"] == panel], scale)
+    longest = max([row["inner"] for row in rows if row["inner"] > 0], default=1.0) ** 0.5
+    # Colours need not show the sign where numbers do.
+    scale = ScalarMappable(_norm(K), DIVERGING if numbered else SEQUENTIAL)
+    for number, panel in enumerate(panels):
+        line, column = divmod(number, columns)
+        above, below = axes[2 * line, column], axes[2 * line + 1, column]
+        _panel(above, below, [row for row in rows if row["panel"] == panel], scale)
         below.set_ylim(0, 1.08 * longest)
-        if i % columns:
+        if column:
             above.tick_params(labelleft=False)
             below.tick_params(labelleft=False)
         else:
             below.set_ylabel("norm")
     for axis in axes[-1]:
         axis.set_xlabel(f"class, {order}")
-    words = "cosine of class vectors" + (", in the cells in hundredths" if K <= LABELLED else "")
-    bar = figure.colorbar(scale, ax=axes, location="bottom", aspect=50, shrink=0.6, pad=0.02, label=words, format="%g")
-    bar.set_ticks([-1, -0.5, 0, 0.5, 1] if K <= LABELLED else [-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
+    label = "cosine of class vectors" + (", in the cells in hundredths" if numbered else "")
+    bar = figure.colorbar(scale, ax=axes, location="bottom", aspect=50, shrink=0.6, pad=0.02, label=label, format="%g")
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1] if numbered else [-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
     bar.minorticks_off()
     return figure
 
 
 def _panel(above: Axes, below: Axes, rows: Sequence[Row], scale: Any) -> None:
-    """One optimum: its cosines off the diagonal, with numbers where they are legible, and its norms."""
+    """Draw one optimum: its cosines off the diagonal, with numbers where they are legible, and its norms."""
     K = rows[0]["K"]
-    cosine, inner = np.full((K, K), np.nan), np.full(K, np.nan)
-    for r in rows:
-        if r["a"] == r["b"]:
-            inner[r["a"]] = r["inner"]
+    cosine, squared_norm = np.full((K, K), np.nan), np.full(K, np.nan)
+    for row in rows:
+        if row["a"] == row["b"]:
+            squared_norm[row["a"]] = row["inner"]
         else:
-            cosine[r["a"], r["b"]] = cosine[r["b"], r["a"]] = r["cosine"]
+            cosine[row["a"], row["b"]] = cosine[row["b"], row["a"]] = row["cosine"]
     above.set_title(rows[0]["panel"])
     above.grid(False)
     above.tick_params(labelbottom=False)
     above.spines[:].set_visible(False)
-    if np.isnan(inner).all():
+    if np.isnan(squared_norm).all():
         above.patch.set(**EMPTY)
         above.set_yticks([])
         above.text(0.5, 0.5, "not certified", transform=above.transAxes, ha="center", backgroundcolor="white")
         return
     above.set_title(f"rank {rows[0]['rank']}/{K - 1}", loc="right", fontweight="normal", fontsize=7)
-    above.set_facecolor("0.85")  # the diagonal
+    above.set_facecolor("0.85")  # shows on the diagonal
     above.imshow(cosine, norm=scale.norm, cmap=scale.cmap, aspect="auto", interpolation="nearest")
     if K <= LABELLED:
         for a, b in zip(*np.nonzero(~np.isnan(cosine)), strict=True):
@@ -168,11 +234,11 @@ def _panel(above: Axes, below: Axes, rows: Sequence[Row], scale: Any) -> None:
             text = str(round(100 * cosine[a, b]))
             above.text(b, a, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         above.set(xticks=range(K), yticks=range(K))
-    below.bar(range(K), np.sqrt(inner), width=0.8 if K <= LABELLED else 1.0, color="0.35")
+    below.bar(range(K), np.sqrt(squared_norm), width=0.8 if K <= LABELLED else 1.0, color="0.35")
 
 
 def _norm(K: int) -> Any:
-    """Colours of cosines: white at the simplex ETF's -1/(K-1); for many classes also stretched around 0."""
+    """Return the colour scale of cosines: white at the simplex ETF's -1/(K-1); for many classes, stretched around 0."""
     from matplotlib.colors import SymLogNorm, TwoSlopeNorm
 
     return TwoSlopeNorm(-1 / (K - 1), -1, 1) if K <= LABELLED else SymLogNorm(0.1, vmin=-1, vmax=1)

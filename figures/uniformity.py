@@ -1,6 +1,7 @@
 """How uniformly class vectors lie on the sphere: every published definition that the paper's U_G and U could mean.
 
-The paper defines neither. Names are those of the check ``uniformity`` (paper_checks), which holds the largest value of each.
+The paper defines neither. The names are those of the check ``uniformity`` (paper_checks), which holds the largest value
+of each score.
 """
 
 from __future__ import annotations
@@ -10,29 +11,34 @@ from collections.abc import Callable
 import numpy as np
 
 Score = Callable[[np.ndarray], float]
+"""A score of the cosines (K, K) of K class vectors."""
 
 
-def _pairs(cosines: np.ndarray) -> np.ndarray:
+def _upper(cosines: np.ndarray) -> np.ndarray:
+    """Return the cosines of classes a < b."""
     return cosines[np.triu_indices(len(cosines), 1)]
 
 
 def _distances(cosines: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(2 - 2 * _pairs(cosines), 0))
+    return np.sqrt(np.maximum(2 - 2 * _upper(cosines), 0))
 
 
 def _angles(cosines: np.ndarray) -> np.ndarray:
-    return np.arccos(np.clip(_pairs(cosines), -1, 1))
+    return np.arccos(np.clip(_upper(cosines), -1, 1))
 
 
 SCORES: dict[str, Score] = {
-    "potential": lambda C: float(-np.log(np.exp(-2 * _distances(C) ** 2).mean())),
-    "mean distance": lambda C: float(_distances(C).mean()),
-    "sum over classes": lambda C: float(len(C) * _distances(C).mean()),
-    "sum over pairs": lambda C: float(_distances(C).sum()),
-    "mean angle": lambda C: float(_angles(C).mean()),
-    "sum of angles": lambda C: float(len(C) * _angles(C).mean()),
-    "1 - cosine": lambda C: float(1 - _pairs(C).mean()),
+    "potential": lambda cosines: float(-np.log(np.exp(-2 * _distances(cosines) ** 2).mean())),
+    "mean distance": lambda cosines: float(_distances(cosines).mean()),
+    "sum over classes": lambda cosines: float(len(cosines) * _distances(cosines).mean()),
+    "sum over pairs": lambda cosines: float(_distances(cosines).sum()),
+    "mean angle": lambda cosines: float(_angles(cosines).mean()),
+    "sum of angles": lambda cosines: float(len(cosines) * _angles(cosines).mean()),
+    "1 - cosine": lambda cosines: float(1 - _upper(cosines).mean()),
 }
-"""From the cosines (K, K) of the class vectors: -log of the mean Gaussian potential exp(-2 |u_a - u_b|^2) over pairs (Wang and
-Isola 2020), distances of unit vectors (Li et al. 2022), angles in radians (Fejes Toth), each over pairs a < b.
+"""The scores by name. All are over classes a < b, with unit vectors u_a.
+
+- potential: -log of the mean Gaussian potential exp(-2 |u_a - u_b|^2). Source: Wang and Isola 2020.
+- distances: |u_a - u_b|. Source: Li et al. 2022.
+- angles, in radians. Source: Fejes Toth.
 """

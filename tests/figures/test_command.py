@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,8 @@ from figures import fig4, geometry, store, style
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training import table
-from training.config import ClassifierName, LossName, RunConfig, SamplerName
+from training.config import RunConfig
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.store.runs import RunFolder
 from training.train import main as train
 
@@ -64,7 +65,7 @@ def test_looks_differ_in_colour_and_in_dash_or_marker() -> None:
 def methods() -> list[str]:
     """The names of all methods, coverage at each ratio of figure 3."""
     found = []
-    for sampler, classifier, loss in itertools.product(*map(get_args, (SamplerName, ClassifierName, LossName))):
+    for sampler, classifier, loss in itertools.product(SAMPLERS, CLASSIFIERS, LOSSES):
         for ratio in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if sampler == "coverage" else (1.0,):
             try:
                 found.append(RunConfig(sampler=sampler, classifier=classifier, loss=loss, coverage=ratio).method)
@@ -220,8 +221,8 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
     def ready(configs: Sequence[RunConfig], options: Namespace, *, quiet: bool) -> str:
         return "data"
 
-    progress = Namespace(train_all=train_all, ready=ready, Options=Namespace(of=lambda options: options))
-    monkeypatch.setitem(sys.modules, "training.jobs.progress", progress)  # without torch
+    module = Namespace(train_all=train_all, ready=ready)
+    monkeypatch.setitem(sys.modules, "training.jobs.train_all", module)  # without torch
     for wanted, numbers in ((fig4.METHODS, (8,)), (geometry.METHODS, (8, 4))):
         made.clear()
         for part in store.table_command(setting, *numbers).split(" && "):
@@ -239,7 +240,7 @@ def test_runs_of_the_digits_that_a_figure_lacks_are_trained_on_the_spot(tmp_path
     wanted = [replace(c, epochs=1, warmup=0, width=4) for c in store.configs(setting, "BMLS+FC")]
     (run,) = store.finished_runs(wanted, setting, "no command")
     assert run.config == wanted[0]
-    assert run.metrics()["last"]["all"] > 0
+    assert run.result().last["all"] > 0
 
 
 def test_a_run_is_found_from_any_folder_but_not_under_another_name(tmp_path: Path, monkeypatch: Any) -> None:

@@ -315,7 +315,7 @@ def reshaped(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Path],
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (reshaped("pair_number", lambda x: x[0].copy()), "pair_number of epoch 2 is not that of"),
+        (reshaped("pair_number", lambda x: x[0].copy()), "pair_number of epoch 2 does not fit"),
         (reshaped("pair_squares", lambda x: x[:, :3].copy()), "pair_squares of epoch 2"),
         (reshaped("class_vectors", lambda x: x[0].copy()), "class_vectors of epoch 2"),
         (reshaped("class_means", lambda x: x[:, :5].copy()), "class_means of epoch 2"),

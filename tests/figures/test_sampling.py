@@ -300,7 +300,7 @@ def test_the_command_of_figure_3_makes_the_runs_that_it_looks_for(monkeypatch: p
     loop, body, end = fig3.command(setting).split("; ")
     made: list[tuple[RunConfig, Namespace]] = []
     monkeypatch.setattr(
-        "training.jobs.progress.train_all", lambda configs, options: made.extend((c, options) for c in configs)
+        "training.jobs.train_all.train_all", lambda configs, options: made.extend((c, options) for c in configs)
     )
     for ratio in loop.removeprefix("for r in ").split():
         words = shlex.split(body.removeprefix("do ").replace("$r", ratio))
@@ -422,7 +422,7 @@ def test_label_pairs_counted_from_the_metrics_are_those_that_a_run_trained_on(tm
     )
     folder = RunFolder(tmp_path, config)
     loop.run(config, datasets.load("digits-lt", None, imbalance=10), folder, torch.device("cpu"))
-    draw, table = label_pairs(config, np.array(folder.metrics()["train_counts"])), np.zeros((10, 10), dtype=int)
+    draw, table = label_pairs(config, np.array(folder.result().train_counts)), np.zeros((10, 10), dtype=int)
     for epoch in range(2):
         np.add.at(table, tuple(draw(epoch).T), 1)
     assert np.array_equal(table, folder.final()["pair_counts"])
