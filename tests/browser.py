@@ -83,7 +83,7 @@ class Page:
         self.call("Page.navigate", url=address)
         self.value(
             "new Promise((done, fail) => { const start = Date.now(); const look = () => "
-            f"({ready}) ? done(true) : Date.now() - start > 30000 ? fail('not ready') : setTimeout(look, 20); look(); }})"
+            f"({ready}) ? done(true) : Date.now() - start > 600000 ? fail('not ready') : setTimeout(look, 20); look(); }})"
         )
 
     def value(self, expression: str) -> Any:

@@ -19,6 +19,7 @@ from paper_checks.catalogue import CHECKS
 from paper_checks.claim import SECTIONS, Check, Curve, Finding, Plot, Quantity, Repair, check, conclude, read_sections
 from paper_checks.interval import Interval
 from paper_checks.lab import Lab
+from tests.started import HANG, Forked
 
 ROOT = Path(__file__).parents[2]
 FAST = "prop2"
@@ -156,12 +157,9 @@ def test_a_report_on_some_claims_never_replaces_another(tmp_path: Path, capsys: 
     out = tmp_path / "r"
     assert main([FAST, "--out", str(out), "--quiet"]) == 0
     before = (out / "report.json").read_text()
-    done = subprocess.run(
-        [sys.executable, "-m", "paper_checks", "table13-cut", "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "another origin" in done.stderr
+    ended = Forked("paper_checks.__main__", "table13-cut", "--out", str(out)).ends()
+    assert ended.status == 2
+    assert "another origin" in ended.err
     assert (out / "report.json").read_text() == before
 
 
@@ -244,14 +242,11 @@ def test_bad_use_is_one_line_and_status_two(
         (tmp_path / "runs.csv").write_text(rows)
     before = sorted(p.name for p in tmp_path.iterdir())
     words = [a.format(tmp=tmp_path) for a in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "paper_checks", *([FAST] if "theorem3" not in words else []), *words],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
+    ended = Forked("paper_checks.__main__", *([FAST] if "theorem3" not in words else []), *words).ends()
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.count("\n") == 1
+    assert message in ended.err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
@@ -305,7 +300,7 @@ def test_the_page_opens_in_a_browser_without_console_errors(tmp_path: Path) -> N
     done = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
          "--enable-logging=stderr", "--v=0", "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path}/report.html"],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=HANG,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.findall(r"CONSOLE.*", done.stderr) == []
@@ -316,6 +311,6 @@ def test_the_page_opens_in_a_browser_without_console_errors(tmp_path: Path) -> N
     again = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
          "--enable-logging=stderr", "--v=0", "--virtual-time-budget=2000", "--dump-dom", f"file://{broken}"],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=HANG,
     )  # fmt: skip
     assert re.findall(r"CONSOLE.*planted", again.stderr), "console errors would not be seen"

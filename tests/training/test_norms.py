@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
+from tests.started import HANG
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig
 from training.data import datasets
@@ -33,7 +34,7 @@ class Meeting:
     given: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.all_here, self.all_read = Barrier(self.world, timeout=60), Barrier(self.world, timeout=60)
+        self.all_here, self.all_read = Barrier(self.world, timeout=HANG), Barrier(self.world, timeout=HANG)
 
 
 @dataclass(frozen=True)
