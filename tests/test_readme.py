@@ -43,3 +43,9 @@ def test_tree_lists_every_folder() -> None:
     listed = re.findall(r"^ {4}(\w+)/ ", tree, flags=re.MULTILINE)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages | {"docs", "results"} == set(listed)
+
+
+def test_pytorch_is_the_version_that_is_pinned() -> None:
+    assert re.findall(r"torch==[\d.]+", README) == re.findall(
+        r"^torch==[\d.]+$", text("constraints.txt"), flags=re.MULTILINE
+    )
