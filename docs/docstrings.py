@@ -55,7 +55,7 @@ def _link(name: str, item: griffe.Object) -> str:
         if not name.split(".")[-1].startswith("_"):
             try:
                 target = scope[name]
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, griffe.AliasResolutionError):
                 pass
             else:
                 path = target.target_path if target.is_alias else target.path
