@@ -2,7 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep claims test lint docs clean
+# From where torch is installed first: PyTorch's index of CPU builds on a Linux machine without an NVIDIA GPU, where the build on
+# PyPI would bring gigabytes for CUDA. `make test TORCH_INDEX=` takes PyPI's build; any other index may be named, too.
+ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+
+.PHONY: sweep claims test test-all lint docs clean
 
 sweep: .venv/sweep
 	$(BIN)/python -m lpm.sweep --K 4
@@ -12,6 +18,9 @@ claims: .venv/claims
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+test-all: .venv/test
+	$(BIN)/python -m pytest -m ""
 
 lint: .venv/lint
 	$(BIN)/ruff check .
@@ -33,11 +42,19 @@ docs: .venv/docs
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[rigorous]"
 	touch $@ .venv/sweep
 
-.venv/test: .venv/bin/python pyproject.toml constraints.txt
+# The next line that needs torch keeps what is there. Without an answer from the index, it installs PyPI's build.
+.venv/torch: .venv/bin/python constraints.txt
+ifneq ($(TORCH_INDEX),)
+	$(BIN)/python -m pip install -q --no-deps --retries 1 --index-url $(TORCH_INDEX) -c constraints.txt torch \
+		|| echo "torch is not to be had from $(TORCH_INDEX); it comes from PyPI"
+endif
+	touch $@
+
+.venv/test: .venv/torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster]"
 	touch $@ .venv/sweep .venv/claims
 
-.venv/lint: .venv/bin/python pyproject.toml constraints.txt
+.venv/lint: .venv/torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,dev]"
 	touch $@ .venv/test .venv/sweep .venv/claims
 
