@@ -117,9 +117,9 @@ def test_an_epoch_is_drawn_by_batch(digits: datasets.LongTailed) -> None:
     assert int(epoch.crops.min()) == 0
     assert int(epoch.crops.max()) == 8
     assert 0.4 < epoch.flips.float().mean() < 0.6
-    own = draw(replace(TINY, ratio_per="sample"), learner.assembly.sampler, 2)
-    assert len(set(own.ratios.tolist())) > 0.99 * len(own.ratios)
-    assert torch.equal(own.crops, epoch.crops)
+    per_sample = draw(replace(TINY, ratio_per="sample"), learner.assembly.sampler, 2)
+    assert len(set(per_sample.ratios.tolist())) > 0.99 * len(per_sample.ratios)
+    assert torch.equal(per_sample.crops, epoch.crops)
 
 
 def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datasets.LongTailed) -> None:
@@ -140,7 +140,7 @@ def test_swapped_sides_leave_no_batch_leaning_to_frequent_classes(digits: datase
     assert ramp > 2 * drawing
 
 
-def test_swapped_sides_keep_one_ratio_a_batch(digits: datasets.LongTailed) -> None:
+def test_swapped_sides_keep_one_ratio_per_batch(digits: datasets.LongTailed) -> None:
     config = replace(TINY, sampler="bmls", classifier="ms-unordered")
     learner = trainer.Trainer(config, digits, CPU)
     one, swapped = (draw(replace(config, ratio_per=x), learner.assembly.sampler, 2) for x in ("batch", "batch-swapped"))

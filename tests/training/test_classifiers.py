@@ -45,11 +45,11 @@ def test_mixed_singleton_is_the_softmax_over_all_label_pairs(K: int, unordered: 
     )
     weight = lam.reshape(-1, 1)
     logits = weight * z[:, first] + (1 - weight) * z[:, second]
-    own = ((first == a[:, None]) & (second == b[:, None])).int().argmax(dim=1)
-    naive = F.cross_entropy(logits, own)
+    target = ((first == a[:, None]) & (second == b[:, None])).int().argmax(dim=1)
+    naive = F.cross_entropy(logits, target)
     assert torch.allclose(fast, naive, rtol=1e-12, atol=1e-12)
-    for one, other in zip(torch.autograd.grad(fast, z), torch.autograd.grad(naive, z), strict=True):
-        assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+    for gradient, expected in zip(torch.autograd.grad(fast, z), torch.autograd.grad(naive, z), strict=True):
+        assert torch.allclose(gradient, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.usefixtures("way")
@@ -69,12 +69,12 @@ def test_a_mixing_ratio_that_is_learnt_has_the_same_gradient_by_a_scan_and_by_a_
 ) -> None:
     z, a, b, lam = batch(37, True, per_row=True)
     lam.requires_grad_()
-    found = []
+    gradients = []
     for classes in (0, 100):
         monkeypatch.setattr("training.model.losses.SCAN", classes)
-        found.append(torch.autograd.grad(mixed_singleton(z, a, b, lam, unordered=True), [z, lam]))
-    for one, other in zip(*found, strict=True):
-        assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
+        gradients.append(torch.autograd.grad(mixed_singleton(z, a, b, lam, unordered=True), [z, lam]))
+    for by_tree, by_scan in zip(*gradients, strict=True):
+        assert torch.allclose(by_tree, by_scan, rtol=1e-10, atol=1e-13)
 
 
 def test_mixed_cross_entropy_is_that_of_the_soft_label() -> None:
@@ -123,7 +123,7 @@ def test_features_are_what_the_option_says(kind: str) -> None:
         assert torch.allclose(seen, plain if kind == "unit" else centred, atol=1e-5)
 
 
-def test_only_pairs_with_a_class_are_taken() -> None:
+def test_a_label_pair_without_a_class_is_refused() -> None:
     classifier = MixedSingleton(8, 4, unordered=True)
     h, lam = torch.randn(2, 8), torch.tensor(0.4)
     classifier.loss(h, torch.tensor([0, 1]), torch.tensor([1, 3]), lam)

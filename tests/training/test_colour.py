@@ -32,10 +32,10 @@ def by_formula(image: np.ndarray, factors: np.ndarray, order: tuple[int, ...]) -
 def test_a_batch_is_jittered_as_the_formulas_say(order: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     images, factors = rng.random((6, 3, 9, 7)), rng.uniform(0.6, 1.4, (3, 6))
-    found = jittered(torch.from_numpy(images), *torch.from_numpy(factors), order=order).numpy()
+    result = jittered(torch.from_numpy(images), *torch.from_numpy(factors), order=order).numpy()
     for i in range(6):
-        np.testing.assert_allclose(found[i], by_formula(images[i], factors[:, i], order), atol=1e-12)
-    assert found.min() == 0 or found.max() == 1  # some pixels were clamped
+        np.testing.assert_allclose(result[i], by_formula(images[i], factors[:, i], order), atol=1e-12)
+    assert result.min() == 0 or result.max() == 1  # some pixels were clamped
 
 
 def test_orders_differ_and_a_factor_of_one_changes_nothing() -> None:

@@ -133,7 +133,7 @@ def test_a_data_loader_resumes_at_the_batch_after_the_one_in_hand(name: str, bat
         resumed = MAKE[name](LABELS, seed=1)
         resumed.load_state_dict(first.state_dict())
         rest = [b.tolist() for b in loader(resumed, batch)]
-        if done == batches and N % batch:  # a loader that cuts the last batch short has met the epoch's end
+        if done == batches and N % batch:  # a loader that cuts the last batch short has reached the end of the epoch
             assert rest == whole[2]
         else:
             assert rest == whole[1][done:]
@@ -363,7 +363,7 @@ PAIRS_OF_0_1_60 = {
     "coverage 0": "d952e582 bb21ef67 38d12db9",
     "coverage 0.6": "dfb9d957 f018e44f 1882b98a",
 }
-"""SHA-256, first digits, of epochs 0, 1 and 60 as the first version of the samplers drew them: stored runs rest on these."""
+"""First digits of the SHA-256 of epochs 0, 1 and 60, as the first version of the samplers drew them for stored runs."""
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -371,8 +371,8 @@ def test_pairs_are_those_that_stored_runs_were_trained_on(name: str) -> None:
     counts = [150, 40, 17, 9, 6, 5, 4, 3, 3, 2, 2, 1]
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(12), counts))
     sampler = MAKE[name](labels, seed=2**40 + 3)
-    found = [hashlib.sha256(sampler.pairs(e).astype("<i8").tobytes()).hexdigest()[:8] for e in (0, 1, 60)]
-    assert " ".join(found) == PAIRS_OF_0_1_60[name]
+    hashes = [hashlib.sha256(sampler.pairs(e).astype("<i8").tobytes()).hexdigest()[:8] for e in (0, 1, 60)]
+    assert " ".join(hashes) == PAIRS_OF_0_1_60[name]
 
 
 @pytest.mark.parametrize("ordered", [False, True])

@@ -1,4 +1,4 @@
-"""Rows shuffled together are shuffled as NumPy's own generators shuffle them."""
+"""Rows that are shuffled together are shuffled as NumPy's generators would shuffle each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WORDS = st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1))
     names=st.integers(1, 4).flatmap(lambda c: st.lists(st.tuples(*[WORDS] * c), min_size=1, max_size=5)),
 )
 def test_seeds_are_those_of_numpys_seed_sequence(seed: int, names: list[tuple[int, ...]]) -> None:
-    found = np.stack(seed_words(seed, np.array(names)), axis=1)
-    for words, name in zip(found, names, strict=True):
+    all_words = np.stack(seed_words(seed, np.array(names)), axis=1)
+    for words, name in zip(all_words, names, strict=True):
         assert np.array_equal(words, np.random.SeedSequence([seed, *name]).generate_state(4, np.uint64))
 
 
@@ -49,8 +49,8 @@ def test_draws_of_any_bound_are_numpys() -> None:
     generators = Generators(4, np.arange(50)[:, None])
     numpys = [np.random.default_rng([4, i]) for i in range(50)]
     for bound in (1, 2, 3, 1000, 2**31 + 1, 2**32, 7):
-        found = generators.integers(bound)
-        assert found.tolist() == [masked(rng, bound) for rng in numpys]
+        draws = generators.integers(bound)
+        assert draws.tolist() == [masked(rng, bound) for rng in numpys]
 
 
 def masked(rng: np.random.Generator, bound: int) -> int:
@@ -64,5 +64,5 @@ def masked(rng: np.random.Generator, bound: int) -> int:
 @settings(max_examples=100, deadline=None)
 @given(high=st.integers(0, 2**64 - 1), low=st.integers(0, 2**64 - 1), factor=st.integers(0, 2**128 - 1))
 def test_products_are_those_of_whole_numbers_modulo_2_to_the_128(high: int, low: int, factor: int) -> None:
-    found = multiplied((np.array([high], dtype=np.uint64), np.array([low], dtype=np.uint64)), factor)
-    assert 2**64 * int(found[0][0]) + int(found[1][0]) == (2**64 * high + low) * factor % 2**128
+    upper, lower = multiplied((np.array([high], dtype=np.uint64), np.array([low], dtype=np.uint64)), factor)
+    assert 2**64 * int(upper[0]) + int(lower[0]) == (2**64 * high + low) * factor % 2**128

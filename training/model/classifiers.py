@@ -5,11 +5,13 @@
 - :class:`FixedETF`: class vectors are a random simplex ETF that is not trained; dot regression or cross-entropy.
 - :class:`MixedSingletonETF`: MS-WETF, W = s * W_ETF with one learnable length per class; the loss of MS.
 
-At test time the scores of the classes are the logits W h. All are called alike::
+At test time the scores of the classes are the logits W h. All are used alike:
 
-    classifier = MixedSingleton(p, K)
-    loss = classifier.loss(h, a, b, lam)  # features (B, p) of mixed images, labels (B,) of both sides, mixing ratio
-    predictions = classifier(h).argmax(dim=1)  # features of unmixed images
+```python
+classifier = MixedSingleton(p, K)
+loss = classifier.loss(h, a, b, lam)  # features (B, p) of mixed images, labels (B,) of both sides, mixing ratio
+predictions = classifier(h).argmax(dim=1)  # features of unmixed images
+```
 """
 
 from __future__ import annotations

@@ -41,16 +41,20 @@ CHUNK = 2**16
 class PairSampler(Sampler[tuple[int, int]]):
     """Base of all samplers: iterates over the index pairs (i, j) of one epoch after another.
 
-    Use it as any sampler of ``torch.utils.data.DataLoader``; the data set's items are then asked for by pair::
+    Use it as any sampler of ``torch.utils.data.DataLoader``; the data set is then indexed by pairs:
 
-        sampler = BalancedMixedLabels(labels, seed=0)
-        loader = DataLoader(pairs_of_images, batch_size=128, sampler=sampler)
+    ```python
+    sampler = BalancedMixedLabels(labels, seed=0)
+    loader = DataLoader(pairs_of_images, batch_size=128, sampler=sampler)
+    ```
 
     ``state_dict`` counts the pairs that were handed out. A DataLoader with workers takes them in advance, by up to
     num_workers * prefetch_factor batches, so near the end of an epoch the state is already that of the next epoch. So
-    save it with num_workers=0, or after the last batch of an epoch, or count yourself::
+    save it with num_workers=0, or after the last batch of an epoch, or count yourself:
 
-        {"epoch": e, "position": batches_done * batch_size, "seed": seed}
+    ```python
+    state = {"epoch": epoch, "position": batches_done * batch_size, "seed": seed}
+    ```
 
     The state of torchdata's StatefulDataLoader holds the right one.
 
@@ -350,6 +354,11 @@ class BalancedMixedLabels(PairSampler):
     Use it with the classifier that has the same label pairs: ``MixedSingleton(p, K, unordered=True)`` with a < b,
     ``MixedSingleton(p, K)`` with all K^2. FC works with both.
 
+    ```python
+    sampler = BalancedMixedLabels(labels, seed=0)
+    i, j = sampler.pairs(epoch=0).T  # images of the label pairs labels[i] < labels[j]
+    ```
+
     With a < b, classes numbered from frequent to rare and one mixing ratio per batch, the whole batch leans to frequent
     or to rare classes (docs/theory/batches.md). With 1 - lambda in place of lambda in a random half of the pairs, no
     batch does.
@@ -364,11 +373,6 @@ class BalancedMixedLabels(PairSampler):
 
     Raises:
         InvalidInput: if there is no label pair (K = 1 with a < b), and as :class:`PairSampler`.
-
-    Example::
-
-        sampler = BalancedMixedLabels(labels, seed=0)
-        i, j = sampler.pairs(epoch=0).T  # images of the label pairs labels[i] < labels[j]
     """
 
     def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, ordered: bool = False) -> None:
