@@ -210,7 +210,7 @@ def gram_radius(full: Problem, Z: np.ndarray, gap: float) -> float:
         smallest = np.array([np.exp((v @ z).min() - f) for v, z, f in zip(V, Z, value, strict=True)])
         centred = [v - v.mean(axis=0) for v in V]
         sigma = np.array([np.linalg.eigvalsh(v.T @ v)[1] for v in centred])
-    # Within rho of Z' log-probabilities move by 2 rho / sqrt(d c) at most, so mu depends on rho: take the first that fits.
+    # Within rho of Z' log-probabilities move by 2 rho / sqrt(d c) at most, so mu depends on rho: take the first to fit.
     root_d = np.sqrt(rows.d * low)
     for rho in np.logspace(-9, 0, 37):
         mu = float((rows.p / (rows.d * high) * smallest * sigma * np.exp(-2 * rho / root_d)).min())

@@ -190,7 +190,7 @@ MINIMUM_SEEDS = 3
 def empirical(lab: Lab, *, source: Source = 8) -> Finding:
     """Statement: Trained as described, the methods reach the printed accuracies, in the printed order.
 
-    Where: Tables 2, 4, 5 and 8. Table 8 repeats the rows of Table 2 that are the paper's own.
+    Where: Tables 2, 4, 5 and 8; Table 8 repeats the rows of Table 2 that are the paper's own.
     Quote: All experiments can be reproduced using our text supplementary materials
     Formula: Welch's test of the runs against the printed mean, standard deviation and n, with Holm's correction over
         all cells; the sign of each difference between methods that is significant in print.

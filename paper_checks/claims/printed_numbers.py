@@ -91,7 +91,7 @@ def table_sums(lab: Lab, *, partitions: Mapping[str, tuple[int, int, int]] = PAR
 def table_diffs(lab: Lab, *, sign: int = 1) -> Finding:
     """Statement: The rows "diff." are the differences of the rows that they name.
 
-    Where: Table 1 (MS minus FC); Table 5 (BMLS minus our own run of random + ETF + DR).
+    Where: Table 1 (MS minus FC); Table 5 (BMLS minus the paper's own run of random + ETF + DR).
     Quote: for effectiveness of Multi-Singleton Classifier
     Formula: diff = row - reference, within 0.01 of rounding.
     Assumptions: the reference in Table 5 is the row without a dagger.

@@ -174,7 +174,7 @@ def significance(lab: Lab, *, level: float = 0.05) -> Finding:
         ">",
         known=TESTED,
     )
-    exceptions = ", ".join(
+    exceptions = "; ".join(
         sorted({c.name.removesuffix(", all") for c in ours} - {c.name.removesuffix(", all") for c in better})
     )
     return conclude(
