@@ -1,8 +1,8 @@
 """The paper's tables as runs: which methods, data sets and imbalance factors each of them has.
 
-A full table at preset ``paper`` is 5 seeds of 200 epochs a cell; ``quick`` (30 epochs of ResNet-8, some five minutes a run on
-two CPU cores) shows the order of methods only, and its numbers must not be read as the paper's. The large data sets are 3 seeds
-of ResNet-50 at 224 pixels on several GPUs, by the recipes of :mod:`training.catalogue`.
+At preset ``paper`` each cell of a table is 5 seeds of 200 epochs. Preset ``quick`` is 30 epochs of ResNet-8, about five minutes
+per run on two CPU cores. It shows the order of methods only; its numbers do not compare with the paper's. The large data sets
+are 3 seeds of ResNet-50 at 224 pixels on several GPUs, by the recipes of :mod:`training.catalogue`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
 }
-"""The rows of the tables, and one more. BMLS draws label pairs a < b (§4.2), so MS has those as its classes there; of two classes
-there is only one, so they need all K^2.
+"""The methods of the tables, and BMLS-all+MS, by name: the choices of a run that make each.
+
+BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair; for them
+BMLS-all+MS draws all K^2.
 """
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
@@ -38,8 +40,14 @@ ETF = ("random+ETF+DR", "CBS+ETF+DR", "CAS+ETF+DR", "BMLS+ETF+DR", "BMLS+MS-WETF
 
 @dataclass(frozen=True)
 class Table:
-    """methods, data sets and imbalance factors of a table (0: the data set's own); splits: whether it has many, medium and few
-    beside all; seeds: runs a cell.
+    """A table of the paper.
+
+    Attributes:
+        methods: names of methods, keys of :data:`METHODS`.
+        datasets: names of data sets.
+        factors: imbalance factors; 0 for the class counts that the data set has already.
+        splits: whether it has the many, medium and few classes beside all.
+        seeds: runs per cell.
     """
 
     methods: tuple[str, ...]
@@ -64,11 +72,25 @@ TABLES: dict[int, Table] = {
     12: Table(ETF, ("cifar10-lt",), splits=True),
     13: Table(ETF, ("cifar100-lt",), splits=True),
 }
-"""The tables that a run store can fill; 3, 9 and 10 are on image files."""
+"""By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
 
 
 def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
-    """The run of a table's cell. Raises InvalidInput for an unknown method."""
+    """Build the run of a table's cell.
+
+    Args:
+        method: key of :data:`METHODS`.
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+        seed: seed of the run.
+
+    Returns:
+        The run.
+
+    Raises:
+        InvalidInput: if the method is unknown, or the data set has no such preset.
+    """
     if method not in METHODS:
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     recipe = with_preset(RunConfig(dataset=dataset), preset)

@@ -1,7 +1,7 @@
 """Measure finished runs again, from their weights: ``python -m training.measure --data-root D RUN...``.
 
-For runs whose measurements are damaged or of an older version. Only what a network is after its last epoch can be measured
-again; measurements of earlier epochs are removed.
+It is for runs whose measurements are damaged, or were made by an older version. Only the network of the last epoch is stored
+and can be measured again. Measurements of earlier epochs are removed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,18 @@ from training.store import runs
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = cli.Parser("training.measure", "measure finished runs again, after their last epoch")
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if a run is not finished, is on other data, or has no weights that fit it.
+    """
+    parser = cli.Parser("training.measure", "measure finished runs again, from their weights after the last epoch")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished runs, or folders that hold them")
     add_data(parser, weights=False)
     add_lists(parser)
@@ -32,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.run.trainer import Trainer
 
     cores = len(os.sched_getaffinity(0))
-    folders = [runs.at(path) for path in runs.each(options.runs)]
+    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
     device = build.device(options.device)
     for folder in folders:
         config = folder.config

@@ -17,7 +17,23 @@ from training.data.lists import number_of_classes
 
 @dataclass(frozen=True)
 class Options:
-    """How runs are trained: the options of the commands that do, by their names, with their defaults."""
+    """How runs are trained: the options of the training commands that are no choices of a run.
+
+    Attributes:
+        store: folder of the run store.
+        device: 'auto', 'cpu' or 'cuda'; 'auto' takes a GPU if there is one.
+        data_root: folder with CIFAR's files, or with images and their lists; None where the data need none.
+        train_list: list of the training images; None for one with a usual name under ``data_root``.
+        test_list: list of the test images, in the same way.
+        weights: file of pretrained weights; None where runs start from random ones.
+        workers: processes that decode image files for a run; None shares the cores among the runs.
+        jobs: runs that are trained at a time.
+        engine: 'local' for processes of this machine, or 'ray'.
+        address: HOST:PORT of a running Ray cluster; None starts Ray on this machine.
+        tensorboard: whether to write TensorBoard events into each run's folder.
+        json: whether to print the results as JSON.
+        quiet: whether to show no progress bar.
+    """
 
     store: Path
     device: str = "auto"
@@ -35,7 +51,14 @@ class Options:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
-        """What a command was given; what it does not offer has its default."""
+        """Read the options of a command.
+
+        Args:
+            given: the parsed command line; an option that the command does not have takes its default.
+
+        Returns:
+            The options.
+        """
         return cls(**{f.name: getattr(given, f.name) for f in fields(cls) if hasattr(given, f.name)})
 
     @property
@@ -49,34 +72,62 @@ NAMES = preset_names()
 
 
 def seeds(text: str) -> list[int]:
-    """Seeds from words like '0-4,7'."""
+    """Read a list of seeds.
+
+    Args:
+        text: seeds and ranges of seeds, such as '0-4,7'.
+
+    Returns:
+        The seeds, rising, each once.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is no such list, or a range is empty or has more than ten thousand seeds.
+    """
     if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a list of seeds such as 0-4,7")
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         if int(last or first) < int(first):
             raise argparse.ArgumentTypeError(f"{part!r} is an empty range of seeds")
         if int(last or first) - int(first) > 10_000:
             raise argparse.ArgumentTypeError(f"{part!r} is more than ten thousand seeds")
-        found += range(int(first), int(last or first) + 1)
-    return sorted(set(found))
+        numbers += range(int(first), int(last or first) + 1)
+    return sorted(set(numbers))
 
 
 def workers(text: str) -> int:
-    """A number of decoding processes, 0 to 256."""
+    """Read a number of decoding processes.
+
+    Args:
+        text: the number, 0 to 256.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is no such number.
+    """
     if not re.fullmatch(r"\d{1,3}", text) or int(text) > 256:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 0 to 256")
     return int(text)
 
 
 def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
-    """Options that say where data are, and who reads them."""
+    """Add the options that say where data are, and how many processes read them.
+
+    Args:
+        parser: the command's parser.
+        weights: whether to offer ``--weights`` too.
+    """
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files, or with images and their lists"
     )
     parser.add_argument(
-        "--workers", type=workers, metavar="N", help="processes that decode image files for a run (default: the cores)"
+        "--workers",
+        type=workers,
+        metavar="N",
+        help="processes that decode image files for a run (default: one per core)",
     )
     if weights:
         parser.add_argument(
@@ -88,18 +139,27 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
 
 
 def add_lists(parser: cli.Parser) -> None:
-    """Options that name the lists of image files."""
-    for which in ("train", "test"):
+    """Add the options that name the lists of image files.
+
+    Args:
+        parser: the command's parser.
+    """
+    for part, use in (("train", "training"), ("test", "test")):
         parser.add_argument(
-            f"--{which}-list",
+            f"--{part}-list",
             type=Path,
             metavar="FILE",
-            help=f"{which} list: 'path label' a line, or iNaturalist's JSON; of dataset own also a folder of class folders",
+            help=f"list of {use} images: 'path label' on each line, or iNaturalist's JSON; for dataset own also a folder "
+            "that holds one folder per class",
         )
 
 
 def add_device(parser: cli.Parser) -> None:
-    """The option that says where to compute."""
+    """Add the option that says where to compute.
+
+    Args:
+        parser: the command's parser.
+    """
     devices = ("auto", "cpu", "cuda")
     parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
 
@@ -124,7 +184,7 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = ()) -> None:
 
 
 def help_of(name: str) -> str:
-    """The text of ``--help`` for a choice of a run.
+    """Describe a choice of a run for ``--help``.
 
     Args:
         name: the field of :class:`training.config.RunConfig`.
@@ -141,21 +201,36 @@ def help_of(name: str) -> str:
 
 
 def add_running(parser: cli.Parser) -> None:
-    """The recipe's name, the seeds, the data, and where and how runs are trained."""
+    """Add the options that are the same for every run: the preset, the seeds, the data, and where and how runs are trained.
+
+    Args:
+        parser: the command's parser.
+    """
     parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
     parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
     add_data(parser)
     add_lists(parser)
     cli.add_engine(parser, "runs that share a GPU")
-    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
+    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     add_device(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar; of training.train no table")
+    parser.add_argument(
+        "--quiet", action="store_true", help="show no progress bar; training.train prints no table either"
+    )
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
-    """The run that the options describe, seed 0. The preset sets the recipe; options that change it add a + to its name.
+    """Build the run that the options describe.
 
-    Raises InvalidInput for options that do not go together.
+    The preset sets the recipe. Where other options change the recipe, the preset's name gets a ``+``.
+
+    Args:
+        options: the parsed command line of a command with :func:`add_recipe` and :func:`add_running`.
+
+    Returns:
+        The run with seed 0.
+
+    Raises:
+        InvalidInput: if an option is missing, or if options do not go together.
     """
     given = {name: value for name in CHOICES if (value := getattr(options, name, None)) is not None}
     row, root = CATALOGUE[given.get("dataset", RunConfig.dataset)], getattr(options, "data_root", None)
@@ -165,14 +240,16 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         if "classes" not in given:
             given["classes"] = number_of_classes(root, options.train_list)
     if "dataset" not in given and root is not None:
-        raise InvalidInput("--data-root without --dataset: say which data these are; your own images are --dataset own")
+        raise InvalidInput("--data-root without --dataset: name the data set; for your own images give --dataset own")
     preset = options.preset or row.default_preset
     if not row.files:
         given.setdefault("imbalance", row.default_imbalance)
-    own = {name: given[name] for name in ("classes", "name") if name in given}
-    base = with_preset(RunConfig(dataset=row.name, **own), preset)
+    of_user = {
+        name: given[name] for name in ("classes", "name") if name in given
+    }  # RunConfig checks them with the data set
+    base = with_preset(RunConfig(dataset=row.name, **of_user), preset)
     config = replace(base, **given)
-    same = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in SETTING)
+    unchanged = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in SETTING)
     if getattr(options, "weights", None) is not None and not config.pretrained:
         raise InvalidInput("--weights applies only to pretrained networks; give --pretrained too, or drop it")
-    return replace(config, preset=preset if same else preset + "+")
+    return replace(config, preset=preset if unchanged else preset + "+")

@@ -17,7 +17,7 @@ from lpm.console.errors import InvalidInput
 from training.data.lists import images_below, left_out
 from training.options import add_device, workers
 from training.store import runs
-from training.store.runs import seeds_of
+from training.store.runs import seed_paths
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,10 +86,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     """
     files, ignored = list[Path](), 0
     for path in paths:
-        if seeds_of(path) != [path] or os.path.lexists(path / "config.json"):
+        if seed_paths(path) != [path] or os.path.lexists(path / "config.json"):
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        images, others = images_below(path) if os.path.isdir(path) else ([path], 0)
-        files, ignored = files + images, ignored + others
+        images, other_files = images_below(path) if os.path.isdir(path) else ([path], 0)
+        files, ignored = files + images, ignored + other_files
     if ignored:
         print(f"note: {left_out(ignored)}", file=sys.stderr)
     for file in files:

@@ -1,4 +1,4 @@
-"""A table of the paper from the run store: ``python -m training.table 8 --data-root D`` fills it and prints it."""
+"""Train the runs of a table of the paper and print it: ``python -m training.table 8 --data-root D``."""
 
 from __future__ import annotations
 
@@ -28,36 +28,45 @@ USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
     **{"workers": None, "weights": None},
 }
-"""Options that a command which fills a cell repeats where they are not these."""
+"""Defaults of options that the printed commands repeat when they were given with other values."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status: 1 if a run diverged, 2 if the runs of a data set could not be trained.
+
+    Raises:
+        InvalidInput: if the table has no such cell, if ``--export`` cannot be written, or if a stored result is damaged.
+    """
     options = _options(arguments)
     engines.check(options)
     if processes() > 1:
         raise InvalidInput(
-            "torchrun trains one run with all processes; use it with training.train, whose --dataset, --sampler and --classifier "
-            "say which cell"
+            "torchrun trains one run with all processes; use training.train with it, and name the cell's --dataset, --sampler "
+            "and --classifier"
         )
     number = int(options.number)
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise InvalidInput(
-            f"--export {str(path)!r}: {'that is a folder' if path.is_dir() else 'there is no such folder'}"
-        )
+        problem = "that is a folder" if path.is_dir() else "there is no such folder"
+        raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
     status = 0 if options.dry_run else _train(table, options)
-    found = tables.entries(number, table, options.store, options.preset, options.seeds)
-    print(tables.FORMATS[options.format](found), end="", flush=True)
-    if lacking := tables.missing(table, options.store, options.preset, options.seeds):
-        whole = ": the same command without --dry-run trains them" if options.dry_run else ""
-        print(f"{len(lacking)} runs are missing{whole}; cell by cell:", file=sys.stderr)
-        for command in commands(number, table, lacking, options):
+    entries = tables.entries(number, table, options.store, options.preset, options.seeds)
+    print(tables.FORMATS[options.format](entries), end="", flush=True)
+    if missing := tables.missing(table, options.store, options.preset, options.seeds):
+        remedy = "; the same command without --dry-run trains them" if options.dry_run else ""
+        print(f"{len(missing)} runs are missing{remedy}. One command per cell:", file=sys.stderr)
+        for command in commands(number, table, missing, options):
             print(command, file=sys.stderr)
     if options.preset != "paper":
         print(
-            f"preset {options.preset}: a shorter recipe; it shows the order of methods, not the paper's numbers",
+            f"preset {options.preset} is not the paper's recipe: it shows the order of methods, not the paper's numbers",
             file=sys.stderr,
         )
     if options.export is not None:
@@ -66,28 +75,42 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.Parser("training.table", "a table of the paper: ours, n, the paper's value, the difference")
+    parser = cli.Parser(
+        "training.table",
+        "train the runs of a table of the paper, and print our mean, the paper's value and the difference",
+    )
     add, formats = parser.add_argument, tables.FORMATS
-    add("number", type=cli.choice(*map(str, TABLES)), metavar="TABLE", help="|".join(map(str, TABLES)))
+    add(
+        "number",
+        type=cli.choice(*map(str, TABLES)),
+        metavar="TABLE",
+        help="|".join(map(str, TABLES)) + ": its number in the paper",
+    )
     add("--preset", type=cli.choice(*NAMES), default="paper", metavar="NAME", help="|".join(NAMES))
-    add("--seeds", type=seeds, help="seeds, such as 0-4 (default: as many as the paper has)")
+    add("--seeds", type=seeds, help="seeds, such as 0-4,7 (default: as many as in the paper)")
     sets = tuple(dict.fromkeys(d for table in TABLES.values() for d in table.datasets))
-    add("--dataset", type=cli.choice(*sets), metavar="NAME", help="one data set of it: " + "|".join(sets))
-    add("--imbalance", type=int, metavar="N", help="one imbalance factor of it")
-    add("--method", type=cli.choice(*METHODS), action="append", metavar="NAME", help="some methods of it")
+    add("--dataset", type=cli.choice(*sets), metavar="NAME", help="only this data set of the table: " + "|".join(sets))
+    add("--imbalance", type=int, metavar="N", help="only this imbalance factor of the table")
+    add(
+        "--method",
+        type=cli.choice(*METHODS),
+        action="append",
+        metavar="NAME",
+        help="only this method of the table; the option may be repeated",
+    )
     add_data(parser)
     cli.add_engine(parser, "runs that share a GPU")
-    add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="the run store")
+    add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="folder of the run store")
     add_device(parser)
-    add("--dry-run", action="store_true", help="train nothing: list what is missing, and the commands that train it")
+    add("--dry-run", action="store_true", help="train nothing; print the commands that train the missing runs")
     add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
-    add("--export", type=Path, metavar="CSV", help="also write a row for every finished run of the store")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--export", type=Path, metavar="CSV", help="also write every finished run of the store to this file")
+    add("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(arguments)
 
 
 def _part(number: int, options: argparse.Namespace) -> Table:
-    """What the options leave of a table. Raises InvalidInput when that is nothing."""
+    """The part of a table that the options choose. Raises InvalidInput if it is empty."""
     whole = TABLES[number]
     part = replace(
         whole,
@@ -104,61 +127,88 @@ def _part(number: int, options: argparse.Namespace) -> Table:
 
 
 def _train(table: Table, options: argparse.Namespace) -> int:
-    """Train what is missing, data set by data set; what is wrong with one is said, and the others go on. The exit status."""
+    """Train the missing runs, one group after another. An error of one group is printed, and the others go on.
+
+    Returns the exit status.
+    """
     from training.jobs.train_all import ready, train_all
 
-    run, said = Options.of(options), set[str]()
+    shared, errors = Options.of(options), set[str]()
 
     def tried(action: Callable[[], Any]) -> Any:
-        """What an action returns, None where it fails; each reason is said once."""
+        """What an action returns; None where it fails. Each error is printed once."""
         try:
             return action()
         except InvalidInput as error:
-            if str(error) not in said:
+            if str(error) not in errors:
                 print(f"error: {error}", file=sys.stderr)
-            said.add(str(error))
+            errors.add(str(error))
 
     groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
-    for wanted in tables.missing(table, options.store, options.preset, options.seeds):
-        groups[_group(wanted)].append(wanted)
-    # Days may lie between the first data set and the second.
-    sets = {name: runs for (name, *_), runs in groups.items()}
-    there = {name for name, runs in sets.items() if tried(partial(ready, runs, run, quiet=run.quiet)) is not None}
-    chosen = [runs for group, runs in sorted(groups.items()) if group[0] in there]
-    if chosen and not options.quiet:
-        first = chosen[0][0]
+    for run in tables.missing(table, options.store, options.preset, options.seeds):
+        groups[_group(run)].append(run)
+    # All data are looked for now: days may lie between the first data set and the second.
+    by_dataset = {dataset: configs for (dataset, *_), configs in groups.items()}
+    readable = {
+        dataset
+        for dataset, configs in by_dataset.items()
+        if tried(partial(ready, configs, shared, quiet=shared.quiet)) is not None
+    }
+    to_train = [configs for group, configs in sorted(groups.items()) if group[0] in readable]
+    if to_train and not options.quiet:
+        first = to_train[0][0]
         print(
-            f"runs to train: {sum(map(len, chosen))}, {first.model} for {first.epochs} epochs the first",
+            f"runs to train: {sum(map(len, to_train))}; the first is {first.model} for {first.epochs} epochs",
             file=sys.stderr,
         )
-    status = max((tried(partial(train_all, runs, run, printed=False)) or 0 for runs in chosen), default=0)
-    return 2 if said else status
+    status = max((tried(partial(train_all, configs, shared, printed=False)) or 0 for configs in to_train), default=0)
+    return 2 if errors else status
 
 
 def _group(config: RunConfig) -> tuple[str, float, bool]:
-    """Runs that are trained in one go: on the same data, with or without pretrained weights, which may be missing."""
+    """Key of the runs that are trained together: on the same data, with or without pretrained weights.
+
+    Pretrained weights may be missing; then the other runs are trained all the same.
+    """
     return config.dataset, config.imbalance, config.pretrained
 
 
-def commands(number: int, table: Table, lacking: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
-    """For each cell that lacks runs, in the table's order, the command that trains them."""
-    keys = {c.key for c in lacking}
+def commands(number: int, table: Table, missing: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
+    """Write the commands that train missing runs, one per cell.
+
+    Args:
+        number: the table's number in the paper.
+        table: the table, or the part of it that was asked for.
+        missing: runs that the store does not have.
+        options: the parsed command line, whose options the commands repeat.
+
+    Returns:
+        A command for each cell that lacks runs, in the table's order.
+    """
+    keys = {run.key for run in missing}
     given = {"seeds": seed_list(options.seeds), "preset": options.preset, "data-root": options.data_root or "DIR"}
     given |= {name: value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual}
-    found = []
+    lines = []
     for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
         if (run := config(method, dataset, factor, options.preset)).key in keys:
-            own: dict[str, Any] = {"imbalance": factor} if factor else {}
+            of_cell: dict[str, Any] = {"imbalance": factor} if factor else {}
             if run.pretrained:
-                own |= {"weights": options.weights or "FILE"}
-            words = {"dataset": dataset, **own, "method": method, **given}
-            pairs = [word for name, value in words.items() for word in (f"--{name}", str(value))]
-            found.append(shlex.join(["python", "-m", "training.table", str(number), *pairs]))
-    return found
+                of_cell |= {"weights": options.weights or "FILE"}
+            values = {"dataset": dataset, **of_cell, "method": method, **given}
+            words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+            lines.append(shlex.join(["python", "-m", "training.table", str(number), *words]))
+    return lines
 
 
 def seed_list(numbers: Sequence[int]) -> str:
-    """The word that ``--seeds`` reads as these rising numbers: '0-2,7'."""
+    """Write seeds as ``--seeds`` reads them, such as '0-2,7'.
+
+    Args:
+        numbers: the seeds, rising.
+
+    Returns:
+        Ranges of consecutive seeds, and single seeds, between commas.
+    """
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1] + 1:

@@ -123,7 +123,7 @@ def test_what_there_is_is_shown_beside_what_is_missing(root: Path, tmp_path: Pat
     with held.lock():
         assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
     said = capsys.readouterr()
-    assert "1 of 2 runs are missing; the same command goes on" in said.err
+    assert "1 of 2 runs are missing; the same command trains them" in said.err
     assert "(1) |" in said.out
     assert " − " not in said.out
     (root / "test/cat/00.jpg").write_bytes(b"no image")

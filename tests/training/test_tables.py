@@ -77,7 +77,7 @@ def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pyte
         assert table([*words, "--dry-run", "--format", form]) == 0
         said = capsys.readouterr()
         assert text in said.out
-        assert "13 runs are missing: the same command without --dry-run trains them" in said.err
+        assert "13 runs are missing; the same command without --dry-run trains them. One command per cell:" in said.err
         assert "not the paper's numbers" in said.err
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
@@ -151,7 +151,7 @@ def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
     monkeypatch.setattr("training.jobs.train_all.train_all", train_all)
     words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
     assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2
-    assert trained == ["error: there is no CIFAR-100\nruns to train: 3, resnet8 for 30 epochs the first\n"]
+    assert trained == ["error: there is no CIFAR-100\nruns to train: 3; the first is resnet8 for 30 epochs\n"]
     assert "6 runs are missing" in capsys.readouterr().err
 
 
@@ -163,7 +163,7 @@ def test_after_an_error_the_table_is_printed_and_what_is_missing_too(
     assert table([*words, "--dataset", "cifar10-lt"]) == 2
     said = capsys.readouterr()
     assert said.err.count("error: dataset 'cifar10-lt' needs --data-root") == 1  # not once for each imbalance
-    assert "3 runs are missing; cell by cell:" in said.err
+    assert "3 runs are missing. One command per cell:" in said.err
     assert [f"--imbalance {f} " in said.err for f in (200, 100, 50, 10)] == [True, False, True, True]
     assert "| random+FC | cifar10-lt | 200 | all | quick | – |" in said.out
     assert "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 (1) |" in said.out
@@ -188,7 +188,7 @@ def test_a_mark_is_explained_where_it_stands() -> None:
     for text, mark, sign in ((markdown([FAR]), r"\*", "±"), (latex([FAR]), "*", r"$\pm$")):
         row, note = (next(line for line in text.splitlines() if word in line) for word in ("70.50", "Test accuracy"))
         assert row.count("*") == 1
-        assert f"{mark} marks a mean of ours outside the paper's mean {sign} standard deviation" in note
+        assert f"{mark} marks one of our means that is outside the paper's mean {sign} standard deviation" in note
     assert "*" not in markdown([CELLS["BMLS+MS", "all"]]).replace(NOTE.replace("*", r"\*"), "")
 
 
@@ -215,7 +215,7 @@ def test_latex_escapes_what_it_would_read_as_commands() -> None:
     for row in rows:
         assert row.endswith(r" \\")
         assert len(row.replace(r"\&", "").split(" & ")) == len(HEAD)
-    assert note.startswith(rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize Test accuracy in \%, ")
+    assert note.startswith(rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize Test accuracy in \% ")
 
 
 def test_csv_reads_back() -> None:

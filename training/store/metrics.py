@@ -8,38 +8,66 @@ from training.catalogue import CATALOGUE, FEW, MANY
 
 
 def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
-    """First and last class of many, medium and few, both included: as published, else by the training images of each class.
+    """Divide the classes into many, medium and few: as published, else by their numbers of training images.
 
-    counts: (K,), falling. A split without classes is left out.
+    Args:
+        dataset: name of the data set.
+        counts: (K,) training images of each class, falling.
+
+    Returns:
+        First and last class of each split, both included; splits without classes are left out.
     """
     published = CATALOGUE[dataset].ranges
     if published is not None:
         return dict(published)
     ends = [0, int((counts > MANY).sum()), int((counts >= FEW).sum()), len(counts)]
-    found = zip(("many", "med", "few"), ends[:-1], ends[1:], strict=True)
-    return {name: (first, end - 1) for name, first, end in found if first < end}
+    bounds = zip(("many", "med", "few"), ends[:-1], ends[1:], strict=True)
+    return {name: (first, end - 1) for name, first, end in bounds if first < end}
 
 
 def split_of(splits: dict[str, tuple[int, int]], K: int) -> np.ndarray:
-    """The number of each class's split, (K,) int64; of a class in none, -1."""
-    found = np.full(K, -1)
+    """Number the split of each class.
+
+    Args:
+        splits: first and last class of each split, both included.
+        K: number of classes.
+
+    Returns:
+        (K,) int64, the position of the class's split in ``splits``, from 0; -1 for a class in none.
+    """
+    numbers = np.full(K, -1)
     for number, (first, last) in enumerate(splits.values()):
-        found[first : last + 1] = number
-    return found
+        numbers[first : last + 1] = number
+    return numbers
 
 
 def by_class(labels: np.ndarray, predictions: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
-    """Test images of each class that were right, and that there are, (K,) each. labels, predictions: (n,) classes."""
+    """Count the test images of each class.
+
+    Args:
+        labels: (n,) classes of the test images.
+        predictions: (n,) classes that they are predicted as.
+        K: number of classes.
+
+    Returns:
+        (K,) images of each class that are predicted right, and (K,) all images of each class.
+    """
     return np.bincount(labels[predictions == labels], minlength=K), np.bincount(labels, minlength=K)
 
 
 def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
-    """Accuracy in per cent: 'all' over all images, each split as the mean of its classes' recalls; 'balanced' as that of all
-    classes, where they differ in test images.
+    """Compute accuracies in per cent.
 
-    correct, total: (K,) images of each class that were right, and that there are. splits: first and last class, both included.
+    Args:
+        correct: (K,) test images of each class that are predicted right.
+        total: (K,) test images of each class.
+        splits: first and last class of each split, both included.
+
+    Returns:
+        'all': accuracy over all images. 'balanced': mean recall of all classes, only where classes differ in their number of
+        test images. Then each split: mean recall of its classes.
     """
     recall = 100 * correct / total
-    found = {name: float(recall[first : last + 1].mean()) for name, (first, last) in splits.items()}
+    means = {name: float(recall[first : last + 1].mean()) for name, (first, last) in splits.items()}
     balanced = {"balanced": float(recall.mean())} if len(set(total.tolist())) > 1 else {}
-    return {"all": float(100 * correct.sum() / total.sum())} | balanced | found
+    return {"all": float(100 * correct.sum() / total.sum())} | balanced | means

@@ -11,32 +11,32 @@ from typing import Any
 from lpm.console.errors import InvalidInput
 
 LONGEST = 200
-"""Characters that a word of a result may have."""
+"""A text in a result has fewer characters than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished run in numbers. What an older version did not store has its default.
+    """A finished run in numbers. A field that an older version did not store has its default.
 
     Attributes:
         dataset: the name of the data; 'cifar10-jpeg-lt' for re-encoded images.
         method: the name in tables.
-        last: accuracy in per cent after the last epoch: 'all' over all test images, 'balanced' over classes where they differ in
-            test images, then the mean over the classes of each of many, med and few.
-        best: 'balanced' or 'all' of the best epoch, which was chosen by test images; None where it was not stored.
+        last: accuracies in per cent after the last epoch: 'all' over all test images; 'balanced', the mean over the classes, only
+            where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
+        best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was not stored.
         per_class: accuracy in per cent of each class, (K,).
         train_counts: training images of each class, (K,).
         splits: first and last class of many, med and few, both included.
-        class_names: the name of each class, by falling count of training images; none where numbers are the names.
+        class_names: the name of each class, by falling count of training images; empty where classes have numbers only.
         train_seconds: seconds that training took, without evaluation.
         device: 'cpu', or the name of the GPU.
-        threads: threads of a process.
+        threads: threads of each process.
         processes: processes that trained the run together.
         torch: PyTorch's version.
         seconds_of_last_start: seconds since the run was started for the last time.
-        time: when it ended, in UTC.
-        commit: of this project's checkout, with ``+`` for uncommitted changes; None outside of one.
-        versions: of Python and of the packages.
+        time: date and time at which the run ended, in UTC.
+        commit: commit of this project's checkout, with ``+`` for uncommitted changes; None without a checkout.
+        versions: versions of Python and of the packages, by name.
         machine: processor, cores and operating system.
     """
 
@@ -60,15 +60,19 @@ class RunResult:
     machine: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``metrics.json``."""
+        """Make the content of ``metrics.json``.
+
+        Returns:
+            Every field by name.
+        """
         return asdict(self)
 
     def require(self, file: Path, *names: str) -> RunResult:
-        """See that a version stored what is to be read.
+        """See that the result has some fields, which an older version may not have stored.
 
         Args:
-            file: the file that it comes from, for the message.
-            names: fields, or accuracies in :attr:`last`.
+            file: the file that it comes from, for the error message.
+            names: names of fields, or of accuracies in :attr:`last`.
 
         Returns:
             The result itself.
@@ -88,13 +92,13 @@ def from_json(data: Any, file: Path) -> RunResult:
 
     Args:
         data: the content of ``metrics.json``.
-        file: the file, for the message.
+        file: the file, for the error message.
 
     Returns:
         The result; keys that this version does not know are left out.
 
     Raises:
-        InvalidInput: if it is not a result: accuracies outside 0..100, or words that no terminal or table can show.
+        InvalidInput: if it is not a result, or has accuracies outside 0..100, or texts that no terminal or table can show.
     """
     if not isinstance(data, dict) or "last" not in data:
         raise InvalidInput(f"{str(file)!r} is damaged; delete it to finish the run again")
@@ -155,4 +159,4 @@ _CHECKS: dict[str, Any] = {
     "versions": _maps_words_to(_is_word),
     "machine": _is_word,
 }
-"""Whether the value of each key is one that can be shown."""
+"""For each key of ``metrics.json``, the function that says whether a value is possible."""

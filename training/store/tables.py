@@ -1,4 +1,4 @@
-"""Runs to tables: mean ± std (n) beside the paper's value, as Markdown, CSV or LaTeX. Needs no torch.
+"""Make tables of runs: mean ± std (n) beside the paper's value, as Markdown, CSV or LaTeX. Needs no torch.
 
 The paper's numbers come from ``paper_checks/data`` through :mod:`paper_checks.paper.tables`, and from nowhere else.
 """
@@ -28,10 +28,17 @@ SPLITS = ("many", "med", "few", "all")
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: our runs' accuracies in per cent, and the paper's mean and standard deviation (None where it prints none).
+    """One cell of a table: our runs beside the paper's value.
 
-    imbalance: 0 for a data set with class counts of its own. data: what our runs were trained on, '' without runs. preset: their
-    recipe.
+    Attributes:
+        method: key of :data:`training.experiments.METHODS`.
+        dataset: name of the data set, as the paper's table has it.
+        imbalance: imbalance factor; 0 for the class counts that the data set has already.
+        split: 'many', 'med', 'few' or 'all'.
+        ours: accuracies of our runs in per cent, one per seed; empty without runs.
+        paper: the paper's mean and standard deviation; None where it prints no value.
+        data: the data that our runs were trained on, such as re-encoded images; '' without runs.
+        preset: recipe of our runs.
     """
 
     method: str
@@ -45,30 +52,46 @@ class Entry:
 
     @property
     def mean(self) -> float | None:
+        """Mean of our runs; None without runs."""
         return statistics.fmean(self.ours) if self.ours else None
 
     @property
     def std(self) -> float | None:
+        """Sample standard deviation of our runs; None below two runs."""
         return statistics.stdev(self.ours) if len(self.ours) > 1 else None
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's mean."""
+        """Our mean minus the paper's; None where one is missing."""
         return None if self.mean is None or self.paper is None else self.mean - self.paper.mean
 
     @property
     def outside(self) -> bool:
-        """Whether our mean is outside the paper's mean ± std; only at preset 'paper', on the paper's data, where it has a std."""
+        """Whether our mean is outside the paper's mean ± std; False with another preset, on other data, or without a std."""
         if self.difference is None or self.paper is None or self.paper.std is None:
             return False
-        # Another recipe, or other data, is nothing to hold the paper's spread against.
+        # With another recipe or on other data the paper's standard deviation is no yardstick.
         return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
 
 
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
-    """All cells of a table, from the runs that the store has. Raises InvalidInput for a damaged one."""
+    """Fill a table from the runs that the store has.
+
+    Args:
+        number: the table's number in the paper.
+        table: the table, or a part of it.
+        store: folder of the run store.
+        preset: recipe of the runs.
+        seeds: seeds of the runs; runs that are missing are left out.
+
+    Returns:
+        All cells, in the table's order.
+
+    Raises:
+        InvalidInput: if the result of a run is damaged or lacks an accuracy.
+    """
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
-    found = []
+    cells = []
     for dataset in table.datasets:
         for factor in table.factors:
             for method in table.methods:
@@ -78,12 +101,33 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                     values = tuple(float(result.last[split]) for result in results)
                     data = ", ".join(sorted({result.dataset for result in results}))
                     cell = printed.get((method, dataset, str(factor or ""), split))
-                    found.append(Entry(method, dataset, factor, split, values, cell, data, preset))
-    return found
+                    cells.append(
+                        Entry(
+                            method=method,
+                            dataset=dataset,
+                            imbalance=factor,
+                            split=split,
+                            ours=values,
+                            paper=cell,
+                            data=data,
+                            preset=preset,
+                        )
+                    )
+    return cells
 
 
 def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[RunConfig]:
-    """The runs that the table wants and the store has not, seed by seed."""
+    """List the runs of a table that are not finished.
+
+    Args:
+        table: the table, or a part of it.
+        store: folder of the run store.
+        preset: recipe of the runs.
+        seeds: seeds of each cell.
+
+    Returns:
+        The runs: all cells of the first seed, then those of the next.
+    """
     wanted = [
         replace(config(method, dataset, factor, preset), seed=s)
         for s in seeds
@@ -95,34 +139,57 @@ def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> lis
 
 
 RESULT = ("dataset", "device", "torch", "time", "train_seconds")
-"""What tables and exports read of a run's result, beside the accuracies."""
+"""Fields of a run's result that tables and exports read, beside the accuracies."""
 
 
 def in_words(values: Sequence[float]) -> str:
-    """Mean ± std (n), or a dash."""
+    """Write accuracies as mean ± std (n).
+
+    Args:
+        values: one number per run.
+
+    Returns:
+        The text, without std for a single run; a dash without runs.
+    """
     if not values:
         return "–"
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{spread} ({len(values)})"
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation} ({len(values)})"
 
 
 def setting(config: RunConfig, data: str) -> str:
-    """What runs share, in words: data, imbalance, preset, network, epochs, and what else is not the preset's."""
+    """Describe what runs share.
+
+    Args:
+        config: one of the runs.
+        data: name of the data that they were trained on.
+
+    Returns:
+        Data, imbalance, preset, network, epochs, and the other choices that differ from the preset's.
+    """
     factor = "" if config.data_set.files else f", imbalance {config.factor}"
-    others = "".join(
+    changes = "".join(
         f", {name.replace('_', '-')}: {value}" for name, value in changed(config).items() if name not in SHOWN
     )
-    return f"{data}{factor}, preset {config.preset} ({config.model}, epochs: {config.epochs}{others})"
+    return f"{data}{factor}, preset {config.preset} ({config.model}, epochs: {config.epochs}{changes})"
 
 
 SHOWN = ("model", "epochs")
+"""Choices that :func:`setting` always names."""
 
 
 def changed(config: RunConfig) -> dict[str, Any]:
-    """The choices of a recipe that differ from its preset's; none where the preset is no longer one."""
-    own = {name: getattr(config, name) for name in SETTING if name != "preset"}
+    """Find the choices of a run's recipe that differ from its preset's.
+
+    Args:
+        config: the run.
+
+    Returns:
+        The run's values by name; none if this version has no such preset.
+    """
+    same = {name: getattr(config, name) for name in SETTING if name != "preset"}
     try:
-        base = with_preset(RunConfig(**own), config.preset.removesuffix("+"))
+        base = with_preset(RunConfig(**same), config.preset.removesuffix("+"))
     except InvalidInput:
         return {}
     names = (field.name for field in fields(config) if field.name not in SETTING)
@@ -130,25 +197,44 @@ def changed(config: RunConfig) -> dict[str, Any]:
 
 
 def ranges(config: RunConfig, result: RunResult) -> dict[str, str]:
-    """What the splits of your own data are, in words; those of published data are the paper's."""
+    """Describe the splits of the user's own data; those of published data are the paper's.
+
+    Args:
+        config: the run.
+        result: its result.
+
+    Returns:
+        By split, its number of classes and its rule in words; none for published data.
+    """
     rule = {"many": f"above {MANY}", "med": f"{FEW} to {MANY}", "few": f"below {FEW}"}
-    found = result.splits if config.data_set.user_named else {}
+    splits = result.splits if config.data_set.user_named else {}
     return {
         split: f"{last - first + 1} of {config.K} classes, {rule[split]} training images"
-        for split, (first, last) in found.items()
+        for split, (first, last) in splits.items()
         if split in rule
     }
 
 
 NOTE = (
-    "Test accuracy in %, last epoch. ours: mean ± standard deviation (n runs); difference: our mean minus the paper's; * marks a "
-    "mean of ours outside the paper's mean ± standard deviation, at preset paper on the paper's data only."
+    "Test accuracy in % after the last epoch. ours: mean ± standard deviation (n runs). difference: our mean minus the "
+    "paper's. * marks one of our means that is outside the paper's mean ± standard deviation, only at preset paper and on "
+    "the paper's data."
 )
+"""The line below a table that explains its columns and its mark."""
+
 HEAD = ("method", "data set", "imbalance", "split", "preset", "ours (n)", "paper", "difference")
+"""Columns of a table."""
 
 
 def factor_word(imbalance: int) -> str:
-    """An imbalance factor in words."""
+    """Write an imbalance factor for tables.
+
+    Args:
+        imbalance: the factor; 0 for the class counts that the data set has already.
+
+    Returns:
+        The number, or 'own' for 0.
+    """
     return str(imbalance) if imbalance else "own"
 
 
@@ -159,13 +245,20 @@ def _row(entry: Entry) -> tuple[str, ...]:
         else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std is not None else "")
     )
     difference = "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
-    where = entry.method, entry.data or entry.dataset, factor_word(entry.imbalance), entry.split, entry.preset
-    return *where, in_words(entry.ours), paper, difference
+    cell = entry.method, entry.data or entry.dataset, factor_word(entry.imbalance), entry.split, entry.preset
+    return *cell, in_words(entry.ours), paper, difference
 
 
-def markdown(found: Sequence[Entry]) -> str:
-    """A Markdown table, and a line that says what its columns and * mean."""
-    rows = [HEAD, ("---",) * len(HEAD), *([word.replace("|", r"\|") for word in _row(e)] for e in found)]
+def markdown(cells: Sequence[Entry]) -> str:
+    """Write a Markdown table, and a line that explains its columns and its mark.
+
+    Args:
+        cells: cells of a table; each becomes a row.
+
+    Returns:
+        The text.
+    """
+    rows = [HEAD, ("---",) * len(HEAD), *([word.replace("|", r"\|") for word in _row(cell)] for cell in cells)]
     return cli.markdown_table(rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
 
 
@@ -174,7 +267,7 @@ LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "–": "--"}
 )
-"""What LaTeX reads as something else, and our two signs that it may not have."""
+"""Characters that LaTeX reads as commands, and two signs that it may lack, with what is written in their place."""
 
 
 def _tex(words: Sequence[str]) -> str:
@@ -182,47 +275,70 @@ def _tex(words: Sequence[str]) -> str:
     return " & ".join(re.sub(r"^[+-]\d+\.\d+", r"$\g<0>$", word.translate(LATEX)) for word in words) + r" \\"
 
 
-def latex(found: Sequence[Entry]) -> str:
-    """A LaTeX tabular, whose last line says what its columns and * mean."""
+def latex(cells: Sequence[Entry]) -> str:
+    """Write a LaTeX tabular, whose last line explains its columns and its mark.
+
+    Args:
+        cells: cells of a table; each becomes a row.
+
+    Returns:
+        The text.
+    """
     note = rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize {NOTE.translate(LATEX)}}}"
-    body = [_tex(HEAD), r"\hline", *(_tex(_row(e)) for e in found), r"\hline", note]
+    body = [_tex(HEAD), r"\hline", *(_tex(_row(cell)) for cell in cells), r"\hline", note]
     return "\n".join([rf"\begin{{tabular}}{{{'l' * len(HEAD)}}}", *body, r"\end{tabular}", ""])
 
 
-def as_csv(found: Sequence[Entry]) -> str:
-    """CSV with plain numbers."""
+def as_csv(cells: Sequence[Entry]) -> str:
+    """Write CSV, with plain numbers.
+
+    Args:
+        cells: cells of a table; each becomes a row.
+
+    Returns:
+        The text.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     numbers = ["n", "mean", "std", "paper_mean", "paper_std", "difference", "outside"]
     writer.writerow(["method", "dataset", "imbalance", "split", "preset", *numbers])
-    for e in found:
-        paper = ("", "") if e.paper is None else (e.paper.mean, "" if e.paper.std is None else e.paper.std)
-        ours_ = ["" if v is None else f"{v:.4f}" for v in (e.mean, e.std)]
-        difference = "" if e.difference is None else f"{e.difference:z.4f}"
-        where = [e.method, e.data or e.dataset, factor_word(e.imbalance), e.split, e.preset, len(e.ours)]
-        writer.writerow([*where, *ours_, *paper, difference, int(e.outside)])
+    for cell in cells:
+        paper = ("", "") if cell.paper is None else (cell.paper.mean, "" if cell.paper.std is None else cell.paper.std)
+        ours = ["" if value is None else f"{value:.4f}" for value in (cell.mean, cell.std)]
+        difference = "" if cell.difference is None else f"{cell.difference:z.4f}"
+        names = [cell.method, cell.data or cell.dataset, factor_word(cell.imbalance), cell.split, cell.preset]
+        writer.writerow([*names, len(cell.ours), *ours, *paper, difference, int(cell.outside)])
     return file.getvalue()
 
 
 FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
+"""By the word of ``--format``, the function that writes a table."""
 
 COLUMNS = (
     "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch", "commit",
     "time", "train_seconds", "config",
 )  # fmt: skip
+"""Columns of an export."""
 
 
 def export(store: Path) -> list[dict[str, str]]:
-    """A row for each finished run and split, for ``results/``; ``python -m paper_checks --runs`` reads it.
+    """Collect the accuracies of all finished runs, for ``results/``; ``python -m paper_checks --runs`` reads them.
 
-    Raises InvalidInput for a damaged result.
+    Args:
+        store: folder of the run store.
+
+    Returns:
+        One row per run and split, with the :data:`COLUMNS`.
+
+    Raises:
+        InvalidInput: if a result is damaged.
     """
     rows = []
     for folder in find(store):
         if not folder.done:
             continue
         c, result = folder.config, folder.result(*RESULT)
-        preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # changed recipes are not all one
+        preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # there may be several changed recipes
         for split, accuracy in result.last.items():
             values = (
                 result.dataset, c.factor, c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
