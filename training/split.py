@@ -96,9 +96,9 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
             )
     label = {name: number for number, name in enumerate(names)}
     images: dict[int, list[tuple[bytes, str]]] = defaultdict(list)
-    files, others = images_below(root) if names else ([], 0)
-    if others:
-        print(f"note: {left_out(others)}", file=sys.stderr)
+    files, ignored = images_below(root) if names else ([], 0)
+    if ignored:
+        print(f"note: {left_out(ignored)}", file=sys.stderr)
     for file in files:
         path, real = file.relative_to(root), os.path.realpath(file)
         if first.setdefault(real, file) != file:

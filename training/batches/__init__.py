@@ -1,1 +1,1 @@
-"""From drawn pairs to the mixed batch that a step trains on: everything random of an epoch, image sources, augmentation."""
+"""What happens to a batch: the random draws of an epoch, the sources of images, augmentation and mixing."""

@@ -1,1 +1,1 @@
-"""Several processes that train one run together: who does what, and BatchNorm over their shared batch."""
+"""Several processes that train one run: their shares of a batch, their communication, BatchNorm over a shared batch."""

@@ -1,1 +1,1 @@
-"""Which two images mixup mixes: the samplers of pairs of images and of label pairs."""
+"""Samplers: which two images are mixed, and which label pairs occur."""
