@@ -1,6 +1,6 @@
-"""One HTML file with sliders for the imbalance, the mixing ratio, K, the program and the sampler: ``python -m figures explore``.
+"""One HTML file with sliders for imbalance, mixing ratio, K, program and sampler: ``python -m figures explore``.
 
-Everything that it shows was solved by ``lpm`` beforehand; the page holds plotly.js and asks the network for nothing.
+``lpm`` solves everything that it shows beforehand. The page contains plotly.js and loads nothing from the network.
 """
 
 from __future__ import annotations
@@ -28,38 +28,44 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
 
 LIMIT = 5_000_000
-"""Bytes that the page may have."""
+"""Largest size of the page, in bytes."""
 
-PROGRAM_WORDS = {
+PROGRAM_LABELS = {
     "plain": "plain: no mixup (Fang et al.)",
     "fc": "fc: usual classifier (Eq. 5)",
     "ms": "ms: mixed-singleton (Eq. 9)",
-    "ms-free": "ms-free: pairs as classes (Theorem 2)",
+    "ms-free": "ms-free: label pairs as classes (Theorem 2)",
 }
-PROFILE_WORDS = {
-    "product": "product: random pairing, as mixup",
-    "block": "block: none across groups (Theorem 1)",
+"""Labels of the programs on the page."""
+PROFILE_LABELS = {
+    "product": "product: random pairs, as in mixup",
+    "block": "block: no pairs across groups (Theorem 1)",
     "balanced": "balanced: BMLS; CBS in expectation",
     "distinct": "distinct: BMLS on pairs a ≠ b",
 }
+"""Labels of the profiles on the page, with the samplers that have them."""
 SCHEMES = ("http", "https", "file")
-"""What the address of the report may begin with."""
+"""Schemes that the address of the report may have."""
 NAMES = ("program", "profile", "K", "lam")
 """Columns that name a family."""
 
 
 def add_options(parser: cli.Parser) -> None:
-    """Options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     add = parser.add_argument
     add("--K", type=_classes, default=list(Grid.K), metavar="K,K,...", help="numbers of classes, even")
     programs = list(Grid.programs)
     add("--programs", type=_programs, default=programs, metavar="P,P,...", help="programs to offer")
-    add("--points", type=int, default=Grid.points, help="imbalances between 1 and 10,000")
+    add("--points", type=int, default=Grid.points, help="number of imbalances between 1 and 10,000")
     add(
         "--report",
         default="../paper-report/report.html",
         metavar="ADDRESS",
-        help="where the page finds the report of `python -m paper_checks`, relative to itself",
+        help="address of the report of `python -m paper_checks`, relative to the page",
     )
 
 
@@ -75,51 +81,91 @@ def _programs(text: str) -> list[str]:
 
 
 def address(text: str) -> str:
-    """An address that a link may have. Raises InvalidInput for one that runs a script, or is no web page or file.
+    """Check an address for a link.
 
-    Browsers drop spaces and control characters before they look for a scheme, so there must be none.
+    Browsers drop spaces and control characters before they look for a scheme, so these are refused.
+
+    Args:
+        text: the address.
+
+    Returns:
+        The address as it is.
+
+    Raises:
+        InvalidInput: if the address runs a script, or is neither a web page nor a file.
     """
     scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*(?=:)", text)
     if not text.isprintable() or text != text.strip() or (scheme and scheme[0].lower() not in SCHEMES):
         raise InvalidInput(
-            f"--report {text[:60]!r} must be relative, or start with one of {', '.join(s + ':' for s in SCHEMES)}, without "
-            "control characters; './' before a relative address lets it hold a colon"
+            f"--report {text[:60]!r} must be relative, or start with one of {', '.join(s + ':' for s in SCHEMES)}, "
+            "without control characters; begin a relative address that holds a colon with './'"
         )
     return text
 
 
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Solve, and write explore.html with its rows, explore.csv and explore-R0.csv. Raises ModuleNotFoundError without plotly."""
-    plotly, report = plotly_js(), address(options.report)  # first: one may be missing, the other refused
+    """Solve, and write explore.html with its rows, explore.csv and explore-R0.csv.
+
+    Args:
+        options: parsed options.
+        folder: folder for the files.
+
+    Returns:
+        The record for the manifest.
+
+    Raises:
+        InvalidInput: if an option is out of range, or the page would be larger than ``LIMIT``.
+        ModuleNotFoundError: if plotly is not installed.
+        NotCertified: if an optimum cannot be certified.
+    """
+    plotly, report = plotly_js(), address(options.report)  # these may fail, so they come before the solves
     grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs))
-    rows, found = optima(grid), thresholds(grid)
-    write_rows(rows, folder / "explore.csv")
-    write_rows(found, folder / "explore-R0.csv")
-    html = page(document(grid, rows, found, report), plotly)
-    if len(html.encode()) > LIMIT:
-        raise InvalidInput(f"explore.html would have {len(html.encode()):,} bytes, more than {LIMIT:,}; lower --points")
+    optimum_rows, threshold_rows = optima(grid), thresholds(grid)
+    write_rows(optimum_rows, folder / "explore.csv")
+    write_rows(threshold_rows, folder / "explore-R0.csv")
+    html = page(document(grid, optimum_rows, threshold_rows, report), plotly)
+    size = len(html.encode())
+    if size > LIMIT:
+        raise InvalidInput(f"explore.html would have {size:,} bytes, more than {LIMIT:,}; lower --points")
     (folder / "explore.html").write_text(html, encoding="utf-8")
     return {
         "K": grid.K,
         "lam": [law.label for law in grid.laws],
         "points": grid.points,
-        "solves": len(rows),
-        "largest_relative_gap": max(row["relative_gap"] for row in rows),
-        "bytes": len(html.encode()),
+        "solves": len(optimum_rows),
+        "largest_relative_gap": max(row["relative_gap"] for row in optimum_rows),
+        "bytes": size,
     }
 
 
 def plotly_js() -> str:
-    """The source of plotly.js. Raises ModuleNotFoundError when the package is missing."""
+    """Return the source of plotly.js.
+
+    Returns:
+        The minified source.
+
+    Raises:
+        ModuleNotFoundError: if plotly is not installed.
+    """
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
-def document(grid: Grid, rows: Sequence[Row], found: Sequence[Row], report: str) -> dict[str, Any]:
-    """What the page's script reads: the sliders' stops, a curve a family, the claims and where they are shown."""
+def document(grid: Grid, optimum_rows: Sequence[Row], threshold_rows: Sequence[Row], report: str) -> dict[str, Any]:
+    """Return the data that the page's script reads.
+
+    Args:
+        grid: positions of the sliders.
+        optimum_rows: rows of :func:`figures.explore_data.optima`.
+        threshold_rows: rows of :func:`figures.explore_data.thresholds`.
+        report: address of the report.
+
+    Returns:
+        Positions of the sliders, one curve per family, the claims and the views that show them.
+    """
     curves: dict[str, dict[str, Any]] = {}
-    for row in found:
+    for row in threshold_rows:
         curves[_key(row)] = {name: _short(value) for name, value in row.items() if name not in NAMES} | {"gap": 0.0}
-    for row in rows:
+    for row in optimum_rows:
         curve = curves[_key(row)]
         curve["gap"] = max(curve["gap"], row["relative_gap"])
         for name, value in row.items():
@@ -130,18 +176,20 @@ def document(grid: Grid, rows: Sequence[Row], found: Sequence[Row], report: str)
         "K": grid.K,
         "laws": [{"label": law.label, "lam": law.nodes[0] if len(law.nodes) == 1 else None} for law in grid.laws],
         "programs": [
-            {"name": p, "words": PROGRAM_WORDS[p], "profiles": PROFILES[p], "mixes": p in MIXES} for p in grid.programs
+            {"name": p, "words": PROGRAM_LABELS[p], "profiles": PROFILES[p], "mixes": p in MIXES} for p in grid.programs
         ],
-        "profiles": [{"name": name, "words": words} for name, words in PROFILE_WORDS.items()],
+        "profiles": [{"name": name, "words": label} for name, label in PROFILE_LABELS.items()],
         "axes": AXES.round(9).tolist(),
-        # a column without a number says nothing
-        "curves": {
-            key: {n: c for n, c in curve.items() if c != [None] * len(curve["loss"])} for key, curve in curves.items()
-        },
+        "curves": {key: _without_empty_columns(curve) for key, curve in curves.items()},
         "claims": claims(),
         "links": [asdict(link) for link in LINKS],
         "report": report,
     }
+
+
+def _without_empty_columns(curve: dict[str, Any]) -> dict[str, Any]:
+    empty = [None] * len(curve["loss"])
+    return {name: column for name, column in curve.items() if column != empty}
 
 
 def _key(row: Row) -> str:
@@ -149,24 +197,32 @@ def _key(row: Row) -> str:
 
 
 def _short(value: Any) -> Any:
-    """A number to seven digits, None for nan."""
+    """Return a number with seven digits, None for nan, and anything else as it is."""
     if isinstance(value, float):
         return None if math.isnan(value) else float(f"{value:.7g}")
     return value
 
 
 def page(data: dict[str, Any], plotly: str) -> str:
-    """The HTML page. plotly: its source, which is packed, because it is most of the file."""
-    parts = resources.files("figures") / "templates"
+    """Return the HTML page.
 
-    def part(name: str) -> Markup:
-        return Markup((parts / name).read_text(encoding="utf-8"))
+    Args:
+        data: result of :func:`document`.
+        plotly: source of plotly.js. It is compressed, because it is most of the file.
+
+    Returns:
+        The page.
+    """
+    templates = resources.files("figures") / "templates"
+
+    def template(name: str) -> Markup:
+        return Markup((templates / name).read_text(encoding="utf-8"))
 
     packed = base64.b64encode(gzip.compress(plotly.encode(), 9, mtime=0)).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(part("explore.html")).render(
-        style=part("explore.css"),
-        scripts=[part("explore_pictures.js"), part("explore.js")],
+    return environment.from_string(template("explore.html")).render(
+        style=template("explore.css"),
+        scripts=[template("explore_pictures.js"), template("explore.js")],
         # "<" could end the script element that holds the data
         data=Markup(json.dumps(cli.plain_data(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         plotly=Markup(packed),

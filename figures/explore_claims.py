@@ -1,4 +1,4 @@
-"""Which claim of the paper each view of the explorer illustrates, with its verdict on record."""
+"""The claim of the paper that each view of the explorer illustrates, with its verdict on record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from paper_checks.report import pretty
 
 @dataclass(frozen=True)
 class Link:
-    """In ``view``, for these programs and profiles, claim ``claim`` is what one looks at; ``see`` says what to do or see."""
+    """A claim that a view illustrates, for some programs and profiles.
+
+    Attributes:
+        view: "vectors", "curves" or "R0".
+        claim: name of the claim.
+        programs: programs under which the view illustrates it.
+        profiles: profiles under which it does; "-" is the plain program's.
+        see: what the reader should do or see.
+    """
 
     view: str
     claim: str
@@ -22,73 +30,91 @@ class Link:
 
 
 COUNTED, EVEN, ANY = ("block", "product"), ("balanced", "distinct"), ("block", "product", "balanced")
+"""Profiles: those that depend on R, those with balanced label pairs, and those of ms-free."""
 
 LINKS = (
     Link(
         "vectors", "theorem1", ("fc",), COUNTED,
-        "Move R up: the two ends of the minority draw together, and from R₀ on they are one.",
+        "Raise R: the two minority class vectors draw together, and from R₀ on they are equal.",
     ),
     Link(
         "vectors", "theorem1", ("plain",), ("-",),
-        "Without mixup: the two ends of the minority draw together. Theorem 1 says that mixup does not prevent it.",
+        "There is no mixup here, and the two minority class vectors draw together. "
+        "Theorem 1 says that mixup does not prevent this.",
     ),
     Link(
         "vectors", "ms-less-collapse", ("ms",), COUNTED,
-        "Change the program to fc at the same R: ms collapses first.",
+        "Change the program to fc at the same R. The minority of ms collapses at a smaller R than that of fc.",
     ),
     Link(
         "vectors", "nc-balanced", ("fc", "ms"), ("balanced",),
-        "R moves nothing: all angles are equal, and the class vectors are a simplex.",
+        "R has no effect: all angles are equal, and the class vectors form a simplex.",
     ),
     Link(
         "vectors", "a-less-than-b", ("fc",), ("distinct",),
-        "R moves nothing. With λ symmetric about 1/2 these are the label pairs a < b.",
+        "R has no effect. When the law of λ is symmetric about 1/2, these are the label pairs a < b.",
     ),
     Link(
         "vectors", "a-less-than-b-ms", ("ms",), ("distinct",),
-        "All K² label pairs are classes of ms here; with a < b alone the numbering of the classes would enter.",
+        "All K² label pairs are classes of ms here. "
+        "With the label pairs a < b alone, the optimum would depend on how the classes are numbered.",
     ),
     Link(
         "vectors", "theorem2", ("ms-free",), COUNTED,
-        "Label pairs are classes of their own here. Compare with ms: another optimum, another R₀.",
+        "Every label pair is a class with its own class vector here. Compare with ms: its optimum and its R₀ differ.",
     ),
     Link(
         "vectors", "theorem2", ("ms-free",), ("balanced",),
-        "Label pairs are classes of their own here, K² of them, and form a simplex; those of ms span K dimensions at most.",
+        "Every label pair is a class with its own class vector here. These K² vectors form a simplex. "
+        "Those of ms span K dimensions at most.",
     ),
     Link(
         "curves", "prop1-equal-angles", ("fc", "ms"), ("block",),
-        "R = 1 is Proposition 1's balance w_r = R: cosines inside the groups and across still differ.",
+        "At R = 1 Proposition 1’s balance w_r = R holds. Cosines inside the groups and across them still differ.",
     ),
     Link(
         "curves", "theorem1", ("plain", "fc"), ("product", "-"),
-        "At a finite R₀ the minority’s cosine reaches 1 (or its length 0), without a jump.",
+        "At a finite R₀ the cosine inside the minority reaches 1, or the minority’s length 0, without a jump.",
     ),
-    Link("curves", "ms-less-collapse", ("ms",), ("product",), "The minority’s cosine reaches 1 earlier than with fc."),
+    Link(
+        "curves", "ms-less-collapse", ("ms",), ("product",),
+        "The cosine inside the minority reaches 1 at a smaller R than with fc.",
+    ),
     Link(
         "curves", "prop1-equal-angles", ("fc", "ms"), EVEN,
-        "With the label pairs across the groups as frequent as the others all cosines are −1/(K−1).",
+        "Label pairs across the groups are as frequent as the others here, and all cosines are −1/(K−1).",
     ),
-    Link("curves", "theorem2", ("ms-free",), ANY, "Cosines here are between label pairs, and no λ enters."),
-    Link("R0", "lambda-independence", ("fc", "ms"), COUNTED, "Were collapse independent of λ, this line would be flat."),
+    Link("curves", "theorem2", ("ms-free",), ANY, "Cosines are between label pairs here, and λ has no effect."),
+    Link(
+        "R0", "lambda-independence", ("fc", "ms"), COUNTED,
+        "If collapse did not depend on λ, this line would be flat.",
+    ),
     Link(
         "R0", "remark1-collapse", ("fc", "ms"), ("balanced",),
-        "Class-balanced sampling has these frequencies in expectation: no imbalance is left to collapse the minority.",
+        "Class-balanced sampling has these frequencies in expectation. Then no imbalance makes the minority collapse.",
     ),
     Link(
         "R0", "lambda-independence", ("fc", "ms"), ("distinct",),
-        "No imbalance is left to collapse the minority, at any λ; under product or block, R₀ moves with λ.",
+        "No imbalance makes the minority collapse, at any λ. Under product or block, R₀ changes with λ.",
     ),
     Link(
         "R0", "loss-without-mixup", ("plain",), ("-",),
-        "Without mixup no λ enters. Change the program to fc: the threshold is another one.",
+        "Without mixup λ has no effect. Change the program to fc: its threshold differs.",
     ),
-    Link("R0", "theorem2", ("ms-free",), ANY, "Theorem 2’s program knows no λ; ms, which it is said to equal, does."),
+    Link(
+        "R0", "theorem2", ("ms-free",), ANY,
+        "λ has no effect on Theorem 2’s program. It has one on ms, which the theorem says is equivalent.",
+    ),
 )  # fmt: skip
+"""The claim of each view, for every program and profile of the explorer."""
 
 
 def claims() -> dict[str, dict[str, Any]]:
-    """Statement, place and verdict on record of every claim that a link names."""
+    """Return the texts of every claim that a link names.
+
+    Returns:
+        Statement, place in the paper, reason and verdict on record, by claim.
+    """
     checks, verdicts = by_id(), expected()
     return {
         name: {

@@ -1,4 +1,4 @@
-"""What the explorer shows, solved beforehand: a row a certified optimum, a row a threshold."""
+"""The numbers of the explorer, solved beforehand: one row per certified optimum, and one row per threshold."""
 
 from __future__ import annotations
 
@@ -17,34 +17,48 @@ from lpm.solve import solve
 from lpm.threshold import threshold
 
 R_MAX = 1e4
+"""Largest imbalance of the slider."""
 
 PROFILES = {
     "plain": ("",),
     "fc": ("block", "product", "balanced", "distinct"),
     "ms": ("block", "product", "balanced", "distinct"),
-    "ms-free": (
-        "block",
-        "product",
-        "balanced",
-    ),  # under 'distinct' the pairs (a, a) would have class vectors of length 0
+    "ms-free": ("block", "product", "balanced"),
 }
+"""Profiles of each program; '' is the plain program's, which has no label pairs.
+
+ms-free has no 'distinct', under which the label pairs (a, a) would have class vectors of length 0.
+"""
 MIXES = ("fc", "ms")
-"""Programs that lambda enters."""
+"""Programs that depend on lambda."""
 
 COUNTED = ("", "block", "product")
-"""Profiles whose frequencies depend on the class counts, and so on R; '' is the plain program's."""
+"""Profiles whose frequencies depend on the class counts, and so on R."""
 
 AXES = np.array([[1, 1, -1, -1], [math.sqrt(2), -math.sqrt(2), 0, 0], [0, 0, math.sqrt(2), -math.sqrt(2)]]).T / 2
-"""Orthonormal basis (4, 3) of the sum-zero space of K = 4 classes, two of them minority: majority against minority, inside
-the majority, inside the minority. By symmetry it diagonalises every optimal Gram matrix, whose kernel contains 1."""
+"""Orthonormal basis (4, 3) of the sum-zero space of K = 4 classes, two of them minority.
+
+The columns are majority against minority, inside the majority, and inside the minority. By symmetry the basis
+diagonalises every optimal Gram matrix, whose kernel contains the vector of ones.
+"""
 
 SHORTEST = 1e-5
-"""Cosines of a class vector shorter than this share of the longest are left out: cosines are known no better than that."""
+"""Cosines of a class vector shorter than this share of the longest are left out, because they are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What the sliders offer. K: even. lams: fixed mixing ratios; Beta(1, 1) comes last. points: imbalances in 1..1e4."""
+    """The positions of the sliders.
+
+    Attributes:
+        K: numbers of classes, even.
+        lams: fixed mixing ratios; Beta(1, 1) comes after them.
+        points: number of imbalances in 1..1e4.
+        programs: programs to offer.
+
+    Raises:
+        InvalidInput: if a K is odd or below 4, points is out of range, or a program is unknown.
+    """
 
     K: tuple[int, ...] = (4, 6, 10, 100)
     lams: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -61,7 +75,7 @@ class Grid:
 
     @property
     def R(self) -> list[float]:
-        """The imbalances, evenly spread on a log scale."""
+        """The imbalances, evenly spaced on a log scale."""
         return [float(R) for R in np.geomspace(1.0, R_MAX, self.points)]
 
     @property
@@ -70,7 +84,11 @@ class Grid:
         return [*(fixed(lam) for lam in self.lams), beta(1.0)]
 
     def families(self) -> Iterator[Family]:
-        """Every program, profile, K and law of lambda; programs without lambda once."""
+        """Return every program, profile, K and law of lambda; programs without lambda have one law.
+
+        Yields:
+            The families.
+        """
         for program in self.programs:
             for profile in PROFILES[program]:
                 for K in self.K:
@@ -79,17 +97,41 @@ class Grid:
 
 
 def depends_on_R(family: Family) -> bool:
-    """Whether the imbalance changes the program; balanced label pairs do not see it."""
+    """Return whether the imbalance changes the program; balanced label pairs do not depend on it.
+
+    Args:
+        family: a program, profile and K.
+
+    Returns:
+        Whether R matters.
+    """
     return family.program == "plain" or family.profile in COUNTED
 
 
 def optima(grid: Grid) -> list[dict[str, Any]]:
-    """A row a solve. Where R does not enter there is one row, at R = 1. Raises NotCertified as :func:`lpm.solve.solve`."""
+    """Solve every family of the grid.
+
+    Args:
+        grid: positions of the sliders.
+
+    Returns:
+        One row per family and R. A family that does not depend on R has one row, at R = 1.
+
+    Raises:
+        NotCertified: if an optimum cannot be certified.
+    """
     return [_row(f, R) for f in grid.families() for R in (grid.R if depends_on_R(f) else grid.R[:1])]
 
 
 def thresholds(grid: Grid) -> list[dict[str, Any]]:
-    """A row a family: R0 in 1..1e4 and its certified bracket, nan where there is none."""
+    """Find R0 in 1..1e4 for every family of the grid.
+
+    Args:
+        grid: positions of the sliders.
+
+    Returns:
+        One row per family, with R0 and its certified bracket, nan where there is none.
+    """
     return [_threshold(family) for family in grid.families()]
 
 
@@ -99,50 +141,47 @@ def _names(family: Family) -> dict[str, Any]:
 
 
 def _threshold(family: Family) -> dict[str, Any]:
-    # One program for all R is settled by a short range.
-    found = threshold(family, R_max=R_MAX if depends_on_R(family) else 2.0)
-    low, high = found.bracket or (math.nan, math.nan)
+    # A short range is enough for a family that is one program for all R.
+    result = threshold(family, R_max=R_MAX if depends_on_R(family) else 2.0)
+    low, high = result.bracket or (math.nan, math.nan)
     return _names(family) | {
-        "R0": math.nan if found.R0 is None else found.R0,
+        "R0": math.nan if result.R0 is None else result.R0,
         "bracket_low": low,
         "bracket_high": high,
-        "collapsed_above": found.collapsed_above,
-        "certified": found.certified,
+        "collapsed_above": result.collapsed_above,
+        "certified": result.certified,
     }
 
 
 def _row(family: Family, R: float) -> dict[str, Any]:
-    found = solve(family.at(R))
-    return (
-        _names(family)
-        | {
-            "R": R,
-            "loss": found.loss,
-            "relative_gap": found.relative_gap,
-            "collapsed": found.collapsed,
-        }
-        | _geometry(found)
-    )
+    solution = solve(family.at(R))
+    numbers = {
+        "R": R,
+        "loss": solution.loss,
+        "relative_gap": solution.relative_gap,
+        "collapsed": solution.collapsed,
+    }
+    return _names(family) | numbers | _geometry(solution)
 
 
 def _geometry(solution: Solution) -> dict[str, float]:
-    """Cosines and norms of the groups A, B and, with label pairs as classes, C: the pairs across; for K = 4 the sigma.
+    """Return cosines and norms of the groups A and B, and for K = 4 the sigma.
 
-    sigma_AB, sigma_A, sigma_B are the singular values of W: W W^T = AXES diag(sigma^2) AXES^T. Collapse is sigma_B = 0.
+    With label pairs as classes there is a third group, C: the label pairs across. sigma_AB, sigma_A, sigma_B are the
+    singular values of W: W W^T = AXES diag(sigma^2) AXES^T. Collapse is sigma_B = 0.
     """
     gram = solution.gram
     norms, cosines = gram.norms, gram.group_cosines
-    where = {"A": 0, "B": len(norms) - 1} | ({"C": 1} if len(norms) == 3 else {})
-    seen = norms > SHORTEST * norms.max()
+    index = {"A": 0, "B": len(norms) - 1} | ({"C": 1} if len(norms) == 3 else {})
+    has_cosine = norms > SHORTEST * norms.max()
 
     def cosine(g: str, h: str) -> float:
-        if not {g, h} <= set(where):
+        if g not in index or h not in index or not (has_cosine[index[g]] and has_cosine[index[h]]):
             return math.nan
-        both = seen[where[g]] and seen[where[h]]
-        return float(cosines[where[g], where[h]]) if both else math.nan
+        return float(cosines[index[g], index[h]])
 
     row = {f"cos_{g}{h}": cosine(g, h) for g, h in ("AA", "AB", "BB", "AC", "BC", "CC")}
-    row |= {f"norm_{g}": float(norms[where[g]]) if g in where else math.nan for g in "ABC"}
+    row |= {f"norm_{g}": float(norms[index[g]]) if g in index else math.nan for g in "ABC"}
     sigma = np.full(3, math.nan)
     if solution.problem.K == 4 and len(norms) == 2:
         full = gram.matrix(solution.problem.members)

@@ -21,7 +21,7 @@ DIGITS = "digits-lt"
 
 @dataclass(frozen=True)
 class Setting:
-    """What the runs of a figure share.
+    """The choices that the runs of a figure share.
 
     Attributes:
         dataset: name of the data set.
@@ -124,7 +124,7 @@ def finished_runs(wanted: Sequence[RunConfig], setting: Setting, command: str) -
     folders = [RunFolder(setting.store, config) for config in wanted]
     if missing := [folder.config for folder in folders if not folder.done]:
         if setting.dataset != DIGITS:
-            shorter = " (for a shorter recipe add --preset quick, here and there)" if setting.preset == "paper" else ""
+            shorter = " (for a shorter recipe give both commands --preset quick)" if setting.preset == "paper" else ""
             raise InvalidInput(
                 f"{len(missing)} of {len(wanted)} runs are not in {str(setting.store)!r}; train them with: "
                 f"{command}{shorter}"

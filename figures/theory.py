@@ -1,10 +1,11 @@
 """The layer-peeled model in pictures: ``python -m figures theory``, or one of them with ``--only theory-sweep``.
 
-theory-sweep              cosines and norms of class vectors against R, every program, with R0 theory-r0-lambda-budget
-R0 over (lambda, E_H E_W), FC and MS theory-r0-classes         R0 over (K, K_A), FC and MS theory-fc-ms
-Gram matrices of FC's and MS's optimum at growing imbalance and at balanced label pairs theory-gram-cifar10       the
-same at CIFAR10-LT's counts under each sampler theory-gram-cifar100      the same for CIFAR100-LT, at lambda = 1/2,
-where the order of a label pair has no effect on BMLS+MS
+theory-sweep              cosines and norms of class vectors against R, every program, with R0
+theory-r0-lambda-budget   R0 over (lambda, E_H E_W), FC and MS
+theory-r0-classes         R0 over (K, K_A), FC and MS
+theory-fc-ms              Gram matrices of FC's and MS's optimum at growing imbalance and at balanced label pairs
+theory-gram-cifar10       the same at CIFAR10-LT's counts under each sampler
+theory-gram-cifar100      the same for CIFAR100-LT, at lambda = 1/2, where BMLS+MS ignores the order of a label pair
 
 All numbers are certified: a row of a solve has its relative gap, and a row of a threshold its bracket.
 """
@@ -162,13 +163,13 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what the manifest records of a picture.
+    """Summarise the rows of a picture for the manifest.
 
     Args:
         rows: rows of the picture.
 
     Returns:
-        How many rows there are, how many are not certified, and the largest relative gap of the others.
+        The number of rows, the number of uncertified ones, and the largest relative gap of the others.
     """
     certified = [row for row in rows if not _not_certified(row)]
     gaps = [row["relative_gap"] for row in certified if "relative_gap" in row]

@@ -1,5 +1,5 @@
 "use strict";
-/* The controls, what they say in words, and the address that holds the view. */
+/* The controls, the sentence and the numbers below them, and the address that holds the view. */
 const $ = id => document.getElementById(id);
 const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: places on their sliders
 let plotly = null, webgl = true, camera = {eye: EYE}, drawing = 0, writing = 0;
@@ -42,15 +42,15 @@ function fill() {
 }
 
 function showControls(curve) {
-  const p = program(), law = DATA.laws[state.lam], R = short(DATA.R[state.R]), word = at(curve.collapsed, state.R) ? "collapsed" : "not collapsed";
+  const p = program(), law = DATA.laws[state.lam], R = short(DATA.R[state.R]), outcome = at(curve.collapsed, state.R) ? "collapsed" : "not collapsed";
   for (const id of ["program", "profile", "K", "lam", "R"]) $(id).value = state[id];
   $("profile").disabled = p.name === "plain", $("lam").disabled = !p.mixes;
   for (const option of $("profile").options) option.disabled = p.name !== "plain" && !p.profiles.includes(option.value);
-  const say = (id, text, words) => { $(id + "-value").textContent = text, $(id).setAttribute("aria-valuetext", words ?? text); };
+  const say = (id, text, spoken) => { $(id + "-value").textContent = text, $(id).setAttribute("aria-valuetext", spoken ?? text); };
   say("K", DATA.K[state.K]);
-  if (p.mixes) say("lam", law.lam === null ? "Beta(1, 1)" : law.label); else say("lam", "–", "does not enter");
-  say("R", R, `R = ${R}, ${word}`);
-  $("state").textContent = word, $("state").className = word === "collapsed" ? word : "";
+  if (p.mixes) say("lam", law.lam === null ? "Beta(1, 1)" : law.label); else say("lam", "–", "has no effect");
+  say("R", R, `R = ${R}, ${outcome}`);
+  $("state").textContent = outcome, $("state").className = outcome === "collapsed" ? outcome : "";
   $("R0-tick").hidden = curve.R0 === null;
   if (curve.R0 !== null) {
     const share = Math.log10(curve.R0) / 4;
@@ -67,9 +67,9 @@ const bracket = (curve, between) => curve.bracket_low === null ? "" : between(cu
 
 function sentence(curve) {
   const K = DATA.K[state.K], R = short(DATA.R[state.R]), pairs = program().name === "ms-free", cosine = at(curve.cos_BB, state.R);
-  const who = pairs ? `${((K / 2) ** 2).toLocaleString("en")} label pairs’ class vectors` : `${K / 2} class vectors`;
-  const apart = `has not collapsed: its ${who} are apart` + (cosine === null ? "" : `, ${K === 4 && !pairs ? "" : "any two of them "}at cosine ${fixed(cosine)}`);
-  const together = `has collapsed: its ${who} ` + (cosine === null ? "coincide, at length 0 to the solver’s accuracy" : "are one and the same vector");
+  const vectors = pairs ? `${((K / 2) ** 2).toLocaleString("en")} label pairs’ class vectors` : `${K / 2} class vectors`;
+  const apart = `has not collapsed: its ${vectors} are apart` + (cosine === null ? "" : `, ${K === 4 && !pairs ? "" : "any two of them "}at cosine ${fixed(cosine)}`);
+  const together = `has collapsed: its ${vectors} ` + (cosine === null ? "coincide, at length 0 to the solver’s accuracy" : "are one and the same vector");
   let threshold = "There is no R₀ between 1 and 10,000.";
   if (curve.R0 !== null) {
     threshold = `Collapse ${curve.collapsed_above ? "sets in" : "ends"} at R₀ = ${curve.R0.toPrecision(5)}`
@@ -82,8 +82,8 @@ function sentence(curve) {
 function numbers(curve) {
   const value = name => fixed(at(curve[name], state.R), 4), K = DATA.K[state.K], pairs = program().name === "ms-free", kind = pairs ? "label pairs" : "classes";
   return [
-    [`cosine of two ${kind} in the majority`, value("cos_AA")], ["of one in each group", value("cos_AB")],
-    [`of two ${kind} in the minority`, at(curve.cos_BB, state.R) === null ? "undefined (length 0)" : value("cos_BB")],
+    [`cosine of two ${kind} in the majority`, value("cos_AA")], ["cosine across the groups", value("cos_AB")],
+    [`cosine of two ${kind} in the minority`, at(curve.cos_BB, state.R) === null ? "undefined (length 0)" : value("cos_BB")],
     ["length in the majority", value("norm_A")], ["length in the minority", value("norm_B")],
     ["loss at the optimum", at(curve.loss, state.R).toPrecision(6)],
     ["R₀, and its certified bracket", curve.R0 === null ? "none" : curve.R0.toPrecision(6) + bracket(curve, (low, high) => ` [${low}, ${high}]`)],
@@ -127,7 +127,7 @@ function show() {
 }
 
 function draw(curve) {
-  camera = $("vectors").layout?.scene?.camera ?? camera;  // as a mouse has left it
+  camera = $("vectors").layout?.scene?.camera ?? camera;  // keep what a mouse has turned
   const colour = palette(), R = DATA.R[state.R], space = curve.sigma_B !== undefined && webgl && state.look === "3d";
   const put = (id, {data, layout}, words) => {
     $(id).setAttribute("aria-label", `${words}. ${$("sentence").textContent}`);
@@ -135,8 +135,8 @@ function draw(curve) {
   };
   put("vectors", space ? inSpace(curve, state.R, colour, camera) : gram(curve, state.R, DATA.K[state.K], colour), "Class vectors");
   put("curves", overR(curve, state.R, colour), "Cosines and lengths against R");
-  const found = program().mixes ? DATA.laws.map(({lam}, i) => ({lam, curve: curveAt(i)})) : [{curve}];
-  put("thresholds", overLambda(found, state.lam, R, colour), "R₀ against λ");
+  const laws = program().mixes ? DATA.laws.map(({lam}, i) => ({lam, curve: curveAt(i)})) : [{curve}];
+  put("thresholds", overLambda(laws, state.lam, R, colour), "R₀ against λ");
 }
 
 function turn() {  // about the vertical axis
@@ -177,14 +177,14 @@ async function start() {
   const dark = matchMedia("(prefers-color-scheme: dark)"), canvas = document.createElement("canvas");
   fill(), readAddress(), listen();
   webgl = Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
-  if (!webgl) notice("This browser offers no WebGL, which the picture in space needs; the cosines are shown instead.");
+  if (!webgl) notice("This browser has no WebGL, which the picture in space needs. The page shows the cosines instead.");
   dark.addEventListener("change", () => theme(dark.matches));
   theme(dark.matches);
   try {
     plotly = await unpack();
     draw(curveAt(state.lam));
   } catch (error) {
-    notice(`The pictures cannot be drawn in this browser (${error.message}); the numbers below are complete.`);
+    notice(`The pictures cannot be drawn in this browser (${error.message}). The numbers below are complete.`);
   }
   document.documentElement.dataset.ready = "";
 }

@@ -24,7 +24,7 @@ function axis(colour, options) {
   return {gridcolor: colour.grid, linecolor: colour.line, zerolinecolor: colour.line, fixedrange: true, ...options};
 }
 
-/* W, a row a class: W = axes diag(sigma). */
+/* The class vectors, one row of W per class: W = axes diag(sigma). */
 function classVectors(curve, i) {
   const sigma = ["sigma_AB", "sigma_A", "sigma_B"].map(name => at(curve[name], i));
   return DATA.axes.map(row => row.map((x, j) => x * sigma[j]));
@@ -51,7 +51,7 @@ function inSpace(curve, i, colour, camera) {
   return {data: [fan("A", 0), fan("B", 2), ...W.map(arrow)], layout: frame(colour, {margin: {l: 0, r: 0, t: 0, b: 0}, scene})};
 }
 
-/* The cosines' tiles: class by class for few classes in two groups, else group by group (C: label pairs across). */
+/* The tiles of the cosines: one per class for few classes in two groups, else one per group (C: label pairs across). */
 function tiles(curve, i, K) {
   const cosine = (g, h) => at(curve["cos_" + [g, h].sort().join("")], i), pairs = curve.norm_C !== undefined;
   const length = g => `length ${fixed(at(curve["norm_" + g], i), 2)}`;
@@ -67,14 +67,14 @@ function tiles(curve, i, K) {
 }
 
 function gram(curve, i, K, colour) {
-  const {names, z, cut, lengths} = tiles(curve, i, K), n = names.length, places = steps(n), classes = cut !== undefined;
+  const {names, z, cut, lengths} = tiles(curve, i, K), n = names.length, numbers = steps(n), classes = cut !== undefined;
   const cramped = n > 6 && document.getElementById("vectors").clientWidth < 480;
   const line = {type: "line", line: {color: colour.text, width: 2}};
   const shapes = classes ? [{...line, x0: cut, x1: cut, y0: -.5, y1: n - .5}, {...line, x0: -.5, x1: n - .5, y0: cut, y1: cut}] : [];
   const annotations = classes ? lengths.map((text, g) => ({showarrow: false, x: (g ? 3 : 1) * n / 4 - .5, yref: "paper", y: 1.01,
     yanchor: "bottom", text: `${g ? "B" : "A"}: ${text}`, font: {color: colour[g ? "B" : "A"]}})) : [];
-  const ticks = {tickvals: places, ticktext: names, tickangle: 0, showgrid: false, zeroline: false, ticks: "", automargin: true, constrain: "domain"};
-  const map = {type: "heatmap", name: "cosines", z, x: places, y: places, zmin: -1, zmax: 1, xgap: 2, ygap: 2, hoverongaps: false,
+  const ticks = {tickvals: numbers, ticktext: names, tickangle: 0, showgrid: false, zeroline: false, ticks: "", automargin: true, constrain: "domain"};
+  const map = {type: "heatmap", name: "cosines", z, x: numbers, y: numbers, zmin: -1, zmax: 1, xgap: 2, ygap: 2, hoverongaps: false,
     colorscale: [[0, colour.low], [.5, colour.middle], [1, colour.high]], hovertemplate: "cosine %{z:.4f}<extra></extra>",
     text: z.map(row => row.map(c => fixed(c, classes ? 2 : 3))), texttemplate: cramped ? "" : "%{text}", textfont: {size: n > 6 ? 10 : 13},
     colorbar: {thickness: 10, outlinewidth: 0, tickvals: [-1, 0, 1], ticktext: ["−1", "0", "1"], len: .9}};
@@ -90,7 +90,7 @@ const LINES = [
   {column: "norm_B", tone: "B", dash: "dot", symbol: "diamond", words: "length in B", yaxis: "y2"},
 ];
 
-/* What hovering over R0 says. */
+/* The text beside a cursor over R0. */
 function bracketed(curve) {
   const proof = curve.bracket_low === null ? "no bracket could be certified" : `certified between ${curve.bracket_low} and ${curve.bracket_high}`;
   return `R₀ = ${curve.R0}<br>${proof}<extra></extra>`;
@@ -99,15 +99,15 @@ function bracketed(curve) {
 function overR(curve, i, colour) {
   const R = DATA.R, annotations = [], top = 1.12 * Math.max(...curve.norm_A, ...curve.norm_B);
   const data = LINES.flatMap(({column, tone, dash, symbol, words, yaxis}) => {
-    const y = R.map((_, j) => at(curve[column], j)), here = {type: "scatter", yaxis: yaxis ?? "y"};
-    return [{...here, mode: "lines", name: words, x: R, y, line: {color: colour[tone], dash, width: 2.5}, showlegend: !yaxis,
+    const y = R.map((_, j) => at(curve[column], j)), trace = {type: "scatter", yaxis: yaxis ?? "y"};
+    return [{...trace, mode: "lines", name: words, x: R, y, line: {color: colour[tone], dash, width: 2.5}, showlegend: !yaxis,
         hovertemplate: `${yaxis ? "" : "cosine "}${words}: %{y:.4f}<br>R = %{x:.4~g}<extra></extra>`},
-      {...here, mode: "markers", name: words + " at R", x: [R[i]], y: [y[i]], showlegend: false, hoverinfo: "skip",
+      {...trace, mode: "markers", name: words + " at R", x: [R[i]], y: [y[i]], showlegend: false, hoverinfo: "skip",
         marker: {color: colour[tone], symbol, size: 10, line: {color: colour.back, width: 1.5}}}];
   });
   if (curve.R0 !== null) {
     const line = {type: "scatter", mode: "lines", name: "R₀", x: steps(21).map(() => curve.R0), showlegend: false, hovertemplate: bracketed(curve),
-      line: {color: colour.text, dash: "dashdot", width: 1.5}};  // of many points, so that it can be hovered over anywhere
+      line: {color: colour.text, dash: "dashdot", width: 1.5}};  // many points, so that hovering works anywhere on the line
     data.push({...line, y: steps(21).map(k => -1.08 + k * .108)}, {...line, yaxis: "y2", y: steps(21).map(k => k * top / 20)});
     annotations.push({x: Math.log10(curve.R0), y: -1.06, yanchor: "bottom", xanchor: curve.R0 > 300 ? "right" : "left",
       showarrow: false, text: `R₀ = ${short(curve.R0)}`});
@@ -120,32 +120,32 @@ function overR(curve, i, colour) {
     yaxis2: axis(colour, {domain: [0, .28], range: [0, top], nticks: 4, title: {text: "length"}})})};
 }
 
-/* found: [{lam, curve}], one for each law of lambda, lam null for Beta(1, 1); or a single one, with lam undefined, if none enters. */
-function overLambda(found, chosen, R, colour) {
-  const mixes = found[0].lam !== undefined, beta = .58, place = f => mixes ? f.lam ?? beta : .31;
-  const xaxis = axis(colour, {range: [0, .62], zeroline: false, tickangle: 0, title: {text: mixes ? "mixing ratio λ" : "λ does not enter"},
+/* laws: [{lam, curve}], one for each law of lambda, with lam null for Beta(1, 1). A program without lambda has one, with lam undefined. */
+function overLambda(laws, chosen, R, colour) {
+  const mixes = laws[0].lam !== undefined, beta = .58, position = law => mixes ? law.lam ?? beta : .31;  // Beta(1, 1) stands to the right
+  const xaxis = axis(colour, {range: [0, .62], zeroline: false, tickangle: 0, title: {text: mixes ? "mixing ratio λ" : "λ has no effect"},
     tickvals: mixes ? [.1, .2, .3, .4, .5, beta] : [], ticktext: ["0.1", "0.2", "0.3", "0.4", "0.5", "Beta<br>(1, 1)"]});
   const yaxis = axis(colour, {type: "log", tickformat: ",~r", title: {text: "imbalance R"}});
-  const note = {showarrow: false, xref: "paper", yref: "paper"}, known = found.filter(f => f.curve.R0 !== null);
+  const note = {showarrow: false, xref: "paper", yref: "paper"}, known = laws.filter(law => law.curve.R0 !== null);
   if (!known.length) {
-    const text = `no R₀: the minority is ${found[0].curve.collapsed_above ? "collapsed" : "not collapsed"} at any R${mixes ? ", for any λ" : ""}`;
+    const text = `no R₀: the minority is ${laws[0].curve.collapsed_above ? "collapsed" : "not collapsed"} at any R${mixes ? ", for any λ" : ""}`;
     return {data: [], layout: frame(colour, {xaxis, yaxis: {...yaxis, range: [0, 4], tickvals: DECADES},
       annotations: [{...note, x: .5, y: .5, bgcolor: colour.back, borderpad: 4, text}]})};
   }
-  const values = known.map(f => f.curve.R0), low = Math.min(...values) / 1.7, high = Math.max(...values) * 1.7;
-  const line = mixes ? known.filter(f => f.lam !== null).map(f => ({x: f.lam, curve: f.curve})) : [0, .62].map(x => ({x, curve: known[0].curve}));
-  const law = known.filter(f => f.lam === null).map(f => ({x: beta, curve: f.curve}));
+  const values = known.map(law => law.curve.R0), low = Math.min(...values) / 1.7, high = Math.max(...values) * 1.7;
+  const line = mixes ? known.filter(law => law.lam !== null).map(law => ({x: law.lam, curve: law.curve})) : [0, .62].map(x => ({x, curve: known[0].curve}));
+  const betaPoint = known.filter(law => law.lam === null).map(law => ({x: beta, curve: law.curve}));
   const trace = points => ({type: "scatter", x: points.map(p => p.x), y: points.map(p => p.curve.R0), text: points.map(p => bracketed(p.curve)),
     hovertemplate: "%{text}"});
-  const here = found[chosen] ?? found[0], collapsed = here.curve.R0 !== null && (R > here.curve.R0) === here.curve.collapsed_above;
+  const law = laws[chosen] ?? laws[0], collapsed = law.curve.R0 !== null && (R > law.curve.R0) === law.curve.collapsed_above;
   const tone = colour[collapsed ? "B" : "A"], inView = Math.min(high / 1.06, Math.max(low * 1.06, R));
   const data = [
     {type: "scatter", mode: "lines", x: line.map(p => p.x), y: line.map(() => high), line: {width: 0}, hoverinfo: "skip"},
     {...trace(line), name: "R₀", mode: mixes ? "lines+markers" : "lines", fill: "tonexty", fillcolor: colour.B + "22",
       line: {color: colour.text, dash: "dashdot", width: 2}, marker: {color: colour.text, size: 7}},
-    {...trace(law), name: "R₀ under Beta(1, 1)", mode: "markers", marker: {color: colour.text, symbol: "diamond", size: 9}},
-    {type: "scatter", name: "here", mode: "markers+text", x: [place(here)], y: [inView], text: [`  R = ${short(R)}  `],
-      textposition: `${inView !== R ? "middle" : collapsed ? "top" : "bottom"} ${place(here) < .25 ? "right" : "left"}`,
+    {...trace(betaPoint), name: "R₀ under Beta(1, 1)", mode: "markers", marker: {color: colour.text, symbol: "diamond", size: 9}},
+    {type: "scatter", name: "current R", mode: "markers+text", x: [position(law)], y: [inView], text: [`  R = ${short(R)}  `],
+      textposition: `${inView !== R ? "middle" : collapsed ? "top" : "bottom"} ${position(law) < .25 ? "right" : "left"}`,
       textfont: {color: tone}, hoverinfo: "skip", marker: {color: tone, size: 15, line: {color: colour.back, width: 2},
         symbol: R > high ? "triangle-up" : R < low ? "triangle-down" : "circle"}}];
   const region = {...note, x: .02, xanchor: "left"};

@@ -369,22 +369,23 @@ def test_figure_3_is_written_as_picture_rows_and_table(runs: store.Setting, tmp_
 
 
 WHOLE = "which must be 10 whole numbers in 1..1,000,000, the images of each class; train it again"
+DAMAGED = "is damaged (train_counts); delete it to finish the run again"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"train_counts": None}, WHOLE),
-        ({"train_counts": "many"}, WHOLE),
-        ({"train_counts": ["9"] * 10}, WHOLE),
+        ({"train_counts": "many"}, DAMAGED),
+        ({"train_counts": ["9"] * 10}, DAMAGED),
         ({"train_counts": [9] * 9}, WHOLE),
         ({"train_counts": [9] * 11}, WHOLE),
         ({"train_counts": [9] * 9 + [-1]}, WHOLE),
         ({"train_counts": [9] * 9 + [0]}, WHOLE),
-        ({"train_counts": [9] * 9 + [1.5]}, WHOLE),
-        ({"train_counts": [9] * 9 + [True]}, WHOLE),
+        ({"train_counts": [9] * 9 + [1.5]}, DAMAGED),
+        ({"train_counts": [9] * 9 + [True]}, DAMAGED),
         ({"train_counts": [9] * 9 + [10**30]}, WHOLE),
-        ({"train_counts": [[9]] * 10}, WHOLE),
+        ({"train_counts": [[9]] * 10}, DAMAGED),
         *(({"last": {s: 50.0 for s in fig3.SPLITS if s != lacking}}, f"no accuracy {lacking!r}; train it again")
           for lacking in ("many", "med", "few")),
     ],
@@ -401,7 +402,8 @@ def test_a_result_that_figure_3_cannot_use_is_one_line_that_names_the_run(
     words = ["fig3", "--preset", "quick", "--seeds", "0,1", "--store", str(tmp_path / "runs")]
     assert cli.run(lambda: main([*words, "--out", str(tmp_path / "f")])) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: the result of run {str(file.parent)!r} has ")
+    assert error.startswith("error: ")
+    assert str(file.parent) in error
     assert error.endswith(f"{message}\n")
     assert error.count("\n") == 1
     assert not (tmp_path / "f").exists()
