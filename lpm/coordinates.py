@@ -1,4 +1,4 @@
-r"""Scaled symmetric coordinates: where the budget is a plain nuclear norm and a group costs one number.
+r"""Scaled symmetric coordinates, in which the budget is a plain nuclear norm and a group costs one number.
 
 A row of orbit r is invariant under the permutations that fix its label pair. On the group sums and on the zero-sum
 part of each group it therefore has G + (at most 2) coordinates, orthonormal within the row:
@@ -13,8 +13,8 @@ one vector v_g per group, Schur's lemma splits the matrix into
 .. math:: \|D^{1/2} Z C^{1/2}\|_* = \|T\|_* + \sum_g \|v_g\|_2, \qquad
           \|D^{-1/2} \nabla f\, C^{-1/2}\|_2 = \max(\|T_G\|_2, \max_g \|v_{G,g}\|_2),
 
-where T_G, v_G are the gradient of f in these very coordinates. When every class is its own group the coordinates are the
-matrix ``D^{1/2} Z C^{1/2}`` itself. Shapes: a point X is (M, n), n = G + 2 (or n = G = K written out).
+where T_G, v_G are the gradient of f in these very coordinates. When every class is its own group, the coordinates are
+the matrix ``D^{1/2} Z C^{1/2}`` itself. Shapes: a point X is (M, n), n = G + 2 (or n = G = K written out).
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ from lpm.problem import Problem
 
 
 class Coordinates:
-    """The coordinates of one problem: f, its gradient and both norms as functions of a point X (M, n)."""
+    """The coordinates of one problem: f, its gradient and both norms as functions of a point X (M, n).
+
+    Build them once per solve; a :class:`lpm.solution.Solution` carries them.
+
+    Args:
+        problem: the problem.
+
+    Attributes:
+        problem: the problem.
+        G: number of groups.
+        scale: sqrt(count d) of each row, (M,).
+        weight: count p of each row, (M,), the share of the row in f.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -55,7 +67,7 @@ class Coordinates:
 
     @cached_property
     def smoothness(self) -> float:
-        """An upper bound L on the curvature of f in these coordinates, so that f is L-smooth."""
+        """An upper bound L on the curvature of f: f is L-smooth in these coordinates."""
         problem, (eigenvalues, _) = self.problem, self._C_eigen
         smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
         # Softmax Hessians are at most 1/2; for label pairs |lambda e_a + (1-lambda) e_b| <= 1 keeps that bound.
@@ -63,22 +75,28 @@ class Coordinates:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Shape (M, n) of a point."""
         return len(self.scale), self.G + (0 if self.problem.expanded else 2)
 
     @cached_property
     def slots(self) -> np.ndarray:
-        """Group of each zero-sum coordinate, (M, n - G) int; -1 where the row has none."""
+        """Group of each zero-sum coordinate, (M, n - G) int; -1 for a coordinate that the row does not have."""
         rows, sizes = self.problem.rows, self.problem.sizes
         if self.problem.expanded:
             return np.empty((len(rows), 0), dtype=int)
         inside = (rows.first == rows.second) & ~rows.same
-        one = np.where(sizes[rows.first] > np.where(inside, 2, 1), rows.first, -1)
-        two = np.where(~rows.same & (sizes[rows.second] > 1), rows.second, -1)
-        return np.stack([one, two], axis=1)
+        # A class stands out only of a group with other classes; two classes of one group need a third.
+        first = np.where(sizes[rows.first] > np.where(inside, 2, 1), rows.first, -1)
+        second = np.where(~rows.same & (sizes[rows.second] > 1), rows.second, -1)
+        return np.stack([first, second], axis=1)
 
     @cached_property
     def log_multiplicity(self) -> np.ndarray | float:
-        """Log of the number of classes behind each logit value, (M, n): other classes by group, then a, then b."""
+        """Log of the number of classes behind each logit value, (M, n).
+
+        The values are those of the other classes of each group, then of a, then of b. It is 0 when every class is a
+        group of its own.
+        """
         rows, problem = self.problem.rows, self.problem
         if problem.expanded:
             return 0.0
@@ -94,7 +112,7 @@ class Coordinates:
 
     @cached_property
     def target(self) -> np.ndarray:
-        """y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
+        """The label y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
         rows = self.problem.rows
         y, r = np.zeros(self.shape), np.arange(len(rows))
         a, b = rows.first, rows.second
@@ -106,15 +124,17 @@ class Coordinates:
 
     @cached_property
     def basis(self) -> np.ndarray:
-        """Linear map from the point to the logit values, (M, n, n); only for problems with groups."""
+        """Linear map from a point to the logit values, (M, n, n); only for problems with groups."""
         rows, G = self.problem.rows, self.G
         sizes = self.problem.sizes.astype(float)
         r = np.arange(len(rows))
         inside = (rows.first == rows.second) & ~rows.same
+        # Logits of the other classes of each group, of a and of b: first the mean of their group ...
         B = np.zeros((len(rows), G + 2, G + 2))
         B[:, np.arange(G), np.arange(G)] = sizes**-0.5
         B[r, G, rows.first] = sizes[rows.first] ** -0.5
         B[r, G + 1, rows.second] = np.where(rows.same, 0.0, sizes[rows.second] ** -0.5)
+        # ... then the deviation from it along each zero-sum direction.
         for slot, group in enumerate(self.slots.T):
             stands_out = (group >= 0) & ~inside  # direction e_a - 1/K_g, normalised
             s, g = r[stands_out], group[stands_out]
@@ -126,6 +146,7 @@ class Coordinates:
         B[s, rows.first[s], G] = -2 / K_g / np.sqrt(2 * (K_g - 2) / K_g)
         s = r[inside]  # direction e_a - e_b, normalised
         B[s, G, G + 1], B[s, G + 1, G + 1] = 0.5**0.5, -(0.5**0.5)
+        # A point is scaled by sqrt(count d) and C^{1/2}; undo both.
         if self.problem.beta == 0.0:  # C is diagonal; the product would cost M n G^2
             B[:, :, :G] *= np.diag(self.C_inverse_half)
         else:
@@ -133,17 +154,31 @@ class Coordinates:
         group = np.maximum(self.slots, 0)
         B[:, :, G:] /= np.sqrt(self.problem.c[group] * np.maximum(sizes[group] - 1, 1))[:, None, :]
         B /= self.scale[:, None, None]
-        B[np.isneginf(self.log_multiplicity)] = 0.0
+        B[np.isneginf(self.log_multiplicity)] = 0.0  # values of no class
         return B
 
     def logits(self, X: np.ndarray) -> np.ndarray:
-        """Logit values V (M, n) at a point."""
+        """Evaluate the logits at a point.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            Logit values, (M, n): of the other classes of each group, of a, of b; or of each class when written out.
+        """
         if self.problem.expanded:
             return (X / self.scale[:, None]) @ self.C_inverse_half
         return np.matmul(self.basis, X[:, :, None])[:, :, 0]
 
     def value_and_gradient(self, X: np.ndarray) -> tuple[float, np.ndarray]:
-        """f(X) and its gradient (M, n) in these coordinates."""
+        """Evaluate f and its gradient at a point.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            f(X), and its gradient (M, n) in these coordinates.
+        """
         V = self.logits(X)
         value, slope = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
         slope -= self.target
@@ -153,22 +188,51 @@ class Coordinates:
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
 
     def rounding(self, X: np.ndarray) -> float:
-        """Bound on the rounding of f(X) in float64: f is a difference of terms of the size of the logits."""
+        """Bound the rounding of f in float64: f is a difference of terms of the size of the logits.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            The bound.
+        """
         V = self.logits(X)
         value, _ = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
         size = np.abs(value) + (self.target * np.abs(V)).sum(axis=1)
         return float(8 * np.finfo(float).eps * (self.weight @ size))
 
     def group_norms(self, X: np.ndarray) -> np.ndarray:
-        """|v_g| of each group, (G,)."""
+        """Measure the zero-sum part of each group.
+
+        Args:
+            X: a point or a gradient, (M, n).
+
+        Returns:
+            |v_g| of each group, (G,).
+        """
         zero_sum = X[:, self.G :] ** 2
         return np.sqrt([zero_sum[self.slots == g].sum() for g in range(self.G)])
 
     def nuclear_norm(self, X: np.ndarray) -> float:
-        """|D^{1/2} Z C^{1/2}|_*, the left-hand side of the budget."""
+        """Evaluate |D^{1/2} Z C^{1/2}|_*, the left-hand side of the budget.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            The norm.
+        """
         return float(np.linalg.svd(X[:, : self.G], compute_uv=False).sum() + self.group_norms(X).sum())
 
     def spectral_norm(self, gradient: np.ndarray, frozen: tuple[int, ...] = ()) -> float:
-        """|D^{-1/2} (gradient in Z) C^{-1/2}|_2 of a gradient in these coordinates; ``frozen`` groups left out."""
+        """Evaluate |D^{-1/2} (gradient in Z) C^{-1/2}|_2, the dual norm.
+
+        Args:
+            gradient: gradient in these coordinates, (M, n).
+            frozen: groups to leave out.
+
+        Returns:
+            The norm.
+        """
         zero_sum = np.delete(self.group_norms(gradient), frozen)
         return float(max(np.linalg.norm(gradient[:, : self.G], 2), zero_sum.max(initial=0.0)))

@@ -10,38 +10,54 @@ from lpm.console.errors import InvalidInput
 from lpm.pairs import MAX_CLASSES
 
 LIMIT = 200_000_000
-"""Bytes of a file that are read: ten million counts of twenty digits."""
+"""Largest number of bytes of a file: ten million counts of twenty digits."""
 
 
 def read_counts(path: Path) -> np.ndarray:
-    """Class counts (K,) from a text file, one a line; blank lines and what follows a ``#`` are skipped.
+    """Read class counts from a text file, one count per line; blank lines and comments (``#``) are skipped.
 
-    Raises InvalidInput for a file that is unreadable, too long or empty, and for a line that is not one positive number.
+    Args:
+        path: the file.
+
+    Returns:
+        The counts, (K,).
+
+    Raises:
+        InvalidInput: if the file is unreadable, too long or empty, or a line is not one positive number.
     """
     name = f"counts file {str(path)!r}"
     counts: list[float] = []
-    for number, line in enumerate(_lines(path, name, "a class count a line"), 1):
+    for number, line in enumerate(_lines(path, name, "one class count per line"), 1):
         text = line.split("#")[0].strip()
         if not text:
             continue
         try:
             count = float(text)
         except ValueError:
-            raise InvalidInput(f"{name} line {number}: {text[:40]!r} is not a number; give one count a line") from None
+            raise InvalidInput(
+                f"{name} line {number}: {text[:40]!r} is not a number; give one count per line"
+            ) from None
         if not 0 < count < float("inf"):
             raise InvalidInput(f"{name} line {number}: count {count:g} must be positive and finite; drop the class")
         counts.append(count)
         if len(counts) > MAX_CLASSES:
             raise InvalidInput(f"{name} has more than {MAX_CLASSES:,} counts; give fewer classes")
     if len(counts) < 2:
-        raise InvalidInput(f"{name} holds {len(counts)} counts; give at least 2 classes, a count a line")
+        raise InvalidInput(f"{name} holds {len(counts)} counts; give at least 2 classes, one count per line")
     return np.array(counts)
 
 
 def read_table(path: Path) -> np.ndarray:
-    """A K x K table of numbers from a CSV file (commas, semicolons or white space), no header.
+    """Read a K x K table of numbers from a CSV file (commas, semicolons or white space) without a header.
 
-    Raises InvalidInput naming the line for a file that is unreadable, ragged or holds anything but numbers.
+    Args:
+        path: the file.
+
+    Returns:
+        The table.
+
+    Raises:
+        InvalidInput: if the file is unreadable or ragged, or holds anything but numbers; the message names the line.
     """
     rows: list[list[float]] = []
     for number, line in enumerate(_lines(path, f"table {str(path)!r}", "a CSV file of K rows of K counts"), 1):

@@ -1,9 +1,9 @@
-r"""First-order solver for any label-pair frequencies: accelerated projected gradient, no symmetry needed.
+"""First-order solver for any label-pair frequencies: accelerated projected gradient, no symmetry needed.
 
 Every label pair is written out. In Z' = D^{1/2} Z C^{1/2} the feasible set is the nuclear-norm ball of radius tau. Its
-projection needs only the K x K factor of Z' = (Z' V) V^T: the eigenvectors V of Z'^T Z', whose eigenvalues' roots are
-projected onto the l1 ball, so an iteration costs two m x K x K products and one pass of the loss. Momentum restarts when it
-points uphill (O'Donoghue and Candes, 2015), the step length is found by backtracking.
+projection needs only the K x K factor of Z' = (Z' V) V^T: the eigenvectors V of Z'^T Z'. The roots of the eigenvalues
+are projected onto the l1 ball. An iteration costs two m x K x K products and one pass of the loss. Momentum restarts
+when it points uphill (O'Donoghue and Candes 2015), and the step length is found by backtracking.
 """
 
 from __future__ import annotations
@@ -20,16 +20,27 @@ from lpm.recovery import fold
 from lpm.solution import TOLERANCE, Solution, certify
 
 MAX_ITERATIONS = 20_000
+"""Default number of iterations after which the solver stops."""
 PATIENCE = 1000
-"""Iterations without a smaller gap after which the end of double precision is taken to be reached."""
+"""Iterations without a smaller gap that count as the end of double precision."""
 CHUNK = 50_000
-"""Logits that one pass of the loss handles at a time: small enough to stay in the second-level cache."""
+"""Logits that one pass of the loss handles at a time: few enough to stay in the second-level cache."""
 
 
 def solve(problem: Problem, *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS) -> Solution:
-    """Solve by accelerated projected gradient until the certificate's relative gap is at most ``tolerance``.
+    """Solve a problem by accelerated projected gradient.
 
-    Raises InvalidInput when Z is too large to write out, NotCertified after ``max_iterations``.
+    Args:
+        problem: the problem.
+        tolerance: largest relative gap that is certified.
+        max_iterations: iterations after which the solver stops.
+
+    Returns:
+        The certified solution.
+
+    Raises:
+        InvalidInput: if Z is too large to write out.
+        NotCertified: if the gap is above ``tolerance`` after ``max_iterations``, or at the end of double precision.
     """
     start = time.perf_counter()
     full, orbit = problem.expand()
@@ -49,11 +60,12 @@ def solve(problem: Problem, *, tolerance: float = TOLERANCE, max_iterations: int
 
 
 def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
-    """Merge rows with the same target: (a, b) at lambda and (b, a) at 1 - lambda, and (a, a) at any lambda for ``classes``.
+    """Merge rows with the same target.
 
-    The loss is convex and the budget quadratic, so an optimum gives such rows equal logits if their p/d agree (else the
-    more frequent one gets longer features); their p and d add up.
-    Returns the merged problem and, for each old row, the row that stands for it, (m,).
+    These are (a, b) at lambda and (b, a) at 1 - lambda, and (a, a) at any lambda for ``classes``. The loss is convex
+    and the budget quadratic, so an optimum gives such rows equal logits if their p/d agree (else the more frequent one
+    gets longer features). Their p and d add up. Returns the merged problem, and for each old row the row that stands
+    for it, (m,).
     """
     rows = problem.rows
     a, b, lam = rows.first, rows.second, rows.lam
@@ -77,7 +89,7 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
 
 
 class _ProjectedGradient:
-    """Works on Z' (m, K) of a written-out problem."""
+    """Accelerated projected gradient on Z' (m, K) of a written-out problem."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, rows = problem, problem.rows
@@ -89,12 +101,12 @@ class _ProjectedGradient:
         self.chunks = [slice(i, i + step) for i in range(0, len(rows), step)]
 
     def logits(self, X: np.ndarray, chunk: slice) -> np.ndarray:
-        """Rows ``chunk`` of Z."""
+        """Logits of the rows ``chunk``, from Z' = X."""
         Z = X[chunk] / self.root_d[chunk]
         return Z * self.C_inverse_half[0, 0] if self.diagonal else Z @ self.C_inverse_half
 
     def value_and_gradient(self, X: np.ndarray, gradient: np.ndarray | None) -> float:
-        """f at Z' = X; its gradient in Z' is written to ``gradient`` unless that is None."""
+        """Return f at Z' = X; its gradient in Z' is written to ``gradient`` unless that is None."""
         rows, total = self.problem.rows, 0.0
         for chunk in self.chunks:
             Z = self.logits(X, chunk)
@@ -122,11 +134,12 @@ class _ProjectedGradient:
         return X @ ((V * (np.maximum(s - shift, 0.0) / np.maximum(s, 1e-300))) @ V.T)
 
     def relative_gap(self, X: np.ndarray, f: float, gradient: np.ndarray) -> float:
+        """Relative gap at Z' = X, from f and its gradient there."""
         top = np.sqrt(np.linalg.eigvalsh(gradient.T @ gradient)[-1])
         return float((np.vdot(gradient, X) + self.problem.tau * top) / f)
 
     def run(self, tolerance: float, max_iterations: int) -> tuple[np.ndarray, int]:
-        """Z (m, K) with relative gap at most 0.5 ``tolerance``, or the last iterate, and the iterations spent."""
+        """Z (m, K) with relative gap at most 0.5 ``tolerance``, or the last iterate, and the iterations taken."""
         problem = self.problem
         X = np.zeros((len(problem.rows), problem.K))
         Y, G = X, np.empty_like(X)

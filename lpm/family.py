@@ -1,4 +1,4 @@
-"""A program of the paper as a function of the imbalance R: what sweeps walk along and thresholds are roots of."""
+"""A program of the paper as a function of the imbalance R: the curves of sweeps and the functions whose root is R0."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lpm.problem import Problem
 from lpm.programs import PROGRAMS, Budget
 
 DEFAULT_K = 4
-"""Classes unless a number is given: the paper's example, two in the majority and two in the minority."""
+"""Default number of classes: the paper's example, two in the majority and two in the minority."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,35 @@ class Family:
 
     @property
     def majority(self) -> int:
-        """The number of majority classes."""
+        """Number of majority classes."""
         return majority(self.K, self.K_A)
 
     def at(self, R: float) -> Problem:
-        """The program at imbalance R. Raises InvalidInput for arguments that break a rule."""
+        """Build the program at one imbalance.
+
+        Args:
+            R: imbalance n_A / n_B.
+
+        Returns:
+            The program in normal form.
+
+        Raises:
+            InvalidInput: if an argument of the family, or R, breaks a rule.
+        """
         return self.on(imbalanced(self.K, self.K_A, R, self.w_r))
 
     def on(self, classes: ClassCounts) -> Problem:
-        """The program on given class counts."""
+        """Build the program on given class counts, in place of K, K_A and w_r.
+
+        Args:
+            classes: class counts.
+
+        Returns:
+            The program in normal form.
+
+        Raises:
+            InvalidInput: as :meth:`at`.
+        """
         program = PROGRAMS[self.program]
         frequencies = PROFILES[self.profile](classes) if program.has_pairs else classes
         return program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)

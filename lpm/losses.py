@@ -1,6 +1,6 @@
-r"""Row losses ``L(z) = logpartition(z) - <y, z>`` and their gradients, O(K) a row for every program of the paper.
+r"""Row losses ``L(z) = logpartition(z) - <y, z>`` and their gradients, O(K) per row for every program of the paper.
 
-All programs share the linear part, ``y = lambda e_a + (1 - lambda) e_b``; they differ in the classes that the softmax
+All programs share the linear part, ``y = lambda e_a + (1 - lambda) e_b``. They differ in the classes that the softmax
 sums over. With ``lse`` the log-sum-exp over the K classes,
 
 ====================  ===========================================================  =====================================
@@ -11,7 +11,7 @@ partition             softmax over                                              
 ``unordered``         label pairs a < b, the same logits                           lse_b[(1-lambda) z_b + lse_{a<b} lambda z_a]
 ====================  ===========================================================  =====================================
 
-The matrix W^lambda of K^2 class vectors is never built: the double sum over all pairs is a product of two sums, and
+The matrix W^lambda of K^2 class vectors is never built. The double sum over all pairs is a product of two sums, and
 over a < b it is one running log-cumulative-sum.
 
 Logits come as distinct *values* V (M, n) with log-multiplicities ``logn`` (M, n): a value stands for that many classes.
@@ -27,10 +27,17 @@ from lpm.problem import Partition
 def log_partition(
     partition: Partition, V: np.ndarray, lam: np.ndarray, logn: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log-partition (M,) of each row and its gradient (M, n) in the values V.
+    """Evaluate the log-partition of each row and its gradient.
 
-    V: (M, n) logit values. lam: (M,) mixing ratios, unused by ``classes``. logn: (M, n) log-multiplicities, -inf for
-    a value that no class takes; ``unordered`` needs one class a value unless lam = 1/2.
+    Args:
+        partition: the classes that the softmax sums over.
+        V: logit values, (M, n).
+        lam: mixing ratios, (M,); ``classes`` does not use them.
+        logn: log of the number of classes behind each value, (M, n); -inf for a value of no class. ``unordered`` needs
+            one class per value unless lambda = 1/2.
+
+    Returns:
+        The log-partition (M,) and its gradient in the values (M, n).
     """
     if partition == "classes":
         return _lse(V + logn)
@@ -44,17 +51,18 @@ def log_partition(
 
 def _lse(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-sum-exp over each row and its gradient, the softmax."""
-    top = A.max(axis=1, keepdims=True)
-    E = np.exp(A - top)
-    total = E.sum(axis=1, keepdims=True)
-    E /= total
-    return (top + np.log(total))[:, 0], E
+    top = A.max(axis=1, keepdims=True)  # so that exp cannot overflow
+    softmax = np.exp(A - top)
+    total = softmax.sum(axis=1, keepdims=True)
+    softmax /= total
+    return (top + np.log(total))[:, 0], softmax
 
 
 def _unordered(V: np.ndarray, lam: np.ndarray, logn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over a < b of exp(lam v_a + (1-lam) v_b): value w < v pairs, and pairs inside one value's classes.
+    """Log of the sum over a < b of exp(lam v_a + (1-lam) v_b), and its gradient.
 
-    A value of n classes holds n (n-1)/2 pairs of its own; for n = 1 that term is log 0.
+    It has two parts: pairs of classes behind two values, and pairs behind one value. The n classes behind one value
+    make n (n-1)/2 pairs; for n = 1 the term of this part is log 0.
     """
     first, second = lam * V + logn, (1 - lam) * V + logn
     before = _exclusive_cumulative(first)

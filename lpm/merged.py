@@ -1,12 +1,12 @@
-"""First-order solver for many groups: similar classes are merged, the point is carried back, and the gap is the true one.
+"""First-order solver for many groups: similar classes are merged, and the gap is the true program's.
 
-A program in G groups has G^2 orbits of label pairs and a point G^3 numbers. It is solved first with few groups, each an
-interval of class frequencies; between these the logits are interpolated
-(:class:`lpm.many_groups.merging.Interpolation`) and scaled into the *true* ball, so that f there, with the true
-frequencies, is an upper bound. The lower bound holds for any logits and need not come from the same point
-(:mod:`lpm.many_groups.dual`). Both are evaluated a block of label pairs at a time, in O(G^2) memory; merging decides
+A program in G groups has G^2 orbits of label pairs, and a point has G^3 numbers. The program is solved first with few
+groups, each an interval of class frequencies. Between these the logits are interpolated
+(:class:`lpm.many_groups.merging.Interpolation`) and scaled into the *true* ball. So f there, with the true frequencies,
+is an upper bound. The lower bound holds for any logits and need not come from the same point
+(:mod:`lpm.many_groups.dual`). Both are evaluated one block of label pairs at a time, in O(G^2) memory. Merging decides
 how wide the interval is, not whether it is right (docs/theory/solvers.md). If it is too wide, twice as many groups
-follow, started from there, and at last the true groups themselves if their point fits into memory.
+follow, started from there. The true groups themselves come last, if their point fits into memory.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ from lpm.problem import MAX_LOGITS, Problem
 from lpm.solution import ROUNDING, SMALLER, TOLERANCE, Solution
 
 FEWEST_GROUPS = 32
+"""Merged groups of the first attempt."""
 MAX_GROUPS = 2000
+"""Largest number of true groups."""
 MAX_STORED = 40_000_000
-"""Entries of a point that :mod:`lpm.many_groups.descent` may hold, three times (1 GB)."""
+"""Largest number of entries of a point that :mod:`lpm.many_groups.descent` holds, three times (1 GB)."""
 MAX_STREAMED = 1_000_000_000
-"""Entries of a point of the true program, never held as a whole; its gap takes G times as many multiplications."""
+"""Largest number of entries of a point of the true program. It is never held as a whole, but its gap takes G times as
+many multiplications."""
 TIME_LIMIT = 600.0
+"""Default time limit in seconds."""
 
 Progress = Callable[[int, float, float], None]
 """Called with a number of groups, the relative gap reached with them, and the seconds spent."""
@@ -44,8 +48,10 @@ Progress = Callable[[int, float, float], None]
 class MergedSolution(Solution):
     """A solution whose point may be too large to hold: ``X`` then has no rows.
 
-    rank and collapsed_groups are those of this point; the optimum's only if the gap is small.
-    true_gram: W W^T, which the solver reads off before it lets the point go.
+    ``rank`` and ``collapsed_groups`` are those of this point; they are the optimum's only if the gap is small.
+
+    Attributes:
+        true_gram: W W^T, which the solver reads off before it drops the point.
     """
 
     true_gram: GroupGram
@@ -68,7 +74,7 @@ class _Point:
 
     @classmethod
     def scaled(cls, blocks: Blocks, logits: Logits, tolerance: float) -> _Point:
-        """The point of some logits, scaled into the ball if they lie outside; a relative gap of ``tolerance`` is good enough."""
+        """The point of some logits, scaled into the ball if they lie outside; a gap of ``tolerance`` is good enough."""
         spectrum = blocks.spectrum(logits)
         factor = 1 / max(1.0, spectrum.nuclear / blocks.problem.tau)
 
@@ -89,7 +95,7 @@ class _Point:
 
     @property
     def used(self) -> np.ndarray:
-        """Which singular directions (2 G,) the point uses; those it does not are 0 to rounding, projected away."""
+        """Which singular directions (2 G,) the point uses; the others were projected away and are 0 to rounding."""
         return (self.spectrum.times > 0) & (self.spectrum.values > 1e-12 * self.blocks.problem.tau)
 
     @property
@@ -100,7 +106,7 @@ class _Point:
 
     @property
     def rank(self) -> int:
-        """Of W."""
+        """Rank of W."""
         return int(self.spectrum.times[self.used].sum())
 
     @property
@@ -120,11 +126,22 @@ def solve(
     time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
 ) -> MergedSolution:
-    """Solve to a relative gap of ``tolerance``, with as few groups as that takes and ``groups`` at most.
+    """Solve a problem to a relative gap of ``tolerance``, with as few merged groups as that takes.
 
-    time_limit: seconds after which no further iteration begins, so that the gap is known in time; it is evaluated once in any
-    case, which takes O(G^4) operations (minutes for 1,000 groups). Raises InvalidInput for a program that is too
-    large even to evaluate, or in which the order of classes has a meaning; NotCertified when the gap stays above ``tolerance``.
+    Args:
+        problem: the problem.
+        tolerance: largest relative gap that is certified.
+        groups: largest number of merged groups; no limit if None.
+        time_limit: seconds after which no further iteration begins, so that the gap is known in time. The gap is
+            evaluated once in any case, which takes O(G^4) operations (minutes for 1,000 groups).
+        progress: called after each number of groups.
+
+    Returns:
+        The certified solution.
+
+    Raises:
+        InvalidInput: if the program is too large even to evaluate, or if the order of classes matters in it.
+        NotCertified: if the gap stays above ``tolerance``.
     """
     start = time.perf_counter()
     _refuse(problem)
@@ -162,8 +179,8 @@ def solve(
 class _Attempt:
     """A point of the true program that was found with some number of merged groups.
 
-    point: in the true program. groups, true_groups: numbers of groups, merged and of the true program. iterations,
-    seconds: spent so far, by all attempts. late: no time is left for another attempt.
+    point: in the true program. groups, true_groups: numbers of groups, merged and of the true program.
+    iterations, seconds: of all attempts so far. late: no time is left for another attempt.
     """
 
     point: _Point
@@ -181,7 +198,7 @@ class _Attempt:
 def _attempts(
     problem: Problem, true: Level, groups: int | None, tolerance: float, start: float, time_limit: float
 ) -> Iterator[_Attempt]:
-    """Points of more and more groups, each found from the one before, until no group or no time is left.
+    """Points from more and more groups, each started from the one before, until groups or time run out.
 
     start: when the solver began, on the clock of ``time.perf_counter``.
     """
@@ -214,7 +231,7 @@ def _attempts(
 
 
 def _remedy(best: _Point, last: _Attempt, time_limit: float) -> str:
-    """What to do about a gap that stays too wide."""
+    """Advice for a gap that stays too wide."""
     if best.gap < ROUNDING:
         return SMALLER
     remedies = [f"loosen --tolerance to {1.1 * best.relative_gap:.1e}"] if 1.1 * best.relative_gap <= 1 else []
@@ -226,28 +243,30 @@ def _remedy(best: _Point, last: _Attempt, time_limit: float) -> str:
 
 
 def _refuse(problem: Problem) -> None:
+    """Raise InvalidInput for a program that this solver cannot take."""
     if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
         raise InvalidInput(
-            f"program {problem.program!r} orders the classes unless lambda = 1/2, so none are alike; use --solver factored"
+            f"program {problem.program!r} orders the classes unless lambda = 1/2, so no two are alike; "
+            "use --solver factored"
         )
     M, G = len(problem.rows), len(problem.sizes)
     if G > MAX_GROUPS or M * G > MAX_STREAMED:
         raise InvalidInput(
-            f"{G:,} groups of equal frequency and {M:,} kinds of label pairs are more than merged can evaluate; "
+            f"{G:,} groups of equal frequency and {M:,} kinds of label pairs are more than solver merged can evaluate; "
             "round the counts so that fewer of them differ"
         )
 
 
 def _levels(problem: Problem, true: Level, groups: int | None) -> Iterator[Level]:
-    """The program in 32, 64, 128, ... merged groups, and last in its own, or in as many as are asked for or fit."""
+    """The program in 32, 64, 128, ... merged groups; last in its own, or in as many as are asked for or fit."""
     (M, n), G = true.blocks.shape, true.blocks.G
     most = min(G, G if groups is None else groups, int(G * (MAX_STORED / (M * n)) ** (1 / 3)))
-    number, before = FEWEST_GROUPS, 0
+    number, last = FEWEST_GROUPS, 0
     while 2 * number <= most:
         owner = similar(problem, number)
-        if owner.max() > before:  # few classes make no more groups
+        if owner.max() > last:  # few classes make no more groups
             yield merged_level(problem, owner)
-        number, before = 2 * number, owner.max()
+        number, last = 2 * number, owner.max()
     yield true if most == G else merged_level(problem, similar(problem, most))
 
 
@@ -260,13 +279,13 @@ def _written(logits: Logits, blocks: Blocks) -> np.ndarray:
 
 
 def _unfold(problem: Problem, point: _Point, row: np.ndarray, swapped: np.ndarray) -> np.ndarray:
-    """The point in the coordinates of :mod:`lpm.coordinates`, (M, n), where label pairs are few enough to write out."""
+    """The point in the coordinates of :mod:`lpm.coordinates`, (M, n), if label pairs are few enough to write out."""
     G, rows = len(problem.sizes), problem.rows
     if rows.count.sum() * problem.K > MAX_LOGITS:
         return np.empty((0, G + 2))
     alike, blocks = point.blocks, Blocks(problem)
     V = np.concatenate([point.logits(block) for block in alike])[row]
-    V[swapped, G:] = V[swapped, :-3:-1]
+    V[swapped, G:] = V[swapped, :-3:-1]  # the logits of a and of b change places
     X = blocks.points(V, slice(None))
     X[:, G:] *= np.sqrt(np.maximum(problem.sizes - 1, 1))[np.minimum(blocks.slots.T, G - 1)]
     return X[:, :G] if problem.expanded else X

@@ -1,4 +1,4 @@
-"""Options that the commands share: which program, at which arguments, by which solver."""
+"""Options that the commands share: the program, its arguments, the solver."""
 
 from __future__ import annotations
 
@@ -14,19 +14,28 @@ from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE
 
 DEFAULT_PROGRAM = "fc"
-"""Program of the commands that work on one, unless --program chooses."""
+"""Default program of the commands that work on one."""
 
 
 def add_family(parser: Parser) -> None:
-    """Options that say which program, at which arguments."""
+    """Add the options that choose a program and its arguments.
+
+    Args:
+        parser: the parser of the command.
+    """
     group = parser.add_argument_group("program")
     add = group.add_argument
-    add("--program", type=choice(*PROGRAMS), metavar="NAME", help="|".join(PROGRAMS) + "; docs/theory/model.md says what each is")
+    add(
+        "--program",
+        type=choice(*PROGRAMS),
+        metavar="NAME",
+        help="|".join(PROGRAMS) + "; docs/theory/model.md says what each is",
+    )
     add(
         "--profile",
         type=choice(*PROFILES),
         metavar="NAME",
-        help="label-pair frequencies: block (no pairs across the groups), "
+        help="label-pair frequencies: block (no pairs of majority and minority), "
         "product (random pairing), balanced (all K^2 equal), distinct (all a != b equal)",
     )
     add("--K", type=int, default=DEFAULT_K, help="classes")
@@ -47,13 +56,21 @@ def add_family(parser: Parser) -> None:
 
 
 def add_range(parser: Parser) -> None:
-    """The range of imbalances."""
+    """Add the options for a range of imbalances.
+
+    Args:
+        parser: the parser of the command.
+    """
     parser.add_argument("--R-min", type=float, default=1.0, help="smallest imbalance")
     parser.add_argument("--R-max", type=float, default=1e4, help="largest imbalance")
 
 
 def add_solver(parser: Parser) -> None:
-    """Solver, tolerance and the permission to be slow."""
+    """Add the options for the solver, its tolerance and the permission to be slow.
+
+    Args:
+        parser: the parser of the command.
+    """
     parser.add_argument(
         "--solver",
         type=choice("auto", "orbits", "factored", "merged", "sdp"),
@@ -66,7 +83,19 @@ def add_solver(parser: Parser) -> None:
 
 
 def family_of(options: argparse.Namespace, program: str, profile: str) -> Family:
-    """The family that the options describe, for one program and profile."""
+    """Build the family that the options describe.
+
+    Args:
+        options: the parsed options.
+        program: name of the program.
+        profile: name of the profile; "" for the program's default.
+
+    Returns:
+        The family.
+
+    Raises:
+        InvalidInput: if an option breaks a rule.
+    """
     return Family(
         program,
         profile,
@@ -81,10 +110,20 @@ def family_of(options: argparse.Namespace, program: str, profile: str) -> Family
 
 
 def law_of(options: argparse.Namespace) -> mixing.Mixing:
-    """The law of lambda from --lam, --alpha and --nodes."""
+    """Build the law of the mixing ratio from --lam, --alpha and --nodes.
+
+    Args:
+        options: the parsed options.
+
+    Returns:
+        The law; lambda = 1/2 if none of them is given.
+
+    Raises:
+        InvalidInput: if the options do not go together, or a value is out of range.
+    """
     if options.alpha is None:
         if options.nodes is not None:
-            raise InvalidInput(f"--nodes {options.nodes} has no meaning without --alpha; give --alpha or drop it")
+            raise InvalidInput(f"--nodes {options.nodes} applies only to --alpha; give --alpha or drop it")
         return mixing.fixed(0.5 if options.lam is None else options.lam)
     if options.lam is not None:
         raise InvalidInput(f"--lam {options.lam:g} and --alpha {options.alpha:g} exclude each other; give one of them")
@@ -92,7 +131,14 @@ def law_of(options: argparse.Namespace) -> mixing.Mixing:
 
 
 def describe(family: Family) -> dict[str, Any]:
-    """The family's words and numbers for JSON."""
+    """Describe a family for JSON.
+
+    Args:
+        family: the family.
+
+    Returns:
+        Its names and numbers, by the names of the options.
+    """
     return {
         "program": family.program,
         "profile": family.profile,

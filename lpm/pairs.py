@@ -1,7 +1,7 @@
-"""How often each label pair occurs: n_(a,b) from class counts under a sampler's profile, or from a table.
+"""How often each label pair (a, b) occurs: n_(a,b) from class counts under a sampler's profile, or from a table.
 
-Classes with equal counts are exchangeable, so counts are kept per *group* of classes. Nothing is lost when every
-class is a group of its own, and with a few groups a problem has the same size at 4 classes and at 8,142.
+Classes with equal counts are exchangeable, so counts are kept per *group* of classes. Nothing is lost, because every
+class may be a group of its own. With a few groups a problem has the same size at 4 classes and at 8,142.
 """
 
 from __future__ import annotations
@@ -14,35 +14,56 @@ import numpy as np
 from lpm.console.errors import InvalidInput, check_within
 
 MAX_CLASSES = 10_000_000
+"""Largest number of classes."""
 MAX_RATIO = 1e60
-"""Of two counts; their squares and products must stay far from the limits of float64."""
+"""Largest ratio of two counts. Their squares and products must stay far from the limits of float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCounts:
     """Class counts by group: group g holds ``sizes[g]`` classes of ``counts[g]`` samples each.
 
-    sizes: (G,) int. counts: (G,) float, only ratios matter. group_of: (K,) group of each class.
-    family: (G,) 0 for the majority A and 1 for the minority B in the paper's setting; all 0 where there is no such split.
+    Attributes:
+        sizes: number of classes in each group, (G,) int.
+        counts: samples of one class of each group, (G,) float; only ratios matter.
+        group_of: group of each class, (K,).
+        side: (G,), in the paper's setting 0 for the majority A and 1 for the minority B; elsewhere all 0.
     """
 
     sizes: np.ndarray
     counts: np.ndarray
     group_of: np.ndarray
-    family: np.ndarray
+    side: np.ndarray
 
     @property
     def K(self) -> int:
+        """Number of classes."""
         return int(self.sizes.sum())
 
 
 def majority(K: int, K_A: int | None = None) -> int:
-    """The number of majority classes K_A among K: half of them, rounded down, unless it is given."""
+    """Count the majority classes.
+
+    Args:
+        K: number of classes.
+        K_A: number of majority classes, if it is given.
+
+    Returns:
+        K_A, or K // 2 if it is None.
+    """
     return K // 2 if K_A is None else K_A
 
 
 def check_imbalances(R_min: float, R_max: float) -> None:
-    """Raise InvalidInput unless ``R_min < R_max`` are two imbalances between which a range can lie."""
+    """Check the ends of a range of imbalances.
+
+    Args:
+        R_min: smallest imbalance n_A / n_B.
+        R_max: largest imbalance.
+
+    Raises:
+        InvalidInput: unless ``0 < R_min < R_max``, both within ``MAX_RATIO``.
+    """
     if not 1 / MAX_RATIO <= R_min < R_max <= MAX_RATIO:
         raise InvalidInput(
             f"R_min = {R_min:g}, R_max = {R_max:g}: a range needs 0 < R_min < R_max, both within {MAX_RATIO:g}"
@@ -50,17 +71,27 @@ def check_imbalances(R_min: float, R_max: float) -> None:
 
 
 def imbalanced(K: int, K_A: int | None = None, R: float = 1.0, w_r: float = 1.0) -> ClassCounts:
-    """The paper's setting: K_A majority classes of n_A samples, K - K_A minority classes of n_B, R = n_A / n_B.
+    """Build the paper's setting: K_A majority classes of n_A samples and K - K_A minority classes of n_B.
 
-    w_r is Proposition 1's oversampling: the minority counts as w_r n_B. K_A defaults to K // 2.
+    Args:
+        K: number of classes, at least 2.
+        K_A: number of majority classes, 1 to K - 1; K // 2 if None.
+        R: imbalance n_A / n_B.
+        w_r: Proposition 1's oversampling; the minority counts as w_r n_B.
 
-    Raises InvalidInput for K < 2, K_A outside 1..K-1, R <= 0 or w_r <= 0.
+    Returns:
+        Class counts in two groups, the majority first.
+
+    Raises:
+        InvalidInput: if an argument is out of range.
     """
     if not 2 <= K <= MAX_CLASSES:
         raise InvalidInput(f"K = {K} must lie in 2..{MAX_CLASSES:,} classes")
     K_A = majority(K, K_A)
     if not 1 <= K_A <= K - 1:
-        raise InvalidInput(f"K_A = {K_A} is outside 1..{K - 1}; both groups of K = {K} classes need a member")
+        raise InvalidInput(
+            f"K_A = {K_A} is outside 1..{K - 1}; majority and minority of K = {K} classes both need a class"
+        )
     for name, value in (("R", R), ("w_r", w_r)):
         check_within(name, value, 1 / MAX_RATIO, MAX_RATIO)
     sizes = np.array([K_A, K - K_A])
@@ -68,18 +99,26 @@ def imbalanced(K: int, K_A: int | None = None, R: float = 1.0, w_r: float = 1.0)
         sizes=sizes,
         counts=np.array([float(R), float(w_r)]),
         group_of=np.repeat([0, 1], sizes),
-        family=np.array([0, 1]),
+        side=np.array([0, 1]),
     )
 
 
 def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
-    """Any class counts, shape (K,); classes of equal count form a group, the largest count first.
+    """Build class counts from one number per class; classes of equal count form a group, the largest count first.
 
-    Raises InvalidInput for fewer than 2 counts, a count that is negative or not finite, or nothing but zeros.
+    Args:
+        counts: samples of each class, (K,).
+
+    Returns:
+        The class counts by group.
+
+    Raises:
+        InvalidInput: if there are fewer than 2 counts, one is negative or not finite, all are 0, or they are too far
+            apart.
     """
     n = np.asarray(counts, dtype=float)
     if n.ndim != 1 or n.size < 2:
-        raise InvalidInput(f"class counts need at least 2 classes in one row, got shape {n.shape}")
+        raise InvalidInput(f"class counts must be one number per class for at least 2 classes, got shape {n.shape}")
     if not np.all(np.isfinite(n)) or np.any(n < 0):
         k = int(np.flatnonzero(~np.isfinite(n) | (n < 0))[0])
         raise InvalidInput(f"count of class {k} is {n[k]:g}; counts must be finite and at least 0")
@@ -87,17 +126,23 @@ def class_counts(counts: Sequence[float] | np.ndarray) -> ClassCounts:
         raise InvalidInput("every class count is 0; at least one class must occur")
     _check_range("class counts", n)
     values, group = np.unique(-n, return_inverse=True)
-    return ClassCounts(
-        sizes=np.bincount(group), counts=-values, group_of=group, family=np.zeros(len(values), dtype=int)
-    )
+    return ClassCounts(sizes=np.bincount(group), counts=-values, group_of=group, side=np.zeros(len(values), dtype=int))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPairs:
-    """Label-pair counts: ``same[g] = n_(a,a)`` for a in g, ``cross[g, h] = n_(a,b)`` for a in g, b in h, a != b.
+    """Label-pair counts by group.
 
-    sizes: (G,) int. same: (G,). cross: (G, G), its diagonal for two different classes of one group. group_of: (K,).
-    profile: the name in tables. family: as in :class:`ClassCounts`. Only ratios of counts matter.
+    ``same[g] = n_(a,a)`` for a in g, and ``cross[g, h] = n_(a,b)`` for a in g, b in h, a != b. Only ratios of counts
+    matter.
+
+    Attributes:
+        sizes: number of classes in each group, (G,) int.
+        same: count of the label pair (a, a) of one class of each group, (G,).
+        cross: counts between groups, (G, G); the diagonal is for two different classes of one group.
+        group_of: group of each class, (K,).
+        profile: name of the frequencies in tables.
+        side: (G,), as in :class:`ClassCounts`.
     """
 
     sizes: np.ndarray
@@ -105,36 +150,68 @@ class LabelPairs:
     cross: np.ndarray
     group_of: np.ndarray
     profile: str
-    family: np.ndarray
+    side: np.ndarray
 
     @property
     def K(self) -> int:
+        """Number of classes."""
         return int(self.sizes.sum())
 
 
 def block(classes: ClassCounts) -> LabelPairs:
-    """Theorem 1 and Proposition 1 as printed: n_A on K_A^2, w_r n_B on K_B^2, no pair across the groups."""
-    if not classes.family.any():
+    """Count label pairs as Theorem 1 and Proposition 1 print: n_A on K_A^2, w_r n_B on K_B^2, none across.
+
+    Args:
+        classes: class counts of a majority and a minority.
+
+    Returns:
+        The label-pair counts.
+
+    Raises:
+        InvalidInput: if the classes have no majority and minority.
+    """
+    if not classes.side.any():
         raise InvalidInput(
-            "profile 'block' is defined for a majority and a minority group; give K, K_A and R, or use 'product'"
+            "profile 'block' is defined for a majority and a minority; give K, K_A and R, or use 'product'"
         )
     return _of_groups(classes, "block", same=classes.counts, cross=np.diag(classes.counts))
 
 
 def product(classes: ClassCounts) -> LabelPairs:
-    """n_(a,b) = n_a n_b: a random pairing of the data, which is what mixup draws."""
+    """Count label pairs as mixup draws them, by a random pairing of the data: n_(a,b) = n_a n_b.
+
+    Args:
+        classes: class counts.
+
+    Returns:
+        The label-pair counts.
+    """
     n = classes.counts / classes.counts.max()
     return _of_groups(classes, "product", same=n**2, cross=np.outer(n, n))
 
 
 def balanced(classes: ClassCounts) -> LabelPairs:
-    """n_(a,b) = 1 on all K^2 pairs: BMLS over K^2; also the expectation of CBS, CAS and LOM."""
+    """Count all K^2 label pairs equally often, n_(a,b) = 1: BMLS over K^2, and the expectation of CBS, CAS and LOM.
+
+    Args:
+        classes: the classes; their counts have no effect.
+
+    Returns:
+        The label-pair counts.
+    """
     G = len(classes.sizes)
     return _of_groups(classes, "balanced", same=np.ones(G), cross=np.ones((G, G)))
 
 
 def distinct(classes: ClassCounts) -> LabelPairs:
-    """n_(a,b) = 1 for a != b: BMLS with a < b under a ratio symmetric about 1/2."""
+    """Count all label pairs a != b equally often, n_(a,b) = 1: BMLS over a < b, under a law symmetric about 1/2.
+
+    Args:
+        classes: the classes; their counts have no effect.
+
+    Returns:
+        The label-pair counts.
+    """
     G = len(classes.sizes)
     return _of_groups(classes, "distinct", same=np.zeros(G), cross=np.ones((G, G)))
 
@@ -147,17 +224,25 @@ def _of_groups(classes: ClassCounts, profile: str, *, same: np.ndarray, cross: n
         cross=cross,
         group_of=classes.group_of,
         profile=profile,
-        family=classes.family,
+        side=classes.side,
     )
 
 
 PROFILES = {"block": block, "product": product, "balanced": balanced, "distinct": distinct}
+"""The profiles by name: functions from class counts to label-pair counts."""
 
 
 def table(counts: Sequence[Sequence[float]] | np.ndarray) -> LabelPairs:
-    """Any K x K table of label-pair counts n_(a,b), say a sampler's log; no symmetry is assumed.
+    """Take label-pair counts from a table, for example from a sampler's log; no symmetry is assumed.
 
-    Raises InvalidInput unless the table is square, K >= 2, finite, non-negative and not all zero.
+    Args:
+        counts: n_(a,b) in row a and column b, (K, K).
+
+    Returns:
+        The label-pair counts, with every class a group of its own.
+
+    Raises:
+        InvalidInput: unless the table is square, K >= 2, finite, non-negative, not all zero, and not too far apart.
     """
     n = np.asarray(counts, dtype=float)
     if n.ndim != 2 or n.shape[0] != n.shape[1] or n.shape[0] < 2:
@@ -175,11 +260,11 @@ def table(counts: Sequence[Sequence[float]] | np.ndarray) -> LabelPairs:
         cross=n,
         group_of=np.arange(K),
         profile="table",
-        family=np.zeros(K, dtype=int),
+        side=np.zeros(K, dtype=int),
     )
 
 
-def _check_range(what: str, counts: np.ndarray) -> None:
+def _check_range(name: str, counts: np.ndarray) -> None:
     low, high = counts[counts > 0].min(), counts.max()
     if high / MAX_RATIO > low or not 1 / MAX_RATIO <= high <= MAX_RATIO:
-        raise InvalidInput(f"{what} from {low:g} to {high:g}: they and their ratio must not exceed {MAX_RATIO:g}")
+        raise InvalidInput(f"{name} from {low:g} to {high:g}: they and their ratio must not exceed {MAX_RATIO:g}")

@@ -1,4 +1,4 @@
-"""The sweep's picture: cosines of class vectors against the imbalance R, a panel a program."""
+"""The sweep's picture: cosines of class vectors against the imbalance R, one panel per program."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ LINES = {
     "cos_AB": ("#a3a3a3", (0, (5, 2)), "majority–minority"),
     "cos_BB": ("#d1495b", (0, (1.5, 1.2)), "minority–minority"),
 }
-"""Colour-blind safe, of three different greys in print, and of three dash patterns."""
+"""Colour, dashes and label of each cosine: safe for the colour-blind, and in print of three different greys."""
 
 
 def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Sequence[Path]) -> None:
-    """Draw solved rows; one file for each path (png or pdf). A dash-dotted line marks R0; nothing is solved here."""
+    """Draw solved rows; a dash-dotted line marks R0, and nothing is solved here.
+
+    Args:
+        rows: the solves of a sweep.
+        thresholds: thresholds by the name of their family.
+        paths: files to write, png or pdf.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -34,17 +40,20 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for name, axis in zip(names, axes.flat, strict=False):
-        here = [row for row in rows if row.name == name]
-        R = np.array([row.R for row in here])
+        solved = [row for row in rows if row.name == name]
+        R = np.array([row.R for row in solved])
         for column, (colour, dash, label) in LINES.items():
-            axis.semilogx(R, [getattr(row, column) for row in here], color=colour, linestyle=dash, lw=1.8, label=label)
-        found = thresholds.get(name)
+            axis.semilogx(
+                R, [getattr(row, column) for row in solved], color=colour, linestyle=dash, lw=1.8, label=label
+            )
+        threshold = thresholds.get(name)
         axis.set_title(name, fontsize=9, loc="left", fontweight="bold")
-        if found is not None and found.R0 is not None:
-            axis.axvline(found.R0, color="black", lw=0.9, linestyle="-.")
-            axis.set_title(f"$R_0$ = {found.R0:.5g}", fontsize=9, loc="right")
-        elif found is not None:
-            axis.set_title("collapsed throughout" if found.collapsed_above else "no collapse", fontsize=9, loc="right")
+        if threshold is not None and threshold.R0 is not None:
+            axis.axvline(threshold.R0, color="black", lw=0.9, linestyle="-.")
+            axis.set_title(f"$R_0$ = {threshold.R0:.5g}", fontsize=9, loc="right")
+        elif threshold is not None:
+            state = "collapsed throughout" if threshold.collapsed_above else "no collapse"
+            axis.set_title(state, fontsize=9, loc="right")
         axis.set_ylim(-1.05, 1.08)
         axis.grid(alpha=0.25, lw=0.6)
         axis.tick_params(labelsize=8)
@@ -53,7 +62,7 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     figure.supylabel("cosine of class vectors", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8.5, frameon=False)
-    ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
+    ConstrainedLayoutEngine().execute(figure)  # once; a figure with a layout engine is drawn twice per file
     with rc_context({"pdf.fonttype": 42}):  # TrueType, which publishers accept
         for path in paths:
             figure.savefig(path, dpi=150)

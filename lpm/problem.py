@@ -3,13 +3,14 @@ r"""The normal form that every program of the paper takes.
 .. math::
     \min_Z\; f(Z) = \sum_k p_k L_k(z_k) \quad\text{s.t.}\quad \| D^{1/2} Z C^{1/2} \|_* \le \tau = \sqrt{e_H e_W}
 
-Row ``z_k = W h_k`` holds the K logits of label pair k, ``D = diag(d)`` weighs the feature budget
-``sum_k d_k |h_k|^2 <= e_H`` and ``C = diag(c) + beta 11^T`` the classifier budget ``tr(C W W^T) <= e_W``.
-The nuclear norm appears because ``X = [H; W][H; W]^T >= 0`` with both budgets is its semidefinite representation
-(docs/theory/model.md), so the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over K^2 x K logits.
+Row ``z_k = W h_k`` holds the K logits of label pair k. ``D = diag(d)`` weighs the feature budget
+``sum_k d_k |h_k|^2 <= e_H``, and ``C = diag(c) + beta 11^T`` the classifier budget ``tr(C W W^T) <= e_W``.
+The nuclear norm appears because X = [H; W][H; W]^T >= 0 with both budgets is its semidefinite representation
+(docs/theory/model.md). So the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over
+K^2 x K logits.
 
-Classes with equal counts form groups and an optimal Z is constant on the orbits of the permutations inside them:
-a ``Rows`` entry stands for all ``count`` label pairs of one orbit. ``Problem.expand`` writes every pair out.
+Classes with equal counts form groups, and an optimal Z is constant on the orbits of the permutations inside them.
+An entry of ``Rows`` stands for all ``count`` label pairs of one orbit. ``Problem.expand`` writes every pair out.
 """
 
 from __future__ import annotations
@@ -23,17 +24,24 @@ import numpy as np
 from lpm.console.errors import InvalidInput, check_within
 
 Partition = Literal["classes", "pairs", "unordered"]
+"""The classes that a softmax sums over (:mod:`lpm.losses`)."""
 
 MAX_LOGITS = 20_000_000
-"""Entries of Z that ``expand`` will write out (160 MB); the first-order solver holds about six such arrays."""
+"""Largest number of entries of Z that ``expand`` writes out (160 MB). The first-order solver holds six such arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Orbits of label pairs, each array (M,): pairs (a, b) with a in group ``first`` and b in group ``second``.
+    """Orbits of label pairs (a, b), with a in group ``first`` and b in group ``second``.
 
-    same: a = b. lam: the mixing ratio, weight of a. count: pairs in the orbit. p: frequency of one pair (sum of
-    ``count * p`` is 1). d: feature-budget weight of one pair.
+    Attributes:
+        first: group of a, (M,) int.
+        second: group of b, (M,) int.
+        same: whether a = b, (M,) bool.
+        lam: mixing ratio, the weight of a in the label, (M,).
+        count: label pairs in the orbit, (M,).
+        p: frequency of one label pair, (M,); ``count @ p`` is 1.
+        d: weight of one label pair in the feature budget, (M,).
     """
 
     first: np.ndarray
@@ -52,10 +60,24 @@ class Rows:
 class Problem:
     """One program in normal form. Build one with the functions of :mod:`lpm.programs`.
 
-    sizes: (G,) classes per group. group_of: (K,) group of each class (None: in order, too many to list).
-    partition: the classes that the softmax sums over: ``classes`` (K of them, cross-entropy), ``pairs`` (K^2 label
-    pairs, mixed-singleton) or ``unordered`` (label pairs a < b). c: (G,), beta: the matrix C. e_h, e_w: budgets.
-    families: the groups of the majority A and of the minority B, which cosines AA, AB, BB speak of; () if undefined.
+    Attributes:
+        program: name of the program, a key of :data:`lpm.programs.PROGRAMS`.
+        profile: name of the frequencies.
+        mixing: name of the law of the mixing ratio; "none" if no ratio enters.
+        sizes: number of classes in each group, (G,) int.
+        rows: the M orbits of label pairs.
+        partition: the classes that the softmax sums over: ``classes`` (K of them, cross-entropy), ``pairs`` (K^2 label
+            pairs, mixed-singleton) or ``unordered`` (label pairs a < b).
+        c: diagonal part of C for the classes of each group, (G,).
+        beta: the constant that C adds to all its entries.
+        e_h: feature budget.
+        e_w: classifier budget.
+        group_of: group of each class, (K,); None if classes are in the order of groups and too many to list.
+        sides: the groups of the majority A and those of the minority B, for cosines AA, AB, BB; () if there are no
+            sides.
+
+    Raises:
+        InvalidInput: if a budget lies outside 1e-12..1e12.
     """
 
     program: str
@@ -69,7 +91,7 @@ class Problem:
     e_h: float
     e_w: float
     group_of: np.ndarray | None = None
-    families: tuple[tuple[int, ...], ...] = ()
+    sides: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
@@ -77,7 +99,7 @@ class Problem:
 
     @property
     def K(self) -> int:
-        """Columns of Z: classes, or K^2 label pairs in Theorem 2's program."""
+        """Number of columns of Z: classes, or the K^2 label pairs in Theorem 2's program."""
         return int(self.sizes.sum())
 
     @property
@@ -87,9 +109,9 @@ class Problem:
 
     @property
     def minority(self) -> int | None:
-        """The group whose classes are exchangeable and may collapse to one vector, or None where there is none."""
-        if self.families and len(self.families[1]) == 1 and self.sizes[self.families[1][0]] > 1:
-            return self.families[1][0]
+        """The group whose classes are exchangeable and may collapse to one vector, or None if there is none."""
+        if self.sides and len(self.sides[1]) == 1 and self.sizes[self.sides[1][0]] > 1:
+            return self.sides[1][0]
         return None
 
     @property
@@ -99,7 +121,7 @@ class Problem:
 
     @cached_property
     def members(self) -> list[np.ndarray]:
-        """The classes of each group, ascending."""
+        """The classes of each group, in ascending order."""
         group_of = np.repeat(np.arange(len(self.sizes)), self.sizes) if self.group_of is None else self.group_of
         return [np.flatnonzero(group_of == g) for g in range(len(self.sizes))]
 
@@ -110,10 +132,14 @@ class Problem:
         return np.diag(self.c) + self.beta * np.outer(v, v)
 
     def expand(self) -> tuple[Problem, np.ndarray]:
-        """Write every label pair out: the same program with singleton groups, and the orbit of each new row.
+        """Write every label pair out.
 
-        Returns the expanded problem (classes in their own order) and ``orbit``, (m,) int.
-        Raises InvalidInput when Z would have more than ``MAX_LOGITS`` entries.
+        Returns:
+            The same program with every class a group of its own, in their own order, and the orbit of each new row,
+            (m,) int.
+
+        Raises:
+            InvalidInput: if Z would have more than ``MAX_LOGITS`` entries.
         """
         rows, m = self.rows, int(self.rows.count.sum())
         if m * self.K > MAX_LOGITS:
@@ -136,9 +162,7 @@ class Problem:
         c = np.empty(self.K)
         for g, classes in enumerate(self.members):
             c[classes] = self.c[g]
-        full = replace(
-            self, sizes=np.ones(self.K, dtype=int), rows=written, c=c, group_of=np.arange(self.K), families=()
-        )
+        full = replace(self, sizes=np.ones(self.K, dtype=int), rows=written, c=c, group_of=np.arange(self.K), sides=())
         return full, orbit
 
     def _members_of_row(self, r: int) -> tuple[np.ndarray, np.ndarray]:

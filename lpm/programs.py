@@ -14,12 +14,25 @@ from lpm.pairs import ClassCounts, LabelPairs
 from lpm.problem import Partition, Problem, Rows
 
 Budget = Literal["paper", "eq7"]
+"""Feature budget: as Eq. 5 prints it, or as Eq. 7 does."""
 
 
 def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
-    """The layer-peeled model of Fang et al. (2021): one row a class, cross-entropy on its one-hot label.
+    """Build the layer-peeled model without mixup: one row per class, cross-entropy on its one-hot label.
 
     p_k = n_k / N, d = 1/K, C = I/K, so ``(1/K) sum |h_k|^2 <= E_H`` and ``(1/K) sum |w_k|^2 <= E_W``.
+    Source: Fang et al. 2021.
+
+    Args:
+        classes: class counts.
+        e_h: feature budget E_H.
+        e_w: class-vector budget E_W.
+
+    Returns:
+        The program in normal form.
+
+    Raises:
+        InvalidInput: if a budget is out of range.
     """
     return _one_hot(
         program="plain",
@@ -30,20 +43,31 @@ def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Proble
         e_h=e_h,
         e_w=e_w,
         group_of=classes.group_of,
-        families=((0,), (1,)) if classes.family.any() else (),
+        sides=((0,), (1,)) if classes.side.any() else (),
     )
 
 
 def fc(
     pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper"
 ) -> Problem:
-    """LPM_lambda with the usual classifier (Eq. 5, Eq. 11): cross-entropy on ``lambda e_a + (1 - lambda) e_b``.
+    """Build LPM_lambda with the usual classifier (Eq. 5, Eq. 11): cross-entropy on ``lambda e_a + (1 - lambda) e_b``.
 
-    d = 1/K^2 and C = I/K; with ``budget='eq7'`` d is 1/|K_A^2| on A rows and 1/|K_B^2| on B rows (Eq. 7, which has
-    no cross pairs: profile ``block`` only). Under Beta(alpha, alpha) a row is a (pair, node): its p and d carry the
-    node's weight, that is the feature budget is read as an average over lambda; the paper does not say.
+    d = 1/K^2 and C = I/K. With ``budget='eq7'`` d is 1/|K_A^2| on rows of A and 1/|K_B^2| on rows of B. Eq. 7 has no
+    cross pairs, so it needs the profile ``block``. Under Beta(alpha, alpha) a row is a (label pair, node): its p and d
+    carry the node's weight. That reads the feature budget as an average over lambda; the paper does not say.
 
-    Raises InvalidInput for a budget that the profile does not allow, or budgets that are not positive.
+    Args:
+        pairs: label-pair counts.
+        mixing: law of the mixing ratio, lambda = 1/2 if None.
+        e_h: feature budget E_H.
+        e_w: class-vector budget E_W.
+        budget: "paper" for the feature budget of Eq. 5, "eq7" for that of Eq. 7.
+
+    Returns:
+        The program in normal form.
+
+    Raises:
+        InvalidInput: if the profile does not allow the budget, no label pair occurs, or a budget is out of range.
     """
     return _mixed(
         program="fc",
@@ -61,10 +85,23 @@ def fc(
 def ms(
     pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper"
 ) -> Problem:
-    """LPM_lambda-MS as written (Eq. 9): K^2 label-pair classes with vectors ``lambda w_a + (1 - lambda) w_b``.
+    """Build LPM_lambda-MS as written (Eq. 9): K^2 label-pair classes with vectors ``lambda w_a + (1 - lambda) w_b``.
 
-    The budget ``(1/K^2) sum |w_k^lambda|^2 <= E_{W^lambda}`` (here ``e_w``) is tr(C W W^T) with
-    ``C = E_lambda [(lambda^2 + (1-lambda)^2) K I + 2 lambda (1-lambda) 11^T] / K^2``. Raises as :func:`fc`.
+    The budget ``(1/K^2) sum |w_k^lambda|^2 <= E_{W^lambda}`` is tr(C W W^T) with
+    ``C = E_lambda [(lambda^2 + (1-lambda)^2) K I + 2 lambda (1-lambda) 11^T] / K^2``.
+
+    Args:
+        pairs: label-pair counts.
+        mixing: law of the mixing ratio, lambda = 1/2 if None.
+        e_h: feature budget E_H.
+        e_w: class-vector budget E_{W^lambda}.
+        budget: as for :func:`fc`.
+
+    Returns:
+        The program in normal form.
+
+    Raises:
+        InvalidInput: as :func:`fc`.
     """
     mixing, K = mixing or fixed(), pairs.K
     c = mixing.mean(mixing.nodes**2 + (1 - mixing.nodes) ** 2) / K
@@ -83,12 +120,23 @@ def ms(
 
 
 def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
-    """LPM_lambda-MS on label pairs a < b only (section 4.2): rows, softmax and both budgets run over them.
+    """Build LPM_lambda-MS on label pairs a < b only (section 4.2): rows, softmax and both budgets run over them.
 
     d = 1/|K^<| and C = (1/|K^<|) E_lambda sum_{a<b} v v^T, v = lambda e_a + (1 - lambda) e_b, |K^<| = K(K-1)/2.
-    The order a < b breaks the symmetry of classes unless lambda = 1/2 surely, so groups are written out otherwise.
+    The order a < b breaks the symmetry of classes unless lambda is 1/2 for sure. Groups are written out otherwise.
 
-    Raises InvalidInput for K < 3 (C is singular), no pair a < b, or a table with counts on or below its diagonal.
+    Args:
+        pairs: label-pair counts.
+        mixing: law of the mixing ratio, lambda = 1/2 if None.
+        e_h: feature budget E_H.
+        e_w: class-vector budget E_{W^lambda}.
+
+    Returns:
+        The program in normal form.
+
+    Raises:
+        InvalidInput: if K < 3 (C is singular), no label pair a < b occurs, a table has counts on or below its diagonal,
+            or a budget is out of range.
     """
     mixing, K = mixing or fixed(), pairs.K
     if K < 3:
@@ -101,12 +149,12 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
         )
     if not mixing.symmetric_point:
         pairs = _singletons(pairs)
-    n = K * (K - 1) / 2
+    n = K * (K - 1) / 2  # label pairs a < b
     beta = mixing.mean(mixing.nodes * (1 - mixing.nodes)) / n
     if mixing.symmetric_point:
         c = np.full(len(pairs.sizes), (K - 2) / 4 / n)
     else:
-        rank = np.arange(K)
+        rank = np.arange(K)  # class k is second in k label pairs and first in K - 1 - k
         c = (mixing.mean(mixing.nodes**2) * (K - 1 - rank) + mixing.mean((1 - mixing.nodes) ** 2) * rank) / n - beta
     return _mixed(
         program="ms-unordered",
@@ -122,16 +170,28 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
 
 
 def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Budget = "paper") -> Problem:
-    """Theorem 2's program: the K^2 label pairs as classes with free vectors, the plain model at K^2 classes.
+    """Build Theorem 2's program: the K^2 label pairs as classes with free vectors, the plain model at K^2 classes.
 
-    d = 1/K^2, C = I/K^2. Label pairs of equal frequency in one block (A x A, across, B x B) form a group; cosines AA,
-    AB, BB speak of the label pairs in K_A^2 and K_B^2. Pairs that never occur keep their class vector. No lambda enters.
+    d = 1/K^2, C = I/K^2. Label pairs of equal frequency in one block (A x A, across, B x B) form a group. Cosines AA,
+    AB, BB are between the label pairs in K_A^2 and K_B^2. Pairs that never occur keep their class vector. No lambda
+    enters.
 
-    Raises InvalidInput for a budget that the profile does not allow, or budgets that are not positive.
+    Args:
+        pairs: label-pair counts.
+        e_h: feature budget E_H.
+        e_w: class-vector budget E_W.
+        budget: as for :func:`fc`.
+
+    Returns:
+        The program in normal form, with K^2 classes.
+
+    Raises:
+        InvalidInput: if the profile does not allow the budget, or a budget is out of range.
     """
     _check_budget(pairs, budget)
     G, K = len(pairs.sizes), pairs.K
-    side = pairs.family
+    side = pairs.side
+    # Kinds of label pairs: first (a, a) for each group, then (a, b) with a != b for each two groups.
     kind_block = np.concatenate([2 * side, np.add.outer(side, side).ravel()])
     kind_count = np.concatenate([pairs.same, pairs.cross.ravel()])
     number = np.outer(pairs.sizes, pairs.sizes) - np.diag(pairs.sizes)
@@ -142,12 +202,12 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
     kind_id[occurs] = ids
     sizes = np.bincount(ids, weights=kind_size[occurs]).astype(int)
     group_of = None
-    if K <= 1000:
+    if K <= 1000:  # a million label pairs
         group_of = kind_id[G:].reshape(G, G)[np.ix_(pairs.group_of, pairs.group_of)]
         np.fill_diagonal(group_of, kind_id[:G][pairs.group_of])
         group_of = group_of.ravel()
     # The most frequent label pairs inside K_A^2 (block 0) and K_B^2 (block 2); keys are sorted by falling count.
-    families = tuple((int(np.flatnonzero(keys[0] == b)[0]),) for b in (0, 2)) if pairs.family.any() else ()
+    sides = tuple((int(np.flatnonzero(keys[0] == b)[0]),) for b in (0, 2)) if pairs.side.any() else ()
     d = 1.0 / pairs.sizes[(keys[0] / 2).astype(int)] ** 2 if budget == "eq7" else np.full(len(sizes), 1.0 / K**2)
     return _one_hot(
         program="ms-free",
@@ -158,7 +218,7 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
         e_h=e_h,
         e_w=e_w,
         group_of=group_of,
-        families=families,
+        sides=sides,
     )
 
 
@@ -172,9 +232,9 @@ def _one_hot(
     e_h: float,
     e_w: float,
     group_of: np.ndarray | None,
-    families: tuple[tuple[int, ...], ...],
+    sides: tuple[tuple[int, ...], ...],
 ) -> Problem:
-    """The plain model on K free classes: a row for each group of classes that occurs. d: (G,) as in :class:`Rows`."""
+    """The plain model on K free classes: one row for each group of classes that occurs. d: (G,) as in :class:`Rows`."""
     p = counts / (sizes @ counts)
     g = np.flatnonzero(p > 0)
     rows = Rows(
@@ -198,7 +258,7 @@ def _one_hot(
         e_h=e_h,
         e_w=e_w,
         group_of=group_of,
-        families=families,
+        sides=sides,
     )
 
 
@@ -214,7 +274,7 @@ def _mixed(
     e_w: float,
     budget: Budget,
 ) -> Problem:
-    """Rows (label-pair orbit, quadrature node) of a program whose targets are lambda e_a + (1 - lambda) e_b."""
+    """The rows (orbit of label pairs, quadrature node) of a program whose targets are lambda e_a + (1 - lambda) e_b."""
     _check_budget(pairs, budget)
     G, sizes, unordered = len(pairs.sizes), pairs.sizes, partition == "unordered"
     count = np.outer(sizes, sizes) - np.diag(sizes)
@@ -243,7 +303,7 @@ def _mixed(
         p=np.outer(p, mixing.weights).ravel(),
         d=np.outer(d, mixing.weights).ravel(),
     )
-    families = tuple(tuple(np.flatnonzero(pairs.family == x).tolist()) for x in (0, 1)) if pairs.family.any() else ()
+    sides = tuple(tuple(np.flatnonzero(pairs.side == x).tolist()) for x in (0, 1)) if pairs.side.any() else ()
     return Problem(
         program=program,
         profile=pairs.profile,
@@ -256,7 +316,7 @@ def _mixed(
         e_h=e_h,
         e_w=e_w,
         group_of=pairs.group_of,
-        families=families,
+        sides=sides,
     )
 
 
@@ -276,17 +336,17 @@ def _singletons(pairs: LabelPairs) -> LabelPairs:
         cross=pairs.cross[np.ix_(group, group)],
         group_of=np.arange(pairs.K),
         profile=pairs.profile,
-        family=pairs.family[group],
+        side=pairs.side[group],
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One program of the paper: how it is built, and which choices it takes.
+    """One program of the paper: the function that builds it, and the choices that it takes.
 
     Attributes:
-        name: the word for it on the command line and in tables.
-        build: the function of this module that builds it.
+        name: its name on the command line and in tables.
+        build: function of this module that builds it.
         default_profile: key of :data:`lpm.pairs.PROFILES`; "-" for a program of class counts, which has no label pairs.
         mixed: whether the mixing ratio enters.
         eq7: whether the feature budget of Eq. 7 is defined for it.
@@ -300,15 +360,29 @@ class Program:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether the program is one of label pairs, not of class counts."""
+        """Whether its frequencies are those of label pairs, not of classes."""
         return self.default_profile != "-"
 
     def label(self, profile: str) -> str:
-        """The name of the program with a profile, in tables and pictures."""
+        """Name the program with a profile, as tables and pictures do.
+
+        Args:
+            profile: the profile; it has no effect on a program of class counts.
+
+        Returns:
+            The name.
+        """
         return f"{self.name} {profile}" if self.has_pairs else self.name
 
     def check_budget(self, budget: Budget) -> None:
-        """Raise InvalidInput when the program does not take this feature budget."""
+        """Check that the program takes a feature budget.
+
+        Args:
+            budget: "paper" or "eq7".
+
+        Raises:
+            InvalidInput: if it does not.
+        """
         if budget == "eq7" and not self.eq7:
             *names, last = (name for name, program in PROGRAMS.items() if program.eq7)
             allowed = f"{', '.join(names)} and {last}"
@@ -326,17 +400,17 @@ class Program:
         """Build the program.
 
         Args:
-            frequencies: class counts for ``plain``, label pairs for all others.
-            mixing: law of the mixing ratio, lambda = 1/2 if None; of no effect where no ratio enters.
+            frequencies: class counts for ``plain``, label-pair counts for all others.
+            mixing: law of the mixing ratio, lambda = 1/2 if None. It has no effect where no ratio enters.
             e_h: feature budget.
             e_w: class-vector budget.
-            budget: which feature budget.
+            budget: "paper" for the feature budget of Eq. 5, "eq7" for that of Eq. 7.
 
         Returns:
             The program in normal form.
 
         Raises:
-            InvalidInput: if the program, or its profile, does not take the budget.
+            InvalidInput: if the program or its profile does not take the budget, or as the function ``build``.
         """
         self.check_budget(budget)
         choices: dict[str, Any] = {"mixing": mixing} if self.mixed else {}

@@ -1,4 +1,4 @@
-"""Between orbits and written-out label pairs, and from an optimal Z to class vectors W and features H (Lemma 1)."""
+"""Ways between orbits and written-out label pairs, and from an optimal Z to class vectors W and features H."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from lpm.solution import Solution
 
 
 def fold(coordinates: Coordinates, orbit: np.ndarray, full: Problem, Z: np.ndarray) -> np.ndarray:
-    """Average a written-out Z over the problem's symmetries; the point (M, n) in scaled coordinates.
+    """Average a written-out Z over the problem's symmetries.
 
-    f is convex and both it and the budget are invariant, so the average is feasible and no worse.
-    coordinates: of the problem. orbit, full: from ``problem.expand()``. Z: (m, K) logits of ``full``'s rows.
+    f is convex, and both f and the budget are invariant, so the average is feasible and no worse.
+
+    Args:
+        coordinates: coordinates of the problem.
+        orbit: orbit of each row of ``full``, (m,) int, from ``problem.expand()``.
+        full: the problem written out, from ``problem.expand()``.
+        Z: logits of the rows of ``full``, (m, K).
+
+    Returns:
+        The point in the coordinates, (M, n).
     """
     problem = coordinates.problem
     if problem.expanded:
@@ -23,6 +31,7 @@ def fold(coordinates: Coordinates, orbit: np.ndarray, full: Problem, Z: np.ndarr
     for g, classes in enumerate(problem.members):
         group_of[classes] = g
     sizes = problem.sizes.astype(float)
+    # Sums over each group, (m, G), and how far a and b stand out of the mean of their group, (m,).
     sums = np.stack([Z[:, classes].sum(axis=1) for classes in problem.members], axis=1)
     m = np.arange(len(Z))
     a, b = full.rows.first, full.rows.second
@@ -38,16 +47,17 @@ def fold(coordinates: Coordinates, orbit: np.ndarray, full: Problem, Z: np.ndarr
     X = np.zeros(coordinates.shape)
     for g in range(G):
         X[:, g] = mean(sums[:, g]) / np.sqrt(sizes[g])
-    one, two = mean(out_a), mean(out_b)
+    rise_a, rise_b = mean(out_a), mean(out_b)
     inside = (problem.rows.first == problem.rows.second) & ~problem.rows.same
-    K_one, K_two = sizes[problem.rows.first], sizes[problem.rows.second]
+    K_a, K_b = sizes[problem.rows.first], sizes[problem.rows.second]
     with np.errstate(divide="ignore", invalid="ignore"):
-        # The inverse of Coordinates.basis: a direction (e_a - 1/K_g)/norm has coordinate norm * (z_a - o) with the
-        # deviation from the group mean equal to (K_g - 1)/K_g (z_a - o), and likewise for e_a + e_b - 2/K_g.
+        # The inverse of Coordinates.basis. Let o be the logit of the group's other classes. The direction
+        # (e_a - 1/K_g) / norm has the coordinate norm * (z_a - o), and z_a deviates from the mean of its group by
+        # (K_g - 1)/K_g (z_a - o). The same holds for e_a + e_b - 2/K_g.
         X[:, G] = np.where(
-            inside, (one + two) / 2 * np.sqrt(2 * K_one / (K_one - 2)), one * np.sqrt(K_one / (K_one - 1))
+            inside, (rise_a + rise_b) / 2 * np.sqrt(2 * K_a / (K_a - 2)), rise_a * np.sqrt(K_a / (K_a - 1))
         )
-        X[:, G + 1] = np.where(inside, (one - two) / np.sqrt(2), two * np.sqrt(K_two / (K_two - 1)))
+        X[:, G + 1] = np.where(inside, (rise_a - rise_b) / np.sqrt(2), rise_b * np.sqrt(K_b / (K_b - 1)))
     X[:, G:][coordinates.slots < 0] = 0.0
     X[:, :G] = X[:, :G] @ coordinates.C_half
     group = np.maximum(coordinates.slots, 0)
@@ -56,9 +66,16 @@ def fold(coordinates: Coordinates, orbit: np.ndarray, full: Problem, Z: np.ndarr
 
 
 def logits(solution: Solution) -> tuple[Problem, np.ndarray]:
-    """The written-out problem and its Z (m, K), a row for each label pair (and quadrature node).
+    """Write the logits of a solution out.
 
-    Raises InvalidInput when Z is too large to write out.
+    Args:
+        solution: the solution.
+
+    Returns:
+        The problem with every label pair written out, and its Z (m, K): one row per label pair and quadrature node.
+
+    Raises:
+        InvalidInput: if Z is too large to write out.
     """
     problem, coordinates = solution.problem, solution.coordinates
     full, orbit = problem.expand()
@@ -83,13 +100,22 @@ def logits(solution: Solution) -> tuple[Problem, np.ndarray]:
 
 
 def class_vectors_and_features(problem: Problem, Z: np.ndarray, p: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    r"""Lemma 1: W (K, p) and H (m, p) with ``H W^T = Z``, within both budgets.
+    r"""Recover class vectors W and features H with ``H W^T = Z`` within both budgets (Lemma 1).
 
     With the SVD ``D^{1/2} Z C^{1/2} = U S V^T`` and ``gamma^2 = sqrt(e_W / e_H)``:
-    ``W = C^{-1/2} V S^{1/2} gamma``, ``H = D^{-1/2} U S^{1/2} / gamma``; ``[H; W][H; W]^T`` then solves Eq. 11.
-    The paper asks p >= K^2 + K; p >= rank(Z), at most K - 1, is enough (default: K).
+    ``W = C^{-1/2} V S^{1/2} gamma``, ``H = D^{-1/2} U S^{1/2} / gamma``. [H; W][H; W]^T then solves Eq. 11.
 
-    problem: written out. Raises ValueError when p is smaller than the rank of Z.
+    Args:
+        problem: the problem, written out.
+        Z: its logits, (m, K).
+        p: dimension of the features, K if None. The paper asks for p >= K^2 + K; p >= rank(Z), at most K - 1, is
+            enough.
+
+    Returns:
+        W (K, p) and H (m, p).
+
+    Raises:
+        ValueError: if ``p`` is smaller than the rank of Z.
     """
     coordinates = Coordinates(problem)
     U, s, Vt = np.linalg.svd((coordinates.scale[:, None] * Z) @ coordinates.C_half, full_matrices=False)

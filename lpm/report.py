@@ -14,17 +14,20 @@ from lpm.console.output import write
 from lpm.solution import Solution
 
 MAX_LISTED = 1000
-"""Classes up to which JSON lists the K x K cosines; above, the cosines between groups say the same."""
-
-
+"""Largest number of classes for which JSON lists the K x K cosines. The cosines between groups say the same."""
 MAX_MAPPED = 100_000
-"""Classes up to which JSON says the group of each."""
+"""Largest number of classes for which JSON lists the group of each."""
 
 
 def as_json(solution: Solution) -> dict[str, Any]:
-    """Everything worth saying about a solution, for JSON: cosines (K x K), norms (K), the certificate, the groups.
+    """Describe a solution for JSON: cosines (K x K), norms (K), the certificate, the groups.
 
-    group_of: (K,) the group of each class, in the order in which classes were given; None where they are too many to list.
+    Args:
+        solution: the solution.
+
+    Returns:
+        The description. Its ``group_of`` is the group of each class, (K,), in the order in which classes were given;
+        None if they are too many to list.
     """
     problem, gram = solution.problem, solution.gram
     listed = problem.K <= MAX_LISTED
@@ -56,9 +59,14 @@ def as_json(solution: Solution) -> dict[str, Any]:
 
 
 def save(solution: Solution, path: Path) -> None:
-    """Store W (K, K), H (m, K), Z (m, K) and the rows' label pairs ``a, b, lam, p`` as an npz file, whole or not at all.
+    """Store W (K, K), H (m, K), Z (m, K) and the label pairs ``a, b, lam, p`` as an npz file, whole or not at all.
 
-    Raises InvalidInput when Z is too large to write out or the file cannot be written.
+    Args:
+        solution: the solution.
+        path: the file.
+
+    Raises:
+        InvalidInput: if Z is too large to write out, or the file cannot be written.
     """
     full, Z = recovery.logits(solution)
     W, H = recovery.class_vectors_and_features(full, Z)
@@ -72,6 +80,12 @@ def save(solution: Solution, path: Path) -> None:
 
 
 def show(solution: Solution, counts: np.ndarray | None) -> None:
+    """Print a solution: loss, certificate, rank, solver, and norms and cosines of each group.
+
+    Args:
+        solution: the solution.
+        counts: class counts, (K,); None if the program was not given by counts.
+    """
     problem, gram = solution.problem, solution.gram
     lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
     print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
@@ -79,7 +93,9 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
     print(f"relative gap {solution.relative_gap:.1e}")
     if isinstance(solution, merged.MergedSolution):
-        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; the optimum's may differ")
+        print(
+            f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; that of the optimum may differ"
+        )
     elif problem.minority is None:
         dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
         print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
@@ -92,17 +108,19 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     if G > 16:
         print(f"cosines     {G} groups of classes: --json lists them, and the group of each class")
         return
-    names = ["A", "B"] if problem.families == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
-    each = [""] * G if counts is None or len(counts) != problem.K else [_range(counts[own]) for own in problem.members]
-    wide = max(map(len, ["count", *each])) + 2 if any(each) else 0
-    first = f"{'group':<5}{'count' if wide else '':>{wide}}  classes       norm  cosine to a class of group"
-    print(first + "".join(f"{name:>8}" for name in names[1:]))
+    names = ["A", "B"] if problem.sides == ((0,), (1,)) and G == 2 else [str(g) for g in range(G)]
+    ranges = [""] * G
+    if counts is not None and len(counts) == problem.K:
+        ranges = [_range(counts[classes]) for classes in problem.members]
+    width = max(map(len, ["count", *ranges])) + 2 if any(ranges) else 0
+    head = f"{'group':<5}{'count' if width else '':>{width}}  classes       norm  cosine to a class of group"
+    print(head + "".join(f"{name:>8}" for name in names[1:]))
     for g, name in enumerate(names):
         cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
-        print(f"{name:<5}{each[g]:>{wide}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+        print(f"{name:<5}{ranges[g]:>{width}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
 
 
 def _range(counts: np.ndarray) -> str:
-    """The class counts of a group; different ones under frequencies that do not depend on them."""
+    """The class counts of a group. They may differ, if the frequencies do not depend on them."""
     low, high = counts.min(), counts.max()
     return f"{low:.15g}" if low == high else f"{low:.15g} to {high:.15g}"

@@ -1,4 +1,4 @@
-"""The rows of a sweep, a solve each: made, written to CSV, summed up in a table."""
+"""The rows of a sweep, one per solve: solved, written to CSV, summed up in a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,29 @@ from lpm.threshold import Threshold
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One solve. lam: the ratio, or the name of its law. Cosines are means over pairs of classes, nan where there is none."""
+    """One solve of a sweep. Its fields are the columns of ``sweep.csv``.
+
+    Attributes:
+        program: name of the program.
+        profile: name of the profile.
+        K: number of classes.
+        K_A: number of majority classes.
+        R: imbalance n_A / n_B.
+        lam: mixing ratio, or the name of its law; "-" if nothing is mixed.
+        E_H: feature budget.
+        E_W: class-vector budget.
+        loss: f at the certified point.
+        lower_bound: lower bound on the optimal value.
+        gap: width of the interval.
+        cos_AA: mean cosine between classes of the majority A; nan if there are no two classes, as for the next two.
+        cos_AB: mean cosine between the majority A and the minority B.
+        cos_BB: mean cosine between classes of the minority B.
+        norm_A: mean length of the class vectors of A.
+        norm_B: mean length of the class vectors of B.
+        collapsed: whether the minority is collapsed.
+        solver: name of the solver.
+        seconds: time that the solve took.
+    """
 
     program: str
     profile: str
@@ -47,13 +69,29 @@ class Row:
 
     @property
     def relative_gap(self) -> float:
+        """The gap divided by the loss."""
         return self.gap / self.loss
 
 
 def solve_row(
     family: Family, R: float, *, solver: Solver = "auto", tolerance: float = TOLERANCE, force: bool = False
 ) -> Row:
-    """Solve one family at one R. Raises as :func:`lpm.solve.solve`."""
+    """Solve one family at one R.
+
+    Args:
+        family: the family.
+        R: imbalance n_A / n_B.
+        solver: as for :func:`lpm.solve.solve`.
+        tolerance: largest relative gap that is certified.
+        force: lift the size limit of ``sdp``.
+
+    Returns:
+        The row.
+
+    Raises:
+        NotCertified: as :func:`lpm.solve.solve`.
+        InvalidInput: as :func:`lpm.solve.solve`, or if the family does not allow R.
+    """
     s = solve(family.at(R), solver, tolerance=tolerance, force=force)
     return Row(
         program=family.program,
@@ -79,7 +117,12 @@ def solve_row(
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line a solve; floats in full precision."""
+    """Write rows to a CSV file, one line per solve; floats in full precision.
+
+    Args:
+        path: the file.
+        rows: the solves.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Row)])
@@ -87,15 +130,21 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[str, Threshold]) -> None:
-    """One line a program: R0 and its certified bracket, empty where there is none."""
+    """Write thresholds to a CSV file, one line per family: R0 and its certified bracket, empty if there is none.
+
+    Args:
+        path: the file.
+        families: the families, in the order of the lines.
+        thresholds: thresholds by the name of their family; families without one get no line.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["program", "profile", "K", "K_A", "lam", "R0", "bracket_low", "bracket_high", "collapsed_above", "seconds"]
         )
         for family in families:
-            if (found := thresholds.get(family.name)) is not None:
-                low, high = found.bracket or ("", "")
+            if (threshold := thresholds.get(family.name)) is not None:
+                low, high = threshold.bracket or ("", "")
                 lam = family.mixing.label if PROGRAMS[family.program].mixed else "-"
                 writer.writerow(
                     [
@@ -104,38 +153,44 @@ def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[st
                         family.K,
                         family.majority,
                         lam,
-                        "" if found.R0 is None else found.R0,
+                        "" if threshold.R0 is None else threshold.R0,
                         low,
                         high,
-                        found.collapsed_above,
-                        found.seconds,
+                        threshold.collapsed_above,
+                        threshold.seconds,
                     ]
                 )
 
 
 def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[str]]:
-    """A line a program: cosines AA/AB/BB at the sweep's decades, R0 and the largest relative gap; the first line is the head."""
+    """Sum a sweep up: cosines AA/AB/BB at its decades, R0 and the largest relative gap, one row per family.
+
+    Args:
+        rows: the solves.
+        thresholds: thresholds by the name of their family.
+
+    Returns:
+        A table of cells; its first row is the head.
+    """
     R = sorted({row.R for row in rows})
-    inside = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
-    decades = sorted({min(R, key=lambda r: abs(np.log(r / d))) for d in inside})
+    powers = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
+    decades = sorted({min(R, key=lambda r: abs(np.log(r / power))) for power in powers})
     table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "max gap"]]
     for name in dict.fromkeys(row.name for row in rows):
-        here = {row.R: row for row in rows if row.name == name}
-        cells = [
-            "\n".join("-" if np.isnan(c) else f"{c:+.3f}" for c in (here[d].cos_AA, here[d].cos_AB, here[d].cos_BB))
-            if d in here
-            else ""
-            for d in decades
-        ]
-        table.append(
-            [name, *cells, _threshold_cell(thresholds.get(name)), f"{max(r.relative_gap for r in here.values()):.0e}"]
-        )
+        by_R = {row.R: row for row in rows if row.name == name}
+        cells = [_cosines_cell(by_R[d]) if d in by_R else "" for d in decades]
+        largest_gap = max(row.relative_gap for row in by_R.values())
+        table.append([name, *cells, _threshold_cell(thresholds.get(name)), f"{largest_gap:.0e}"])
     return table
 
 
-def _threshold_cell(found: Threshold | None) -> str:
-    if found is None:
+def _cosines_cell(row: Row) -> str:
+    return "\n".join("-" if np.isnan(c) else f"{c:+.3f}" for c in (row.cos_AA, row.cos_AB, row.cos_BB))
+
+
+def _threshold_cell(threshold: Threshold | None) -> str:
+    if threshold is None:
         return "undefined"
-    if found.R0 is None:
-        return "none, always\ncollapsed" if found.collapsed_above else "none"
-    return f"{found.R0:.6g}" + ("" if found.collapsed_above else "\n(below)")
+    if threshold.R0 is None:
+        return "none, always\ncollapsed" if threshold.collapsed_above else "none"
+    return f"{threshold.R0:.6g}" + ("" if threshold.collapsed_above else "\n(below)")

@@ -1,10 +1,10 @@
-r"""Reference solver: the paper's Eq. 11 as printed, a semidefinite program in cvxpy. The only file that imports cvxpy.
+r"""Reference solver: the paper's Eq. 11 as printed, a semidefinite program. It is the only file that imports cvxpy.
 
 .. math::
     \min_{X \succeq 0}\ \sum_k p_k \mathcal L(z_k, y_k) \quad\text{s.t.}\quad
     \sum_k d_k X(k, k) \le e_H,\quad \langle C, X_{WW} \rangle \le e_W,\quad z_k = X(k, m+1 : m+K)
 
-with m label pairs (K^2 in Eq. 11), d_k = 1/K^2 and C = I/K there. Slow by design: a matrix of (m + K)^2 unknowns.
+with m label pairs (K^2 in Eq. 11), d_k = 1/K^2 and C = I/K there. It is slow by design: X has (m + K)^2 unknowns.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import cvxpy as cp
 
 MAX_WIDTH = 42
-"""Width m + K of X that is solved without ``force``: K = 6 in Eq. 11. Beyond, minutes and gigabytes."""
+"""Largest width m + K of X without ``force``: K = 6 in Eq. 11. Larger ones take minutes and gigabytes."""
 
 Conic = Literal["clarabel", "scs"]
+"""Conic solvers."""
 
 OPTIONS: dict[str, list[dict[str, float]]] = {
     "clarabel": [
@@ -37,8 +38,9 @@ OPTIONS: dict[str, list[dict[str, float]]] = {
     ],
     "scs": [{"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000}],
 }
-"""Tight, because the certificate is first order: an objective right to 1e-9 can have a gap of 1e-5. With
-its default step fraction Clarabel sometimes gives up early at such settings, so shorter ones are tried in turn."""
+"""Options of the conic solvers, tried in turn. They are tight, because the certificate is first order: an objective
+right to 1e-9 can have a gap of 1e-5. Clarabel with its default step fraction sometimes gives up early at such settings,
+so shorter steps are tried."""
 
 
 def solve(
@@ -46,8 +48,19 @@ def solve(
 ) -> Solution:
     """Solve Eq. 11 with Clarabel or SCS and certify the Z block; the conic solver's own status is not trusted.
 
-    Raises InvalidInput when X would be wider than ``MAX_WIDTH`` and ``force`` is not set, NotCertified when the conic
-    solver fails or its Z misses the tolerance (SCS often does: it is a first-order method).
+    Args:
+        problem: the problem.
+        tolerance: largest relative gap that is certified.
+        conic: the conic solver.
+        force: solve even if X is wider than ``MAX_WIDTH``.
+
+    Returns:
+        The certified solution.
+
+    Raises:
+        InvalidInput: if X would be wider than ``MAX_WIDTH`` and ``force`` is not set.
+        NotCertified: if the conic solver fails, or its Z misses the tolerance. SCS often does: it is a first-order
+            method.
     """
     import cvxpy as cp
 
@@ -104,7 +117,7 @@ def solve(
 
 
 def _run(program: cp.Problem, conic: Conic, options: dict[str, float]) -> None:
-    """Run the conic solver; its complaints do not matter, because the certificate judges what it leaves behind."""
+    """Run the conic solver. Its complaints do not matter, because the certificate judges its result."""
     import cvxpy as cp
 
     with warnings.catch_warnings():

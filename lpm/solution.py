@@ -5,9 +5,9 @@ f(Y) >= f(Z) + <G, Y - Z> >= f(Z) - gap(Z), where
 
 .. math:: gap(Z) = \langle G, Z \rangle + \tau\, \| D^{-1/2} G C^{-1/2} \|_2 \ge 0 ,
 
-so f(Z) - gap(Z) <= f* <= f(Z). A bound on the rounding of f is added to the gap; the upper
-end, too, is right up to that bound. Every solver hands a point to :func:`certify`, which makes it feasible, evaluates the gap in
-float64 and refuses the point if the gap is too wide.
+so f(Z) - gap(Z) <= f* <= f(Z). A bound on the rounding of f is added to the gap. The upper end, too, is right up to
+that bound. Every solver hands a point to :func:`certify`. That makes the point feasible, evaluates the gap in float64
+and refuses the point if the gap is too wide.
 """
 
 from __future__ import annotations
@@ -27,21 +27,26 @@ TOLERANCE = 1e-6
 """Default bound on the relative gap of every solution."""
 
 ROUNDING = 1e-8
-"""A gap below which rounding is to blame."""
+"""A gap that is too wide, but smaller than this, is wide because of rounding."""
 
 SMALLER = "the loss is too close to 0 for a relative gap in float64: take smaller budgets, or a smaller R"
-"""The remedy then."""
+"""The remedy for a gap that is wide because of rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """f(X), its gap and the pieces of both; see the module's formula.
+    """The loss at a feasible point X, its gap and the pieces of both; the module has the formula.
 
-    gradient: (M, n) in the scaled coordinates. top: the gradient's spectral norm. group_slack: (G,) relative distance
-    1 - |v_{G,g}| / top; where it is positive at the optimum, every optimum has u_g = 0 (complementary slackness); nan
-    for groups of one class and where the budget is not used up.
-    gradient_error: bound on the Frobenius distance of the scaled gradient to that of any optimum, because an
-    L-smooth convex f has |G - G*|^2 <= 2 L (f(X) - f*) and f(X) - f* <= gap.
+    Attributes:
+        loss: f(X).
+        gap: bound on f(X) - f*, rounding included.
+        gradient: gradient of f in the scaled coordinates, (M, n).
+        top: spectral norm of the gradient.
+        group_slack: relative distance 1 - |v_{G,g}| / top of each group, (G,). If it is positive at the optimum, every
+            optimum has u_g = 0 (complementary slackness). It is nan for groups of one class, and for all where the
+            budget is not used up.
+        gradient_error: bound on the Frobenius distance of the scaled gradient to that of any optimum: an L-smooth
+            convex f has |G - G*|^2 <= 2 L (f(X) - f*), and f(X) - f* <= gap.
     """
 
     loss: float
@@ -53,16 +58,25 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
+        """The gap divided by the loss."""
         return self.gap / self.loss
 
 
 def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
-    """The certificate of a feasible point X (M, n) in scaled coordinates."""
+    """Evaluate the certificate of a feasible point.
+
+    Args:
+        coordinates: coordinates of the problem.
+        X: the point, (M, n), inside the nuclear-norm ball.
+
+    Returns:
+        The certificate.
+    """
     loss, gradient = coordinates.value_and_gradient(X)
     norms = coordinates.group_norms(gradient)
     top = max(float(np.linalg.norm(gradient[:, : coordinates.G], 2)), float(norms.max()))
-    # Rounding can leave an exact optimum a hair below zero; a negative gap would claim f* > f(X). Where the loss is tiny,
-    # its own rounding is what decides, so it is part of the gap.
+    # Rounding can leave the gap of an exact optimum a hair below zero, and a negative gap would claim f* > f(X). If the
+    # loss is tiny, its own rounding decides, so it is part of the gap.
     tau = coordinates.problem.tau
     gap = max(0.0, float((gradient * X).sum()) + tau * top) + coordinates.rounding(X)
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
@@ -82,9 +96,16 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
 class Solution:
     """A feasible point and the interval [lower_bound, loss] that contains the optimal value.
 
-    coordinates: of the problem that was solved. X: (M, n) the point in these coordinates. loss: f at the point.
-    gap: width of the interval. collapsed_groups: groups (of two classes or more) whose class vectors coincide exactly.
-    rank: of W at the optimum. solver, seconds, iterations: how it was found.
+    Attributes:
+        coordinates: coordinates of the problem that was solved.
+        X: the point, (M, n).
+        loss: f at the point.
+        gap: width of the interval.
+        collapsed_groups: groups of two classes or more whose class vectors coincide exactly.
+        rank: rank of W at the optimum.
+        solver: name of the solver.
+        seconds: time that the solver took.
+        iterations: iterations that the solver took.
     """
 
     coordinates: Coordinates
@@ -104,38 +125,55 @@ class Solution:
 
     @property
     def lower_bound(self) -> float:
+        """A lower bound on the optimal value."""
         return self.loss - self.gap
 
     @property
     def relative_gap(self) -> float:
+        """The gap divided by the loss."""
         return self.gap / self.loss
 
     @property
     def collapsed(self) -> bool:
-        """Minority collapse: the minority's class vectors coincide; without a minority group, rank W < K - 1."""
+        """Minority collapse: the minority's class vectors coincide. Without a minority: rank W < K - 1."""
         minority = self.problem.minority
         return self.rank < self.problem.K - 1 if minority is None else minority in self.collapsed_groups
 
     @cached_property
     def gram(self) -> GroupGram:
-        """W W^T by Lemma 1: gamma^2 C^{-1/2} (Z'^T Z')^{1/2} C^{-1/2} with gamma^2 = sqrt(e_W / e_H), Z' the scaled Z."""
+        """W W^T by Lemma 1: gamma^2 C^{-1/2} (Z'^T Z')^{1/2} C^{-1/2}, gamma^2 = sqrt(e_W / e_H), Z' the scaled Z."""
         problem, coordinates = self.problem, self.coordinates
         gamma2 = np.sqrt(problem.e_w / problem.e_h)
         _, s, Vt = np.linalg.svd(self.X[:, : coordinates.G], full_matrices=False)
-        root = (Vt.T * s) @ Vt
+        root = (Vt.T * s) @ Vt  # (T^T T)^{1/2}, (G, G)
         block = gamma2 * coordinates.C_inverse_half @ root @ coordinates.C_inverse_half
         singular = coordinates.group_norms(self.X) / np.maximum(problem.sizes - 1, 1)
         return GroupGram(problem.sizes, block, gamma2 * singular / problem.c)
 
     def cosine(self, one: int, other: int) -> float:
-        """Mean cosine between classes of families A = 0 and B = 1; nan where the problem has no families."""
-        families = self.problem.families
-        return self.gram.mean_cosine(families[one], families[other]) if families else float("nan")
+        """Average the cosines between different classes of two sides.
 
-    def norm(self, family: int) -> float:
-        """Mean class-vector length in family A = 0 or B = 1; nan where the problem has no families."""
-        families = self.problem.families
-        return self.gram.mean_norm(families[family]) if families else float("nan")
+        Args:
+            one: side of the first class, 0 for the majority A and 1 for the minority B.
+            other: side of the second class.
+
+        Returns:
+            The mean cosine; nan if the problem has no sides, or no two such classes.
+        """
+        sides = self.problem.sides
+        return self.gram.mean_cosine(sides[one], sides[other]) if sides else float("nan")
+
+    def norm(self, side: int) -> float:
+        """Average the lengths of the class vectors of one side.
+
+        Args:
+            side: 0 for the majority A and 1 for the minority B.
+
+        Returns:
+            The mean length; nan if the problem has no sides.
+        """
+        sides = self.problem.sides
+        return self.gram.mean_norm(sides[side]) if sides else float("nan")
 
 
 def certify(
@@ -148,13 +186,26 @@ def certify(
     tolerance: float = TOLERANCE,
     remedy: str = "try another --solver or a looser --tolerance",
 ) -> Solution:
-    """Make X feasible, certify it and read off what the dual proves about it.
+    """Make a point feasible, certify it and read off what the dual proves about it.
 
-    A point outside the ball is scaled onto it. A group is called collapsed when its share of the nuclear norm is
-    smaller than its dual slack (strict complementarity: exactly one of the two is zero at the optimum) and the gap
-    still holds after its u_g is set to exactly 0.
+    A point outside the ball is scaled onto it. A group is called collapsed under two conditions. Its share of the
+    nuclear norm is smaller than its dual slack (strict complementarity: exactly one of the two is zero at the optimum).
+    And the gap still holds after its u_g is set to exactly 0.
 
-    Raises NotCertified when the relative gap exceeds ``tolerance``.
+    Args:
+        coordinates: coordinates of the problem.
+        X: any point, (M, n).
+        solver: name of the solver, for the record and the error.
+        seconds: time that the solver took.
+        iterations: iterations that the solver took.
+        tolerance: largest relative gap that is accepted.
+        remedy: advice that the error ends with.
+
+    Returns:
+        The certified solution.
+
+    Raises:
+        NotCertified: if the relative gap exceeds ``tolerance``.
     """
     tau = coordinates.problem.tau
     gap = relative_gap = math.inf
@@ -169,12 +220,12 @@ def certify(
     share = coordinates.group_norms(X) / tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:
-        merged = X.copy()
-        merged[:, coordinates.G :][np.isin(coordinates.slots, collapsed)] = 0.0
-        merged *= coordinates.nuclear_norm(X) / coordinates.nuclear_norm(merged)
-        trial = evaluate(coordinates, merged)
+        exact = X.copy()
+        exact[:, coordinates.G :][np.isin(coordinates.slots, collapsed)] = 0.0
+        exact *= coordinates.nuclear_norm(X) / coordinates.nuclear_norm(exact)
+        trial = evaluate(coordinates, exact)
         if trial.gap <= tolerance * trial.loss:
-            X, certificate = merged, trial
+            X, certificate = exact, trial
         else:
             collapsed = ()
     return Solution(
@@ -191,10 +242,11 @@ def certify(
 
 
 def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> int:
-    """Singular directions whose share of the nuclear norm exceeds their dual slack, with multiplicity."""
+    """Count, with multiplicity, the singular directions whose share of the nuclear norm exceeds their dual slack."""
     _, s, Vt = np.linalg.svd(X[:, : coordinates.G], full_matrices=False)
     slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / max(certificate.top, 1e-300)
-    if coordinates.problem.tau * certificate.top <= 1e-9 * certificate.loss:  # budget not used up: count what is there
+    # If the budget is not used up, the dual decides nothing: count all directions that are not rounding.
+    if coordinates.problem.tau * certificate.top <= 1e-9 * certificate.loss:
         slack = np.full_like(s, 1e-9)
     share = coordinates.group_norms(X) / coordinates.problem.tau
     group_slack = certificate.group_slack

@@ -21,9 +21,10 @@ from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE, Solution
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
+"""Solvers, see :func:`solve`."""
 
 MAX_DIFFERENT = 2000
-"""Different class counts in a program over label pairs, whose frequencies are kept for every two of them."""
+"""Largest number of different class counts in a program of label pairs, which keeps a frequency for each two."""
 
 
 def solve(
@@ -35,13 +36,26 @@ def solve(
     time_limit: float = merged.TIME_LIMIT,
     progress: merged.Progress | None = None,
 ) -> Solution:
-    """Solve a program and certify the result to a relative gap of ``tolerance``.
+    """Solve a program and certify the result.
 
-    solver: ``orbits`` (exact symmetry, few groups of equal classes, any K), ``factored`` (first order, any frequencies),
-    ``merged`` (many groups; takes ``time_limit`` and ``progress``), ``sdp`` (Eq. 11 as printed, tiny K; ``force`` lifts its
-    limit), ``auto`` (see :func:`choose`). More groups than ``orbits`` takes are first merged where that changes nothing.
+    A problem with more groups than ``orbits`` takes is first merged into fewer, if that changes nothing.
 
-    Raises NotCertified when no certificate within the tolerance is found, InvalidInput when the solver does not apply.
+    Args:
+        problem: the problem.
+        solver: ``orbits`` (exact symmetry, few groups of equal classes, any K), ``factored`` (first order, any
+            frequencies), ``merged`` (many groups), ``sdp`` (Eq. 11 as printed, tiny K) or ``auto`` (see
+            :func:`choose`).
+        tolerance: largest relative gap that is certified.
+        force: lift the size limit of ``sdp``.
+        time_limit: time limit of ``merged`` in seconds.
+        progress: called by ``merged`` after each number of groups.
+
+    Returns:
+        The certified solution.
+
+    Raises:
+        NotCertified: if no certificate within the tolerance is found.
+        InvalidInput: if the solver does not apply, or an argument is out of range.
     """
     if not 0 < tolerance <= 1:
         raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
@@ -62,15 +76,22 @@ def solve(
 
 
 def choose(problem: Problem) -> Solver:
-    """``orbits`` for few groups; else ``factored`` if Z can be written out and most classes differ; else ``merged``."""
+    """Choose a solver by the numbers of groups and classes.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        ``orbits`` for few groups; else ``factored`` if Z can be written out and most classes differ; else ``merged``.
+    """
     G, K = len(problem.sizes), problem.K
     if G <= orbits.MAX_GROUPS:
         return "orbits"
     return "factored" if K <= 2 * G and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
 
 
-def _given(options: argparse.Namespace) -> np.ndarray | None:
-    """The class counts (K,) of --counts or --counts-file."""
+def _counts_of(options: argparse.Namespace) -> np.ndarray | None:
+    """The class counts (K,) of --counts or --counts-file; None if neither is given."""
     if options.counts is not None and options.counts_file is not None:
         raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
     if options.counts is not None:
@@ -88,7 +109,7 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
         _check_K(options, pairs.K, "--table")
         if not program.has_pairs:
             raise InvalidInput(
-                f"program {program.name!r} has no label pairs; give it --counts, or choose another --program for --table"
+                f"program {program.name!r} has no label pairs; give it --counts, or choose another --program"
             )
         return program.problem(pairs, mixing=law_of(options), e_h=options.E_H, e_w=options.E_W, budget=options.budget)
     if counts is None:
@@ -97,8 +118,8 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
     _check_K(options, classes.K, "--counts" if options.counts_file is None else "--counts-file")
     if program.has_pairs and len(classes.sizes) > MAX_DIFFERENT:
         raise InvalidInput(
-            f"{len(classes.sizes):,} different class counts, more than {MAX_DIFFERENT:,}, have too many kinds of label pairs; "
-            "round them"
+            f"{len(classes.sizes):,} different class counts, more than {MAX_DIFFERENT:,}, make too many kinds of label "
+            "pairs; round the counts"
         )
     # Class counts have no majority and minority, which profile 'block' needs.
     default = "product" if program.default_profile == "block" else program.default_profile
@@ -109,9 +130,9 @@ def _check_K(options: argparse.Namespace, K: int, source: str) -> None:
     if options.K is not None and options.K != K:
         raise InvalidInput(f"{source} has {K} classes, --K says {options.K}; they must agree (or drop --K)")
     if options.K_A is not None:
-        raise InvalidInput(f"--K-A {options.K_A} has no meaning with {source}; drop one of them")
+        raise InvalidInput(f"--K-A {options.K_A} does not apply with {source}; drop one of them")
     if options.R != 1 or options.w_r != 1:
-        raise InvalidInput(f"--R and --w-r have no meaning with {source}; drop them")
+        raise InvalidInput(f"--R and --w-r do not apply with {source}; drop them")
 
 
 def _counts(text: str) -> list[float]:
@@ -126,6 +147,14 @@ def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+    """
     from lpm.console import cli
 
     parser = cli.Parser("lpm.solve", "solve one program and print its certified optimum")
@@ -137,24 +166,26 @@ def main(arguments: list[str] | None = None) -> int:
         "--counts-file",
         type=Path,
         metavar="FILE",
-        help="class counts from a text file, one a line; # begins a comment",
+        help="class counts from a text file, one per line; # begins a comment",
     )
     parser.add_argument("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
     add_solver(parser)
     cli.add_report(parser)
     parser.add_argument(
-        "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="of --solver merged"
+        "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="time limit of --solver merged"
     )
     parser.add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
     options = parser.parse_args(arguments)
-    counts = _given(options)
+    counts = _counts_of(options)
     problem = _problem(options, counts)
     if options.save is not None and (
         os.path.isdir(options.save) or not os.path.isdir(options.save.parent)  # Path's own raise for some paths
     ):
         raise InvalidInput(f"--save {str(options.save)!r} cannot be written: it must be a file in a folder that exists")
     if options.save is not None and problem.rows.count.sum() * problem.K > MAX_LOGITS:
-        raise InvalidInput(f"--save would write Z of more than {MAX_LOGITS:,} entries; drop it, --json has the groups")
+        raise InvalidInput(
+            f"--save would write Z with more than {MAX_LOGITS:,} entries; drop it, --json has the groups"
+        )
     solution = solve(
         problem,
         options.solver,

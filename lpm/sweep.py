@@ -1,4 +1,4 @@
-"""A grid over the imbalance R and the paper's programs, the main job: ``python -m lpm.sweep --K 4``."""
+"""Sweep over the imbalance R and the paper's programs, the main job: ``python -m lpm.sweep --K 4``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,23 @@ DEFAULT = (
     ("ms", "balanced"),
     ("ms-free", "block"),
 )
-"""Programs and profiles that a sweep covers unless --program or --profile chooses."""
+"""Default programs and profiles of a sweep."""
 
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
-    """Log-spaced imbalances. Raises InvalidInput for an empty or inverted range."""
+    """Space imbalances evenly in log R.
+
+    Args:
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+        points: number of imbalances, 2 to 100,000.
+
+    Returns:
+        The imbalances, (points,), ascending.
+
+    Raises:
+        InvalidInput: if the range is empty or inverted, or ``points`` is out of range.
+    """
     check_imbalances(R_min, R_max)
     if not 2 <= points <= 100_000:
         raise InvalidInput(f"points = {points} must lie in 2..100000")
@@ -53,9 +65,22 @@ def sweep(
     force: bool = False,
     each: engines.Map = map,
 ) -> Iterator[tuple[Family, Threshold | Row]]:
-    """For each family its threshold on the range (where its minority is exchangeable), then a row for each R.
+    """Solve families on a grid: for each its threshold (if its minority is exchangeable), then one row per R.
 
-    each: the ``map`` that does the work, :func:`lpm.console.engines.mapping`'s say.
+    Args:
+        families: the families.
+        R: imbalances, ascending.
+        solver: as for :func:`lpm.solve.solve`.
+        tolerance: largest relative gap that is certified.
+        force: lift the size limit of ``sdp``.
+        each: the ``map`` that does the work, for example that of :func:`lpm.console.engines.mapping`.
+
+    Yields:
+        A family, and its threshold or one of its rows.
+
+    Raises:
+        NotCertified: if a solve is not certified.
+        InvalidInput: if a family or the solver does not allow it.
     """
     tasks: list[tuple[Family, Callable[[Family], Threshold | Row]]] = []
     for family in families:
@@ -66,12 +91,20 @@ def sweep(
 
 
 def _solved(task: tuple[Family, Callable[[Family], Threshold | Row]]) -> tuple[Family, Threshold | Row]:
-    """The family of a task, and what its function makes of it."""
+    """The family of a task, and the result of its function."""
     family, function = task
     return family, function(family)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status; 130 if it was interrupted after some rows.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -94,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     R = grid(options.R_min, options.R_max, options.points)
     families = [family_of(options, *choice) for choice in _choices(options.program, options.profile, options.budget)]
     for family in families:
-        family.at(R[0])  # a bad option must show before anything is written
+        family.at(R[0])  # a bad option is refused before anything is written
     rows: list[Row] = []
     thresholds: dict[str, Threshold] = {}
     with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep") as folder:
@@ -128,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         cli.print_json(
             {
-                "thresholds": {name: asdict(found) for name, found in thresholds.items()},
+                "thresholds": {name: asdict(result) for name, result in thresholds.items()},
                 "rows": [asdict(row) for row in rows],
                 "complete": complete,
             }
@@ -146,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _choices(program: str | None, profile: str | None, budget: str) -> list[tuple[str, str]]:
-    """Programs and profiles of a sweep: the default ones that match, or exactly what was asked for."""
+    """Programs and profiles of a sweep: the default ones that match, or exactly those that were asked for."""
     if budget == "eq7" and profile is None:
         profile = "block"  # Eq. 7 has no pairs across the groups
     if program is None and profile is None:
@@ -167,6 +200,7 @@ def _write(
     complete: bool,
     seconds: float,
 ) -> None:
+    """Write the files of a sweep and put its folder in place."""
     from lpm.plot import plot_sweep
 
     write_csv(folder.path / "sweep.csv", rows)
@@ -176,6 +210,7 @@ def _write(
 
 
 def _print(rows: list[Row], thresholds: dict[str, Threshold]) -> None:
+    """Print the table of a sweep."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

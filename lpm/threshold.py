@@ -1,13 +1,13 @@
-r"""The imbalance R0 at which minority collapse sets in, by root finding on the dual condition: ``python -m lpm.threshold``.
+r"""The imbalance R0 at which minority collapse sets in, by a dual condition: ``python -m lpm.threshold``.
 
-Solve the program with the minority's class vectors forced to coincide (u_B = 0) and let G be its gradient. The restriction
-costs nothing, that is collapse is globally optimal, exactly when
+Solve the program with the minority's class vectors forced to coincide (u_B = 0) and let G be its gradient. The
+restriction costs nothing, that is collapse is globally optimal, exactly when
 
 .. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2),
 
-and R0 is the root of the difference. The gradient is the same at every optimum, and at a point of gap delta it is within
-sqrt(2 L delta) of it (L: smoothness of f), so a margin above that error *proves* collapse, or its absence, at that R.
-Cosines are never compared with a tolerance.
+and R0 is the root of the difference (Brent's method). The gradient is the same at every optimum, and at a point of gap
+delta it is within sqrt(2 L delta) of it (L: smoothness of f). So a margin above that error *proves* collapse, or its
+absence, at that R. Cosines are never compared with a tolerance (docs/theory/collapse.md).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from lpm.problem import Problem
 
 @dataclass(frozen=True)
 class Margin:
-    """How clearly the dual condition decides: ``value`` > 0 for collapse, certified when |value| > ``error``.
+    """How clearly the dual condition decides.
 
-    value: log of (largest other norm) / |u_{G,B}|. error: what the solver's own gap leaves open.
+    Attributes:
+        value: log of (largest other norm) / |u_{G,B}|; positive for collapse.
+        error: bound on the error of ``value``, from the solver's gap.
     """
 
     value: float
@@ -41,16 +43,20 @@ class Margin:
 
     @property
     def certified(self) -> bool:
+        """Whether collapse, or its absence, is proved."""
         return abs(self.value) > self.error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Where minority collapse sets in, on a range of R.
+    """The imbalance at which minority collapse sets in, on a range of R.
 
-    R0: the threshold, None if the range holds none. bracket: two R around R0, at one of which collapse is proved and at the
-    other its absence. collapsed_above: whether the minority is collapsed for R > R0; without R0, on the whole range.
-    certified: whether the bracket, or without R0 the sign of the dual condition at every R that was tried, is proved.
+    Attributes:
+        R0: the threshold; None if the range holds none.
+        bracket: two imbalances around R0. At one of them collapse is proved, at the other its absence.
+        collapsed_above: whether the minority is collapsed for R > R0; without R0, on the whole range.
+        certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
+        seconds: time that the search took.
     """
 
     R0: float | None
@@ -61,32 +67,50 @@ class Threshold:
 
 
 def margin(problem: Problem) -> Margin:
-    """The dual condition of collapse of a problem's minority.
+    """Evaluate the dual condition of collapse of a problem's minority.
 
-    Raises InvalidInput when the minority classes are not exchangeable or there is only one.
+    Args:
+        problem: the problem.
+
+    Returns:
+        The margin of the condition.
+
+    Raises:
+        InvalidInput: if the minority classes are not exchangeable, or there is only one.
     """
     minority = problem.minority
     if minority is None:
         raise InvalidInput(
-            f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority classes; "
-            "choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
+            f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority "
+            "classes; choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
         )
     coordinates = Coordinates(problem)
     X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
     loss, gradient = coordinates.value_and_gradient(X)
-    own = float(coordinates.group_norms(gradient)[minority])
-    others = coordinates.spectral_norm(gradient, frozen=(minority,))
-    gap = abs(float((gradient * X).sum()) + problem.tau * others)
+    minority_norm = float(coordinates.group_norms(gradient)[minority])
+    other_norm = coordinates.spectral_norm(gradient, frozen=(minority,))
+    gap = abs(float((gradient * X).sum()) + problem.tau * other_norm)
     gap = max(gap, 4 * np.finfo(float).eps * loss)  # rounding of f itself
     error = math.sqrt(2 * coordinates.smoothness * gap)
-    smallest = min(own, others) - error
-    return Margin(math.log(others / own), 2 * error / smallest if smallest > 0 else math.inf)
+    # Both norms may be off by the error, one up and the other down. The log of their ratio may then be off by twice
+    # error / (smaller norm - error).
+    smallest = min(minority_norm, other_norm) - error
+    return Margin(value=math.log(other_norm / minority_norm), error=2 * error / smallest if smallest > 0 else math.inf)
 
 
 def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Threshold:
-    """The lowest R0 in [R_min, R_max] at which minority collapse starts or ends, with its certified bracket.
+    """Find the lowest R0 of a range at which minority collapse starts or ends, with its certified bracket.
 
-    Raises InvalidInput unless 0 < R_min < R_max, and as :func:`margin`.
+    Args:
+        family: the program as a function of R.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        InvalidInput: unless 0 < R_min < R_max, and as :func:`margin`.
     """
     start = time.perf_counter()
     check_imbalances(R_min, R_max)
@@ -123,42 +147,59 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
 def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: bool) -> float | None:
     """An imbalance near a threshold at which collapse, or its absence, is proved; None if there is none.
 
-    Each side of the threshold is searched on its own, in short steps. The error of a margin is the root of the solver's
-    last gap, and that is rounding: from one imbalance to the next, and from one processor to another, it varies by a
-    factor of 5. Were both sides bound to one step, the worse of them would decide, and each step is twice the last.
+    The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
+    next, and from one processor to another, the error varies by a factor of 5. So each side of the threshold is
+    searched independently and in short steps. With one step for both, the worse side would decide.
 
     Args:
         family: the program.
         root: log of the threshold.
-        distance: how far from the root, in log R, a proof is expected; its sign is the side.
+        distance: expected distance of a proof from the root, in log R; its sign is the side.
         collapsed: whether to prove collapse or its absence.
     """
     for factor in 2.0 ** np.arange(-2, 7):
         R = math.exp(root + factor * distance)
-        found = margin(family.at(R))
-        if found.certified and (found.value > 0) == collapsed:
+        proof = margin(family.at(R))
+        if proof.certified and (proof.value > 0) == collapsed:
             return R
     return None
 
 
-def sentence(family: Family, found: Threshold, R_min: float, R_max: float) -> str:
-    """What was found, in one sentence."""
-    if found.R0 is None:
-        state = "collapsed" if found.collapsed_above else "not collapsed"
-        where = f"for every R in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        doubt = "" if found.certified else "; not certified, the losses are too close to 0"
-        return f"{family.name}: no threshold; the minority is {state} {where}{doubt}"
+def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> str:
+    """Put a threshold into one sentence.
+
+    Args:
+        family: the family.
+        result: its threshold.
+        R_min: smallest imbalance of the range.
+        R_max: largest imbalance of the range.
+
+    Returns:
+        The sentence.
+    """
+    if result.R0 is None:
+        state = "collapsed" if result.collapsed_above else "not collapsed"
+        extent = f"for every R in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
+        doubt = "" if result.certified else "; not certified, the losses are too close to 0"
+        return f"{family.name}: no threshold; the minority is {state} {extent}{doubt}"
     proof = "no bracket could be certified"
-    if found.bracket is not None:
-        proof = "certified in [{:.9g}, {:.9g}]".format(*found.bracket)
+    if result.bracket is not None:
+        proof = "certified in [{:.9g}, {:.9g}]".format(*result.bracket)
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
-    side = "above" if found.collapsed_above else "below"
-    return f"{family.name}: R0 = {found.R0:.9g} ({proof}); the minority is collapsed {side} it"
+    side = "above" if result.collapsed_above else "below"
+    return f"{family.name}: R0 = {result.R0:.9g} ({proof}); the minority is collapsed {side} it"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+    """
     from lpm.console import cli
 
     parser = cli.Parser(
@@ -169,11 +210,11 @@ def main(arguments: list[str] | None = None) -> int:
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
-    found = threshold(family, R_min=options.R_min, R_max=options.R_max)
+    result = threshold(family, R_min=options.R_min, R_max=options.R_max)
     if options.json:
-        cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(found))
+        cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))
     else:
-        print(sentence(family, found, options.R_min, options.R_max))
+        print(sentence(family, result, options.R_min, options.R_max))
     return 0
 
 

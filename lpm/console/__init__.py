@@ -1,1 +1,1 @@
-"""What all commands share: one-line errors, exit status, whole output files, many processes. It knows no model."""
+"""The parts that all commands share: one-line errors, exit status, whole output files, processes. It knows no model."""

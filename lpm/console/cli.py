@@ -1,4 +1,4 @@
-"""What the commands share: options, one-line errors with exit status 2, JSON output."""
+"""The parts that commands share: options, one-line errors with exit status 2, JSON output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput, NotCertified, install
 
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
-"""The extra that brings a package."""
+"""Packages, and the extra that installs each."""
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -27,7 +27,12 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2."""
+    """Argument parser of ``python -m <module>`` whose errors are one line and exit status 2.
+
+    Args:
+        module: dotted name of the module.
+        description: the first line of its help.
+    """
 
     def __init__(self, module: str, description: str) -> None:
         super().__init__(
@@ -38,6 +43,13 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Print an error and end the process, overriding :meth:`argparse.ArgumentParser.error`.
+
+        The error of an unknown option names the nearest one.
+
+        Args:
+            message: the error.
+        """
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
             unknown = (message.removeprefix(prefix).split() or [""])[0]
@@ -52,7 +64,14 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """Argument type: one of some words; the error names the nearest."""
+    """Make an argument type that accepts some words; its error names the nearest.
+
+    Args:
+        words: the words.
+
+    Returns:
+        A function from a text to the same text, for argparse.
+    """
 
     def parse(text: str) -> str:
         if text not in words:
@@ -63,21 +82,46 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def jobs(text: str) -> int:
-    """A number of processes, 1 to 64."""
+    """Read a number of processes, 1 to 64.
+
+    Args:
+        text: the argument.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: if the text is no such number.
+    """
     if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of processes, 1 to 64")
     return int(text)
 
 
 def address(text: str) -> str:
-    """A host and a port."""
+    """Check a host and a port.
+
+    Args:
+        text: the argument, HOST:PORT.
+
+    Returns:
+        The same text.
+
+    Raises:
+        ArgumentTypeError: if the text has another form.
+    """
     if not re.fullmatch(r"[\w.-]{1,255}:\d{1,5}", text, flags=re.ASCII) or int(text.rpartition(":")[2]) > 65535:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not HOST:PORT, such as 10.0.0.1:6379")
     return text
 
 
 def add_engine(parser: Parser, sharing: str = "") -> None:
-    """Where many tasks are done. sharing: what --jobs means on a cluster."""
+    """Add the options that choose where many tasks are done.
+
+    Args:
+        parser: the parser of the command.
+        sharing: help for --jobs on a cluster; "" if it has no effect there.
+    """
     add = parser.add_argument
     add(
         "--engine",
@@ -86,34 +130,61 @@ def add_engine(parser: Parser, sharing: str = "") -> None:
         metavar="NAME",
         help="local|ray: processes, or Ray (extra `cluster`)",
     )
-    add("--address", type=address, metavar="HOST:PORT", help="of a running Ray cluster; without, Ray is started here")
+    add(
+        "--address",
+        type=address,
+        metavar="HOST:PORT",
+        help="address of a running Ray cluster; without it Ray is started here",
+    )
     add(
         "--jobs",
         type=jobs,
         default=1,
         metavar="N",
-        help=f"processes at a time; with --address {sharing or 'it has no meaning'}",
+        help=f"processes at a time; with --address {sharing or 'it has no effect'}",
     )
 
 
 def add_report(parser: Parser) -> None:
-    """What to print."""
+    """Add the options that choose the output.
+
+    Args:
+        parser: the parser of the command.
+    """
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output; nan and infinity become null."""
+    """Print JSON on standard output; nan and infinity become null.
+
+    Args:
+        value: the value.
+    """
     print(json.dumps(plain_data(value), indent=1, allow_nan=False))
 
 
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:
-    """Rows of cells as a Markdown table; the second row is its rule."""
+    """Format a Markdown table.
+
+    Args:
+        rows: rows of cells; the second row is the table's rule.
+
+    Returns:
+        The table.
+    """
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def plain_data(value: Any) -> Any:
-    """NumPy values and containers as JSON types; floats that JSON cannot hold as None."""
+    """Turn NumPy values and containers into JSON types; floats that JSON cannot hold into None.
+
+    Args:
+        value: the value.
+
+    Returns:
+        The same in JSON types.
+    """
     if isinstance(value, dict):
         return {str(k): plain_data(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
@@ -128,7 +199,14 @@ def plain_data(value: Any) -> Any:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Run a command: bad input is one line and status 2, an uncertified result one line and status 1."""
+    """Run a command: bad input ends in one line and status 2, an uncertified result in one line and status 1.
+
+    Args:
+        main: the command, which returns its exit status.
+
+    Returns:
+        The exit status.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
@@ -146,10 +224,10 @@ def run(main: Callable[[], int]) -> int:
         print(f"not certified: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe, say head, has enough
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe, for example head, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"error: {error}", file=sys.stderr)  # a full disk, say
+        print(f"error: {error}", file=sys.stderr)  # for example a full disk
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Engines that take many tasks: processes of this machine, or Ray, here or on a cluster (extra ``cluster``).
+"""Engines that do many tasks: processes of this machine, or Ray, here or on a cluster (extra ``cluster``).
 
-A Ray that a command starts ends with it: no dashboard, no usage statistics, its files in a folder that is removed. Its servers
-listen on every interface, so a token that only this process and its children know keeps others out.
+A Ray that a command starts ends with it: no dashboard, no usage statistics, its files in a folder that is removed. Its
+servers listen on every interface. A token that only this process and its children know keeps others out.
 """
 
 from __future__ import annotations
@@ -27,37 +27,56 @@ from typing import Any
 from lpm.console.errors import InvalidInput, install
 
 RETRIES = 3
-"""Times that Ray takes up a task again whose worker was lost."""
+"""Further attempts of Ray at a task whose worker was lost."""
 
 CHUNK = 8
-"""Tasks of milliseconds that travel together."""
+"""Tasks that are sent together, because each takes milliseconds only."""
 
 LOST = "for lack of memory perhaps; the same command goes on"
-"""What may have ended a process, and the remedy."""
+"""The likely reason for the end of a process, and the remedy."""
 
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+"""A function like ``map``."""
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise InvalidInput when --engine and --address do not go together, or Ray is not installed or does not answer there."""
+    """Check the options of an engine.
+
+    Args:
+        options: the parsed options, with ``engine`` and ``address``.
+
+    Raises:
+        InvalidInput: if --engine and --address do not go together, or Ray is not installed or does not answer there.
+    """
     if options.address is not None and options.engine != "ray":
-        raise InvalidInput(f"--address {options.address} has no meaning without --engine ray; give both or neither")
+        raise InvalidInput(f"--address {options.address} applies only to --engine ray; give both or neither")
     if options.engine == "ray" and find_spec("ray") is None:
         raise InvalidInput(f"--engine ray needs the extra `cluster`; install it with {install('cluster')}")
-    if options.address is not None:  # Ray itself would try for minutes
+    if options.address is not None:  # Ray would try for minutes
         host, _, port = options.address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
             raise InvalidInput(
-                f"--address {options.address}: {error.strerror or error}; give what `ray start --head` printed, or drop it for "
-                "Ray here"
+                f"--address {options.address}: {error.strerror or error}; give the address that `ray start --head` "
+                "printed, or drop it for Ray here"
             ) from None
 
 
 @contextlib.contextmanager
 def mapping(options: argparse.Namespace) -> Generator[Map]:
-    """The engine of the options (engine, jobs, address) as a ``map``: results in the order of tasks, ended with the context."""
+    """Start the engine of the options as a ``map``, which ends with the context.
+
+    Args:
+        options: the parsed options, with ``engine``, ``jobs`` and ``address``.
+
+    Yields:
+        The map: its results are in the order of the tasks.
+
+    Raises:
+        InvalidInput: as :func:`ray`.
+        ChildProcessError: if a process was killed, or Ray does not start.
+    """
     if options.engine == "ray":
         with ray(options.address, options.jobs) as cluster:
             yield partial(_in_order, cluster)
@@ -72,9 +91,18 @@ def mapping(options: argparse.Namespace) -> Generator[Map]:
 def processes(
     jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> Generator[ProcessPoolExecutor]:
-    """A pool that ends at once when the context is left by an error, or when this process is killed.
+    """Start a pool that ends at once when the context is left by an error, or when this process is killed.
 
-    start: called in every process, with arguments, if given. Raises ChildProcessError when a process was killed.
+    Args:
+        jobs: number of processes.
+        start: called in every process at its start, if given.
+        arguments: arguments of ``start``.
+
+    Yields:
+        The pool.
+
+    Raises:
+        ChildProcessError: if a process was killed.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(start, *arguments))
@@ -91,7 +119,7 @@ def processes(
 
 
 def _start(start: Callable[..., None] | None, *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it too, and ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process gets it, too, and ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if start is not None:
         start(*arguments)
@@ -101,47 +129,60 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)  # an orphan would hold what the command that goes on needs
+    os._exit(1)  # an orphan would hold locks that the next command needs
 
 
 @contextlib.contextmanager
 def ray(address: str | None, workers: int) -> Generator[Any]:
-    """The module ray, connected: to the cluster at ``address``, else to one with so many workers that ends with the context.
+    """Connect to Ray: to the cluster at an address, or to one that is started here and ends with the context.
 
-    Raises InvalidInput when what answers at the address is no cluster of ours, ChildProcessError when Ray does not start.
+    Args:
+        address: address of a running cluster; None to start one here.
+        workers: number of workers of a cluster that is started here.
+
+    Yields:
+        The module ray.
+
+    Raises:
+        InvalidInput: if the address does not belong to a cluster of ours.
+        ChildProcessError: if Ray does not start.
     """
-    # What matters is raised here, in one line.
+    # Errors are raised here, each in one line.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_IGNORE_UNHANDLED_ERRORS="1")
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # once: Ray keeps what it read first
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # only once: Ray keeps the first one
     import ray
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        here = dict(
+        local = dict(
             num_cpus=workers, include_dashboard=False, _temp_dir=folder, _system_config={"task_oom_retries": RETRIES}
         )
         try:
-            with _silenced() as said:  # where Ray tells, a line a second, what it does not raise
-                ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else here))
+            with _silenced() as words:  # Ray prints some errors once per second and does not raise them
+                ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
         except (ConnectionError, RuntimeError, ValueError) as error:
             line = str(error).splitlines()[0]
             if address is None:
                 raise ChildProcessError(f"Ray could not be started: {line}") from None
             remedy = "run this on a host of a Ray cluster"
-            if "Unauthenticated" in "".join(said):
+            if "Unauthenticated" in "".join(words):
                 remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as its hosts have them"
             raise InvalidInput(f"--address {address}: {line}; {remedy}") from None
-        with contextlib.redirect_stdout(sys.stderr):  # of lost workers Ray tells on standard output, where results go
+        with contextlib.redirect_stdout(sys.stderr):  # Ray reports lost workers on standard output
             try:
                 yield ray
             finally:
-                with _silenced():  # it takes the end of busy workers for accidents
+                with _silenced():  # Ray reports the end of busy workers as accidents
                     ray.shutdown()
 
 
 def task() -> str:
-    """In a worker of Ray's, the name of its task, the same for every attempt at it."""
+    """Name the task of a worker of Ray; call it in the worker.
+
+    Returns:
+        The name, the same for every attempt at the task.
+    """
     import ray
 
     return str(ray.get_runtime_context().get_task_id())
@@ -149,23 +190,32 @@ def task() -> str:
 
 @contextlib.contextmanager
 def _silenced() -> Generator[list[str]]:
-    """Nothing reaches standard error, whoever writes; its words are in the list that is yielded, afterwards."""
-    kept, said = os.dup(2), list[str]()
-    with tempfile.TemporaryFile() as instead:
-        os.dup2(instead.fileno(), 2)
+    """Keep all output off standard error; it is in the list that is yielded, after the context."""
+    standard_error, words = os.dup(2), list[str]()
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
         try:
-            yield said
+            yield words
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            instead.seek(0)
-            said.append(instead.read().decode(errors="replace"))
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+            file.seek(0)
+            words.append(file.read().decode(errors="replace"))
 
 
 def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:
-    """What tasks return, as they end or in their order.
+    """Collect results of tasks on a cluster.
 
-    Raises what a task raised; ChildProcessError when a worker was lost again and again.
+    Args:
+        cluster: the module ray, connected.
+        references: the tasks.
+        in_order: yield in the order of the tasks, not as they end.
+
+    Yields:
+        The result of each task.
+
+    Raises:
+        ChildProcessError: if a worker was lost again and again. An exception of a task is raised as it is.
     """
     waiting = list(references)
     try:

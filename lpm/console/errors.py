@@ -1,4 +1,4 @@
-"""The one exception for input that cannot be used, and the remedy for a package that is missing."""
+"""Exceptions that end a command with one line, and the remedy for a package that is missing."""
 
 from __future__ import annotations
 
@@ -11,18 +11,50 @@ class InvalidInput(ValueError):
 
 
 def check_within(name: str, value: float, low: float, high: float) -> None:
-    """Raise InvalidInput unless ``low <= value <= high``, both positive."""
+    """Check a positive number against its range.
+
+    Args:
+        name: its name in the message.
+        value: the number.
+        low: smallest value that is allowed.
+        high: largest value that is allowed.
+
+    Raises:
+        InvalidInput: unless ``low <= value <= high``.
+    """
     if not low <= value <= high:
         raise InvalidInput(f"{name} = {value:g} must be positive, within {low:g}..{high:g}")
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra."""
+    """Give the command that installs an extra.
+
+    Args:
+        extra: name of the extra.
+
+    Returns:
+        The command.
+    """
     return f'pip install -c constraints.txt -e ".[{extra}]"'
 
 
 class NotCertified(RuntimeError):
-    """A solver's point whose relative gap exceeds the tolerance. Attributes: gap, relative_gap, tolerance, solver, remedy."""
+    """A solver's point whose relative gap exceeds the tolerance.
+
+    Args:
+        gap: gap of the point.
+        relative_gap: gap divided by the loss.
+        tolerance: largest relative gap that was asked for.
+        solver: name of the solver.
+        remedy: advice that the message ends with.
+
+    Attributes:
+        gap: gap of the point.
+        relative_gap: gap divided by the loss.
+        tolerance: largest relative gap that was asked for.
+        solver: name of the solver.
+        remedy: advice that the message ends with.
+    """
 
     def __init__(self, *, gap: float, relative_gap: float, tolerance: float, solver: str, remedy: str) -> None:
         self.gap, self.relative_gap, self.tolerance, self.solver = gap, relative_gap, tolerance, solver
@@ -31,6 +63,6 @@ class NotCertified(RuntimeError):
             f"{solver}: relative gap {relative_gap:.1e} (gap {gap:.1e}) exceeds the tolerance {tolerance:.0e}; {remedy}"
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:  # an exception's own passes on the message alone: a process could not tell
+    def __reduce__(self) -> tuple[Any, ...]:  # the inherited one passes only the message on, to other processes, too
         names = ("gap", "relative_gap", "tolerance", "solver", "remedy")
         return partial(NotCertified, **{name: getattr(self, name) for name in names}), ()

@@ -1,4 +1,4 @@
-"""Output that appears whole or not at all: a file, or a folder that is replaced only when it is ours."""
+"""Output that appears whole or not at all: a file, or a folder that replaces only an older one of the same command."""
 
 from __future__ import annotations
 
@@ -18,15 +18,26 @@ from typing import Any
 from lpm.console.errors import InvalidInput
 
 MANIFEST = "manifest.json"
+"""File that lists the others of a folder, and how they were made."""
 
 
 class OutputFolder:
-    """``with OutputFolder(path, tool) as folder: write into folder.path; folder.finish({...})``.
+    """A folder of results: ``with OutputFolder(path, tool) as folder: write into folder.path; folder.finish({...})``.
 
     Files go to a temporary sibling that replaces ``path`` in ``finish``; without it nothing is left behind. An existing
     folder is replaced only if its manifest names the same tool and lists every file in it.
 
-    Raises InvalidInput when ``path`` is taken by something else or cannot be written.
+    Args:
+        path: the folder.
+        tool: name of the command.
+
+    Attributes:
+        final: absolute path of the folder.
+        tool: name of the command.
+        path: the temporary folder to write into.
+
+    Raises:
+        InvalidInput: if ``path`` exists and is not the tool's, or cannot be written.
     """
 
     def __init__(self, path: Path, tool: str) -> None:
@@ -42,19 +53,20 @@ class OutputFolder:
             ) from None
 
     def _refuse_foreign(self) -> None:
+        """Raise InvalidInput if the folder holds anything that the tool did not write."""
         if not os.path.lexists(self.final):
             return
         if Path.cwd().is_relative_to(os.path.realpath(self.final)):  # Path.resolve fails for a link to itself
             raise InvalidInput(f"--out {str(self.final)!r} is the current folder or above it; name a folder of its own")
         if not self.final.is_dir() or self.final.is_symlink():
             raise InvalidInput(f"--out {str(self.final)!r} is not a folder; choose another")
-        there = {entry.name for entry in self.final.iterdir()}
+        files = {entry.name for entry in self.final.iterdir()}
         try:
             manifest = json.loads((self.final / MANIFEST).read_text(encoding="utf-8"))
             ours = {*manifest["files"], MANIFEST} if manifest["tool"] == self.tool else set()
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             ours = set()
-        if foreign := sorted(there - ours):
+        if foreign := sorted(files - ours):
             raise InvalidInput(
                 f"--out {str(self.final)!r} holds files of another origin ({foreign[0]}); choose another folder"
             )
@@ -68,7 +80,14 @@ class OutputFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Add the manifest (``record``, command, versions, commit, time, files) and put the folder in its place."""
+        """Add the manifest (``record``, command, versions, commit, time, files) and put the folder in its place.
+
+        Args:
+            record: further entries of the manifest.
+
+        Raises:
+            InvalidInput: if files of another origin have appeared in the folder.
+        """
         files = sorted(entry.name for entry in self.path.iterdir())
         manifest = {
             "tool": self.tool,
@@ -89,11 +108,19 @@ class OutputFolder:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        data: its content.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
-        # Made anew and through no link, so that nobody else's file is written.
+        # A new file and no link, so that no other file is overwritten.
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
             file.write(data)
             file.flush()
@@ -104,7 +131,12 @@ def write(path: Path, data: bytes) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit (with ``+`` for uncommitted changes; outside a checkout ``$COMMIT``, or None), machine and time."""
+    """Collect where results come from.
+
+    Returns:
+        Versions, commit (with ``+`` for uncommitted changes; outside a checkout ``$COMMIT``, or None), machine and
+        time.
+    """
     names = (
         "numpy", "scipy", "cvxpy", "clarabel", "scs", "matplotlib", "plotly", "python-flint", "torch", "safetensors",
         "pyarrow", "pillow", "scikit-learn",
@@ -129,11 +161,12 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        folder = Path(__file__).parent
+        ended = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return ended.stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        named = os.environ.get("COMMIT", "")[:100]
-        return named if named and named.isprintable() else None
+        commit = os.environ.get("COMMIT", "")[:100]
+        return commit if commit and commit.isprintable() else None

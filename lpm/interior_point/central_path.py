@@ -5,9 +5,9 @@ In the coordinates of :mod:`lpm.coordinates` the program is
 .. math::
     \min_{X, A} f(X) \quad\text{s.t.}\quad \mathrm{tr}(X A^{-1} X^T) \le \tau^2,\; \mathrm{tr} A \le 1,\; A \succeq 0,
 
-because ``|X|_*^2`` is the minimum of tr(X A^{-1} X^T) over tr A <= 1. A is block diagonal: a symmetric block on the group
-sums (the classifier's Gram matrix up to scale) and one number a group. With h, k the slacks of the two scalar constraints
-the central path minimises f - epsilon (log h + log k + log det A) as epsilon falls to 0.
+because ``|X|_*^2`` is the minimum of tr(X A^{-1} X^T) over tr A <= 1. A is block diagonal: a symmetric block on the
+group sums (the classifier's Gram matrix up to scale) and one number per group. With h, k the slacks of the two scalar
+constraints, the central path minimises f - epsilon (log h + log k + log det A) as epsilon falls to 0.
 """
 
 from __future__ import annotations
@@ -20,12 +20,35 @@ from lpm.interior_point.newton import NewtonSystem, State
 from lpm.interior_point.reduced import ReducedProgram
 
 MAX_STEPS = 150
+"""Largest number of steps between two barrier weights; 2 to 12 are usual."""
+GUARDED_STRIDE = 0.03
+"""Factor by which a guarded step lowers the barrier's weight at a central point.
+
+One factorisation serves all weights, so another weight is cheap to try. Too small a weight costs short steps."""
 STRIDE = 0.02
 """Factor by which an unguarded step lowers the barrier's weight, as long as steps stay long."""
+LONG = 0.9
+"""Length from which on a step counts as long: the last point was then close to the central path."""
+LEAST_WEIGHT = 1e-30
+"""Barrier weight below which it is not lowered: far below the rounding of any loss."""
+ARMIJO = 1e-4
+"""Share of the linear prediction by which the barrier function must fall: the usual constant of Armijo's rule."""
+SHORTEST_STEP = 1e-12
+"""Length of a step below which rounding is to blame for the lack of descent."""
+ON_THE_BOUNDARY = 0.01
+"""Share of tau^2 below which the slack h shows a binding budget: it then falls with the barrier's weight. If the budget
+does not bind, the slack stays of the size of tau^2."""
 
 
 def start(program: ReducedProgram) -> State:
-    """The analytic centre to begin with: X = 0."""
+    """Start at X = 0, with A a multiple of the identity.
+
+    Args:
+        program: the reduced program.
+
+    Returns:
+        The first state, with a barrier weight of f(0).
+    """
     X, A = np.zeros((program.M, program.n)), np.eye(program.size) / (2 * program.size)
     epsilon = program.value(X)
     return State(
@@ -41,7 +64,16 @@ def start(program: ReducedProgram) -> State:
 
 
 def follow(program: ReducedProgram, state: State, epsilon: float) -> tuple[State, int]:
-    """Steps along the central path until the barrier's weight is at most ``epsilon``, and their number."""
+    """Step along the central path until the barrier's weight is at most ``epsilon``.
+
+    Args:
+        program: the reduced program.
+        state: where to start.
+        epsilon: the last barrier weight.
+
+    Returns:
+        The state that was reached, and the number of steps.
+    """
     for steps in range(MAX_STEPS):
         if state.epsilon <= epsilon:
             return state, steps
@@ -53,33 +85,42 @@ def follow(program: ReducedProgram, state: State, epsilon: float) -> tuple[State
 
 
 def step(program: ReducedProgram, state: State, *, guarded: bool) -> State:
-    """One primal-dual Newton step, after lowering epsilon.
+    """Take one primal-dual Newton step, after lowering epsilon.
 
-    guarded: lower epsilon only at central points, and search the line for descent of the barrier function, which
-    makes progress certain because the direction is one of descent. Otherwise the slack h moves on its own and the
-    step is Newton's, which near the optimum reaches full accuracy.
+    Args:
+        program: the reduced program.
+        state: where to start.
+        guarded: lower epsilon only at central points, and search the line for descent of the barrier function. Progress
+            is then certain, because the direction is one of descent. Otherwise the slack h moves independently and the
+            step is Newton's, which near the optimum reaches full accuracy.
 
-    Raises LinAlgError when rounding leaves no usable step.
+    Returns:
+        The next state.
+
+    Raises:
+        LinAlgError: if rounding leaves no usable step.
     """
     system = NewtonSystem(program, state, guarded)
     epsilon = state.epsilon
     if guarded:
         direction = system.direction(epsilon)
-        while direction.decrement <= epsilon and epsilon > 1e-30:
-            epsilon *= 0.03
+        # decrement / epsilon is the squared Newton decrement of the barrier function over epsilon. At 1 or less the
+        # point is central: Newton's method would converge from there, and a smaller weight can be tried.
+        while direction.decrement <= epsilon and epsilon > LEAST_WEIGHT:
+            epsilon *= GUARDED_STRIDE
             direction = system.direction(epsilon)
     else:
-        epsilon *= STRIDE if state.stride > 0.9 else 1.0
+        epsilon *= STRIDE if state.stride > LONG else 1.0
         direction = system.direction(epsilon)
     primal, dual = direction.longest_primal, direction.longest_dual
     if guarded:
-        here = _barrier(program, state.X, state.A, epsilon)
+        barrier = _barrier(program, state.X, state.A, epsilon)
         while (
             _barrier(program, state.X + primal * direction.X, state.A + primal * direction.A, epsilon)
-            > here - 1e-4 * primal * direction.decrement
+            > barrier - ARMIJO * primal * direction.decrement
         ):
             primal /= 2
-            if primal < 1e-12:
+            if primal < SHORTEST_STEP:
                 raise np.linalg.LinAlgError("no descent along the direction")
     return State(
         X=state.X + primal * direction.X,
@@ -95,12 +136,13 @@ def step(program: ReducedProgram, state: State, *, guarded: bool) -> State:
 
 
 def _barrier(program: ReducedProgram, X: np.ndarray, A: np.ndarray, epsilon: float) -> float:
-    """f - epsilon (log of both scalar slacks + log det A); infinite outside the domain."""
+    """The function f - epsilon (log of both scalar slacks + log det A); infinite outside the domain."""
     try:
         inverse_root = np.linalg.inv(np.linalg.cholesky(A))
     except np.linalg.LinAlgError:
         return np.inf
     diagonal = np.diag(inverse_root)
+    # The slack h = tau^2 - tr(X A^{-1} X^T): the group sums, then the zero-sum coordinates.
     h = program.tau2 - np.sum((X[:, : program.G] @ inverse_root[: program.G, : program.G].T) ** 2)
     h -= (X[:, program.G :] ** 2 * program.active[:, program.G :] * diagonal[program.column] ** 2).sum()
     k = 1 - np.trace(A)
@@ -113,10 +155,19 @@ def deflate(program: ReducedProgram, state: State) -> tuple[ReducedProgram, Stat
     """Leave out the directions and groups that the optimum does not use: there A is near 0, its multiplier is not.
 
     A stays invertible without them. A wrong choice shows in the certificate, which sees all directions.
+
+    Args:
+        program: the reduced program.
+        state: a state on the central path.
+
+    Returns:
+        The smaller program and the state in it; both unchanged if the budget is not used up.
     """
     if not uses_budget(program, state):
         return program, state  # A is then arbitrary
     g, zero_sum = program.G, np.arange(program.G, program.size)
+    # Complementarity: on the path A L = epsilon I, so along each direction either A or L falls to 0 with epsilon.
+    # nu brings both to one scale, as nu I = L - s grad_A q on the path.
     a, V = np.linalg.eigh(state.A[:g, :g])
     keep = a * state.nu > np.einsum("ij,ik,kj->j", V, state.L[:g, :g], V)
     used = state.A[zero_sum, zero_sum] * state.nu > state.L[zero_sum, zero_sum]
@@ -127,11 +178,27 @@ def deflate(program: ReducedProgram, state: State) -> tuple[ReducedProgram, Stat
 
 
 def uses_budget(program: ReducedProgram, state: State) -> bool:
-    """False when the optimum lies inside the nuclear-norm ball: the slack h stays away from 0."""
-    return state.h < 0.01 * program.tau2
+    """Tell whether the optimum lies on the boundary of the nuclear-norm ball.
+
+    Args:
+        program: the reduced program.
+        state: a state near the optimum.
+
+    Returns:
+        False when the slack h stays away from 0.
+    """
+    return state.h < ON_THE_BOUNDARY * program.tau2
 
 
 def point(program: ReducedProgram, state: State) -> np.ndarray:
-    """The point in all coordinates; scaled onto the boundary of the budget, unless the budget is not used up."""
+    """Write a state's X in all coordinates, scaled onto the boundary of the budget unless the budget is not used up.
+
+    Args:
+        program: the reduced program.
+        state: the state.
+
+    Returns:
+        The point in all coordinates of the problem.
+    """
     X = program.embed(state.X)
     return X * (np.sqrt(program.tau2) / program.coordinates.nuclear_norm(X)) if uses_budget(program, state) else X

@@ -10,12 +10,33 @@ import numpy as np
 from lpm.coordinates import Coordinates
 
 LossTerms = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
+"""The maps B (M, v, n) and log-multiplicities logn (M, v) of log-sum-exps, and a linear part (M, n)."""
 
 
 class ReducedProgram:
     """f(X) on the coordinates in use, X (M, n), and the symmetric matrices A (size, size) that belong to them.
 
-    coordinates: of the whole problem. span: (G, g) orthonormal directions of the group sums. frozen: groups with u_g = 0.
+    Args:
+        coordinates: coordinates of the whole problem.
+        loss_terms: the loss as log-sum-exps and a linear part, in all coordinates.
+        span: orthonormal directions of the group sums that are in use, (G, g).
+        frozen: groups with u_g = 0.
+
+    Attributes:
+        tau2: tau^2.
+        weight: share of each row in f, (M,).
+        groups: groups whose zero-sum coordinates are in use.
+        G: number of directions g of the group sums.
+        M: number of rows.
+        n: number of coordinates of a row.
+        size: side of the matrices A.
+        column: column of A of each zero-sum coordinate, (M, n - g) int; 0 for absent ones.
+        active: 1 for each coordinate of a row that is in use, 0 for the others, (M, n).
+        basis: orthonormal basis of the matrices A, (P, size, size).
+        flat_basis: the same, (P, size^2).
+        basis_diagonal: diagonals of the basis, (size, P).
+        terms: the log-sum-exps of the loss in the coordinates in use.
+        target: the linear part of the loss, (M, n).
     """
 
     def __init__(
@@ -41,13 +62,26 @@ class ReducedProgram:
 
     @classmethod
     def of(cls, coordinates: Coordinates, frozen: tuple[int, ...] = ()) -> ReducedProgram:
-        """All of a problem but the common shift of its logits and the ``frozen`` groups."""
+        """Reduce a problem: leave out the common shift of its logits and the frozen groups.
+
+        Args:
+            coordinates: coordinates of the problem.
+            frozen: groups with u_g = 0.
+
+        Returns:
+            The reduced program.
+        """
         return cls(coordinates, _log_sum_exp_terms(coordinates), _without_shift(coordinates), frozen)
 
     def restrict(self, directions: np.ndarray, used: np.ndarray) -> tuple[ReducedProgram, np.ndarray]:
-        """Keep the ``directions`` (g, g') of the group sums and the ``used`` groups, a mask over ``groups``.
+        """Keep some directions of the group sums and some groups.
 
-        Returns the smaller program and the basis (size, size') that takes its matrices A into this one's.
+        Args:
+            directions: orthonormal directions to keep, (g, g').
+            used: mask over ``groups``.
+
+        Returns:
+            The smaller program, and the basis (size, size') that takes its matrices A into this one's.
         """
         frozen = tuple({*self.frozen, *self.groups[~used].tolist()})
         program = ReducedProgram(self.coordinates, self.loss_terms, self.span @ directions, frozen)
@@ -57,22 +91,43 @@ class ReducedProgram:
         return program, basis
 
     def _reduce(self, a: np.ndarray) -> np.ndarray:
-        """Last axis from all coordinates to those without the common shift of all logits."""
+        """Take the last axis of an array from all coordinates to those in use."""
         G = len(self.span)
         return np.concatenate([a[..., :G] @ self.span, a[..., G:]], axis=-1)
 
     def embed(self, X: np.ndarray) -> np.ndarray:
-        """The point in all coordinates of the problem."""
+        """Write a point in all coordinates of the problem.
+
+        Args:
+            X: the point in the coordinates in use.
+
+        Returns:
+            The point in all coordinates.
+        """
         return np.concatenate([X[:, : self.G] @ self.span.T, X[:, self.G :]], axis=1)
 
     def relative_gap(self, point: np.ndarray) -> float:
-        """Relative gap of a point in all coordinates, over points with u_g = 0 for the frozen groups."""
+        """Evaluate the relative gap of a point over all points with u_g = 0 for the frozen groups.
+
+        Args:
+            point: the point in all coordinates of the problem.
+
+        Returns:
+            The relative gap.
+        """
         loss, gradient = self.coordinates.value_and_gradient(point)
         top = self.coordinates.spectral_norm(gradient, self.frozen)
         return abs(float((gradient * point).sum()) + np.sqrt(self.tau2) * top) / loss
 
     def value(self, X: np.ndarray) -> float:
-        """f(X)."""
+        """Evaluate f.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            f(X).
+        """
         total = -(self.target * X).sum(axis=1)
         for B, logn in self.terms:
             V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
@@ -81,32 +136,41 @@ class ReducedProgram:
         return float(self.weight @ total)
 
     def derivatives(self, X: np.ndarray, white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient (M, n) and Hessian blocks (M, n, n) of f in whitened coordinates ``Y``, X = white Y row by row."""
-        gradient = -np.matmul(self.target[:, None, :], white)[:, 0]
+        """Evaluate the first and second derivatives of f in whitened coordinates Y, X = white Y row by row.
+
+        Args:
+            X: the point, (M, n).
+            white: linear map of each row, (M, n, n).
+
+        Returns:
+            The gradient (M, n) and the Hessian blocks (M, n, n); the rows of f do not couple.
+        """
+        gradient = -np.matmul(self.target[:, None, :], white)[:, 0]  # (M, n): of the linear part
         hessian = np.zeros((self.M, self.n, self.n))
         for B, logn in self.terms:
-            BW = np.matmul(B, white)
-            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
-            pi = np.exp(V - V.max(axis=1, keepdims=True))
-            pi /= pi.sum(axis=1, keepdims=True)
-            mean = np.matmul(pi[:, None, :], BW)
-            gradient += mean[:, 0]
+            BW = np.matmul(B, white)  # (M, v, n): from Y to the v logit values
+            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn  # (M, v): logits plus log-multiplicities
+            pi = np.exp(V - V.max(axis=1, keepdims=True))  # (M, v): shifted, so that exp cannot overflow
+            pi /= pi.sum(axis=1, keepdims=True)  # (M, v): softmax
+            mean = np.matmul(pi[:, None, :], BW)  # (M, 1, n): E_pi of the rows of BW, the gradient of lse
+            gradient += mean[:, 0]  # (M, n)
+            # (M, n, n): the Hessian of lse is the covariance of the rows of BW under pi
             hessian += np.matmul((pi[:, :, None] * BW).transpose(0, 2, 1), BW) - mean.transpose(0, 2, 1) * mean
         return gradient * self.weight[:, None] * self.active, hessian * self.weight[:, None, None]
 
 
 def _without_shift(coordinates: Coordinates) -> np.ndarray:
-    """Orthonormal basis (G, G - 1) of the group-sum directions but the common shift of all logits.
+    """Orthonormal basis (G, G - 1) of the group-sum directions without the common shift of all logits.
 
-    A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Leaving the
-    direction out keeps A invertible at the optimum, and with it Newton's steps exact to rounding.
+    A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Without this
+    direction A is invertible at the optimum, and Newton's steps are exact to rounding.
     """
     shift = coordinates.C_half @ np.sqrt(coordinates.problem.sizes)
     return np.linalg.svd(shift[None, :])[2][1:].T
 
 
 def _symmetric_basis(G: int, groups: int) -> np.ndarray:
-    """Orthonormal basis (P, s, s) of matrices with a symmetric G x G block and ``groups`` diagonal entries, s = G + groups."""
+    """Orthonormal basis (P, s, s) of matrices with a symmetric G x G block and then ``groups`` diagonal entries."""
     i, j = np.triu_indices(G)
     i, j = np.append(i, np.arange(G, G + groups)), np.append(j, np.arange(G, G + groups))
     basis = np.zeros((len(i), G + groups, G + groups))
@@ -116,7 +180,7 @@ def _symmetric_basis(G: int, groups: int) -> np.ndarray:
 
 
 def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
-    """The loss of every row as a sum of lse(B x + logn) minus a linear part: [(B (M, v, n), logn (M, v)), ...], (M, n)."""
+    """The loss of each row as a sum of lse(B x + logn) minus a linear part."""
     problem, lam = coordinates.problem, coordinates.problem.rows.lam[:, None, None]
     if problem.expanded:
         B = coordinates.C_inverse_half / coordinates.scale[:, None, None]
@@ -129,6 +193,7 @@ def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
     if problem.partition == "pairs":
         return [(lam * B, logn), ((1 - lam) * B, logn)], linear
     v, w = np.triu_indices(B.shape[1])
+    # Pairs of classes behind two values v < w, or behind one value: n (n - 1) / 2 of them, none for n = 1.
     with np.errstate(divide="ignore"):
         inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
     number = np.where(v == w, inside[:, v], logn[:, v] + logn[:, w])

@@ -1,1 +1,1 @@
-"""The parts of the solver for hundreds of different class counts: merged classes, blocks of rows, descent, lower bounds."""
+"""The parts of the solver for hundreds of class counts: merged classes, blocks of rows, descent, lower bounds."""

@@ -1,7 +1,7 @@
-r"""Symmetric coordinates, a block of label pairs at a time: for more groups than :mod:`lpm.coordinates` can hold.
+r"""Symmetric coordinates, one block of label pairs at a time: for more groups than :mod:`lpm.coordinates` can hold.
 
-The coordinates are those of :class:`lpm.coordinates.Coordinates` but for one factor: zero-sum ones are not multiplied by
-``sqrt(K_g - 1)``. Euclidean length is then the Frobenius norm of ``Z' = D^{1/2} Z C^{1/2}`` written out, a projected
+The coordinates are those of :class:`lpm.coordinates.Coordinates` but for one factor: zero-sum ones are not multiplied
+by ``sqrt(K_g - 1)``. Euclidean length is then the Frobenius norm of ``Z' = D^{1/2} Z C^{1/2}`` written out. A projected
 gradient step is the one on all K^2 label pairs, and
 
 .. math:: \|Z'\|_* = \|T\|_* + \sum_g \sqrt{K_g - 1}\, \|x_g\|_2, \qquad
@@ -24,14 +24,17 @@ BLOCK = 100_000
 """Logits that one pass of the loss handles at a time: few enough to stay in the cache."""
 
 Logits = Callable[[slice], np.ndarray]
-"""Some rows of Z, made when they are asked for: (m, G + 2), the logits of the other classes of each group, of a, of b."""
+"""Function from a block of rows to their logits (m, G + 2): of the other classes of each group, of a, of b."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of a matrix split by symmetry: ``values`` (2 G,), each as often as ``times`` (2 G,) says.
+    """Singular values of a matrix, by symmetry: those of T, then one for the zero-sum part of each group.
 
-    The first G, with right singular vectors ``vectors`` (G, G), are T's; then comes one for the zero-sum part of each group.
+    Attributes:
+        values: singular values, (2 G,); the first G are those of T.
+        times: multiplicity of each singular value, (2 G,).
+        vectors: right singular vectors of T in its columns, (G, G).
     """
 
     values: np.ndarray
@@ -49,20 +52,35 @@ class Spectrum:
         return float(self.values[self.times > 0].max())
 
     def project(self, tau: float) -> np.ndarray:
-        """Singular values (2 G,) of the nearest matrix in the nuclear-norm ball of radius ``tau``."""
+        """Project onto the nuclear-norm ball.
+
+        Args:
+            tau: radius of the ball.
+
+        Returns:
+            Singular values (2 G,) of the nearest matrix in the ball.
+        """
         if self.nuclear <= tau:
             return self.values
         order = np.argsort(-self.values)
         s, n = self.values[order], self.times[order]
         excess = (np.cumsum(n * s) - tau) / np.maximum(np.cumsum(n), 1)
-        kept = np.flatnonzero((s > excess) & (n > 0))  # none where rounding swallows tau
-        shift = excess[kept[-1]] if len(kept) else s[0]
+        positive = np.flatnonzero((s > excess) & (n > 0))  # none if rounding swallows tau
+        shift = excess[positive[-1]] if len(positive) else s[0]
         return np.maximum(self.values - shift, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """f at a Z, ``inner`` = <grad f, Z>, the scaled gradient's spectrum, bounds on the rounding of f and of both together."""
+    """f and what bounds need of its gradient, at some Z that need not be feasible.
+
+    Attributes:
+        loss: f(Z).
+        inner: <grad f, Z>.
+        gradient: spectrum of the scaled gradient.
+        rounding: bound on the rounding of f.
+        rounding_of_both: bound on the rounding of f and ``inner`` together.
+    """
 
     loss: float
     inner: float
@@ -71,12 +89,39 @@ class Evaluation:
     rounding_of_both: float
 
     def deficit(self, tau: float) -> float:
-        """f minus the lower bound on f* that this Z proves, feasible or not (:mod:`lpm.many_groups.dual`)."""
+        """Subtract from f(Z) the lower bound on f* that Z proves, feasible or not (:mod:`lpm.many_groups.dual`).
+
+        Args:
+            tau: radius of the nuclear-norm ball.
+
+        Returns:
+            f(Z) minus the lower bound.
+        """
         return self.inner + tau * self.gradient.spectral
 
 
 class Blocks:
-    """f, its gradient and both norms of one problem, at points given by their rows."""
+    """f, its gradient and both norms of one problem, for points and logits that are given one block of rows at a time.
+
+    Iterating yields the blocks, as slices of the M rows.
+
+    Args:
+        problem: the problem.
+
+    Attributes:
+        problem: the problem.
+        G: number of groups.
+        scale: sqrt(count d) of each row, (M,).
+        weight: count p of each row, (M,).
+        times: multiplicity of each singular value, (2 G,).
+        log: log of 0, 1, 2, ..., the numbers of classes that occur.
+        C_half: C^{1/2} on the normalised group sums, (G, G).
+        C_inverse_half: C^{-1/2}, (G, G).
+        inside: whether a and b are two classes of one group, (M,).
+        slots: group of each zero-sum coordinate, (2, M); G if the row does not have it.
+        lift: effect of each zero-sum coordinate on the logits of a and b, (2, 2, M).
+        dip: its effect on the logits of the group's other classes, (2, M).
+    """
 
     def __init__(self, problem: Problem) -> None:
         rows, K = problem.rows, problem.sizes.astype(float)
@@ -90,11 +135,11 @@ class Blocks:
         self._place_zero_sum(K)
 
     def _place_zero_sum(self, K: np.ndarray) -> None:
-        """Where the two zero-sum coordinates x_j of a row act.
+        """Work out how the two zero-sum coordinates x_j of a row act.
 
-        slots[j]: their group, G if there is none. lift[i, j]: how far x_j raises z_a (i = 0) and z_b (1) above the mean of
-        their group; dip[i]: how far x_i lowers the group's other classes below it. Directions are e_a - 1/K_g, and for
-        a, b in one group e_a + e_b - 2/K_g and e_a - e_b, all normalised.
+        slots[j]: their group, G if there is none. lift[i, j]: how far x_j raises z_a (i = 0) and z_b (1) above the mean
+        of their group. dip[i]: how far x_i lowers the group's other classes below it. Directions are e_a - 1/K_g, and
+        for a, b in one group e_a + e_b - 2/K_g and e_a - e_b, all normalised.
         """
         rows, c = self.problem.rows, self.problem.c
         groups, present = np.stack([rows.first, rows.second]), np.stack([np.ones_like(rows.same), ~rows.same])
@@ -117,7 +162,7 @@ class Blocks:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a point."""
+        """Shape (M, G + 2) of a point."""
         return len(self.scale), self.G + 2
 
     def __iter__(self) -> Iterator[slice]:
@@ -125,7 +170,15 @@ class Blocks:
         return (slice(i, min(i + step, len(self.scale))) for i in range(0, len(self.scale), step))
 
     def logits(self, X: np.ndarray, block: slice | np.ndarray) -> np.ndarray:
-        """Logits (m, G + 2) of rows ``block`` at points X (m, G + 2)."""
+        """Evaluate the logits of a block.
+
+        Args:
+            X: the point's rows of the block, (m, G + 2).
+            block: the rows.
+
+        Returns:
+            Logits, (m, G + 2): of the other classes of each group, of a, of b.
+        """
         G, r, (a, b) = self.G, np.arange(len(X)), self._ab(block)
         x, y, lift, dip = X[:, G], X[:, G + 1], self.lift[:, :, block], self.dip[:, block]
         V = np.empty_like(X)
@@ -138,7 +191,15 @@ class Blocks:
         return V
 
     def points(self, V: np.ndarray, block: slice) -> np.ndarray:
-        """The inverse of :meth:`logits`."""
+        """Invert :meth:`logits`.
+
+        Args:
+            V: logits, (m, G + 2).
+            block: their rows.
+
+        Returns:
+            The point's rows, (m, G + 2).
+        """
         G, r, (a, b), K = self.G, np.arange(len(V)), self._ab(block), self.problem.sizes
         two = ~self.problem.rows.same[block]
         means = V[:, :G] * K
@@ -147,14 +208,22 @@ class Blocks:
         means /= K
         X = np.empty_like(V)
         X[:, :G] = self._by_C(means * np.sqrt(K), self.C_half) * self.scale[block, None]
-        rise = np.stack([V[:, G] - means[r, a], two * (V[:, G + 1] - means[r, b])])
+        rise = np.stack([V[:, G] - means[r, a], two * (V[:, G + 1] - means[r, b])])  # above the means of the groups
         lift = self.lift[:, :, block]  # its columns are orthogonal, or 0
         square = (lift**2).sum(axis=0)
         X[:, G:] = ((lift * rise[:, None]).sum(axis=0) / np.where(square > 0, square, 1.0)).T
         return X
 
     def centred(self, V: np.ndarray, block: slice) -> np.ndarray:
-        """Logits V without the common shift of each row that changes no loss and costs nuclear norm: orthogonal to C 1."""
+        """Remove the common shift of each row's logits, which changes no loss and costs nuclear norm.
+
+        Args:
+            V: logits, (m, G + 2).
+            block: their rows.
+
+        Returns:
+            The shifted logits, (m, G + 2), orthogonal to C 1.
+        """
         problem, G, r, (a, b) = self.problem, self.G, np.arange(len(V)), self._ab(block)
         weight = problem.c + problem.beta * problem.K
         shift = V[:, :G] @ (weight * problem.sizes) + weight[a] * (V[:, G] - V[r, a])
@@ -162,7 +231,15 @@ class Blocks:
         return V - (shift / (weight @ problem.sizes))[:, None]
 
     def terms(self, V: np.ndarray, block: slice) -> tuple[float, np.ndarray, float]:
-        """Of rows ``block`` with logits V: their part of f, its derivatives by V, and the size of f's terms."""
+        """Evaluate the share of a block in f.
+
+        Args:
+            V: logits, (m, G + 2).
+            block: their rows.
+
+        Returns:
+            The share in f, its derivatives by V (m, G + 2), and the size of f's terms, which bounds their rounding.
+        """
         y, weight = self.target(block), self.weight[block]
         value, S = log_partition(self.problem.partition, V, self.problem.rows.lam[block], self.log_number(block))
         linear = y * V[:, self.G :]
@@ -172,12 +249,26 @@ class Blocks:
         return float(f), S, float(size)
 
     def target(self, block: slice) -> np.ndarray:
-        """y at a and at b, (m, 2)."""
+        """Give the labels y at a and at b.
+
+        Args:
+            block: the rows.
+
+        Returns:
+            The labels, (m, 2).
+        """
         same, lam = self.problem.rows.same[block], self.problem.rows.lam[block]
         return np.stack([np.where(same, 1.0, lam), np.where(same, 0.0, 1 - lam)], axis=1)
 
     def log_number(self, block: slice) -> np.ndarray:
-        """Log of the number of classes behind each logit, (m, G + 2)."""
+        """Count the classes behind each logit.
+
+        Args:
+            block: the rows.
+
+        Returns:
+            Log of the numbers of classes, (m, G + 2).
+        """
         G, (a, b), K, inside = self.G, self._ab(block), self.problem.sizes, self.inside[block]
         number, r = np.empty((len(a), G + 2)), np.arange(len(a))
         number[:, :G] = self.log[K]
@@ -186,7 +277,15 @@ class Blocks:
         return number
 
     def pull_back(self, S: np.ndarray, block: slice) -> np.ndarray:
-        """Derivatives by the logits into derivatives by X, in place: the transpose of :meth:`logits`."""
+        """Turn derivatives by the logits into derivatives by X, in place: the transpose of :meth:`logits`.
+
+        Args:
+            S: derivatives by the logits, (m, G + 2); overwritten.
+            block: their rows.
+
+        Returns:
+            Derivatives by X, (m, G + 2).
+        """
         G, r, (a, b) = self.G, np.arange(len(S)), self._ab(block)
         lift, dip = self.lift[:, :, block], self.dip[:, block]
         at_a, at_b = S[:, G].copy(), S[:, G + 1].copy()
@@ -206,11 +305,25 @@ class Blocks:
         return T * np.diag(power) if self.problem.beta == 0.0 else T @ power
 
     def at(self, X: np.ndarray) -> Logits:
-        """The logits of a point that is written out."""
+        """Give the logits of a point that is written out.
+
+        Args:
+            X: the point, (M, G + 2).
+
+        Returns:
+            Its logits, made when they are asked for.
+        """
         return lambda block: self.logits(X[block], block)
 
     def evaluate(self, logits: Logits) -> Evaluation:
-        """One pass over all rows."""
+        """Evaluate f, its gradient's spectrum and rounding in one pass over all rows.
+
+        Args:
+            logits: logits of any Z.
+
+        Returns:
+            The evaluation.
+        """
         loss = inner = size = inner_size = 0.0
         moments = Moments(self)
         for block in self:
@@ -220,7 +333,7 @@ class Blocks:
             loss, inner, size = loss + part, inner + float(product.sum()), size + terms
             inner_size += float(np.abs(product).sum())
             moments.add(self.pull_back(S, block), block)
-        eps = 8 * np.finfo(float).eps
+        eps = 8 * np.finfo(float).eps  # a few operations per term, as in Coordinates.rounding
         return Evaluation(
             loss=loss,
             inner=inner,
@@ -230,13 +343,22 @@ class Blocks:
         )
 
     def spectrum(self, logits: Logits) -> Spectrum:
-        """Singular values of a point, to rounding: by QR of its rows, because their products would lose half the digits."""
+        """Evaluate the singular values of a point to rounding.
+
+        They come from a QR factorisation of its rows, because products of rows would lose half the digits.
+
+        Args:
+            logits: logits of the point.
+
+        Returns:
+            The spectrum.
+        """
         rows, moments = [np.empty((0, self.G))], Moments(self)
         for block in self:
             X = self.points(logits(block), block)
             rows.append(X[:, : self.G].copy())
             moments.add_zero_sum(X, block)
-            # A factorisation costs G^2 for each of its rows, those of the triangle before among them.
+            # A factorisation costs G^2 per row, the rows of the last triangle included: so wait for several blocks.
             if sum(map(len, rows)) > 4 * self.G:
                 rows = [np.asarray(np.linalg.qr(np.concatenate(rows), mode="r"))]
         _, s, vectors = np.linalg.svd(np.linalg.qr(np.concatenate(rows), mode="r"))
@@ -244,30 +366,61 @@ class Blocks:
 
 
 class Moments:
-    """Sums over rows X from which singular values follow: T^T T and |x_g|^2."""
+    """Sums over rows X from which singular values follow: T^T T and |x_g|^2.
+
+    Args:
+        blocks: the blocks of the problem.
+
+    Attributes:
+        blocks: the blocks of the problem.
+        gram: T^T T so far, (G, G).
+        squares: |x_g|^2 so far, (G + 1,); the last entry collects absent coordinates.
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks, self.gram, self.squares = blocks, np.zeros((blocks.G, blocks.G)), np.zeros(blocks.G + 1)
 
     def add(self, X: np.ndarray, block: slice) -> None:
-        """Add rows ``block``."""
+        """Add some rows.
+
+        Args:
+            X: the rows, (m, G + 2).
+            block: their numbers.
+        """
         T = X[:, : self.blocks.G]
         self.gram += T.T @ T
         self.add_zero_sum(X, block)
 
     def add_zero_sum(self, X: np.ndarray, block: slice) -> None:
-        """Add the zero-sum part of rows ``block`` only."""
+        """Add the zero-sum part of some rows only.
+
+        Args:
+            X: the rows, (m, G + 2).
+            block: their numbers.
+        """
         G = self.blocks.G
         for j in (0, 1):
             self.squares += np.bincount(self.blocks.slots[j, block], X[:, G + j] ** 2, minlength=G + 1)
 
     def spectrum(self) -> Spectrum:
-        """Singular values; small ones only to about 1e-8 of the largest."""
+        """Evaluate the singular values; small ones only to about 1e-8 of the largest.
+
+        Returns:
+            The spectrum.
+        """
         eigenvalues, vectors = np.linalg.eigh(self.gram)
         return self.zero_sum_spectrum(np.sqrt(np.maximum(eigenvalues, 0.0)), vectors)
 
     def zero_sum_spectrum(self, s: np.ndarray, vectors: np.ndarray) -> Spectrum:
-        """The spectrum with T's part given."""
+        """Complete a spectrum by its zero-sum part.
+
+        Args:
+            s: singular values of T, (G,).
+            vectors: right singular vectors of T, (G, G).
+
+        Returns:
+            The spectrum.
+        """
         times = self.blocks.times
         zero_sum = np.sqrt(self.squares[:-1] / np.maximum(times[self.blocks.G :], 1))
         return Spectrum(np.concatenate([s, zero_sum]), times, vectors)

@@ -1,10 +1,10 @@
-r"""Accelerated projected gradient in symmetric coordinates, a block of label pairs at a time.
+r"""Accelerated projected gradient in symmetric coordinates, one block of label pairs at a time.
 
 .. math:: Y = X + \theta (X - X_-), \qquad X_+ = P(Y - \nabla f(Y) / L)
 
 with P the projection onto the nuclear-norm ball. P needs the spectrum alone: a step is one pass over the rows that
 collects T^T T, and a second one that multiplies by a G x G matrix. Three arrays (M, G + 2) are kept, X, X_- and X_+;
-gradients are made and forgotten. Momentum restarts when it points uphill, L is found by backtracking.
+gradients are made and dropped. Momentum restarts when it points uphill, and L is found by backtracking.
 """
 
 from __future__ import annotations
@@ -18,12 +18,28 @@ from lpm.many_groups.blocks import Blocks, Moments
 from lpm.many_groups.dual import gap, tighten
 
 CHECK = 20
+"""Iterations from one evaluation of the gap to the next."""
 PATIENCE = 1000
-"""Iterations without a smaller gap after which the end of double precision is taken to be reached."""
+"""Iterations without a smaller gap that count as the end of double precision."""
 
 
 class Descent:
-    """Iterates of one problem from a feasible point X (M, G + 2), which is overwritten."""
+    """Iterates of one problem from a feasible point.
+
+    Args:
+        blocks: the blocks of the problem.
+        X: the first point, (M, G + 2); overwritten.
+
+    Attributes:
+        blocks: the blocks of the problem.
+        X: the current point.
+        before: the last point.
+        after: room for the next point.
+        lipschitz: the current L.
+        momentum: the current state of the momentum.
+        theta: share of the last step that is added.
+        spectrum: spectrum of X, after the first step.
+    """
 
     def __init__(self, blocks: Blocks, X: np.ndarray) -> None:
         self.blocks, self.X, self.before, self.after = blocks, X, X.copy(), np.empty_like(X)
@@ -33,33 +49,46 @@ class Descent:
         self.momentum, self.theta = 1.0, 0.0
 
     def run(self, tolerance: float, deadline: float) -> int:
-        """Iterate until the relative gap is at most ``tolerance``, or until ``deadline`` on ``time.perf_counter``'s clock.
+        """Iterate until the gap is small enough, the time is up, or the gap shrinks no more.
 
-        Returns the number of iterations.
+        Args:
+            tolerance: relative gap that is small enough.
+            deadline: time after which no iteration begins, on the clock of ``time.perf_counter``.
+
+        Returns:
+            The number of iterations.
         """
-        best, best_at, iteration = np.inf, 0, 0
-        while iteration < best_at + PATIENCE and time.perf_counter() < deadline:
+        best_gap, best_iteration, iteration = np.inf, 0, 0
+        while iteration < best_iteration + PATIENCE and time.perf_counter() < deadline:
             iteration += 1
             self.step()
             if iteration % CHECK == 0:
-                reached = self.relative_gap(tolerance)
-                if reached < 0.9 * best:
-                    best, best_at = reached, iteration
-                if reached <= tolerance:
+                relative_gap = self.relative_gap(tolerance)
+                if relative_gap < 0.9 * best_gap:
+                    best_gap, best_iteration = relative_gap, iteration
+                if relative_gap <= tolerance:
                     break
         return iteration
 
     def relative_gap(self, tolerance: float) -> float:
-        """Of X, with a lower bound made tight until that is ``tolerance``."""
+        """Evaluate the relative gap of X, with a lower bound that is made tight until the gap is small enough.
+
+        Args:
+            tolerance: relative gap that is small enough.
+
+        Returns:
+            The relative gap.
+        """
         blocks, logits = self.blocks, self.blocks.at(self.X)
-        here = blocks.evaluate(logits)
-        return gap(here, tighten(blocks, logits, self.spectrum, here, tolerance), blocks.problem.tau) / here.loss
+        primal = blocks.evaluate(logits)
+        dual = tighten(blocks, logits, self.spectrum, primal, tolerance)
+        return gap(primal, dual, blocks.problem.tau) / primal.loss
 
     def step(self) -> None:
-        """One iteration, with as many trials of L as it takes."""
+        """Take one iteration, with as many trials of L as it needs."""
         while (uphill := self._trial()) is None:
             self.lipschitz *= 1.5
-        self.lipschitz *= 0.97
+        self.lipschitz *= 0.97  # a little less is tried next time, so that L can fall again
         if uphill:
             self.momentum = 1.0
         following = (1 + np.sqrt(1 + 4 * self.momentum**2)) / 2
@@ -67,14 +96,15 @@ class Descent:
         self.X, self.before, self.after = self.after, self.X, self.before
 
     def _ahead(self, block: slice) -> np.ndarray:
+        """Rows of Y, the point where the gradient is taken."""
         return self.X[block] + self.theta * (self.X[block] - self.before[block])
 
     def _trial(self) -> bool | None:
         """Write X_+ to ``after``. Returns whether momentum points uphill there, None if L is too small.
 
         With S = Y - grad f(Y) / L the usual condition f(X_+) <= f(Y) + <grad, X_+ - Y> + L/2 |X_+ - Y|^2 reads
-        f(X_+) <= f(Y) + L/2 |X_+ - S|^2 - |grad|^2 / (2 L), and |X_+ - S| is a matter of singular values. Rounding of
-        both sides is allowed for, or L might grow for ever.
+        f(X_+) <= f(Y) + L/2 |X_+ - S|^2 - |grad|^2 / (2 L), and |X_+ - S| follows from singular values. Rounding of
+        both sides is allowed for; without that L might grow for ever.
         """
         blocks, L, after = self.blocks, self.lipschitz, self.after
         moments, f, square, size = Moments(blocks), 0.0, 0.0, 0.0

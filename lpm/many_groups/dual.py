@@ -1,14 +1,14 @@
-r"""Lower bounds from points that need not be feasible, made tight where the gradient's largest singular values stick out.
+r"""Lower bounds from any points, made tight where the gradient's largest singular values stick out.
 
 For a convex f and *any* Y, every Z of the nuclear-norm ball has
 
 .. math:: f(Z) \ge f(Y) + \langle \nabla f(Y), Z - Y \rangle
                \ge f(Y) - \langle \nabla f(Y), Y \rangle - \tau\, \| D^{-1/2} \nabla f(Y)\, C^{-1/2} \|_2 .
 
-At Y = Z that is the gap of :mod:`lpm.solution`. It pays tau times what the *largest* singular value has too much. At a
-near-optimal Z all directions in use have nearly the same singular value and few stick out, so Y is moved until its
-gradient has none above a limit: to first order the bound then loses only what directions in use have too little, and
-the logits that do this differ by ``change of the residual / (probability)``. The bound holds whatever Y comes out.
+At Y = Z that is the gap of :mod:`lpm.solution`. It pays tau times the excess of the *largest* singular value. At a
+near-optimal Z all directions in use have nearly the same singular value and few stick out. So Y is moved until its
+gradient has none above a limit. To first order the bound then loses only what directions in use have too little. The
+logits that do this differ by ``change of the residual / (probability)``. The bound holds for every Y.
 """
 
 from __future__ import annotations
@@ -18,14 +18,24 @@ import numpy as np
 from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
 
 ROUNDS = 2
+"""Largest number of moves of Y. Each needs the logits of the one before, so its time grows with their number."""
 BELOW = 0.1
-"""Share of the nuclear norm that lies in directions whose gradient is smaller than the limit."""
+"""Share of the nuclear norm in directions whose singular value of the gradient is below the limit."""
 LONGEST = 1.0
-"""Largest change of a logit."""
+"""Largest change of a logit: beyond, the first order says nothing."""
 
 
 class Flattened:
-    """Logits near given ones, whose gradient has no singular value above ``limit`` to first order."""
+    """Logits near given ones, whose gradient has no singular value above a limit to first order.
+
+    Calling it with a block gives the logits of these rows.
+
+    Args:
+        blocks: the blocks of the problem.
+        logits: the given logits.
+        gradient: spectrum of the scaled gradient there.
+        limit: largest singular value that is left.
+    """
 
     def __init__(self, blocks: Blocks, logits: Logits, gradient: Spectrum, limit: float) -> None:
         self.blocks, self.start = blocks, logits
@@ -35,13 +45,21 @@ class Flattened:
         self.zero_sum = np.append(change[G:] * problem.c, 0.0)
 
     def __call__(self, block: slice) -> np.ndarray:
-        """Rows ``block``."""
+        """Give the logits of a block.
+
+        Args:
+            block: the rows.
+
+        Returns:
+            The logits, (m, G + 2).
+        """
         blocks, G, rows = self.blocks, self.blocks.G, self.blocks.problem.rows
         V, weight, lam = self.start(block), self.blocks.weight[block, None], rows.lam[block, None]
         _, S, _ = blocks.terms(V, block)
         share = S / weight
-        share[:, G:] += blocks.target(block)
-        # The Hessian by the logits is about diag(share) for cross-entropy, diag(lam^2 + (1 - lam)^2) share for label pairs.
+        share[:, G:] += blocks.target(block)  # the softmax, up to the factor that lambda gives it
+        # The Hessian by the logits is about diag(share) for cross-entropy, and for label pairs that times
+        # lam^2 + (1 - lam)^2.
         curvature = 1.0 if blocks.problem.partition == "classes" else lam**2 + (1 - lam) ** 2
         number = np.exp(blocks.log_number(block))
         gradient = blocks.pull_back(S, block)
@@ -54,27 +72,47 @@ class Flattened:
 
 
 def tighten(blocks: Blocks, logits: Logits, primal: Spectrum, at: Evaluation, tolerance: float) -> Evaluation:
-    """A lower bound found near ``logits``, where f was evaluated as ``at`` and whose spectrum is ``primal``: the best one, or one
-    that makes the relative gap ``tolerance``, because a round takes longer than all before it.
+    """Look for a lower bound near some logits.
+
+    Args:
+        blocks: the blocks of the problem.
+        logits: logits of a feasible point.
+        primal: spectrum of the point.
+        at: evaluation of f there.
+        tolerance: relative gap that is small enough. The search then ends, because a round takes longer than all before
+            it.
+
+    Returns:
+        The evaluation that proves the best bound found, possibly ``at`` itself.
     """
-    tau, G, best, here = blocks.problem.tau, blocks.G, at, at
+    tau, G, best, last = blocks.problem.tau, blocks.G, at, at
     weight = primal.values * primal.times
     for _ in range(ROUNDS):
         if gap(at, best, tau) / at.loss <= tolerance:
             break
-        along = np.linalg.norm(here.gradient.values[:G, None] * (here.gradient.vectors.T @ primal.vectors), axis=0)
-        size = np.concatenate([along, here.gradient.values[G:]])
+        # The gradient's size along each direction of the point, and the limit below which a share BELOW of it lies.
+        along = np.linalg.norm(last.gradient.values[:G, None] * (last.gradient.vectors.T @ primal.vectors), axis=0)
+        size = np.concatenate([along, last.gradient.values[G:]])
         order = np.argsort(size)
         limit = size[order][np.searchsorted(np.cumsum(weight[order]), BELOW * weight.sum())]
-        logits = Flattened(blocks, logits, here.gradient, float(limit))
-        here = blocks.evaluate(logits)
-        if here.loss - here.deficit(tau) <= best.loss - best.deficit(tau):
+        logits = Flattened(blocks, logits, last.gradient, float(limit))
+        last = blocks.evaluate(logits)
+        if last.loss - last.deficit(tau) <= best.loss - best.deficit(tau):
             break
-        best = here
+        best = last
     return best
 
 
 def gap(primal: Evaluation, dual: Evaluation, tau: float) -> float:
-    """Bound on f - f* at the feasible Z of ``primal``, by the lower bound of ``dual``; rounding included."""
+    """Bound f - f* at a feasible point by the lower bound of another one, rounding included.
+
+    Args:
+        primal: evaluation at the feasible point.
+        dual: evaluation that proves the lower bound.
+        tau: radius of the nuclear-norm ball.
+
+    Returns:
+        The bound.
+    """
     rounding = primal.rounding + (0.0 if dual is primal else dual.rounding_of_both)
     return max(0.0, primal.loss - dual.loss + dual.deficit(tau)) + rounding

@@ -10,11 +10,18 @@ from lpm.many_groups.blocks import Blocks
 from lpm.problem import Problem, Rows
 
 LEAST = 3
-"""Classes of a merged group, so that each kind of logit occurs: of a, of b, and of another class of their group."""
+"""Fewest classes of a merged group, so that each kind of logit occurs: of a, of b, and of another class."""
 
 
 def log_frequency(problem: Problem) -> np.ndarray:
-    """Log of how often a class of each group is in a label pair, weighted by its ratio, (G,); finite for silent ones."""
+    """Measure how often a class of each group is in a label pair, weighted by its mixing ratio.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        Log of the frequencies, (G,); finite for classes that never occur.
+    """
     rows, G = problem.rows, len(problem.sizes)
     mass = rows.count * rows.p
     total = np.bincount(rows.first, mass * rows.lam, G) + np.bincount(rows.second, mass * (1 - rows.lam), G)
@@ -23,10 +30,17 @@ def log_frequency(problem: Problem) -> np.ndarray:
 
 
 def merge_alike(problem: Problem) -> tuple[Problem, np.ndarray, np.ndarray]:
-    """Merge orbits with the same target: (g, h) at lambda and (h, g) at 1 - lambda; (a, a) at any lambda for ``classes``.
+    """Merge orbits with the same target.
 
-    They have equal logits at an optimum if their p/d agree; their p and d add up. Returns the merged problem, the row
-    (M,) that stands for each old row, and whether a and b have changed places in it (M,).
+    These are (g, h) at lambda and (h, g) at 1 - lambda, and (a, a) at any lambda for ``classes``. They have equal
+    logits at an optimum if their p/d agree. Their p and d add up.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The merged problem, the row (M,) that stands for each old row, and whether a and b have changed places in it
+        (M,).
     """
     rows = problem.rows
     a, b, lam = rows.first, rows.second, rows.lam
@@ -41,16 +55,29 @@ def merge_alike(problem: Problem) -> tuple[Problem, np.ndarray, np.ndarray]:
     new = np.append(True, np.any(np.diff(keys[:, order], axis=1) != 0, axis=0))
     owner = np.empty(len(order), dtype=int)
     owner[order] = np.cumsum(new) - 1
-    one = order[new]
+    representative = order[new]
     p, d = np.bincount(owner, rows.p), np.bincount(owner, rows.d)
-    merged = Rows(first=a[one], second=b[one], same=rows.same[one], lam=lam[one], count=rows.count[one], p=p, d=d)
+    merged = Rows(
+        first=a[representative],
+        second=b[representative],
+        same=rows.same[representative],
+        lam=lam[representative],
+        count=rows.count[representative],
+        p=p,
+        d=d,
+    )
     return replace(problem, rows=merged), owner, swap & ~rows.same
 
 
 def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
-    """The program with groups merged, ``owner`` (G,) the merged group of each; frequencies and weights are averaged.
+    """Merge groups; frequencies and weights are averaged.
 
-    Returns it and the row (M,) that each old row has become a part of.
+    Args:
+        problem: the problem.
+        owner: the merged group of each group, (G,).
+
+    Returns:
+        The program with groups merged, and the row (M,) that each old row has become a part of.
     """
     rows = problem.rows
     first, second = owner[rows.first], owner[rows.second]
@@ -67,21 +94,28 @@ def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
         rows=Rows(first=first, second=second, same=keys[2] == 1, lam=keys[3], count=count, p=p, d=d),
         c=np.bincount(owner, problem.sizes * problem.c) / sizes,
         group_of=None if problem.group_of is None else owner[problem.group_of],
-        families=(),
+        sides=(),
     )
     return merged, part_of
 
 
 def merge_equal(problem: Problem) -> Problem:
-    """The same program in fewer groups, where classes of different counts are exchangeable; else unchanged.
+    """Merge groups of different counts whose classes are exchangeable all the same.
 
-    Under ``balanced`` frequencies all classes are, under ``product`` only those of equal count.
+    Under ``balanced`` frequencies all classes are exchangeable, under ``product`` only those of equal count.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The same program in fewer groups, or unchanged if there are no such groups.
     """
     owner = np.unique(np.round(-log_frequency(problem), 10), return_inverse=True)[1]
     if owner.max() + 1 == len(owner):
         return problem
     merged, part_of = merge(problem, owner)
     few, old, K = merged.rows, problem.rows, merged.sizes
+    # Exchangeable: every label pair of the merged groups occurs, and all that became one row were alike.
     pairs = np.outer(K, K) - np.diag(K)
     if problem.partition == "unordered":
         pairs = pairs - np.diag(np.diag(pairs)) // 2
@@ -92,17 +126,27 @@ def merge_equal(problem: Problem) -> Problem:
 
 
 def similar(problem: Problem, groups: int) -> np.ndarray:
-    """Merged group (G,) of each group: at most ``groups`` intervals of log frequency with least variance inside.
+    """Split groups into intervals of log frequency with least variance inside.
 
-    Dynamic programming over the distinct frequencies, each with its number of classes. An interval has ``LEAST`` classes
-    or more, so there may be fewer intervals. The most frequent come first.
+    It is dynamic programming over the distinct frequencies, each with its number of classes. An interval has ``LEAST``
+    classes or more, so there may be fewer intervals than asked for.
+
+    Args:
+        problem: the problem.
+        groups: largest number of intervals.
+
+    Returns:
+        The merged group of each group, (G,); the most frequent come first.
     """
-    t, place = np.unique(-log_frequency(problem), return_inverse=True)
-    number = np.bincount(place, problem.sizes).astype(float)
-    w, one, two = (np.concatenate([[0.0], np.cumsum(number * t**k)]) for k in (0, 1, 2))
-    inside = w[None, :] - w[:, None]  # classes in the interval [i, j)
-    spread = two[None, :] - two[:, None] - (one[None, :] - one[:, None]) ** 2 / np.maximum(inside, 1)
-    cost = np.where(inside >= LEAST, np.maximum(spread, 0.0), np.inf)
+    t, position = np.unique(-log_frequency(problem), return_inverse=True)
+    number = np.bincount(position, problem.sizes).astype(float)
+    # Classes in each interval [i, j), their sum of t and of t^2, and so the sum of squared deviations from their mean.
+    classes, sum_t, sum_t2 = (
+        cumulative[None, :] - cumulative[:, None]
+        for cumulative in (np.concatenate([[0.0], np.cumsum(number * t**k)]) for k in (0, 1, 2))
+    )
+    deviation = sum_t2 - sum_t**2 / np.maximum(classes, 1)
+    cost = np.where(classes >= LEAST, np.maximum(deviation, 0.0), np.inf)
     best, cuts, ends = cost[0], [], [len(t)]
     for _ in range(min(groups, len(t)) - 1):
         total = best[:, None] + cost
@@ -113,19 +157,32 @@ def similar(problem: Problem, groups: int) -> np.ndarray:
         best = new
     for cut in reversed(cuts):
         ends.append(int(cut[ends[-1]]))
-    return np.searchsorted(np.sort(ends), place, side="right")
+    return np.searchsorted(np.sort(ends), position, side="right")
 
 
 @dataclass(frozen=True)
 class Level:
-    """A program in some number of groups. t: (G,) log frequency of each group, the mean over the classes merged in it."""
+    """A program in some number of groups.
+
+    Attributes:
+        blocks: the blocks of the program.
+        t: log frequency of each group, (G,): the mean over the classes merged in it.
+    """
 
     blocks: Blocks
     t: np.ndarray
 
 
 def merged_level(problem: Problem, owner: np.ndarray) -> Level:
-    """``problem`` with groups merged as ``owner`` (G,) says."""
+    """Merge the groups of a program.
+
+    Args:
+        problem: the program.
+        owner: the merged group of each group, (G,).
+
+    Returns:
+        The program in merged groups.
+    """
     weight = np.bincount(owner, problem.sizes)
     t = np.bincount(owner, problem.sizes * log_frequency(problem)) / weight
     return Level(Blocks(merge_alike(merge(problem, owner)[0])[0]), t)
@@ -135,12 +192,27 @@ class Interpolation:
     """Logits of a level carried to a level of more groups, linear between log frequencies.
 
     The logits of a label pair are smooth in the log frequencies of a, of b, and of the class they belong to, but for a
-    kink where classes collapse. A row is made of up to four rows of the coarse level, when it is asked for.
+    kink where classes collapse. A row is made from up to four rows of the coarse level, when it is asked for.
+
+    Args:
+        coarse: the level of fewer groups.
+        X: its point.
+        fine: the level of more groups.
+
+    Attributes:
+        coarse: blocks of the level of fewer groups.
+        fine: blocks of the level of more groups.
+        X: the coarse point.
+        ends: the two coarse groups between which, or beside which, each fine group lies, (2, G).
+        share: their weights, (2, G).
+        columns: the same as a matrix, (coarse G, G).
+        ratios: mixing ratios of the coarse level.
+        row: the coarse row of a label pair, by (same, ratio, g, h); -1 if it does not occur.
     """
 
     def __init__(self, coarse: Level, X: np.ndarray, fine: Level) -> None:
         self.coarse, self.fine, self.X = coarse.blocks, fine.blocks, X
-        # Between which two groups of the coarse level each group of the fine one lies, or beside which two, and where.
+        # The two coarse groups between which each fine group lies (or beside which, at the ends), and where it lies.
         order = np.argsort(coarse.t)
         right = np.searchsorted(coarse.t[order], fine.t).clip(min(1, len(order) - 1), len(order) - 1)
         self.ends = np.stack([order[right - 1], order[right]])
@@ -153,20 +225,28 @@ class Interpolation:
         self._index()
 
     def _index(self) -> None:
-        """row[same, ratio, g, h]: the coarse row of a label pair, -1 if it does not occur."""
+        """Tabulate row[same, ratio, g, h]: the coarse row of a label pair, -1 if it does not occur."""
         rows = self.coarse.problem.rows
         self.ratios = np.unique(np.round(rows.lam, 12))
         self.row = np.full((2, len(self.ratios), self.coarse.G, self.coarse.G), -1)
         same, ratio, number = rows.same.astype(int), self._ratio(rows.lam), np.arange(len(rows))
-        half = rows.lam == 0.5  # these rows stand for (b, a) as well
+        half = rows.lam == 0.5  # these rows stand for (b, a), too
         self.row[same[half], ratio[half], rows.second[half], rows.first[half]] = number[half]
         self.row[same, ratio, rows.first, rows.second] = number
 
     def _ratio(self, lam: np.ndarray) -> np.ndarray:
+        """Positions of mixing ratios among ``ratios``."""
         return np.searchsorted(self.ratios, np.round(lam, 12))
 
     def __call__(self, block: slice) -> np.ndarray:
-        """Logits of rows ``block`` of the fine level."""
+        """Give the logits of a block of the fine level.
+
+        Args:
+            block: the rows.
+
+        Returns:
+            The logits, (m, G + 2).
+        """
         G, (row, share, turned) = self.coarse.G, self._parts(block)
         V = np.zeros((row.shape[1], G + 2))
         for part in range(4):
@@ -178,9 +258,9 @@ class Interpolation:
         return self.fine.centred(np.concatenate([V[:, :G] @ self.columns, V[:, G:]], axis=1), block)
 
     def _parts(self, block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Coarse rows, their shares, and whether a and b have changed places there; each (4, m).
+        """Coarse rows, their weights, and whether a and b have changed places there; each (4, m).
 
-        If one is missing, the row of the nearest groups stands in, and if that is, too, nothing does.
+        If one of the four rows is missing, the row of the nearest groups replaces all four, if it occurs.
         """
         rows = self.fine.problem.rows
         a, b, same = rows.first[block], rows.second[block], rows.same[block].astype(int)
@@ -188,7 +268,7 @@ class Interpolation:
         first, second = self.ends[at_a][:, a], self.ends[at_b][:, b]
         share = self.share[at_a][:, a] * np.where(same == 1, (at_a == at_b)[:, None], self.share[at_b][:, b])
         row = self.row[same, self._ratio(rows.lam[block]), first, second]
-        gone = np.any((row < 0) & (share != 0), axis=0)
+        missing = np.any((row < 0) & (share != 0), axis=0)
         nearest = 2 * self.share.argmax(axis=0)[a] + self.share.argmax(axis=0)[b]
-        share[:, gone] = (np.arange(4)[:, None] == nearest[gone]) & (row[:, gone] >= 0)
+        share[:, missing] = (np.arange(4)[:, None] == nearest[missing]) & (row[:, missing] >= 0)
         return row, share, self.coarse.problem.rows.first[row] != first

@@ -337,7 +337,7 @@ def test_counts_are_read_from_a_file(text: str, tmp_path: Path, capsys: pytest.C
         ("9\nnan\n", "line 2: count nan"),
         ("9\n1e999\n", "line 2: count inf"),
         ("1\n" * 12, "more than 10 counts"),
-        ("1\n" * 501, "more than 1,000 bytes; give a class count a line"),
+        ("1\n" * 501, "more than 1,000 bytes; give one class count per line"),
         (b"\xff\xfe9", "not UTF-8 text"),
         (None, "No such file"),
     ],
@@ -388,7 +388,7 @@ def test_the_command_says_how_far_it_came(tmp_path: Path, capsys: pytest.Capture
     assert balanced["solver"] == "orbits"
     assert balanced["group_sizes"] == [300]
     assert _run("--counts-file", str(file), "--save", str(tmp_path / "optimum.npz")) == 2
-    assert "--save would write Z of more than 20,000,000 entries" in capsys.readouterr().err
+    assert "--save would write Z with more than 20,000,000 entries" in capsys.readouterr().err
     assert not (tmp_path / "optimum.npz").exists()
     assert _run("--counts-file", str(file), "--counts", "1,2") == 2
     assert _run("--counts-file", str(file), "--K", "7") == 2

@@ -250,7 +250,7 @@ def test_quadrature_converges() -> None:
 def test_geometry() -> None:
     etf = geometry.simplex_etf(5)
     assert geometry.etf_distance(etf) == pytest.approx(0, abs=1e-15)
-    assert geometry.norm_spread(etf) == pytest.approx(0, abs=1e-15)
+    assert geometry.norm_variation(etf) == pytest.approx(0, abs=1e-15)
     W = np.linalg.cholesky(etf + 1e-12 * np.eye(5))
     assert geometry.self_duality(W, 3 * W) == pytest.approx(0, abs=1e-12)
     assert geometry.self_duality(W, W[::-1]) > 0.1

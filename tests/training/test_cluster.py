@@ -341,7 +341,7 @@ def test_an_interrupted_sweep_in_processes_keeps_its_rows_and_leaves_no_process(
             ["--engine", "ray", "--address", "127.0.0.1:9"],
             "error: --address 127.0.0.1:9: Connection refused; give what",
         ),
-        (["--address", "127.0.0.1:9"], "error: --address 127.0.0.1:9 has no meaning without --engine ray; give both"),
+        (["--address", "127.0.0.1:9"], "error: --address 127.0.0.1:9 applies only to --engine ray; give both"),
         (["--engine", "ray", "--address", "a;b:1"], "argument --address: 'a;b:1' is not HOST:PORT, such as"),
         (["--engine", "ray", "--address", "a:65536"], "argument --address: 'a:65536' is not HOST:PORT, such as"),
         (["--engine", "rey"], "argument --engine: 'rey' is unknown, did you mean 'ray'?"),
