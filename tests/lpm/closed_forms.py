@@ -1,4 +1,4 @@
-"""Programs whose optimum is known from a formula, computed without any of the solvers: the oracle of the test suite."""
+"""Programs whose optimum is known from a formula. No solver is used: this is the oracle of the test suite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from lpm.problem import Problem
 
 @dataclass(frozen=True)
 class Known:
-    """A problem, its exact loss, and where known the exact cosines between classes of groups (G, G), nan on no pair."""
+    """A problem with a known optimum.
+
+    Attributes:
+        name: what the problem is.
+        problem: the problem.
+        loss: its exact loss.
+        cosines: exact cosines between classes of two groups, (G, G), nan if there are no two such classes; None if unknown.
+    """
 
     name: str
     problem: Problem
@@ -28,10 +35,10 @@ def plain_balanced(K: int, E: float) -> float:
 
 
 def fc_balanced(K: int, lam: float, E: float) -> float:
-    """LPM_lambda with all K^2 label pairs equally frequent, three scalars on one curve (docs/theory/solvers.md).
+    """LPM_lambda with all K^2 label pairs equally frequent: three scalars on one curve (docs/theory/solvers.md).
 
-    z_(a,a) = alpha (e_a - 1/K) and z_(a,b) = beta e_a + gamma e_b - (beta + gamma)/K with z = c (y - softmax(z)) in every
-    row; c from the budget (K-1) sqrt(alpha^2 + (K-1)(beta^2 + gamma^2) - 2 beta gamma) = K^1.5 sqrt(E).
+    z_(a,a) = alpha (e_a - 1/K) and z_(a,b) = beta e_a + gamma e_b - (beta + gamma)/K, with z = c (y - softmax(z)) in every
+    row. c follows from the budget (K-1) sqrt(alpha^2 + (K-1)(beta^2 + gamma^2) - 2 beta gamma) = K^1.5 sqrt(E).
     """
 
     def scalars(c: float) -> tuple[float, float, float]:
@@ -65,10 +72,10 @@ def fc_balanced(K: int, lam: float, E: float) -> float:
 def plain_two_groups(
     K_A: int, K_B: int, R: float, E: float, *, collapsed: bool = False
 ) -> tuple[float, np.ndarray, float]:
-    """Plain LPM with two groups: its optimum over (alpha, beta, s, c), cosines AA, AB, BB, and p_own - p_offA of an A row.
+    """Plain LPM with two groups: its optimum, cosines AA, AB, BB, and p_own - p_offA of an A row.
 
     Z = alpha on the zero-sum vectors of A, beta on those of B, (s, c) along 1_A K_B/K - 1_B K_A/K, subject to
-    (K_A-1) alpha + (K_B-1) beta + sqrt(K_A K_B/K) sqrt(K_A s^2 + K_B c^2) = K sqrt(E). ``collapsed`` imposes beta = 0.
+    (K_A-1) alpha + (K_B-1) beta + sqrt(K_A K_B/K) sqrt(K_A s^2 + K_B c^2) = K sqrt(E). ``collapsed`` sets beta = 0.
     """
     K = K_A + K_B
     free = [0, 2, 3] if collapsed else [0, 1, 2, 3]
@@ -90,7 +97,7 @@ def plain_two_groups(
         return float((K_A - 1) * a + (K_B - 1) * b + sigma - K * np.sqrt(E))
 
     def gradient(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
-        # Complex-free and exact enough: Richardson-extrapolated central differences, error about 1e-12.
+        # Richardson-extrapolated central differences: exact to about 1e-12.
         def central(h: float) -> np.ndarray:
             return np.array([(function(x + h * e) - function(x - h * e)) / (2 * h) for e in np.eye(len(x))])
 

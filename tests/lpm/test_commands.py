@@ -1,4 +1,4 @@
-"""The commands as a user runs them: results, files, and one clear line for everything that can be wrong."""
+"""The commands as a user runs them: results, files, and one clear line for every error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS = {"solve": solve.main, "sweep": sweep.main, "threshold": threshold.mai
 
 
 def run(command: str, *arguments: str) -> int:
-    """The exit status of ``python -m lpm.<command>``, in this process."""
+    """Run ``python -m lpm.<command>`` in this process and return its exit status."""
     try:
         return cli.run(lambda: COMMANDS[command](list(arguments)))
     except SystemExit as exit:
@@ -50,9 +50,9 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
         assert lower == pytest.approx(loss - gap, rel=1e-15)
         assert (row["collapsed"] == "True") == (float(row["cos_BB"]) > 1 - 1e-12)
     with (out / "thresholds.csv").open() as file:
-        found = {(row["program"], row["profile"]): row for row in csv.DictReader(file)}
-    assert found["fc", "balanced"]["R0"] == ""
-    product = found["fc", "product"]
+        thresholds = {(row["program"], row["profile"]): row for row in csv.DictReader(file)}
+    assert thresholds["fc", "balanced"]["R0"] == ""
+    product = thresholds["fc", "product"]
     assert float(product["bracket_low"]) < float(product["R0"]) < float(product["bracket_high"])
     assert "297.842" in text
     assert "none" in text
@@ -94,9 +94,9 @@ def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_without_a_checkout_the_commit_is_what_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = output.provenance()["commit"]
+    commit = output.provenance()["commit"]
     monkeypatch.setenv("COMMIT", "abc")
-    assert output.provenance()["commit"] == here or here is None
+    assert output.provenance()["commit"] == commit or commit is None
     monkeypatch.setenv("PATH", "")  # no git
     assert output.provenance()["commit"] == "abc"
     for no_name in ("", "\x1b[31m"):

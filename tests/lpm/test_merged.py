@@ -1,4 +1,4 @@
-"""Many groups: class counts from files, merged groups, points carried back, and gaps that bound the true optimum."""
+"""Many groups: counts from files, merged groups, points carried back, gaps that bound the true optimum."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lpm.problem import Problem
 from lpm.solution import Solution, evaluate
 
 UNEQUAL = [310, 7, 180, 95, 3, 60, 33, 21, 12]
-"""Counts all different, in no order."""
+"""Counts that all differ, in no order."""
 SOME_EQUAL = class_counts([20, 5, 20, 1, 5, 7, 7, 7, 7])
 
 
@@ -142,7 +142,7 @@ def test_blocks_are_the_symmetric_coordinates(name: str, monkeypatch: pytest.Mon
 
 
 def test_a_step_is_the_projected_gradient_step_on_all_label_pairs() -> None:
-    """Groups and their written-out label pairs take the same path, so multiplicities are where they belong."""
+    """Groups take the same path as their label pairs written out, so multiplicities are right."""
     problem = programs.ms(pairs.product(SOME_EQUAL), mixing.fixed(0.4))
     full, _ = problem.expand()
     few, all_pairs = (Descent(Blocks(p), np.zeros((len(p.rows), len(p.sizes) + 2))) for p in (problem, full))
@@ -161,11 +161,11 @@ def test_any_logits_bound_the_optimum_from_below(name: str) -> None:
     blocks, optimum, rng = Blocks(problem), orbits.solve(problem).loss, np.random.default_rng(3)
     for size in (0.0, 0.1, 1.0, 10.0):
         logits = blocks.at(size * rng.normal(size=blocks.shape))
-        here = blocks.evaluate(logits)
-        better = tighten(blocks, logits, blocks.spectrum(logits), here, 0.0)
-        for point in (here, better):
+        evaluation = blocks.evaluate(logits)
+        tight = tighten(blocks, logits, blocks.spectrum(logits), evaluation, 0.0)
+        for point in (evaluation, tight):
             assert point.loss - point.deficit(problem.tau) <= optimum + 1e-12
-        assert gap(here, better, problem.tau) <= gap(here, here, problem.tau) + 1e-13
+        assert gap(evaluation, tight, problem.tau) <= gap(evaluation, evaluation, problem.tau) + 1e-13
 
 
 def test_a_flattened_gradient_makes_the_gap_of_second_order() -> None:
@@ -176,14 +176,14 @@ def test_a_flattened_gradient_makes_the_gap_of_second_order() -> None:
         for _ in range(steps):
             descent.step()
         logits = blocks.at(descent.X)
-        here = blocks.evaluate(logits)
-        tight = tighten(blocks, logits, descent.spectrum, here, 0.0)
-        ratios.append(gap(here, tight, problem.tau) / gap(here, here, problem.tau))
+        evaluation = blocks.evaluate(logits)
+        tight = tighten(blocks, logits, descent.spectrum, evaluation, 0.0)
+        ratios.append(gap(evaluation, tight, problem.tau) / gap(evaluation, evaluation, problem.tau))
     assert ratios[0] < 0.5
     assert ratios[1] < 0.05  # the closer the point, the more there is to gain
-    loose, strict = (gap(here, here, problem.tau) / here.loss * factor for factor in (1.01, 0.99))
-    assert tighten(blocks, logits, descent.spectrum, here, loose) is here
-    assert tighten(blocks, logits, descent.spectrum, here, strict) is not here
+    loose, strict = (gap(evaluation, evaluation, problem.tau) / evaluation.loss * factor for factor in (1.01, 0.99))
+    assert tighten(blocks, logits, descent.spectrum, evaluation, loose) is evaluation
+    assert tighten(blocks, logits, descent.spectrum, evaluation, strict) is not evaluation
 
 
 def test_merging_nothing_changes_nothing_and_interpolation_is_exact_at_its_nodes() -> None:
@@ -192,14 +192,16 @@ def test_merging_nothing_changes_nothing_and_interpolation_is_exact_at_its_nodes
     np.testing.assert_allclose(same.rows.p[part_of], problem.rows.p, rtol=1e-15)
     assert len(same.rows) == len(problem.rows)
     alike = merge_alike(problem)[0]
-    own = Level(Blocks(alike), log_frequency(alike))
-    X = np.random.default_rng(2).normal(size=own.blocks.shape) * (np.arange(own.blocks.G + 2) < own.blocks.G)
-    every = slice(None)
-    logits = own.blocks.logits(X, every)
-    carried = Interpolation(own, X, own)(every)
-    np.testing.assert_allclose(carried, own.blocks.centred(logits, every), atol=1e-12)
+    level = Level(Blocks(alike), log_frequency(alike))
+    X = np.random.default_rng(2).normal(size=level.blocks.shape) * (np.arange(level.blocks.G + 2) < level.blocks.G)
+    all_rows = slice(None)
+    logits = level.blocks.logits(X, all_rows)
+    carried = Interpolation(level, X, level)(all_rows)
+    np.testing.assert_allclose(carried, level.blocks.centred(logits, all_rows), atol=1e-12)
     assert np.ptp(carried - logits, axis=1).max() < 1e-12  # a shift of each row
-    assert own.blocks.spectrum(lambda block: carried[block]).nuclear < own.blocks.spectrum(own.blocks.at(X)).nuclear
+    assert (
+        level.blocks.spectrum(lambda block: carried[block]).nuclear < level.blocks.spectrum(level.blocks.at(X)).nuclear
+    )
 
 
 def test_a_merged_program_keeps_totals_and_intervals_of_frequency() -> None:
@@ -207,7 +209,7 @@ def test_a_merged_program_keeps_totals_and_intervals_of_frequency() -> None:
     owner = similar(problem, 3)
     assert np.all(np.diff(owner) >= 0)  # groups come largest count first
     assert np.bincount(owner).tolist() == [3, 3, 3]
-    assert similar(problem, 100).max() + 1 == 3  # three classes a group at least
+    assert similar(problem, 100).max() + 1 == 3  # at least three classes per group
     few, _ = merge(problem, owner)
     assert few.K == problem.K
     assert few.rows.count @ few.rows.p == pytest.approx(1.0)
@@ -275,7 +277,7 @@ def test_a_thousand_classes_are_certified_in_less_memory_than_one_point_takes() 
 
 def test_time_and_size_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = programs.fc(pairs.product(class_counts(np.geomspace(1, 1000, 150))))
-    start = time.process_time()  # of this process alone, whatever else the machine does
+    start = time.process_time()  # of this process alone; the load of the machine has no effect
     with pytest.raises(NotCertified, match=r"merged \(32 of 150 groups\).*raise the time limit of 0.001 s"):
         merged.solve(problem, time_limit=1e-3)
     assert time.process_time() - start < 5
@@ -285,7 +287,7 @@ def test_time_and_size_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         merged.solve(
             programs.fc(pairs.product(class_counts(np.geomspace(1, 90, 60)))), progress=lambda *a: seen.append(a[0])
         )
-    assert seen == [19]  # what a point of 4,000 entries has room for
+    assert seen == [19]  # the groups of a point of 4,000 entries
     monkeypatch.setattr(merged, "MAX_STREAMED", 1000)
     with pytest.raises(InvalidInput, match="150 groups of equal frequency and 22,500 kinds of label pairs"):
         merged.solve(problem)
@@ -366,7 +368,7 @@ def test_counts_too_far_apart_for_float64_are_not_certified_and_said(capsys: pyt
     assert _run("--counts", far, "--E-H", "50", "--tolerance", "0.01", "--quiet") == 1
     error = capsys.readouterr().err
     assert "too far apart for float64: take smaller ratios" in error
-    assert "loosen" not in error  # to more than 1, which is refused
+    assert "loosen" not in error  # a tolerance above 1 is refused
     assert Spectrum(np.array([1e17, 1.0]), np.array([1.0, 3.0]), np.eye(1)).project(3.3).tolist() == [0.0, 0.0]
 
 

@@ -1,4 +1,4 @@
-"""Each builder against the paper's own sums, written out with loops over label pairs at random class vectors and features."""
+"""Each builder against the sums of the paper, written out as loops at random class vectors and features."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_mixed_programs_are_the_papers_sums(name: str, program: str, profile: st
             h = H[row[a, b, q]]
             if program.startswith("fc"):
                 z = W @ h
-                own = lam * z[a] + (1 - lam) * z[b]
+                target = lam * z[a] + (1 - lam) * z[b]
             else:
                 z = W_lam @ h
-                own = z[labels.index((a, b))]
-            loss += weight * n_ab / N * (np.log(np.exp(z).sum()) - own)
+                target = z[labels.index((a, b))]
+            loss += weight * n_ab / N * (np.log(np.exp(z).sum()) - target)
             share = len(labels)
             if eq7:
                 share = A**2 if a < A else (K - A) ** 2

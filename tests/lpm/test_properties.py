@@ -1,4 +1,4 @@
-"""Laws that hold for every program: certificates, invariances, symmetry reduction, identities; over random instances."""
+"""Laws of every program, on random instances: certificates, invariances, symmetry reduction, identities."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_orbits_certificate_holds_for_the_full_program(problem: Problem) -> None
     np.testing.assert_allclose(
         np.sqrt(np.diag(gram)), np.concatenate(_by_class(problem, solution.gram.norms)), atol=1e-9
     )
-    # The collapse it reports is visible, and to the digit: the class vectors of such a group are equal.
+    # The collapse that it reports is visible to the last digit: the class vectors of such a group are equal.
     for g in solution.collapsed_groups:
         rows = gram[np.ix_(problem.members[g], problem.members[g])]
         np.testing.assert_allclose(rows, rows[0, 0], atol=1e-12)
@@ -187,7 +187,7 @@ def test_a_wrong_point_is_not_certified() -> None:
     with pytest.raises(NotCertified, match="loosen nothing") as refusal:
         certify(best.coordinates, best.X + 0.01 * noise, solver="x", seconds=0, iterations=0, remedy="loosen nothing")
     assert refusal.value.gap > 0
-    # A point outside the ball is scaled onto it, not believed.
+    # A point outside the ball is scaled onto it.
     outside = certify(best.coordinates, 2 * best.X, solver="x", seconds=0, iterations=0)
     assert outside.loss == pytest.approx(best.loss, rel=1e-12)
     with pytest.raises(NotCertified):
@@ -241,7 +241,7 @@ def test_quadrature_converges() -> None:
             loss = {q: orbits.solve(build(problem, mixing.beta(alpha, q))).loss for q in (4, 8, 16, 64)}
             errors = [abs(loss[q] - loss[64]) for q in (4, 8, 16)]
             assert errors[0] > 3 * errors[1] > 9 * errors[2]
-            assert errors[2] < 1e-5  # 16 nodes, the default
+            assert errors[2] < 1e-5  # with 16 nodes
         law = mixing.beta(alpha, 8)
         assert law.mean(law.nodes**2) == pytest.approx((alpha + 1) / (2 * (2 * alpha + 1)), rel=1e-12)
         assert law.weights.sum() == pytest.approx(1.0)

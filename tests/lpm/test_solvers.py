@@ -1,4 +1,4 @@
-"""Every solver on every problem with a known optimum, and the solvers against each other where none is known."""
+"""Every solver on every problem with a known optimum; on other problems, the solvers against each other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_known_optimum(name: str, known: closed_forms.Known) -> None:
     try:
         solution = SOLVERS[name](known.problem)
     except NotCertified:
-        # SCS is a first-order method and may stop short of the tolerance; its point must then pass a looser one.
+        # SCS is a first-order method and may miss the tolerance; its point must then pass a looser one.
         assert name == "sdp-scs"
         solution = sdp.solve(known.problem, conic="scs", tolerance=1e-2)
         assert solution.relative_gap > 1e-6
@@ -39,9 +39,9 @@ def test_known_optimum(name: str, known: closed_forms.Known) -> None:
     assert solution.lower_bound - rounding <= known.loss <= solution.loss + rounding
     if known.cosines is not None:
         # f is flat around the optimum: cosines are good to the root of the gap, and orbits' gap is at rounding.
-        there = ~np.isnan(solution.gram.group_cosines)
+        known_pairs = ~np.isnan(solution.gram.group_cosines)
         limit = 1e-7 if name == "orbits" else 2e-3 + np.sqrt(solution.relative_gap)
-        error = np.abs(solution.gram.group_cosines - known.cosines)[there].max()
+        error = np.abs(solution.gram.group_cosines - known.cosines)[known_pairs].max()
         assert error < limit
 
 
@@ -113,7 +113,7 @@ def test_budget_that_is_not_used_up() -> None:
         solution = SOLVERS[name](problem)
         assert solution.loss == pytest.approx(np.log(2), abs=1e-9)
     assert orbits.solve(problem).rank == 0
-    # At lambda = 0.9 the optimum has finite logits too: f* is the entropy of (0.9, 0.1).
+    # At lambda = 0.9 the optimum has finite logits, too: f* is the entropy of (0.9, 0.1).
     problem = programs.fc(pairs.distinct(imbalanced(2)), mixing.fixed(0.9), e_h=100.0)
     for name in ("orbits", "factored", "sdp-clarabel"):
         assert SOLVERS[name](problem).loss == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1), abs=1e-7)
