@@ -22,7 +22,7 @@ from training.store.runs import RunFolder
 from training.store.tables import in_words, ranges, setting
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
-"""Methods that are compared unless others are named: in general, and for two classes, which have only one label pair a < b."""
+"""Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
 
 Results = Mapping[str, Sequence[RunResult]]
 """By method, the results of its finished runs, which differ in their seed alone."""
@@ -116,8 +116,8 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
 def markdown(base: RunConfig, results: Results) -> str:
     """Write the comparison as a Markdown table, below a line that says what was trained.
 
-    It has one row per method and one column per split. A cell is mean ± standard deviation (number of runs). The last column is
-    the difference from the first method that has runs. A note explains the numbers.
+    It has one row per method and one column per split. A cell is mean ± standard deviation (number of runs). The last
+    column is the difference from the first method that has runs. A note explains the numbers.
 
     Args:
         base: the run whose choices the methods share.
@@ -215,8 +215,8 @@ def against(values: Sequence[float], reference: Sequence[float]) -> tuple[float,
         reference: accuracies of the method that it is compared with, one per seed.
 
     Returns:
-        The mean of ``values`` minus that of ``reference``, NaN if one is empty; the two-sided p, NaN if one has fewer than two
-        values or neither varies.
+        The mean of ``values`` minus that of ``reference``, NaN if one is empty; the two-sided p, NaN if one has fewer
+        than two values or neither varies.
     """
     sample, reference_sample = Sample.of(values), Sample.of(reference)
     return sample.mean - reference_sample.mean, welch(sample, reference_sample)

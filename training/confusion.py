@@ -1,9 +1,9 @@
 """Show which classes test images are predicted as, for finished runs: ``python -m training.confusion RUN...``.
 
-Minority collapse makes classes indistinguishable from one another. An imbalanced network may also tell classes apart and yet
-prefer the frequent ones. Accuracy is low in both cases. Predictions among the classes of one split alone separate the cases:
-collapsed classes are right as often as by chance, 100 / (classes of the split) per cent, and the cosines of their class vectors
-are 1. Needs no torch.
+Minority collapse makes classes indistinguishable from one another. An imbalanced network may also tell classes apart
+and yet prefer the frequent ones. Accuracy is low in both cases. Predictions among the classes of one split alone
+separate the cases: collapsed classes are right as often as by chance, 100 / (classes of the split) per cent, and the
+cosines of their class vectors are 1. Needs no torch.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ TOP = 10
 """Pairs of classes that Markdown shows by default."""
 
 NOTE = """\
-In % of a class's test images, the mean over the classes of a split. right: predicted as their own class. another of: predicted as
-another class of that split. right among its own split: predicted as their own class among the classes of their split alone; by
-chance: what a guess among these gives. Cosines are those of centred class vectors; they are 1 where classes have collapsed.
-Mean ± standard deviation (n seeds)."""
+In % of a class's test images, the mean over the classes of a split. right: predicted as their own class. another of:
+predicted as another class of that split. right among its own split: predicted as their own class among the classes of
+their split alone; by chance: what a guess among these gives. Cosines are those of centred class vectors; they are 1
+where classes have collapsed. Mean ± standard deviation (n seeds)."""
+"""The note below the table that explains its columns."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ class Confusion:
     """Which classes a run's test images are predicted as. K classes by falling count of training images, in S splits.
 
     Attributes:
-        shares: (S, S + 2) means over the classes of each split, in per cent of a class's test images. First column: predicted as
-            their own class. Next S columns: predicted as another class, which is in that split. Last column: predicted as their
-            own class where only the classes of their split can be chosen.
-        pairs: by (class, another class that it is predicted as), per cent of the first class's test images; pairs that never
-            occur are left out.
-        directions: (K, p) class vectors of length 1, centred over the classes, because a common part changes no prediction.
+        shares: (S, S + 2) means over the classes of each split, in per cent of a class's test images. First column:
+            predicted as their own class. Next S columns: predicted as another class, which is in that split. Last
+            column: predicted as their own class where only the classes of their split can be chosen.
+        pairs: by (class, another class that it is predicted as), per cent of the first class's test images; pairs that
+            never occur are left out.
+        directions: (K, p) class vectors of length 1, centred over the classes, because a common part changes no
+            prediction.
     """
 
     shares: np.ndarray
@@ -142,7 +144,8 @@ def counted(
 
     Args:
         labels: (n,) classes of the test images.
-        predictions: (n, 2) the likeliest class of each image, and the likeliest one among the classes of its label's split.
+        predictions: (n, 2) the likeliest class of each image, and the likeliest one among the classes of its label's
+            split.
         vectors: (K, p) class vectors.
         splits: first and last class of each split, both included.
 
@@ -202,7 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in folders[1:]:
         if replace(folder.config, seed=folders[0].config.seed) != folders[0].config:
             raise InvalidInput(
-                f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed; name runs of one setting"
+                f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed; "
+                "name runs of one setting"
             )
     print(formats[options.format](folders[0], [of(folder) for folder in folders], options.top), end="")
     return 0
@@ -263,7 +267,8 @@ def as_csv(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
 def _pairs(confusions: Sequence[Confusion]) -> list[tuple[int, int, float, float]]:
     """Pairs of classes that are confused, most frequent first, as means over the runs.
 
-    Each is a class, the class that it is predicted as, how often in per cent of its images, and the cosine of their vectors.
+    Each is a class, the class that it is predicted as, how often in per cent of its images, and the cosine of their
+    vectors.
     """
     pairs = sorted({pair for confusion in confusions for pair in confusion.pairs})
     rows = [

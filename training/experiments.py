@@ -1,8 +1,8 @@
 """The paper's tables as runs: which methods, data sets and imbalance factors each of them has.
 
-At preset ``paper`` each cell of a table is 5 seeds of 200 epochs. Preset ``quick`` is 30 epochs of ResNet-8, about five minutes
-per run on two CPU cores. It shows the order of methods only; its numbers do not compare with the paper's. The large data sets
-are 3 seeds of ResNet-50 at 224 pixels on several GPUs, by the recipes of :mod:`training.catalogue`.
+At preset ``paper`` each cell of a table is 5 seeds of 200 epochs. Preset ``quick`` is 30 epochs of ResNet-8, about five
+minutes per run on two CPU cores. It shows the order of methods only; its numbers do not compare with the paper's. The
+large data sets are 3 seeds of ResNet-50 at 224 pixels on several GPUs, by the recipes of :mod:`training.catalogue`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """The methods of the tables, and BMLS-all+MS, by name: the choices of a run that make each.
 
-BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair; for them
-BMLS-all+MS draws all K^2.
+BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
+for them BMLS-all+MS draws all K^2.
 """
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)

@@ -1,7 +1,7 @@
 """Measure finished runs again, from their weights: ``python -m training.measure --data-root D RUN...``.
 
-It is for runs whose measurements are damaged, or were made by an older version. Only the network of the last epoch is stored
-and can be measured again. Measurements of earlier epochs are removed.
+It is for runs whose measurements are damaged, or were made by an older version. Only the network of the last epoch is
+stored and can be measured again. Measurements of earlier epochs are removed.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def seeds(text: str) -> list[int]:
         The seeds, rising, each once.
 
     Raises:
-        argparse.ArgumentTypeError: if the text is no such list, or a range is empty or has more than ten thousand seeds.
+        argparse.ArgumentTypeError: if the text is no such list, or a range is empty or has more than ten thousand
+            seeds.
     """
     if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a list of seeds such as 0-4,7")
@@ -149,8 +150,8 @@ def add_lists(parser: cli.Parser) -> None:
             f"--{part}-list",
             type=Path,
             metavar="FILE",
-            help=f"list of {use} images: 'path label' on each line, or iNaturalist's JSON; for dataset own also a folder "
-            "that holds one folder per class",
+            help=f"list of {use} images: 'path label' on each line, or iNaturalist's JSON; for dataset own also a "
+            "folder that holds one folder per class",
         )
 
 
@@ -201,7 +202,7 @@ def help_of(name: str) -> str:
 
 
 def add_running(parser: cli.Parser) -> None:
-    """Add the options that are the same for every run: the preset, the seeds, the data, and where and how runs are trained.
+    """Add the options that are not choices of one run, beside the preset: seeds, data, and how runs are trained.
 
     Args:
         parser: the command's parser.

@@ -41,14 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status: 1 if a run diverged, 2 if the runs of a data set could not be trained.
 
     Raises:
-        InvalidInput: if the table has no such cell, if ``--export`` cannot be written, or if a stored result is damaged.
+        InvalidInput: if the table has no such cell, if ``--export`` cannot be written, or if a stored result is
+            damaged.
     """
     options = _options(arguments)
     engines.check(options)
     if processes() > 1:
         raise InvalidInput(
-            "torchrun trains one run with all processes; use training.train with it, and name the cell's --dataset, --sampler "
-            "and --classifier"
+            "torchrun trains one run with all processes; use training.train with it, and name the cell's --dataset, "
+            "--sampler and --classifier"
         )
     number = int(options.number)
     table = _part(number, options)
@@ -66,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(command, file=sys.stderr)
     if options.preset != "paper":
         print(
-            f"preset {options.preset} is not the paper's recipe: it shows the order of methods, not the paper's numbers",
+            f"preset {options.preset} is not the paper's recipe: "
+            "it shows the order of methods, not the paper's numbers",
             file=sys.stderr,
         )
     if options.export is not None:
@@ -120,8 +122,8 @@ def _part(number: int, options: argparse.Namespace) -> Table:
     )
     if not (part.datasets and part.factors and part.methods):
         raise InvalidInput(
-            f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} at imbalance "
-            f"{', '.join(map(tables.factor_word, whole.factors))}"
+            f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} "
+            f"at imbalance {', '.join(map(tables.factor_word, whole.factors))}"
         )
     return part
 

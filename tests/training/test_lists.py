@@ -136,8 +136,8 @@ def test_links_inside_the_root_are_followed(root: Path) -> None:
         (b"a/\x1b[2J.jpg 2\n", r"line 1: 'a/.x1b\[2J.jpg': No such file"),
         (b"/etc/passwd 2\n", "line 1: '/etc/passwd' must be relative to --data-root, without '..'"),
         (b"a/../../x.jpg 2\n", "line 1: 'a/../../x.jpg' must be relative to --data-root, without '..'"),
-        (b"", "3 of 3 classes have no training image, class 0 for one"),
-        (b"a/0.jpg 2\nb/2.jpg 0\n", "1 of 3 classes have no training image, class 1 for one"),
+        (b"", "3 of 3 classes have no training image, such as class 0"),
+        (b"a/0.jpg 2\nb/2.jpg 0\n", "1 of 3 classes have no training image, such as class 1"),
         (b"x" * 300 + b".jpg 2\n", "line 1: 'x{200}': File name too long"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_wrong_line_is_named(content: bytes, message: str, root: Path) -> None
 
 def test_a_test_list_is_checked_as_the_other_and_against_it(root: Path) -> None:
     write(root, TRAIN, TEST[:2])
-    refused(root, "Places_LT_test.txt': 1 of 3 classes have no test image, class 2 for one")
+    refused(root, "Places_LT_test.txt': 1 of 3 classes have no test image, such as class 2")
     write(root, TRAIN, [*TEST, TRAIN[0]])
     refused(root, "Places_LT_test.txt', line 4: 'a/0.jpg' is there already, in .*Places_LT_train.txt'")
 

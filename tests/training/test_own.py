@@ -93,8 +93,8 @@ def test_a_label_without_a_name_says_where_names_are(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("cat\ndog\n", r"classes.txt' has 2 \(cat, dog\), and --classes says 3"),
-        ("cat\rdog\ra fly\rant", r"classes.txt' has 4 \(cat, dog, a fly, ant\), and --classes says 3"),
+        ("cat\ndog\n", r"classes.txt' has 2 names \(cat, dog\), and --classes says 3"),
+        ("cat\rdog\ra fly\rant", r"classes.txt' has 4 names \(cat, dog, a fly, ant\), and --classes says 3"),
         ("cat\n\nemu", "classes.txt', line 2: the name of a class must be printable text"),
         ("cat\ndog\nemu\x1b[2J", "classes.txt', line 3: the name of a class must be printable text"),
         ("cat\ndog\ncat", "classes.txt', line 3: 'cat' is the name of line 1 already"),
@@ -145,7 +145,7 @@ def to_outside(root: Path) -> None:
         (lambda root: (root / "test/fox").mkdir(), "test/fox': there is no such class folder for training"),
         (
             lambda root: (root / "test/cat").rename(root / "cat"),
-            "1 of 3 classes have no test image, class 'cat' for one",
+            "1 of 3 classes have no test image, such as class 'cat'",
         ),
         (lambda root: (root / "train/cat").rename(root / "train/c\x1b"), "the name of a class must be printable text"),
         (lambda root: (root / "test/fly").symlink_to("../train/emu"), "test/fly': there is no such class folder"),
@@ -157,7 +157,7 @@ def to_outside(root: Path) -> None:
             lambda root: (root / "test/a.jpg").touch(),
             "test/a.jpg' is not a folder; .* should hold one folder per class",
         ),
-        (lambda root: (root / "train.txt").touch(), "train.txt' and .*test' one is a folder and one a list"),
+        (lambda root: (root / "train.txt").touch(), "train.txt' is a list and .*test' is a folder"),
         (lambda root: (root / "train").rename(root / "x"), "holds no train.txt or train.json or train; say where"),
         (to_outside, "train/emu' is a link that leaves --data-root"),
     ],
@@ -339,7 +339,7 @@ def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Pat
     for more, message in (
         ([], "--data-root without --dataset"),
         (["--dataset", "own", "--data-root", str(root / "none")], "none' is not a folder"),
-        (["--dataset", "own", "--data-root", str(root / "train")], "training.split` makes lists of a folder of class"),
+        (["--dataset", "own", "--data-root", str(root / "train")], "training.split` makes lists from one folder per"),
         (["--dataset", "own", "--train-list", str(root / "none.txt")], "needs its number of classes"),
         (["--dataset", "own", "--train-list", str(root.parent)], "lies outside --data-root"),
     ):

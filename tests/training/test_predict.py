@@ -112,7 +112,7 @@ def test_files_that_are_no_images_are_skipped_on_request(workers: str, root: Pat
     assert "cat/01.jpg' is neither JPEG nor PNG" in said.err
     (root / "train/cat/x.tif").touch()
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
-    assert "note: 1 file whose name does not end in .jpg, .jpeg, .png: left out" in capsys.readouterr().err
+    assert "note: 1 file is left out: its name does not end in .jpg, .jpeg, .png" in capsys.readouterr().err
     for file in root.glob("train/*/*"):
         file.write_bytes(b"none")
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1

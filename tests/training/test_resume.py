@@ -109,7 +109,7 @@ def test_weights_that_are_no_numbers_are_no_checkpoint(
     digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer.Trainer, "state", lambda self: {"network.weight": torch.tensor([1.0, float("inf")])})
-    with pytest.raises(Diverged, match=r"a weight is no number after epoch 1, learning rate 0.05"):
+    with pytest.raises(Diverged, match=r"a weight is not finite after epoch 1, learning rate 0.05"):
         loop.run(TINY, digits, folder := RunFolder(tmp_path, TINY), CPU)
     assert not list(folder.path.glob("checkpoint-*"))
 

@@ -36,7 +36,7 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
     assert output.out.startswith(
         "2 classes, 14 images for training, 6 for testing: train.txt, test.txt, classes.txt in "
     )
-    assert output.err == "note: 1 file whose name does not end in .jpg, .jpeg, .png: left out\n"
+    assert output.err == "note: 1 file is left out: its name does not end in .jpg, .jpeg, .png\n"
     train, test, names = lists.load("own", root, classes=2)
     assert names.tolist() == ["cat", "dog"]
     assert not set(train.paths) & set(test.paths)

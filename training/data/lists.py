@@ -1,4 +1,4 @@
-"""Images on disk by their lists, for training and testing.
+"""Find the images on disk that lists name, for training and testing.
 
 A list (:mod:`training.data.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a
 regular file inside the root.
@@ -24,13 +24,18 @@ from training.data.list_rows import IMAGES, class_folders, class_names, folder_r
 from training.data.untrusted import contents
 
 CLASS_NAMES = "classes.txt"
-"""The names of your own lists' labels, a line each, which need not be there."""
+"""File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Images on disk. root: a folder, without links. paths: relative to it, N in the list's order. labels: (N,) int64,
-    class 0 the most frequent in training. sizes: (N,) int64, of the files in bytes.
+    """N images on disk, in the order of their list.
+
+    Attributes:
+        root: the folder that paths are relative to, with links resolved.
+        paths: N paths.
+        labels: (N,) int64 classes; class 0 is the most frequent in training.
+        sizes: (N,) int64 bytes of each file.
     """
 
     root: Path
@@ -107,17 +112,18 @@ def load(
     """
     row = CATALOGUE.get(dataset)
     if row is None or row.lists is None:
-        listed = ", ".join(name for name, other in CATALOGUE.items() if other.lists is not None)
-        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {listed}")
+        known = ", ".join(name for name, entry in CATALOGUE.items() if entry.lists is not None)
+        raise InvalidInput(f"dataset {dataset!r} has no lists; choose one of {known}")
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     K = row.classes or classes
     sources = train_list or _find(row, root, "train"), test_list or _find(row, root, "test")
     root = Path(os.path.realpath(root))
     names = _named(root, *sources, K) if row.user_named else None
-    taken: dict[str, str] = {}
+    list_of_file: dict[str, str] = {}
     train, test = (
-        _listed(root, source, K, use, taken, names) for source, use in zip(sources, ("training", "test"), strict=True)
+        _listed(root, source, K, use, list_of_file, names)
+        for source, use in zip(sources, ("training", "test"), strict=True)
     )
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
     number = np.argsort(order)
@@ -133,9 +139,9 @@ COMPARED = 1_000_000_000
 
 
 def duplicates(train: Images | Listed, test: Images | Listed) -> list[str]:
-    """Find test images that are training images too, byte for byte; they do not test what a network has not seen.
+    """Find test images that are training images too, byte for byte. They do not test a network, which has seen them.
 
-    Files of equal size are compared; none where those have more than a gigabyte.
+    Files of equal size are compared. If such files have more than :data:`COMPARED` bytes together, no file is compared.
 
     Args:
         train: the training images.
@@ -146,20 +152,29 @@ def duplicates(train: Images | Listed, test: Images | Listed) -> list[str]:
     """
     if not (isinstance(train, Listed) and isinstance(test, Listed)):
         return []
-    alike = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
-    if sum(int(part.sizes[which].sum()) for part, which in zip((train, test), alike, strict=True)) > COMPARED:
+    same_size = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
+    if sum(int(part.sizes[chosen].sum()) for part, chosen in zip((train, test), same_size, strict=True)) > COMPARED:
         return []
 
     def digest(part: Listed, image: int) -> bytes:
         return hashlib.sha256(contents(part.root / part.paths[image], COMPARED)).digest()
 
-    seen = {digest(train, int(image)) for image in np.flatnonzero(alike[0])}
-    return [test.paths[image] for image in np.flatnonzero(alike[1]).tolist() if digest(test, image) in seen]
+    seen = {digest(train, int(image)) for image in np.flatnonzero(same_size[0])}
+    return [test.paths[image] for image in np.flatnonzero(same_size[1]).tolist() if digest(test, image) in seen]
 
 
 def number_of_classes(root: Path, train_list: Path | None) -> int:
-    """How many classes your own data have: folders for training, or names of labels; 0 for lists alone. Raises as :func:`load`
-    does.
+    """Count the classes of the user's own data.
+
+    Args:
+        root: the folder that paths are relative to.
+        train_list: the list of training images, or a folder with one folder per class; by default as in :func:`load`.
+
+    Returns:
+        The number of class folders for training, or of names in ``root/classes.txt``; 0 for lists without names.
+
+    Raises:
+        InvalidInput: if the root, the list or a folder is missing, or a name cannot be used.
     """
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
@@ -168,54 +183,70 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
 
 
 def left_out(number: int) -> str:
-    """What is said of files that are not named as images."""
-    names = "1 file whose name does" if number == 1 else f"{number:,} files whose names do"
-    return f"{names} not end in {', '.join(IMAGES)}: left out"
+    """Write a note on files that are not named as images.
+
+    Args:
+        number: number of files, at least 1.
+
+    Returns:
+        One sentence without a full stop.
+    """
+    start = "1 file is left out: its name does" if number == 1 else f"{number:,} files are left out: their names do"
+    return f"{start} not end in {', '.join(IMAGES)}"
 
 
 def images_below(folder: Path) -> tuple[list[Path], int]:
-    """The images in a folder and its folders, sorted, and how many files are not named as one. Raises InvalidInput where there
-    are no images, and for links that leave it.
+    """Find the images in a folder, at any depth.
+
+    Args:
+        folder: the folder; hidden files and folders in it are skipped.
+
+    Returns:
+        The images, folder after folder, each sorted by name; and the number of other files.
+
+    Raises:
+        InvalidInput: if there is no image, a folder cannot be read or is a link, or a file is a link that leaves
+            ``folder``.
     """
     root = Path(os.path.realpath(folder))
-    files, found, others = _Files(root), list[Path](), 0
-    for where, inner, names in os.walk(root, onerror=_unreadable):
-        inner[:] = sorted(name for name in inner if not hidden(name))
-        for name in inner:
-            if os.path.islink(os.path.join(where, name)):
-                raise InvalidInput(f"{os.path.join(where, name)!r} is a link to a folder, which is not followed")
+    files, images, others = _Files(root), list[Path](), 0
+    for parent, folders, names in os.walk(root, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):
+                raise InvalidInput(f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed")
         for name in sorted(name for name in names if not hidden(name)):
             if not name.lower().endswith(IMAGES):
                 others += 1
             else:
-                path = os.path.relpath(os.path.join(where, name), root)
+                path = os.path.relpath(os.path.join(parent, name), root)
                 try:
                     files.look(path)
                 except OSError as error:
                     raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
                 except ValueError as error:
                     raise InvalidInput(f"{str(folder)!r}: {error}") from None
-                found.append(folder / path)
-    if not found:
-        raise InvalidInput(f"{str(folder)!r} holds no image; their names end in {', '.join(IMAGES)}")
-    return found, others
+                images.append(folder / path)
+    if not images:
+        raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
+    return images, others
 
 
 def _unreadable(error: OSError) -> None:
     raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
 
 
-def _find(row: DataSet, root: Path, which: Literal["train", "test"]) -> Path:
-    """The list of training or test images under one of its usual names. Raises InvalidInput when there is none."""
+def _find(row: DataSet, root: Path, part: Literal["train", "test"]) -> Path:
+    """The list of training or test images under one of its usual names. Raises InvalidInput if there is none."""
     assert row.lists is not None
-    names = getattr(row.lists, which)
-    option = f"--{which}-list"
+    names = getattr(row.lists, part)
+    option = f"--{part}-list"
     for name in names:
         if os.path.lexists(root / name):
             if _leaves(root, name):
                 raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
             return root / name
-    hint = "; `python -m training.split` makes lists of a folder of class folders" if row.user_named else ""
+    hint = "; `python -m training.split` makes lists from one folder per class" if row.user_named else ""
     raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}{hint}")
 
 
@@ -226,7 +257,7 @@ def _leaves(root: Path, name: str) -> bool:
 
 
 def _label_names(root: Path) -> list[str] | None:
-    """The names of a list's labels, where the root has them. Raises InvalidInput for what are no names."""
+    """The names of labels in ``classes.txt``, None without that file. Raises InvalidInput if it cannot be used."""
     if not os.path.lexists(root / CLASS_NAMES):
         return None
     if _leaves(root, CLASS_NAMES):
@@ -235,80 +266,90 @@ def _label_names(root: Path) -> list[str] | None:
 
 
 def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
-    """The names of your own classes, None for lists without them. Raises InvalidInput unless there are K, and where one is a
-    folder and the other a list, whose labels would not be the same.
+    """The names of the user's own classes, None for lists without names.
+
+    Raises InvalidInput unless there are K names, and if one of ``train`` and ``test`` is a folder and the other a list:
+    a label would not mean the same class in both.
     """
     folders = train.is_dir()
     if folders != test.is_dir():
-        raise InvalidInput(f"of {str(train)!r} and {str(test)!r} one is a folder and one a list; give two of a kind")
+        kind, other_kind = ("a folder", "a list") if folders else ("a list", "a folder")
+        raise InvalidInput(f"{str(train)!r} is {kind} and {str(test)!r} is {other_kind}; give two lists or two folders")
     names = class_folders(train) if folders else _label_names(root)
     if names is not None and len(names) != K:
-        some = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
-        where = (
+        shown = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
+        source = (
             f"{str(train)!r} has {len(names)} class folders"
             if folders
-            else f"{str(root / CLASS_NAMES)!r} has {len(names)}"
+            else f"{str(root / CLASS_NAMES)!r} has {len(names)} names"
         )
-        raise InvalidInput(f"{where} ({some}), and --classes says {K}")
+        raise InvalidInput(f"{source} ({shown}), and --classes says {K}; the two numbers must agree")
     return names
 
 
 def _listed(
-    root: Path, source: Path, K: int, use: str, taken: dict[str, str], names: list[str] | None = None
+    root: Path, source: Path, K: int, use: str, list_of_file: dict[str, str], names: list[str] | None = None
 ) -> Listed:
-    """The images of one list, or of a folder that has class folders, labels as it has them. taken: the list that has a file
-    already; grows. names: of the classes.
+    """The images of one list, or of a folder that holds one folder per class, with the labels that it has.
+
+    Args:
+        root: the folder that paths are relative to, without links.
+        source: the list, or the folder.
+        K: number of classes.
+        use: 'training' or 'test', for errors.
+        list_of_file: the list that names each file, for all files so far; those of this list are added.
+        names: names of the classes; None for lists without names.
     """
     name = str(source)
     folders = names is not None and source.is_dir()
     rows, place = (folder_rows(source, root, names or []), "image {}") if folders else list_rows(source)
     files = _Files(root)
     paths: list[str] = []
-    labels, sizes = array("q"), array("q")  # a few bytes an image; lists of integers have some forty
-    for where, path, label in rows:
+    labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
+    for number, path, label in rows:
         try:
             if not 0 <= label < K:
-                named = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
-                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{named}")
+                hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
+                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{hint}")
             path = _inside(path)
             size, real = files.look(path)
-            if real in taken:
-                raise ValueError(f"{path[:200]!r} is there already, in {taken[real]!r}")
+            if real in list_of_file:
+                raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[real]!r}")
         except OSError as error:
-            raise InvalidInput(f"{name!r}, {place.format(where)}: {path[:200]!r}: {error.strerror}") from None
+            raise InvalidInput(f"{name!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}") from None
         except ValueError as error:
-            raise InvalidInput(f"{name!r}, {place.format(where)}: {error}") from None
-        taken[real] = name
+            raise InvalidInput(f"{name!r}, {place.format(number)}: {error}") from None
+        list_of_file[real] = name
         paths.append(path)
         labels.append(label)
         sizes.append(size)
-    there = np.frombuffer(labels, dtype=np.int64)
-    absent = np.flatnonzero(np.bincount(there, minlength=K) == 0)
+    label_array = np.frombuffer(labels, dtype=np.int64)
+    absent = np.flatnonzero(np.bincount(label_array, minlength=K) == 0)
     if len(absent):
-        one = absent[0] if names is None else repr(names[absent[0]])
-        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, class {one} for one")
-    return Listed(root, tuple(paths), there, np.frombuffer(sizes, dtype=np.int64))
+        example = absent[0] if names is None else repr(names[absent[0]])
+        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}")
+    return Listed(root, tuple(paths), label_array, np.frombuffer(sizes, dtype=np.int64))
 
 
 def _inside(path: str) -> str:
-    """A list's path in its plainest form. Raises ValueError unless it goes down from the root."""
+    """A list's path, normalised. Raises ValueError for a path that is absolute or has '..'."""
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
-    path.encode()  # a ValueError where it has bytes that are no UTF-8
+    path.encode()  # raises a ValueError for half a surrogate pair, which UTF-8 cannot hold
     return posixpath.normpath(path)
 
 
 class _Files:
-    """The files of a root. Folders are resolved once each: a million images lie in some thousands."""
+    """The files of a root. Each folder is resolved once: a million images lie in some thousands of folders."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.within = str(root), os.path.join(root, "")
         self.folders: dict[str, str] = {}
 
     def look(self, path: str) -> tuple[int, str]:
-        """The bytes of a file, and where it is when links are followed, relative to the root.
+        """The size of a file in bytes, and its path below the root when links are followed.
 
-        Raises OSError when it is not there, ValueError for a link that leaves the root, or no file.
+        Raises OSError if it is missing, ValueError if it is no regular file or lies behind a link that leaves the root.
         """
         folder, _, name = path.rpartition("/")
         if folder not in self.folders:
@@ -321,7 +362,7 @@ class _Files:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path[:200]!r} is not a regular file")
         inside = real[len(self.within) :]
-        return status.st_size, path if inside == path else inside  # one string, not two
+        return status.st_size, path if inside == path else inside  # one string in memory, not two equal ones
 
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)

@@ -1,7 +1,8 @@
-"""Runs on Ray: as many at a time as there are workers, each on a CPU and a share of a GPU; a lost one is taken up again.
+"""Train runs on Ray: as many at a time as there are workers, each with a CPU and a share of a GPU.
 
-The store decides what is left of a run: a task that is tried again resumes from the run's last checkpoint, one whose run is done
-returns its result, and a worker that still lives keeps its run's lock. Workers see the store under the same path.
+When a worker is lost, Ray tries its task again. The run then resumes from its last checkpoint in the store, or returns
+its result if it is finished. A worker that still lives keeps the lock of its run. All workers must see the store under
+the same path.
 """
 
 from __future__ import annotations
@@ -24,53 +25,81 @@ from training.options import Options
 from training.store.locks import Busy
 
 PATIENCE = 300
-"""Seconds that a run which is taken up again waits for the lock of the lost attempt: a host that the cluster has given up may
-still be training, and a file server lends a dead host's locks for a minute or two more.
+"""Seconds that a second attempt at a task waits for the lock of the lost one. The cluster may have given up a host that
+still trains, and a file server keeps a dead host's locks for a minute or two.
 """
 
 
 def in_flight(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
-    """Outcomes of runs as they end, on Ray. work: its device may be 'auto', for a GPU if the cluster has one.
+    """Train runs on Ray, several at a time.
 
-    Raises InvalidInput when the device is not there.
+    Args:
+        configs: the runs.
+        work: what all of them need; device 'auto' takes a GPU if the cluster has one.
+        options: the cluster's address, if there is one, and how many runs are trained at a time.
+
+    Yields:
+        How each run ended, as it ends.
+
+    Raises:
+        InvalidInput: if the cluster has no such device, or Ray cannot be reached.
     """
     with engines.ray(options.address, options.jobs) as ray:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         device = ("cuda" if gpus else "cpu") if work.device == "auto" else work.device
         if device == "cuda" and not gpus:
             raise InvalidInput("--device cuda: the cluster has no GPU; take --device cpu")
-        # On a cluster a run has one core; here they share what one run alone would use, as processes do.
+        # On a cluster a run has one core. On this machine runs share the threads that one run alone would use.
         threads = 1 if options.address else max(1, torch.get_num_threads() // options.jobs)
         gpu = share(options.jobs, 1 if options.address else gpus) if device == "cuda" else 0
-        cpus = max(1, work.workers if options.address else 1)  # the workers' cores decode images for a run
+        cpus = max(1, work.workers if options.address else 1)  # cores on which the run's workers decode images
         remote = ray.remote(num_cpus=cpus, num_gpus=gpu, max_retries=engines.RETRIES)(_train)
         shared = ray.put(
             replace(work, device=device, store=work.store.absolute(), weights=work.weights and work.weights.absolute())
         )
         tasks = [remote.remote(shared, threads, config) for config in configs]
-        for outcome, said in engines.results(ray, tasks):
-            print(said, end="", file=sys.stderr)
+        for outcome, messages in engines.results(ray, tasks):
+            print(messages, end="", file=sys.stderr)
             yield outcome
 
 
 def share(jobs: int, gpus: int) -> float:
-    """The part of a GPU that each of some runs takes when all have room at once."""
+    """Divide GPUs among runs that are trained at a time.
+
+    Args:
+        jobs: number of runs.
+        gpus: number of GPUs.
+
+    Returns:
+        The part of a GPU that each run takes.
+    """
     # Ray counts in units of 1e-4; rounded up, the last run would have to wait.
     return 10_000 // -(-jobs // gpus) / 10_000
 
 
 def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
-    """A run in a worker: its outcome, and what it had to say on standard error, which is not the command's."""
+    """Train a run in a worker. Returns its outcome, and its messages on standard error, which the command prints."""
     torch.set_num_threads(threads)
     # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as messages:
         outcome = taken_up(replace(work, task=engines.task()), config)
-    return outcome, said.getvalue()
+    return outcome, messages.getvalue()
 
 
 def taken_up(work: Work, config: RunConfig) -> Outcome:
-    """A run's outcome, if need be once a lost attempt at the same task has let go of it."""
+    """Train a run; while a lost attempt at the same task still holds it, wait up to :data:`PATIENCE` seconds.
+
+    Args:
+        work: what the run needs, with the name of the task.
+        config: the run.
+
+    Returns:
+        How it ended; left to the other process if another task trains it, or the wait was too long.
+
+    Raises:
+        InvalidInput: as :meth:`training.jobs.work.Work.train`.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:

@@ -1,7 +1,7 @@
-"""A run from its first epoch, or its last checkpoint, to its result in the store.
+"""Train a run from its first epoch, or from its last checkpoint, to its result in the store.
 
-A run that resumes from the checkpoint of epoch e draws what it would have drawn (:mod:`training.batches.epoch`), and on a CPU
-ends bit for bit as if it had never stopped.
+A run that resumes from a checkpoint draws the same random numbers as if it had never stopped
+(:mod:`training.batches.epoch`). On a CPU it ends bit for bit the same.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from training.store.results import RunResult
 from training.store.runs import RunFolder
 
 CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 10.0}
-"""Training time between checkpoints: every epoch on a CPU, where one takes longer than its checkpoint; on a GPU it does not."""
+"""Seconds between checkpoints at least, by device. 0 means after every epoch: on a CPU an epoch takes longer than its
+checkpoint. On a GPU an epoch may take less.
+"""
 
 EpochRow = dict[str, Any]
-"""What is written of an epoch: number, learning rate, mean loss, seconds, images per second, accuracies on the test images."""
+"""What is written of an epoch, by name: number, learning rate, mean loss, seconds, images per second, accuracies."""
 
 Result = TypeVar("Result")
 
@@ -49,9 +51,25 @@ def run(
     weights: Path | None = None,
     ranks: Ranks = ALONE,
 ) -> RunResult:
-    """Train a run to its end, from its last checkpoint if there is one, and store its result; the metrics.
+    """Train a run to its end, from its last checkpoint if there is one, and store its result.
 
-    Raises InvalidInput when another process trains it, Diverged when the loss is not a number.
+    Args:
+        config: the run.
+        data: the long-tailed data.
+        folder: the run's folder in the store.
+        device: where it is trained.
+        on_epoch: called after each epoch with what is written of it.
+        workers: processes that decode image files; 0 decodes in this process.
+        weights: file of pretrained weights, for a pretrained network.
+        ranks: the processes that train the run together.
+
+    Returns:
+        The result; the stored one if the run is finished already.
+
+    Raises:
+        Busy: if another process trains it.
+        InvalidInput: if the folder holds another run, or as :class:`training.run.trainer.Trainer`.
+        Diverged: if the loss or a weight is no longer a finite number.
     """
     return finished(
         stages(config, data, folder, device, on_epoch=on_epoch, workers=workers, weights=weights, ranks=ranks)
@@ -59,7 +77,14 @@ def run(
 
 
 def finished(steps: Generator[None, None, Result]) -> Result:
-    """What a generator returns in the end."""
+    """Run a generator to its end.
+
+    Args:
+        steps: the generator; what it yields is dropped.
+
+    Returns:
+        What it returns.
+    """
     while True:
         try:
             next(steps)
@@ -79,24 +104,49 @@ def stages(
     weights: Path | None = None,
     ranks: Ranks = ALONE,
 ) -> Generator[None, None, RunResult]:
-    """:func:`run` in stages: yields whenever an epoch is under way on the device, so that one thread can see to several runs."""
+    """Do what :func:`run` does in stages, so that one thread can train several runs in turn.
+
+    Args:
+        config: the run.
+        data: the long-tailed data.
+        folder: the run's folder in the store.
+        device: where it is trained.
+        on_epoch: called after each epoch with what is written of it.
+        capture: whether steps are captured on CUDA.
+        workers: processes that decode image files; 0 decodes in this process.
+        weights: file of pretrained weights, for a pretrained network.
+        ranks: the processes that train the run together.
+
+    Yields:
+        None, whenever an epoch is under way on the device.
+
+    Returns:
+        The result; the stored one if the run is finished already.
+
+    Raises:
+        Busy: if another process trains it.
+        InvalidInput: if the folder holds another run, or as :class:`training.run.trainer.Trainer`.
+        Diverged: if the loss or a weight is no longer a finite number.
+    """
     fingerprint = data.fingerprint | ({"weights": weights_hash(weights)} if weights is not None else {})
     ranks.agree(fingerprint)
     if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint))) is not None:
         return result
-    # Before anything is written: it may be impossible.
+    # Before anything is written, because the run may be impossible.
     trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
 
         def take() -> tuple[RunResult | None, list[EpochRow]]:
+            """Hold the run and load its last checkpoint. Returns the result if it is finished, and the rows so far."""
             folder.open(fingerprint)
-            held.enter_context(folder.lock())
-            if folder.done:  # by another process meanwhile
+            locks.enter_context(folder.lock())
+            if folder.done:  # another process has finished it meanwhile
                 return folder.result(), []
-            if (found := folder.resume(fingerprint)) is None:
+            if (checkpoint := folder.resume(fingerprint)) is None:
                 return None, []
-            trainer.load(*found[:2])
-            return None, found[2]
+            epoch, state, rows = checkpoint
+            trainer.load(epoch, state)
+            return None, rows
 
         start = time.perf_counter()
         result, rows = ranks.rank_0_decision(take)
@@ -115,18 +165,21 @@ def stages(
 
 
 def _checked(folder: RunFolder, fingerprint: dict[str, str]) -> RunResult | None:
-    """The result of a run that is finished. Raises InvalidInput when the folder is another run's."""
+    """The result of a finished run, else None. Raises InvalidInput when the folder holds another run."""
     folder.check(fingerprint)
     if not folder.done:
         return None
-    folder.drop_checkpoints()  # of a writer that was killed at the very end
+    folder.drop_checkpoints()  # a process that was killed at the very end has left them
     return folder.result()
 
 
 def _epochs(
     trainer: Trainer, folder: RunFolder, rows: list[EpochRow], on_epoch: Callable[[EpochRow], None]
 ) -> Iterator[None]:
-    """Train all epochs that are left, adding a row each. Raises Diverged rather than store weights that are no numbers."""
+    """Train the remaining epochs, and append one row per epoch to ``rows``.
+
+    Raises Diverged rather than store weights that are not finite.
+    """
     config, saved = trainer.config, time.perf_counter()
 
     def save(row: EpochRow) -> None:
@@ -135,7 +188,7 @@ def _epochs(
         if due or trainer.epoch == config.epochs:
             state = trainer.state()
             if not all(bool(torch.isfinite(v).all()) for v in state.values()):
-                raise Diverged(f"a weight is no number after epoch {trainer.epoch}, learning rate {row['lr']:g}")
+                raise Diverged(f"a weight is not finite after epoch {trainer.epoch}, learning rate {row['lr']:g}")
             folder.save_checkpoint(trainer.epoch, save_tensors(state), rows)
             saved = time.perf_counter()
 
@@ -143,8 +196,8 @@ def _epochs(
         trainer.steps.launch()
         yield
         row = trainer.steps.collect()
-        right = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)
-        row |= {f"test_{k}": v for k, v in by_split(*right, trainer.splits).items()}
+        correct, total = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)
+        row |= {f"test_{name}": value for name, value in by_split(correct, total, trainer.splits).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
             geometry = measured(trainer)
@@ -155,13 +208,13 @@ def _epochs(
 
 
 def headline(row: EpochRow) -> float:
-    """The accuracy that sums an epoch up.
+    """Choose the accuracy that sums an epoch up.
 
     Args:
         row: what is written of the epoch.
 
     Returns:
-        In per cent, over all test images; the mean over classes where they differ in test images.
+        Accuracy in per cent over all test images; where classes differ in test images, the mean over classes.
     """
     return float(row["test_balanced"] if "test_balanced" in row else row["test_all"])
 

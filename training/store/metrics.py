@@ -64,8 +64,8 @@ def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int
         splits: first and last class of each split, both included.
 
     Returns:
-        'all': accuracy over all images. 'balanced': mean recall of all classes, only where classes differ in their number of
-        test images. Then each split: mean recall of its classes.
+        'all': accuracy over all images. 'balanced': mean recall of all classes, only where classes differ in their
+        number of test images. Then each split: mean recall of its classes.
     """
     recall = 100 * correct / total
     means = {name: float(recall[first : last + 1].mean()) for name, (first, last) in splits.items()}

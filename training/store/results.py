@@ -21,9 +21,10 @@ class RunResult:
     Attributes:
         dataset: the name of the data; 'cifar10-jpeg-lt' for re-encoded images.
         method: the name in tables.
-        last: accuracies in per cent after the last epoch: 'all' over all test images; 'balanced', the mean over the classes, only
-            where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
-        best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was not stored.
+        last: accuracies in per cent after the last epoch: 'all' over all test images; 'balanced', the mean over the
+            classes, only where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
+        best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was
+            not stored.
         per_class: accuracy in per cent of each class, (K,).
         train_counts: training images of each class, (K,).
         splits: first and last class of many, med and few, both included.
@@ -98,7 +99,8 @@ def from_json(data: Any, file: Path) -> RunResult:
         The result; keys that this version does not know are left out.
 
     Raises:
-        InvalidInput: if it is not a result, or has accuracies outside 0..100, or texts that no terminal or table can show.
+        InvalidInput: if it is not a result, or has accuracies outside 0..100, or texts that no terminal or table can
+            show.
     """
     if not isinstance(data, dict) or "last" not in data:
         raise InvalidInput(f"{str(file)!r} is damaged; delete it to finish the run again")

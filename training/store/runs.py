@@ -3,9 +3,9 @@
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
         config.json data.json       every choice; the data's name and hash
         epochs.jsonl                one row per epoch
-        checkpoint-<epoch>.*        weights and optimizer (safetensors), rows and the SHA-256 of both; the last two are kept
-        geometry-<epoch>.safetensors   class vectors, feature means by class and label pair (training/run/measurement.py)
-        final.safetensors           weights, label-pair counts, mixing ratios, predictions of test images, their features
+        checkpoint-<epoch>.*        weights and optimizer (safetensors); rows, and the SHA-256 of both; two are kept
+        geometry-<epoch>.safetensors    measurements: class vectors, feature means by class and label pair
+        final.safetensors           weights, label-pair counts, mixing ratios; predictions and features of test images
         metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
         lock                        the process that trains the run (training/store/locks.py)
 
@@ -84,8 +84,8 @@ class RunFolder:
             data: name and hash of the data, and the hash of pretrained weights where there are any.
 
         Raises:
-            InvalidInput: if it holds a run of another config, a run that began on other data, or something that is no file
-                under the name of one.
+            InvalidInput: if it holds a run of another config, a run that began on other data, or something that is no
+                file under the name of one.
         """
         for file in self.path.glob("*"):
             # In this order: without the lock a process may be writing here, and a file that is gone by now was its own.
@@ -99,7 +99,8 @@ class RunFolder:
                 name = stored.get("name") if isinstance(stored, dict) else None
                 option = "--name" if self.config.data_set.user_named else "--store"
                 raise InvalidInput(
-                    f"{str(self.path)!r} holds a run on other data or weights ({name}); choose another {option}, or delete it"
+                    f"{str(self.path)!r} holds a run on other data or weights ({name}); "
+                    f"choose another {option}, or delete it"
                 )
 
     def lock(self) -> AbstractContextManager[None]:
@@ -324,7 +325,8 @@ def seed_paths(path: Path) -> list[Path]:
         path: a folder that holds folders ``seed-<n>``, or any other folder.
 
     Returns:
-        The folders of its finished runs, by rising seed; of all its runs if none is finished; ``path`` itself if it holds none.
+        The folders of its finished runs, by rising seed; those of all its runs if none is finished; ``path`` itself if
+        it holds no run.
     """
     folders = [file.parent for file in path.glob("seed-*/config.json") if file.parent.name[5:].isdecimal()]
     finished = [folder for folder in folders if (folder / "metrics.json").is_file()]

@@ -67,7 +67,10 @@ class Entry:
 
     @property
     def outside(self) -> bool:
-        """Whether our mean is outside the paper's mean ± std; False with another preset, on other data, or without a std."""
+        """Whether our mean is outside the paper's mean ± std.
+
+        False at another preset than 'paper', on other data than the paper's, or where the paper has no std.
+        """
         if self.difference is None or self.paper is None or self.paper.std is None:
             return False
         # With another recipe or on other data the paper's standard deviation is no yardstick.
@@ -217,8 +220,8 @@ def ranges(config: RunConfig, result: RunResult) -> dict[str, str]:
 
 NOTE = (
     "Test accuracy in % after the last epoch. ours: mean ± standard deviation (n runs). difference: our mean minus the "
-    "paper's. * marks one of our means that is outside the paper's mean ± standard deviation, only at preset paper and on "
-    "the paper's data."
+    "paper's. * marks one of our means that is outside the paper's mean ± standard deviation, only at preset paper and "
+    "on the paper's data."
 )
 """The line below a table that explains its columns and its mark."""
 
@@ -315,8 +318,8 @@ FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
 """By the word of ``--format``, the function that writes a table."""
 
 COLUMNS = (
-    "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch", "commit",
-    "time", "train_seconds", "config",
+    "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch",
+    "commit", "time", "train_seconds", "config",
 )  # fmt: skip
 """Columns of an export."""
 
