@@ -47,15 +47,17 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert table[2] == "| method | all | balanced | med | few | balanced − BMLS+MS |"
     assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
     assert "few: 2 of 3 classes, below 20 training images" in table[-1]
-    found = {folder.config.folder: folder.result() for folder in find(tmp_path)}
-    assert {(m.method, f[-1]) for f, m in found.items()} == {(m, s) for m in ("BMLS+MS", "random+FC") for s in "03"}
-    values = [m.last["balanced"] for m in found.values() if m.method == "BMLS+MS"]
+    results = {folder.config.folder: folder.result() for folder in find(tmp_path)}
+    assert {(r.method, name[-1]) for name, r in results.items()} == {
+        (method, seed) for method in ("BMLS+MS", "random+FC") for seed in "03"
+    }
+    values = [result.last["balanced"] for result in results.values() if result.method == "BMLS+MS"]
     assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[4].split("|")[3]
-    others = [m.last["balanced"] for m in found.values() if m.method == "random+FC"]
+    random_values = [result.last["balanced"] for result in results.values() if result.method == "random+FC"]
     assert table[4].endswith("|  |")
-    difference, p = compare.against(others, values)  # no p where seeds do not differ, as on some processors
-    last = f"{difference:+.2f}" + ("" if math.isnan(p) else f" (p = {p:.2g})")
-    assert table[5].split(" | ")[-1] == f"{last} |"
+    difference, p = compare.against(random_values, values)  # no p where seeds do not differ, as on some processors
+    shown = f"{difference:+.2f}" + ("" if math.isnan(p) else f" (p = {p:.2g})")
+    assert table[5].split(" | ")[-1] == f"{shown} |"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")}
     assert run_command(lambda: compare.main([*words, *methods, "--format", "csv"])) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
@@ -68,11 +70,11 @@ def test_differences_are_from_the_first_method_that_has_runs() -> None:
     def runs(*values: float) -> list[RunResult]:
         return [RunResult(last={"all": value}) for value in values]
 
-    found = {"random+FC": [], "CAS+FC": runs(50.0, 52.0), "BMLS+FC": runs(53.0, 54.0), "BMLS+MS": runs(51.0)}
-    table = compare.markdown(RunConfig(), found).splitlines()
+    results = {"random+FC": [], "CAS+FC": runs(50.0, 52.0), "BMLS+FC": runs(53.0, 54.0), "BMLS+MS": runs(51.0)}
+    table = compare.markdown(RunConfig(), results).splitlines()
     assert table[2] == "| method | all | all − CAS+FC |"
     assert [row.split(" | ")[-1] for row in table[4:8]] == [" |", " |", "+2.50 (p = 0.2) |", "+0.00 |"]
-    rows = list(csv.DictReader(compare.as_csv(RunConfig(), found).splitlines()))
+    rows = list(csv.DictReader(compare.as_csv(RunConfig(), results).splitlines()))
     assert [(row["method"], row["against"], row["difference"]) for row in rows] == [
         ("CAS+FC", "", ""),
         ("BMLS+FC", "CAS+FC", "2.5"),
@@ -82,30 +84,30 @@ def test_differences_are_from_the_first_method_that_has_runs() -> None:
 
 def test_several_differences_are_corrected_for_their_number() -> None:
     values = {"a": [50.0, 51.0], "b": [54.0, 54.5], "c": [50.5, 50.0], "d": [40.0]}
-    found = {method: [RunResult(last={"all": x}) for x in runs] for method, runs in values.items()}
+    results = {method: [RunResult(last={"all": x}) for x in runs] for method, runs in values.items()}
     p = {method: ttest_ind(values[method], values["a"], equal_var=False).pvalue for method in "bc"}
-    rows = {row["method"]: row for row in csv.DictReader(compare.as_csv(RunConfig(), found).splitlines())}
+    rows = {row["method"]: row for row in csv.DictReader(compare.as_csv(RunConfig(), results).splitlines())}
     assert p["b"] < p["c"]
     assert float(rows["b"]["p"]) == pytest.approx(p["b"], rel=1e-5)
     assert float(rows["b"]["p_holm"]) == pytest.approx(2 * p["b"], rel=1e-5)
     assert float(rows["c"]["p_holm"]) == pytest.approx(max(p["c"], 2 * p["b"]), rel=1e-5)
     assert (rows["a"]["p_holm"], rows["d"]["p"], rows["d"]["p_holm"]) == ("", "", "")  # itself; a single run
-    table = compare.markdown(RunConfig(), found)
+    table = compare.markdown(RunConfig(), results)
     assert f"(p = {p['b']:.2g}, Holm {2 * p['b']:.2g}) |" in table
 
 
 def test_differences_are_those_of_a_two_sample_test() -> None:
-    one, other = [50.0, 52.5, 51.0], [48.0, 49.5]
-    difference, p = compare.against(one, other)
-    assert difference == pytest.approx(np.mean(one) - np.mean(other))
-    assert p == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue)
-    for few, more in (([50.0], other), (one, [48.0]), ([50.0, 50.0], [48.0, 48.0]), ([], other)):
-        difference, p = compare.against(few, more)
+    values, reference = [50.0, 52.5, 51.0], [48.0, 49.5]
+    difference, p = compare.against(values, reference)
+    assert difference == pytest.approx(np.mean(values) - np.mean(reference))
+    assert p == pytest.approx(ttest_ind(values, reference, equal_var=False).pvalue)
+    for first, second in (([50.0], reference), (values, [48.0]), ([50.0, 50.0], [48.0, 48.0]), ([], reference)):
+        difference, p = compare.against(first, second)
         assert math.isnan(p)
-        assert math.isnan(difference) == (not few)
+        assert math.isnan(difference) == (not first)
 
 
-def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:
+def test_other_methods_are_compared_on_two_classes(capsys: Any) -> None:
     two = RunConfig(dataset="own", classes=2)
     assert list(compare.methods(two, None)) == list(compare.OF_TWO)
     assert list(compare.methods(RunConfig(), None)) == list(compare.USUAL)
@@ -113,21 +115,21 @@ def test_of_two_classes_other_methods_are_compared(capsys: Any) -> None:
         compare.methods(two, ["random+FC", "BMLS+MS"])
 
 
-def test_what_there_is_is_shown_beside_what_is_missing(root: Path, tmp_path: Path, capsys: Any) -> None:
+def test_finished_runs_are_shown_though_others_are_missing(root: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu", "--quiet"]
     words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--method", "random+FC"]
     assert run_command(lambda: compare.main(words)) == 0
     capsys.readouterr()
-    held = RunFolder(tmp_path / "s", replace(next(find(tmp_path / "s")).config, seed=1))
-    held.path.mkdir(parents=True)
-    with held.lock():
+    missing = RunFolder(tmp_path / "s", replace(next(find(tmp_path / "s")).config, seed=1))
+    missing.path.mkdir(parents=True)
+    with missing.lock():
         assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
-    said = capsys.readouterr()
-    assert "1 of 2 runs are missing; the same command trains them" in said.err
-    assert "(1) |" in said.out
-    assert " − " not in said.out
+    output = capsys.readouterr()
+    assert "1 of 2 runs are missing; the same command trains them" in output.err
+    assert "(1) |" in output.out
+    assert " − " not in output.out
     (root / "test/cat/00.jpg").write_bytes(b"no image")
     assert run_command(lambda: compare.main([*words, "--seeds", "2"])) == 2
-    said = capsys.readouterr()
-    assert "error: " in said.err
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert "error: " in output.err
+    assert output.out == ""

@@ -1,4 +1,4 @@
-"""What test images are taken for: counted by hand, kept by a run, shown, and refused when it is damaged."""
+"""What test images are predicted as: counted by hand, kept by a run, shown, and refused when it is damaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lpm.geometry import cosines
 from tests.training.own import ORDER, pets, trained
 from training.config import RunConfig, with_preset
 from training.confusion import counted
-from training.confusion import main as confusion
+from training.confusion import main as confusion_command
 from training.data import datasets
 from training.measure import main as measure
 from training.run import loop, trainer
@@ -37,23 +37,23 @@ def run(digits: datasets.LongTailed, tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_what_images_are_taken_for_is_counted_by_class_and_split() -> None:
-    """Of class 2 one image of four is right, two are taken for class 0 and one for class 3; of class 3 all for 2."""
+def test_predictions_are_counted_by_class_and_split() -> None:
+    """Class 2 has four images: one is right, two are predicted as class 0, one as class 3. Class 3 is predicted as 2."""
     labels = np.array([0, 0, 1, 2, 2, 2, 2, 3])
     predictions = np.array([[0, 0], [1, 1], [1, 1], [2, 2], [0, 2], [0, 3], [3, 3], [2, 2]])
-    found = counted(
-        labels, predictions, np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]]), SPLITS
-    )  # (5, 5) and (3, 0), (0, 2), ...
-    assert found.shares.tolist() == [[75, 25, 0, 75], [12.5, 25, 62.5, 25]]
-    assert found.pairs == {(0, 1): 50, (2, 0): 50, (2, 3): 25, (3, 2): 100}
-    assert [found.cosine(*pair) for pair in found.pairs] == pytest.approx([0, -1, 0.5**0.5, 0.5**0.5])
-    assert [found.closeness(*ends) for ends in ((0, 1), (2, 3), (1, 3))] == pytest.approx([0, 0.5**0.5, 0])
-    assert math.isnan(found.closeness(1, 1))
+    vectors = np.array([[8.0, 5], [5, 7], [4, 5], [3, 3]])  # their mean is (5, 5), the first centred one (3, 0)
+    confusion = counted(labels, predictions, vectors, SPLITS)
+    assert confusion.shares.tolist() == [[75, 25, 0, 75], [12.5, 25, 62.5, 25]]
+    assert confusion.pairs == {(0, 1): 50, (2, 0): 50, (2, 3): 25, (3, 2): 100}
+    assert [confusion.cosine(*pair) for pair in confusion.pairs] == pytest.approx([0, -1, 0.5**0.5, 0.5**0.5])
+    assert [confusion.closeness(*ends) for ends in ((0, 1), (2, 3), (1, 3))] == pytest.approx([0, 0.5**0.5, 0])
+    assert math.isnan(confusion.closeness(1, 1))
 
 
 def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed) -> None:
-    """Equal class vectors and no bias: the first of them is every image's answer among them. Zeros, whose logits are equal to the
-    last bit on any processor.
+    """With equal class vectors and no bias, every image is predicted as the first class of the split.
+
+    The class vectors are zeros, because then the logits are equal to the last bit on any processor.
     """
     learner = trainer.Trainer(replace(TINY, bias=False), digits, CPU)
     vectors = learner.network.classifier.class_vectors
@@ -61,25 +61,25 @@ def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed)
     with torch.no_grad():
         vectors[first : last + 1] = 0
     predictions = learner.evaluate()
-    found = counted(digits.test.labels, predictions, vectors.detach().numpy(), learner.splits)
-    assert found.shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
-    assert found.closeness(first, last) == pytest.approx(1)
+    confusion = counted(digits.test.labels, predictions, vectors.detach().numpy(), learner.splits)
+    assert confusion.shares[list(learner.splits).index("few"), -1] == pytest.approx(100 / (last - first + 1))
+    assert confusion.closeness(first, last) == pytest.approx(1)
 
 
-def test_answers_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
+def test_predictions_are_the_likeliest_classes(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
     predictions = learner.evaluate()
     learner.network.eval()
-    every = torch.arange(len(digits.test.labels))
+    images = torch.arange(len(digits.test.labels))
     with torch.no_grad():
-        scores = torch.cat([learner.network.classifier(learner.features(x)) for x in learner.source.test(every)])
+        scores = torch.cat([learner.network.classifier(learner.features(x)) for x in learner.source.test(images)])
     for label, z, (likeliest, of_split) in zip(digits.test.labels, scores.numpy(), predictions, strict=True):
         ((first, last),) = (ends for ends in learner.splits.values() if ends[0] <= label <= ends[1])
         assert likeliest == z.argmax()
         assert of_split == first + z[first : last + 1].argmax()
 
 
-def test_a_run_keeps_its_answers_and_the_command_shows_them(
+def test_a_run_keeps_its_predictions_and_the_command_shows_them(
     run: RunFolder, digits: datasets.LongTailed, capsys: Any
 ) -> None:
     final, result = run.final(), run.result()
@@ -88,10 +88,10 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     other = replace(TINY, seed=1)
     loop.run(other, digits, RunFolder(run.path.parent.parent, other), CPU)
     folders = sorted(map(str, run.path.parent.glob("seed-*")))
-    assert run_command(lambda: confusion(folders)) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "digits-lt, imbalance 10, preset smoke (resnet8, epochs: 1, width: 4, warmup: 0), random+FC"
-    rows = [line.strip("| ").split(" | ") for line in said if line.startswith("|")]
+    assert run_command(lambda: confusion_command(folders)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "digits-lt, imbalance 10, preset smoke (resnet8, epochs: 1, width: 4, warmup: 0), random+FC"
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     assert rows[0][-3:-1] == ["right among its own split", "by chance"]
     splits = {row[0]: row[1:] for row in rows[2:5]}
     assert list(splits) == ["many", "med", "few"]
@@ -107,11 +107,11 @@ def test_a_run_keeps_its_answers_and_the_command_shows_them(
     assert shares == sorted(shares, reverse=True)
 
     assert (
-        run_command(lambda: confusion([str(run.path.parent), folders[0]])) == 0
+        run_command(lambda: confusion_command([str(run.path.parent), folders[0]])) == 0
     )  # the folder that holds both, one twice
-    assert capsys.readouterr().out.splitlines() == said
+    assert capsys.readouterr().out.splitlines() == lines
 
-    assert run_command(lambda: confusion([*folders, "--format", "csv"])) == 0
+    assert run_command(lambda: confusion_command([*folders, "--format", "csv"])) == 0
     pairs = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     wrong = sum(float(pair["percent"]) for pair in pairs if pair["class"] == "9")
     recalls = [RunFolder(run.path.parent.parent, config).result().per_class[9] for config in (TINY, other)]
@@ -124,24 +124,24 @@ def test_classes_have_their_names(tmp_path: Path, capsys: Any) -> None:
     assert trained(pets(tmp_path / "data"), tmp_path / "store", "--classes", "3") == 0
     (folder,) = find(tmp_path / "store")
     capsys.readouterr()
-    assert run_command(lambda: confusion([str(folder.path), "--format", "csv"])) == 0
+    assert run_command(lambda: confusion_command([str(folder.path), "--format", "csv"])) == 0
     pairs = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert pairs
     assert {pair[name] for pair in pairs for name in ("class", "taken_for")} <= set(ORDER)
-    assert run_command(lambda: confusion([str(folder.path), "--top", "0"])) == 0
-    said = capsys.readouterr().out
-    assert "few: 2 of 3 classes, below 20 training images" in said
-    assert "taken for |" not in said
+    assert run_command(lambda: confusion_command([str(folder.path), "--top", "0"])) == 0
+    text = capsys.readouterr().out
+    assert "few: 2 of 3 classes, below 20 training images" in text
+    assert "taken for |" not in text
 
 
 def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, capsys: Any) -> None:
     file = run.path / "final.safetensors"
     before = load_file(file)
 
-    def says(what: str, *words: str) -> None:
-        assert run_command(lambda: confusion([str(run.path), *words])) == 2
-        assert what in (said := capsys.readouterr().err)
-        assert said.count("\n") == 1
+    def says(message: str, *words: str) -> None:
+        assert run_command(lambda: confusion_command([str(run.path), *words])) == 2
+        assert message in (error := capsys.readouterr().err)
+        assert error.count("\n") == 1
 
     def changed(**tensors: np.ndarray) -> None:
         save_file(before | tensors, file)
@@ -185,5 +185,5 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
 def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:
     other = RunFolder(run.path.parent.parent, replace(TINY, sampler="cas"))
     loop.run(other.config, digits, other, CPU)
-    assert run_command(lambda: confusion([str(run.path), str(other.path)])) == 2
+    assert run_command(lambda: confusion_command([str(run.path), str(other.path)])) == 2
     assert "in more than its seed" in capsys.readouterr().err

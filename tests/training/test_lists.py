@@ -30,7 +30,7 @@ def fingerprint(train: Listed, test: Listed) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three classes in Places' form; the files are of 1, 2, ... bytes."""
+    """A folder with three classes and lists as Places' ones; the files have 1, 2, ... bytes."""
     monkeypatch.setitem(CATALOGUE, "places-lt", replace(CATALOGUE["places-lt"], classes=3))
     folder = tmp_path / "data"
     for size, (path, _) in enumerate(TRAIN + TEST, 1):
@@ -296,7 +296,7 @@ def test_a_files_bytes_are_read_only_where_they_are_few_and_a_file(tmp_path: Pat
             untrusted.contents(path, limit)
 
 
-def test_memory_is_some_bytes_an_image(root: Path) -> None:
+def test_memory_is_some_bytes_per_image(root: Path) -> None:
     """Each path is a string of its own; labels and sizes are arrays."""
     rows = [(f"a/{i:06d}.jpg", i % 3) for i in range(2000)]
     for path, _ in rows:
@@ -306,9 +306,9 @@ def test_memory_is_some_bytes_an_image(root: Path) -> None:
     tracemalloc.start()
     try:
         train, _, _ = load("places-lt", root)
-        kept, peak = tracemalloc.get_traced_memory()
+        current, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(train) == 2000
-    assert kept < 2000 * 150
+    assert current < 2000 * 150
     assert peak < 2000 * 450

@@ -75,7 +75,7 @@ def test_a_damaged_store_never_ends_in_a_traceback(
 
 @pytest.mark.parametrize("name", ["metrics.json", "final.safetensors", "checkpoint-0000009.json", "epochs.jsonl"])
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_file_is_refused_before_a_run_is_trained(
+def test_something_under_the_name_of_a_file_is_refused_before_a_run_is_trained(
     make: Callable[[Path], None], name: str, digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
@@ -86,7 +86,7 @@ def test_what_is_no_file_is_refused_before_a_run_is_trained(
     assert not folder.done
 
 
-def test_a_file_that_its_writer_drops_meanwhile_is_none_to_complain_of(
+def test_a_file_that_another_process_removes_meanwhile_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = RunFolder(tmp_path, TINY)
@@ -99,7 +99,7 @@ def test_a_file_that_its_writer_drops_meanwhile_is_none_to_complain_of(
         folder.check(DATA)
 
 
-def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path) -> None:
+def test_a_run_is_tied_to_its_data(digits: datasets.LongTailed, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, TINY)
     loop.run(TINY, digits, folder, CPU)
     other = replace(digits, name="digits-jpeg-lt")
@@ -107,7 +107,7 @@ def test_a_run_is_a_run_on_its_data(digits: datasets.LongTailed, tmp_path: Path)
         loop.run(TINY, other, folder, CPU)
 
 
-def test_what_cannot_be_built_leaves_nothing_behind(digits: datasets.LongTailed, tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_built_leaves_nothing_behind(digits: datasets.LongTailed, tmp_path: Path) -> None:
     config = replace(TINY, classifier="etf", width=1)
     with pytest.raises(InvalidInput, match="p >= K"):
         loop.run(config, digits, RunFolder(tmp_path / "s", config), CPU)

@@ -42,7 +42,7 @@ CELL = ["8", "--preset", "quick", "--dataset", "cifar10-lt", "--imbalance", "100
 
 
 def finish(store: Path, method: str, seed: int, accuracy: float = 72.0, **changes: Any) -> Path:
-    """Put the result of a run of CIFAR-10 at imbalance 100, preset quick, into a store; its file."""
+    """Put the result of a run of CIFAR-10 at imbalance 100, preset quick, into a store. Returns its file."""
     folder = RunFolder(store, replace(config(method, "cifar10-lt", 100, "quick"), seed=seed))
     folder.open(DATA)
     result = {**RESULT, "last": RESULT["last"] | {"all": accuracy}, **changes}
@@ -58,16 +58,16 @@ def table(words: Sequence[str]) -> int:
 def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, accuracy in ((0, 72.0), (1, 73.0)):
         finish(tmp_path, "random+FC", seed, accuracy)
-    found = {(e.method, e.split): e for e in entries(8, ONE, tmp_path, "quick", [0, 1, 2])}
-    cell = found["random+FC", "all"]
+    cells = {(e.method, e.split): e for e in entries(8, ONE, tmp_path, "quick", [0, 1, 2])}
+    cell = cells["random+FC", "all"]
     assert cell.ours == (72.0, 73.0)
     assert cell.paper is not None
     assert (cell.paper.mean, cell.paper.std) == (72.94, 0.68)
     assert cell.difference == pytest.approx(-0.44)
     assert not cell.outside
-    assert not found["random+FC", "many"].outside  # another recipe, other data
-    assert replace(found["random+FC", "many"], preset="paper", data="cifar10-lt").outside
-    assert found["BMLS+MS", "all"].mean is None
+    assert not cells["random+FC", "many"].outside  # another recipe, other data
+    assert replace(cells["random+FC", "many"], preset="paper", data="cifar10-lt").outside
+    assert cells["BMLS+MS", "all"].mean is None
     words = [*CELL, "--seeds", "0-2", "--store", str(tmp_path), "--export", str(tmp_path / "rows.csv")]
     for form, text in (
         ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
@@ -75,10 +75,12 @@ def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pyte
         ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
     ):
         assert table([*words, "--dry-run", "--format", form]) == 0
-        said = capsys.readouterr()
-        assert text in said.out
-        assert "13 runs are missing; the same command without --dry-run trains them. One command per cell:" in said.err
-        assert "not the paper's numbers" in said.err
+        output = capsys.readouterr()
+        assert text in output.out
+        assert (
+            "13 runs are missing; the same command without --dry-run trains them. One command per cell:" in output.err
+        )
+        assert "not the paper's numbers" in output.err
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 1 + 2 * 4
@@ -89,7 +91,7 @@ def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pyte
 
 
 def missing(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The commands that the last call printed on standard error, one a cell."""
+    """The commands that the last call printed on standard error, one per cell."""
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m training.table ")]
 
 
@@ -104,20 +106,20 @@ def test_each_missing_cell_has_the_command_that_fills_it_and_nothing_else(
     assert (
         table([*CELL, *words, "--dry-run", "--method", "CBS+FC", "--method", "random+FC", "--method", "BMLS+MS"]) == 0
     )
-    found = missing(capsys)
+    commands = missing(capsys)
     shared = f"--seeds 0,7 --preset quick --data-root {shlex.quote(str(data))} --store '{store}' --jobs 2"
-    assert found == [
+    assert commands == [
         f"python -m training.table 8 --dataset cifar10-lt --imbalance 100 --method {method} {shared}"
         for method in ("CBS+FC", "BMLS+MS")
     ]
-    for line in found:  # what the line says is missing is itself
+    for line in commands:  # the command of a cell finds that cell missing, and no other
         assert table([*shlex.split(line)[3:], "--dry-run"]) == 0
         assert missing(capsys) == [line]
     finish(store, "CBS+FC", 0)
-    assert table([*shlex.split(found[0])[3:]]) == 0  # nothing is left to train
-    said = capsys.readouterr()
-    assert "| CBS+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 ± 0.00 (2) |" in said.out
-    assert "missing" not in said.err
+    assert table([*shlex.split(commands[0])[3:]]) == 0  # nothing is left to train
+    output = capsys.readouterr()
+    assert "| CBS+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 ± 0.00 (2) |" in output.out
+    assert "missing" not in output.err
 
 
 def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,12 +163,12 @@ def test_after_an_error_the_table_is_printed_and_what_is_missing_too(
     finish(tmp_path, "random+FC", 0)
     words = ["4", "--preset", "quick", "--seeds", "0", "--store", str(tmp_path), "--method", "random+FC"]
     assert table([*words, "--dataset", "cifar10-lt"]) == 2
-    said = capsys.readouterr()
-    assert said.err.count("error: dataset 'cifar10-lt' needs --data-root") == 1  # not once for each imbalance
-    assert "3 runs are missing. One command per cell:" in said.err
-    assert [f"--imbalance {f} " in said.err for f in (200, 100, 50, 10)] == [True, False, True, True]
-    assert "| random+FC | cifar10-lt | 200 | all | quick | – |" in said.out
-    assert "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 (1) |" in said.out
+    output = capsys.readouterr()
+    assert output.err.count("error: dataset 'cifar10-lt' needs --data-root") == 1  # not once for each imbalance
+    assert "3 runs are missing. One command per cell:" in output.err
+    assert [f"--imbalance {f} " in output.err for f in (200, 100, 50, 10)] == [True, False, True, True]
+    assert "| random+FC | cifar10-lt | 200 | all | quick | – |" in output.out
+    assert "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 (1) |" in output.out
 
 
 @given(st.sets(st.integers(0, 40), min_size=1))
@@ -207,8 +209,8 @@ def test_latex_escapes_what_it_would_read_as_commands() -> None:
         r"random+FC & cifar10-lt & 100 & all & paper & 70.50 $\pm$ 0.71 (2) & 72.94 $\pm$ 0.68 & $-2.44$ * \\"
     )
     assert body[3] == (
-        r"a\_b \& c\textbar{}d & 50\%\_\#1\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$\textless{}\textgreater{}"
-        r" & 10 & all & quick & 1.00 (1) & -- & -- \\"
+        r"a\_b \& c\textbar{}d & 50\%\_\#1\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$"
+        r"\textless{}\textgreater{} & 10 & all & quick & 1.00 (1) & -- & -- \\"
     )
     *rows, rule, note = body
     assert rows.pop(1) == rule == r"\hline"
@@ -223,7 +225,8 @@ def test_csv_reads_back() -> None:
     first, second, third = csv.DictReader(io.StringIO(as_csv([FAR, both, CELLS["BMLS+MS", "many"]])))
     assert first == {
         "method": "random+FC", "dataset": "cifar10-lt", "imbalance": "100", "split": "all", "preset": "paper", "n": "2",
-        "mean": "70.5000", "std": "0.7071", "paper_mean": "72.94", "paper_std": "0.68", "difference": "-2.4400", "outside": "1",
+        "mean": "70.5000", "std": "0.7071", "paper_mean": "72.94", "paper_std": "0.68",
+        "difference": "-2.4400", "outside": "1",
     }  # fmt: skip
     assert second == first | {"dataset": "cifar10-jpeg-lt, cifar10-lt", "outside": "0"}
     assert [third[k] for k in ("n", "mean", "std", "difference", "outside")] == ["0", "", "", "", "0"]
@@ -270,17 +273,18 @@ def test_what_cannot_be_printed_is_refused_before_anything_is_trained(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert table([*words, "--store", str(tmp_path / "store")]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(f"error: {message}")
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.err.startswith(f"error: {message}")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
     assert not (tmp_path / "store").exists()
 
 
 def test_what_differs_from_the_preset_is_said() -> None:
     base = with_preset(RunConfig(dataset="own", classes=3, sampler="bmls"), "quick")
     assert tables.setting(base, "own") == "own, preset quick (resnet8, epochs: 30)"
-    other = replace(base, preset="quick+", epochs=3, batch=32, ratio_per="batch-swapped")
-    said = "own, preset quick+ (resnet8, epochs: 3, ratio-per: batch-swapped, batch: 32)"
-    assert tables.setting(other, "own") == said
+    changed = replace(base, preset="quick+", epochs=3, batch=32, ratio_per="batch-swapped")
+    assert tables.setting(changed, "own") == (
+        "own, preset quick+ (resnet8, epochs: 3, ratio-per: batch-swapped, batch: 32)"
+    )
     assert tables.setting(replace(base, preset="mine"), "own") == "own, preset mine (resnet8, epochs: 30)"
