@@ -51,8 +51,9 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Method):
-    """A sampler of image pairs. ``make`` takes labels (N,), ``seed`` and ``batch``, and returns a
-    :class:`training.sampling.samplers.PairSampler`.
+    """A sampler of image pairs.
+
+    ``make`` takes labels (N,), ``seed`` and ``batch``, and returns a :class:`training.sampling.samplers.PairSampler`.
 
     Attributes:
         draws: the label pairs that it draws.
@@ -63,7 +64,9 @@ class Sampler(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Method):
-    """A classifier. ``make`` takes the feature width p, the number of classes K and ``features``, and returns a module like
+    """A classifier.
+
+    ``make`` takes the feature width p, the number of classes K and ``features``, and returns a module like
     :class:`training.model.classifiers.FC`.
 
     Attributes:
@@ -87,8 +90,10 @@ class Classifier(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Method):
-    """A loss on mixed labels. ``make`` takes the training images of each class, a tensor (K,), and returns a function of logits
-    (B, K), labels a and b (B,) and the mixing ratio, () or (B,), whose value is the mean loss.
+    """A loss on mixed labels.
+
+    ``make`` takes the training images of each class, a tensor (K,), and returns a function of logits (B, K), labels a and b
+    (B,) and the mixing ratio, () or (B,), whose value is the mean loss.
 
     Attributes:
         classifiers: the classifiers that can be trained with it; the row of the classifier may name it instead.
@@ -99,7 +104,9 @@ class Loss(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing(Method):
-    """A law of the mixing ratio. ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
+    """A law of the mixing ratio.
+
+    ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
     :class:`training.batches.mixing.Ratios`.
     """
 
@@ -243,7 +250,9 @@ LOSSES: dict[str, Loss] = {
         ),
     )
 }
-"""What is minimised, by the word of ``--loss``."""
+"""What is minimised, by the word of ``--loss``; mixed-singleton classifiers have their own cross-entropy over label pairs,
+:func:`training.model.losses.mixed_singleton`.
+"""
 
 MIXINGS: dict[str, Mixing] = {
     row.name: row

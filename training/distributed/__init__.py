@@ -1,1 +1,1 @@
-"""Several processes that train one run: their shares of a batch, their communication, BatchNorm over a shared batch."""
+"""Several processes that train one run together: their shares of a batch, communication, BatchNorm over the batch."""

@@ -43,12 +43,12 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"{config.classifier} has all K^2 label pairs as classes, and {config.sampler} draws only a < b; the paper uses "
             f"--classifier {config.classifier}-unordered"
         )
-    if config.sampler.startswith("bmls") and (pairs := label_pairs(config)) > images:
+    if config.sampler.startswith("bmls") and (pairs := number_of_label_pairs(config)) > images:
         epochs = -(-pairs // images)
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
 
 
-def label_pairs(config: RunConfig) -> int:
+def number_of_label_pairs(config: RunConfig) -> int:
     """Number of label pairs that a sampler draws.
 
     Args:

@@ -38,7 +38,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The run did not come to its end, because it diverged or its time was up; its last good checkpoint is kept."""
+    """The run did not come to its end, because it diverged, or because a caller stopped it; its last good checkpoint is kept."""
 
 
 @dataclass(frozen=True)

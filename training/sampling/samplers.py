@@ -349,7 +349,7 @@ class BalancedMixedLabels(PairSampler):
 
     The P = K(K-1)/2 label pairs a < b (section 4.2), or all P = K^2 (section 4.1), stand in a cyclic pseudo-random
     order, and each epoch takes the next N of them. So after any number of epochs the counts of two label pairs differ
-    by at most 1. The images of a class cycle without replacement. Partners are not permuted afterwards.
+    by at most 1. The images of a class cycle without replacement. At the end whole pairs are shuffled; partners stay.
 
     Use it with the classifier that has the same label pairs: ``MixedSingleton(p, K, unordered=True)`` with a < b,
     ``MixedSingleton(p, K)`` with all K^2. FC works with both.
@@ -400,7 +400,7 @@ class BalancedMixedLabels(PairSampler):
         Returns:
             Label pairs (a, b), (N, 2) int64.
         """
-        return np.concatenate([*self._chunks(epoch * len(self), (epoch + 1) * len(self))])
+        return np.concatenate([*self._label_pairs_at(epoch * len(self), (epoch + 1) * len(self))])
 
     def used_before(self, epoch: int) -> np.ndarray:
         """Count the images that each class has used in all epochs before one.
@@ -427,11 +427,11 @@ class BalancedMixedLabels(PairSampler):
     def _uses(self, first: int, last: int) -> np.ndarray:
         """How often each class occurs at the positions first..last-1 of all epochs, (K,)."""
         used = np.zeros(self.K, dtype=np.int64)
-        for classes in self._chunks(first, last):
+        for classes in self._label_pairs_at(first, last):
             used += np.bincount(classes.ravel(), minlength=self.K)
         return used
 
-    def _chunks(self, first: int, last: int) -> Iterator[np.ndarray]:
+    def _label_pairs_at(self, first: int, last: int) -> Iterator[np.ndarray]:
         """The label pairs (n, 2) at the positions first..last-1 of all epochs."""
         for start in range(first, last, CHUNK):
             numbers = permuted(np.arange(start, min(start + CHUNK, last)), self.P, [self.seed, 3])

@@ -1,4 +1,7 @@
-"""The result of a finished run: what ``metrics.json`` holds, checked once when it is read. Needs no torch."""
+"""The result of a finished run: what ``metrics.json`` holds, checked once when it is read. Needs no torch.
+
+:meth:`training.store.runs.RunFolder.finish` writes it.
+"""
 
 from __future__ import annotations
 
