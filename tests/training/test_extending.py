@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md are true: a copy of the project with their files and rows trains a toy data set and toy methods."""
+"""The recipes of CONTRIBUTING.md are true: a copy of the project with their files and rows trains toy data by toy methods."""
 
 from __future__ import annotations
 

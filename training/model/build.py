@@ -55,8 +55,13 @@ def device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def unsearched(*, deterministic: bool = False) -> Iterator[None]:
-    """Within it cuDNN searches for no algorithm: for batches of a size that does not come again. deterministic: it takes those
-    that are.
+    """Keep cuDNN from searching for its fastest algorithm, for batches of a size that does not come again.
+
+    Args:
+        deterministic: whether cuDNN takes deterministic algorithms only.
+
+    Yields:
+        Nothing; the settings hold within the block.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
