@@ -1,1 +1,1 @@
-"""Speed and memory, measured side by side in one run; never asserted in tests, because machines are noisy."""
+"""Speed and memory, measured side by side in one run. Tests assert none of it, because machines are noisy."""

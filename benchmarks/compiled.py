@@ -1,8 +1,9 @@
-"""What torch.compile brings a training step and costs: ``python -m benchmarks.compiled [--device cuda] [--out FILE]``.
+"""Gain and cost of torch.compile in a training step: ``python -m benchmarks.compiled [--device cuda] [--out FILE]``.
 
-ResNet-32 at batch 128 in float32 and bfloat16: the step of :mod:`benchmarks.bound` with the network as it is and compiled, by
-turns in one process, so that what else the machine does falls on both. Compiling is timed as the first step, with an empty
-cache of compiled code and again, in another process, with that cache. On a CPU with one and with two threads.
+The step is that of :mod:`benchmarks.bound`, ResNet-32 at batch 128 in float32 and bfloat16. The network as it is and
+its compiled form take turns in one process, so that other load on the machine affects both. Compiling is timed as the
+first step: with an empty cache of compiled code, and again in another process with that cache. A CPU is measured with
+one and with two threads.
 """
 
 from __future__ import annotations
@@ -27,31 +28,51 @@ from training.model import build
 from training.model.cifar_resnets import ResNet
 
 ROUNDS = 7
+"""Turns of the two networks."""
 IMAGES = 12_406
-"""An epoch of CIFAR10-LT at imbalance 100."""
+"""Images in an epoch of CIFAR10-LT at imbalance 100."""
 
 
 def measure(precision: str, device: torch.device) -> dict[str, float]:
-    """Seconds of the compiled network's first step, and images a second of both: the median over rounds, and of their ratio."""
+    """Measure the plain and the compiled network by turns.
+
+    Args:
+        precision: "fp32" or "bf16".
+        device: where the steps run.
+
+    Returns:
+        Seconds of the compiled network's first step, images per second of both networks (medians over the rounds), and
+        the median, smallest and largest ratio of a round.
+    """
     steps = [Step(ResNet(), precision, device) for _ in range(2)]
     steps[1].backbone = torch.compile(steps[1].network)
-    _, compiled = (rate(step, device, 1) for step in steps)
-    first = BATCH / compiled
-    plain = rate(steps[0], device, 3)  # the first step has chosen its algorithms
-    count = max(3, int(2 * plain / BATCH))  # two seconds a round
+    _, first_compiled = (rate(step, device, 1) for step in steps)
+    first_step_seconds = BATCH / first_compiled
+    plain_rate = rate(steps[0], device, 3)  # the first step has chosen its algorithms
+    count = max(3, int(2 * plain_rate / BATCH))  # about two seconds for each network in a round
     rounds = [[rate(step, device, count) for step in steps] for _ in range(ROUNDS)]
+    ratios = [compiled / plain for plain, compiled in rounds]
     return {
-        "first_step_seconds": first,
-        "images_per_second": statistics.median(one for one, _ in rounds),
-        "compiled_images_per_second": statistics.median(other for _, other in rounds),
-        "ratio": statistics.median(other / one for one, other in rounds),
-        "smallest_ratio": min(other / one for one, other in rounds),
-        "largest_ratio": max(other / one for one, other in rounds),
+        "first_step_seconds": first_step_seconds,
+        "images_per_second": statistics.median(plain for plain, _ in rounds),
+        "compiled_images_per_second": statistics.median(compiled for _, compiled in rounds),
+        "ratio": statistics.median(ratios),
+        "smallest_ratio": min(ratios),
+        "largest_ratio": max(ratios),
     }
 
 
 def rate(step: Step, device: torch.device, count: int) -> float:
-    """Images a second of some steps."""
+    """Time some steps.
+
+    Args:
+        step: the step.
+        device: where it runs.
+        count: number of steps.
+
+    Returns:
+        Images per second.
+    """
     start = time.perf_counter()
     for _ in range(count):
         step()
@@ -61,15 +82,25 @@ def rate(step: Step, device: torch.device, count: int) -> float:
 
 
 def row(precision: str, threads: int, device: str) -> dict[str, Any]:
-    """Both measurements in fresh processes, the second one with the first one's compiled code."""
-    found = []
+    """Measure twice in fresh processes, the second time with the compiled code of the first.
+
+    Args:
+        precision: "fp32" or "bf16".
+        threads: number of threads.
+        device: name of the device.
+
+    Returns:
+        One row of the CSV.
+    """
+    measurements = []
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "OMP_NUM_THREADS": str(threads)}
         for _ in range(2):
             words = [sys.executable, "-m", "benchmarks.compiled", "--device", device, "--one", precision]
             done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            found.append(json.loads(done.stdout))
-    empty, warm = found
+            measurements.append(json.loads(done.stdout))
+    empty, warm = measurements  # by the cache of compiled code
+    # Seconds saved per image.
     gain = 1 / empty["images_per_second"] - 1 / empty["compiled_images_per_second"]
     return {
         "model": "resnet32",
@@ -83,7 +114,7 @@ def row(precision: str, threads: int, device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and write a row for each case to ``--out``."""
+    """Run the command: measure, print, and write one row per case to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compiled")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -93,11 +124,11 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one, device)))
         return
-    made = {"device": name(device), "torch": torch.__version__} | origin()
+    shared = {"device": name(device), "torch": torch.__version__} | origin()
     rows = []
     for threads in (1,) if device.type == "cuda" else (1, 2):
         for precision in ("fp32", "bf16"):
-            rows.append(row(precision, threads, device.type) | made)
+            rows.append(row(precision, threads, device.type) | shared)
             print(*(f"{key}={value}" for key, value in rows[-1].items()), sep="  ", flush=True)
     write(options.out, rows)
 

@@ -1,10 +1,12 @@
-"""What image files cost: ``python -m benchmarks.files [--out FILE]``, some two minutes and 2 GB of disk for a while.
+"""What image files cost: ``python -m benchmarks.files [--out FILE]``, two minutes and 2 GB of temporary disk space.
 
-- Lists of iNaturalist's size: 437,513 training and 24,426 test images of 8,142 classes, as text and as JSON; files of a byte in
-  a folder a class. Seconds and peak memory of reading and checking them, the best of two.
-- A view of a photograph, decoded, cut and scaled to 224 pixels: milliseconds on one core, of pictures of 500 x 375 and 1000 x 750
-  pixels (smooth noise, JPEG at quality 90), as it is and with Pillow's draft mode, by turns; and how far draft's pixels are off.
-  And two views of it, as partners from the same batch are seen: decoded once, as training does, and twice.
+- Lists of iNaturalist's size: 437,513 training and 24,426 test images of 8,142 classes, as text and as JSON, and files
+  of one byte in one folder per class. Measured are the seconds and the peak memory of reading and checking them, the
+  best of two.
+- A view of a photograph, decoded, cropped and scaled to 224 pixels: milliseconds on one core, for pictures of 500 x 375
+  and 1000 x 750 pixels (smooth noise, JPEG at quality 90). The plain view and one with Pillow's draft mode take turns,
+  and the largest difference of their pixels is measured.
+- Two views of a picture, as partners from the same batch need them: decoded once, as training does, and decoded twice.
 """
 
 from __future__ import annotations
@@ -29,37 +31,58 @@ from training.data import lists
 from training.data.images import crop_box, train_view, train_views
 
 TEST_IMAGES = 3
-"""Of each class, as iNaturalist's validation set has."""
+"""Test images of each class, as in iNaturalist's validation set."""
 VIEWS, ROUNDS, SIZE = 40, 5, 224
+"""Views in a round, rounds, and pixels on a side of a view."""
 
 Row = dict[str, object]
+"""One number: on what, which quantity, and its value."""
 
 
 def written(root: Path) -> list[tuple[Path, Path]]:
-    """Files and lists of iNaturalist's size: the lists as text and as JSON, each for training and testing."""
+    """Write files and lists of iNaturalist's size, as text and as JSON.
+
+    Args:
+        root: folder for them.
+
+    Returns:
+        The training and the test list of each format.
+    """
     setting = SETTINGS["iNaturalist 2018"]
     rng = np.random.default_rng(0)
-    made: list[list[Path]] = []
-    for split, counts in (("train", setting.counts), ("val", np.full(setting.K, TEST_IMAGES))):
+    lists_of_part: list[list[Path]] = []
+    for part, counts in (("train", setting.counts), ("val", np.full(setting.K, TEST_IMAGES))):
         rows = []
         for k, count in enumerate(counts):
-            folder = f"{split}_val2018/Plantae/{k:04d}"
+            folder = f"{part}_val2018/Plantae/{k:04d}"
             (root / folder).mkdir(parents=True)
-            rows += [(f"{folder}/{split}{i:04d}{k:028x}.jpg", k) for i in range(count)]
+            rows += [(f"{folder}/{part}{i:04d}{k:028x}.jpg", k) for i in range(count)]
         for path, _ in rows:
             (root / path).write_bytes(b"0")
         rows = [rows[i] for i in rng.permutation(len(rows))]
-        images = [{"id": i, "file_name": path, "width": 800, "height": 600, "license": 3, "rights_holder": f"person {i}"}
-                  for i, (path, _) in enumerate(rows)]  # fmt: skip
+        shared = {"width": 800, "height": 600, "license": 3}
+        images = [
+            {"id": i, "file_name": path, **shared, "rights_holder": f"person {i}"} for i, (path, _) in enumerate(rows)
+        ]
         annotations = [{"id": i, "image_id": i, "category_id": k} for i, (_, k) in enumerate(rows)]
-        made.append([root / f"{split}.txt", root / f"{split}2018.json"])
-        made[-1][0].write_text("".join(f"{path} {k}\n" for path, k in rows))
-        made[-1][1].write_text(json.dumps({"images": images, "annotations": annotations}))
-    return [(train, test) for train, test in zip(*made, strict=True)]
+        as_text, as_json = root / f"{part}.txt", root / f"{part}2018.json"
+        as_text.write_text("".join(f"{path} {k}\n" for path, k in rows))
+        as_json.write_text(json.dumps({"images": images, "annotations": annotations}))
+        lists_of_part.append([as_text, as_json])
+    return [(train, test) for train, test in zip(*lists_of_part, strict=True)]
 
 
 def checked(root: Path, train: Path, test: Path) -> tuple[float, float]:
-    """Seconds and peak MB of reading and checking two lists."""
+    """Read and check two lists.
+
+    Args:
+        root: folder of the files.
+        train: list of training images.
+        test: list of test images.
+
+    Returns:
+        Seconds, and peak memory in MB.
+    """
     reset_peak()
     before, start = memory("VmRSS"), time.perf_counter()
     lists.load("inaturalist2018", root, train_list=train, test_list=test)
@@ -67,18 +90,30 @@ def checked(root: Path, train: Path, test: Path) -> tuple[float, float]:
 
 
 def of_lists() -> Iterator[Row]:
-    """The lists, each in a fresh process."""
+    """Measure the lists, each in a fresh process.
+
+    Yields:
+        One row per number.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for train, test in written(Path(folder)):
-            found = [alone(checked, Path(folder), train, test) for _ in range(2)]
+            measured = [alone(checked, Path(folder), train, test) for _ in range(2)]
             on = f"lists of iNaturalist's size, {train.suffix[1:]}"
             yield {"on": on, "quantity": "list, MB", "value": train.stat().st_size / 1e6}
-            yield {"on": on, "quantity": "seconds", "value": min(seconds for seconds, _ in found)}
-            yield {"on": on, "quantity": "peak MB", "value": min(peak for _, peak in found)}
+            yield {"on": on, "quantity": "seconds", "value": min(seconds for seconds, _ in measured)}
+            yield {"on": on, "quantity": "peak MB", "value": min(peak for _, peak in measured)}
 
 
 def picture(width: int, height: int) -> bytes:
-    """Smooth noise, as JPEG."""
+    """Draw a picture of smooth noise.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+
+    Returns:
+        The picture as JPEG.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
@@ -86,12 +121,30 @@ def picture(width: int, height: int) -> bytes:
 
 
 def whole(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """train_view."""
+    """Return a training view, decoded in full.
+
+    Args:
+        path: a JPEG.
+        rng: decides the crop.
+
+    Returns:
+        (3, SIZE, SIZE) pixels.
+    """
     return train_view(path, SIZE, rng)
 
 
 def drafted(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """train_view with Pillow's draft mode: decoded at half, a quarter or an eighth where the crop still has SIZE pixels."""
+    """Return a training view with Pillow's draft mode.
+
+    The picture is decoded at a half, a quarter or an eighth of its size, where the crop still has SIZE pixels.
+
+    Args:
+        path: a JPEG.
+        rng: decides the crop.
+
+    Returns:
+        (3, SIZE, SIZE) pixels.
+    """
     with Image.open(path) as image:
         width, height = image.size
         box = crop_box(width, height, rng)
@@ -104,7 +157,11 @@ def drafted(path: Path, rng: np.random.Generator) -> np.ndarray:
 
 
 def of_views() -> Iterator[Row]:
-    """Views of a picture, by turns in each way."""
+    """Measure views of a picture; the ways of making them take turns.
+
+    Yields:
+        One row per number.
+    """
     kinds: dict[str, Callable[[Path, np.random.Generator], object]] = {
         "as it is": whole,
         "drafted": drafted,
@@ -122,24 +179,24 @@ def of_views() -> Iterator[Row]:
                     kinds[kind](path, np.random.default_rng(seed))
                 seconds[kind].append((time.perf_counter() - start) / VIEWS)
             on = f"view of {width} x {height}"
-            for kind, taken in seconds.items():
-                yield {"on": on, "quantity": f"milliseconds, {kind}", "value": 1e3 * statistics.median(taken)}
-            off = max(
-                np.abs(np.subtract(*(of(path, np.random.default_rng(s)) for of in (whole, drafted)), dtype=int)).max()
-                for s in range(VIEWS)
-            )
-            yield {"on": on, "quantity": "largest difference, grey levels", "value": off}
+            for kind, times in seconds.items():
+                yield {"on": on, "quantity": f"milliseconds, {kind}", "value": 1e3 * statistics.median(times)}
+            differences = []
+            for seed in range(VIEWS):
+                plain, draft = (view(path, np.random.default_rng(seed)) for view in (whole, drafted))
+                differences.append(np.abs(plain.astype(int) - draft).max())
+            yield {"on": on, "quantity": "largest difference, grey levels", "value": max(differences)}
 
 
 def main() -> None:
-    """Measure, print, and write a row for each number to ``--out``."""
+    """Run the command: measure, print, and write one row per number to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.files")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    made, rows = origin(), []
+    shared, rows = origin(), []
     for part in (of_views, of_lists):
         for row in part():
-            rows.append(row | {"value": f"{row['value']:.4g}"} | made)
+            rows.append(row | {"value": f"{row['value']:.4g}"} | shared)
             print(row["on"], row["quantity"], rows[-1]["value"], sep="\t", flush=True)
     write(options.out, rows)
 

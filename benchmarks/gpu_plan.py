@@ -1,7 +1,8 @@
-"""What waits for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan`` (docs/reproduce/gpu-plan.md).
+"""Measurements that wait for a GPU, most valuable first, within a time limit: ``python -m benchmarks.gpu_plan``.
 
-Each part is a process of its own, because a capture that fails leaves a process that can do nothing more on the card. What a
-part finds is written as it comes; a part that fails or takes too long is said, and the next one begins.
+The order and its reasons are in docs/reproduce/gpu-plan.md.
+Each part is a process of its own, because a failed capture leaves a process that cannot use the GPU any more. Results
+are written as they come. When a part fails or takes too long, a line says so and the next part begins.
 """
 
 from __future__ import annotations
@@ -40,22 +41,29 @@ from training.jobs.work import Finished, Stopped, Work
 from training.model import build
 from training.store import tables
 
-FIRST = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
+METHODS = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
+"""Methods that are trained, most valuable first."""
+
+PRESETS = tuple(CATALOGUE["cifar10-lt"].presets)
+"""Recipes that the runs may have."""
 
 Row = dict[str, Any]
+"""One row of a CSV or of a run's epochs."""
 
 
 class TimeIsUp(Exception):
-    """Raised between two epochs; the run continues another time."""
-
-
-PRESETS = tuple(CATALOGUE["cifar10-lt"].presets)
+    """The time limit has passed. It is raised between two epochs, and the run continues another time."""
 
 
 @dataclass(frozen=True)
 class Timed(Work):
-    """Work that stops when the time is up, and survives a run that fails, but not two that fail alike. root: of the images.
-    out: where failures are written. end: of time.monotonic().
+    """Work that stops when the time is up. It goes on after a run that fails, but not after two that fail alike.
+
+    Attributes:
+        root: folder of the images.
+        out: folder for failures.txt.
+        end: value of time.monotonic() at which the time is up.
+        failures: messages of the runs that have failed.
     """
 
     root: Path = Path()
@@ -64,7 +72,23 @@ class Timed(Work):
     failures: list[str] = field(default_factory=list)
 
     def stages(self, config: RunConfig, on_epoch: Callable[[Row], None]) -> Generator[None, None, Finished | Stopped]:
-        def until_the_end(row: Row) -> None:
+        """Train one run as :meth:`Work.stages` does.
+
+        Args:
+            config: the run.
+            on_epoch: has no effect; the time limit is checked in its place.
+
+        Yields:
+            None, whenever another run in flight may go on.
+
+        Returns:
+            The finished run; or that it stopped, because the time is up or it failed.
+
+        Raises:
+            Exception: the run's error, if another run has failed with the same one.
+        """
+
+        def check_time(row: Row) -> None:
             if time.monotonic() > self.end:
                 raise TimeIsUp
 
@@ -72,46 +96,70 @@ class Timed(Work):
             return Stopped()
         try:
             work = replace(self, data=long_tailed(self.root, config.imbalance))
-            return (yield from Work.stages(work, config, until_the_end))
+            return (yield from Work.stages(work, config, check_time))
         except TimeIsUp:
             return Stopped()
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            print(f"{config.folder} failed: {said}", flush=True)
+            message = f"{type(error).__name__}: {error}"
+            print(f"{config.folder} failed: {message}", flush=True)
             with (self.out / "failures.txt").open("a") as file:
                 file.write(f"{config.folder}\n{traceback.format_exc()}\n")
-            if said in self.failures:
+            if message in self.failures:
                 raise
-            self.failures.append(said)
+            self.failures.append(message)
             return Stopped()
 
 
 @functools.cache
 def long_tailed(root: Path, imbalance: float) -> datasets.LongTailed:
-    """CIFAR10-LT."""
+    """Load CIFAR10-LT, once for each imbalance.
+
+    Args:
+        root: folder with CIFAR's files.
+        imbalance: n_max / n_min.
+
+    Returns:
+        The data.
+    """
     return datasets.load("cifar10-lt", root, imbalance=imbalance)
 
 
 def plan(preset: str) -> Iterator[RunConfig]:
-    """The runs in the order of their value."""
+    """List the runs of the plan.
+
+    Args:
+        preset: their recipe.
+
+    Yields:
+        The runs, most valuable first.
+    """
     for factor in (100, 200, 50, 10):
         for seed in range(3):
-            for method in FIRST:
+            for method in METHODS:
                 yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
 
 
 def train(options: argparse.Namespace, device: torch.device) -> int:
-    """Train until the time is up; the rows of all finished runs are written after each of them, those to skip among them."""
+    """Train until the time is up. After each run, the rows of all finished runs are written, with those of ``--skip``.
+
+    Args:
+        options: parsed options.
+        device: where runs train.
+
+    Returns:
+        The exit status.
+    """
     end, start = time.monotonic() + 60 * options.minutes, time.monotonic()
     known = known_rows(options.skip)
     skipped = _runs(known)
-    done, every = skipped | _runs(tables.export(options.store)), list(plan(options.preset))
-    wanted = [run for run in every if (run.key, str(run.seed)) not in done]
-    first = int(len(wanted) == len(every))  # the first run of all is timed by itself
+    done = skipped | _runs(tables.export(options.store))
+    planned = list(plan(options.preset))
+    wanted = [run for run in planned if (run.key, str(run.seed)) not in done]
+    alone = 1 if len(wanted) == len(planned) else 0  # the very first run trains alone, so that it can be timed
     data = long_tailed(options.data_root, 100)
-    places = {"root": options.data_root, "out": options.out}
-    work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **places)
-    for at_once, runs in ((1, wanted[:first]), (options.jobs, wanted[first:])):
+    folders = {"root": options.data_root, "out": options.out}
+    work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **folders)
+    for at_once, runs in ((1, wanted[:alone]), (options.jobs, wanted[alone:])):
         for outcome in in_flight(runs, work, at_once):
             if isinstance(outcome, Finished):
                 result = outcome.result
@@ -121,12 +169,22 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
             if rows := known + new:
                 write(options.out / "runs.csv", as_csv(rows))
     if time.monotonic() > end:
-        print("time is up; the same command goes on")
+        print("time is up; give the same command again to continue")
     return 0
 
 
 def known_rows(path: Path | None) -> list[Row]:
-    """The rows of a file as ``results/runs.csv``. Raises InvalidInput for another file."""
+    """Read the runs that need no training.
+
+    Args:
+        path: a file such as ``results/runs.csv``, or None.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        InvalidInput: if the file has other columns.
+    """
     if path is None:
         return []
     try:
@@ -140,97 +198,164 @@ def known_rows(path: Path | None) -> list[Row]:
 
 
 def _runs(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """The key and the seed of each."""
+    """Return the key and the seed of each run."""
     return {(row["config"], row["seed"]) for row in rows}
 
 
 def check(options: argparse.Namespace, device: torch.device) -> int:
-    """Whether captured steps are the plain ones: the exit status."""
+    """Compare captured steps with plain ones.
+
+    Args:
+        options: parsed options.
+        device: where steps run.
+
+    Returns:
+        The exit status: 1 if they differ.
+    """
     return captured.compared(device)
 
 
 def keep(options: argparse.Namespace, name: str, rows: Iterator[Row]) -> int:
-    """Write rows as they come; in the store, which says that a part is done, when all are there."""
-    found: list[Row] = []
+    """Write rows as they come. When all are there, write them into the store too, which marks the part as done.
+
+    Args:
+        options: parsed options.
+        name: name of the file.
+        rows: the measurements.
+
+    Returns:
+        The exit status.
+    """
+    measured: list[Row] = []
     for row in rows:
-        found.append(row)
-        write(options.out / name, as_csv(found))
-    write(options.store / name, as_csv(found))
+        measured.append(row)
+        write(options.out / name, as_csv(measured))
+    write(options.store / name, as_csv(measured))
     return 0
 
 
 def speed(options: argparse.Namespace, device: torch.device) -> int:
-    """Images per second."""
+    """Measure images per second.
+
+    Args:
+        options: parsed options.
+        device: where runs train.
+
+    Returns:
+        The exit status.
+    """
     return keep(options, "speed.csv", training.rows(device, capture=not options.no_capture))
 
 
 def bounds(options: argparse.Namespace, device: torch.device) -> int:
-    """A step beside what the machine allows."""
+    """Measure how far a step is from what the machine allows.
+
+    Args:
+        options: parsed options.
+        device: where steps run.
+
+    Returns:
+        The exit status.
+    """
     return keep(options, "bound.csv", bound.rows(device, capture=not options.no_capture))
 
 
 def profile(options: argparse.Namespace, device: torch.device) -> int:
-    """The operations that take the time."""
-    found = bound.profiled(device, capture=not options.no_capture).encode()
+    """Write the operations that take the most time.
+
+    Args:
+        options: parsed options.
+        device: where steps run.
+
+    Returns:
+        The exit status.
+    """
+    text = bound.profiled(device, capture=not options.no_capture).encode()
     for folder in (options.out, options.store):
-        write(folder / "profile.txt", found)
+        write(folder / "profile.txt", text)
     return 0
 
 
-PARTS: dict[str, tuple[Callable[[argparse.Namespace, torch.device], int], str, float]] = {
-    "check": (check, "", 1.5),
-    "speed": (speed, "speed.csv", 4.0),
-    "bound": (bounds, "bound.csv", 2.0),
-    "profile": (profile, "profile.txt", 1.0),
-    "train": (train, "", 0.0),
-}
-"""What does each, the file that says that it is done, and the most minutes it may take (none: all that are left)."""
+@dataclass(frozen=True)
+class Part:
+    """One part of the plan.
 
+    Attributes:
+        run: does it, and returns the exit status.
+        file: the file that exists in the store once the part is done; empty for a part that is always done again.
+        minutes: the most minutes that it may take; 0 for the rest of the time.
+    """
+
+    run: Callable[[argparse.Namespace, torch.device], int]
+    file: str = ""
+    minutes: float = 0.0
+
+
+PARTS = {
+    "check": Part(run=check, minutes=1.5),
+    "speed": Part(run=speed, file="speed.csv", minutes=4.0),
+    "bound": Part(run=bounds, file="bound.csv", minutes=2.0),
+    "profile": Part(run=profile, file="profile.txt", minutes=1.0),
+    "train": Part(run=train),
+}
+"""The parts in their order."""
 
 ATTEMPTS = 2
-"""How often a part is begun that has not ended well, so that it does not take training's time for ever."""
+"""Number of times that a failing part is begun. Then it is left out, so that it leaves time for training."""
 
 
 def all_parts(options: argparse.Namespace) -> int:
-    """Each part in a process of its own; the exit status, 1 when one failed."""
+    """Run each part in a process of its own.
+
+    Args:
+        options: parsed options.
+
+    Returns:
+        The exit status: 1 if a part failed.
+    """
     end, failed = time.monotonic() + 60 * options.minutes, False
-    tried, plain = options.store / "attempts.txt", options.no_capture
-    for part, (_, file, limit) in PARTS.items():
-        before = tried.read_text().split() if tried.exists() else []
-        plain |= "plain" in before
-        if file and (options.store / file).exists():
-            write(options.out / file, (options.store / file).read_bytes())
-        elif time.monotonic() > end or (part == "check" and (plain or "captured" in before)):
+    attempts_file, plain = options.store / "attempts.txt", options.no_capture
+    for name, part in PARTS.items():
+        # Words of earlier calls: parts that were begun, and whether steps have proved "captured" or must be "plain".
+        attempts = attempts_file.read_text().split() if attempts_file.exists() else []
+        plain |= "plain" in attempts
+        if part.file and (options.store / part.file).exists():
+            write(options.out / part.file, (options.store / part.file).read_bytes())
+        elif time.monotonic() > end or (name == "check" and (plain or "captured" in attempts)):
             pass
-        elif file and before.count(part) >= ATTEMPTS:
-            print(f"{part}: left out after {ATTEMPTS} attempts", flush=True)
+        elif part.file and attempts.count(name) >= ATTEMPTS:
+            print(f"{name}: left out after {ATTEMPTS} attempts", flush=True)
         else:
-            status = _process(part, options, plain, end, limit)
+            status = _process(name, options, plain, end, part.minutes)
             failed |= status != 0
-            words = [part]
-            failed_captured = not plain and status not in ((0,) if part == "check" else (0, 2, 124))
-            if part in ("check", "train") and failed_captured:
-                print("the rest is done with plain steps", flush=True)
+            attempts.append(name)
+            # Bad input (2) and a part that took too long (124) say nothing about captured steps.
+            failed_captured = not plain and status not in ((0,) if name == "check" else (0, 2, 124))
+            if name in ("check", "train") and failed_captured:
+                print("captured steps failed; plain steps are used from now on", flush=True)
                 plain = True
-                words.append("plain")
-                if part == "train":
-                    _process(part, options, plain, end, limit)
-            elif part == "check":
-                words.append("captured")
-            write(tried, " ".join([*before, *words]).encode())
+                attempts.append("plain")
+                if name == "train":
+                    _process(name, options, plain, end, part.minutes)
+            elif name == "check":
+                attempts.append("captured")
+            write(attempts_file, " ".join(attempts).encode())
     return int(failed)
 
 
 def _process(part: str, options: argparse.Namespace, plain: bool, end: float, limit: float) -> int:
-    """A part's exit status; 124 when it took too long, and then nothing of it is left running."""
-    left = (end - time.monotonic()) / 60
-    words = [sys.executable, "-m", "benchmarks.gpu_plan", "--part", part, "--minutes", f"{max(left, 0.001):.3f}"]
+    """Run a part in a process, and return its exit status: 124 when it took too long and was killed with its children.
+
+    ``limit``: the most minutes that it may take; 0 for the rest of the time.
+    """
+    rest = (end - time.monotonic()) / 60
+    words = [sys.executable, "-m", "benchmarks.gpu_plan", "--part", part, "--minutes", f"{max(rest, 0.001):.3f}"]
     given = {"data-root": options.data_root, "store": options.store, "out": options.out, "skip": options.skip}
     given |= {"jobs": options.jobs, "preset": options.preset, "device": options.device}
     words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     start = time.monotonic()
-    # Training ends by itself when the time is up, after the epochs that are under way.
-    wait = 60 * min(limit, left) if limit else 60 * left + 25
+    # Training ends without help when the time is up; the 25 seconds are for the epochs that have begun.
+    wait = 60 * min(limit, rest) if limit else 60 * rest + 25
     with subprocess.Popen([*words, *["--no-capture"] * plain], start_new_session=True) as process:
         try:
             status = process.wait(max(wait, 1))
@@ -244,7 +369,17 @@ def _process(part: str, options: argparse.Namespace, plain: bool, end: float, li
 
 
 def minutes(text: str) -> float:
-    """A time limit, more than 0 and at most a day."""
+    """Parse a time limit.
+
+    Args:
+        text: word of the command line.
+
+    Returns:
+        Minutes, more than 0 and at most a day.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is anything else.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -255,21 +390,46 @@ def minutes(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; the exit status."""
-    parser = cli.Parser("benchmarks.gpu_plan", "measure and train what waits for a GPU until the time is up")
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if CIFAR-10 is missing, ``--skip`` has other columns, or a folder cannot be made.
+    """
+    parser = cli.Parser(
+        "benchmarks.gpu_plan", "measure and train on a GPU, the most valuable first, until the time is up"
+    )
     add = parser.add_argument
     add("--data-root", type=Path, required=True, metavar="DIR", help="folder with CIFAR's files")
     add("--store", type=Path, default=Path("runs-gpu"), metavar="DIR", help="the run store")
     results = "folder for runs.csv, speed.csv, bound.csv, profile.txt and failures.txt"
     add("--out", type=Path, default=Path("."), metavar="DIR", help=results)
-    add("--skip", type=Path, metavar="CSV", help="rows of runs that need not be trained again")
-    add("--minutes", type=minutes, default=9.0, help="time limit")
+    add("--skip", type=Path, metavar="CSV", help="file like results/runs.csv; its runs are not trained again")
+    add("--minutes", type=minutes, default=9.0, help="time limit in minutes")
     add("--jobs", type=jobs, default=8, metavar="N", help="runs in flight")
-    add("--no-capture", action="store_true", help="plain steps")
-    add("--part", type=cli.choice(*PARTS), metavar="NAME", help="|".join(PARTS) + ": one part, in this process")
-    add("--preset", type=cli.choice(*PRESETS), default="paper", metavar="NAME", help="|".join(PRESETS))
+    add("--no-capture", action="store_true", help="use plain steps, not captured ones")
+    add(
+        "--part",
+        type=cli.choice(*PARTS),
+        metavar="NAME",
+        help="|".join(PARTS) + ": run this part only, in this process",
+    )
+    add(
+        "--preset",
+        type=cli.choice(*PRESETS),
+        default="paper",
+        metavar="NAME",
+        help="|".join(PRESETS) + ": recipe of the runs",
+    )
     devices = ("auto", "cpu", "cuda")
-    add("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
+    add(
+        "--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices) + ": where to run"
+    )
     options = parser.parse_args(arguments)
     device = build.device(options.device)
     known_rows(options.skip)
@@ -280,7 +440,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput(f"{str(folder)!r} cannot be made: {error.strerror}") from None
-    return PARTS[options.part][0](options, device) if options.part else all_parts(options)
+    return PARTS[options.part].run(options, device) if options.part else all_parts(options)
 
 
 if __name__ == "__main__":

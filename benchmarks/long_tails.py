@@ -1,4 +1,4 @@
-"""Synthetic class counts in the published sizes of data sets that have long tails but no formula for their counts.
+"""Synthetic class counts of long-tailed data sets whose sizes are published, but not as a formula for their counts.
 
 ``python -m benchmarks.long_tails imagenet-lt > counts.txt``, then
 ``python -m lpm.solve --counts-file counts.txt --tolerance 1e-2``.
@@ -15,8 +15,15 @@ from scipy.optimize import brentq
 
 @dataclass(frozen=True)
 class LongTail:
-    """What is published of a long-tailed data set: its images, extreme counts, and the classes of more than 100 images, of 20 to
-    100, and of fewer.
+    """The published sizes of a long-tailed data set.
+
+    Attributes:
+        images: number of training images.
+        largest: images of the largest class.
+        smallest: images of the smallest class.
+        many: number of classes with more than 100 images.
+        medium: number of classes with 20 to 100 images.
+        few: number of classes with fewer.
     """
 
     images: int
@@ -27,10 +34,13 @@ class LongTail:
     few: int
 
     def stand_in(self) -> np.ndarray:
-        """Synthetic class counts (K,) of exactly these sizes, largest first; they are not the data set's.
+        """Make synthetic class counts of exactly these sizes. They are not the data set's own counts.
 
-        Above 100 images they follow a bounded Pareto law, whose exponent makes the total right; from 100 down to 20 and from 19
-        down to the smallest they fall geometrically.
+        Above 100 images the counts follow a bounded Pareto law, whose exponent makes the total right. From 100 down to
+        20, and from 19 down to the smallest, they fall geometrically.
+
+        Returns:
+            (K,) counts, largest first.
         """
         tail = np.concatenate([np.geomspace(100, 20, self.medium), np.geomspace(19, self.smallest, self.few)])
         u, top = np.linspace(0, 1, self.many), float(self.largest)
@@ -50,14 +60,15 @@ LONG_TAILS = {
     "imagenet-lt": LongTail(images=115_846, largest=1280, smallest=5, many=385, medium=479, few=136),
     "inaturalist2018": LongTail(images=437_513, largest=1000, smallest=2, many=842, medium=3701, few=3599),
 }
-"""Sizes: lists of Liu et al. 2019, whose thresholds split the classes, and of the iNaturalist 2018 competition."""
+"""Source: the lists of Liu et al. 2019, whose thresholds split the classes, and those of the iNaturalist 2018 competition."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="print synthetic class counts, one a line")
-    parser.add_argument("name", choices=LONG_TAILS)
+    """Run the command: print one count per line."""
+    parser = argparse.ArgumentParser(description="print synthetic class counts, one per line")
+    parser.add_argument("name", choices=LONG_TAILS, help="data set")
     name = parser.parse_args().name
-    print(f"# synthetic stand-in for {name}: its published sizes, not its class counts")
+    print(f"# synthetic stand-in for {name}: the sizes are published, the class counts made up")
     print("\n".join(map(str, LONG_TAILS[name].stand_in())))
 
 

@@ -1,16 +1,17 @@
 """Benchmarks of ``lpm``: ``python -m benchmarks.lpm [--out results/lpm-benchmark.csv]``, about a minute on 2 cores.
 
-- Fang et al.'s experiment (K = 10, K_A = 5, E_H = 5, E_W = 1, 41 values of R from 1 to 10^4) by ``orbits`` and, as a user
-  of a modelling tool would, by one cvxpy program a point with each conic solver's default settings: ratio of times, and the
-  largest relative gap that the certificate gives each.
+- Fang et al.'s experiment (K = 10, K_A = 5, E_H = 5, E_W = 1, 41 values of R from 1 to 10^4) by ``orbits``, and as a
+  user of a
+  modelling tool would do it: one cvxpy program per point, with each conic solver's default settings. Measured are the
+  ratio of times and the largest relative gap that the certificate gives each.
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
 - The default sweep, as a process of its own.
 
-``--counts`` (results/counts-benchmark.csv) measures, instead, what many classes of different counts cost
-(:mod:`benchmarks.long_tails`), two minutes: a relative gap of 1e-2 for ``fc`` and ``ms`` under ``product`` frequencies,
-and ``balanced`` ones, each in a process of its own.
+``--counts`` (results/counts-benchmark.csv, two minutes) measures instead the cost of many classes with different counts
+(:mod:`benchmarks.long_tails`): ``fc`` and ``ms`` to a relative gap of 1e-2 under ``product`` frequencies, and under
+``balanced`` ones, each in a process of its own.
 
-Times are medians of repeated solves after a warm-up; memory is the peak of a process that does nothing else.
+Times are medians of repeated solves after a warm-up. Memory is the peak of a process that does nothing else.
 """
 
 from __future__ import annotations
@@ -41,11 +42,19 @@ from lpm.solution import Solution, evaluate
 from lpm.solve import solve
 
 Measurement = tuple[str, str, str, float]
-"""What was measured, on what, in which unit, and the number."""
+"""Solver, problem, unit and number: columns what, on, unit and value of the CSV."""
 
 
 def timed(function: Callable[[], Solution], repeats: int = 5) -> tuple[float, Solution]:
-    """Median wall time of some calls after one warm-up, and the last result."""
+    """Time a solve, after one warm-up.
+
+    Args:
+        function: the solve.
+        repeats: number of timed calls.
+
+    Returns:
+        The median wall time in seconds, and the last solution.
+    """
     result = function()
     seconds = []
     for _ in range(repeats):
@@ -56,15 +65,23 @@ def timed(function: Callable[[], Solution], repeats: int = 5) -> tuple[float, So
 
 
 def peer(problem: Problem, conic: str) -> float:
-    """One point as a modelling-tool user solves it: the printed program in cvxpy, default settings. Returns its true gap."""
+    """Solve one point as a user of a modelling tool does: the program as printed, in cvxpy, with default settings.
+
+    Args:
+        problem: the problem.
+        conic: name of the conic solver.
+
+    Returns:
+        The relative gap that our certificate gives its solution.
+    """
     import cvxpy as cp
 
     full, orbit = problem.expand()
     rows, K, m = full.rows, full.K, len(full.rows)
     X = cp.Variable((m + K, m + K), PSD=True)
     Z = X[:m, m:]
-    own = cp.sum(cp.multiply(np.eye(K)[rows.first], Z), axis=1)
-    loss = rows.p @ (cp.log_sum_exp(Z, axis=1) - own)
+    own_logit = cp.sum(cp.multiply(np.eye(K)[rows.first], Z), axis=1)
+    loss = rows.p @ (cp.log_sum_exp(Z, axis=1) - own_logit)
     budgets = [cp.sum(cp.diag(X)[:m]) / K <= full.e_h, cp.sum(cp.diag(X)[m:]) / K <= full.e_w]
     cp.Problem(cp.Minimize(loss), budgets).solve(solver=conic)
     coordinates = Coordinates(problem)
@@ -73,29 +90,40 @@ def peer(problem: Problem, conic: str) -> float:
 
 
 def fang() -> list[Measurement]:
-    """Fang et al.'s experiment, ours and the peers', in turn."""
-    found: list[Measurement] = []
+    """Run Fang et al.'s experiment with ``orbits`` and with cvxpy's solvers, in turn.
+
+    Returns:
+        Seconds, largest relative gaps, and ratios of times.
+    """
+    measured: list[Measurement] = []
     points = [programs.plain(imbalanced(10, 5, R)) for R in np.logspace(0, 4, 41)]
-    where = "Fang et al., 41 points"
+    problem_name = "Fang et al., 41 points"
     orbits.solve(points[0])
     start = time.perf_counter()
     gap = max(orbits.solve(problem).relative_gap for problem in points)
     ours = time.perf_counter() - start
-    found += [("orbits", where, "seconds", ours), ("orbits", where, "largest relative gap", gap)]
+    measured += [("orbits", problem_name, "seconds", ours), ("orbits", problem_name, "largest relative gap", gap)]
     for conic in ("CLARABEL", "SCS"):
         peer(points[0], conic)
         start = time.perf_counter()
         gap = max(peer(problem, conic) for problem in points)
         seconds = time.perf_counter() - start
         name = f"cvxpy + {conic}"
-        found += [(name, where, "seconds", seconds), (name, where, "largest relative gap", gap),
-                  (name, where, "time as a multiple of orbits", seconds / ours)]  # fmt: skip
-    return found
+        measured += [
+            (name, problem_name, "seconds", seconds),
+            (name, problem_name, "largest relative gap", gap),
+            (name, problem_name, "time as a multiple of orbits", seconds / ours),
+        ]
+    return measured
 
 
 def sizes() -> list[Measurement]:
-    """orbits from K = 4 to K = 8,142, fixed lambda and Beta(1, 1) at the default 64 nodes."""
-    found: list[Measurement] = []
+    """Run ``orbits`` from K = 4 to K = 8,142, at fixed lambda and under Beta(1, 1) with the default 64 nodes.
+
+    Returns:
+        Milliseconds and relative gaps.
+    """
+    measured: list[Measurement] = []
     for K in (4, 10, 100, 1000, 8142):
         classes = imbalanced(K, K // 2, 100)
         for name, problem in (
@@ -106,16 +134,25 @@ def sizes() -> list[Measurement]:
             ("ms-free block", programs.ms_free(pairs.block(classes))),
         ):
             seconds, solution = timed(partial(orbits.solve, problem))
-            where = f"{name}, K = {K}, R = 100"
-            found += [
-                ("orbits", where, "milliseconds", 1e3 * seconds),
-                ("orbits", where, "relative gap", solution.relative_gap),
+            problem_name = f"{name}, K = {K}, R = 100"
+            measured += [
+                ("orbits", problem_name, "milliseconds", 1e3 * seconds),
+                ("orbits", problem_name, "relative gap", solution.relative_gap),
             ]
-    return found
+    return measured
 
 
 def long_tail(K: int, n_max: int, imbalance: int) -> Problem:
-    """LPM_lambda at lambda = 1/2 on the counts of CIFAR10-LT or CIFAR100-LT, random pairing."""
+    """Return LPM_lambda at lambda = 1/2 on the counts of CIFAR10-LT or CIFAR100-LT, with random pairs.
+
+    Args:
+        K: number of classes.
+        n_max: images of the largest class.
+        imbalance: n_max / n_min.
+
+    Returns:
+        The problem.
+    """
     return programs.fc(pairs.product(class_counts([int(n_max * imbalance ** (-k / (K - 1))) for k in range(K)])))
 
 
@@ -124,28 +161,38 @@ def _factored_alone(K: int, n_max: int, lam: float) -> list[Measurement]:
     if lam != 0.5:
         counts = class_counts([int(n_max * 100 ** (-k / (K - 1))) for k in range(K)])
         problem = programs.fc(pairs.product(counts), mixing.fixed(lam))
-    if K == 10:
+    if K == 10:  # the short solve has a warm-up
         factored.solve(problem)
     solution = factored.solve(problem)
-    where = f"CIFAR{K}-LT counts, imbalance 100, fc product, lambda {lam}"
+    problem_name = f"CIFAR{K}-LT counts, imbalance 100, fc product, lambda {lam}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return [("factored", where, "seconds", solution.seconds), ("factored", where, "relative gap", solution.relative_gap),
-            ("factored", where, "peak memory, GiB", peak)]  # fmt: skip
+    return [
+        ("factored", problem_name, "seconds", solution.seconds),
+        ("factored", problem_name, "relative gap", solution.relative_gap),
+        ("factored", problem_name, "peak memory, GiB", peak),
+    ]
 
 
 def written_out() -> list[Measurement]:
-    """factored in fresh processes, and sdp."""
-    found: list[Measurement] = []
+    """Run ``factored`` in fresh processes, and ``sdp``.
+
+    Returns:
+        Seconds, relative gaps and peak memory.
+    """
+    measured: list[Measurement] = []
     for arguments in ((10, 5000, 0.5), (100, 500, 0.5), (100, 500, 0.3)):
-        found += alone(_factored_alone, *arguments)
+        measured += alone(_factored_alone, *arguments)
     seconds, solution = timed(partial(orbits.solve, long_tail(10, 5000, 100)))
-    found += [("orbits", "CIFAR10-LT counts, 10 groups of one class", "seconds", seconds)]
+    measured += [("orbits", "CIFAR10-LT counts, 10 groups of one class", "seconds", seconds)]
     for K in (3, 4, 5, 6):
         problem = programs.fc(pairs.product(imbalanced(K, K // 2, 100)))
         seconds, solution = timed(partial(sdp.solve, problem), repeats=1)
-        where = f"fc product, K = {K}, R = 100"
-        found += [("sdp", where, "seconds", seconds), ("sdp", where, "relative gap", solution.relative_gap)]
-    return found
+        problem_name = f"fc product, K = {K}, R = 100"
+        measured += [
+            ("sdp", problem_name, "seconds", seconds),
+            ("sdp", problem_name, "relative gap", solution.relative_gap),
+        ]
+    return measured
 
 
 def _many_counts_alone(data: str, program: str, profile: str, tolerance: float) -> list[Measurement]:
@@ -154,24 +201,41 @@ def _many_counts_alone(data: str, program: str, profile: str, tolerance: float) 
     problem = {"fc": programs.fc, "ms": programs.ms}[program](pairs.PROFILES[profile](classes))
     solution = solve(problem, tolerance=tolerance)
     seconds = time.perf_counter() - start
-    where = f"{data} (synthetic), {len(classes.sizes)} counts, {program} {profile}"
+    problem_name = f"{data} (synthetic), {len(classes.sizes)} counts, {program} {profile}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return [(solution.solver, where, "loss", solution.loss), (solution.solver, where, "relative gap", solution.relative_gap),
-            (solution.solver, where, "seconds", seconds), (solution.solver, where, "peak memory, GiB", peak)]  # fmt: skip
+    return [
+        (solution.solver, problem_name, "loss", solution.loss),
+        (solution.solver, problem_name, "relative gap", solution.relative_gap),
+        (solution.solver, problem_name, "seconds", seconds),
+        (solution.solver, problem_name, "peak memory, GiB", peak),
+    ]
 
 
 def many_counts() -> list[Measurement]:
-    """Stand-ins for Places-LT, ImageNet-LT and iNaturalist 2018, in fresh processes."""
-    found: list[Measurement] = []
-    cases = [(data, *case) for data in LONG_TAILS for case in (("fc", "product", 1e-2), ("ms", "product", 1e-2),
-             ("fc", "balanced", 1e-6), ("ms", "balanced", 1e-6))]  # fmt: skip
-    for arguments in (*cases, ("imagenet-lt", "fc", "product", 1e-3)):
-        found += alone(_many_counts_alone, *arguments)
-    return found
+    """Solve stand-ins for Places-LT, ImageNet-LT and iNaturalist 2018 in fresh processes.
+
+    Returns:
+        Losses, relative gaps, seconds and peak memory.
+    """
+    tolerances = {"product": 1e-2, "balanced": 1e-6}
+    cases = [
+        (data, program, profile, tolerance)
+        for data in LONG_TAILS
+        for profile, tolerance in tolerances.items()
+        for program in ("fc", "ms")
+    ]
+    measured: list[Measurement] = []
+    for case in (*cases, ("imagenet-lt", "fc", "product", 1e-3)):
+        measured += alone(_many_counts_alone, *case)
+    return measured
 
 
 def whole_sweep() -> list[Measurement]:
-    """The default sweep in a process of its own, files and picture included; and a process that only imports."""
+    """Time the default sweep in a process of its own, files and picture included, and a process that only imports.
+
+    Returns:
+        Seconds with and without the imports.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         runs = {
@@ -183,24 +247,29 @@ def whole_sweep() -> list[Measurement]:
             start = time.perf_counter()
             subprocess.run(runs[name], check=True, env=environment, cwd=folder)
             seconds[name] = time.perf_counter() - start
-    where = "python -m lpm.sweep --K 4, 328 solves, 8 thresholds"
-    return [("sweep", where, "seconds, whole process", seconds["process"]),
-            ("sweep", where, "seconds after the imports", seconds["process"] - seconds["imports"])]  # fmt: skip
+    command = "python -m lpm.sweep --K 4, 328 solves, 8 thresholds"
+    return [
+        ("sweep", command, "seconds, whole process", seconds["process"]),
+        ("sweep", command, "seconds after the imports", seconds["process"] - seconds["imports"]),
+    ]
 
 
 def main() -> None:
+    """Run the command: measure, print, and write one row per number to ``--out``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="CSV file for the numbers")
-    parser.add_argument("--counts", action="store_true", help="only the sizes of the large data sets")
+    parser.add_argument("--counts", action="store_true", help="measure many classes with different counts instead")
     options = parser.parse_args()
-    made = origin()
-    print("{machine}, commit {commit}, {time}".format(**made))
-    found: list[Measurement] = []
+    shared = origin()
+    print("{machine}, commit {commit}, {time}".format(**shared))
+    measured: list[Measurement] = []
     for part in (many_counts,) if options.counts else (fang, sizes, written_out, whole_sweep):
         for line in part():
-            found.append(line)
-            print(f"{line[0]:<28} {line[1]:<62} {line[3]:>12.4g}  {line[2]}", flush=True)
-    write(options.out, [dict(zip(("what", "on", "unit", "value"), line, strict=True)) | made for line in found])
+            measured.append(line)
+            solver, problem_name, unit, value = line
+            print(f"{solver:<28} {problem_name:<62} {value:>12.4g}  {unit}", flush=True)
+    columns = ("what", "on", "unit", "value")
+    write(options.out, [dict(zip(columns, line, strict=True)) | shared for line in measured])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The mixed-singleton loss in O(K) against the softmax over all K^2 label pairs: time and memory, forward and backward.
 
-``python -m benchmarks.mixed_singleton [--out FILE]`` writes a row a (K, form): batch 256, one thread, float32. The naive form
-builds the (batch, K^2) logits, without W^lambda; it is left out where they would take more than 2 GB.
+``python -m benchmarks.mixed_singleton [--out FILE]`` writes one row per K and form: batch 256, one thread, float32. The
+naive form builds the (batch, K^2) logits, without W^lambda. It is left out where they would take more than 2 GB.
 """
 
 from __future__ import annotations
@@ -20,16 +20,35 @@ from benchmarks.rows import write
 from training.model.losses import mixed_singleton
 
 BATCH, REPEATS, LIMIT = 256, 5, 2e9
+"""Label pairs, repeats of a measurement, and the most bytes of the naive form's logits."""
 
 
 def naive(z: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-    """Cross-entropy over the K^2 label pairs."""
+    """Return the cross-entropy over the K^2 label pairs.
+
+    Args:
+        z: (B, K) logits of the classes.
+        a: (B,) first classes.
+        b: (B,) second classes.
+        lam: mixing ratio.
+
+    Returns:
+        The mean loss.
+    """
     logits = (lam * z[:, :, None] + (1 - lam) * z[:, None, :]).flatten(1)
     return torch.nn.functional.cross_entropy(logits, a * z.shape[1] + b)
 
 
 def measure(K: int, form: str) -> tuple[float, float]:
-    """Median seconds of a forward and backward pass, and peak memory in MiB beyond what was there before."""
+    """Measure a forward and backward pass.
+
+    Args:
+        K: number of classes.
+        form: "O(K)" or "naive".
+
+    Returns:
+        Median seconds, and peak memory in MiB beyond that before the first pass.
+    """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(BATCH, K, generator=generator, requires_grad=True)
@@ -46,7 +65,7 @@ def measure(K: int, form: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure every form in a process of its own."""
+    """Run the command: measure every form in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixed_singleton")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("K", "FORM"), help="measure one form in this process")

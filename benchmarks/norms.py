@@ -1,9 +1,10 @@
-"""What BatchNorm costs a process that shares a batch: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, a minute.
+"""Cost of BatchNorm over several processes: ``python -m benchmarks.norms [--device cuda] [--out FILE]``, a minute.
 
-Forward and backward of ResNet-50 in bfloat16 on 16 random images of 128 pixels (64 of 224 on CUDA), by turns with torch's own
-BatchNorm, with :class:`training.distributed.norms.SyncBatchNorm` (its
-arithmetic; one process has nobody to exchange sums with) and with
-:class:`training.distributed.norms.GhostBatchNorm` in one and in two parts. Memory is what a step keeps for its backward pass.
+Measured are forward and backward of ResNet-50 in bfloat16 on 16 random images of 128 pixels (64 of 224 on CUDA). Four
+kinds of
+BatchNorm take turns: torch's own; :class:`training.distributed.norms.SyncBatchNorm`, of which one process measures the
+arithmetic alone, because it has no other to exchange sums with; and :class:`training.distributed.norms.GhostBatchNorm`
+in one and in two parts. Memory is what a step keeps for its backward pass.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from training.model import build
 from training.model.imagenet_resnets import Bottlenecks
 
 ROUNDS = 7
+"""Turns of the kinds."""
 
 KINDS: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {
     "torch's own": lambda norm: norm,
@@ -32,10 +34,16 @@ KINDS: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {
     "of one part": lambda norm: GhostBatchNorm(norm, ALONE, 1),
     "of two parts": lambda norm: GhostBatchNorm(norm, ALONE, 2),
 }
+"""Kinds of BatchNorm by their names in the CSV; each replaces one of torch's."""
 
 
 class Step:
-    """Forward and backward of a network with one kind of BatchNorm."""
+    """Forward and backward of a network with one kind of BatchNorm.
+
+    Args:
+        kind: key of ``KINDS``.
+        device: where the step runs.
+    """
 
     def __init__(self, kind: str, device: torch.device) -> None:
         self.network = Bottlenecks("resnet50").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,7 +55,11 @@ class Step:
         self.x = torch.randn(batch, 3, pixels, pixels, device=device).contiguous(memory_format=torch.channels_last)
 
     def __call__(self) -> float:
-        """Seconds it took."""
+        """Take the step.
+
+        Returns:
+            Its seconds.
+        """
         self.network.zero_grad()
         start = time.perf_counter()
         with torch.autocast(self.x.device.type, torch.bfloat16):
@@ -58,13 +70,17 @@ class Step:
         return time.perf_counter() - start
 
     def kept(self) -> int:
-        """Bytes kept for the backward pass, each storage once."""
+        """Count the bytes kept for the backward pass. Each storage counts once.
+
+        Returns:
+            Bytes.
+        """
         storages: dict[int, int] = {}
         alive: list[Tensor] = []
 
         def keep(tensor: Tensor) -> Tensor:
             storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            alive.append(tensor)  # or another one might take its place
+            alive.append(tensor)  # else another tensor might get the same address
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -73,15 +89,15 @@ class Step:
 
 
 def main() -> None:
-    """Measure, print, and write a row for each kind to ``--out``."""
+    """Run the command: measure, print, and write one row per kind to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.norms")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     device = build.device(options.device)
-    made = {"device": name(device), "threads": torch.get_num_threads(), "torch": torch.__version__} | origin()
+    shared = {"device": name(device), "threads": torch.get_num_threads(), "torch": torch.__version__} | origin()
     steps = {kind: Step(kind, device) for kind in KINDS}
-    kept = {kind: step.kept() for kind, step in steps.items()}  # and a first step, which chooses algorithms
+    kept = {kind: step.kept() for kind, step in steps.items()}  # this is also the first step, which chooses algorithms
     rounds = [{kind: step() for kind, step in steps.items()} for _ in range(ROUNDS)]
     rows = []
     for kind in KINDS:
@@ -94,7 +110,7 @@ def main() -> None:
                 "smallest_ratio": round(min(ratios), 3),
                 "largest_ratio": round(max(ratios), 3),
                 "kept_megabytes": round(kept[kind] / 1e6),
-                **made,
+                **shared,
             }
         )
         print(*(f"{key}={value}" for key, value in rows[-1].items()), sep="  ", flush=True)

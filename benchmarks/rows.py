@@ -1,4 +1,4 @@
-"""What every benchmark says of its numbers, and how it writes them."""
+"""Where and when a benchmark's numbers were measured, and how they are written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from lpm.console.output import provenance
 
 
 def origin() -> dict[str, str]:
-    """When, on which machine and at which commit something was measured."""
+    """Return when, on which machine and at which commit something is measured.
+
+    Returns:
+        Columns of the CSV.
+    """
     record = provenance()
     return {key: record[key] for key in ("time", "commit", "machine")}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV, a header first: the columns of the first row."""
+    """Format rows as CSV with a header.
+
+    Args:
+        rows: at least one row; the first one gives the columns.
+
+    Returns:
+        The file's content.
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -27,6 +38,11 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def write(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV; nothing without a path."""
+    """Write rows as CSV.
+
+    Args:
+        path: the file; nothing is written if None.
+        rows: at least one row; the first one gives the columns.
+    """
     if path is not None:
         path.write_bytes(as_csv(rows))

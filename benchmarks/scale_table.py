@@ -1,4 +1,7 @@
-"""The table of docs/reproduce/scale.md, from rows of benchmarks.scale: ``python -m benchmarks.scale_table results/scale-benchmark.csv``."""
+"""The table of docs/reproduce/scale.md: ``python -m benchmarks.scale_table results/scale-benchmark.csv``.
+
+It is made from rows of :mod:`benchmarks.scale`.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,19 @@ from figures import expected_cv
 
 @dataclass(frozen=True)
 class Column:
-    """A data set. measured: its numbers by what was measured and the quantity."""
+    """One data set.
+
+    Attributes:
+        setting: the data set and its recipe.
+        measured: its numbers, by sampler, classifier or network and by quantity.
+    """
 
     setting: Setting
     measured: dict[tuple[str, str], float]
 
     @property
     def P(self) -> int:
-        """Label pairs a < b."""
+        """Number of label pairs a < b."""
         return self.setting.K * (self.setting.K - 1) // 2
 
     @property
@@ -30,18 +38,42 @@ class Column:
         return expected_cv.balanced(self.setting, self.setting.N, self.setting.epochs)["label pair"]
 
     def pairs(self, sampler: str) -> str:
-        """Milliseconds and MB of an epoch's pairs."""
+        """Return the cost of an epoch's pairs.
+
+        Args:
+            sampler: name of the sampler.
+
+        Returns:
+            Milliseconds and MB.
+        """
         return f"{1e3 * self.measured[sampler, 'seconds an epoch']:.2g}, {self.measured[sampler, 'peak MB']:.2g}"
 
     def step(self, classifier: str) -> str:
-        """Milliseconds and MB of a classifier's step."""
+        """Return the cost of a classifier's step.
+
+        Args:
+            classifier: name of the classifier.
+
+        Returns:
+            Milliseconds and MB.
+        """
         return f"{self.measured[classifier, 'milliseconds a step']:.3g}, {self.measured[classifier, 'peak MB']:.0f}"
 
-    def extra(self, quantity: str, one: str, other: str, images: int) -> str:
-        """What one costs beyond another, in per cent of the network's time on some images."""
-        seconds = self.measured[one, quantity] - self.measured[other, quantity]
-        seconds /= 1e3 if quantity.startswith("milli") else 1
-        return f"{1e5 * seconds / (images * self.measured['network', 'milliseconds an image']):.2g}"
+    def extra(self, quantity: str, expensive: str, cheap: str, images: int) -> str:
+        """Return the difference of two costs in per cent of the network's time.
+
+        Args:
+            quantity: seconds or milliseconds, as the CSV names it.
+            expensive: sampler or classifier with the larger cost.
+            cheap: sampler or classifier with the smaller cost.
+            images: number of images in that time.
+
+        Returns:
+            The percentage.
+        """
+        difference = self.measured[expensive, quantity] - self.measured[cheap, quantity]
+        milliseconds = difference if quantity.startswith("milli") else 1e3 * difference
+        return f"{100 * milliseconds / (images * self.measured['network', 'milliseconds an image']):.2g}"
 
 
 LINES: list[tuple[str, Callable[[Column], str]]] = [
@@ -74,7 +106,14 @@ LINES: list[tuple[str, Callable[[Column], str]]] = [
 
 
 def table(path: Path) -> str:
-    """In Markdown."""
+    """Make the table.
+
+    Args:
+        path: rows of :mod:`benchmarks.scale`.
+
+    Returns:
+        The table as Markdown, one column per data set.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = [

@@ -16,7 +16,16 @@ from training.model.imagenet_resnets import Bottlenecks
 
 @dataclass(frozen=True)
 class Setting:
-    """A data set as its recipe trains it. counts: (K,) images of a class. p: feature width. pixels: side of an image."""
+    """A data set as its recipe trains it.
+
+    Attributes:
+        counts: (K,) number of images of each class.
+        epochs: number of epochs.
+        batch: number of pairs in a batch.
+        p: feature width.
+        pixels: side of an image.
+        network: makes the network.
+    """
 
     counts: np.ndarray
     epochs: int
@@ -27,15 +36,17 @@ class Setting:
 
     @property
     def K(self) -> int:
+        """Number of classes."""
         return len(self.counts)
 
     @property
     def N(self) -> int:
+        """Number of images."""
         return int(self.counts.sum())
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,), in a random order."""
+        """The class of each image (N,), in a random order."""
         return np.random.default_rng(0).permutation(np.repeat(np.arange(self.K), self.counts))
 
 
@@ -54,6 +65,8 @@ SETTINGS = {
     "ImageNet-LT": Setting(LONG_TAILS["imagenet-lt"].stand_in(), 180, 256, 2048, 224, Bottlenecks),
     "iNaturalist 2018": Setting(LONG_TAILS["inaturalist2018"].stand_in(), 200, 256, 2048, 224, Bottlenecks),
 }
-"""The paper's data sets, CIFAR-LT at imbalance 100, with the recipes of Zhong et al. 2021 (MiSLAS), CIFAR100-LT's network that of
-Yang et al. 2022. Places-LT trains the last block of a ResNet-152 that is frozen before it.
+"""The paper's data sets, with CIFAR-LT at imbalance 100.
+
+Places-LT trains the last block of a ResNet-152 whose other layers are frozen. Source: the recipes of Zhong et al. 2021
+(MiSLAS); CIFAR100-LT's network is that of Yang et al. 2022.
 """

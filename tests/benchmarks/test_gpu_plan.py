@@ -147,7 +147,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[st
 
     def process(part: str, options: Any, plain: bool, end: float, limit: float) -> int:
         found.append(part + " plain" * plain)
-        if (file := gpu_plan.PARTS[part][1]) and part not in failing:
+        if (file := gpu_plan.PARTS[part].file) and part not in failing:
             (tmp_path / "s" / file).write_text(part)
         return int(found[-1] in failing)
 
