@@ -21,6 +21,7 @@ from figures.style import PAGE_WIDTH, SEQUENTIAL, Row, save, style_of, write_row
 from lpm import geometry
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from training.methods import KINDS, settings
 from training.store.metrics import splits
 from training.store.runs import RunFolder
 
@@ -105,7 +106,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"runs": [run.config.folder for run in runs], "budget": options.budget}
 
 
-METHOD = ("sampler", "cas_m", "coverage", "classifier", "loss", "bias", "features", "scale", "ratio_per", "seed")
+METHOD = (*KINDS, *settings(), "features", "seed")
 """Fields of a config in which runs of one comparison may differ."""
 
 

@@ -154,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Its exit status.
+
+    Raises:
+        InvalidInput: if options do not go together, or the result cannot be saved.
     """
     from lpm.console import cli
 

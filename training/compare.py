@@ -13,9 +13,10 @@ from pathlib import Path
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from paper_checks.paper.statistics import Sample, holm, welch
-from training.config import RunConfig
+from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS
+from training.methods import settings
 from training.options import Options, add_recipe, add_running, config_of
 from training.store.results import RunResult
 from training.store.runs import RunFolder
@@ -23,6 +24,12 @@ from training.store.tables import in_words, ranges, setting
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
+
+MADE_BY_METHODS = (
+    *("sampler", "classifier", "loss"),
+    *(name for name in settings() if not CHOICES[name].applies(RunConfig())),
+)
+"""Choices that the names of methods make, with the settings of methods other than the usual one."""
 
 Results = Mapping[str, Sequence[RunResult]]
 """By method, the results of its finished runs, which differ in their seed alone."""
@@ -43,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "training.compare", "train several methods and print them side by side; by default on the built-in digits"
     )
-    add_recipe(parser, without=("sampler", "cas_m", "coverage", "classifier", "loss", "scale"))
+    add_recipe(parser, without=MADE_BY_METHODS)
     add_running(parser)
     add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv}
     usual = f" (default: {', '.join(USUAL)})"

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
-from training.methods import CLASSIFIERS, LOSSES, MIXINGS, SAMPLERS, Method, losses_of
+from training.methods import CLASSIFIERS, KINDS, LOSSES, MIXINGS, SAMPLERS, Method, losses_of, settings
 
 BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
@@ -109,12 +109,15 @@ def _helps(rows: Mapping[str, Method]) -> dict[str, str]:
     return {name: row.help for name, row in rows.items()}
 
 
-def _taken_by(name: str, *kinds: tuple[str, Mapping[str, Method]]) -> dict[str, Any]:
+def _taken_by(name: str) -> dict[str, Any]:
     """Where a setting of methods applies: to the methods that take it, as their rows say."""
-    takers = {kind: [row.name for row in rows.values() if name in row.settings.values()] for kind, rows in kinds}
+    takers = {
+        kind: [row.name for row in rows.values() if name in row.settings.values()] for kind, rows in KINDS.items()
+    }
+    takers = {kind: words for kind, words in takers.items() if words}
     return {
         "applies": lambda run: any(getattr(run, kind) in words for kind, words in takers.items()),
-        "where": " and ".join(f"{kind} {_alternatives(words)}" for kind, words in takers.items() if words),
+        "where": " and ".join(f"{kind.replace('_', '-')} {_alternatives(words)}" for kind, words in takers.items()),
     }
 
 
@@ -123,7 +126,6 @@ def _alternatives(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-_SAMPLERS, _CLASSIFIERS = ("sampler", SAMPLERS), ("classifier", CLASSIFIERS)
 _IN_MEMORY: dict[str, Any] = {"applies": lambda run: not run.data_set.files, "where": "CIFAR and the digits"}
 _FILES: dict[str, Any] = {"applies": lambda run: run.data_set.files, "where": "image files (imagenet-lt and the like)"}
 _AUGMENTED: dict[str, Any] = {
@@ -173,18 +175,18 @@ class RunConfig:
         "images per visit of a class",
         "method",
         **_between(1, 1_000_000, rule="must be at least 1, at most a million"),
-        **_taken_by("cas_m", _SAMPLERS),
+        **_taken_by("cas_m"),
     )
     coverage: float = _choice(
         1.0,
         "share of the classes whose mixtures occur",
         "method",
         **_between(0, 1, rule="must lie in [0, 1]"),
-        **_taken_by("coverage", _SAMPLERS),
+        **_taken_by("coverage"),
     )
     classifier: str = _choice("fc", "what turns features into logits", "method", words=_helps(CLASSIFIERS))
     loss: str = _choice("ce", "what is minimised", "method", words=_helps(LOSSES))
-    bias: bool = _choice(True, "a bias in the classifier", "method", **_taken_by("bias", _CLASSIFIERS))
+    bias: bool = _choice(True, "a bias in the classifier", "method", **_taken_by("bias"))
     features: str = _choice(
         "auto",
         "what the classifier does to features first",
@@ -201,7 +203,7 @@ class RunConfig:
         "lengths of the class vectors at the start",
         "method",
         **_above_zero(1e4),
-        **_taken_by("scale", _CLASSIFIERS),
+        **_taken_by("scale"),
     )
     model: str = _choice("resnet32", "the network", "recipe", words=MODELS)
     width: int = _choice(0, "channels of the first stage; 0 for the paper's", "recipe", **_between(0, 1024))
@@ -502,8 +504,17 @@ def from_json(data: dict[str, Any]) -> RunConfig:
     return RunConfig(**choices)
 
 
-SETTING = ("dataset", "classes", "name", "imbalance", "sampler", "coverage", "classifier", "loss", "seed", "preset")
-"""Choices that are no part of a recipe: the data, the method and the seed."""
+OF_RECIPES = ("cas_m", "bias", "scale")
+"""Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
+
+SETTING = (
+    *("dataset", "classes", "name", "imbalance", "sampler", "classifier", "loss", "seed", "preset"),
+    *(name for name in settings() if name not in OF_RECIPES),
+)
+"""Choices that are no part of a recipe: the data, the method with its settings, and the seed."""
+
+if missing := set(settings()) - set(CHOICES):
+    raise TypeError(f"a row of training/methods.py names {', '.join(sorted(missing))}, which RunConfig lacks")
 
 
 def presets(dataset: str) -> tuple[str, ...]:

@@ -236,7 +236,7 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{name}: {classes}.\n" for name, classes in ranges(first.config, result).items())
     names, pairs = _names(first), _pairs(confusions)[:top]
-    rows = [["class", "taken for", "% of its images", "cosine of the class vectors"], ["---"] * 4]
+    rows = [["class", "predicted as", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in pairs]
     return text + (f"\n{cli.markdown_table(rows)}" if pairs else "")
 

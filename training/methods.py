@@ -280,6 +280,21 @@ MIXINGS: dict[str, Mixing] = {
 """How the mixing ratio is drawn, by the word of ``--ratio-per``."""
 
 
+KINDS: dict[str, Mapping[str, Method]] = {
+    "sampler": SAMPLERS,
+    "classifier": CLASSIFIERS,
+    "loss": LOSSES,
+    "ratio_per": MIXINGS,
+}
+"""The tables by the field of :class:`training.config.RunConfig` that names a row."""
+
+
+def settings() -> tuple[str, ...]:
+    """The fields of :class:`training.config.RunConfig` that some method takes."""
+    rows = (row for table in KINDS.values() for row in table.values())
+    return tuple(dict.fromkeys(name for row in rows for name in row.settings.values()))
+
+
 def function(path: str) -> Any:
     """Import what a row names.
 

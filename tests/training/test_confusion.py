@@ -131,7 +131,7 @@ def test_classes_have_their_names(tmp_path: Path, capsys: Any) -> None:
     assert run_command(lambda: confusion_command([str(folder.path), "--top", "0"])) == 0
     text = capsys.readouterr().out
     assert "few: 2 of 3 classes, below 20 training images" in text
-    assert "taken for |" not in text
+    assert "predicted as |" not in text
 
 
 def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, capsys: Any) -> None:

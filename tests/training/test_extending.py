@@ -62,5 +62,8 @@ def test_the_documented_steps_are_enough(title: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)
     assert result["last"]["all"] >= 0
-    expected = {"Add a data set": ("blobs-lt", "random+FC"), "Add a training method": ("digits-lt", "reversed+FC+smoothed")}
+    expected = {
+        "Add a data set": ("blobs-lt", "random+FC"),
+        "Add a training method": ("digits-lt", "reversed+FC+smoothed"),
+    }
     assert (result["dataset"], result["method"]) == expected[title]

@@ -24,18 +24,38 @@ Classifier = FC | FixedETF | MixedSingletonETF
 
 
 class Network(nn.Module):
-    """A backbone and its classifier."""
+    """A backbone and its classifier.
+
+    Args:
+        backbone: images to features.
+        classifier: features to scores; it knows the loss that it is trained with.
+    """
 
     def __init__(self, backbone: ResNet | Bottlenecks, classifier: Classifier) -> None:
         super().__init__()
         self.backbone, self.classifier = backbone, classifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scores (B, K)."""
+        """Score the classes of images.
+
+        Args:
+            x: (B, C, H, W) normalised images.
+
+        Returns:
+            (B, K) scores; the largest is the prediction.
+        """
         return self.classifier(self.backbone(x))
 
     def features(self, x: torch.Tensor, *, bf16: bool) -> torch.Tensor:
-        """The backbone's features (B, p), float32; bf16: its arithmetic."""
+        """Compute the backbone's features.
+
+        Args:
+            x: (B, C, H, W) normalised images.
+            bf16: whether the backbone computes in bfloat16.
+
+        Returns:
+            (B, p) float32.
+        """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             features = self.backbone(x)
         # Logits in float32: they are few, and enter sums of exponentials.
@@ -43,7 +63,17 @@ class Network(nn.Module):
 
 
 def device(name: str) -> torch.device:
-    """The torch device: 'auto' takes CUDA where there is one. Raises InvalidInput for one that is not there."""
+    """Choose the device.
+
+    Args:
+        name: 'cpu', 'cuda', or 'auto', which takes CUDA where there is one.
+
+    Returns:
+        The device.
+
+    Raises:
+        InvalidInput: if it is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -304,7 +304,7 @@ class LabelOccurrence(ClassBalanced):
     """
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
+        """Draw the pairs of an epoch, (N, 2), as :class:`ClassBalanced` and its base describe."""
         rng = self.rng(0, epoch)
         return np.stack([self.stream(rng), self.stream(rng)], axis=1)
 
