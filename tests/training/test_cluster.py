@@ -32,7 +32,7 @@ from tests.training.test_datasets import batches
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.jobs.cluster import taken_up
-from training.jobs.work import Work
+from training.jobs.work import Finished, LeftToOther, Work
 from training.store.runs import RunFolder
 
 TRAIN = ["training.train", "--width", "4", "--quiet"]
@@ -177,11 +177,12 @@ def test_a_run_that_is_taken_up_again_waits_for_the_lost_attempt_alone(
     monkeypatch.setattr("training.jobs.cluster.time.sleep", sleep)
     outcome = taken_up(Work(digits, tmp_path, "cpu", False, task="this one"), config)
     if task == "this one" and patience:
-        assert isinstance(outcome, dict)
+        assert isinstance(outcome, Finished)
         assert lost.done
         assert len(slept) == 1
     else:
-        assert outcome == f"{str(lost.path)!r} is being trained by process {os.getpid()} on {socket.gethostname()}"
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        assert outcome == LeftToOther(f"{str(lost.path)!r} is being trained by {holder}")
         assert not slept
     held.close()
 
@@ -339,7 +340,7 @@ def test_an_interrupted_sweep_in_processes_keeps_its_rows_and_leaves_no_process(
     [
         (
             ["--engine", "ray", "--address", "127.0.0.1:9"],
-            "error: --address 127.0.0.1:9: Connection refused; give what",
+            "error: --address 127.0.0.1:9: Connection refused; give the address",
         ),
         (["--address", "127.0.0.1:9"], "error: --address 127.0.0.1:9 applies only to --engine ray; give both"),
         (["--engine", "ray", "--address", "a;b:1"], "argument --address: 'a;b:1' is not HOST:PORT, such as"),
