@@ -1,4 +1,4 @@
-"""The plan of what waits for a GPU, on the CPU: what it does with failures, and with what is there already."""
+"""The GPU plan, on the CPU: failures, the time limit, and results of earlier calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three runs on the digits, in this process, as on CUDA."""
+    """Make the plan three runs on the digits, which train in this process, as on CUDA."""
     monkeypatch.setattr(gpu_plan, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
     monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance: DIGITS)
     monkeypatch.setattr(gpu_plan, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
@@ -95,7 +95,9 @@ def test_runs_that_fail_alike_end_the_plan(
     assert failures.count("Traceback") == (2 if ends else 3)
 
 
-def test_time_that_is_up_ends_runs_between_epochs(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_time_is_up_a_run_ends_between_epochs(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock, epochs = [0.0], list[tuple[int, int]]()
 
     def stages(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
@@ -112,7 +114,7 @@ def test_time_that_is_up_ends_runs_between_epochs(tmp_path: Path, capsys: Any, m
     assert "time is up" in capsys.readouterr().out
 
 
-def test_the_first_run_of_all_is_alone_whatever_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = list[tuple[list[int], int]]()
     monkeypatch.setattr(
         gpu_plan, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
@@ -132,7 +134,7 @@ def test_the_first_run_of_all_is_alone_whatever_is_skipped(tmp_path: Path, monke
         (("train",), 1, ["check", "speed", "bound", "profile", "train", "train plain"]),
     ],
 )
-def test_what_fails_is_said_and_the_rest_goes_on(
+def test_after_a_part_that_fails_the_others_go_on(
     failing: tuple[str, ...], status: int, begun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = processes(monkeypatch, tmp_path, failing)
@@ -141,7 +143,7 @@ def test_what_fails_is_said_and_the_rest_goes_on(
 
 
 def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[str, ...]) -> list[str]:
-    """The parts that are begun from now on; what they measure is written, but by those that fail."""
+    """Replace the processes of the parts. Return a list of the parts that are begun; those that do not fail write a file."""
     found = list[str]()
     (tmp_path / "s").mkdir(exist_ok=True)
 
@@ -156,7 +158,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[st
     return found
 
 
-def test_what_is_measured_is_not_measured_again_and_what_fails_twice_is_left_out(
+def test_no_part_is_measured_again_and_a_part_that_fails_twice_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     found = processes(monkeypatch, tmp_path, ("speed",))
@@ -194,7 +196,7 @@ def test_a_part_that_takes_too_long_leaves_nothing_running(tmp_path: Path, monke
         except OSError:
             return True
 
-    wait_for(gone)  # killed, it is there for a moment more
+    wait_for(gone)  # a killed process is gone after a moment
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Time and memory at iNaturalist 2018's size, as measured: 8,142 classes, 437,513 images, 33 million label pairs."""
+"""Memory at iNaturalist 2018's size: 8,142 classes, 437,513 images, 33 million label pairs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FLOAT = 4
 
 
 def labels(K: int, N: int = N) -> np.ndarray:
-    """N labels, two images for each class and the others by a long tail."""
+    """Return N labels: two images of each class, and the others by a long tail."""
     rest = (K * np.random.default_rng(0).random(N - 2 * K) ** 2).astype(int)
     return np.concatenate([np.arange(K), np.arange(K), rest])
 
 
 def peak(do: Callable[..., object], *arguments: int) -> int:
-    """Bytes that NumPy and Python held at most, beyond what they held before."""
+    """Return the peak memory of NumPy and Python in bytes, beyond that before the call."""
     tracemalloc.start()
     try:
         do(*arguments)
@@ -44,7 +44,7 @@ def test_an_epoch_of_bmls_takes_less_than_200_mb(epoch: int, ordered: bool) -> N
 
 def test_memory_of_bmls_does_not_grow_with_the_number_of_label_pairs() -> None:
     few, many = (peak(BalancedMixedLabels(labels(k, 50_000)).pairs, 1) for k in (K // 4, K))
-    assert many < 1.5 * few  # of sixteen times as many label pairs
+    assert many < 1.5 * few  # though there are sixteen times as many label pairs
 
 
 @pytest.mark.heavy
@@ -76,7 +76,7 @@ def kilobytes(key):
 
 torch.set_num_threads(1)
 (torch.randn(64, 64, requires_grad=True) @ torch.randn(64, 64)).sum().backward()
-Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 before = kilobytes("VmRSS")
 classifier = MixedSingleton({p}, {K}, unordered={unordered})
 h = torch.randn({batch}, {p}, requires_grad=True)
@@ -93,6 +93,6 @@ def test_a_step_of_mixed_singleton_takes_a_few_times_its_weights_and_logits(p: i
     code = STEP.format(p=p, K=K, batch=BATCH, unordered=unordered)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     bound = FLOAT * (4 * p * K + 20 * BATCH * K) + 20e6
-    assert 2 * FLOAT * p * K < int(done.stdout) < bound, done.stdout  # its weights and their gradient at least
+    assert 2 * FLOAT * p * K < int(done.stdout) < bound, done.stdout  # at least the weights and their gradient
     if p == 64:
-        assert bound < FLOAT * K**2  # so there is not even a number for each label pair
+        assert bound < FLOAT * K**2  # less than one number for each label pair

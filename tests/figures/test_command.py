@@ -56,14 +56,14 @@ def test_a_figure_is_a_picture_a_vector_picture_and_its_rows(tmp_path: Path) -> 
         style.save(plot, [], tmp_path, "none")
 
 
-def test_looks_differ_in_colour_and_in_dash_or_marker() -> None:
+def test_styles_differ_in_colour_and_in_dash_or_marker() -> None:
     samplers = [style.STYLES[name] for name in ("random", "CBS", "CAS", "LOM", "BMLS", "BMLS+MS", "random+MS")]
     assert len({s.colour for s in samplers}) == len({(str(s.dash), s.marker) for s in samplers}) == 7
     assert style.style_of("BMLS+FC") == style.STYLES["BMLS"]
 
 
 def methods() -> list[str]:
-    """The names of all methods, coverage at each ratio of figure 3."""
+    """Return the names of all methods, with coverage at each ratio of figure 3."""
     found = []
     for sampler, classifier, loss in itertools.product(SAMPLERS, CLASSIFIERS, LOSSES):
         for ratio in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if sampler == "coverage" else (1.0,):
@@ -74,20 +74,20 @@ def methods() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def test_every_method_has_a_look_and_spare_looks_are_not_those_of_the_main_methods() -> None:
+def test_every_method_has_a_style_and_spare_styles_are_not_those_of_the_main_methods() -> None:
     names = methods()
     assert {"CBS+MS", "BMLS-all+FC", "BMLS+MS-all", "coverage 0.4+FC", "CAS+ETF+DR", "BMLS+MS-WETF+CE"} <= set(names)
     spare = {name: style.style_of(name) for name in names if name.removesuffix("+FC") not in style.STYLES}
     assert {s.marker for s in spare.values()}.isdisjoint(s.marker for s in style.STYLES.values())
-    for name, given in spare.items():  # side by side in a figure: methods that share the sampler, or the classifier
+    for name, given in spare.items():  # one figure shows methods that share the sampler, or the classifier
         sampler, _, classifier = name.partition("+")
         others = [o for o in spare if o != name and (o.split("+")[0] == sampler or o.endswith(f"+{classifier}"))]
         assert given not in [spare[other] for other in others], name
 
 
-def test_spare_looks_differ_and_hang_on_the_name_alone() -> None:
+def test_spare_styles_differ_and_depend_on_the_name_alone() -> None:
     parts = style.SPARE_COLOURS, style.SPARE_DASHES, style.SPARE_MARKERS
-    assert [len(set(part)) for part in parts] == [7, 5, 9]  # without a common divisor: the cycle has 7 * 5 * 9 looks
+    assert [len(set(part)) for part in parts] == [7, 5, 9]  # no common divisor: 7 * 5 * 9 styles
     # 1,076,423,171, the crc32 of the name, is 5 mod 7, 1 mod 5 and 5 mod 9
     assert style.style_of("CBS+MS") == style.Style("#1B2A6B", (0, (4, 1, 1, 1, 1, 1)), "d")
     seen = {style.style_of(f"method {n}") for n in range(5000)}
@@ -114,11 +114,11 @@ def test_bad_use_is_one_line_and_status_2(words: list[str], message: str, capsys
         status = cli.run(lambda: command.main(words))
     except SystemExit as end:
         status = int(str(end.code))
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert status == 2
-    assert message in said.err
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    assert message in output.err
+    assert output.err.count("\n") == 1
+    assert output.out == ""
 
 
 def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
@@ -135,7 +135,7 @@ def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monk
     assert [name for name, _ in asked] == list(command.FIGURES)
     for name, words in asked:
         given = ["--preset", "quick", "--out", str(tmp_path), "--store", "s"] if name in command.FIGURES_OF_RUNS else []
-        assert words == [*given, "--out", str(tmp_path / f"figures-{name}")]  # the last one holds
+        assert words == [*given, "--out", str(tmp_path / f"figures-{name}")]  # the last --out counts
     assert capsys.readouterr().err == "fig3: not drawn: 6 of 6 runs are missing\n"
 
 
@@ -189,8 +189,8 @@ def test_all_goes_on_past_a_missing_package(
 
     monkeypatch.setattr("importlib.import_module", missing)
     assert command.main(["--all"]) == 0
-    said = f"needs {package}; install it with pip install -c constraints.txt -e {remedy}"
-    assert capsys.readouterr().err.splitlines() == [f"{n}: not drawn: {n} {said}" for n in command.FIGURES]
+    reason = f"needs {package}; install it with pip install -c constraints.txt -e {remedy}"
+    assert capsys.readouterr().err.splitlines() == [f"{n}: not drawn: {n} {reason}" for n in command.FIGURES]
 
 
 def test_a_missing_module_of_ours_is_no_package_to_install(monkeypatch: Any) -> None:

@@ -1,4 +1,4 @@
-"""The explorer: its rows against the solver, its claims, and the page in a browser, moved by key presses."""
+"""The explorer: its rows against the solver, its claims, and the page in a browser that is operated by key presses."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lpm.mixing import beta, fixed
 from lpm.solve import solve
 from paper_checks.catalogue import by_id
 from tests.browser import Page
+from tests.started import wait_for
 
 SMALL = Grid(K=(4, 6), lams=(0.1, 0.5), points=9, programs=("plain", "fc", "ms-free"))
 READY = "document.querySelector('html[data-ready]')"
@@ -83,7 +84,7 @@ def test_the_minority_is_collapsed_on_one_side_of_the_threshold(
             assert row["sigma_B"] < 1e-7
 
 
-def test_a_row_per_family_serves_every_imbalance_where_pairs_are_balanced() -> None:
+def test_where_label_pairs_are_balanced_one_row_is_right_for_every_imbalance() -> None:
     for family in (Family("fc", "balanced"), Family("ms", "distinct", K=6), Family("ms-free", "balanced")):
         assert not depends_on_R(family)
         assert np.abs(gram(family, 1.0) - gram(family, 1000.0)).max() < 1e-9
@@ -113,13 +114,13 @@ def test_bad_use_is_one_line_and_status_two(
 ) -> None:
     with contextlib.suppress(SystemExit):
         assert cli.run(lambda: main(["explore", *words, "--out", str(tmp_path / "out")])) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert message in said.err
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert message in printed.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_plotly_it_says_what_to_install(
+def test_without_plotly_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)  # import then raises ModuleNotFoundError
@@ -154,12 +155,14 @@ def test_the_report_may_be_a_web_page_a_file_or_relative(text: str) -> None:
         "vbscript:x",
     ],
 )
-def test_the_report_is_nothing_that_runs(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_that_runs_a_script_is_refused(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["explore", "--K", "6", "--points", "2", "--programs", "plain", "--report", text]
     assert cli.run(lambda: main([*words, "--out", str(tmp_path / "out")])) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert "must be relative, or start with one of http:, https:, file:" in said.err
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert "must be relative, or start with one of http:, https:, file:" in printed.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,9 +215,8 @@ def test_the_page_loads_without_console_errors_and_without_network(page: Page, a
 
 def test_a_console_error_would_be_seen(page: Page) -> None:
     page.value("setTimeout(() => { throw new Error('planted') }), fetch('https://example.org/').catch(() => 0)")
-    page.value("new Promise(done => setTimeout(done, 100))")
-    assert any("planted" in complaint for complaint in page.complaints)
-    assert any("Content Security Policy" in complaint for complaint in page.complaints)
+    for planted in ("planted", "Content Security Policy"):  # the browser reports them some time later
+        wait_for(lambda planted=planted: page.value("true") and any(planted in text for text in page.complaints))
 
 
 def test_the_right_arrow_moves_the_drawn_vectors_to_the_solvers(page: Page) -> None:
@@ -234,7 +236,7 @@ def test_the_right_arrow_moves_the_drawn_vectors_to_the_solvers(page: Page) -> N
 
 
 def picture(page: Page) -> bytes:
-    """The pixels of the class vectors."""
+    """Return the pixels of the picture of class vectors."""
     box = page.value(
         "(({x, y, width, height}) => ({x, y, width, height}))(document.getElementById('vectors').getBoundingClientRect())"
     )
@@ -296,12 +298,12 @@ def test_the_address_holds_the_view(page: Page) -> None:
     assert page.value("state") == state
     page.value("document.getElementById('R').focus()")
     page.press("ArrowLeft", 37)
-    page.value("new Promise(done => setTimeout(done, 300))")
+    page.value("new Promise(done => setTimeout(done, 300))")  # the address is written after 200 ms
     moved = page.value("location.href")
     page.open("about:blank", "document.body")
     page.open(moved, READY)
     assert page.value("state") == state | {"R": 5}
-    page.value("location.hash = 'program=no&profile=%00&K=x&lam=7&R=-1&look=4d'")  # nonsense moves nothing
+    page.value("location.hash = 'program=no&profile=%00&K=x&lam=7&R=-1&look=4d'")  # nonsense changes nothing
     page.value(DRAWN)
     assert page.value("state") == state | {"R": 5}
     assert page.complaints == []

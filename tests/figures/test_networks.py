@@ -48,7 +48,7 @@ def trained(digits: datasets.LongTailed, tmp_path_factory: pytest.TempPathFactor
 
 
 def made_network(W: np.ndarray, H: np.ndarray) -> Network:
-    """A network without noise: H (Q, K, K, p)."""
+    """Return a network without noise; H is (Q, K, K, p)."""
     Q = len(H)
     shape = H.shape[:3]
     return Network(1, W, np.zeros(K), np.zeros(W.shape[1]), H, np.zeros(shape), np.full(shape, 5), np.arange(Q) / Q)
@@ -64,14 +64,14 @@ def test_budgets_are_those_of_the_program_and_the_optimum_is_its_solution(
     counts = np.outer(*(2 * [np.linspace(9, 1, K)])) if classifier != "ms-unordered" else np.triu(np.ones((K, K)), 1)
     run = trained["random+FC"]
     run = RunFolder(run.path.parent.parent, run.config)
-    object.__setattr__(run.config, "classifier", classifier)  # only the word is read
+    object.__setattr__(run.config, "classifier", classifier)  # only the name is read
     try:
         best = optimum.optimum(run, made_network(W, H), counts)
     finally:
         object.__setattr__(run.config, "classifier", "fc")
     squares = (H**2).sum(axis=-1).mean(axis=0)
     a, b = np.triu_indices(K, 1)
-    second, cross = 1 / 3, 1 / 6  # of lambda uniform on (0, 1): E lambda^2 and E lambda (1 - lambda)
+    second, cross = 1 / 3, 1 / 6  # E lambda^2 and E lambda (1 - lambda), lambda uniform on (0, 1)
     mixed = second * ((W[:, None] ** 2).sum(-1) + (W[None] ** 2).sum(-1)) + 2 * cross * W @ W.T
     if classifier == "fc":
         e_w, e_h = (W**2).sum() / K, squares.mean()
@@ -111,8 +111,8 @@ def test_squared_lengths_of_means_are_estimated_without_bias() -> None:
     unmeasured = replace(net, variance=np.full((repeats, 1, 1), np.nan))
     assert np.isnan(unmeasured.squares()).all()
     assert float(net.squares()[0, 0]) == pytest.approx(5.0, abs=0.15)
-    assert float(net.squares("features")[0, 0]) == pytest.approx(7.0, abs=0.15)  # and two components of variance 1
-    assert (means**2).sum(-1).mean() > 5.5  # what the naive estimate gives
+    assert float(net.squares("features")[0, 0]) == pytest.approx(7.0, abs=0.15)  # 5 and two components of variance 1
+    assert (means**2).sum(-1).mean() > 5.5  # the naive estimate is biased
     assert net.noise == pytest.approx(2 / 5, rel=0.1)
 
 
@@ -183,8 +183,8 @@ def test_rows_of_figure_4_are_the_cosine_and_the_points_of_its_panels(trained: d
         assert len(points) == 3 + sum(map(len, panel.features.values()))
 
 
-def test_self_duality_weighs_rows() -> None:
-    """Class features are label-weighted means: two rows by hand."""
+def test_self_duality_weighs_features() -> None:
+    """Class features are means weighted by label: here two features by hand."""
     a, b, lam = np.array([0, 0]), np.array([1, 1]), np.array([0.25, 0.75])
     H, weight = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([2.0, 1.0])
     means = optimum.class_features(a, b, lam, weight, H, 2)
@@ -199,7 +199,7 @@ def test_scores_reach_their_largest_values_and_never_exceed_them(score: Any) -> 
     rng = np.random.default_rng(4)
     for K_ in (3, 10):
         etf = geometry.simplex_etf(K_)
-        if "angle" in score.short and K_ == 10:  # not the ETF: five vectors at each of two poles
+        if "angle" in score.short and K_ == 10:  # the maximum is not the ETF: five vectors at each of two poles
             side = np.repeat([1.0, -1.0], 5)
             assert measure(np.outer(side, side)) == pytest.approx(score.largest(K_))
             assert measure(etf) < score.largest(K_)
@@ -279,17 +279,17 @@ def test_figure_4_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_path: Pa
 
 def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert cli.run(lambda: draw(arguments)) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    return printed
 
 
 def test_missing_runs_say_which_command_makes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("fig4", "geometry"):
-        said = failing([name, "--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")], capsys)
-        assert "runs are not in" in said
-        assert "python -m training.table 8" in said
-        assert "--dataset cifar10-lt --imbalance 100" in said
+        printed = failing([name, "--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")], capsys)
+        assert "runs are not in" in printed
+        assert "python -m training.table 8" in printed
+        assert "--dataset cifar10-lt --imbalance 100" in printed
     assert not (tmp_path / "o").exists()
 
 
@@ -353,10 +353,10 @@ def test_a_damaged_run_is_one_line(
 def test_runs_of_another_kind_are_refused(
     trained: dict[str, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = failing(["geometry", str(trained["BMLS+ETF+CE"].path), "--out", str(tmp_path / "o")], capsys)
-    assert "'etf' has no layer-peeled program" in said
-    said = failing(["geometry", str(tmp_path), "--out", str(tmp_path / "o")], capsys)
-    assert "is not a run: it holds no config.json" in said
+    printed = failing(["geometry", str(trained["BMLS+ETF+CE"].path), "--out", str(tmp_path / "o")], capsys)
+    assert "'etf' has no layer-peeled program" in printed
+    printed = failing(["geometry", str(tmp_path), "--out", str(tmp_path / "o")], capsys)
+    assert "is not a run: it holds no config.json" in printed
     copy = tmp_path / "copy" / "seed-0"
     copy.mkdir(parents=True)
     (copy / "config.json").write_bytes((trained["random+FC"].path / "config.json").read_bytes())
@@ -374,7 +374,7 @@ def test_runs_that_cannot_be_compared_are_refused(
     assert "is given twice" in failing(["geometry", str(run.path), f"{run.path}/../{run.path.name}", *out], capsys)
 
 
-def test_the_table_has_a_line_a_method_and_means_over_seeds() -> None:
+def test_the_table_has_one_line_per_method_and_means_over_seeds() -> None:
     row = {
         "method": "random+FC", "dataset": "d", "imbalance": 100.0, "preset": "quick", "seed": 0, "E_W": 1.0,
         "mean_square": 2.0, "few_cosine": 0.1, "few_cosine_predicted": 0.2, "few_length": 1.0, "few_length_predicted": 0.9,

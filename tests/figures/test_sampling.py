@@ -1,4 +1,4 @@
-"""Figures 2 and 3: frequencies against counts made otherwise, closed forms against enumeration, files, errors."""
+"""Figures 2 and 3: frequencies against other counts, closed forms against enumeration, files, errors."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ DIGITS = store.Setting("digits-lt", 10.0, "smoke", (0, 1), Path("runs"))
 
 
 def few(K: int, **choices: Any) -> RunConfig:
-    """A run with so few classes that all that can happen in an epoch can be enumerated."""
+    """Return a run with so few classes that every possible epoch can be enumerated."""
     return RunConfig(dataset="own", classes=K, **choices)
 
 
 def cv_of(outcomes: Iterable[tuple[np.ndarray, ...]], config: RunConfig) -> dict[str, float]:
-    """Average CV by kind over equally likely outcomes, each some epochs of label pairs, whose variances are averaged."""
+    """Return the average CV by kind over equally likely outcomes; variances are averaged over the epochs of an outcome."""
     K, counts = config.K, []
     for epochs in outcomes:
         table = np.zeros((len(epochs), K, K))
@@ -60,13 +60,13 @@ def cv_of(outcomes: Iterable[tuple[np.ndarray, ...]], config: RunConfig) -> dict
 
 
 def mixed(labels: np.ndarray, batch: int) -> Iterable[tuple[np.ndarray]]:
-    """Every way in which mixup can pair a sequence of labels, batch by batch."""
+    """Return every way in which mixup can pair a sequence of labels, batch by batch."""
     parts = [labels[i : i + batch] for i in range(0, len(labels), batch)]
     for partners in itertools.product(*(itertools.permutations(part) for part in parts)):
         yield (np.stack([labels, np.concatenate(partners)], axis=1),)
 
 
-@pytest.mark.parametrize("batch", [3, 4])  # batches of 3 and 2, and of 4 and 1
+@pytest.mark.parametrize("batch", [3, 4])  # five draws: batches of 3 and 2, or of 4 and 1
 def test_closed_form_of_random_is_what_all_orders_of_the_images_give(batch: int) -> None:
     labels, config = np.array([0, 0, 0, 1, 2]), few(3, batch=batch)
     orders = sorted(set(itertools.permutations(labels.tolist())))
@@ -96,7 +96,7 @@ def test_closed_form_of_bmls_is_what_all_orders_of_its_cycles_give() -> None:
     streams = [list(itertools.chain(*cycles)) for cycles in itertools.product(itertools.permutations(pairs), repeat=4)]
     outcomes = [(np.array(s[0:4]), np.array(s[4:8]), np.array(s[8:12])) for s in streams]
     assert closed_form(config, np.array([2, 1, 1]), 3) == pytest.approx(cv_of(outcomes, config), rel=1e-12)
-    assert set(closed_form(config, np.array([2, 2, 2]), 3).values()) == {0.0}  # every epoch is two whole cycles
+    assert set(closed_form(config, np.array([2, 2, 2]), 3).values()) == {0.0}  # an epoch is exactly two cycles
 
 
 def test_closed_form_of_cas_is_what_all_orders_of_its_cycles_give_for_labels() -> None:
@@ -230,7 +230,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def check_picture(folder: Path, name: str, size: tuple[float, float]) -> None:
-    """A figure's files: fonts that publishers take, the right size, something on it, numbers beside it."""
+    """Check a figure's files: fonts that publishers accept, the right size, and ink in every quarter."""
     pdf = (folder / f"{name}.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
@@ -318,7 +318,7 @@ def accuracies(ratio: float, seed: int) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> store.Setting:
-    """A store of finished runs, two seeds a ratio."""
+    """Return a store of finished runs, two seeds per ratio."""
     setting = replace(DIGITS, store=tmp_path_factory.mktemp("runs"))
     counts = datasets.long_tailed_counts(120, 10, 10).tolist()
     for ratio in fig3.RATIOS:
@@ -341,7 +341,7 @@ def test_rows_of_figure_3_are_the_runs_beside_the_papers_numbers(runs: store.Set
             assert row[split] == pytest.approx(accuracies(row["coverage"], 0)[split] + 1)
             assert row[f"{split}_std"] == pytest.approx(math.sqrt(2))
             assert row[f"paper_{split}"] == paper[f"coverage {row['coverage']:.1f}", split]
-        # A label pair is there with the chance that its classes are mixed, (a, a) with the chance that a is not.
+        # A label pair a < b is possible if both classes are mixed, (a, a) if a is not.
         c = row["mixed_classes"]
         if 0 < c < 10:
             law = (45 * math.sqrt(90 / (c * (c - 1)) - 1) + 10 * math.sqrt(10 / (10 - c) - 1)) / 55
@@ -394,7 +394,7 @@ def test_a_result_that_figure_3_cannot_use_is_one_line_that_names_the_run(
     change: dict[str, Any], message: str, runs: store.Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(runs.store, tmp_path / "runs")
-    # the second seed's: its counts are not drawn, its accuracies are
+    # of the second seed, whose counts are not drawn, but whose accuracies are
     config = store.configs(replace(runs, store=tmp_path / "runs"), "random+FC", sampler="coverage", coverage=0.4)[1]
     file = RunFolder(tmp_path / "runs", config).path / "metrics.json"
     result = {k: v for k, v in (json.loads(file.read_text()) | change).items() if v is not None}

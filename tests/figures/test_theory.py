@@ -32,7 +32,7 @@ from training.sampling.samplers import BalancedMixedLabels
 LAW = mixing.beta(1.0, 4)
 SOME = [choice for choice in theory.SWEPT if choice[1] != "block" and choice != ("ms-unordered", "product")]
 DRAWN = [name for name in theory.pictures(4, 100.0, 0) if name != "theory-gram-cifar10"]
-"""What is drawn here; CIFAR10-LT's picture is made as that of FC and MS."""
+"""Pictures that are drawn in tests; CIFAR10-LT's has the same code as that of FC and MS."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def drawn(
     classes: list[style.Row],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A folder with a picture of each kind, drawn from few rows."""
+    """Return a folder with a picture of each kind, drawn from few rows."""
     folder = tmp_path_factory.mktemp("theory")
     pictures = theory.pictures(4, 100.0, 0)
     for name, rows in zip(DRAWN, (sweep, budget, classes, fc_ms(), even_samplers()), strict=True):
@@ -71,7 +71,7 @@ def drawn(
 
 
 def even_samplers() -> list[style.Row]:
-    """CBS and BMLS at K = 100, whose expected label pairs are solved at once."""
+    """Return the rows of CBS and BMLS at K = 100, whose expected label pairs take no time to solve."""
     return theory_gram.gram_rows(lambda: islice(theory_gram.sampler_cases(100, 100.0, mixing.fixed(), 0), 1, 3))
 
 
@@ -80,7 +80,7 @@ def fc_ms() -> list[style.Row]:
 
 
 def gram(rows: Sequence[style.Row], panel: str, column: str) -> np.ndarray:
-    """A panel's matrix (K, K)."""
+    """Return a panel's matrix (K, K)."""
     here = [r for r in rows if r["panel"] == panel]
     found = np.full((here[0]["K"],) * 2, np.nan)
     for r in here:
@@ -163,7 +163,7 @@ def test_fc_cannot_tell_the_order_of_label_pairs(cifar10: list[style.Row]) -> No
 
 def test_ms_sees_the_order_of_label_pairs_unless_they_are_mixed_half_and_half(cifar10: list[style.Row]) -> None:
     cosines = gram(cifar10, "BMLS+MS", "cosine")
-    np.testing.assert_allclose(cosines, cosines[::-1, ::-1], atol=1e-6)  # lambda -> 1 - lambda turns the order around
+    np.testing.assert_allclose(cosines, cosines[::-1, ::-1], atol=1e-6)  # lambda -> 1 - lambda reverses the order
     assert cosines[0, 9] > cosines[0, 5] > cosines[0, 1] + 0.04
     half = list(theory_gram.sampler_cases(10, 100.0, mixing.fixed(), 0))[-1]
     even = gram(theory_gram.optimum_rows(half), "BMLS+MS", "cosine")
@@ -203,7 +203,7 @@ def test_every_picture_is_drawn_in_full(drawn: Path) -> None:
         assert b"/FontFile2" in pdf
         assert b"/Type3" not in pdf
         ink = imread(drawn / f"{name}.png")[..., :3].mean(axis=2) < 0.9
-        assert ink.any(axis=1).mean() > 0.8  # something on most lines of the page
+        assert ink.any(axis=1).mean() > 0.8  # ink on most lines of the page
         assert ink.any(axis=0).mean() > 0.8
 
 
@@ -263,7 +263,7 @@ def test_an_uncertified_point_of_the_sweep_is_hatched(monkeypatch: pytest.Monkey
         )
 
     assert hatched(sweep) == 0
-    assert hatched(broken) == 8  # beside the cosines and beside the norms
+    assert hatched(broken) == 8  # for each program, in the panels of cosines and of norms
     assert "not certified" in [text.get_text() for text in theory.plot_sweep(broken).legends[0].get_texts()]
 
 
