@@ -30,7 +30,7 @@ HANG = 600
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["training.train", "training.jobs.progress", "training.jobs.local", "sklearn.datasets", "torch._dynamo"]
+    ["training.train", "training.jobs.train_all", "training.jobs.local", "sklearn.datasets", "torch._dynamo"]
 )
 """The process that they are forked from, one for each of pytest's workers, loads these: torch's optimisers need the last one."""
 
