@@ -1,7 +1,7 @@
 "use strict";
 /* The controls, the sentence and the numbers below them, and the address that holds the view. */
 const $ = id => document.getElementById(id);
-const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: places on their sliders
+const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: positions of their sliders
 let plotly = null, webgl = true, camera = {eye: EYE}, drawing = 0, writing = 0;
 
 const program = () => DATA.programs.find(p => p.name === state.program) ?? DATA.programs[0];
