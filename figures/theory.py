@@ -144,7 +144,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         InvalidInput: if K leaves no minority of two classes or is too large to draw, or another option is out of range.
     """
     if not 4 <= options.K <= 100:
-        raise InvalidInput(f"K = {options.K} must lie in 4..100: the minority needs two classes, and the matrices must be legible")
+        raise InvalidInput(f"K = {options.K} must lie in 4..100: two minority classes, and legible matrices")
     if not 1 <= options.imbalance <= 500:
         raise InvalidInput(f"imbalance = {options.imbalance:g} must lie in 1..500, so that every class keeps an image")
     if options.seed < 0:
