@@ -79,8 +79,6 @@ def places_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nothing_is_left_running() -> Iterator[None]:
     """Commands that a failed test did not wait for are killed."""
     yield
-    started = sys.modules.get("tests.started")
-    while started and started.Command.started:
-        command = started.Command.started.pop()
-        if command.process.returncode is None:
+    if started := sys.modules.get("tests.started"):
+        for command in [*started.Command.started, *started.Forked.started]:
             command.kill()

@@ -92,6 +92,7 @@ class Command:
         except BaseException:
             self.kill()
             raise
+        self.started.remove(self)
         return Ended(self.process.returncode, out, err)
 
     def says(self, pattern: str) -> None:
@@ -112,6 +113,7 @@ class Command:
             self.process.poll()  # else it stays in the list, dead and unburied
             time.sleep(0.02)
         self.process.communicate(timeout=HANG)
+        self.started.remove(self)
 
     def alive(self) -> set[str]:
         """Names of its processes and their children, at any depth, that still live."""
@@ -144,17 +146,21 @@ class Command:
 
 
 class Forked:
-    """The ``main`` of a module with some words, in a process forked from one that has torch loaded.
+    """The ``main`` of a module with some words, in a process forked from one that has torch loaded. Conftest ends it, too.
 
     Args:
         words: the module and its arguments.
         environment: variables beside those of this process.
     """
 
+    started: ClassVar[list[Forked]] = []
+
     def __init__(self, *words: str, **environment: str) -> None:
-        self._files = [Path(tempfile.mkstemp(prefix="forked-")[1]) for _ in range(2)]
+        self._folder = tempfile.TemporaryDirectory(prefix="forked-")
+        self._files = [Path(self._folder.name, name) for name in ("out", "err")]
         self.process = FORKS.Process(target=_main, args=(words, environment, self._files), daemon=False)
         self.process.start()
+        self.started.append(self)
 
     def running(self) -> bool:
         """Whether it has not ended."""
@@ -164,21 +170,24 @@ class Forked:
         """What it leaves; waits for it."""
         self.process.join(HANG)
         status = self.process.exitcode
-        if status is None:
-            self.process.kill()
-            self.process.join()
-        out, err = (file.read_text() for file in self._files)
-        for file in self._files:
-            file.unlink()
+        out, err = (file.read_text() if file.exists() else "" for file in self._files)
+        self.kill()
         assert status is not None, f"it hangs; it said: {err[-2000:]}"
         return Ended(status, out, err)
+
+    def kill(self) -> None:
+        """Kill it, if it still runs, and drop its files."""
+        self.process.kill()
+        self.process.join()
+        self._folder.cleanup()
+        self.started.remove(self)
 
 
 def _main(words: tuple[str, ...], environment: dict[str, str], files: list[Path]) -> None:
     os.environ.update(environment)
     multiprocessing.set_start_method(None, force=True)  # what it starts itself, it starts as any other process does
     for number, file in enumerate(files, 1):
-        os.dup2(os.open(file, os.O_WRONLY), number)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     main = importlib.import_module(words[0]).main
     sys.exit(cli.run(lambda: main(list(words[1:]))))
 
