@@ -23,7 +23,7 @@ from training import train
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig, with_preset
 from training.data import datasets, images, untrusted
-from training.data.lists import Listed
+from training.data.datasets import Listed
 from training.distributed.ranks import Ranks
 from training.model import build
 from training.model.imagenet_resnets import Bottlenecks

@@ -16,8 +16,8 @@ from lpm.console.errors import InvalidInput
 from tests.training.large import as_inaturalist, make
 from training.catalogue import CATALOGUE
 from training.data import list_rows, untrusted
-from training.data.datasets import LongTailed
-from training.data.lists import Listed, load
+from training.data.datasets import Listed, LongTailed
+from training.data.lists import load
 
 TRAIN = [("a/0.jpg", 2), ("a/1.jpg", 2), ("b/with space.jpg", 0), ("b/2.jpg", 1), ("b/3.jpg", 1), ("a/4.jpg", 1)]
 TEST = [("c/0.jpg", 0), ("c/1.jpg", 1), ("c/2.jpg", 2)]

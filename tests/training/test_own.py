@@ -25,8 +25,9 @@ from training.batches import sources
 from training.catalogue import IMAGENET
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.data.datasets import Listed
 from training.data.images import central_view
-from training.data.lists import Listed, duplicates, load
+from training.data.lists import duplicates, load
 from training.store.metrics import by_split, splits
 from training.store.runs import RunFolder, find
 from training.store.tables import export

@@ -23,9 +23,8 @@ from training.batches.augment import crop_and_flip, flipped, normalised
 from training.batches.colour import ORDERS, check, jittered
 from training.batches.epoch import Epoch
 from training.config import RunConfig
-from training.data.datasets import Images, LongTailed
+from training.data.datasets import Images, Listed, LongTailed
 from training.data.images import central_view, train_views
-from training.data.lists import Listed
 from training.store.locks import let_go
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}

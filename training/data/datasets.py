@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.config import RunConfig
 from training.methods import function
-
-if TYPE_CHECKING:
-    from training.data.lists import Listed
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,40 @@ class Images:
         """
         for array in (self.images, self.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
+
+
+@dataclass(frozen=True)
+class Listed:
+    """N images on disk, in the order of their list.
+
+    Attributes:
+        root: the folder that paths are relative to, with links resolved.
+        paths: N paths.
+        labels: (N,) int64 classes; class 0 is the most frequent in training.
+        sizes: (N,) int64 bytes of each file.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def update(self, digest: hashlib._Hash) -> None:
+        """Add every relative path, label and file size to a hash, in order.
+
+        Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
+        that were scaled, encoded again or cut short.
+
+        Args:
+            digest: the hash.
+        """
+        digest.update(f"{len(self)}\0".encode())
+        for path in self.paths:
+            digest.update(path.encode() + b"\0")
+        digest.update(self.labels.astype("<i8").tobytes() + self.sizes.astype("<i8").tobytes())
 
 
 @dataclass(frozen=True)

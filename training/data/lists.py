@@ -11,7 +11,6 @@ import os
 import posixpath
 import stat
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,46 +18,12 @@ import numpy as np
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
-from training.data.datasets import Images, LongTailed, Request
+from training.data.datasets import Images, Listed, LongTailed, Request
 from training.data.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
 from training.data.untrusted import contents
 
 CLASS_NAMES = "classes.txt"
 """File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """N images on disk, in the order of their list.
-
-    Attributes:
-        root: the folder that paths are relative to, with links resolved.
-        paths: N paths.
-        labels: (N,) int64 classes; class 0 is the most frequent in training.
-        sizes: (N,) int64 bytes of each file.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    labels: np.ndarray
-    sizes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def update(self, digest: hashlib._Hash) -> None:
-        """Add every relative path, label and file size to a hash, in order.
-
-        Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
-        that were scaled, encoded again or cut short.
-
-        Args:
-            digest: the hash.
-        """
-        digest.update(f"{len(self)}\0".encode())
-        for path in self.paths:
-            digest.update(path.encode() + b"\0")
-        digest.update(self.labels.astype("<i8").tobytes() + self.sizes.astype("<i8").tobytes())
 
 
 def load_long_tailed(request: Request) -> LongTailed:
