@@ -236,12 +236,16 @@ def program(classifier: str, pairs: LabelPairs, alpha: float, e_h: float, e_w: f
         The problem.
 
     Raises:
-        InvalidInput: if the classifier has no program.
+        InvalidInput: if the classifier has no program, or alpha is 0.
     """
     if classifier not in PROGRAMS or not PROGRAMS[classifier].mixed:
         raise InvalidInput(
             f"classifier {classifier!r} has no layer-peeled program, because its class vectors are fixed; "
             "choose fc or ms"
+        )
+    if not alpha:
+        raise InvalidInput(
+            "a run without mixup (alpha 0) has no label pairs and so no program here; choose a run with mixup"
         )
     return PROGRAMS[classifier].problem(pairs, mixing=mixing.beta(alpha, NODES), e_h=e_h, e_w=e_w)
 

@@ -207,8 +207,20 @@ class RunConfig:
     )
     model: str = _choice("resnet32", "the network", "recipe", words=MODELS)
     width: int = _choice(0, "channels of the first stage; 0 for the paper's", "recipe", **_between(0, 1024))
-    alpha: float = _choice(1.0, "parameter of mixup's Beta(alpha, alpha)", "recipe", **_above_zero(100))
-    ratio_per: str = _choice("batch", "how the mixing ratio is drawn", "recipe", words=_helps(MIXINGS))
+    alpha: float = _choice(
+        1.0,
+        "parameter of mixup's Beta(alpha, alpha); 0 trains without mixup",
+        "recipe",
+        **_between(0, 100, rule="must lie in 0..100; 0 trains without mixup"),
+    )
+    ratio_per: str = _choice(
+        "batch",
+        "how the mixing ratio is drawn",
+        "recipe",
+        words=_helps(MIXINGS),
+        applies=lambda run: run.alpha > 0,
+        where="training with mixup, alpha above 0",
+    )
     epochs: int = _choice(
         200, "number of epochs", "recipe", **_between(1, 100_000, rule="must be at least 1, at most 100,000")
     )
@@ -357,6 +369,16 @@ class RunConfig:
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
+        if not self.alpha and classifier.singleton:
+            raise InvalidInput(
+                f"classifier {self.classifier!r} needs mixed images, and alpha 0 mixes none: an image without mixup has one "
+                "label, no label pair; take 'fc', or an --alpha above 0"
+            )
+        if not self.alpha and drawn == "a < b":
+            raise InvalidInput(
+                f"sampler {self.sampler!r} puts the lower class first in each pair, and alpha 0 trains on first images only, "
+                "so the last class has none; take 'bmls-all' or 'cbs', or an --alpha above 0"
+            )
         if self.K == 2 and classifier.pairs == "a < b":
             raise InvalidInput(
                 f"classifier {self.classifier!r} has one class for the one label pair a < b of two classes, nothing to learn: "
@@ -400,14 +422,14 @@ class RunConfig:
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier and, where it is not the usual one, the loss."""
+        """The name in tables, such as 'BMLS+MS': sampler, classifier, a loss that is not the usual one, and a lack of mixup."""
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
         words = [sampler.title.format(**vars(self)), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
             words.append(loss.title.format(**vars(self)))
-        return "+".join(words)
+        return "+".join(words) + ", no mixup" * (not self.alpha)
 
     @property
     def key(self) -> str:

@@ -250,7 +250,8 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     }  # RunConfig checks them with the data set
     base = with_preset(RunConfig(dataset=row.name, **of_user), preset)
     config = replace(base, **given)
-    unchanged = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in SETTING)
+    of_method = (*SETTING, "alpha") if config.alpha == 0 else SETTING  # the method "random+FC, no mixup" sets it, too
+    unchanged = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in of_method)
     if getattr(options, "weights", None) is not None and not config.pretrained:
         raise InvalidInput("--weights applies only to pretrained networks; give --pretrained too, or drop it")
     return replace(config, preset=preset if unchanged else preset + "+")

@@ -66,6 +66,17 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
 
 
+def test_a_method_without_mixup_stands_beside_those_with_it() -> None:
+    base = RunConfig(alpha=0.2, ratio_per="sample")
+    found = compare.methods(base, ["random+FC", "random+FC, no mixup"])
+    assert [(config.method, config.alpha) for config in found.values()] == [
+        ("random+FC", 0.2),
+        ("random+FC, no mixup", 0.0),
+    ]
+    with pytest.raises(InvalidInput, match=r"^BMLS\+MS: classifier 'ms-unordered' needs mixed images"):
+        compare.methods(replace(base, alpha=0.0, ratio_per="batch"), ["BMLS+MS"])
+
+
 def test_differences_are_from_the_first_method_that_has_runs() -> None:
     def runs(*values: float) -> list[RunResult]:
         return [RunResult(last={"all": value}) for value in values]

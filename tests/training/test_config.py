@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from lpm.console.errors import InvalidInput
 from tests.started import Forked
 from training.config import RunConfig, from_json, with_preset
+from training.experiments import config
 from training.options import config_of, seeds
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
@@ -48,6 +50,11 @@ def test_classes_for_all_label_pairs_have_a_name_of_their_own() -> None:
         ({"coverage": 0.4}, "coverage applies only to sampler 'coverage'"),
         ({"scale": 2.0}, "scale applies only to classifier 'ms-wetf'"),
         ({"classifier": "etf", "bias": False}, "bias applies only to classifier 'fc', 'ms' or 'ms-unordered'"),
+        ({"alpha": -0.5}, "alpha = -0.5 must lie in 0..100; 0 trains without mixup"),
+        ({"alpha": 0.0, "classifier": "ms"}, "classifier 'ms' needs mixed images, and alpha 0 mixes none"),
+        ({"alpha": 0.0, "sampler": "bmls", "classifier": "ms-wetf-unordered"}, "needs mixed images"),
+        ({"alpha": 0.0, "sampler": "bmls"}, "sampler 'bmls' puts the lower class first in each pair"),
+        ({"alpha": 0.0, "ratio_per": "sample"}, "ratio-per 'sample' applies only to training with mixup"),
         ({"features": "whitened"}, "features 'whitened' is unknown"),
         ({"scale": 0.0, "classifier": "ms-wetf"}, "scale = 0 must be positive"),
     ],
@@ -69,6 +76,14 @@ def test_configs_have_stable_keys_and_read_back() -> None:
     for wrong in ({"dataset": "digits-lt"}, {**data, "colour": "red"}, [], {**data, "drops": [[0.5]]}):
         with pytest.raises(InvalidInput):
             from_json(wrong)
+
+
+def test_training_without_mixup_is_one_run_however_it_is_named() -> None:
+    options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, alpha=0.0)
+    given = config_of(options)
+    assert given == config("random+FC, no mixup", "cifar10-lt", 100, "quick")
+    assert (given.method, given.preset) == ("random+FC, no mixup", "quick")
+    assert given.key != replace(given, alpha=1.0).key
 
 
 def test_seed_lists() -> None:
@@ -102,8 +117,6 @@ def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], messag
 
 
 def test_options_change_the_preset_and_say_so() -> None:
-    import argparse
-
     options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, epochs=5)
     assert config_of(options).preset == "quick+"
     options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0, alpha=0.2)

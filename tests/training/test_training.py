@@ -162,6 +162,25 @@ def test_mixing_ratios_follow_the_law() -> None:
     assert abs(draws.var() - 1 / (4 * (2 * 0.2 + 1))) < 0.005
 
 
+def test_without_mixup_a_step_sees_first_images_alone(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    config = replace(TINY, alpha=0.0, epochs=1, warmup=0, augment=False)
+    assert (ratios(config, 1, [config.batch, 4]).of_pairs == 1).all()
+
+    def loss(alpha: float, *, other_partners: bool) -> float:
+        learner = trainer.Trainer(replace(config, alpha=alpha), digits, CPU)
+        pairs = learner.assembly.sampler.pairs(0)
+        if other_partners:
+            pairs[:, 1] = pairs[::-1, 1].copy()
+        learner.assembly.sampler.pairs = lambda epoch: pairs  # type: ignore[method-assign]
+        return learner.train_epoch()["loss"]
+
+    assert loss(0.0, other_partners=True) == loss(0.0, other_partners=False)
+    assert loss(1.0, other_partners=True) != loss(1.0, other_partners=False)
+    result = loop.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
+    assert result.method == "random+FC, no mixup"
+    assert (folder.geometry(1)["ratio_means"] == 1).all()
+
+
 def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) -> None:
     words = ["--epochs", "2", "--width", "4", "--seeds", "0-1", "--quiet"]
     for jobs in ("1", "2"):

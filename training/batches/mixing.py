@@ -1,5 +1,7 @@
 """The laws of mixup's ratio: lambda ~ Beta(alpha, alpha), one per batch or one per pair, as a function of (seed, epoch).
 
+At alpha = 0 every ratio is 1, and a step sees the first image of each pair alone: training without mixup.
+
 Each law is a row of :data:`training.methods.MIXINGS`.
 """
 
@@ -94,5 +96,7 @@ def per_sample(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
 
 
 def _beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+    if not config.alpha:  # the law's limit at 0 has half of its mass at 0: a random one of the two images
+        return np.ones(number, dtype=np.float32)
     rng = np.random.default_rng([config.seed, 7, epoch])
     return rng.beta(config.alpha, config.alpha, size=number).astype(np.float32)

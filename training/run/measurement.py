@@ -104,7 +104,8 @@ def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str
     cell = np.repeat(np.add.outer(np.arange(Q) * K * K, occurs).ravel(), CELLS[Q])
     q, a, b = np.unravel_index(cell, (Q, K, K))
     pairs = torch.from_numpy(np.stack([_images_of(k, labels.numpy(), rng) for k in (a, b)], axis=1))
-    ratios = beta.ppf((q + rng.random(len(q))) / Q, config.alpha, config.alpha)
+    quantiles = (q + rng.random(len(q))) / Q
+    ratios = beta.ppf(quantiles, config.alpha, config.alpha) if config.alpha else np.ones(len(q))  # 0: no mixup
     cells, lam = torch.from_numpy(cell), torch.from_numpy(ratios.astype(np.float32))
     means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
     done = 0
