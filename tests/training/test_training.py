@@ -17,6 +17,7 @@ from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, trainer
 from training.run.steps import Diverged
+from training.sampling.samplers import Random
 from training.store.runs import RunFolder, find
 from training.train import main
 
@@ -162,18 +163,21 @@ def test_mixing_ratios_follow_the_law() -> None:
     assert abs(draws.var() - 1 / (4 * (2 * 0.2 + 1))) < 0.005
 
 
-def test_without_mixup_a_step_sees_first_images_alone(digits: datasets.LongTailed, tmp_path: Path) -> None:
+def test_without_mixup_a_step_sees_first_images_alone(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(TINY, alpha=0.0, epochs=1, warmup=0, augment=False)
     assert (ratios(config, 1, [config.batch, 4]).of_pairs == 1).all()
 
     def loss(alpha: float, *, other_partners: bool) -> float:
-        learner = trainer.Trainer(replace(config, alpha=alpha), digits, CPU)
-        pairs = learner.assembly.sampler.pairs(0)
-        if other_partners:
-            pairs[:, 1] = pairs[::-1, 1].copy()
-        learner.assembly.sampler.pairs = lambda epoch: pairs  # type: ignore[method-assign]
-        return learner.train_epoch()["loss"]
+        def pairs(sampler: Random, epoch: int) -> np.ndarray:
+            drawn = drawn_pairs(sampler, epoch)
+            return np.stack([drawn[:, 0], drawn[::-1, 1]], axis=1) if other_partners else drawn
 
+        monkeypatch.setattr(Random, "pairs", pairs)
+        return trainer.Trainer(replace(config, alpha=alpha), digits, CPU).train_epoch()["loss"]
+
+    drawn_pairs = Random.pairs
     assert loss(0.0, other_partners=True) == loss(0.0, other_partners=False)
     assert loss(1.0, other_partners=True) != loss(1.0, other_partners=False)
     result = loop.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
