@@ -130,7 +130,10 @@ class _ProjectedGradient:
             return X
         descending = s[::-1]
         excess = (np.cumsum(descending) - tau) / np.arange(1, len(s) + 1)
-        shift = excess[np.flatnonzero(descending > excess)[-1]]
+        larger = np.flatnonzero(descending > excess)
+        if not larger.size:
+            raise np.linalg.LinAlgError("singular values are not finite")
+        shift = excess[larger[-1]]
         return X @ ((V * (np.maximum(s - shift, 0.0) / np.maximum(s, 1e-300))) @ V.T)
 
     def relative_gap(self, X: np.ndarray, f: float, gradient: np.ndarray) -> float:

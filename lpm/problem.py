@@ -28,6 +28,10 @@ Partition = Literal["classes", "pairs", "unordered"]
 
 MAX_LOGITS = 20_000_000
 """Largest number of entries of Z that ``expand`` writes out (160 MB). The first-order solver holds six such arrays."""
+WELL_CONDITIONED = 100.0
+"""Condition number of C up to which its rounding errors need no bound of their own."""
+MAX_C_ERROR = 1e-3
+"""Largest relative error of C in float64 with which a problem is built."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ class Problem:
             sides.
 
     Raises:
-        InvalidInput: if a budget lies outside 1e-12..1e12.
+        InvalidInput: if a budget lies outside 1e-12..1e12, or C is too near singular for float64.
     """
 
     program: str
@@ -96,6 +100,12 @@ class Problem:
     def __post_init__(self) -> None:
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
             check_within(name, value, 1e-12, 1e12)
+        if self.C_error > MAX_C_ERROR:
+            ratio = repr(float(self.rows.lam[0])) if np.ptp(self.rows.lam) == 0.0 else self.mixing  # :g rounds to 1
+            raise InvalidInput(
+                f"program {self.program!r} at lambda = {ratio}: C of the class-vector budget has condition number "
+                f"{self.C_condition:.0e}, too large for float64; take lambda further from 0 and 1"
+            )
 
     @property
     def K(self) -> int:
@@ -130,6 +140,28 @@ class Problem:
         """C on the G normalised group sums: diag(c) + beta v v^T, v_g = sqrt(sizes_g); shape (G, G)."""
         v = np.sqrt(self.sizes)
         return np.diag(self.c) + self.beta * np.outer(v, v)
+
+    @cached_property
+    def C_condition(self) -> float:
+        """An upper bound on the condition number of C, or the number itself; inf where float64 cannot tell it."""
+        low, high = float(self.c.min()), float(self.c.max() + self.beta * self.K)
+        if low > 0 and high <= WELL_CONDITIONED * low:  # diag(c) and a positive term: no eigenvalues are needed
+            return high / low
+        eigenvalues = np.linalg.eigvalsh(self.C_block)
+        low = min(float(eigenvalues[0]), float(self.c[self.sizes > 1].min(initial=np.inf)))
+        return float(eigenvalues[-1]) / low if low > 0 else np.inf
+
+    @property
+    def C_error(self) -> float:
+        """Bound the relative error of C in float64: the C in use lies between (1 - error) C and (1 + error) C.
+
+        The entries and eigenvalues of C are right to some rounding errors of the *largest* eigenvalue. Against the
+        smallest one that is the condition number times as much. It is 0 up to ``WELL_CONDITIONED``: such errors are of
+        the size of those of f, which the gap contains.
+        """
+        if self.C_condition <= WELL_CONDITIONED:
+            return 0.0
+        return float(4 * len(self.sizes) * np.finfo(float).eps * self.C_condition)
 
     def expand(self) -> tuple[Problem, np.ndarray]:
         """Write every label pair out.

@@ -6,8 +6,9 @@ f(Y) >= f(Z) + <G, Y - Z> >= f(Z) - gap(Z), where
 .. math:: gap(Z) = \langle G, Z \rangle + \tau\, \| D^{-1/2} G C^{-1/2} \|_2 \ge 0 ,
 
 so f(Z) - gap(Z) <= f* <= f(Z). A bound on the rounding of f is added to the gap. The upper end, too, is right up to
-that bound. Every solver hands a point to :func:`certify`. That makes the point feasible, evaluates the gap in float64
-and refuses the point if the gap is too wide.
+that bound. Where C is nearly singular, its error (:attr:`lpm.problem.Problem.C_error`) widens the ball of the lower
+end and narrows that of the point. Every solver hands a point to :func:`certify`. That makes the point feasible,
+evaluates the gap in float64 and refuses the point if the gap is too wide.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     # loss is tiny, its own rounding decides, so it is part of the gap.
     tau = coordinates.problem.tau
     gap = max(0.0, float((gradient * X).sum()) + tau * top) + coordinates.rounding(X)
+    gap += coordinates.problem.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
     decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
     slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
@@ -188,9 +190,9 @@ def certify(
 ) -> Solution:
     """Make a point feasible, certify it and read off what the dual proves about it.
 
-    A point outside the ball is scaled onto it. A group is called collapsed under two conditions. Its share of the
-    nuclear norm is smaller than its dual slack (strict complementarity: exactly one of the two is zero at the optimum).
-    And the gap still holds after its u_g is set to exactly 0.
+    A point outside the ball is scaled into it, and further by the error of C in float64. A group is called collapsed
+    under two conditions. Its share of the nuclear norm is smaller than its dual slack (strict complementarity: exactly
+    one of the two is zero at the optimum). And the gap still holds after its u_g is set to exactly 0.
 
     Args:
         coordinates: coordinates of the problem.
@@ -207,15 +209,17 @@ def certify(
     Raises:
         NotCertified: if the relative gap exceeds ``tolerance``.
     """
-    tau = coordinates.problem.tau
+    tau, C_error = coordinates.problem.tau, coordinates.problem.C_error
     gap = relative_gap = math.inf
     if np.all(np.isfinite(X)):
-        X = X / max(1.0, coordinates.nuclear_norm(X) / tau)
+        X = X / max(1.0, (1 + C_error) * coordinates.nuclear_norm(X) / tau)
         certificate = evaluate(coordinates, X)
         gap, relative_gap = certificate.gap, certificate.relative_gap
     if not relative_gap <= tolerance:
         if gap < ROUNDING:
             remedy = SMALLER
+        if C_error > tolerance / 10:
+            remedy = f"C has condition number {coordinates.problem.C_condition:.0e}: take lambda further from 0 and 1"
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
     share = coordinates.group_norms(X) / tau
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))

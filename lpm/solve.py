@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from lpm import factored, merged, orbits, report
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.counts import read_counts, read_table
 from lpm.many_groups.merging import merge_equal
 from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
@@ -22,6 +22,9 @@ from lpm.solution import TOLERANCE, Solution
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 """Solvers, see :func:`solve`."""
+
+TOO_FAR_APART = "numbers are too far apart for float64: take lambda, counts and budgets nearer to 1"
+"""The remedy where linear algebra fails in float64."""
 
 MAX_DIFFERENT = 2000
 """Largest number of different class counts in a program of label pairs, which keeps a frequency for each two."""
@@ -64,6 +67,23 @@ def solve(
     if len(problem.sizes) > orbits.MAX_GROUPS:
         problem = merge_equal(problem)
     solver = choose(problem) if solver == "auto" else solver
+    try:
+        return _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
+    except np.linalg.LinAlgError:
+        raise NotCertified(
+            gap=np.inf, relative_gap=np.inf, tolerance=tolerance, solver=solver, remedy=TOO_FAR_APART
+        ) from None
+
+
+def _run(
+    problem: Problem,
+    solver: Solver,
+    *,
+    tolerance: float,
+    force: bool,
+    time_limit: float,
+    progress: merged.Progress | None,
+) -> Solution:
     if solver == "orbits":
         return orbits.solve(problem, tolerance=tolerance)
     if solver == "factored":

@@ -137,3 +137,41 @@ def test_refusals() -> None:
 def test_auto_chooses_by_the_number_of_groups() -> None:
     assert solve(programs.plain(imbalanced(50, 25, 3))).solver == "orbits"
     assert solve(programs.plain(class_counts(np.arange(1, 30)))).solver == "factored"
+
+
+@pytest.mark.parametrize(
+    ("K", "lam", "low", "high"),
+    [
+        # From the paper's definition in 60 digits: the optimum lies in [low, high].
+        (4, 0.9999, 0.6454277562966186, 0.6454277565876014),
+        (5, 0.999, 1.0401281805658835, 1.0401281805703040),
+        (6, 0.001, 0.4091011679163417, 0.4091011679163452),
+        (5, 0.01, 0.3061627420704012, 0.3061627420704033),
+    ],
+)
+def test_interval_contains_the_optimum_where_C_is_nearly_singular(K: int, lam: float, low: float, high: float) -> None:
+    problem = programs.ms_unordered(pairs.product(imbalanced(K, K // 2, 10)), mixing.fixed(lam))
+    for solution in (orbits.solve(problem, tolerance=1e-5), factored.solve(problem, tolerance=1e-5)):
+        assert solution.lower_bound <= low
+        assert high <= solution.loss + 1e-15
+
+
+@pytest.mark.parametrize(("K", "lam"), [(4, 1e-14), (5, 1 - 1e-8), (5, 1e-12), (30, 1 - 2**-53)])
+def test_a_singular_C_is_refused(K: int, lam: float) -> None:
+    with pytest.raises(InvalidInput, match=r"condition number .*; take lambda further from 0 and 1"):
+        programs.ms_unordered(pairs.product(imbalanced(K, K // 2, 10)), mixing.fixed(lam))
+
+
+def test_a_gap_that_C_makes_wide_names_C() -> None:
+    problem = programs.ms_unordered(pairs.product(imbalanced(3, 1, 10)), mixing.fixed(1e-5))
+    with pytest.raises(NotCertified, match="C has condition number"):
+        orbits.solve(problem)
+
+
+def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Solution:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(orbits, "solve", fail)
+    with pytest.raises(NotCertified, match="too far apart for float64"):
+        solve(programs.plain(imbalanced(4, 2, 10)))
