@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from lpm.console import cli
-from lpm.console.errors import InvalidInput
 from training.options import add_data, add_device, add_lists
 from training.store import runs
 
@@ -26,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status.
 
     Raises:
-        InvalidInput: if a run is not finished, is on other data, or has no weights that fit it.
+        InvalidInput: if a run is not finished, is on other data, has no weights that fit it, or has damaged ones, which
+            measuring would make its own.
+        Busy: if another process holds the run.
     """
     parser = cli.Parser("training.measure", "measure finished runs again, from their weights after the last epoch")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished runs, or folders that hold them")
@@ -49,14 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         data = datasets.of(config, options.data_root, train_list=options.train_list, test_list=options.test_list)
         folder.check(data.fingerprint)
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
-        try:
-            trainer.load(config.epochs, (folder.path / "final.safetensors").read_bytes())
-        except OSError as error:
-            raise InvalidInput(f"{str(folder.path)!r} has no weights: {error.strerror}") from None
-        predictions = trainer.evaluate()
-        folder.save_geometry(config.epochs, save(measured(trainer)))
-        folder.save_final(save(trainer.state() | trainer.outcome(predictions)))
-        folder.drop_geometries(before=config.epochs)
+        with folder.lock():
+            trainer.load(config.epochs, folder.content(runs.FINAL))
+            predictions = trainer.evaluate()
+            geometry = save(measured(trainer))
+            folder.measured_again(config.epochs, geometry, save(trainer.state() | trainer.outcome(predictions)))
         print(folder.path)
     return 0
 

@@ -26,10 +26,11 @@ from lpm.console.errors import InvalidInput
 from lpm.pairs import table
 from lpm.solve import solve
 from paper_checks.claims.facts import SCORES
+from tests.training.own import older
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop
-from training.store.runs import RunFolder
+from training.store.runs import RunFolder, at
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
 K = 10
@@ -345,6 +346,7 @@ def test_a_damaged_run_is_one_line(
     source = trained["random+FC"].path
     run = tmp_path / "runs" / source.parent.name / source.name
     shutil.copytree(source, run)
+    older(at(run))
     damage(run)
     assert message in failing(["geometry", str(run), "--out", str(tmp_path / "o")], capsys)
     assert not (tmp_path / "o").exists()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lpm.console.cli import run as run_command
 from tests.training.large import encoded
 from training import train
+from training.store.runs import RunFolder
 
 COUNTS = {"train": {"cat": 4, "dog": 30, "emu": 12}, "test": {"cat": 2, "dog": 3, "emu": 2}}
 ORDER = ["dog", "emu", "cat"]
@@ -28,3 +30,12 @@ def trained(root: Path, store: Path, *words: str) -> int:
     own = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
     small = ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet"]
     return run_command(lambda: train.main([*own, *small, *words]))
+
+
+def older(folder: RunFolder) -> RunFolder:
+    """The run as a version without hashes left it; its files may be changed."""
+    file = folder.path / "metrics.json"
+    content = json.loads(file.read_bytes())
+    del content["sha256"], content["files"]
+    file.write_text(json.dumps(content))
+    return folder

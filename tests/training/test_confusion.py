@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from lpm.console.cli import run as run_command
 from lpm.geometry import cosines
-from tests.training.own import ORDER, pets, trained
+from tests.training.own import ORDER, older, pets, trained
 from training.config import RunConfig, with_preset
 from training.confusion import counted
 from training.confusion import main as confusion_command
@@ -135,7 +135,7 @@ def test_classes_have_their_names(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, capsys: Any) -> None:
-    file = run.path / "final.safetensors"
+    file = older(run).path / "final.safetensors"
     before = load_file(file)
 
     def says(message: str, *words: str) -> None:
@@ -149,6 +149,7 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
     save_file({name: x for name, x in before.items() if name != "test_answers"}, file)
     says("training.measure adds them")
     assert run_command(lambda: measure([str(run.path)])) == 0
+    older(run)
     after = load_file(file)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)

@@ -15,6 +15,7 @@ import torch
 
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from tests.training.own import older
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop
@@ -43,8 +44,10 @@ def test_results_that_no_run_can_have_are_refused(
     change: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
-    result = loop.run(folder.config, digits, folder, CPU)
-    (folder.path / "metrics.json").write_text(json.dumps(result.to_json() | change))
+    loop.run(folder.config, digits, folder, CPU)
+    older(folder)
+    content = json.loads((folder.path / "metrics.json").read_bytes())
+    (folder.path / "metrics.json").write_text(json.dumps(content | change))
     with pytest.raises(InvalidInput, match=r"metrics\.json' is damaged"):
         folder.result()
 

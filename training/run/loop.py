@@ -158,10 +158,9 @@ def stages(
             predictions = trainer.evaluate()
             outcome = trainer.outcome(predictions)
             result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - start)
-            ranks.rank_0_decision(lambda: folder.finish(save_tensors(trainer.state() | outcome), result))
+            return ranks.rank_0_decision(lambda: folder.finish(save_tensors(trainer.state() | outcome), result))
         finally:
             trainer.steps.release()
-        return result
 
 
 def _checked(folder: RunFolder, fingerprint: dict[str, str]) -> RunResult | None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -42,6 +44,8 @@ class RunResult:
         commit: commit of this project's checkout, with ``+`` for uncommitted changes; None without a checkout.
         versions: versions of Python and of the packages, by name.
         machine: processor, cores and operating system.
+        files: by file name, the SHA-256 of each content that the run's file may have; the weights and the measurements.
+            It is more than one only while :mod:`training.measure` replaces the file. Empty where no hash was stored.
     """
 
     dataset: str = ""
@@ -62,9 +66,10 @@ class RunResult:
     commit: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Make the content of ``metrics.json``.
+        """Make the content of ``metrics.json``, without the hash that :func:`sealed` adds.
 
         Returns:
             Every field by name.
@@ -91,8 +96,26 @@ class RunResult:
         return self
 
 
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Write a result with the SHA-256 of its values, which :func:`from_json` checks.
+
+    Args:
+        content: what :meth:`RunResult.to_json` made.
+
+    Returns:
+        The bytes of ``metrics.json``.
+    """
+    content = {key: value for key, value in content.items() if key != "sha256"}
+    return (json.dumps(content | {"sha256": _digest(content)}, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of values, whatever the white space and the order of the keys that they are written in."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def from_json(data: Any, file: Path) -> RunResult:
-    """Read a result.
+    """Read a result. One that an older version wrote has no hash, and is read all the same.
 
     Args:
         data: the content of ``metrics.json``.
@@ -102,17 +125,24 @@ def from_json(data: Any, file: Path) -> RunResult:
         The result; keys that this version does not know are left out.
 
     Raises:
-        InvalidInput: if it is not a result, or has accuracies outside 0..100, or texts that no terminal or table can
-            show.
+        InvalidInput: if it is not a result, its values do not have its hash, it has accuracies outside 0..100, or texts
+            that no terminal or table can show.
     """
     if not isinstance(data, dict) or "last" not in data:
         raise InvalidInput(f"{str(file)!r} is damaged; delete it to finish the run again")
     if wrong := [name for name, holds in _CHECKS.items() if name in data and not holds(data[name])]:
         raise InvalidInput(f"{str(file)!r} is damaged ({', '.join(wrong)}); delete it to finish the run again")
+    # One changed bit cannot hide: in the key "sha256" it leaves the hashes of files, which are never without that key.
+    content = {key: value for key, value in data.items() if key != "sha256"}
+    if data["sha256"] != _digest(content) if "sha256" in data else data.get("files"):
+        raise InvalidInput(
+            f"{str(file)!r} is damaged: its values do not have the SHA-256 in it; delete it to finish the run again"
+        )
     stored = {name: data[name] for name in _CHECKS if name in data}
     for name in ("per_class", "train_counts", "class_names"):
         stored[name] = tuple(stored.get(name, ()))
     stored["splits"] = {name: (first, last) for name, (first, last) in stored.get("splits", {}).items()}
+    stored["files"] = {name: tuple(hashes) for name, hashes in stored.get("files", {}).items()}
     return RunResult(**stored)
 
 
@@ -163,5 +193,6 @@ _CHECKS: dict[str, Any] = {
     "commit": lambda v: v is None or _is_word(v),
     "versions": _maps_words_to(_is_word),
     "machine": _is_word,
+    "files": lambda v: _maps_words_to(_are(_is_word))(v),
 }
 """For each key of ``metrics.json``, the function that says whether a value is possible."""

@@ -6,7 +6,8 @@
         checkpoint-<epoch>.*        weights and optimizer (safetensors); rows, and the SHA-256 of both; two are kept
         geometry-<epoch>.safetensors    measurements: class vectors, feature means by class and label pair
         final.safetensors           weights, label-pair counts, mixing ratios; predictions and features of test images
-        metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds
+        metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds; the
+                                    SHA-256 of final.safetensors, of the measurements and of its own values
         lock                        the process that trains the run (training/store/locks.py)
 
 Files are written under another name and then renamed.
@@ -20,8 +21,8 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, from_json
-from training.data.untrusted import contents
+from training.data.untrusted import contents, line
 from training.store import locks, results
 from training.store.results import RunResult
 
@@ -39,6 +40,9 @@ LIMIT = 4_000_000_000
 
 OURS = r"(config|data|metrics)\.json|epochs\.jsonl|final\.safetensors|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
 """Regular expression of the names of a run's files."""
+
+FINAL, RESULT = "final.safetensors", "metrics.json"
+"""Names of the files of a finished run's weights and of its result."""
 
 KEPT = 2
 """Checkpoints that are kept; if the last one is damaged, the one before is used."""
@@ -119,7 +123,7 @@ class RunFolder:
     @property
     def done(self) -> bool:
         """Whether the run has ended and its result is stored."""
-        return (self.path / "metrics.json").is_file()
+        return (self.path / RESULT).is_file()
 
     def result(self, *needed: str) -> RunResult:
         """Read the result of a finished run.
@@ -133,7 +137,7 @@ class RunFolder:
         Raises:
             InvalidInput: if it is missing, damaged, or lacks what is needed.
         """
-        file = self.path / "metrics.json"
+        file = self.path / RESULT
         return results.from_json(_read_json(file), file).require(file, *needed)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -197,7 +201,7 @@ class RunFolder:
             epoch: the epoch after which they were made.
             data: what :mod:`training.run.measurement` measured, in safetensors' format.
         """
-        write(self.path / f"geometry-{epoch:07d}.safetensors", data)
+        write(self.path / _geometry(epoch), data)
 
     def geometries(self) -> list[int]:
         """List the epochs whose measurements are stored.
@@ -215,7 +219,7 @@ class RunFolder:
         """
         for epoch in self.geometries():
             if epoch < before:
-                (self.path / f"geometry-{epoch:07d}.safetensors").unlink(missing_ok=True)
+                (self.path / _geometry(epoch)).unlink(missing_ok=True)
 
     def geometry(self, epoch: int) -> dict[str, np.ndarray]:
         """Read the measurements of an epoch.
@@ -227,9 +231,9 @@ class RunFolder:
             Arrays by name; :mod:`training.run.measurement` says which.
 
         Raises:
-            InvalidInput: if they are missing or damaged.
+            InvalidInput: if they are missing or damaged, or differ from what the finished run stored.
         """
-        return _tensors(self.path / f"geometry-{epoch:07d}.safetensors")
+        return self._tensors(_geometry(epoch))
 
     def final(self) -> dict[str, np.ndarray]:
         """Read ``final.safetensors`` of a finished run.
@@ -238,9 +242,48 @@ class RunFolder:
             Arrays by name: weights, label-pair counts, mixing ratios, predictions of test images, their features.
 
         Raises:
-            InvalidInput: if the file is missing or damaged.
+            InvalidInput: if the file is missing or damaged, or differs from what the finished run stored.
         """
-        return _tensors(self.path / "final.safetensors")
+        return self._tensors(FINAL)
+
+    def content(self, name: str) -> bytes:
+        """Read a file of weights or measurements, and see that it is the one that the finished run stored.
+
+        A run of an older version stored no SHA-256. Its files are read unchecked.
+
+        Args:
+            name: the file's name, such as ``final.safetensors``.
+
+        Returns:
+            Its content.
+
+        Raises:
+            InvalidInput: if the file is missing, or its SHA-256 is not the one in ``metrics.json``.
+        """
+        data = contents(self.path / name, LIMIT)
+        hashes = self.result().files.get(name) if self.done else None
+        if hashes and hashlib.sha256(data).hexdigest() not in hashes:
+            raise InvalidInput(
+                f"{str(self.path / name)!r} is damaged: its SHA-256 is not the one in metrics.json; {self._remedy(name)}"
+            )
+        return data
+
+    def _remedy(self, name: str) -> str:
+        if name == _geometry(self.config.epochs):
+            return "training.measure makes it again"
+        return "delete metrics.json and repeat the training command, which trains the run again"
+
+    def _tensors(self, name: str) -> dict[str, np.ndarray]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        data = self.content(name)
+        try:
+            return load(data)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:  # KeyError: a type that numpy lacks
+            raise InvalidInput(
+                f"{str(self.path / name)!r} cannot be read: {line(error)}; {self._remedy(name)}"
+            ) from None
 
     def resume(self, data: dict[str, str]) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, after removing the remains of a killed process.
@@ -270,30 +313,64 @@ class RunFolder:
             write(file, content)
         return checkpoint
 
-    def finish(self, final: bytes, result: RunResult) -> None:
+    def finish(self, final: bytes, result: RunResult) -> RunResult:
         """Store the result, and remove the checkpoints, which are no longer needed.
 
         Args:
             final: the content of ``final.safetensors``.
             result: the numbers for ``metrics.json``.
-        """
-        self.save_final(final)
-        content = json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n"
-        write(self.path / "metrics.json", content.encode())
-        self.drop_checkpoints()
 
-    def save_final(self, data: bytes) -> None:
-        """Store what :meth:`final` reads.
+        Returns:
+            The result with the SHA-256 of the files that belong to it.
+        """
+        write(self.path / FINAL, final)
+        files = {FINAL: (hashlib.sha256(final).hexdigest(),)}
+        for epoch in self.geometries():
+            with suppress(InvalidInput):  # what cannot be read is reported to who asks for it
+                data = contents(self.path / _geometry(epoch), LIMIT)
+                files[_geometry(epoch)] = (hashlib.sha256(data).hexdigest(),)
+        result = replace(result, files=files)
+        write(self.path / RESULT, results.sealed(result.to_json()))
+        self.drop_checkpoints()
+        return result
+
+    def measured_again(self, epoch: int, geometry: bytes, final: bytes) -> None:
+        """Replace the measurements and the weights of a finished run; measurements of other epochs are removed.
+
+        This process must hold the lock. ``metrics.json`` has the right SHA-256 of each file at every moment, so a kill
+        in between damages nothing.
 
         Args:
-            data: the content of ``final.safetensors``.
+            epoch: the last epoch.
+            geometry: what :mod:`training.run.measurement` measured, in safetensors' format.
+            final: the content of ``final.safetensors``.
+
+        Raises:
+            InvalidInput: if ``metrics.json`` is damaged.
         """
-        write(self.path / "final.safetensors", data)
+        new = {FINAL: final, _geometry(epoch): geometry}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in new.items()}
+        old = self.result().files
+        if both := {name: (*old[name], value) for name, value in hashes.items() if name in old}:
+            self._save_files(both)
+        for name, data in new.items():
+            write(self.path / name, data)
+        self.drop_geometries(before=epoch)
+        self._save_files({name: (value,) for name, value in hashes.items()})
+
+    def _save_files(self, files: dict[str, tuple[str, ...]]) -> None:
+        """Store other hashes of files; what else is in ``metrics.json`` stays, also keys of another version."""
+        content = _read_json(self.path / RESULT)
+        write(self.path / RESULT, results.sealed(content | {"files": files}))
 
     def drop_checkpoints(self) -> None:
         """Remove all checkpoints; a finished run needs none."""
         for file in self.path.glob("checkpoint-*"):
             file.unlink(missing_ok=True)
+
+
+def _geometry(epoch: int) -> str:
+    return f"geometry-{epoch:07d}.safetensors"
 
 
 def _digest(data: bytes, content: dict[str, Any]) -> str:
@@ -394,16 +471,6 @@ def find(store: Path) -> Iterator[RunFolder]:
             continue  # damaged, or of another version
         if folder.path == file.parent:  # else a copy under another name
             yield folder
-
-
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:  # TypeError: a type that numpy lacks
-        raise InvalidInput(f"{str(path)!r} cannot be read: {str(error)[:80]}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
