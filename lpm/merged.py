@@ -163,6 +163,7 @@ def solve(
                 solver=attempt.solver,
                 seconds=attempt.seconds,
                 iterations=attempt.iterations,
+                rounding=best.primal.rounding,
                 true_gram=best.gram,
             )
     assert best is not None  # there is at least one level

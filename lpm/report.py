@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lpm import geometry, merged, recovery
+from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.solution import Solution
@@ -41,6 +42,7 @@ def as_json(solution: Solution) -> dict[str, Any]:
         "E_W": problem.e_w,
         "loss": solution.loss,
         "lower_bound": solution.lower_bound,
+        "upper_bound": solution.upper_bound,
         "gap": solution.gap,
         "relative_gap": solution.relative_gap,
         "cosines": None if full is None else geometry.cosines(full),
@@ -90,8 +92,8 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
     print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
     print(f"loss        {solution.loss:.12g}")
-    print(f"certificate optimum in [{solution.lower_bound:.12g}, {solution.loss:.12g}]", end=", ")
-    print(f"relative gap {solution.relative_gap:.1e}")
+    interval = cli.outward(solution.lower_bound, solution.upper_bound, 12)
+    print(f"certificate optimum in {interval}, relative gap {cli.upward(solution.relative_gap, 2)}")
     if isinstance(solution, merged.MergedSolution):
         print(
             f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; that of the optimum may differ"

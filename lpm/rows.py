@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lpm.console.cli import upward
 from lpm.family import Family
 from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE
@@ -180,7 +181,7 @@ def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[
         by_R = {row.R: row for row in rows if row.name == name}
         cells = [_cosines_cell(by_R[d]) if d in by_R else "" for d in decades]
         largest_gap = max(row.relative_gap for row in by_R.values())
-        table.append([name, *cells, _threshold_cell(thresholds.get(name)), f"{largest_gap:.0e}"])
+        table.append([name, *cells, _threshold_cell(thresholds.get(name)), upward(largest_gap, 1)])
     return table
 
 

@@ -41,6 +41,7 @@ class Certificate:
     Attributes:
         loss: f(X).
         gap: bound on f(X) - f*, rounding included.
+        rounding: bound on the rounding of f(X).
         gradient: gradient of f in the scaled coordinates, (M, n).
         top: spectral norm of the gradient.
         group_slack: relative distance 1 - |v_{G,g}| / top of each group, (G,). If it is positive at the optimum, every
@@ -52,6 +53,7 @@ class Certificate:
 
     loss: float
     gap: float
+    rounding: float
     gradient: np.ndarray
     top: float
     group_slack: np.ndarray
@@ -79,7 +81,8 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     # Rounding can leave the gap of an exact optimum a hair below zero, and a negative gap would claim f* > f(X). If the
     # loss is tiny, its own rounding decides, so it is part of the gap.
     tau = coordinates.problem.tau
-    gap = max(0.0, float((gradient * X).sum()) + tau * top) + coordinates.rounding(X)
+    rounding = coordinates.rounding(X)
+    gap = max(0.0, float((gradient * X).sum()) + tau * top) + rounding
     gap += coordinates.problem.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
     decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
@@ -87,6 +90,7 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     return Certificate(
         loss=loss,
         gap=gap,
+        rounding=rounding,
         gradient=gradient,
         top=top,
         group_slack=slack,
@@ -96,18 +100,19 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """A feasible point and the interval [lower_bound, loss] that contains the optimal value.
+    """A feasible point and the interval [lower_bound, upper_bound] that contains the optimal value.
 
     Attributes:
         coordinates: coordinates of the problem that was solved.
         X: the point, (M, n).
         loss: f at the point.
-        gap: width of the interval.
+        gap: bound on f - f* at the point: the loss less the lower bound.
         collapsed_groups: groups of two classes or more whose class vectors coincide exactly.
         rank: rank of W at the optimum.
         solver: name of the solver.
         seconds: time that the solver took.
         iterations: iterations that the solver took.
+        rounding: bound on the rounding of the loss in float64, which the gap contains.
     """
 
     coordinates: Coordinates
@@ -119,6 +124,7 @@ class Solution:
     solver: str
     seconds: float
     iterations: int
+    rounding: float = 0.0
 
     @property
     def problem(self) -> Problem:
@@ -129,6 +135,11 @@ class Solution:
     def lower_bound(self) -> float:
         """A lower bound on the optimal value."""
         return self.loss - self.gap
+
+    @property
+    def upper_bound(self) -> float:
+        """An upper bound on the optimal value: the loss, and the bound on its rounding."""
+        return self.loss + self.rounding
 
     @property
     def relative_gap(self) -> float:
@@ -242,6 +253,7 @@ def certify(
         solver=solver,
         seconds=seconds,
         iterations=iterations,
+        rounding=certificate.rounding,
     )
 
 

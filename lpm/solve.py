@@ -163,7 +163,9 @@ def _counts(text: str) -> list[float]:
 
 
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
-    print(f"{groups} merged groups: relative gap {relative_gap:.1e} after {seconds:.3g} s", file=sys.stderr)
+    from lpm.console import cli
+
+    print(f"{groups} merged groups: relative gap {cli.upward(relative_gap, 2)} after {seconds:.3g} s", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:

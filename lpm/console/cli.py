@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import decimal
 import difflib
 import io
 import json
@@ -162,6 +163,41 @@ def print_json(value: Any) -> None:
         value: the value.
     """
     print(json.dumps(plain_data(value), indent=1, allow_nan=False))
+
+
+def outward(low: float, high: float, digits: int) -> str:
+    """Format an interval with its lower end rounded down and its upper end up, so that the text contains it.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        digits: significant digits, at most 15.
+
+    Returns:
+        The interval, ``[low, high]``.
+    """
+    low, high = _rounded(low, digits, decimal.ROUND_FLOOR), _rounded(high, digits, decimal.ROUND_CEILING)
+    return f"[{low:.{digits}g}, {high:.{digits}g}]"
+
+
+def upward(bound: float, digits: int) -> str:
+    """Format an upper bound in scientific notation, rounded up.
+
+    Args:
+        bound: the bound.
+        digits: significant digits, at most 15.
+
+    Returns:
+        The text, such as ``1.2e-07``.
+    """
+    return f"{_rounded(bound, digits, decimal.ROUND_CEILING):.{digits - 1}e}"
+
+
+def _rounded(value: float, digits: int, rounding: str) -> float:
+    """The float nearest to a value rounded to significant digits. With at most 15 digits it prints as those."""
+    if not math.isfinite(value):
+        return value
+    return float(decimal.Context(prec=digits, rounding=rounding).create_decimal(value))
 
 
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:

@@ -6,8 +6,10 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -356,6 +358,30 @@ def test_table_takes_the_mixing_ratio_and_is_read_by_rows(tmp_path: Path, capsys
     expected = solve.solve(programs.fc(pairs.table(table), mixing.fixed(0.8))).loss
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(expected, rel=1e-12)
     assert expected != pytest.approx(solve.solve(programs.fc(pairs.table(table.T), mixing.fixed(0.8))).loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("words", ["--R 1e12", "--E-H 1e-12 --E-W 1e-12", "--program ms --K 6 --K-A 5 --R 1e6"])
+def test_the_printed_interval_contains_the_certified_one(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("solve", *words.split(), "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert run("solve", *words.split()) == 0
+    text = capsys.readouterr().out
+    match = re.search(r"optimum in \[(.*), (.*)\], relative gap (.*)\n", text)
+    assert match is not None
+    low, high, gap = map(Fraction, match.groups())
+    assert low <= Fraction(result["lower_bound"])
+    assert Fraction(result["loss"]) <= Fraction(result["upper_bound"]) <= high
+    assert high - low <= Fraction(result["gap"]) + 4 * high / 10**11
+    assert gap >= Fraction(result["relative_gap"])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e-300, 1.7e300, 0.1, 2 / 3, -1 / 3, 123456.7890123, 9.9999999999999])
+def test_intervals_are_rounded_outwards(value: float) -> None:
+    for digits in (1, 2, 9, 12, 15):
+        low, high = cli.outward(value, value, digits)[1:-1].split(", ")
+        assert Fraction(low) <= Fraction(value) <= Fraction(high)
+        assert Fraction(cli.upward(value, digits)) >= Fraction(value)
+        assert float(high) - float(low) <= abs(value) * 10.0 ** (1 - digits) * (1 + 1e-9)
 
 
 def test_rows_round_trip(tmp_path: Path) -> None:
