@@ -58,7 +58,10 @@ WITHOUT_TORCH = (
 )
 """Rooms that load no torch when they are imported."""
 ALSO_WITHOUT_TORCH = (
-    *(f"training.{name}" for name in ("train", "compare", "table", "confusion", "predict", "split", "measure")),
+    *(
+        f"training.{name}"
+        for name in ("train", "compare", "table", "confusion", "predict", "split", "check", "measure")
+    ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),
 )
 

@@ -33,6 +33,7 @@ class Options:
         tensorboard: whether to write TensorBoard events into each run's folder.
         json: whether to print the results as JSON.
         quiet: whether to show no progress bar.
+        check: whether image files are decoded once before training.
     """
 
     store: Path
@@ -48,6 +49,7 @@ class Options:
     tensorboard: bool = False
     json: bool = False
     quiet: bool = False
+    check: bool = False
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
@@ -155,6 +157,23 @@ def add_lists(parser: cli.Parser) -> None:
         )
 
 
+def add_check(parser: cli.Parser) -> None:
+    """Add the option that asks for a check of image files.
+
+    It is off by default: the first check of a large set takes as long as its decoding in an epoch, and jobs on a
+    cluster would each begin with it.
+
+    Args:
+        parser: the command's parser.
+    """
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="decode every image file once before training, and name all that cannot be decoded; what has been checked "
+        "is remembered (python -m training.check does the same without training)",
+    )
+
+
 def add_device(parser: cli.Parser) -> None:
     """Add the option that says where to compute.
 
@@ -211,6 +230,7 @@ def add_running(parser: cli.Parser) -> None:
     parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
     add_data(parser)
     add_lists(parser)
+    add_check(parser)
     cli.add_engine(parser, "runs that share a GPU")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     add_device(parser)

@@ -21,7 +21,7 @@ from lpm.console.output import write
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table, config
-from training.options import NAMES, Options, add_data, add_device, seeds
+from training.options import NAMES, Options, add_check, add_data, add_device, seeds
 from training.store import tables
 
 USUAL = {
@@ -101,6 +101,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="only this method of the table; the option may be repeated",
     )
     add_data(parser)
+    add_check(parser)
     cli.add_engine(parser, "runs that share a GPU")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="folder of the run store")
     add_device(parser)

@@ -332,7 +332,7 @@ def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Ite
     """
     for _ in range(number):
         if isinstance(batch := next_batch(batches), Undecodable):
-            raise InvalidInput(batch.reason)
+            raise InvalidInput(f"{batch.reason}; `python -m training.check` names all files that cannot be decoded")
         yield batch.to(device, non_blocking=True)
 
 

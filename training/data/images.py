@@ -99,6 +99,19 @@ def central_view(path: Path | str, size: int, *, root: Path | None = None, uprig
     return _views(path, root, upright, [partial(_central_crop, size=size)])[0]
 
 
+def decode(path: Path | str, *, root: Path | None = None) -> None:
+    """Decode an image whole, as training and testing do, and drop it.
+
+    Args:
+        path: the file.
+        root: the folder that the path is relative to.
+
+    Raises:
+        InvalidInput: as in :func:`train_view`.
+    """
+    _views(path, root, False, [lambda image: image.crop((0, 0, 1, 1))])  # to crop, Pillow decodes all of it
+
+
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Draw a random crop: its area ~ U(0.08, 1) of the image's, log(width / height) ~ U(log 3/4, log 4/3).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,13 +127,21 @@ def _names(folder: Path) -> list[str]:
         raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
 
 
-def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
+def _refuse(reason: str) -> None:
+    raise InvalidInput(reason)
+
+
+def folder_rows(
+    source: Path, root: Path, names: list[str], *, refuse: Callable[[str], None] = _refuse
+) -> Iterator[Row]:
     """Iterate over the images in class folders; other files are refused, not left out.
 
     Args:
         source: the folder that holds one folder per class.
         root: the folder that paths are relative to, without links.
         names: of the classes; the position of a name is its label.
+        refuse: called with what is wrong for each file or folder that should not be there; by default it raises
+            InvalidInput.
 
     Yields:
         The images, class after class, sorted by name.
@@ -148,23 +156,24 @@ def folder_rows(source: Path, root: Path, names: list[str]) -> Iterator[Row]:
         raise InvalidInput(f"{str(source)!r} lies outside --data-root")
     for name in _names(source):
         folder = source / name
+        problem = ""
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
-            raise InvalidInput(f"{str(folder)!r} is a link that leaves --data-root")
-        if not folder.is_dir():
-            raise InvalidInput(f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class")
-        if name not in labels:
-            raise InvalidInput(f"{str(folder)!r}: there is no such class folder for training; remove it")
+            problem = f"{str(folder)!r} is a link that leaves --data-root"
+        elif not folder.is_dir():
+            problem = f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class"
+        elif name not in labels:
+            problem = f"{str(folder)!r}: there is no such class folder for training; remove it"
+        if problem:
+            refuse(problem)
+            continue
         for file in _names(folder):
             if (folder / file).is_dir():
-                raise InvalidInput(
-                    f"{str(folder / file)!r} is a folder; images lie directly in their class folder; or use lists"
-                )
-            if not file.lower().endswith(IMAGES):
-                raise InvalidInput(
-                    f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away"
-                )
-            yield Row(number, f"{within}/{name}/{file}", labels[name])
-            number += 1
+                refuse(f"{str(folder / file)!r} is a folder; images lie directly in their class folder; or use lists")
+            elif not file.lower().endswith(IMAGES):
+                refuse(f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away")
+            else:
+                yield Row(number, f"{within}/{name}/{file}", labels[name])
+                number += 1
 
 
 def _text_rows(data: bytes, name: str) -> Iterator[Row]:

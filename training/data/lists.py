@@ -12,7 +12,7 @@ import posixpath
 import stat
 from array import array
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -38,11 +38,10 @@ def load_long_tailed(request: Request) -> LongTailed:
     Raises:
         InvalidInput: as :func:`load`.
     """
-    row, root = request.row, request.folder
-    inside = root / (row.folder or row.name)
+    row = request.row
     train, test, names = load(
         row.name,
-        inside if inside.is_dir() and not row.user_named else root,
+        _folder_of(row, request.folder),
         classes=request.classes,
         train_list=request.train_list,
         test_list=request.test_list,
@@ -97,6 +96,78 @@ def load(
         Listed(root, test.paths, number[test.labels], test.sizes),
         order if names is None else np.array(names)[order],
     )
+
+
+def _folder_of(row: DataSet, root: Path) -> Path:
+    """The folder of the images: a published set may lie in a folder of its name inside ``--data-root``."""
+    inside = root / (row.folder or row.name)
+    return inside if inside.is_dir() and not row.user_named else root
+
+
+class Files(NamedTuple):
+    """The image files of a data set, before anything is refused.
+
+    Attributes:
+        root: the folder that paths are relative to, with links resolved.
+        paths: the regular files, each once.
+        problems: one sentence for each other file or row.
+        left_out: number of files that are left out for their names.
+    """
+
+    root: Path
+    paths: list[str]
+    problems: list[str]
+    left_out: int = 0
+
+
+def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list: Path | None = None) -> Files:
+    """Find the image files that :func:`load` would read, and everything about them that it would refuse.
+
+    Args:
+        dataset: its name in the catalogue.
+        root: the folder that paths are relative to; the user's own may also hold images without lists.
+        train_list: as in :func:`load`.
+        test_list: as in :func:`load`.
+
+    Returns:
+        The files.
+
+    Raises:
+        InvalidInput: if the root, or a list that was named, is missing or is no list at all.
+    """
+    row = CATALOGUE[dataset]
+    if not root.is_dir():
+        raise InvalidInput(f"{str(root)!r} is not a folder")
+    root = _folder_of(row, root)
+    sources = {"train": train_list, "test": test_list}
+    assert row.lists is not None
+    usual = any(os.path.lexists(root / name) for names in vars(row.lists).values() for name in names)
+    if usual or not row.user_named:
+        sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
+    real, problems = Path(os.path.realpath(root)), list[str]()
+    if not any(sources.values()):
+        images, others = images_below(root)
+        return Files(real, [image.relative_to(root).as_posix() for image in images], problems, others)
+    paths: dict[str, None] = {}
+    known = _Files(real)
+    folders = next((class_folders(source) for source in sources.values() if source and source.is_dir()), [])
+    for source in filter(None, sources.values()):
+        rows, place = (
+            (folder_rows(source, real, folders, refuse=problems.append), "image {}")
+            if source.is_dir()
+            else list_rows(source)
+        )
+        for number, path, _ in rows:
+            try:
+                path = _inside(path)
+                known.look(path)
+            except OSError as error:
+                problems.append(f"{str(source)!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}")
+            except ValueError as error:
+                problems.append(f"{str(source)!r}, {place.format(number)}: {error}")
+            else:
+                paths[path] = None
+    return Files(real, list(paths), problems)
 
 
 COMPARED = 1_000_000_000

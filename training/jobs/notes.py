@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from training.config import BOTTLENECKS, RunConfig
-from training.data.datasets import LongTailed
+from training.data.datasets import Listed, LongTailed
+from training.data.decodable import unchecked
 from training.data.lists import duplicates
 from training.methods import CLASSIFIERS, SAMPLERS
 
@@ -13,8 +14,8 @@ from training.methods import CLASSIFIERS, SAMPLERS
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
-    There are notes on test images that are training images too, on few steps, on large networks without a GPU, on
-    classifiers with classes that never occur, and on more label pairs than images.
+    There are notes on images that have not been checked, on test images that are training images too, on few steps, on
+    large networks without a GPU, on classifiers with classes that never occur, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -22,6 +23,12 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         device: 'cpu' or 'cuda'.
     """
     images = len(data.train.labels)
+    listed = [part for part in (data.train, data.test) if isinstance(part, Listed)]
+    if any(unchecked(part.root, part.paths) for part in listed):
+        _note(
+            "it is not known whether all images decode, and one that does not stops a run when it is met; --check, or "
+            "`python -m training.check`, decodes each once before"
+        )
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
         _note(
             f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"

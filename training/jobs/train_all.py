@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.console import Console
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.data import datasets
+from training.data import datasets, decodable
 from training.distributed.ranks import Ranks, joined
 from training.jobs import notes
 from training.jobs.local import in_flight
@@ -74,9 +75,40 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool) -> dat
         return datasets.of(configs[0], options.data_root, train_list=options.train_list, test_list=options.test_list)
 
 
+def check(data: datasets.LongTailed, options: Options, ranks: Ranks, *, quiet: bool) -> None:
+    """Decode every image file of a data set that no earlier check has decoded; images in memory are whole.
+
+    Args:
+        data: the data.
+        options: the processes that decode.
+        ranks: the processes that train.
+        quiet: whether to show no progress bar.
+
+    Raises:
+        InvalidInput: if images cannot be decoded, each of which is named on standard error before; or under torchrun.
+    """
+    if ranks.world > 1:
+        raise InvalidInput("--check needs one process; use python -m training.check before torchrun, and drop --check")
+    if not (isinstance(data.train, datasets.Listed) and isinstance(data.test, datasets.Listed)):
+        return
+    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+    report = decodable.check(data.train.root, (*data.train.paths, *data.test.paths), workers=workers, quiet=quiet)
+    for reason in report.broken:
+        print(reason, file=sys.stderr)
+    if report.unwritable:
+        print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
+    if number := len(report.broken):
+        raise InvalidInput(
+            f"{number:,} of {report.number:,} images cannot be decoded, as named above; mend, replace or remove each, "
+            "before anything is trained"
+        )
+
+
 def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
     first, quiet = configs[0], options.quiet or not ranks.first
     data = ready(configs, options, quiet=quiet)
+    if options.check:
+        check(data, options, ranks, quiet=quiet)
     if ranks.first:
         notes.explain(first, data, device)
     events = options.tensorboard and ranks.first

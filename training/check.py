@@ -1,0 +1,59 @@
+"""Decode every image once, before training: ``python -m training.check D``. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from training.catalogue import CATALOGUE
+from training.data import decodable, lists
+from training.options import add_lists, workers
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if files cannot be decoded or used; each is named on standard error before.
+    """
+    parser = cli.Parser(
+        "training.check",
+        "decode every image once and name all files that cannot be decoded, before training meets them one by one",
+    )
+    parser.add_argument("root", type=Path, metavar="DIR", help="folder with images and their lists, or of images alone")
+    datasets = tuple(name for name, row in CATALOGUE.items() if row.files)
+    parser.add_argument("--dataset", type=cli.choice(*datasets), default="own", metavar="NAME", help="|".join(datasets))
+    add_lists(parser)
+    parser.add_argument("--workers", type=workers, metavar="N", help="processes that decode (default: one per core)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    options = parser.parse_args(arguments)
+    files = lists.files(options.dataset, options.root, train_list=options.train_list, test_list=options.test_list)
+    if files.left_out:
+        print(f"note: {lists.left_out(files.left_out)}", file=sys.stderr)
+    processes = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+    report = decodable.check(files.root, files.paths, workers=processes, quiet=options.quiet)
+    for reason in (*files.problems, *report.broken):
+        print(reason, file=sys.stderr)
+    if report.unwritable:
+        print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
+    if number := len(files.problems) + len(report.broken):
+        raise InvalidInput(
+            f"{number:,} file{'s' * (number != 1)} of {str(options.root)!r} cannot be used, as named above; "
+            "mend, replace or remove each"
+        )
+    remembered = f" ({report.remembered:,} of them as an earlier check has found)" if report.remembered else ""
+    print(f"{report.number:,} images decode{remembered}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

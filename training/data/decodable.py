@@ -1,0 +1,168 @@
+"""Find the image files that cannot be decoded: every file is decoded once, in parallel, and remembered.
+
+A file that decodes is remembered by its path, its size and the time of its last change, in a file under the root. So a
+check after the first one decodes new and changed files only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import PIL
+from rich.console import Console
+from rich.progress import Progress
+
+from lpm.console.engines import processes
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
+from training.data.images import decode
+from training.data.untrusted import contents
+
+REMEMBERED = ".decodable.json"
+"""File under the root that remembers the files that decode. It may be deleted."""
+
+LIMIT = 1_000_000_000
+"""Bytes that it may have."""
+
+CHUNK, ALONE = 64, 200
+"""Images per task of a process, and images that are decoded without further processes."""
+
+State = tuple[int, int]
+"""A file's size in bytes, and the time of its last change in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check has found.
+
+    Attributes:
+        number: how many files were asked for.
+        remembered: how many of them were remembered and not decoded again.
+        broken: one sentence for each file that cannot be decoded, naming it, in the order of the files.
+        unwritable: why the check could not be remembered; '' if it was.
+    """
+
+    number: int
+    remembered: int
+    broken: tuple[str, ...]
+    unwritable: str = ""
+
+
+def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = True) -> Report:
+    """Decode every image that is not remembered.
+
+    What was decoded is remembered also if the check is interrupted.
+
+    Args:
+        root: the folder that paths are relative to.
+        paths: the images.
+        workers: processes that decode.
+        quiet: whether to show no progress bar.
+
+    Returns:
+        The report.
+
+    Raises:
+        ChildProcessError: if a decoding process was killed.
+    """
+    known = _remembered(root)
+    states = {path: state for path in paths if (state := _state(root, path)) is not None}
+    new = [path for path in dict.fromkeys(paths) if path not in states or known.get(path) != states[path]]
+    reasons: dict[str, str] = {}
+    decoded, unwritable = dict[str, State](), ""
+    try:
+        for path, reason in _shown(_decoded(root, new, workers), len(new), quiet=quiet):
+            if reason is not None:
+                reasons[path] = reason
+            elif path in states:
+                decoded[path] = states[path]
+    finally:
+        stale = known.keys() & reasons.keys()
+        if decoded or stale:
+            unwritable = _remember(root, {path: at for path, at in (known | decoded).items() if path not in reasons})
+    return Report(len(paths), len(paths) - len(new), tuple(reasons.values()), unwritable)
+
+
+def unchecked(root: Path, paths: Iterable[str]) -> bool:
+    """Tell whether some images are not remembered as decodable.
+
+    Args:
+        root: the folder that paths are relative to.
+        paths: the images.
+
+    Returns:
+        Whether a check would decode one.
+    """
+    known = _remembered(root)
+    return not known or any(path not in known or known[path] != _state(root, path) for path in paths)
+
+
+def _decoded(root: Path, paths: Sequence[str], workers: int) -> Iterator[tuple[str, str | None]]:
+    """For each path, itself and what is wrong with the image, or None."""
+    if workers <= 1 or len(paths) <= ALONE:
+        yield from ((path, _reason(root, path)) for path in paths)
+        return
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    with processes(workers) as pool:
+        for chunk, reasons in zip(chunks, pool.map(partial(_reasons, root), chunks), strict=True):
+            yield from zip(chunk, reasons, strict=True)
+
+
+def _reasons(root: Path, paths: Sequence[str]) -> list[str | None]:
+    return [_reason(root, path) for path in paths]
+
+
+def _reason(root: Path, path: str) -> str | None:
+    try:
+        decode(path, root=root)
+    except InvalidInput as error:
+        return str(error)
+    return None
+
+
+def _shown(items: Iterator[tuple[str, str | None]], number: int, *, quiet: bool) -> Iterator[tuple[str, str | None]]:
+    """The items, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        yield from progress.track(items, total=number, description="decoding images")
+
+
+def _state(root: Path, path: str) -> State | None:
+    """A file's size and time of change; None where there is no such file."""
+    try:
+        status = os.stat(os.path.join(root, path))
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _decoder() -> str:
+    """What decodes: another version may accept other files."""
+    return f"Pillow {PIL.__version__}"
+
+
+def _remembered(root: Path) -> dict[str, State]:
+    """The files that decode, as an earlier check has found; none if its file is missing or damaged."""
+    if not os.path.isfile(root / REMEMBERED):
+        return {}
+    try:
+        content = json.loads(contents(root / REMEMBERED, LIMIT))
+        if content["decoder"] != _decoder():
+            return {}
+        return {path: (int(size), int(changed)) for path, (size, changed) in content["files"].items()}
+    except (InvalidInput, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _remember(root: Path, files: dict[str, State]) -> str:
+    """Write the files that decode. Returns why this is not possible, or ''."""
+    try:
+        write(root / REMEMBERED, json.dumps({"decoder": _decoder(), "files": files}).encode())
+    except OSError as error:
+        return f"{str(root / REMEMBERED)!r} cannot be written: {error.strerror}"
+    return ""
