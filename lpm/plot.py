@@ -50,9 +50,10 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
         axis.set_title(name, fontsize=9, loc="left", fontweight="bold")
         if threshold is not None and threshold.R0 is not None:
             axis.axvline(threshold.R0, color="black", lw=0.9, linestyle="-.")
-            axis.set_title(f"$R_0$ = {threshold.R0:.5g}", fontsize=9, loc="right")
+            axis.set_title(f"$R_0$ = {threshold.text}", fontsize=9, loc="right")
         elif threshold is not None:
             state = "collapsed throughout" if threshold.collapsed_above else "no collapse"
+            state = state if threshold.certified else "$R_0$ not certified"
             axis.set_title(state, fontsize=9, loc="right")
         axis.set_ylim(-1.05, 1.08)
         axis.grid(alpha=0.25, lw=0.6)

@@ -192,6 +192,8 @@ def _cosines_cell(row: Row) -> str:
 def _threshold_cell(threshold: Threshold | None) -> str:
     if threshold is None:
         return "undefined"
+    if not threshold.certified:
+        return "not certified"
     if threshold.R0 is None:
         return "none, always\ncollapsed" if threshold.collapsed_above else "none"
-    return f"{threshold.R0:.6g}" + ("" if threshold.collapsed_above else "\n(below)")
+    return threshold.text + ("" if threshold.collapsed_above else "\n(below)")

@@ -131,7 +131,8 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
             raise InvalidInput(
                 f"program {program.name!r} has no label pairs; give it --counts, or choose another --program"
             )
-        return program.problem(pairs, mixing=law_of(options), e_h=options.E_H, e_w=options.E_W, budget=options.budget)
+        law = law_of(options) if program.mixed else None
+        return program.problem(pairs, mixing=law, e_h=options.E_H, e_w=options.E_W, budget=options.budget)
     if counts is None:
         return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from lpm import orbits
+from lpm.console.cli import outward
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.family import Family
@@ -52,11 +53,13 @@ class Threshold:
     """The imbalance at which minority collapse sets in, on a range of R.
 
     Attributes:
-        R0: the threshold; None if the range holds none.
+        R0: the threshold, inside its bracket; None if the range holds none, or if it is not certified.
         bracket: two imbalances around R0. At one of them collapse is proved, at the other its absence.
-        collapsed_above: whether the minority is collapsed for R > R0; without R0, on the whole range.
+        collapsed_above: whether the minority is collapsed for R > R0; without R0, at the end of the range.
         certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
         seconds: time that the search took.
+        proofs: if it is not certified, the imbalances that were tried at which collapse (True) or its absence (False)
+            is proved, ascending.
     """
 
     R0: float | None
@@ -64,6 +67,15 @@ class Threshold:
     collapsed_above: bool
     certified: bool
     seconds: float
+    proofs: tuple[tuple[float, bool], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """R0 in the fewest digits that lie inside its bracket; "" without a bracket."""
+        if self.R0 is None or self.bracket is None:
+            return ""
+        rounded = (float(f"{self.R0:.{digits}g}") for digits in range(1, 17))
+        return f"{next((x for x in rounded if self.bracket[0] <= x <= self.bracket[1]), self.R0):.16g}"
 
 
 def margin(problem: Problem) -> Margin:
@@ -117,15 +129,17 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
     margins = [margin(family.at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
+    proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, margins, strict=True) if m.certified)
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
     if not change.size:
-        certified = all(m.certified for m in margins)
+        certified = len(proofs) == len(grid)
         return Threshold(
             R0=None,
             bracket=None,
             collapsed_above=values[-1] > 0,
             certified=certified,
             seconds=time.perf_counter() - start,
+            proofs=() if certified else proofs,
         )
     i = int(change[0])
     root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
@@ -136,11 +150,12 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     high = _nearest_proof(family, root, distance, collapsed=above)
     bracket = None if low is None or high is None else (low, high)
     return Threshold(
-        R0=math.exp(root),
+        R0=None if bracket is None else math.exp(root),  # no digit without a proof
         bracket=bracket,
         collapsed_above=above,
         certified=bracket is not None,
         seconds=time.perf_counter() - start,
+        proofs=proofs if bracket is None else (),
     )
 
 
@@ -177,18 +192,27 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     Returns:
         The sentence.
     """
-    if result.R0 is None:
-        state = "collapsed" if result.collapsed_above else "not collapsed"
-        extent = f"for every R in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        doubt = "" if result.certified else "; not certified, the losses are too close to 0"
-        return f"{family.name}: no threshold; the minority is {state} {extent}{doubt}"
-    proof = "no bracket could be certified"
-    if result.bracket is not None:
-        proof = "certified in [{:.9g}, {:.9g}]".format(*result.bracket)
+    if not result.certified:
+        return f"{family.name}: R0 is not certified, {_proved(result)}; take smaller budgets, or another range of R"
+    if result.R0 is None or result.bracket is None:
+        where = "every" if result.collapsed_above else "no"
+        extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
+        return f"{family.name}: no threshold; the minority is collapsed at {where} R that was tried {extent}"
+    proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
     side = "above" if result.collapsed_above else "below"
-    return f"{family.name}: R0 = {result.R0:.9g} ({proof}); the minority is collapsed {side} it"
+    return f"{family.name}: R0 = {result.text} ({proof}); the minority is collapsed {side} it"
+
+
+def _proved(result: Threshold) -> str:
+    """What is proved of a threshold that is not certified."""
+    parts = []
+    for state, word in ((False, "absence of collapse"), (True, "collapse")):
+        R = [f"{x:.6g}" for x, collapsed in result.proofs if collapsed is state]
+        if R:
+            parts.append(f"{word} at R = {R[0]}" + (f" to {R[-1]} ({len(R)} tried)" if len(R) > 1 else ""))
+    return f"losses are too close to 0 for float64; proved is {' and '.join(parts) or 'nothing'}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -198,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: words of the command line; those of the process if None.
 
     Returns:
-        Its exit status.
+        Its exit status; 1 if the threshold is not certified.
     """
     from lpm.console import cli
 
@@ -215,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))
     else:
         print(sentence(family, result, options.R_min, options.R_max))
-    return 0
+    return 0 if result.certified else 1
 
 
 if __name__ == "__main__":

@@ -100,10 +100,10 @@ class Lab:
             ArithmeticError: if no bracket could be certified.
         """
         search = threshold(family, R_min=R_min, R_max=R_max)
-        if search.R0 is None:
-            return None
+        if not search.certified:
+            raise ArithmeticError(f"{family.name}: R0 in [{R_min:g}, {R_max:g}] has no certified bracket")
         if search.bracket is None:
-            raise ArithmeticError(f"{family.name}: R0 = {search.R0:g} has no certified bracket")
+            return None
         return Interval(*search.bracket, FLOAT64)
 
     def cosines(self, problem: Problem) -> CosineTable:

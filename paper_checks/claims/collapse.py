@@ -85,7 +85,8 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
     instances = _instances(lab.rng())
     for instance in instances:
         search = threshold(instance.family, R_max=1e8)
-        if search.R0 is None and not search.collapsed_above:  # collapse may begin beyond the range: nothing is refuted
+        proved = search.certified and (search.R0 is not None or search.collapsed_above)
+        if not proved:  # collapse may begin beyond the range: nothing is refuted
             quantities.append(Quantity(f"collapse at a finite R ({instance.name})", collapses, Fact(None, FLOAT64)))
             continue
         start = 1.0 if search.R0 is None else search.R0

@@ -56,7 +56,7 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     assert thresholds["fc", "balanced"]["R0"] == ""
     product = thresholds["fc", "product"]
     assert float(product["bracket_low"]) < float(product["R0"]) < float(product["bracket_high"])
-    assert "297.842" in text
+    assert "297.84" in text
     assert "none" in text
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "sweep.pdf").read_bytes().startswith(b"%PDF")
@@ -213,13 +213,37 @@ def test_solve_reads_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_threshold_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("threshold", "--program", "plain", "--K", "10") == 0
-    assert "R0 = 12.19244" in capsys.readouterr().out
+    assert "R0 = 12.19245 (certified in [12.192" in capsys.readouterr().out
     assert run("threshold", "--program", "fc", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["bracket"][0] < result["R0"] < result["bracket"][1]
     assert result["collapsed_above"]
     assert run("threshold", "--profile", "balanced", "--json") == 0
     assert json.loads(capsys.readouterr().out)["R0"] is None
+
+
+def test_a_threshold_without_a_certificate_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--program",
+        "fc",
+        "--profile",
+        "block",
+        "--lam",
+        "0.1",
+        "--E-H",
+        "60",
+        "--R-min",
+        "1e9",
+        "--R-max",
+        "1e11",
+    ]
+    assert run("threshold", *words) == 1
+    text = capsys.readouterr().out
+    assert "R0 is not certified" in text
+    assert "R0 =" not in text
+    assert run("threshold", *words, "--json") == 1
+    result = json.loads(capsys.readouterr().out)
+    assert (result["R0"], result["bracket"], result["certified"], result["proofs"]) == (None, None, False, [])
 
 
 BAD = [

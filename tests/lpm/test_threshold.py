@@ -11,7 +11,7 @@ from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.family import Family
-from lpm.threshold import margin, threshold
+from lpm.threshold import margin, sentence, threshold
 from tests.lpm import closed_forms
 
 FAMILIES = {
@@ -94,6 +94,26 @@ def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) 
             assert rough.value - rough.error <= np.log((other_norm - off) / (minority_norm + off))
         else:
             assert not rough.certified
+
+
+def test_no_digit_of_R0_without_a_certificate() -> None:
+    family = Family("fc", "block", mixing=mixing.fixed(0.1), e_h=60)  # R0 = 1.40386775e10, and losses of 1e-9
+    result = threshold(family, R_max=1e14)
+    assert (result.R0, result.bracket, result.certified, result.text) == (None, None, False, "")
+    assert result.proofs[0] == (1.0, False)
+    text = sentence(family, result, 1.0, 1e14)
+    assert "R0 is not certified" in text
+    assert "absence of collapse at R = 1" in text
+
+
+@pytest.mark.parametrize("name", ["plain", "fc product", "ms-free"])
+def test_R0_is_printed_in_digits_that_its_bracket_proves(name: str) -> None:
+    result = threshold(FAMILIES[name], R_max=1e5)
+    assert result.bracket is not None
+    assert result.bracket[0] <= float(result.text) <= result.bracket[1]
+    assert f"R0 = {result.text} (certified in [" in sentence(FAMILIES[name], result, 1.0, 1e5)
+    low, high = sentence(FAMILIES[name], result, 1.0, 1e5).split("[")[1].split("]")[0].split(", ")
+    assert float(low) <= result.bracket[0] < result.bracket[1] <= float(high)
 
 
 def test_balanced_frequencies_never_collapse() -> None:
