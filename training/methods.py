@@ -92,8 +92,9 @@ class Classifier(Method):
 class Loss(Method):
     """A loss on mixed labels.
 
-    ``make`` takes the training images of each class, a tensor (K,), and returns a function of logits (B, K), labels a and b
-    (B,) and the mixing ratio, () or (B,), whose value is the mean loss.
+    ``make`` takes the training images of each class, a tensor (K,) on the CPU, and returns a function of logits (B, K),
+    labels a and b (B,) and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module
+    with a buffer, so that it moves to the GPU with the network.
 
     Attributes:
         classifiers: the classifiers that can be trained with it; the row of the classifier may name it instead.
