@@ -127,10 +127,13 @@ def _alternatives(words: Sequence[str]) -> str:
 
 
 _IN_MEMORY: dict[str, Any] = {"applies": lambda run: not run.data_set.files, "where": "CIFAR and the digits"}
-_FILES: dict[str, Any] = {"applies": lambda run: run.data_set.files, "where": "image files (imagenet-lt and the like)"}
+_FILES: dict[str, Any] = {
+    "applies": lambda run: run.data_set.files,
+    "where": "image files (imagenet-lt, places-lt, inaturalist2018, own)",
+}
 _AUGMENTED: dict[str, Any] = {
     "applies": lambda run: run.data_set.files and run.augment,
-    "where": "augmented image files (imagenet-lt and the like)",
+    "where": "augmented image files (imagenet-lt, places-lt, inaturalist2018, own)",
 }
 _OWN: dict[str, Any] = {"applies": lambda run: run.data_set.user_named, "where": "dataset 'own'"}
 _OF_DATA = {rule["where"] for rule in (_IN_MEMORY, _FILES, _AUGMENTED, _OWN)}
@@ -150,21 +153,21 @@ class RunConfig:
     dataset: str = _choice("digits-lt", "the data set", "data", words=tuple(CATALOGUE))
     imbalance: float = _choice(
         100.0,
-        "n_max / n_min of the long-tailed subset",
+        "n_max / n_min of the long-tailed subset; commands take 10 for the digits",
         "data",
         **_between(1, 1e9, rule="must lie in 1..1e9, n_max / n_min"),
         **_IN_MEMORY,
     )
     subset_seed: int = _choice(
         0,
-        "which images the subset keeps; 0 is the subset of other work",
+        "which images the long-tailed subset keeps; 0 keeps those that other repositories keep",
         "data",
         **_between(0, 2**32 - 1, rule="must lie in 0..2^32-1"),
         **_IN_MEMORY,
     )
     classes: int = _choice(
         0,
-        "number of classes of your own images (default: D's class folders, or the names in classes.txt)",
+        "number of classes of your own images (default: counted in the folders or names under --data-root)",
         "data",
         **_OWN,
     )
@@ -259,7 +262,10 @@ class RunConfig:
         "steps",
         "how the learning rate falls",
         "recipe",
-        words={"steps": "tenfold after each share of the epochs in drops", "cosine": "along a cosine to zero"},
+        words={
+            "steps": "tenfold after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
+            "cosine": "along a cosine to zero",
+        },
     )
     drops: tuple[float, ...] = _choice(
         (0.8, 0.9),

@@ -203,6 +203,14 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = ()) -> None:
             parser.add_argument(option, type=kind, help=text)
 
 
+def _shown(config: RunConfig, name: str) -> str:
+    """A choice of a config as one types it."""
+    value = getattr(config, name)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
 def help_of(name: str) -> str:
     """Describe a choice of a run for ``--help``.
 
@@ -217,6 +225,10 @@ def help_of(name: str) -> str:
     described = [f"{word}: {meaning}" for word, meaning in known.words.items() if meaning]
     text += f" ({'; '.join(described)})" if described else ""
     text += f"; for {known.where}" if known.where else ""
+    if known.group == "recipe":
+        text += " (set by --preset)"
+    elif default := _shown(RunConfig(), name):
+        text += f" (default: {default})" * (not text.count("default"))
     return text.replace("%", "%%")
 
 
