@@ -1,4 +1,4 @@
-"""The parts of a docstring that ruff does not check: every parameter, every field, and the errors that a function raises."""
+"""The parts of a docstring that ruff does not check: every parameter, every field, the result, and the errors raised."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ def sections(node: ast.AST) -> dict[str, set[str]]:
 
 
 def parameters(function: Function, *, method: bool) -> list[str]:
-    """The parameters of a function, without ``self`` and ``cls``."""
+    """The parameters of a function, without ``self``, ``cls`` and the unused ``_``."""
     given = function.args
     names = [argument.arg for argument in (*given.posonlyargs, *given.args)]
     static = any(ast.unparse(decorator) == "staticmethod" for decorator in function.decorator_list)
     names = names[1:] if method and not static else names
-    return names + [argument.arg for argument in (given.vararg, *given.kwonlyargs, given.kwarg) if argument]
+    names += [argument.arg for argument in (given.vararg, *given.kwonlyargs, given.kwarg) if argument]
+    return [name for name in names if name != "_"]
 
 
 def raises_invalid_input(function: Function) -> bool:
@@ -48,6 +49,18 @@ def raises_invalid_input(function: Function) -> bool:
             return True
         pending += ast.iter_child_nodes(node)
     return False
+
+
+def result_sections(function: Function, *, method: bool) -> set[str]:
+    """The sections that may explain a function's result; none if its first line is enough."""
+    decorators = {ast.unparse(decorator).partition("(")[0].rpartition(".")[2] for decorator in function.decorator_list}
+    returned = "None" if function.returns is None else ast.unparse(function.returns)
+    if returned in ("None", "NoReturn") or decorators & {"property", "cached_property", "check"}:
+        return set()
+    if "contextmanager" in decorators:
+        return {"Yields"}
+    one_line = len((ast.get_docstring(function) or "").splitlines()) <= 1
+    return set() if one_line and not parameters(function, method=method) else {"Returns", "Yields"}
 
 
 def fields(node: ast.ClassDef) -> list[str]:
@@ -75,6 +88,9 @@ def in_function(function: Function, name: str, bases: list[str]) -> Iterator[str
     names = [] if overridden else parameters(function, method="." in name)
     if missing := [parameter for parameter in names if parameter not in explained.get("Args", set())]:
         yield f"{name}: Args lack {', '.join(missing)}"
+    wanted = set() if overridden else result_sections(function, method="." in name)
+    if wanted and not wanted & explained.keys():
+        yield f"{name}: lacks {' or '.join(sorted(wanted))}"
     if raises_invalid_input(function) and "InvalidInput" not in explained.get("Raises", set()):
         yield f"{name}: Raises lacks InvalidInput"
 
@@ -107,5 +123,22 @@ def lacking(tree: ast.Module) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_docstrings_name_every_parameter_field_and_error(file: str) -> None:
+def test_docstrings_name_every_parameter_field_result_and_error(file: str) -> None:
     assert list(lacking(ast.parse((ROOT / file).read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lack"),
+    [
+        ('def f(a):\n    """Do.\n\n    Args:\n        a: a.\n    """', []),
+        ('def f(a) -> int:\n    """Do.\n\n    Args:\n        a: a.\n    """', ["f: lacks Returns or Yields"]),
+        ('def f(a) -> int:\n    """Do.\n\n    Args:\n        a: a.\n\n    Returns:\n        b.\n    """', []),
+        ('def f() -> int:\n    """Return b."""', []),
+        ('def f() -> int:\n    """Return b.\n\n    More.\n    """', ["f: lacks Returns or Yields"]),
+        ('@contextmanager\ndef f() -> Iterator[int]:\n    """Open."""', ["f: lacks Yields"]),
+        ('class A:\n    """A."""\n    @property\n    def f(self) -> int:\n        """A.\n\n        B."""', []),
+        ('class A(B):\n    """A."""\n    def f(self, a) -> int:\n        """Do as :class:`B`."""', []),
+    ],
+)
+def test_results_need_a_section(source: str, lack: list[str]) -> None:
+    assert list(lacking(ast.parse(source))) == lack
