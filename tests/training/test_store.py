@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from tests.training.own import older
 from training.config import RunConfig, with_preset
+from training.confusion import main as confusion
 from training.data import datasets
 from training.run import loop
 from training.store.runs import RunFolder
@@ -145,3 +147,30 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_is_left_alone(
     with pytest.raises(InvalidInput, match="cannot be opened"):
         loop.run(TINY, digits, folder, CPU)
     assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+def test_what_a_killed_process_left_before_its_first_rename_is_removed(
+    name: str, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
+    folder.path.mkdir(parents=True)
+    (folder.path / f".{name}.4711").write_text("{}")
+    (folder.path / ".mine").write_text("")
+    with folder.lock(), pytest.raises(InvalidInput, match="is being trained by"):
+        loop.run(folder.config, digits, folder, CPU)
+    assert (folder.path / f".{name}.4711").exists()  # its process may be alive while another holds the run
+    assert loop.run(folder.config, digits, folder, CPU).last
+    assert [file.name for file in folder.path.glob(".*")] == [".mine"]
+
+
+@pytest.mark.parametrize("name", ["final.safetensors", "geometry-0000001.safetensors"])
+def test_a_pipe_in_a_finished_run_is_not_waited_for(
+    name: str, digits: datasets.LongTailed, tmp_path: Path, capsys: Any
+) -> None:
+    folder = RunFolder(tmp_path, replace(TINY, epochs=1, warmup=1))
+    loop.run(folder.config, digits, folder, CPU)
+    (folder.path / name).unlink()
+    os.mkfifo(folder.path / name)
+    assert run_command(lambda: confusion([str(folder.path)])) == 2
+    assert capsys.readouterr().err == f"error: {str(folder.path / name)!r} is not a regular file\n"

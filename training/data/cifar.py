@@ -1,24 +1,38 @@
 """CIFAR from either of its layouts: the pickled batches, or parquet files of encoded images.
 
-Untrusted files stay data. Pickles are read by an unpickler that makes inert stand-ins for arrays and nothing else, and
-images are decoded by Pillow from bytes, at the one size that is expected.
+Untrusted files stay data. Pickles are read by :mod:`training.data.batch_pickles`, which makes inert stand-ins for arrays
+and nothing else. Parquet files are read a few rows at a time, up to the number of images that CIFAR has. Images are
+decoded by Pillow from bytes, at the one size that is expected.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from training.data import batch_pickles
 from training.data.datasets import Images, LongTailed, Request
-from training.data.untrusted import line
+from training.data.untrusted import contents, line, opened
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+LIMIT = 1_000_000_000
+"""Bytes that a file may have; CIFAR's largest has 155 million."""
+
+IMAGES = 50_000
+"""Images that a set may have."""
+
+IMAGE_LIMIT = 1_000_000
+"""Bytes that an encoded image may have."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Encoded:
 
 
 def read(root: Path, K: int) -> tuple[Encoded, Encoded]:
-    """Find and read CIFAR below a folder.
+    """Find and read CIFAR below a folder. Links that leave the folder are refused, as in lists.
 
     Args:
         root: the folder, or one above it.
@@ -76,15 +90,17 @@ def read(root: Path, K: int) -> tuple[Encoded, Encoded]:
     folder = "cifar-10-batches-py" if K == 10 else "cifar-100-python"
     first = "data_batch_1" if K == 10 else "train"
     for candidate in (root, root / folder, *sorted(root.glob(f"*/{folder}"))):
-        if (candidate / first).is_file():
+        if os.path.lexists(candidate / first):
             if not candidate.resolve().is_relative_to(root.resolve()):
                 raise InvalidInput(
                     f"{str(candidate)!r} is a link that leaves --data-root; give the folder it leads to instead"
                 )
-            return _read_batches(candidate, K)
+            return _read_batches(candidate, K, root)
     for candidate in sorted({path.parent for path in root.rglob("train-*.parquet")}):
         parts = {part: sorted(candidate.glob(f"{part}-*.parquet")) for part in ("train", "test")}
         if parts["test"] and _label_column(parts["train"][0]) == ("label" if K == 10 else "fine_label"):
+            for file in (*parts["train"], *parts["test"]):
+                _refuse_leaving(file, root)
             train, test = (_all_shards(paths, part) for part, paths in parts.items())
             return _read_parquet(train, K), _read_parquet(test, K)
     raise InvalidInput(
@@ -105,66 +121,17 @@ def _all_shards(paths: list[Path], part: str) -> list[Path]:
     return [path for *_, path in shards] or paths
 
 
-class _Array:
-    """Stands in for a pickled NumPy array: its shape, type and bytes, which are checked before they are interpreted."""
-
-    def __init__(self, *state: Any) -> None:
-        self.state = state
-
-    def __setstate__(self, state: Any) -> None:
-        _version, shape, kind, fortran, raw = state
-        self.state = raw, kind, shape, "F" if fortran else "C"
-
-    def pixels(self) -> np.ndarray:
-        """Images (N, 3, 32, 32). Raises ValueError unless it is N x 3072 bytes in C order."""
-        raw, kind, shape, order = self.state
-        word = kind.word.decode() if isinstance(kind.word, bytes) else kind.word
-        if word not in ("u1", "|u1") or order != "C" or not isinstance(raw, bytes | bytearray):
-            raise ValueError(f"its images are {word!r}, not bytes")
-        if len(shape) != 2 or shape[1] != 3072 or len(raw) != shape[0] * 3072:
-            raise ValueError(f"its images have shape {shape}, not N x 3072")
-        return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3, 32, 32)
+def _refuse_leaving(file: Path, root: Path) -> None:
+    """Raise InvalidInput for a link that leads out of a folder."""
+    if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root)):
+        raise InvalidInput(f"{str(file)!r} is a link that leaves --data-root; put a copy of the file in its place")
 
 
-class _DType:
-    """Stands in for a pickled NumPy type: its name."""
-
-    def __init__(self, word: Any, *_: Any) -> None:
-        self.word = word
-
-    def __setstate__(self, state: Any) -> None:
-        """Ignore byte order and alignment, which bytes do not have."""
-
-
-def _encode(text: str, codec: str) -> bytes:
-    if codec != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {codec!r}")
-    return text.encode("latin1")
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for CIFAR's batches: strings, numbers, lists, dicts and stand-ins for arrays; it refuses the rest.
-
-    It does not give access to NumPy's own constructors, which build arrays from any bytes, object pointers included.
-    """
-
-    STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
-        **{(f"numpy.{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in ("core", "_core")},
-        **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _DType,
-        ("_codecs", "encode"): _encode,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self.STAND_INS[module, name]
-
-
-def _read_batches(folder: Path, K: int) -> tuple[Encoded, Encoded]:
+def _read_batches(folder: Path, K: int, root: Path) -> tuple[Encoded, Encoded]:
     names = [f"data_batch_{i}" for i in range(1, 6)] if K == 10 else ["train"]
     test = "test_batch" if K == 10 else "test"
+    for name in (*names, test):
+        _refuse_leaving(folder / name, root)
     train = [_batch(folder / name, K) for name in names]
     arrays, labels = (np.concatenate([part[i] for part in train]) for i in (0, 1))
     test_arrays, test_labels = _batch(folder / test, K)
@@ -172,14 +139,12 @@ def _read_batches(folder: Path, K: int) -> tuple[Encoded, Encoded]:
 
 
 def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
+    content = contents(path, LIMIT)
     try:
-        with path.open("rb") as file:
-            data = _ArraysOnly(file, encoding="bytes").load()
+        data = batch_pickles.load(content)
         images, labels = data[b"data"].pixels(), data[b"labels" if K == 10 else b"fine_labels"]
         if not isinstance(labels, list) or not all(type(x) is int for x in labels):
             raise ValueError("its labels are not a list of integers")
-    except OSError as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
         raise InvalidInput(f"{str(path)!r} is not a CIFAR batch: {line(error)}") from None
     return images, _checked(labels, len(images), K, str(path))
@@ -194,10 +159,11 @@ def _checked(labels: list[int], number: int, K: int, source: str) -> np.ndarray:
 def _label_column(path: Path) -> str:
     import pyarrow.parquet as pq
 
-    try:
-        names = pq.read_schema(path).names
-    except Exception as error:
-        raise InvalidInput(f"{str(path)!r} is not a parquet file: {line(error)}") from None
+    with opened(path, LIMIT) as file:
+        try:
+            names = pq.read_schema(file).names
+        except Exception as error:
+            raise InvalidInput(f"{str(path)!r} is not a parquet file: {line(error)}") from None
     return next((name for name in ("fine_label", "label") if {name, "img"} <= set(names)), "")
 
 
@@ -205,24 +171,43 @@ def _read_parquet(paths: list[Path], K: int) -> Encoded:
     files: list[bytes] = []
     labels: list[int] = []
     for path in paths:
-        for image, label in _rows(path, "label" if K == 10 else "fine_label"):
+        for image, label in _rows(path, "label" if K == 10 else "fine_label", IMAGES - len(files)):
             files.append(image)
             labels.append(label)
     source = str(paths[0].parent)
     return Encoded(_checked(labels, len(files), K, source), None, files, source)
 
 
-def _rows(path: Path, column: str) -> Iterator[tuple[bytes, int]]:
+def _rows(path: Path, column: str, limit: int) -> Iterator[tuple[bytes, int]]:
+    """The images and labels of a file with at most ``limit`` rows. Raises InvalidInput for any other file."""
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(path, columns=["img", column])
-        for image, label in zip(table["img"].to_pylist(), table[column].to_pylist(), strict=True):
-            if type(image["bytes"]) is not bytes or type(label) is not int:
-                raise ValueError(f"a row has {type(image['bytes']).__name__} and {type(label).__name__}")
-            yield image["bytes"], label
-    except Exception as error:
-        raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {line(error)}") from None
+    with opened(path, LIMIT) as file:
+        try:
+            parquet = pq.ParquetFile(file)
+            _refuse_large(parquet, limit)
+            # Few rows at a time: a value that is stored once may stand in every row.
+            for batch in parquet.iter_batches(16, columns=["img", column], use_threads=False):
+                for image, label in zip(batch["img"].to_pylist(), batch[column].to_pylist(), strict=True):
+                    if type(image["bytes"]) is not bytes or type(label) is not int:
+                        raise ValueError(f"a row has {type(image['bytes']).__name__} and {type(label).__name__}")
+                    if len(image["bytes"]) > IMAGE_LIMIT:
+                        raise ValueError(f"an image has {len(image['bytes']):,} bytes, more than {IMAGE_LIMIT:,}")
+                    if (limit := limit - 1) < 0:
+                        raise ValueError(f"there are more than {IMAGES:,} images")
+                    yield image["bytes"], label
+        except Exception as error:
+            raise InvalidInput(f"{str(path)!r} lacks img.bytes or {column}, or is corrupt: {line(error)}") from None
+
+
+def _refuse_large(parquet: ParquetFile, limit: int) -> None:
+    """Raise ValueError for a file that says it has more rows, or more bytes when it is decompressed."""
+    metadata = parquet.metadata
+    if metadata.num_rows > limit:
+        raise ValueError(f"there are more than {IMAGES:,} images")
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if size > LIMIT:
+        raise ValueError(f"it has {size:,} bytes when it is decompressed, more than {LIMIT:,}")
 
 
 def _decode(data: bytes, source: str, number: int) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from lpm.console.errors import InvalidInput
 
@@ -23,6 +26,27 @@ def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
     Raises:
         InvalidInput: if it cannot be read, is not a regular file (a pipe would wait for ever) or is too large.
     """
+    with opened(path, limit, name=name) as file:
+        return file.read(
+            os.fstat(file.fileno()).st_size
+        )  # not the limit, for which a buffer of that size would be made
+
+
+@contextlib.contextmanager
+def opened(path: Path | str, limit: int, *, name: str = "") -> Iterator[BinaryIO]:
+    """Open a regular file to read it.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have at most.
+        name: its name in errors; its path by default.
+
+    Yields:
+        The open file.
+
+    Raises:
+        InvalidInput: if it cannot be read, is not a regular file (a pipe would wait for ever) or is too large.
+    """
     shown = repr(name or str(path))
     try:
         # With this flag a pipe opens at once; then its type tells that it is one.
@@ -32,7 +56,7 @@ def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
                 raise InvalidInput(f"{shown} is not a regular file")
             if status.st_size > limit:
                 raise InvalidInput(f"{shown} has {status.st_size:,} bytes; at most {limit:,} are read")
-            return file.read(status.st_size)  # not the limit, for which a buffer of that size would be made
+            yield file
     except OSError as error:
         raise InvalidInput(f"{shown} cannot be read: {error.strerror}") from None
     except InvalidInput:

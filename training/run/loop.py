@@ -138,8 +138,8 @@ def stages(
 
         def take() -> tuple[RunResult | None, list[EpochRow]]:
             """Hold the run and load its last checkpoint. Returns the result if it is finished, and the rows so far."""
-            folder.open(fingerprint)
             locks.enter_context(folder.lock())
+            folder.open(fingerprint)
             if folder.done:  # another process has finished it meanwhile
                 return folder.result(), []
             if (checkpoint := folder.resume(fingerprint)) is None:

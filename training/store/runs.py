@@ -64,7 +64,9 @@ class RunFolder:
         self.path, self.config, self.task = store / config.folder, config, task
 
     def open(self, data: dict[str, str]) -> None:
-        """Make the folder, or see that it holds this run on these data.
+        """Write the run's choices and data into its folder, or see that it holds this run on these data.
+
+        A process that trains the run holds the lock meanwhile, so that the remains of other processes are of dead ones.
 
         Args:
             data: name and hash of the data, and the hash of pretrained weights where there are any.
@@ -72,10 +74,7 @@ class RunFolder:
         Raises:
             InvalidInput: if the folder cannot be made, and as :meth:`check`.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"folder {str(self.path)!r} cannot be made: {error.strerror}") from None
+        self._make()
         self.check(data)
         for name, content in (("config.json", asdict(self.config)), ("data.json", data)):
             if not (self.path / name).exists():
@@ -108,12 +107,22 @@ class RunFolder:
                 )
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the run while this process trains it.
+        """Hold the run while this process trains it. Makes its folder where there is none.
 
         Returns:
             The context manager :func:`training.store.locks.hold`.
+
+        Raises:
+            InvalidInput: if the folder cannot be made.
         """
+        self._make()
         return locks.hold(self.path, self.task)
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"folder {str(self.path)!r} cannot be made: {error.strerror}") from None
 
     @property
     def begun(self) -> bool:
@@ -303,7 +312,7 @@ class RunFolder:
         checkpoint = self.last_checkpoint()
         epoch = 0 if checkpoint is None else checkpoint[0]
         for file in (*self.path.glob("checkpoint-*"), *self.path.glob(".*")):
-            half = re.fullmatch(rf"\.({OURS})\.\d+", file.name) and not file.name.startswith((".config", ".data"))
+            half = re.fullmatch(rf"\.({OURS})\.\d+", file.name)
             # A newer checkpoint is damaged. If it stayed, its high number would count among the KEPT last ones.
             damaged = file.name.startswith("checkpoint-") and not file.name <= f"checkpoint-{epoch:07d}.~"
             if (half or damaged) and (file.is_file() or file.is_symlink()):
