@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import math
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
+from training.model import build
 from training.model.cifar_resnets import ResNet
 from training.model.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF, simplex_etf
+from training.model.imagenet_resnets import Bottlenecks
 from training.model.losses import dot_regression, mixed_cross_entropy, mixed_singleton
 
 
@@ -129,6 +139,247 @@ def test_a_label_pair_without_a_class_is_refused() -> None:
     classifier.loss(h, torch.tensor([0, 1]), torch.tensor([1, 3]), lam)
     with pytest.raises(InvalidInput, match="label pairs a < b"):
         classifier.loss(h, torch.tensor([0, 3]), torch.tensor([1, 3]), lam)
+
+
+PAIRS = torch.tensor([0, 3, 2, 1]), torch.tensor([1, 0, 1, 3])
+"""Label pairs in either order, without (a, a)."""
+
+
+CLASSIFIERS = (
+    FC(8, 4),
+    FixedETF(8, 4),
+    MixedSingleton(8, 4),
+    MixedSingleton(8, 4, unordered=True),
+    MixedSingletonETF(8, 4, unordered=True),
+)
+
+
+@pytest.mark.parametrize("kind", [MixedSingleton, MixedSingletonETF])
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_a_label_pair_in_the_other_order_is_the_same_mixture(kind: Any, mode: str, per_image: bool) -> None:
+    torch.manual_seed(0)
+    classifier, h, (a, b) = kind(8, 4, unordered=True), torch.randn(4, 8), PAIRS
+    lam = torch.rand(4) if per_image else torch.tensor(0.9)
+    swap = a > b
+    ordered = torch.where(swap, b, a), torch.where(swap, a, b), torch.where(swap, 1 - lam, lam)
+    loss = torch.compile(classifier.loss, backend="eager", fullgraph=True) if mode == "compiled" else classifier.loss
+    assert torch.allclose(loss(h, a, b, lam), classifier.loss(h, *ordered))
+    gradients = [
+        torch.autograd.grad(x, list(classifier.parameters()))
+        for x in (loss(h, a, b, lam), classifier.loss(h, *ordered))
+    ]
+    for mine, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_where_labels_cannot_be_read_a_pair_of_one_class_makes_loss_and_gradients_nan() -> None:
+    z = torch.randn(3, 5, requires_grad=True)
+    compiled = torch.compile(partial(mixed_singleton, unordered=True), backend="eager", fullgraph=True)
+    loss = compiled(z, torch.tensor([0, 3, 1]), torch.tensor([1, 3, 0]), torch.tensor(0.4))
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.isnan(loss)
+    assert torch.isnan(gradient[1]).all()
+
+
+def test_the_loss_waits_for_no_device() -> None:
+    """A meta tensor has no values, as those of a GPU are not there yet: any that were read would raise."""
+    for classifier in map(copy.deepcopy, CLASSIFIERS):
+        h, lam = torch.randn(4, 8, device="meta"), torch.rand(4, device="meta")
+        for ratio in (lam, 0.3, torch.tensor(0.3)):
+            loss = classifier.to("meta").loss(h, *(x.to("meta") for x in PAIRS), ratio)
+            assert loss.shape == ()
+
+
+def plain(name: str, z: torch.Tensor, a: torch.Tensor, b: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    """The losses as stored runs were trained with them, word for word."""
+    of_a, of_b = (z.gather(1, label[:, None])[:, 0] for label in (a, b))
+    target, weight = lam * of_a + (1 - lam) * of_b, lam.reshape(-1, 1) if lam.ndim else lam
+    if name == "ce":
+        return (torch.logsumexp(z, dim=1) - target).mean()
+    if name == "dr":
+        return (lam / 2 * (of_a - 1) ** 2 + (1 - lam) / 2 * (of_b - 1) ** 2).mean()
+    if name == "ms":
+        return (torch.logsumexp(weight * z, dim=1) + torch.logsumexp((1 - weight) * z, dim=1) - target).mean()
+    before = torch.logcumsumexp(weight * z, dim=1)[:, :-1]
+    return (torch.logsumexp((1 - weight) * z[:, 1:] + before, dim=1) - target).mean()
+
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "ce": mixed_cross_entropy,
+    "dr": dot_regression,
+    "ms": mixed_singleton,
+    "ms-unordered": partial(mixed_singleton, unordered=True),
+}
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_float32_losses_are_bit_for_bit_those_of_stored_runs(name: str, per_image: bool) -> None:
+    z, a, b, lam = batch(10, True, per_row=per_image)
+    z, lam = z.detach().float().requires_grad_(), lam.float()
+    results = [loss(z, a, b, lam) for loss in (LOSSES[name], partial(plain, name))]
+    gradients = [torch.autograd.grad(loss, z)[0] for loss in results]
+    assert torch.equal(*results)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_summed_in_float32_under_autocast_and_of_half_precision_logits(name: str, dtype: torch.dtype) -> None:
+    z, a, b, lam = batch(1000, True, per_row=False)
+    z, lam = z.detach().to(dtype), lam.float()
+    exact = LOSSES[name](z.float(), a, b, lam)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(LOSSES[name](z.float(), a, b, lam), exact)
+        assert torch.equal(LOSSES[name](z, a, b, lam), exact)
+    assert torch.equal(LOSSES[name](z, a, b, lam), exact)
+
+
+def test_a_loss_of_ones_own_gets_float32_and_a_tensor() -> None:
+    seen: list[torch.Tensor] = []
+
+    def own(z: torch.Tensor, a: torch.Tensor, b: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+        seen.extend([z, lam, z @ z.T])
+        return z.sum()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        FC(8, 4, loss=own).loss(torch.randn(4, 8), *PAIRS, 0.3)
+    assert [x.dtype for x in seen] == [torch.float32] * 3
+    assert seen[1].shape == ()
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_the_mixing_ratio_is_a_number_an_array_or_a_tensor_of_any_usual_shape(classifier: Any) -> None:
+    classifier, h = copy.deepcopy(classifier).eval(), torch.randn(4, 8)
+    for lam in (
+        0.25,
+        np.float64(0.25),
+        np.float32(0.25),
+        np.array(0.25),
+        torch.tensor([0.25]),
+        torch.tensor(0.25).bfloat16(),
+    ):
+        assert torch.equal(classifier.loss(h, *PAIRS, lam), classifier.loss(h, *PAIRS, torch.tensor(0.25)))
+    each = torch.tensor([0.1, 0.9, 0.5, 0.0])
+    for lam in (each[:, None], each[:, None, None, None], each.double(), each.numpy(), each.double().numpy()[:, None]):
+        loss = classifier.loss(h, *PAIRS, lam)
+        assert torch.allclose(loss, classifier.loss(h, *PAIRS, each))
+        assert loss.dtype == torch.float32
+    assert torch.equal(classifier.loss(h, *PAIRS, 1), classifier.loss(h, *PAIRS, torch.tensor(1.0)))
+    compiled = torch.compile(classifier.loss, backend="eager")
+    for lam in (0.25, 0.5, np.float64(0.125)):
+        assert torch.equal(compiled(h, *PAIRS, lam), classifier.loss(h, *PAIRS, lam))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lam": torch.rand(3)}, r"mixing ratio must have shape \(\), \(4,\) or \(4, 1\), not float32 of shape \(3,\)"),
+        ({"lam": torch.rand(1, 4)}, r"not float32 of shape \(1, 4\)"),
+        ({"lam": torch.rand(4, 4)}, r"not float32 of shape \(4, 4\)"),
+        ({"lam": torch.rand(0)}, r"not float32 of shape \(0,\)"),
+        ({"lam": torch.ones(4, dtype=torch.int64)}, "must be floating-point, not int64"),
+        ({"lam": np.ones(4, dtype=bool)}, "floating-point array or tensor, not bool"),
+        ({"lam": True}, "a number or a floating-point array or tensor, not a bool"),
+        ({"lam": [0.5] * 4}, "a number or a floating-point array or tensor, not a list"),
+        ({"lam": None}, "not a NoneType"),
+        ({"lam": 1.5}, r"1\.5 must lie in \[0, 1\]"),
+        ({"lam": np.array([0.1, 0.2, np.nan, 0.3])}, r"nan must lie in \[0, 1\]"),
+        ({"a": torch.rand(4)}, r"labels a must be a tensor of whole numbers of shape \(4,\), not float32"),
+        ({"b": torch.ones(4, 1, dtype=torch.int64)}, r"labels b .* not int64 of shape \(4, 1\)"),
+        ({"b": torch.ones(1, dtype=torch.int64)}, r"labels b .* not int64 of shape \(1,\)"),
+        ({"a": torch.ones(4, dtype=torch.bool)}, "labels a .* not bool"),
+        ({"a": [0, 1, 2, 3]}, "labels a .* not a list"),
+        ({"a": torch.ones(4, dtype=torch.int64, device="meta")}, "labels a are on device meta, logits on cpu"),
+        (
+            {"z": torch.rand(4)},
+            r"logits must be a floating-point tensor of shape \(B, K\), not float32 of shape \(4,\)",
+        ),
+        ({"z": torch.ones(4, 5, dtype=torch.int64)}, "logits must be a floating-point tensor .* not int64"),
+    ],
+)
+@pytest.mark.parametrize("name", LOSSES)
+def test_wrong_shapes_and_types_are_refused_in_one_line(name: str, change: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"z": torch.randn(4, 5), "a": PAIRS[0], "b": PAIRS[1], "lam": 0.5}
+    LOSSES[name](*good.values())
+    with pytest.raises(InvalidInput, match=message) as error:
+        LOSSES[name](*{**good, **change}.values())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_may_have_any_type_of_whole_numbers(dtype: torch.dtype) -> None:
+    z = torch.randn(4, 5)
+    for loss in LOSSES.values():
+        assert torch.equal(loss(z, *(x.to(dtype) for x in PAIRS), 0.3), loss(z, *PAIRS, 0.3))
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("B", [0, 1])
+@pytest.mark.parametrize("lam", ["number", "per image"])
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_losses_and_gradients_of_batches_of_one_image_and_none_are_finite(classifier: Any, B: int, lam: str) -> None:
+    h = torch.randn(B, 8, requires_grad=True)
+    labels = torch.zeros(B, dtype=torch.int64), torch.ones(B, dtype=torch.int64)
+    classifier = copy.deepcopy(classifier)
+    loss = classifier.loss(h, *labels, 0.3 if lam == "number" else torch.rand(B))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert B or loss == 0
+    assert all(torch.isfinite(p.grad).all() for p in classifier.parameters() if p.grad is not None)
+    assert all(torch.isfinite(x).all() for x in classifier.buffers())
+
+
+BACKBONES: dict[str, Callable[[], ResNet | Bottlenecks]] = {
+    "resnet": lambda: ResNet("resnet8", width=4),
+    "bottlenecks": lambda: Bottlenecks(width=4),
+    "partly frozen": lambda: Bottlenecks(width=4, trains="block"),
+}
+
+
+@pytest.fixture(
+    params=[("resnet", c) for c in (FC, FixedETF, MixedSingletonETF)] + [(b, FC) for b in list(BACKBONES)[1:]]
+)
+def network(request: pytest.FixtureRequest) -> build.Network:
+    """A network at inference, of every kind of backbone and classifier."""
+    backbone, classifier = BACKBONES[request.param[0]](), request.param[1]
+    return build.Network(backbone, classifier(backbone.p, 10)).eval()
+
+
+@torch.no_grad()
+def test_a_network_at_inference_can_be_exported_with_any_size_of_batch(network: build.Network) -> None:
+    sizes = ({0: torch.export.Dim("B")},)
+    exported = torch.export.export(network, (torch.randn(2, 3, 32, 32),), dynamic_shapes=sizes).module()
+    for x in (torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)):
+        assert torch.allclose(exported(x), network(x), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_network_at_inference_is_one_graph_for_torch_compile(network: build.Network) -> None:
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(torch.compile(network, backend="eager", fullgraph=True)(x), network(x), atol=1e-5)
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for torch.compile's own backend")
+@torch.no_grad()
+def test_a_network_compiled_to_code_predicts_the_same() -> None:
+    backbone, x = ResNet("resnet8", width=4), torch.randn(2, 3, 32, 32)
+    network = build.Network(backbone, MixedSingleton(backbone.p, 10, unordered=True)).eval()
+    assert torch.allclose(torch.compile(network)(x), network(x), atol=1e-4)
+
+
+@torch.no_grad()
+def test_onnx_of_a_network_at_inference_predicts_the_same(network: build.Network, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"ONNX needs {package}, which is not installed")
+    x, file = torch.randn(2, 3, 32, 32), tmp_path / "network.onnx"
+    torch.onnx.export(network, (x,), file, dynamo=True, verbose=False)
+    session = importlib.import_module("onnxruntime").InferenceSession(file)
+    (scores,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert np.allclose(scores, network(x).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("K", "width", "total"), [(10, 16, 464_154), (100, 32, 1_861_508)])

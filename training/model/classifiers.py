@@ -12,6 +12,9 @@ classifier = MixedSingleton(p, K)
 loss = classifier.loss(h, a, b, lam)  # features (B, p) of mixed images, labels (B,) of both sides, mixing ratio
 predictions = classifier(h).argmax(dim=1)  # features of unmixed images
 ```
+
+The mixing ratio is a number, or one per image. Under ``torch.autocast`` logits may be in half precision, the loss is in
+float32. Losses of empty batches are 0.
 """
 
 from __future__ import annotations
@@ -23,7 +26,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
-from training.model.losses import LossFunction, dot_regression, mixed_cross_entropy, mixed_singleton
+from training.model.losses import (
+    LossFunction,
+    MixingRatio,
+    checked,
+    dot_regression,
+    mixed_cross_entropy,
+    mixed_singleton,
+    without_autocast,
+)
 
 
 class Features(nn.Module):
@@ -31,7 +42,8 @@ class Features(nn.Module):
 
     Args:
         p: width of the features.
-        kind: 'as-is' leaves them; 'unit' scales each to unit length; 'norm-unit' does so after a BatchNorm.
+        kind: 'as-is' leaves them; 'unit' scales each to unit length; 'norm-unit' does so after a BatchNorm. In training
+            a batch of fewer than two rows is normalised by the running statistics.
     """
 
     def __init__(self, p: int, kind: str = "as-is") -> None:
@@ -51,7 +63,15 @@ class Features(nn.Module):
         """
         if self.kind == "as-is":
             return h
-        return F.normalize(self.norm(h) if self.kind == "norm-unit" else h, dim=1, eps=1e-8)
+        return F.normalize(self._normalised(h) if self.kind == "norm-unit" else h, dim=1, eps=1e-8)
+
+    def _normalised(self, h: Tensor) -> Tensor:
+        norm = self.norm
+        if norm.training and len(h) < 2 and isinstance(norm, nn.BatchNorm1d):
+            # One row has no variance, and torch refuses it: a loop would stop at a last batch of one image.
+            return F.batch_norm(h, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        normalised: Tensor = norm(h)
+        return normalised
 
 
 class FC(nn.Module):
@@ -99,19 +119,22 @@ class FC(nn.Module):
         """
         return self.linear(self.features(h))
 
-    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean loss on mixed labels.
 
         Args:
             h: features of mixed images, (B, p).
-            a: label of the first image, (B,) int64.
-            b: label of the second image, (B,) int64.
-            lam: mixing ratio, the first image's weight, () or (B,).
+            a: label of the first image, (B,).
+            b: label of the second image, (B,).
+            lam: mixing ratio, the first image's weight, () or (B,); see :data:`training.model.losses.MixingRatio`.
 
         Returns:
             The mean over the batch, ().
+
+        Raises:
+            InvalidInput: as :func:`training.model.losses.checked`.
         """
-        return self.loss_function(self(h), a, b, lam)
+        return _loss(self.loss_function, self(h), a, b, lam)
 
 
 class MixedSingleton(FC):
@@ -121,7 +144,8 @@ class MixedSingleton(FC):
     :func:`training.model.losses.mixed_singleton`. A bias is mixed like the class vectors. At test time it is a linear
     classifier.
 
-    Use ``unordered`` with BMLS over a < b (section 4.2), the default with all other samplers.
+    Use ``unordered`` with BMLS over a < b (section 4.2), the default with all other samplers. With ``unordered`` a pair
+    a > b counts as (b, a) with 1-lambda, the same mixture; only a pair of two images of one class has no class.
 
     Args:
         p: width of the features.
@@ -135,31 +159,30 @@ class MixedSingleton(FC):
         super().__init__(p, K, bias=bias, features=features)
         self.unordered = unordered
 
-    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean mixed-singleton loss.
 
         Args:
             h: features of mixed images, (B, p).
-            a: label of the first image, (B,) int64.
-            b: label of the second image, (B,) int64.
-            lam: mixing ratio, the first image's weight, () or (B,).
+            a: label of the first image, (B,).
+            b: label of the second image, (B,).
+            lam: mixing ratio, the first image's weight, () or (B,); see :data:`training.model.losses.MixingRatio`.
 
         Returns:
             The mean over the batch, ().
 
         Raises:
-            InvalidInput: if a label pair is no class (``unordered`` and a >= b); checked on the CPU only.
+            InvalidInput: if a shape or type does not fit, or a label pair is no class (``unordered`` and a == b);
+                :func:`training.model.losses.mixed_singleton` says what becomes of such a pair on a GPU.
         """
-        return _singleton_loss(self(h), a, b, lam, self.unordered)
+        return mixed_singleton(self(h), a, b, lam, unordered=self.unordered)
 
 
-def _singleton_loss(z: Tensor, a: Tensor, b: Tensor, lam: Tensor, unordered: bool) -> Tensor:
-    # On a GPU the check would make the host wait for the device.
-    if unordered and not torch.compiler.is_compiling() and z.device.type == "cpu" and bool((a >= b).any()):
-        raise InvalidInput(
-            "the classifier has the label pairs a < b as classes, and the batch has another one; use sampler 'bmls'"
-        )
-    return mixed_singleton(z, a, b, lam, unordered=unordered)
+def _loss(function: LossFunction, z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
+    # Here, so that a loss of one's own gets the same form of batch as the losses of this project.
+    z, a, b, lam = checked(z, a, b, lam)
+    with without_autocast(z):
+        return function(z, a, b, lam)
 
 
 def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Tensor:
@@ -176,8 +199,10 @@ def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Ten
         The vectors as rows, (K, p) float32.
 
     Raises:
-        InvalidInput: if p < K.
+        InvalidInput: if p < K or K < 2.
     """
+    if K < 2:
+        raise InvalidInput(f"a simplex ETF needs at least two vectors, not K = {K}; its cosines are -1/(K-1)")
     if p < K:
         raise InvalidInput(
             f"a simplex ETF of K = {K} vectors needs features of width p >= K, not p = {p}; take a wider model"
@@ -202,7 +227,7 @@ class FixedETF(nn.Module):
         generator: draws the ETF; torch's global one if None.
 
     Raises:
-        InvalidInput: if p < K.
+        InvalidInput: if p < K or K < 2.
     """
 
     etf: Tensor
@@ -237,19 +262,22 @@ class FixedETF(nn.Module):
         """
         return self.features(h) @ self.etf.T
 
-    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean loss on mixed labels.
 
         Args:
             h: features of mixed images, (B, p).
-            a: label of the first image, (B,) int64.
-            b: label of the second image, (B,) int64.
-            lam: mixing ratio, the first image's weight, () or (B,).
+            a: label of the first image, (B,).
+            b: label of the second image, (B,).
+            lam: mixing ratio, the first image's weight, () or (B,); see :data:`training.model.losses.MixingRatio`.
 
         Returns:
             The mean over the batch, ().
+
+        Raises:
+            InvalidInput: as :func:`training.model.losses.checked`.
         """
-        return self.loss_function(self(h), a, b, lam)
+        return _loss(self.loss_function, self(h), a, b, lam)
 
 
 class MixedSingletonETF(nn.Module):
@@ -267,7 +295,7 @@ class MixedSingletonETF(nn.Module):
         generator: draws the ETF; torch's global one if None.
 
     Raises:
-        InvalidInput: if p < K.
+        InvalidInput: if p < K or K < 2.
     """
 
     etf: Tensor
@@ -304,19 +332,20 @@ class MixedSingletonETF(nn.Module):
         """
         return self.features(h) @ self.class_vectors.T
 
-    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean mixed-singleton loss.
 
         Args:
             h: features of mixed images, (B, p).
-            a: label of the first image, (B,) int64.
-            b: label of the second image, (B,) int64.
-            lam: mixing ratio, the first image's weight, () or (B,).
+            a: label of the first image, (B,).
+            b: label of the second image, (B,).
+            lam: mixing ratio, the first image's weight, () or (B,); see :data:`training.model.losses.MixingRatio`.
 
         Returns:
             The mean over the batch, ().
 
         Raises:
-            InvalidInput: if a label pair is no class (``unordered`` and a >= b); checked on the CPU only.
+            InvalidInput: if a shape or type does not fit, or a label pair is no class (``unordered`` and a == b);
+                :func:`training.model.losses.mixed_singleton` says what becomes of such a pair on a GPU.
         """
-        return _singleton_loss(self(h), a, b, lam, self.unordered)
+        return mixed_singleton(self(h), a, b, lam, unordered=self.unordered)
