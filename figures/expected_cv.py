@@ -144,7 +144,7 @@ def class_aware(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
     """
     K, m, B = config.K, config.cas_m, config.batch
     cut = _cut(N, K * m, epochs)
-    # Of a part of `cut` draws, cut // m classes have m draws and one has cut % m.
+    # In a part of `cut` draws, cut // m classes have m draws and one class has cut % m.
     variance = ((cut // m) * m**2 + (cut % m) ** 2) / K - (cut / K) ** 2
     a, b = possible(config)
     ordered = (1 - 1 / K) ** 2

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import io
 import re
+import tokenize
 
 import pytest
 
@@ -26,11 +29,27 @@ RETIRED = {
 }
 PATTERNS = {name: re.compile(pattern, re.MULTILINE) for name, pattern in RETIRED.items()}
 
+THIS = "tests/test_style.py"
 SOURCES = sorted(
     path
-    for package in ("lpm", "training", "paper_checks", "figures", "benchmarks")
+    for package in ("lpm", "training", "paper_checks", "figures", "benchmarks", "tests", "docs")
     for path in (ROOT / package).rglob("*.py")
+    if str(path.relative_to(ROOT)) != THIS  # its patterns and examples are the retired words
 )
+WRITTEN = [
+    *("pyproject.toml", "mkdocs.yml", "Makefile", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *(
+        str(path.relative_to(ROOT))
+        for folder in ("figures/templates", "paper_checks")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".html", ".js", ".css", ".toml")
+    ),
+]
+
+EXCEPTIONS = {
+    # The name of a quantity in the rows of results/scale-benchmark.csv, which are committed.
+    "benchmarks/scale.py": {"images a batch"},
+}
 
 
 def _prose(markdown: str) -> str:
@@ -40,13 +59,40 @@ def _prose(markdown: str) -> str:
     return re.sub(r"\]\([^)]*\)", "]", prose)
 
 
-def _docstrings(source: str) -> list[str]:
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+def _unwrapped(block: str) -> str:
+    """Text whose sentences do not break at the end of a line."""
+    return re.sub(r"(?<=\S) *\n *(?=\S)", " ", block)
+
+
+def _strings(source: str) -> list[str]:
+    """All string constants with the docstrings; the values of an f-string are replaced by x."""
+    tree = ast.parse(source)
+    formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    pieces = {id(piece) for node in formatted for piece in node.values if isinstance(piece, ast.Constant)}
+    strings = [
+        "".join(str(piece.value) if isinstance(piece, ast.Constant) else "x" for piece in node.values)
+        for node in formatted
+    ]
+    return strings + [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in pieces
+    ]
+
+
+def _comments(source: str) -> str:
+    """The comments, one after the other, so that a sentence of several lines stays together."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return "\n".join(token.string.lstrip("#: ") for token in tokens if token.type == tokenize.COMMENT)
+
+
+def _texts(source: str) -> list[str]:
+    """All text for readers in a Python file: string constants, docstrings and comments."""
+    return [_unwrapped(inspect.cleandoc(block)) for block in (*_strings(source), _comments(source))]
 
 
 def _worst(prose: str) -> list[str]:
-    return [f"{name}: {found.group()!r}" for name, pattern in PATTERNS.items() for found in pattern.finditer(prose)]
+    return [f"{name}: {match.group()!r}" for name, pattern in PATTERNS.items() for match in pattern.finditer(prose)]
 
 
 @pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in PAGES if path.name != "style.md"])
@@ -54,9 +100,21 @@ def test_pages_have_none_of_the_worst_patterns(page: str) -> None:
     assert _worst(_prose(text(page))) == []
 
 
-def test_docstrings_have_none_of_the_worst_patterns() -> None:
-    worst = {str(path.relative_to(ROOT)): _worst("\n".join(_docstrings(path.read_text()))) for path in SOURCES}
-    assert {path: found for path, found in worst.items() if found} == {}
+@pytest.mark.parametrize("file", [str(path.relative_to(ROOT)) for path in SOURCES])
+def test_strings_docstrings_and_comments_have_none_of_the_worst_patterns(file: str) -> None:
+    exceptions = EXCEPTIONS.get(file, set())
+    texts = [block for block in _texts(text(file)) if block not in exceptions]
+    assert [worst for block in texts for worst in _worst(block)] == []
+
+
+@pytest.mark.parametrize("file", WRITTEN)
+def test_templates_and_settings_have_none_of_the_worst_patterns(file: str) -> None:
+    assert _worst(_unwrapped(text(file))) == []
+
+
+def test_exceptions_are_needed() -> None:
+    unused = {(file, block) for file, blocks in EXCEPTIONS.items() for block in blocks - set(_texts(text(file)))}
+    assert unused == set()
 
 
 def _sentences(markdown: str) -> list[str]:
@@ -87,3 +145,14 @@ def test_patterns_find_what_they_are_for() -> None:
     ):
         assert _worst(words), words
     assert _worst("One folder per class. A run of course ends, as a row of the table.") == []
+
+
+def test_patterns_are_found_in_strings_docstrings_and_comments() -> None:
+    for source in (
+        '"""A folder\na class."""',
+        'def f():\n    """Do.\n\n    Of these, two.\n    """',
+        'raise ValueError(f"{x} is taken for {y}")',
+        "x = 1  # Of these, two.",
+        "# Images of a folder\n# a class.",
+    ):
+        assert [worst for block in _texts(source) for worst in _worst(block)], source

@@ -76,7 +76,7 @@ def pixels(number: int, seed: int) -> np.ndarray:
 
 
 def batches(root: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR as Python pickles, 40 images a class for training, 2 for testing."""
+    """CIFAR as Python pickles, 40 training images and 2 test images per class."""
     folder = root / ("cifar-10-batches-py" if K == 10 else "cifar-100-python")
     folder.mkdir(parents=True)
     key = b"labels" if K == 10 else b"fine_labels"

@@ -1,4 +1,4 @@
-"""Data of your own: lists or a folder a class, as many classes as there are."""
+"""User data: lists or one folder per class, with any number of classes."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> Non
 
 
 def test_test_images_that_are_training_images_are_said(root: Path, tmp_path: Path, capsys: Any) -> None:
-    for number, file in enumerate(sorted(root.glob("*/*/*"))):  # so that none is another's twin
+    for number, file in enumerate(sorted(root.glob("*/*/*"))):  # so that there are no duplicates
         file.write_bytes(file.read_bytes() + bytes([number]))
     train_set, test_set, _ = load("own", root, classes=3)
     assert duplicates(train_set, test_set) == []
