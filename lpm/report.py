@@ -19,6 +19,9 @@ MAX_LISTED = 1000
 MAX_MAPPED = 100_000
 """Largest number of classes for which JSON lists the group of each."""
 
+UNDECIDED = " at this tolerance"
+"""What the gap leaves open, in words."""
+
 
 def as_json(solution: Solution) -> dict[str, Any]:
     """Describe a solution for JSON: cosines (K x K), norms (K), the certificate, the groups.
@@ -51,7 +54,9 @@ def as_json(solution: Solution) -> dict[str, Any]:
         "group_sizes": problem.sizes,
         "group_cosines": gram.group_cosines,
         "group_norms": gram.norms,
-        "rank": solution.rank,
+        "rank": None if _rank_is_open(solution) else solution.rank,
+        "rank_bounds": solution.rank_bounds,
+        "binds": solution.binds,
         "collapsed": solution.collapsed,
         "collapsed_groups": solution.collapsed_groups,
         "solver": solution.solver,
@@ -98,13 +103,10 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
         print(
             f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; that of the optimum may differ"
         )
-    elif problem.minority is None:
-        dependent = "linearly dependent beyond their sum" if solution.collapsed else "as independent as they can be"
-        print(f"rank of W   {solution.rank:,} of at most {problem.K - 1:,}: class vectors are {dependent}")
     else:
-        print(
-            f"rank of W   {solution.rank:,}; the minority is {'collapsed' if solution.collapsed else 'not collapsed'}"
-        )
+        print(f"rank of W   {_rank(solution)}{_collapse(solution)}")
+    if not solution.binds:
+        print(f"budgets     not proved to bind{UNDECIDED}: cosines and norms are those of this point")
     print(f"solver      {solution.solver}, {solution.iterations} iterations, {solution.seconds:.3g} s")
     G = len(problem.sizes)
     if G > 16:
@@ -120,6 +122,33 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     for g, name in enumerate(names):
         cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
         print(f"{name:<5}{ranges[g]:>{width}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+
+
+def _rank_is_open(solution: Solution) -> bool:
+    return solution.rank_bounds is not None and solution.rank_bounds[0] != solution.rank_bounds[1]
+
+
+def _rank(solution: Solution) -> str:
+    """The rank of W at the optimum, or its bounds."""
+    of = f" of at most {solution.problem.K - 1:,}" if solution.problem.minority is None else ""
+    if not _rank_is_open(solution) or solution.rank_bounds is None:
+        return f"{solution.rank:,}{of}"
+    low, high = solution.rank_bounds
+    return f"{low:,} to {high:,}{of}, undecided"
+
+
+def _collapse(solution: Solution) -> str:
+    """What is known of the collapse of the minority, or of linear dependence."""
+    collapsed = solution.collapsed
+    if solution.problem.minority is None:
+        if collapsed is None:
+            return UNDECIDED
+        return (
+            f": class vectors are {'linearly dependent beyond their sum' if collapsed else 'as independent as can be'}"
+        )
+    if collapsed is None:
+        return f"; whether the minority is collapsed is undecided{UNDECIDED}"
+    return f"; the minority is {'collapsed' if collapsed else 'not collapsed'}"
 
 
 def _range(counts: np.ndarray) -> str:

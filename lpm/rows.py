@@ -38,7 +38,7 @@ class Row:
         cos_BB: mean cosine between classes of the minority B.
         norm_A: mean length of the class vectors of A.
         norm_B: mean length of the class vectors of B.
-        collapsed: whether the minority is collapsed.
+        collapsed: whether the minority is collapsed; None if undecided at the tolerance ("undecided" in the CSV).
         solver: name of the solver.
         seconds: time that the solve took.
     """
@@ -59,7 +59,7 @@ class Row:
     cos_BB: float
     norm_A: float
     norm_B: float
-    collapsed: bool
+    collapsed: bool | None
     solver: str
     seconds: float
 
@@ -127,7 +127,13 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Row)])
-        writer.writerows([f"{v:.17g}" if isinstance(v, float) else v for v in astuple(row)] for row in rows)
+        writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.17g}"
+    return "undecided" if value is None else value
 
 
 def write_thresholds(path: Path, families: Sequence[Family], thresholds: dict[str, Threshold]) -> None:

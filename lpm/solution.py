@@ -49,6 +49,8 @@ class Certificate:
             budget is not used up.
         gradient_error: bound on the Frobenius distance of the scaled gradient to that of any optimum: an L-smooth
             convex f has |G - G*|^2 <= 2 L (f(X) - f*), and f(X) - f* <= gap.
+        slack_error: bound on the error of every slack, from that of the gradient; inf if the gradient may be 0, that
+            is if the budget need not bind.
     """
 
     loss: float
@@ -58,11 +60,12 @@ class Certificate:
     top: float
     group_slack: np.ndarray
     gradient_error: float
+    slack_error: float
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss."""
-        return self.gap / self.loss
+        """The gap divided by the loss; inf where the loss is 0 in float64."""
+        return self.gap / self.loss if self.loss > 0 else math.inf
 
 
 def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
@@ -87,6 +90,9 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     # Without a gradient (the budget is not used up) the dual says nothing about single directions.
     decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
     slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
+    error = float(np.sqrt(2 * coordinates.smoothness * gap))
+    # |v_g| and top may both be off by the error.
+    binds = top > error and tau * top > 1e-9 * loss
     return Certificate(
         loss=loss,
         gap=gap,
@@ -94,7 +100,8 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
         gradient=gradient,
         top=top,
         group_slack=slack,
-        gradient_error=float(np.sqrt(2 * coordinates.smoothness * gap)),
+        gradient_error=error,
+        slack_error=2 * error / (top - error) if binds else math.inf,
     )
 
 
@@ -107,12 +114,15 @@ class Solution:
         X: the point, (M, n).
         loss: f at the point.
         gap: bound on f - f* at the point: the loss less the lower bound.
-        collapsed_groups: groups of two classes or more whose class vectors coincide exactly.
-        rank: rank of W at the optimum.
+        collapsed_groups: groups of two classes or more whose class vectors coincide exactly at the point.
+        rank: rank of W at the point.
         solver: name of the solver.
         seconds: time that the solver took.
         iterations: iterations that the solver took.
         rounding: bound on the rounding of the loss in float64, which the gap contains.
+        undecided_groups: groups of two classes or more of which the gap leaves open whether they collapse.
+        rank_bounds: smallest and largest rank that the gap leaves open; None if that was not asked.
+        binds: whether the gap proves that the budget binds. If not, the cosines are those of the point alone.
     """
 
     coordinates: Coordinates
@@ -125,6 +135,9 @@ class Solution:
     seconds: float
     iterations: int
     rounding: float = 0.0
+    undecided_groups: tuple[int, ...] = ()
+    rank_bounds: tuple[int, int] | None = None
+    binds: bool = True
 
     @property
     def problem(self) -> Problem:
@@ -143,14 +156,20 @@ class Solution:
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss."""
-        return self.gap / self.loss
+        """The gap divided by the loss; inf where the loss is 0 in float64."""
+        return self.gap / self.loss if self.loss > 0 else math.inf
 
     @property
-    def collapsed(self) -> bool:
-        """Minority collapse: the minority's class vectors coincide. Without a minority: rank W < K - 1."""
+    def collapsed(self) -> bool | None:
+        """Minority collapse: the minority's class vectors coincide. Without a minority: rank W < K - 1.
+
+        None if it is undecided at the tolerance that was reached.
+        """
         minority = self.problem.minority
-        return self.rank < self.problem.K - 1 if minority is None else minority in self.collapsed_groups
+        if minority is not None:
+            return None if minority in self.undecided_groups else minority in self.collapsed_groups
+        low, high = self.rank_bounds or (self.rank, self.rank)
+        return None if low < self.problem.K - 1 <= high else high < self.problem.K - 1
 
     @cached_property
     def gram(self) -> GroupGram:
@@ -232,7 +251,7 @@ def certify(
         if C_error > tolerance / 10:
             remedy = f"C has condition number {coordinates.problem.C_condition:.0e}: take lambda further from 0 and 1"
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
-    share = coordinates.group_norms(X) / tau
+    share, first = coordinates.group_norms(X) / tau, certificate
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:
         exact = X.copy()
@@ -243,22 +262,39 @@ def certify(
             X, certificate = exact, trial
         else:
             collapsed = ()
+    several = coordinates.problem.sizes > 1
+    proved, plain = first.group_slack > first.slack_error, share - first.group_slack > first.slack_error
+    undecided = several & ~(proved & np.isin(np.arange(coordinates.G), collapsed)) & ~plain
     return Solution(
         coordinates=coordinates,
         X=X,
         loss=certificate.loss,
         gap=certificate.gap,
         collapsed_groups=collapsed,
-        rank=_rank(coordinates, X, certificate),
+        rank=_rank(coordinates, X, certificate, 0.0),
         solver=solver,
         seconds=seconds,
         iterations=iterations,
         rounding=certificate.rounding,
+        undecided_groups=tuple(np.flatnonzero(undecided).tolist()),
+        rank_bounds=_rank_bounds(coordinates, X, certificate),
+        binds=bool(np.isfinite(certificate.slack_error)),
     )
 
 
-def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> int:
-    """Count, with multiplicity, the singular directions whose share of the nuclear norm exceeds their dual slack."""
+def _rank_bounds(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> tuple[int, int]:
+    """The smallest and the largest rank that the error of the slacks leaves open."""
+    if not np.isfinite(certificate.slack_error):
+        return 0, coordinates.problem.K - 1
+    error = certificate.slack_error
+    return _rank(coordinates, X, certificate, error), _rank(coordinates, X, certificate, -error)
+
+
+def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate, error: float) -> int:
+    """Count, with multiplicity, the singular directions whose share of the nuclear norm exceeds their dual slack.
+
+    error: how much it must exceed it.
+    """
     _, s, Vt = np.linalg.svd(X[:, : coordinates.G], full_matrices=False)
     slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / max(certificate.top, 1e-300)
     # If the budget is not used up, the dual decides nothing: count all directions that are not rounding.
@@ -268,5 +304,5 @@ def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> 
     group_slack = certificate.group_slack
     if np.all(np.isnan(group_slack)):
         group_slack = np.full_like(group_slack, 1e-9)
-    groups = (coordinates.problem.sizes - 1)[share > group_slack]
-    return int((s / coordinates.problem.tau > np.maximum(slack, 0.0)).sum() + groups.sum())
+    groups = (coordinates.problem.sizes - 1)[share > group_slack + error]
+    return int((s / coordinates.problem.tau > np.maximum(slack, 0.0) + error).sum() + groups.sum())

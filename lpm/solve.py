@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +20,13 @@ from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE, Solution
+from lpm.threshold import margin
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 """Solvers, see :func:`solve`."""
+
+PLAIN_SHARE, SMALL_BUDGET = 0.02, 0.5
+"""A minority that takes more than this share of the nuclear norm, at a radius tau above this, is plainly apart."""
 
 TOO_FAR_APART = "numbers are too far apart for float64: take lambda, counts and budgets nearer to 1"
 """The remedy where linear algebra fails in float64."""
@@ -68,11 +73,37 @@ def solve(
         problem = merge_equal(problem)
     solver = choose(problem) if solver == "auto" else solver
     try:
-        return _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
+        solution = _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
+        return _decided(solution) if solver == "orbits" else solution
     except np.linalg.LinAlgError:
         raise NotCertified(
             gap=np.inf, relative_gap=np.inf, tolerance=tolerance, solver=solver, remedy=TOO_FAR_APART
         ) from None
+
+
+def _decided(solution: Solution) -> Solution:
+    """Leave the collapse of the minority open unless it, or its absence, is plain or proved.
+
+    Where the minority's share of the nuclear norm is small, or the budgets are, collapse may be near. Then a point with
+    a small gap proves its absence no more than its presence, and the dual condition decides, with one more solve.
+    """
+    minority = solution.problem.minority
+    if minority is None:
+        return solution
+    collapsed, open_groups = minority in solution.collapsed_groups, set(solution.undecided_groups)
+    share = solution.coordinates.group_norms(solution.X)[minority] / solution.problem.tau
+    if minority not in open_groups and (collapsed or (share > PLAIN_SHARE and solution.problem.tau > SMALL_BUDGET)):
+        return solution
+    condition = margin(solution.problem)
+    agrees = condition.certified and (condition.value > 0) == collapsed
+    if agrees:
+        return replace(solution, undecided_groups=tuple(sorted(open_groups - {minority})))
+    low, high = solution.rank_bounds or (solution.rank, solution.rank)
+    if low == high:  # the rank that the minority adds is open, too
+        added = int(solution.problem.sizes[minority]) - 1
+        low, high = (low, high + added) if collapsed else (max(0, low - added), high)
+    undecided = tuple(sorted(open_groups | {minority}))
+    return replace(solution, undecided_groups=undecided, rank_bounds=(low, high))
 
 
 def _run(

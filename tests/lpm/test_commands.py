@@ -150,7 +150,7 @@ def test_full_disk_is_one_line_and_leaves_the_old_results(
 
     monkeypatch.setattr(sweep, "write_csv", full)
     assert run("sweep", *arguments) == 1
-    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device")
     assert (tmp_path / "x" / "sweep.csv").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
@@ -406,6 +406,29 @@ def test_intervals_are_rounded_outwards(value: float) -> None:
         assert Fraction(low) <= Fraction(value) <= Fraction(high)
         assert Fraction(cli.upward(value, digits)) >= Fraction(value)
         assert float(high) - float(low) <= abs(value) * 10.0 ** (1 - digits) * (1 + 1e-9)
+
+
+def test_what_the_gap_leaves_open_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("solve", "--program", "plain", "--E-H", "1e-3", "--R", "1.021729") == 0
+    assert "whether the minority is collapsed is undecided at this tolerance" in capsys.readouterr().out
+    assert run("solve", "--program", "plain", "--E-H", "1e-3", "--R", "1.021729", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["collapsed"], result["rank"], result["rank_bounds"], result["binds"]) == (None, None, [2, 3], True)
+
+
+@pytest.mark.parametrize("words", ["--E-H 1e5", "--E-H 1000 --solver sdp", "--E-H 200 --solver factored"])
+def test_budgets_that_do_not_bind_leave_rank_and_cosines_open(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("solve", "--counts", "100,10,1", *words.split()) == 0
+    text = capsys.readouterr().out
+    assert "rank of W   0 to 2 of at most 2, undecided at this tolerance" in text
+    assert "not proved to bind at this tolerance: cosines and norms are those of this point" in text
+    assert "dependent" not in text
+
+
+def test_an_undecided_row_has_a_word_of_its_own(tmp_path: Path) -> None:
+    row = rows.solve_row(Family("plain", e_h=1e-3), 1.021729)
+    rows.write_csv(tmp_path / "x.csv", [row])
+    assert next(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))["collapsed"] == "undecided"
 
 
 def test_rows_round_trip(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.family import Family
+from lpm.solve import solve
 from lpm.threshold import margin, sentence, threshold
 from tests.lpm import closed_forms
 
@@ -35,9 +36,9 @@ def test_threshold_is_bracketed_by_solves(name: str) -> None:
     assert result.bracket[0] < result.R0 < result.bracket[1]
     assert result.bracket[1] / result.bracket[0] < 1.1
     assert result.collapsed_above
-    assert not orbits.solve(family.at(0.98 * result.R0)).collapsed
-    above = orbits.solve(family.at(1.02 * result.R0))
-    assert above.collapsed
+    assert solve(family.at(0.98 * result.R0)).collapsed is False
+    above = solve(family.at(1.02 * result.R0))
+    assert above.collapsed is True
     assert above.cosine(1, 1) == pytest.approx(1.0, abs=1e-12)
     low, high = (margin(family.at(R)) for R in result.bracket)
     assert low.certified
@@ -114,6 +115,28 @@ def test_R0_is_printed_in_digits_that_its_bracket_proves(name: str) -> None:
     assert f"R0 = {result.text} (certified in [" in sentence(FAMILIES[name], result, 1.0, 1e5)
     low, high = sentence(FAMILIES[name], result, 1.0, 1e5).split("[")[1].split("]")[0].split(", ")
     assert float(low) <= result.bracket[0] < result.bracket[1] <= float(high)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        Family("plain", e_h=1e-3),
+        Family("ms", "block", mixing=mixing.fixed(1e-6)),
+        Family("fc", "product"),
+        Family("ms"),
+    ],
+    ids=["plain, tiny budget", "ms, tiny lambda", "fc", "ms"],
+)
+def test_a_solution_near_the_threshold_is_undecided_or_right(family: Family) -> None:
+    result = threshold(family)
+    assert result.bracket is not None
+    low, high = result.bracket
+    for distance in (1e-7, 1e-6, 1e-5, 1e-4, 1e-2):
+        assert solve(family.at(low * (1 - distance))).collapsed in (False, None)
+        assert solve(family.at(high * (1 + distance))).collapsed in (True, None)
+    assert solve(family.at(result.R0)).collapsed is None
+    assert solve(family.at(low * 0.9)).collapsed is False
+    assert solve(family.at(high * 1.1)).collapsed is True
 
 
 def test_balanced_frequencies_never_collapse() -> None:
