@@ -69,7 +69,7 @@ class Step:
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    def kept(self) -> int:
+    def kept_bytes(self) -> int:
         """Count the bytes kept for the backward pass. Each storage counts once.
 
         Returns:
@@ -97,7 +97,8 @@ def main() -> None:
     device = build.device(options.device)
     shared = {"device": name(device), "threads": torch.get_num_threads(), "torch": torch.__version__} | origin()
     steps = {kind: Step(kind, device) for kind in KINDS}
-    kept = {kind: step.kept() for kind, step in steps.items()}  # this is also the first step, which chooses algorithms
+    # This is also the first step, which chooses algorithms.
+    kept_bytes = {kind: step.kept_bytes() for kind, step in steps.items()}
     rounds = [{kind: step() for kind, step in steps.items()} for _ in range(ROUNDS)]
     rows = []
     for kind in KINDS:
@@ -109,7 +110,7 @@ def main() -> None:
                 "ratio": round(statistics.median(ratios), 3),
                 "smallest_ratio": round(min(ratios), 3),
                 "largest_ratio": round(max(ratios), 3),
-                "kept_megabytes": round(kept[kind] / 1e6),
+                "kept_megabytes": round(kept_bytes[kind] / 1e6),
                 **shared,
             }
         )

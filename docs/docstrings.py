@@ -42,10 +42,10 @@ def markdown(text: str, item: griffe.Object) -> str:
         text: the docstring.
         item: the module, class or function that it describes.
     """
-    text = MATH.sub(lambda found: f"$$\n{found.group(1).strip()}\n$$\n\n", text)
+    text = MATH.sub(lambda match: f"$$\n{match.group(1).strip()}\n$$\n\n", text)
     if text.startswith("Statement: "):
         text = RECORD.sub(r"\n\n**\1:** ", text).strip()
-    return ROLE.sub(lambda found: _link(found.group(1), item), text)
+    return ROLE.sub(lambda match: _link(match.group(1), item), text)
 
 
 def _link(name: str, item: griffe.Object) -> str:

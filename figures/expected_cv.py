@@ -220,9 +220,9 @@ def covered(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
         images=1,
         possible=K * (K - 1) // 2,
     )
-    others = _Part(classes=K - c, pairs=N - M, label_pairs=K - c, with_a_class=1, images=2, possible=K)
+    unmixed = _Part(classes=K - c, pairs=N - M, label_pairs=K - c, with_a_class=1, images=2, possible=K)
     square, sum_of_cvs, labels = 0.0, 0.0, 0
-    for part in (mixed, others):
+    for part in (mixed, unmixed):
         if part.classes == 0:
             continue
         P, extra = part.label_pairs, part.pairs % part.label_pairs  # `extra` label pairs occur once more

@@ -195,9 +195,9 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     if not result.certified:
         return f"{family.name}: R0 is not certified, {_proved(result)}; take smaller budgets, or another range of R"
     if result.R0 is None or result.bracket is None:
-        where = "every" if result.collapsed_above else "no"
+        quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        return f"{family.name}: no threshold; the minority is collapsed at {where} R that was tried {extent}"
+        return f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"

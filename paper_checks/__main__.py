@@ -121,10 +121,10 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     table = Table("claim", "where", "verdict", "evidence", box=None, pad_edge=False)
     for o in outcomes:
         verdict = str(o.finding.verdict) + (f" (expected: {o.expected})" if o.changed else "")
-        where = o.check.says["Where"].split(";")[0].split(" (")[0]
+        place = o.check.says["Where"].split(";")[0].split(" (")[0]
         table.add_row(
             o.check.id,
-            where,
+            place,
             f"[{STYLES[o.finding.verdict]}]{verdict}[/]",
             report.pretty(o.finding.evidence).replace("[", r"\["),
         )

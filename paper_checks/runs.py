@@ -81,19 +81,19 @@ def read(path: Path) -> tuple[Run, ...]:
     return tuple(rows.values())
 
 
-def _run(row: dict[str, str | None], where: str) -> Run:
+def _run(row: dict[str, str | None], place: str) -> Run:
     if None in row or None in row.values():
-        raise InvalidInput(f"{where}: the row does not have a value for each column")
+        raise InvalidInput(f"{place}: the row does not have a value for each column")
     words = {name: (row[name] or "").strip() for name in Run.__dataclass_fields__}
     try:
         accuracy, seed = float(words["accuracy"]), int(words["seed"])
         imbalance = f"{float(words['imbalance']):g}" if words["imbalance"] not in ("", "own") else ""
     except ValueError:
-        raise InvalidInput(f"{where}: accuracy, seed and imbalance must be numbers") from None
+        raise InvalidInput(f"{place}: accuracy, seed and imbalance must be numbers") from None
     if imbalance and not 1 <= float(imbalance) < math.inf:
-        raise InvalidInput(f"{where}: imbalance {imbalance} must be at least 1")
+        raise InvalidInput(f"{place}: imbalance {imbalance} must be at least 1")
     if not (math.isfinite(accuracy) and 0 <= accuracy <= 100):
-        raise InvalidInput(f"{where}: accuracy {accuracy:g} is outside 0..100 per cent")
+        raise InvalidInput(f"{place}: accuracy {accuracy:g} is outside 0..100 per cent")
     return Run(words["dataset"], imbalance, words["method"], words["split"], accuracy, seed, words["preset"])
 
 

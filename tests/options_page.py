@@ -49,8 +49,8 @@ def _row(name: str, choice: Choice, default: RunConfig) -> str:
         meaning.append("One of " + ", ".join(f"`{word}`" for word in choice.words) + ".")
     if choice.holds is not None:
         meaning.append(f"It {choice.rule_of(default)}.")
-    if choice.where:
-        meaning.append(f"Applies only to {choice.where}.")
+    if choice.scope:
+        meaning.append(f"Applies only to {choice.scope}.")
     return f"| {option} | {_value(getattr(default, name))} | {'<br>'.join(meaning)} |"
 
 

@@ -39,7 +39,7 @@ class Choice:
         holds: whether a value is possible, given the run; ``rule`` says it in words.
         rule: what a value must satisfy, or a function of the run that says it.
         applies: whether the choice has any effect on the run; elsewhere it must keep its default.
-        where: where it applies, in words.
+        scope: where it applies, in words.
         listed: whether ``--help`` has an option of that name.
     """
 
@@ -49,7 +49,7 @@ class Choice:
     holds: Holds | None
     rule: str | Callable[[RunConfig], str]
     applies: Callable[[RunConfig], bool]
-    where: str
+    scope: str
     listed: bool
 
     def rule_of(self, config: RunConfig) -> str:
@@ -73,7 +73,7 @@ def _choice(
     holds: Holds | None = None,
     rule: str | Callable[[RunConfig], str] = "",
     applies: Callable[[RunConfig], bool] = lambda run: True,
-    where: str = "",
+    scope: str = "",
     listed: bool = True,
 ) -> Any:
     """A field of RunConfig that carries what is known of it."""
@@ -85,7 +85,7 @@ def _choice(
         holds=holds,
         rule=rule,
         applies=applies,
-        where=where,
+        scope=scope,
         listed=listed,
     )
     return field(default=default, metadata={"choice": known})
@@ -117,7 +117,7 @@ def _taken_by(name: str) -> dict[str, Any]:
     takers = {kind: words for kind, words in takers.items() if words}
     return {
         "applies": lambda run: any(getattr(run, kind) in words for kind, words in takers.items()),
-        "where": " and ".join(f"{kind.replace('_', '-')} {_alternatives(words)}" for kind, words in takers.items()),
+        "scope": " and ".join(f"{kind.replace('_', '-')} {_alternatives(words)}" for kind, words in takers.items()),
     }
 
 
@@ -126,17 +126,17 @@ def _alternatives(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-_IN_MEMORY: dict[str, Any] = {"applies": lambda run: not run.data_set.files, "where": "CIFAR and the digits"}
+_IN_MEMORY: dict[str, Any] = {"applies": lambda run: not run.data_set.files, "scope": "CIFAR and the digits"}
 _FILES: dict[str, Any] = {
     "applies": lambda run: run.data_set.files,
-    "where": "image files (imagenet-lt, places-lt, inaturalist2018, own)",
+    "scope": "image files (imagenet-lt, places-lt, inaturalist2018, own)",
 }
 _AUGMENTED: dict[str, Any] = {
     "applies": lambda run: run.data_set.files and run.augment,
-    "where": "augmented image files (imagenet-lt, places-lt, inaturalist2018, own)",
+    "scope": "augmented image files (imagenet-lt, places-lt, inaturalist2018, own)",
 }
-_OWN: dict[str, Any] = {"applies": lambda run: run.data_set.user_named, "where": "dataset 'own'"}
-_OF_DATA = {rule["where"] for rule in (_IN_MEMORY, _FILES, _AUGMENTED, _OWN)}
+_OWN: dict[str, Any] = {"applies": lambda run: run.data_set.user_named, "scope": "dataset 'own'"}
+_OF_DATA = {rule["scope"] for rule in (_IN_MEMORY, _FILES, _AUGMENTED, _OWN)}
 """Where a choice applies that depends on the data, which a user may have forgotten to name."""
 
 
@@ -222,7 +222,7 @@ class RunConfig:
         "recipe",
         words=_helps(MIXINGS),
         applies=lambda run: run.alpha > 0,
-        where="training with mixup, alpha above 0",
+        scope="training with mixup, alpha above 0",
     )
     epochs: int = _choice(
         200, "number of epochs", "recipe", **_between(1, 100_000, rule="must be at least 1, at most 100,000")
@@ -300,7 +300,7 @@ class RunConfig:
         "start from the weights in --weights",
         "recipe",
         applies=lambda run: run.model in BOTTLENECKS,
-        where="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
+        scope="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
     )
     trains: str = _choice(
         "all",
@@ -313,7 +313,7 @@ class RunConfig:
             "classifier": "the classifier alone",
         },
         applies=lambda run: run.pretrained,
-        where="pretrained networks",
+        scope="pretrained networks",
     )
     precision: str = _choice(
         "bf16",
@@ -343,11 +343,11 @@ class RunConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
                 value = f" {getattr(self, name)!r}" if known.words else ""
-                unsaid = self.dataset == _DEFAULTS["dataset"] and known.where in _OF_DATA
+                unsaid = self.dataset == _DEFAULTS["dataset"] and known.scope in _OF_DATA
                 missing = ", or say which --dataset" if unsaid else ""
-                raise InvalidInput(f"{_option(name)}{value} applies only to {known.where}; drop it{missing}")
+                raise InvalidInput(f"{_option(name)}{value} applies only to {known.scope}; drop it{missing}")
         if self.model in BOTTLENECKS and not self.data_set.files:
-            raise InvalidInput(f"model {self.model!r} applies only to {_FILES['where']}; choose another --model")
+            raise InvalidInput(f"model {self.model!r} applies only to {_FILES['scope']}; choose another --model")
         if self.loss not in losses_of(self.classifier):
             known_losses = ", ".join(losses_of(self.classifier))
             raise InvalidInput(

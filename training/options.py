@@ -224,7 +224,7 @@ def help_of(name: str) -> str:
     text = "|".join(known.words) + ": " * bool(known.words) + known.help
     described = [f"{word}: {meaning}" for word, meaning in known.words.items() if meaning]
     text += f" ({'; '.join(described)})" if described else ""
-    text += f"; for {known.where}" if known.where else ""
+    text += f"; for {known.scope}" if known.scope else ""
     if known.group == "recipe":
         text += " (set by --preset)"
     elif default := _shown(RunConfig(), name):

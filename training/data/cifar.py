@@ -236,13 +236,13 @@ def load(request: Request) -> LongTailed:
     """
     K, row = request.classes, request.row
     train, test = read(request.folder, K)
-    kept = request.long_tailed(train.labels)
+    subset = request.long_tailed(train.labels)
     if np.bincount(test.labels, minlength=K).min() == 0:
         raise InvalidInput(
             f"--data-root {str(request.folder)!r}: the test set has no image of some class; is a file missing?"
         )
     name = f"cifar{K}-jpeg-lt" if train.jpeg or test.jpeg else row.name
-    train_images = Images(train.decode(kept), train.labels[kept])
+    train_images = Images(train.decode(subset), train.labels[subset])
     test_images = Images(test.decode(np.arange(len(test.labels))), test.labels)
     assert row.constants is not None
     return LongTailed(name, train_images, test_images, K, *row.constants)

@@ -194,14 +194,14 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
     Raises:
         InvalidInput: if a class has too few images, or would be left with none.
     """
-    rng, kept = np.random.RandomState(seed), []
+    rng, subset = np.random.RandomState(seed), []
     for k, n in enumerate(counts):
         images = np.flatnonzero(labels == k)
         rng.shuffle(images)
         if not 1 <= n <= len(images):
             raise InvalidInput(f"class {k} has {len(images)} images and should keep {n}; take a smaller imbalance")
-        kept.append(images[:n])
-    return np.concatenate(kept)
+        subset.append(images[:n])
+    return np.concatenate(subset)
 
 
 def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_list: Path | None) -> LongTailed:

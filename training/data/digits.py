@@ -30,8 +30,8 @@ def load(request: Request) -> LongTailed:
     test = np.concatenate([np.flatnonzero(labels == k)[-TEST_IMAGES:] for k in range(K)])
     rest = np.setdiff1d(np.arange(len(labels)), test)
     counts = long_tailed_counts(TRAINING_IMAGES, K, request.imbalance)
-    kept = rest[long_tailed_indices(labels[rest], counts, request.subset_seed)]
+    subset = rest[long_tailed_indices(labels[rest], counts, request.subset_seed)]
     mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
     labels = labels.astype(np.int64)
-    train, tested = Images(images[kept], labels[kept]), Images(images[test], labels[test])
+    train, tested = Images(images[subset], labels[subset]), Images(images[test], labels[test])
     return LongTailed("digits-lt", train, tested, K, (mean,), (std,))

@@ -146,8 +146,8 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
         sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
     real, problems = Path(os.path.realpath(root)), list[str]()
     if not any(sources.values()):
-        images, others = images_below(root)
-        return Files(real, [image.relative_to(root).as_posix() for image in images], problems, others)
+        images, other_files = images_below(root)
+        return Files(real, [image.relative_to(root).as_posix() for image in images], problems, other_files)
     paths: dict[str, None] = {}
     known = _Files(real)
     folders = next((class_folders(source) for source in sources.values() if source and source.is_dir()), [])
@@ -245,7 +245,7 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
             ``folder``.
     """
     root = Path(os.path.realpath(folder))
-    files, images, others = _Files(root), list[Path](), 0
+    files, images, other_files = _Files(root), list[Path](), 0
     for parent, folders, names in os.walk(root, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
         for name in folders:
@@ -253,7 +253,7 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
                 raise InvalidInput(f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed")
         for name in sorted(name for name in names if not hidden(name)):
             if not name.lower().endswith(IMAGES):
-                others += 1
+                other_files += 1
             else:
                 path = os.path.relpath(os.path.join(parent, name), root)
                 try:
@@ -265,7 +265,7 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
                 images.append(folder / path)
     if not images:
         raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
-    return images, others
+    return images, other_files
 
 
 def _unreadable(error: OSError) -> None:

@@ -59,13 +59,13 @@ class Bars:
             A function to call after each epoch.
         """
         task = self._progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
-        every = max(1, config.epochs // 10)
+        interval = max(1, config.epochs // 10)
 
         def on_epoch(row: EpochRow) -> None:
             rate, kind = f"{row['images_per_second']:,.0f} images/s", "balanced " * ("test_balanced" in row) + "test"
             state = f"{rate}, loss {row['loss']:.3f}, {kind} {loop.headline(row):.2f} %"
             self._progress.update(task, completed=row["epoch"], state=state)
-            if row["epoch"] % every == 0:
+            if row["epoch"] % interval == 0:
                 self._line(f"{config.method}, seed {config.seed}, epoch {row['epoch']}: {state}")
 
         try:

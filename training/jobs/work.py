@@ -142,8 +142,8 @@ class Work:
         except Diverged as error:
             if self.ranks.first:  # which alone sees the store
                 last = folder.last_checkpoint()
-                kept = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
-                print(f"diverged: {config.method}, seed {config.seed}: {error}; {kept}", file=sys.stderr)
+                note = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
+                print(f"diverged: {config.method}, seed {config.seed}: {error}; {note}", file=sys.stderr)
             return Stopped()
         except torch.OutOfMemoryError:
             raise InvalidInput("the device's memory does not suffice; take fewer --jobs or a smaller --batch") from None

@@ -69,14 +69,14 @@ class Steps:
         number, drawn = self._ahead
         if number != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)
-        run.source.begin(self.epoch, drawn, [own for own, _ in self.sizes])
+        run.source.begin(self.epoch, drawn, [local for local, _ in self.sizes])
         self._count(run.data.train.labels[drawn.pairs.numpy()])
         self.drawn.copy_(drawn)
         run.network.train()
         steps = [self._step_of(*size) for size in self.sizes]
         self.rewind()
-        for step, (own, _) in zip(steps, self.sizes, strict=True):
-            if own:
+        for step, (local, _) in zip(steps, self.sizes, strict=True):
+            if local:
                 run.source.advance()
             step()
         if self.epoch < config.epochs:  # while a GPU is busy
@@ -123,26 +123,26 @@ class Steps:
         run = self.assembly
         return [*run.network.state_dict().values(), *run.momentum, self._position, self._number, self.losses]
 
-    def step(self, own: int, size: int) -> None:
+    def step(self, local: int, size: int) -> None:
         """Train on the next pairs. Reads and writes only tensors on the device.
 
         Args:
-            own: pairs of this process, its share of the batch.
+            local: pairs of this process, its share of the batch.
             size: pairs of the batch.
         """
         run = self.assembly
-        rows = self._position + self.offsets[:own]
+        rows = self._position + self.offsets[:local]
         pairs, lam = self.drawn.pairs[rows], self.drawn.ratios[rows]
         first, second = (run.source.side(self.drawn, rows, side) for side in (0, 1))
         weight = lam.view(-1, 1, 1, 1)
         mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=run.layout)
         run.optimizer.zero_grad(set_to_none=True)
         a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
-        loss = run.objective(mixed, a, b, lam) * (own / size)
+        loss = run.objective(mixed, a, b, lam) * (local / size)
         (loss * run.ranks.world).backward()  # processes average their gradients, where the batch's is the sum
         run.optimizer.step()
         self.losses.index_copy_(0, self._number, loss.detach().view(1))
-        self._position += own
+        self._position += local
         self._number += 1
 
     def _count(self, labels: np.ndarray) -> None:
@@ -154,9 +154,9 @@ class Steps:
             counts = np.stack([np.bincount(labels[:, side], minlength=K) for side in (0, 1)])
         self.label_counts += run.ranks.all_reduce(torch.from_numpy(counts).to(run.device)).cpu()
 
-    def _step_of(self, own: int, size: int) -> Callable[[], None]:
-        """The step on ``own`` pairs of a batch of ``size``, captured on CUDA."""
-        if (own, size) not in self._steps:
-            step = partial(self.step, own, size)
-            self._steps[own, size] = captured(step, self.changing(), self.rewind) if self.capture else step
-        return self._steps[own, size]
+    def _step_of(self, local: int, size: int) -> Callable[[], None]:
+        """The step on ``local`` pairs of a batch of ``size``, captured on CUDA."""
+        if (local, size) not in self._steps:
+            step = partial(self.step, local, size)
+            self._steps[local, size] = captured(step, self.changing(), self.rewind) if self.capture else step
+        return self._steps[local, size]

@@ -132,8 +132,8 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             if (buffer := self.assembly.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
                 tensors[f"momentum.{name}"] = buffer
-        kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        return kept | {self._counts_name: self.steps.label_counts}
+        tensors_on_cpu = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        return tensors_on_cpu | {self._counts_name: self.steps.label_counts}
 
     @property
     def _counts_name(self) -> str:
@@ -181,14 +181,14 @@ class Trainer:
             the test images; of image files there are too many.
         """
         labels = torch.from_numpy(np.ascontiguousarray(self.data.test.labels))  # a loader may give a view
-        kept = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
+        tensors = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
         if self.config.data_set.files:
-            return kept
+            return tensors
         self.network.eval()
         sizes = batch_sizes(len(self.data.train.labels), self.config)
         lambdas = [ratios(self.config, epoch, sizes).drawn for epoch in range(1, self.config.epochs + 1)]
         features = [self.classifier_inputs(x) for x in self.source.test(torch.arange(len(labels)))]
-        return kept | {
+        return tensors | {
             "lambdas": torch.from_numpy(np.concatenate(lambdas)),
             "test_features": torch.cat(features).half(),
         }

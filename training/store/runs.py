@@ -444,11 +444,9 @@ def at(path: Path | str) -> RunFolder:
         InvalidInput: if the folder holds several runs or none, if it is a copy under another name, or if the run is not
             finished.
     """
-    path, *others = seed_paths(Path(path))
-    if others:
-        raise InvalidInput(
-            f"{str(path.parent)!r} holds {len(others) + 1} runs; give one of them, such as {str(path)!r}"
-        )
+    path, *rest = seed_paths(Path(path))
+    if rest:
+        raise InvalidInput(f"{str(path.parent)!r} holds {len(rest) + 1} runs; give one of them, such as {str(path)!r}")
     if not os.path.isfile(path / "config.json"):
         raise InvalidInput(
             f"{str(path)!r} is not a run: it holds no config.json; give a folder such as runs/.../seed-0"
