@@ -8,6 +8,7 @@ and in grey value.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpm.console.errors import InvalidInput
+from lpm.console.output import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,7 +146,10 @@ def save(plot: Callable[[Sequence[Row]], Figure], rows: Sequence[Row], folder: P
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each file
         for ending in ("pdf", "png"):
-            figure.savefig(folder / f"{name}.{ending}")
+            # Drawn in memory, because matplotlib answers a full disk with errors of its own.
+            content = io.BytesIO()
+            figure.savefig(content, format=ending)
+            write(folder / f"{name}.{ending}", content.getvalue())
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
@@ -154,10 +159,11 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         rows: at least one row; the first one gives the columns.
         path: the file.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
+    write(path, file.getvalue().encode())
 
 
 def csv_cell(value: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lpm.console.output import write
 
 if TYPE_CHECKING:
     from lpm.rows import Row
@@ -66,4 +69,6 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
     ConstrainedLayoutEngine().execute(figure)  # once; a figure with a layout engine is drawn twice per file
     with rc_context({"pdf.fonttype": 42}):  # TrueType, which publishers accept
         for path in paths:
-            figure.savefig(path, dpi=150)
+            content = io.BytesIO()  # matplotlib answers a full disk with errors of its own
+            figure.savefig(content, dpi=150, format=path.suffix[1:])
+            write(path, content.getvalue())

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
+from lpm.console.output import remove_remains, write_all
+from training.data import untrusted
 from training.data.list_rows import class_folders
 from training.data.lists import CLASS_NAMES, images_below, left_out
-from training.data.untrusted import contents
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """The files that are written into ``D``."""
@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status.
 
     Raises:
-        InvalidInput: if the folder or an image cannot be used, or a list is there already.
+        InvalidInput: if the folder or an image cannot be used, or a list is there already. Lists that a killed process
+            left are completed, unless the images have changed meanwhile.
     """
     parser = cli.Parser(
         "training.split", "make lists for training and testing from images in one folder per class, for --dataset own"
@@ -46,17 +47,29 @@ def main(arguments: list[str] | None = None) -> int:
     root: Path = options.root
     if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
-    for name in (*LISTS, "train", "test", "val"):
+    existing = [name for name in LISTS if os.path.lexists(root / name)]
+    # Some of the lists may be what a killed process left, see below.
+    for name in (*(LISTS if len(existing) == len(LISTS) else ()), "train", "test", "val"):
         if os.path.lexists(root / name):
             raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away")
     names, train, test = split(root, options.test_share, options.seed)
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
+    contents = {
+        name: "".join(f"{line}\n" for line in rows).encode() for name, rows in zip(LISTS, (*lines, names), strict=True)
+    }
+    for name in existing:
+        if not _holds(root / name, contents[name]):
+            raise InvalidInput(
+                f"{str(root / name)!r} is there already, and no list of this command; train on it, or move it away"
+            )
+    remove_remains(root, LISTS)
     try:
-        for name, content in zip(LISTS, (*lines, names), strict=True):
-            write(root / name, "".join(f"{line}\n" for line in content).encode())
+        # The list for training comes last: with it the lists are complete.
+        write_all([(root / name, contents[name]) for name in reversed(LISTS) if name not in existing])
     except BaseException as error:
         for name in LISTS:
-            (root / name).unlink(missing_ok=True)
+            if name not in existing:
+                (root / name).unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
@@ -65,6 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
         f"{', '.join(LISTS)} in {root}"
     )
     return 0
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    """Whether a file is no link and has this content."""
+    try:
+        return not file.is_symlink() and untrusted.contents(file, len(content)) == content
+    except InvalidInput:
+        return False
 
 
 def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
@@ -107,7 +128,7 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
             raise InvalidInput(f"{str(file)!r} is in no class folder; move it into one")
         if not str(path).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
-        digest = hashlib.sha256(f"{seed}\n".encode() + contents(file, LIMIT)).digest()
+        digest = hashlib.sha256(f"{seed}\n".encode() + untrusted.contents(file, LIMIT)).digest()
         images[label[path.parts[0]]].append((digest, path.as_posix()))
     if len(names) < 2:
         raise InvalidInput(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
+import glob
 import json
 import os
 import platform
@@ -10,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +24,17 @@ from lpm.console.errors import InvalidInput
 MANIFEST = "manifest.json"
 """File that lists the others of a folder, and how they were made."""
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write that name no file by themselves."""
+
 
 class OutputFolder:
     """A folder of results: ``with OutputFolder(path, tool) as folder: write into folder.path; folder.finish({...})``.
 
     Files go to a temporary sibling that replaces ``path`` in ``finish``; without it nothing is left behind. An existing
-    folder is replaced only if its manifest names the same tool and lists every file in it.
+    folder is replaced only if its manifest names the same tool and lists every file in it. While the new folder takes
+    its place it is called ``.<name>.old-<process>``. If the process is killed there, the next command that writes
+    ``path`` gives it its name back first.
 
     Args:
         path: the folder.
@@ -42,7 +51,10 @@ class OutputFolder:
 
     def __init__(self, path: Path, tool: str) -> None:
         self.final, self.tool = path.absolute(), tool
+        self._restore()
         self._refuse_foreign()
+        for folder in self._set_aside():  # replaced by a process that was killed before it removed them
+            _remove(folder)
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.path = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", dir=self.final.parent))
@@ -60,16 +72,35 @@ class OutputFolder:
             raise InvalidInput(f"--out {str(self.final)!r} is the current folder or above it; name a folder of its own")
         if not self.final.is_dir() or self.final.is_symlink():
             raise InvalidInput(f"--out {str(self.final)!r} is not a folder; choose another")
-        files = {entry.name for entry in self.final.iterdir()}
-        try:
-            manifest = json.loads((self.final / MANIFEST).read_text(encoding="utf-8"))
-            ours = {*manifest["files"], MANIFEST} if manifest["tool"] == self.tool else set()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            ours = set()
-        if foreign := sorted(files - ours):
+        if foreign := self._foreign(self.final):
             raise InvalidInput(
                 f"--out {str(self.final)!r} holds files of another origin ({foreign[0]}); choose another folder"
             )
+
+    def _foreign(self, folder: Path) -> list[str]:
+        """Names of the files in a folder that the tool did not write."""
+        files = {entry.name for entry in folder.iterdir()}
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            ours = {*manifest["files"], MANIFEST} if manifest["tool"] == self.tool else set()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            ours = set()
+        return sorted(files - ours)
+
+    def _set_aside(self) -> list[Path]:
+        """Older folders of the tool that killed processes set aside, newest first."""
+        folders = []
+        for folder in self.final.parent.glob(f".{glob.escape(self.final.name)}.old-*"):
+            process = folder.name.rpartition("-")[2]
+            ended = process.isdecimal() and not _is_other_process(int(process))
+            if ended and folder.is_dir() and not folder.is_symlink() and not self._foreign(folder):
+                folders.append(folder)
+        return sorted(folders, key=lambda folder: -folder.stat().st_mtime)
+
+    def _restore(self) -> None:
+        """Put the older folder back if a process was killed before it put the new one in its place."""
+        if not os.path.lexists(self.final) and (folders := self._set_aside()):
+            os.replace(folders[0], self.final)
 
     def __enter__(self) -> OutputFolder:
         return self
@@ -78,6 +109,8 @@ class OutputFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno in DISK_ERRORS:
+            raise OSError(error.errno, error.strerror, str(self.final)) from None
 
     def finish(self, record: dict[str, Any]) -> None:
         """Add the manifest (``record``, command, versions, commit, time, files) and put the folder in its place.
@@ -96,15 +129,38 @@ class OutputFolder:
             **record,
             "files": files,
         }
-        (self.path / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        write(self.path / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         self._refuse_foreign()
         if not self.final.exists():
             os.replace(self.path, self.final)
             return
-        aside = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", dir=self.final.parent))
-        os.replace(self.final, aside / "old")
-        os.replace(self.path, self.final)
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = self.final.with_name(f".{self.final.name}.old-{os.getpid()}")
+        os.replace(self.final, aside)
+        try:
+            os.replace(self.path, self.final)
+        except BaseException:
+            os.replace(aside, self.final)
+            raise
+        _remove(aside)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; what a kill leaves of it still has the manifest that names its files."""
+    for entry in folder.iterdir():
+        if entry.name != MANIFEST and not entry.is_dir():
+            entry.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_other_process(number: int) -> bool:
+    """Whether another process has this number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return number != os.getpid()
 
 
 def write(path: Path, data: bytes) -> None:
@@ -117,17 +173,61 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    write_all([(path, data)])
+
+
+def write_all(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write several files: all under other names first, then each gets its name, in this order.
+
+    The last file tells that all are there.
+
+    Args:
+        files: each file with its content.
+
+    Raises:
+        OSError: if one cannot be written; it names the file. None of the files has its name then, unless a rename fails.
+    """
+    with contextlib.ExitStack() as stack:
+        temporaries = []
+        for path, data in files:
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporaries.append(temporary)
+            stack.callback(temporary.unlink, missing_ok=True)
+            with _naming(path):
+                temporary.unlink(missing_ok=True)
+                # A new file and no link, so that no other file is overwritten.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        for temporary, (path, _) in zip(temporaries, files, strict=True):
+            with _naming(path):
+                os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in an error that names its temporary name, or none, as that of a full disk."""
     try:
-        # A new file and no link, so that no other file is overwritten.
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def remove_remains(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left of :func:`write_all`.
+
+    Args:
+        folder: the folder of the files.
+        names: names of the files.
+    """
+    for file in folder.glob(".*"):
+        name, _, process = file.name[1:].rpartition(".")
+        if name in names and process.isdecimal() and not _is_other_process(int(process)):
+            file.unlink(missing_ok=True)
 
 
 def provenance() -> dict[str, Any]:

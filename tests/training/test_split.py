@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from training import split
 from training.data import lists
 from training.store.runs import find
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -26,7 +31,7 @@ def root(tmp_path: Path) -> Path:
         for i in range(5):
             (folder / f"{number}{i}.jpg").write_bytes(files[5 * number + i])
     (tmp_path / "pets" / "cat" / ".DS_Store").write_text("")
-    (tmp_path / "pets" / "dog" / "x.webp").write_text("")
+    (tmp_path / "pets" / "dog" / "x.heic").write_text("")
     return tmp_path / "pets"
 
 
@@ -36,7 +41,10 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
     assert output.out.startswith(
         "2 classes, 14 images for training, 6 for testing: train.txt, test.txt, classes.txt in "
     )
-    assert output.err == "note: 1 file is left out: its name does not end in .jpg, .jpeg, .png\n"
+    assert (
+        output.err
+        == "note: 1 file is left out: its name does not end in .jpg, .jpeg, .jpe, .jfif, .png, .webp, .tif, .tiff, .bmp, .gif\n"
+    )
     train, test, names = lists.load("own", root, classes=2)
     assert names.tolist() == ["cat", "dog"]
     assert not set(train.paths) & set(test.paths)
@@ -149,17 +157,72 @@ def test_a_folder_without_class_folders_is_one_line(tmp_path: Path, capsys: Any)
 
 
 @pytest.mark.parametrize(("error", "status"), [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_lists_are_written_all_or_none(
-    error: BaseException, status: int, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    number: int,
+    call: str,
+    error: BaseException,
+    status: int,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
-    write = split.write
+    real, calls = getattr(os, call), iter(range(number))
 
-    def full(path: Path, data: bytes) -> None:
-        if path.name == "classes.txt":
+    def full(*words: Any) -> None:
+        if next(calls, None) is None:
             raise error
-        write(path, data)
+        real(*words)
 
-    monkeypatch.setattr(split, "write", full)
+    monkeypatch.setattr(os, call, full)
     assert run_command(lambda: split.main([str(root)])) == status
     assert ("cannot be written: No space left on device" in capsys.readouterr().err) == (status == 2)
-    assert not list(root.glob("*.txt"))
+    assert not [*root.glob("*.txt"), *root.glob(".*.txt*")]
+
+
+KILLED = """
+import os, signal, sys
+number, real = int(sys.argv[2]), os.replace
+def replace(a, b):
+    global number
+    number -= 1
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(a, b)
+os.replace = replace
+from training import split
+split.main([sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_lists_that_a_killed_process_left_are_completed(
+    number: int, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root), str(number)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in root.glob("*.txt")) == ["classes.txt", "test.txt"][:number]
+    assert list(root.glob(".*.txt.*"))
+    assert run_command(lambda: split.main([str(root)])) == 0
+    completed = {file.name: file.read_bytes() for file in root.glob("*.txt")}
+    assert not list(root.glob(".*.txt.*"))
+    assert run_command(lambda: split.main([str(root)])) == 2
+    assert "train.txt' is there already; train on it, or move it away" in capsys.readouterr().err
+    for name in completed:
+        (root / name).unlink()
+    assert run_command(lambda: split.main([str(root)])) == 0
+    assert {file.name: file.read_bytes() for file in root.glob("*.txt")} == completed
+
+
+def test_half_of_the_lists_of_an_older_version_is_completed_and_others_stay(root: Path, capsys: Any) -> None:
+    assert run_command(lambda: split.main([str(root)])) == 0
+    completed = {file.name: file.read_bytes() for file in root.glob("*.txt")}
+    for left in (["train.txt"], ["train.txt", "test.txt"]):
+        for name in completed.keys() - set(left):
+            (root / name).unlink()
+        assert run_command(lambda: split.main([str(root), "--seed", "1"])) == 2
+        assert "train.txt' is there already, and no list of this command" in capsys.readouterr().err
+        assert sorted(file.name for file in root.glob("*.txt")) == sorted(left)
+        assert run_command(lambda: split.main([str(root)])) == 0
+        assert {file.name: file.read_bytes() for file in root.glob("*.txt")} == completed
