@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.catalogue import CATALOGUE
 from training.data import decodable, lists
 from training.options import add_lists, workers
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     processes = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     report = decodable.check(files.root, files.paths, workers=processes, quiet=options.quiet)
     for reason in (*files.problems, *report.broken):
-        print(reason, file=sys.stderr)
+        print(shown(reason), file=sys.stderr)
     if report.unwritable:
         print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
     if number := len(files.problems) + len(report.broken):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from paper_checks.paper.statistics import Sample, holm, welch
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = train_all(wanted, Options.of(options), printed=False)
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error)}", file=sys.stderr)
     results = {
         method: [run.result() for seed in options.seeds if (run := _run(options.store, config, seed)).done]
         for method, config in configs.items()
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{missing} of {len(wanted)} runs are missing; the same command trains them", file=sys.stderr)
     for method, config in configs.items() if not options.quiet else ():
         if results[method]:
-            print(f"{method}: in {_run(options.store, config, 0).path.parent}", file=sys.stderr)
+            print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
     return status

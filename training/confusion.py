@@ -21,6 +21,7 @@ import numpy as np
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from lpm.console.text import markdown as markdown_text
 from training.store import metrics, runs
 from training.store.metrics import by_class, split_of
 from training.store.runs import RunFolder
@@ -234,7 +235,7 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
         rows.append([name, *(in_words(values.tolist()) for values in shares), chance, in_words(cosines)])
     title = f"{setting(first.config, result.dataset or first.config.data)}, {first.config.method}"
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
-    text += "".join(f"{name}: {classes}.\n" for name, classes in ranges(first.config, result).items())
+    text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())
     names, pairs = _names(first), _pairs(confusions)[:top]
     rows = [["class", "predicted as", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in pairs]

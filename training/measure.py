@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from lpm.console import cli
+from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
 from training.store import runs
 
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             predictions = trainer.evaluate()
             geometry = save(measured(trainer))
             folder.measured_again(config.epochs, geometry, save(trainer.state() | trainer.outcome(predictions)))
-        print(folder.path)
+        print(shown(folder.path))
     return 0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.data.lists import images_below, left_out
 from training.options import add_device, workers
 from training.store import runs
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         "image, they are no probabilities",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run on image files (.../seed-0)")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG or PNG files, or folders of them")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=1, metavar="N", help="classes per image")
     parser.add_argument(
         "--workers", type=workers, metavar="N", help="processes that decode images (default: the cores)"
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     # All rows or none: nothing is printed before every image has been decoded.
     csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *rows])
     for reason in skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        print(f"skipped: {shown(reason)}", file=sys.stderr)
     print(text.getvalue(), end="")
     return min(len(skipped), 1)
 
@@ -91,7 +92,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         images, other_files = images_below(path) if os.path.isdir(path) else ([path], 0)
         files, ignored = files + images, ignored + other_files
     if ignored:
-        print(f"note: {left_out(ignored)}", file=sys.stderr)
+        print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         if not str(file).isprintable():
             raise InvalidInput(f"{str(file)!r}: give it a name of printable text")

@@ -11,6 +11,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
+from lpm.console.text import shown
 from training.data import untrusted
 from training.data.list_rows import class_folders
 from training.data.lists import CLASS_NAMES, images_below, left_out
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
     print(
         f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: "
-        f"{', '.join(LISTS)} in {root}"
+        f"{', '.join(LISTS)} in {shown(root)}"
     )
     return 0
 
@@ -119,7 +120,7 @@ def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[st
     images: dict[int, list[tuple[bytes, str]]] = defaultdict(list)
     files, ignored = images_below(root) if names else ([], 0)
     if ignored:
-        print(f"note: {left_out(ignored)}", file=sys.stderr)
+        print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         path, real = file.relative_to(root), os.path.realpath(file)
         if first.setdefault(real, file) != file:

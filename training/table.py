@@ -18,6 +18,7 @@ from typing import Any
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from lpm.console.text import shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table, config
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         remedy = "; the same command without --dry-run trains them" if options.dry_run else ""
         print(f"{len(missing)} runs are missing{remedy}. One command per cell:", file=sys.stderr)
         for command in commands(number, table, missing, options):
-            print(command, file=sys.stderr)
+            print(shown(command), file=sys.stderr)
     if options.preset != "paper":
         print(
             f"preset {options.preset} is not the paper's recipe: "
@@ -144,7 +145,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             return action()
         except InvalidInput as error:
             if str(error) not in errors:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {shown(error)}", file=sys.stderr)
             errors.add(str(error))
 
     groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified, install
+from lpm.console.text import markdown, shown
 
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
 """Packages, and the extra that installs each."""
@@ -55,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(prefix):
             unknown = (message.removeprefix(prefix).split() or [""])[0]
             message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(shown(f"{self.prog}: {message}"), file=sys.stderr)
         sys.exit(2)
 
 
@@ -201,7 +202,7 @@ def _rounded(value: float, digits: int, rounding: str) -> float:
 
 
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:
-    """Format a Markdown table.
+    """Format a Markdown table. Cells are shown as they are: what Markdown may read as a sign is escaped.
 
     Args:
         rows: rows of cells; the second row is the table's rule.
@@ -209,7 +210,7 @@ def markdown_table(rows: Iterable[Iterable[str]]) -> str:
     Returns:
         The table.
     """
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return "".join("| " + " | ".join(map(markdown, row)) + " |\n" for row in rows)
 
 
 def plain_data(value: Any) -> Any:
@@ -249,7 +250,7 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(shown(f"error: {error}"), file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
@@ -263,7 +264,7 @@ def run(main: Callable[[], int]) -> int:
         if isinstance(error, BrokenPipeError):  # the reader of a pipe, for example head, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"error: {error}", file=sys.stderr)  # for example a full disk
+        print(shown(f"error: {error}"), file=sys.stderr)  # for example a full disk
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -188,3 +188,16 @@ def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.
     loop.run(other.config, digits, other, CPU)
     assert run_command(lambda: confusion_command([str(run.path), str(other.path)])) == 2
     assert "in more than its seed" in capsys.readouterr().err
+
+
+def test_names_of_classes_are_no_markdown(tmp_path: Path, capsys: Any) -> None:
+    root = pets(tmp_path / "data")
+    for part in ("train", "test"):
+        (root / part / "cat").rename(root / part / "a|b <i>*c*")
+    assert trained(root, tmp_path / "store") == 0
+    (folder,) = find(tmp_path / "store")
+    capsys.readouterr()
+    assert run_command(lambda: confusion_command([str(folder.path), "--top", "99"])) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "a\\|b" in line]
+    assert rows
+    assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") == 5 for row in rows)

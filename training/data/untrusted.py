@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 
 
 def contents(path: Path | str, limit: int, *, name: str = "") -> bytes:
@@ -72,6 +73,6 @@ def line(message: object) -> str:
         message: an error, or text.
 
     Returns:
-        At most 80 printable characters.
+        At most 80 characters, as :func:`lpm.console.text.shown` makes them.
     """
-    return "".join(c if c.isprintable() else " " for c in str(message))[:80]
+    return shown(message, 80)

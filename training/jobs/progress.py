@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lpm.console.text import shown
 from training.config import RunConfig
 from training.jobs.work import OnEpoch
 from training.options import Options
@@ -102,7 +103,7 @@ class Bars:
         Args:
             text: what it says.
         """
-        print(f"note: {text}", file=sys.stderr)
+        print(f"note: {shown(text)}", file=sys.stderr)
 
     def _line(self, text: str) -> None:
         if self._lines:

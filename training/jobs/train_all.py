@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.config import RunConfig
 from training.data import datasets, decodable
 from training.distributed.ranks import Ranks, joined
@@ -94,7 +95,7 @@ def check(data: datasets.LongTailed, options: Options, ranks: Ranks, *, quiet: b
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     report = decodable.check(data.train.root, (*data.train.paths, *data.test.paths), workers=workers, quiet=quiet)
     for reason in report.broken:
-        print(reason, file=sys.stderr)
+        print(shown(reason), file=sys.stderr)
     if report.unwritable:
         print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
     if number := len(report.broken):
@@ -130,7 +131,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     elif printed and not options.quiet and results:
         _print(first, results)
         folder = RunFolder(options.store, first).path
-        print(f"in {folder if len(configs) == 1 else folder.parent}")
+        print(f"in {shown(folder if len(configs) == 1 else folder.parent)}")
     return 1 if diverged else 0
 
 

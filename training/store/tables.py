@@ -261,7 +261,7 @@ def markdown(cells: Sequence[Entry]) -> str:
     Returns:
         The text.
     """
-    rows = [HEAD, ("---",) * len(HEAD), *([word.replace("|", r"\|") for word in _row(cell)] for cell in cells)]
+    rows = [HEAD, ("---",) * len(HEAD), *map(_row, cells)]
     return cli.markdown_table(rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
 
 

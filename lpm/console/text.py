@@ -1,0 +1,37 @@
+"""Words from files, folders and command lines, made harmless: one function for terminals, one for Markdown.
+
+Pages are made by Jinja with its own escaping switched on.
+"""
+
+from __future__ import annotations
+
+import re
+
+MARKDOWN = re.compile(r"[\\`\[\]<>|~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\*(?!(?<=\s\*)(?:\s|$))")
+"""Characters that Markdown may read as a sign. An underscore inside a word is none, nor a star between spaces."""
+
+
+def shown(text: object, limit: int | None = None) -> str:
+    """Make one line of printable characters, which a terminal shows and does not obey.
+
+    Args:
+        text: a text, or a path or an error whose words a file may have chosen.
+        limit: characters of the line at most; None for all.
+
+    Returns:
+        The text. White space is a space; any other character that is not printable is its escape, as in Python.
+    """
+    line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in str(text))
+    return line[:limit]
+
+
+def markdown(text: object) -> str:
+    """Make a text that Markdown shows as it is, also in a cell of a table.
+
+    Args:
+        text: the text.
+
+    Returns:
+        One printable line, with a backslash before each character that Markdown may read as a sign.
+    """
+    return MARKDOWN.sub(r"\\\g<0>", shown(text))
