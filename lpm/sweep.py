@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lpm.console import engines
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.output import OutputFolder
 from lpm.family import Family
 from lpm.options import add_family, add_range, add_solver, family_of
@@ -34,6 +38,36 @@ DEFAULT = (
     ("ms-free", "block"),
 )
 """Default programs and profiles of a sweep."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that a sweep leaves out.
+
+    Attributes:
+        name: the program with its profile.
+        R: imbalance n_A / n_B.
+        reason: why it was not certified, in one line.
+    """
+
+    name: str
+    R: float
+    reason: str
+
+
+class Terminated(BaseException):
+    """A signal that asks the command to end.
+
+    Args:
+        number: number of the signal.
+
+    Attributes:
+        number: number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
 
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
@@ -64,7 +98,7 @@ def sweep(
     tolerance: float = TOLERANCE,
     force: bool = False,
     each: engines.Map = map,
-) -> Iterator[tuple[Family, Threshold | Row]]:
+) -> Iterator[tuple[Family, Threshold | Row | Refusal]]:
     """Solve families on a grid: for each its threshold (if its minority is exchangeable), then one row per R.
 
     Args:
@@ -76,13 +110,12 @@ def sweep(
         each: the ``map`` that does the work, for example that of :func:`lpm.console.engines.mapping`.
 
     Yields:
-        A family, and its threshold or one of its rows.
+        A family, and its threshold or one of its rows, or the refusal of a row that was not certified.
 
     Raises:
-        NotCertified: if a solve is not certified.
         InvalidInput: if a family or the solver does not allow it.
     """
-    tasks: list[tuple[Family, Callable[[Family], Threshold | Row]]] = []
+    tasks: list[tuple[Family, partial[Any]]] = []
     for family in families:
         if family.at(R[0]).minority is not None:
             tasks.append((family, partial(threshold, R_min=float(R[0]), R_max=float(R[-1]))))
@@ -90,10 +123,34 @@ def sweep(
     yield from each(_solved, tasks)
 
 
-def _solved(task: tuple[Family, Callable[[Family], Threshold | Row]]) -> tuple[Family, Threshold | Row]:
+def _solved(task: tuple[Family, partial[Any]]) -> tuple[Family, Threshold | Row | Refusal]:
     """The family of a task, and the result of its function."""
     family, function = task
-    return family, function(family)
+    try:
+        return family, function(family)
+    except NotCertified as error:
+        return family, Refusal(family.name, function.keywords["R"], str(error))
+
+
+@contextlib.contextmanager
+def _signals() -> Generator[None]:
+    """Raise Terminated at the signals of a job that is ended, unless they are ignored (nohup)."""
+
+    def end(number: int, _: object) -> None:
+        raise Terminated(number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals belong to that one
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,7 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: words of the command line; those of the process if None.
 
     Returns:
-        Its exit status; 130 if it was interrupted after some rows.
+        Its exit status: 1 if a row is missing, 128 and the number of a signal that ended it after some rows.
+
+    Raises:
+        KeyboardInterrupt: if it was interrupted before the first row; the reason of another early end is raised, too.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -130,6 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
         family.at(R[0])  # a bad option is refused before anything is written
     rows: list[Row] = []
     thresholds: dict[str, Threshold] = {}
+    refusals: list[Refusal] = []
+    end: BaseException | None = None
     with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep") as folder:
         progress = Progress(
             TextColumn("{task.description:<12}"),
@@ -140,29 +202,40 @@ def main(arguments: list[str] | None = None) -> int:
             disable=options.quiet or options.json,
             transient=True,
         )
-        complete = True
         with progress:
             task = progress.add_task("", total=len(families) * len(R))
             try:
-                with engines.mapping(options) as each:
+                with _signals(), engines.mapping(options, "take fewer --jobs") as each:
                     for family, result in sweep(
                         families, R, solver=options.solver, tolerance=options.tolerance, force=options.force, each=each
                     ):
                         if isinstance(result, Row):
                             rows.append(result)
                             progress.update(task, description=family.name, advance=1)
+                        elif isinstance(result, Refusal):
+                            refusals.append(result)
+                            progress.update(task, description=family.name, advance=1)
                         else:
                             thresholds[family.name] = result
-            except KeyboardInterrupt:
-                complete = False
-        if not rows:
-            raise KeyboardInterrupt
-        _write(folder, rows, families, thresholds, complete, time.perf_counter() - start)
+            except (KeyboardInterrupt, Terminated, OSError, MemoryError) as error:
+                end = error
+        if rows:
+            complete = end is None and not refusals
+            lacking = _write(folder, rows, families, thresholds, refusals, complete, time.perf_counter() - start)
+            end, complete = end or lacking, complete and lacking is None
+    _print_refusals(refusals)
+    if not rows:
+        if isinstance(end, Terminated):
+            print(f"ended by {end}", file=sys.stderr)
+        elif end is not None:
+            raise end
+        return _status(end)
     if options.json:
         cli.print_json(
             {
                 "thresholds": {name: asdict(result) for name, result in thresholds.items()},
                 "rows": [asdict(row) for row in rows],
+                "refusals": [asdict(refusal) for refusal in refusals],
                 "complete": complete,
             }
         )
@@ -172,10 +245,28 @@ def main(arguments: list[str] | None = None) -> int:
             f"{len(rows)} certified solves, {len(thresholds)} thresholds, {time.perf_counter() - start:.1f} s", end="; "
         )
         print(f"files in {folder.final}")
-    if not complete:
-        print(f"interrupted: kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}", file=sys.stderr)
-        return 130
-    return 0
+    if complete:
+        return 0
+    reason = "incomplete" if end is None else "interrupted" if isinstance(end, KeyboardInterrupt) else f"error: {end}"
+    reason = f"ended by {end}" if isinstance(end, Terminated) else reason
+    print(f"{reason}: kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}", file=sys.stderr)
+    return _status(end)
+
+
+def _print_refusals(refusals: list[Refusal]) -> None:
+    """Print one line per program: where it was not certified, and why there first."""
+    for name in dict.fromkeys(refusal.name for refusal in refusals):
+        refused = [refusal for refusal in refusals if refusal.name == name]
+        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+        places = ", ".join(f"{refusal.R:.6g}" for refusal in refused[:3])
+        print(f"not certified: {name} at R = {places}{more}: {refused[0].reason}", file=sys.stderr)
+
+
+def _status(end: BaseException | None) -> int:
+    """The exit status of a sweep that is not complete."""
+    if isinstance(end, Terminated):
+        return 128 + end.number
+    return 130 if isinstance(end, KeyboardInterrupt) else 1
 
 
 def _choices(program: str | None, profile: str | None, budget: str) -> list[tuple[str, str]]:
@@ -197,16 +288,34 @@ def _write(
     rows: list[Row],
     families: list[Family],
     thresholds: dict[str, Threshold],
+    refusals: list[Refusal],
     complete: bool,
     seconds: float,
-) -> None:
-    """Write the files of a sweep and put its folder in place."""
+) -> OSError | None:
+    """Write the files of a sweep and put its folder in place. Pictures are left out if the disk has no room for them.
+
+    Returns the error of the pictures, if there was one.
+    """
     from lpm.plot import plot_sweep
 
     write_csv(folder.path / "sweep.csv", rows)
     write_thresholds(folder.path / "thresholds.csv", families, thresholds)
-    plot_sweep(rows, thresholds, [folder.path / "sweep.png", folder.path / "sweep.pdf"])
-    folder.finish({"complete": complete, "rows": len(rows), "seconds": round(seconds, 3)})
+    pictures, lacking = [folder.path / "sweep.png", folder.path / "sweep.pdf"], None
+    try:
+        plot_sweep(rows, thresholds, pictures)
+    except OSError as error:
+        lacking = error
+        for picture in pictures:
+            picture.unlink(missing_ok=True)
+    record: dict[str, Any] = {
+        "complete": complete and lacking is None,
+        "rows": len(rows),
+        "seconds": round(seconds, 3),
+    }
+    if refusals:
+        record["refusals"] = [asdict(refusal) for refusal in refusals]
+    folder.finish(record)
+    return lacking
 
 
 def _print(rows: list[Row], thresholds: dict[str, Threshold]) -> None:

@@ -32,8 +32,11 @@ RETRIES = 3
 CHUNK = 8
 """Tasks that are sent together, because each takes milliseconds only."""
 
-LOST = "for lack of memory perhaps; the same command goes on"
-"""The likely reason for the end of a process, and the remedy."""
+LOST = "for lack of memory perhaps"
+"""The likely reason for the end of a process."""
+
+GOES_ON = "the same command goes on"
+"""The remedy for the end of a process, where finished tasks are stored."""
 
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 """A function like ``map``."""
@@ -64,11 +67,12 @@ def check(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def mapping(options: argparse.Namespace) -> Generator[Map]:
+def mapping(options: argparse.Namespace, remedy: str = GOES_ON) -> Generator[Map]:
     """Start the engine of the options as a ``map``, which ends with the context.
 
     Args:
         options: the parsed options, with ``engine``, ``jobs`` and ``address``.
+        remedy: advice where a process was killed.
 
     Yields:
         The map: its results are in the order of the tasks.
@@ -79,9 +83,9 @@ def mapping(options: argparse.Namespace) -> Generator[Map]:
     """
     if options.engine == "ray":
         with ray(options.address, options.jobs) as cluster:
-            yield partial(_in_order, cluster)
+            yield partial(_in_order, cluster, remedy)
     elif options.jobs > 1:
-        with processes(options.jobs) as pool:
+        with processes(options.jobs, remedy=remedy) as pool:
             yield partial(pool.map, chunksize=CHUNK)
     else:
         yield map
@@ -89,7 +93,7 @@ def mapping(options: argparse.Namespace) -> Generator[Map]:
 
 @contextlib.contextmanager
 def processes(
-    jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+    jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = (), remedy: str = GOES_ON
 ) -> Generator[ProcessPoolExecutor]:
     """Start a pool that ends at once when the context is left by an error, or when this process is killed.
 
@@ -97,6 +101,7 @@ def processes(
         jobs: number of processes.
         start: called in every process at its start, if given.
         arguments: arguments of ``start``.
+        remedy: advice where a process was killed.
 
     Yields:
         The pool.
@@ -109,7 +114,7 @@ def processes(
     try:
         yield pool
     except BrokenProcessPool:
-        raise ChildProcessError(f"a process was killed, {LOST}") from None
+        raise ChildProcessError(f"a process was killed, {LOST}; {remedy}") from None
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
@@ -203,13 +208,14 @@ def _silenced() -> Generator[list[str]]:
             words.append(file.read().decode(errors="replace"))
 
 
-def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) -> Iterator[Any]:
+def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False, remedy: str = GOES_ON) -> Iterator[Any]:
     """Collect results of tasks on a cluster.
 
     Args:
         cluster: the module ray, connected.
         references: the tasks.
         in_order: yield in the order of the tasks, not as they end.
+        remedy: advice where a worker was lost.
 
     Yields:
         The result of each task.
@@ -227,14 +233,15 @@ def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False) 
     except cluster.exceptions.RayTaskError as error:
         raise error.cause from None
     except cluster.exceptions.RayError as error:
-        raise ChildProcessError(f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}") from None
+        reason = f"a worker was lost {RETRIES + 1} times ({type(error).__name__}), {LOST}; {remedy}"
+        raise ChildProcessError(reason) from None
 
 
-def _in_order(cluster: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+def _in_order(cluster: Any, remedy: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
     remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_several)
     shared = cluster.put(function)
     chunks = [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]
-    for chunk in results(cluster, chunks, in_order=True):
+    for chunk in results(cluster, chunks, in_order=True, remedy=remedy):
         yield from chunk
 
 

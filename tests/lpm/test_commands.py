@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,26 +116,75 @@ rows, solve_row = [], sweep.solve_row
 
 def interrupted(*family, **choices):
     if len(rows) == 7:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.Signals[sys.argv[1]])
     rows.append(solve_row(*family, **choices))
     return rows[-1]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore the signal
 sweep.solve_row = interrupted
-sys.exit(cli.run(lambda: sweep.main(sys.argv[1:])))
+sys.exit(cli.run(lambda: sweep.main(sys.argv[2:])))
 """
-"""A sweep that gets SIGINT, as Ctrl-C sends it, while it solves its eighth row."""
+"""A sweep that gets a signal, such as SIGINT from Ctrl-C, while it solves its eighth row."""
 
 
-def test_interrupted_sweep_keeps_its_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "ended by SIGTERM"), ("SIGHUP", 129, "ended by SIGHUP")],
+)
+def test_interrupted_sweep_keeps_its_rows(name: str, status: int, words: str, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    command = [sys.executable, "-c", INTERRUPTED, "--points", "10", "--quiet", "--out", str(out)]
+    command = [sys.executable, "-c", INTERRUPTED, name, "--points", "10", "--quiet", "--out", str(out)]
     ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 130, ended.stderr
-    assert ended.stderr.startswith(f"interrupted: kept 7 of {10 * len(sweep.DEFAULT)} rows in")
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.startswith(f"{words}: kept 7 of {10 * len(sweep.DEFAULT)} rows in")
     assert len((out / "sweep.csv").read_text().splitlines()[1:]) == 7
     assert not json.loads((out / "manifest.json").read_text())["complete"]
     assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_a_sweep_leaves_out_rows_that_are_not_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budgets = ["--E-H", "30", "--E-W", "30", "--points", "5", "--quiet"]
+    assert run("sweep", *budgets, "--out", str(tmp_path / "x")) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"^not certified: plain at R = 1, 10, 100 and 2 more: orbits: relative gap", error)
+    assert "incomplete: kept 30 of 40 rows in" in error
+    manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+    assert not manifest["complete"]
+    assert {(r["name"], r["R"]) for r in manifest["refusals"]} >= {("plain", 1.0), ("plain", 10.0)}
+    assert len((tmp_path / "x" / "sweep.csv").read_text().splitlines()) == 31
+    assert run("sweep", *budgets, "--program", "plain", "--out", str(tmp_path / "y")) == 1
+    assert "not certified: plain at R = 1" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "reason", [ChildProcessError("a process was killed; take fewer --jobs"), MemoryError("no room")]
+)
+def test_a_sweep_keeps_its_rows_when_its_workers_are_lost(
+    reason: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(families: object, R: object, **_: object) -> Iterator[object]:
+        yield Family("plain"), rows.solve_row(Family("plain"), 1.0)
+        raise reason
+
+    monkeypatch.setattr(sweep, "sweep", lose)
+    assert run("sweep", "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 1
+    assert capsys.readouterr().err.startswith(f"error: {reason}: kept 1 of")
+    assert len((tmp_path / "x" / "sweep.csv").read_text().splitlines()) == 2
+
+
+def test_pictures_that_the_disk_has_no_room_for_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: object, __: object, paths: list[Path]) -> None:
+        paths[0].write_bytes(b"half a picture")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lpm.plot.plot_sweep", full)
+    assert run("sweep", "--program", "plain", "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 1
+    assert "No space left on device: kept 2 of 2 rows in" in capsys.readouterr().err
+    assert {p.name for p in (tmp_path / "x").iterdir()} == {"sweep.csv", "thresholds.csv", "manifest.json"}
+    assert not json.loads((tmp_path / "x" / "manifest.json").read_text())["complete"]
 
 
 def test_full_disk_is_one_line_and_leaves_the_old_results(
