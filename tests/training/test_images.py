@@ -173,7 +173,7 @@ GREY = (np.arange(64 * 64).reshape(64, 64) // 16).astype(np.uint8)
 def test_every_kind_of_grey_becomes_three_equal_channels(
     image: Image.Image, kind: str, expected: np.ndarray | None, tmp_path: Path
 ) -> None:
-    view = images._views(saved(tmp_path, image, kind), None, False, [lambda whole: whole])[0]
+    view = images._views(saved(tmp_path, image, kind), None, False, 0, [lambda whole: whole])[0]
     assert (view[0] == view[1]).all()
     assert (view[0] == view[2]).all()
     if expected is None:
@@ -186,16 +186,82 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def deep_png(pixels: np.ndarray, kind: int) -> bytes:
+    """A PNG with 16 bits per sample, of a kind in its header. Pillow does not write such files."""
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
 def test_sixteen_bits_a_colour_keep_the_upper_eight(tmp_path: Path) -> None:
-    """Pillow does not write such files, so this one is put together here."""
     pixels = np.array([[[0x1234, 0xFFFF, 0x00FF], [0x8000, 0x7FFF, 0x0100]]], dtype=">u2")
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    (tmp_path / "deep.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    )
-    view = images._views(tmp_path / "deep.png", None, False, [lambda whole: whole])[0]
+    (tmp_path / "deep.png").write_bytes(deep_png(pixels, 2))
+    view = images._views(tmp_path / "deep.png", None, False, 0, [lambda whole: whole])[0]
     assert view.transpose(1, 2, 0).tolist() == (pixels >> 8).tolist()
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "BMP", "GIF"])
+def test_other_forms_are_read_and_of_several_frames_the_first(kind: str, tmp_path: Path) -> None:
+    first, second = Image.fromarray(np.stack([GREY] * 3, axis=-1)), Image.new("RGB", (64, 64), (9, 200, 9))
+    whole = {"save_all": True, "append_images": [second]} if kind != "BMP" else {}
+    first.save(tmp_path / "image", kind, **whole, **({"lossless": True} if kind == "WEBP" else {}))
+    view = images._views(tmp_path / "image", None, False, 0, [lambda whole: whole])[0]
+    assert np.array_equal(view, np.stack([GREY] * 3))
+    images.decode(tmp_path / "image")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_unused_bits_do_not_make_an_image_dark(bits: int, kind: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray((GREY.astype(np.uint16) << (bits - 8)) + 3), kind)
+    whole = [lambda image: image]
+    assert (images._views(path, None, False, 0, whole)[0] == GREY).all()
+    assert (images._views(path, None, False, 16, whole)[0] == GREY >> (16 - bits)).all()
+    assert images.depth(path) == ((255 << (bits - 8)) + 3, bits, False)
+
+
+def test_unused_bits_of_a_colour_image_do_not_make_it_dark(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (6, 5, 4))
+    pixels[0, 0, 0] = 4095
+    for channels, kind in ((3, 2), (4, 6), (2, 4)):
+        data = deep_png(pixels[..., :channels], kind)
+        (tmp_path / "deep.png").write_bytes(data)
+        view = images._views(tmp_path / "deep.png", None, False, 0, [lambda whole: whole])[0].transpose(1, 2, 0)
+        if channels > 2:
+            assert (view == pixels[..., :3] >> 4).all()
+        else:  # grey with transparency: of its 12 bits the upper four can be read
+            assert (view == (pixels[..., :1] >> 8) << 4).all()
+
+
+def test_a_tiff_that_says_its_depth_is_scaled_by_it(tmp_path: Path) -> None:
+    values = np.full((8, 8), 900, dtype=np.uint16)  # 10 bits would do
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert images.depth(tmp_path / "a.tif") == (900, 12, True)
+    assert (images.central_view(tmp_path / "a.tif", 8) == 900 >> 4).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.float32([[0, 0.5], [1, np.nan]]), [[0, 128], [255, 0]]),
+        (np.float32([[0, 17], [255, -3]]), [[0, 17], [255, 0]]),
+        (np.int32([[0, -5], [2**20 - 1, 2**19]]), [[0, 0], [255, 128]]),
+    ],
+)
+def test_numbers_instead_of_colours_are_scaled(values: np.ndarray, expected: list[list[int]], tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(values), "TIFF")
+    assert images._views(path, None, False, 0, [lambda whole: whole])[0][0].tolist() == expected
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_tiff_is_turned_once(upright: bool, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = noise(30, 20)
+    image.save(tmp_path / "a.tif", exif=exif)
+    view = images.central_view(tmp_path / "a.tif", 16, upright=upright)
+    assert np.array_equal(view, images.central_view(saved(tmp_path, image.transpose(images.TURNS[6])), 16))
 
 
 def test_print_colours_become_screen_colours(tmp_path: Path) -> None:
@@ -261,22 +327,25 @@ def as_kind(kind: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is neither JPEG nor PNG"),
-        (b"no image", "is neither JPEG nor PNG"),
+        (b"", "is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it"),
+        (b"no image", "is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it"),
         (as_kind("JPEG")[:600], "cannot be decoded: .*(?i:truncated)"),
         (as_kind("PNG")[:600], "cannot be decoded: .*(?i:truncated)"),
         (as_kind("PNG")[:200] + b"\0" * 50 + as_kind("PNG")[250:], "cannot be decoded"),
-        (as_kind("JPEG")[:30], "is neither|cannot be decoded"),
+        (as_kind("JPEG")[:30], "is no JPEG|cannot be decoded"),
         (png_of(60_000, 60_000), "cannot be decoded: Image size .* exceeds limit"),
         (png_of(10_000, 10_000), "cannot be decoded: Image size .* exceeds limit"),
-        (png_of(0, 8), "is neither|cannot be decoded"),
-        (as_kind("GIF"), "is neither JPEG nor PNG"),
-        (as_kind("TIFF"), "is neither JPEG nor PNG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is neither JPEG nor PNG"),
-        (b"P6\n9 9\n255\n" + b"x" * 243, "is neither JPEG nor PNG"),
+        (png_of(0, 8), "is no JPEG|cannot be decoded"),
+        (as_kind("GIF")[:600], "is no JPEG|cannot be decoded"),
+        (as_kind("TIFF")[:600], "cannot be decoded"),
+        (as_kind("WEBP")[:200], "is no JPEG|cannot be decoded"),
+        (as_kind("BMP")[:200], "cannot be decoded"),
+        (as_kind("ICO"), "is no JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it"),
+        (b"P6\n9 9\n255\n" + b"x" * 243, "is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it"),
     ],
 )
-def test_what_is_no_whole_jpeg_or_png_is_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+def test_what_is_no_whole_image_is_one_line(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "odd.jpg").write_bytes(data)
     views: list[Callable[[], np.ndarray]] = [

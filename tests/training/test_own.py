@@ -151,7 +151,7 @@ def to_outside(root: Path) -> None:
         (lambda root: (root / "train/cat").rename(root / "train/c\x1b"), "the name of a class must be printable text"),
         (lambda root: (root / "test/fly").symlink_to("../train/emu"), "test/fly': there is no such class folder"),
         (a_training_folder_for_testing, "test/cat/00.jpg' is there already, in '.*train'"),
-        (lambda root: (root / "train/cat/a.bmp").touch(), "a.bmp' is not named as a JPEG or PNG image"),
+        (lambda root: (root / "train/cat/a.heic").touch(), "a.heic' is not named as an image"),
         (lambda root: (root / "train/cat/more").mkdir(), "more' is a folder; images lie directly"),
         (lambda root: os.mkfifo(root / "train/cat/d.jpg"), "image 4: 'train/cat/d.jpg' is not a regular file"),
         (
@@ -347,3 +347,30 @@ def test_class_folders_are_counted_and_data_without_a_name_are_refused(root: Pat
         assert run_command(lambda more=more: train.main([*words, *more])) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "t").exists()
+
+
+def test_files_of_all_forms_train_and_the_depth_of_deep_ones_is_said_once(
+    root: Path, tmp_path: Path, capsys: Any
+) -> None:
+    for number, (kind, ending) in enumerate(
+        [("JPEG", "jfif"), ("JPEG", "JPE"), ("WEBP", "webp"), ("TIFF", "tif"), ("BMP", "bmp"), ("GIF", "gif")]
+    ):
+        Image.new("RGB", (40, 32), (number, 9, 9)).save(root / f"train/cat/{ending}.{ending}", kind)
+    for file in (root / "train/dog").iterdir():
+        file.unlink()
+        Image.fromarray(np.full((32, 40), 4000, dtype=np.uint16)).save(file.with_suffix(".png"))
+    assert trained(root, tmp_path / "s", "--check") == 0
+    said = capsys.readouterr().err
+    assert said.count("has values up to 4,000; it is read as 12 bits, scaled to 8; --pixel-bits says the depth") == 1
+    assert trained(root, tmp_path / "s", "--check", "--pixel-bits", "14") == 0
+    assert "has values up to 4,000; all are read as 14 bits, scaled to 8" in capsys.readouterr().err
+
+
+def test_a_list_refuses_files_that_no_decoder_reads_before_training(root: Path, tmp_path: Path, capsys: Any) -> None:
+    (root / "x.heic").touch()
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "a.txt").write_text("train/cat/00.jpg 0\ntrain/dog/00.jpg 1\nx.heic 0\n")
+    (root / "b.txt").write_text("test/cat/00.jpg 0\ntest/dog/00.jpg 1\n")
+    lists = ["--train-list", str(root / "a.txt"), "--test-list", str(root / "b.txt")]
+    assert trained(root, tmp_path / "s", *lists) == 2
+    assert "a.txt', line 3: 'x.heic' cannot be decoded; convert it to one of .jpg" in capsys.readouterr().err

@@ -35,9 +35,9 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     words = ["--dataset", "own", "--classes", "3", "--name", "pets", "--data-root", str(root), "--store", str(store)]
     words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--device", "cpu", "--sampler", "bmls"]
     assert run_command(lambda: train.main(words)) == 0
-    assert "few" in (said := capsys.readouterr().out)
-    assert "(2 of 3 classes, below 20 training images)" in said
-    assert said.splitlines()[-1].startswith(f"in {store}/own-pets-bmls-fc-ce-smoke+-")
+    assert "few" in (printed := capsys.readouterr().out)
+    assert "(2 of 3 classes, below 20 training images)" in printed
+    assert printed.splitlines()[-1].startswith(f"in {store}/own-pets-bmls-fc-ce-smoke+-")
     (folder,) = find(store)
     assert folder.path.parent.name.startswith("own-pets-bmls-fc-ce-smoke+-")
     metrics = json.loads((folder.path / "metrics.json").read_text())
@@ -74,7 +74,7 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     (root / "val/a.jpg").symlink_to(tmp_path / "out.jpg")
     (tmp_path / "empty").mkdir()
     for given, message in (
-        ([image, str(root / "train.txt")], "train.txt' is neither JPEG nor PNG"),
+        ([image, str(root / "train.txt")], "train.txt' is no JPEG, PNG, WebP, TIFF, BMP or GIF"),
         ([str(tmp_path / "none.jpg")], "none.jpg' does not exist"),
         ([image, run], "is a run, not images"),
         ([str(root / "train/cat"), str(tmp_path / "esc\x1b.jpg")], "esc\\x1b.jpg': give it a name of printable text"),
@@ -83,9 +83,9 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
         ([image, "--top", "4"], "--top 4 must lie in 1..3"),
     ):
         assert run_command(lambda given=given: predict([run, *given])) == 2
-        said = capsys.readouterr()
-        assert message in said.err
-        assert (said.out, said.err.count("\n")) == ("", 1)
+        printed = capsys.readouterr()
+        assert message in printed.err
+        assert (printed.out, printed.err.count("\n")) == ("", 1)
     final = folder.path / "final.safetensors"
     final.write_bytes(final.read_bytes()[:1000])
     assert run_command(lambda: predict([run, image])) == 2
@@ -102,22 +102,24 @@ def test_files_that_are_no_images_are_skipped_on_request(workers: str, root: Pat
     (root / "train/cat/01.jpg").write_bytes(b"none")
     (root / "train/emu/11.jpg").write_bytes(b"none")
     assert run_command(lambda: predict(words)) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "; --skip-broken leaves such files out" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "; --skip-broken leaves such files out" in printed.err
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [row for row in before if "cat/01.jpg" not in row and "emu/11.jpg" not in row]
-    assert [line.split(" ")[0] for line in said.err.splitlines()] == ["skipped:"] * 2
-    assert "cat/01.jpg' is neither JPEG nor PNG" in said.err
-    (root / "train/cat/x.tif").touch()
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [row for row in before if "cat/01.jpg" not in row and "emu/11.jpg" not in row]
+    assert [line.split(" ")[0] for line in printed.err.splitlines()] == ["skipped:"] * 2
+    assert "cat/01.jpg' is no JPEG, PNG, WebP, TIFF, BMP or GIF" in printed.err
+    (root / "train/cat/x.heic").touch()
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
-    assert "note: 1 file is left out: its name does not end in .jpg, .jpeg, .png" in capsys.readouterr().err
+    assert (
+        "note: 1 file is left out: its name does not end in .jpg, .jpeg, .jpe, .jfif, .png" in capsys.readouterr().err
+    )
     for file in root.glob("train/*/*"):
         file.write_bytes(b"none")
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("skipped: ")) == ("image,rank,class,score\n", 46)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("skipped: ")) == ("image,rank,class,score\n", 46)
 
 
 def test_runs_on_arrays_do_not_predict(tmp_path: Path, capsys: Any) -> None:
@@ -143,9 +145,9 @@ def test_damaged_weights_are_one_line(root: Path, tmp_path: Path, capsys: Any) -
     ):
         file.write_bytes(save_tensors(tensors | change))
         assert run_command(lambda: predict([str(folder.path), str(root / "test")])) == 2
-        said = capsys.readouterr()
-        assert message in said.err
-        assert (said.out, said.err.count("\n"), said.err.strip().isprintable()) == ("", 1, True)
+        printed = capsys.readouterr()
+        assert message in printed.err
+        assert (printed.out, printed.err.count("\n"), printed.err.strip().isprintable()) == ("", 1, True)
 
 
 def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:

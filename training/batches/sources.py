@@ -288,7 +288,8 @@ class _Views(Dataset[Any]):
     """
 
     def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
-        self.sets, self.size, self.upright = (train, test), config.pixels, config.upright
+        self.sets, self.size = (train, test), config.pixels
+        self.upright, self.bits = config.upright, config.pixel_bits
         self.seed = config.seed if config.augment else None
 
     def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable:
@@ -310,9 +311,10 @@ class _Views(Dataset[Any]):
         """The views of an image, one for each key (epoch, position, side)."""
         path = Path(listed.paths[image])
         if self.seed is None or keys[0][0] == 0:
-            return [central_view(path, self.size, root=listed.root, upright=self.upright)] * len(keys)
+            view = central_view(path, self.size, root=listed.root, upright=self.upright, bits=self.bits)
+            return [view] * len(keys)
         rngs = [np.random.default_rng([self.seed, 9, *key]) for key in keys]
-        return train_views(path, self.size, rngs, root=listed.root, upright=self.upright)
+        return train_views(path, self.size, rngs, root=listed.root, upright=self.upright, bits=self.bits)
 
 
 def start_worker(worker: int) -> None:

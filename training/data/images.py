@@ -1,6 +1,7 @@
 """Image files to arrays of one size, cropped by ImageNet's recipe; for worker processes, without torch.
 
-Files come from elsewhere: Pillow decodes JPEG and PNG only, within its limit of pixels, and every failure is one line.
+Files come from elsewhere: Pillow decodes the forms in :data:`FORMS` only, within its limit of pixels, and every failure is
+one line. Where a file has several frames or pages, the first one is decoded.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lpm.console.errors import InvalidInput
+from training.data.depth import Depth, declared_bits, depth_of, eight_bits, samples
 from training.data.untrusted import contents, line
+
+Result = TypeVar("Result")
 
 LIMIT = 100_000_000
 """Bytes of an encoded image."""
+
+FORMS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""Pillow's names of the decoders that may read a file. Others, such as the one that runs Ghostscript, never do."""
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 """Bounds of a random crop's share of the area and of its width / height, and how often it is tried."""
@@ -38,37 +46,52 @@ TURNS = {
 
 
 def train_view(
-    path: Path | str, size: int, rng: np.random.Generator, *, root: Path | None = None, upright: bool = False
+    path: Path | str,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    root: Path | None = None,
+    upright: bool = False,
+    bits: int = 0,
 ) -> np.ndarray:
     """Decode an image and cut a random crop, scaled, as torchvision's RandomResizedCrop does.
 
     Args:
-        path: a JPEG or PNG file.
+        path: an image file.
         size: width and height of the result.
         rng: draws the crop.
         root: the folder that the path is relative to.
-        upright: whether the image is turned by its orientation tag, which the reference code's loader does not do.
+        upright: whether the image is turned by its orientation tag, which the reference code's loader does not do; a
+            TIFF is always turned.
+        bits: depth of pixels that have more than eight bits; 0 for what the file says, else the largest value's.
 
     Returns:
         The crop, (3, size, size) uint8.
 
     Raises:
-        InvalidInput: if the file cannot be read or is not a JPEG or PNG image; it names ``path``.
+        InvalidInput: if the file cannot be read or is no image of a known form; it names ``path``.
     """
-    return train_views(path, size, [rng], root=root, upright=upright)[0]
+    return train_views(path, size, [rng], root=root, upright=upright, bits=bits)[0]
 
 
 def train_views(
-    path: Path | str, size: int, rngs: Sequence[np.random.Generator], *, root: Path | None = None, upright: bool = False
+    path: Path | str,
+    size: int,
+    rngs: Sequence[np.random.Generator],
+    *,
+    root: Path | None = None,
+    upright: bool = False,
+    bits: int = 0,
 ) -> list[np.ndarray]:
     """Cut several random crops of an image that is read and decoded once.
 
     Args:
-        path: a JPEG or PNG file.
+        path: an image file.
         size: width and height of each result.
         rngs: one generator for each crop.
         root: the folder that the path is relative to.
         upright: as in :func:`train_view`.
+        bits: as in :func:`train_view`.
 
     Returns:
         The result of :func:`train_view` for each generator.
@@ -76,19 +99,22 @@ def train_views(
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return _views(path, root, upright, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
+    return _views(path, root, upright, bits, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
 
 
-def central_view(path: Path | str, size: int, *, root: Path | None = None, upright: bool = False) -> np.ndarray:
+def central_view(
+    path: Path | str, size: int, *, root: Path | None = None, upright: bool = False, bits: int = 0
+) -> np.ndarray:
     """Decode an image and cut the central square, scaled; its side is 7/8 of the image's shorter side.
 
     This is torchvision's Resize(256 / 224 size), then CenterCrop(size).
 
     Args:
-        path: a JPEG or PNG file.
+        path: an image file.
         size: width and height of the result.
         root: the folder that the path is relative to.
         upright: as in :func:`train_view`.
+        bits: as in :func:`train_view`.
 
     Returns:
         The square, (3, size, size) uint8.
@@ -96,7 +122,7 @@ def central_view(path: Path | str, size: int, *, root: Path | None = None, uprig
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return _views(path, root, upright, [partial(_central_crop, size=size)])[0]
+    return _views(path, root, upright, bits, [partial(_central_crop, size=size)])[0]
 
 
 def decode(path: Path | str, *, root: Path | None = None) -> None:
@@ -109,7 +135,7 @@ def decode(path: Path | str, *, root: Path | None = None) -> None:
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    _views(path, root, False, [lambda image: image.crop((0, 0, 1, 1))])  # to crop, Pillow decodes all of it
+    _views(path, root, False, 0, [lambda image: image.crop((0, 0, 1, 1))])  # to crop, Pillow decodes all of it
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -154,35 +180,86 @@ def _central_crop(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
+def depth(path: Path | str, *, root: Path | None = None) -> Depth | None:
+    """Find the depth by which an image's pixels are scaled to eight bits.
+
+    Args:
+        path: the file.
+        root: the folder that the path is relative to.
+
+    Returns:
+        The depth; None for an image of eight bits, and for one whose colours use all 16.
+
+    Raises:
+        InvalidInput: as in :func:`train_view`.
+    """
+
+    def found(image: Image.Image, again: Callable[[], Image.Image]) -> Depth | None:
+        declared, values = declared_bits(image), samples(image, again)
+        return None if values is None else depth_of(values, declared)
+
+    return _opened(path, root, found)
+
+
 def _views(
-    path: Path | str, root: Path | None, upright: bool, crops: Sequence[Callable[[Image.Image], Image.Image]]
+    path: Path | str,
+    root: Path | None,
+    upright: bool,
+    bits: int,
+    crops: Sequence[Callable[[Image.Image], Image.Image]],
 ) -> list[np.ndarray]:
+    def cut(image: Image.Image, again: Callable[[], Image.Image]) -> list[np.ndarray]:
+        whole = _eight_bits(image, again, bits)
+        whole = _rgb(_upright(whole, image) if upright else whole)
+        return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
+
+    return _opened(path, root, cut)
+
+
+def _opened(
+    path: Path | str, root: Path | None, action: Callable[[Image.Image, Callable[[], Image.Image]], Result]
+) -> Result:
+    """What an action makes of an image file and a function that opens it again. Raises InvalidInput if it fails."""
     data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
+
+    def opened() -> Image.Image:
+        return Image.open(io.BytesIO(data), formats=FORMS)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about odd metadata would come in every epoch
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                whole = _rgb(_upright(image) if upright else image)
-                return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
+            with opened() as image:
+                return action(image, opened)
     except UnidentifiedImageError:  # its message has the address of an object
-        raise InvalidInput(f"image {str(path)!r} is neither JPEG nor PNG") from None
+        raise InvalidInput(f"image {str(path)!r} is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Do what Pillow's exif_transpose does; that fails on odd metadata and copies every image."""
-    image.load()  # getexif does so for a PNG, and only the first call reports broken data
+def _eight_bits(image: Image.Image, again: Callable[[], Image.Image], bits: int) -> Image.Image:
+    """The image with eight bits per sample; one that has them already is itself, not loaded."""
+    declared, values = declared_bits(image), samples(image, again, bits)
+    if values is None:
+        return image
+    return Image.fromarray(eight_bits(values, depth_of(values, declared, bits).bits))
+
+
+def _upright(image: Image.Image, file: Image.Image) -> Image.Image:
+    """Do what Pillow's exif_transpose does; that fails on odd metadata and copies every image.
+
+    Args:
+        image: the image.
+        file: the opened file, which has the metadata.
+    """
+    file.load()  # getexif does so for a PNG, and only the first call reports broken data
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # odd metadata, but whole pixels
         return image
     return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Convert an image as the reference code's loader does: transparency is ignored, 16 bits keep their upper eight."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    """Convert an image of eight bits as the reference code's loader does: transparency is ignored."""
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it

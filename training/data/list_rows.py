@@ -21,8 +21,27 @@ LIMIT = 250_000_000
 NAMES_LIMIT = 20_000_000
 """Bytes that a file with the names of classes may have."""
 
-IMAGES = (".jpg", ".jpeg", ".png")
+IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Endings of the names of images in class folders."""
+
+NO_IMAGES = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".dcm",
+    ".nii",
+    ".npy",
+    ".svg",
+    ".psd",
+    ".pdf",
+    ".mp4",
+    ".zip",
+    ".txt",
+    ".csv",
+)
+"""Endings of names that a list may not have: no decoder here reads such a file."""
 
 
 class Row(NamedTuple):
@@ -170,7 +189,9 @@ def folder_rows(
             if (folder / file).is_dir():
                 refuse(f"{str(folder / file)!r} is a folder; images lie directly in their class folder; or use lists")
             elif not file.lower().endswith(IMAGES):
-                refuse(f"{str(folder / file)!r} is not named as a JPEG or PNG image; convert it or move it away")
+                refuse(
+                    f"{str(folder / file)!r} is not named as an image ({', '.join(IMAGES)}); convert it or move it away"
+                )
             else:
                 yield Row(number, f"{within}/{name}/{file}", labels[name])
                 number += 1

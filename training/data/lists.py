@@ -19,7 +19,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.data.datasets import Images, Listed, LongTailed, Request
-from training.data.list_rows import IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
+from training.data.list_rows import IMAGES, NO_IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
 from training.data.untrusted import contents
 
 CLASS_NAMES = "classes.txt"
@@ -371,6 +371,8 @@ def _inside(path: str) -> str:
     """A list's path, normalised. Raises ValueError for a path that is absolute or has '..'."""
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
+    if path.lower().endswith(NO_IMAGES):
+        raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
     path.encode()  # raises a ValueError for half a surrogate pair, which UTF-8 cannot hold
     return posixpath.normpath(path)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.config import BOTTLENECKS, RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
+from training.data.images import depth
 from training.data.lists import duplicates
 from training.methods import CLASSIFIERS, SAMPLERS
 
@@ -14,8 +17,9 @@ from training.methods import CLASSIFIERS, SAMPLERS
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
-    There are notes on images that have not been checked, on test images that are training images too, on few steps, on
-    large networks without a GPU, on classifiers with classes that never occur, and on more label pairs than images.
+    There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
+    training images too, on few steps, on large networks without a GPU, on classifiers with classes that never occur,
+    and on more label pairs than images.
 
     Args:
         config: the run.
@@ -29,6 +33,8 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             "it is not known whether all images decode, and one that does not stops a run when it is met; --check, or "
             "`python -m training.check`, decodes each once before"
         )
+    for part in listed[:1]:
+        _note_depth(config, part)
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
         _note(
             f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
@@ -55,6 +61,28 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
 
 
+LOOKED_AT = 16
+"""Images, at even distances, among which one with more than eight bits per colour is looked for."""
+
+
+def _note_depth(config: RunConfig, part: Listed) -> None:
+    """Say how an image with more than eight bits per colour is scaled, for the first one among some images."""
+    for image in range(0, len(part), -(-len(part) // LOOKED_AT)):
+        try:
+            found = depth(part.paths[image], root=part.root)
+        except InvalidInput:  # training says it
+            continue
+        if found is not None:
+            given = (
+                f"all are read as {config.pixel_bits} bits" if config.pixel_bits else f"it is read as {found.bits} bits"
+            )
+            _note(
+                f"{part.paths[image]!r} has values up to {found.largest:,}; {given}, scaled to 8; --pixel-bits says the depth "
+                "of all such images"
+            )
+            return
+
+
 def number_of_label_pairs(config: RunConfig) -> int:
     """Number of label pairs that a sampler draws.
 
@@ -68,4 +96,4 @@ def number_of_label_pairs(config: RunConfig) -> int:
 
 
 def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    print(f"note: {shown(text)}", file=sys.stderr)

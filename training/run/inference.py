@@ -48,7 +48,7 @@ def predictions(
 
     Args:
         folder: a finished run on image files.
-        images: JPEG or PNG files.
+        images: image files, of the forms in :data:`training.data.images.FORMS`.
         device: where the network runs.
         top: classes per image.
         workers: processes that decode images; 0 decodes in this process.
@@ -105,14 +105,15 @@ class _Views(Dataset[Any]):
     """Decoded images (3, size, size) uint8, cropped like a run's test images, or Undecodable."""
 
     def __init__(self, images: Sequence[Path | str], config: RunConfig) -> None:
-        self.images, self.size, self.upright = images, config.pixels, config.upright
+        self.images, self.size = images, config.pixels
+        self.upright, self.bits = config.upright, config.pixel_bits
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, number: int) -> np.ndarray | sources.Undecodable:
         try:
-            return central_view(self.images[number], self.size, upright=self.upright)
+            return central_view(self.images[number], self.size, upright=self.upright, bits=self.bits)
         except InvalidInput as error:
             return sources.Undecodable(str(error))
 
