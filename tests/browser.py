@@ -68,15 +68,15 @@ class Page:
         return json.loads(line)
 
     def _note(self, event: dict[str, Any]) -> None:
-        method, said = event.get("method"), event.get("params", {})
+        method, parameters = event.get("method"), event.get("params", {})
         if method == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(said["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and said["type"] in ("error", "assert", "warning"):
-            self.complaints.append(json.dumps(said["args"]))
-        elif method == "Log.entryAdded" and said["entry"]["level"] == "error":
-            self.complaints.append(json.dumps(said["entry"]))
+            self.complaints.append(json.dumps(parameters["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert", "warning"):
+            self.complaints.append(json.dumps(parameters["args"]))
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.complaints.append(json.dumps(parameters["entry"]))
         elif method == "Network.requestWillBeSent":
-            self.requests.append(said["request"]["url"])
+            self.requests.append(parameters["request"]["url"])
 
     def open(self, address: str, ready: str) -> None:
         """Go to an address and wait for a JavaScript condition."""

@@ -38,12 +38,12 @@ def commands(page: str) -> list[list[str]]:
         else:
             lines.append(line)
     lines += re.findall(r"`([^`\n]*python -m [\w.]+ [^`\n]+)`", text(page))
-    found = []
+    word_lists = []
     for line in lines:
         for name, value in variables.items():
             line = re.sub(rf"\${name}\b", value, line)
         for part in re.split(r" && | \| | 2>&1 | > |; ", line):
             words = shlex.split(part, comments=True) if " -m " in part else []
             if words and not {"pip", "venv", "pytest"} & set(words):
-                found.append(words[words.index("-m") + 1 :])
-    return found
+                word_lists.append(words[words.index("-m") + 1 :])
+    return word_lists

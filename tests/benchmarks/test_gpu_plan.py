@@ -77,13 +77,13 @@ def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
     assert sorted(rows(tmp_path / "runs.csv")) == [(TINY.key, str(seed)) for seed in range(3)]
 
 
-@pytest.mark.parametrize(("said", "ends"), [(["a", "b", "c"], False), (["a", "a", "c"], True)])
+@pytest.mark.parametrize(("messages", "ends"), [(["a", "b", "c"], False), (["a", "a", "c"], True)])
 def test_runs_that_fail_alike_end_the_plan(
-    said: list[str], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    messages: list[str], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
         yield
-        raise RuntimeError(said[config.seed])
+        raise RuntimeError(messages[config.seed])
 
     monkeypatch.setattr(Work, "stages", fail)
     if ends:
@@ -137,48 +137,48 @@ def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, mon
 def test_after_a_part_that_fails_the_others_go_on(
     failing: tuple[str, ...], status: int, begun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = processes(monkeypatch, tmp_path, failing)
+    calls = processes(monkeypatch, tmp_path, failing)
     assert gpu_plan.main(words(tmp_path)) == status
-    assert found == begun
+    assert calls == begun
 
 
 def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: tuple[str, ...]) -> list[str]:
     """Replace the processes of the parts. Return a list of the parts that are begun; those that do not fail write a file."""
-    found = list[str]()
+    calls = list[str]()
     (tmp_path / "s").mkdir(exist_ok=True)
 
     def process(part: str, options: Any, plain: bool, end: float, limit: float) -> int:
-        found.append(part + " plain" * plain)
+        calls.append(part + " plain" * plain)
         if (file := gpu_plan.PARTS[part].file) and part not in failing:
             (tmp_path / "s" / file).write_text(part)
-        return int(found[-1] in failing)
+        return int(calls[-1] in failing)
 
     monkeypatch.setattr(gpu_plan, "_process", process)
     monkeypatch.setattr(gpu_plan.cifar, "read", lambda root, K: None)
-    return found
+    return calls
 
 
 def test_no_part_is_measured_again_and_a_part_that_fails_twice_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    found = processes(monkeypatch, tmp_path, ("speed",))
+    calls = processes(monkeypatch, tmp_path, ("speed",))
     for later in (["check", "speed", "bound", "profile", "train"], ["speed", "train"], ["train"]):
-        found.clear()
+        calls.clear()
         for file in ("bound.csv", "profile.txt"):
             (tmp_path / file).unlink(missing_ok=True)
         gpu_plan.main(words(tmp_path))
-        assert found == later
+        assert calls == later
         if later != ["check", "speed", "bound", "profile", "train"]:
             assert (tmp_path / "bound.csv").read_text() == "bound"
     assert "speed: left out after 2 attempts" in capsys.readouterr().out
 
 
 def test_plain_steps_stay_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = processes(monkeypatch, tmp_path, ("check",))
+    calls = processes(monkeypatch, tmp_path, ("check",))
     gpu_plan.main(words(tmp_path))
-    found.clear()
+    calls.clear()
     gpu_plan.main(words(tmp_path))
-    assert found == ["train plain"]
+    assert calls == ["train plain"]
 
 
 def test_a_part_that_takes_too_long_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,12 +213,12 @@ def test_bad_input_is_one_line_before_anything_is_measured(
     given: list[str], message: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = gpu_plan.cifar.read
-    found = processes(monkeypatch, tmp_path, ())
+    calls = processes(monkeypatch, tmp_path, ())
     if "--data-root" in given:
         monkeypatch.setattr(gpu_plan.cifar, "read", read)
     assert cli.run(lambda: gpu_plan.main([*words(tmp_path), *given])) == 2
     assert message in capsys.readouterr().err
-    assert found == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("given", ["nan", "0", "-1", "1e9", "x"])

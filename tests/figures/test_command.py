@@ -64,14 +64,14 @@ def test_styles_differ_in_colour_and_in_dash_or_marker() -> None:
 
 def methods() -> list[str]:
     """Return the names of all methods, with coverage at each ratio of figure 3."""
-    found = []
+    names = []
     for sampler, classifier, loss in itertools.product(SAMPLERS, CLASSIFIERS, LOSSES):
         for ratio in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if sampler == "coverage" else (1.0,):
             try:
-                found.append(RunConfig(sampler=sampler, classifier=classifier, loss=loss, coverage=ratio).method)
+                names.append(RunConfig(sampler=sampler, classifier=classifier, loss=loss, coverage=ratio).method)
             except InvalidInput:  # ms-unordered with a sampler other than BMLS, dr without ETF
                 continue
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def test_every_method_has_a_style_and_spare_styles_are_not_those_of_the_main_methods() -> None:
@@ -81,8 +81,8 @@ def test_every_method_has_a_style_and_spare_styles_are_not_those_of_the_main_met
     assert {s.marker for s in spare.values()}.isdisjoint(s.marker for s in style.STYLES.values())
     for name, given in spare.items():  # one figure shows methods that share the sampler, or the classifier
         sampler, _, classifier = name.partition("+")
-        others = [o for o in spare if o != name and (o.split("+")[0] == sampler or o.endswith(f"+{classifier}"))]
-        assert given not in [spare[other] for other in others], name
+        similar = [o for o in spare if o != name and (o.split("+")[0] == sampler or o.endswith(f"+{classifier}"))]
+        assert given not in [spare[other] for other in similar], name
 
 
 def test_spare_styles_differ_and_depend_on_the_name_alone() -> None:

@@ -47,10 +47,10 @@ def gram(family: Family, R: float) -> np.ndarray:
 )
 def test_the_three_axes_hold_every_optimum_of_four_classes(family: Family) -> None:
     for R in (1.0, 20.0, 1000.0):
-        found = gram(family, R)
-        W = AXES * np.sqrt(np.maximum(np.diag(AXES.T @ found @ AXES), 0.0))
-        assert np.abs(W @ W.T - found).max() < 1e-9
-        assert np.abs(found.sum(axis=0)).max() < 1e-9
+        matrix = gram(family, R)
+        W = AXES * np.sqrt(np.maximum(np.diag(AXES.T @ matrix @ AXES), 0.0))
+        assert np.abs(W @ W.T - matrix).max() < 1e-9
+        assert np.abs(matrix.sum(axis=0)).max() < 1e-9
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def found() -> list[dict[str, Any]]:
+def threshold_rows() -> list[dict[str, Any]]:
     return thresholds(SMALL)
 
 
@@ -73,9 +73,9 @@ def test_rows_are_complete_certified_and_of_one_shape(rows: list[dict[str, Any]]
 
 
 def test_the_minority_is_collapsed_on_one_side_of_the_threshold(
-    rows: list[dict[str, Any]], found: list[dict[str, Any]]
+    rows: list[dict[str, Any]], threshold_rows: list[dict[str, Any]]
 ) -> None:
-    by_family = {explore._key(row): row for row in found}
+    by_family = {explore._key(row): row for row in threshold_rows}
     for row in rows:
         threshold = by_family[explore._key(row)]
         above = threshold["collapsed_above"]
@@ -94,8 +94,10 @@ def test_every_view_of_every_program_has_one_claim_of_the_catalogue() -> None:
     for program, profiles in PROFILES.items():
         for profile in profiles:
             for view in ("vectors", "curves", "R0"):
-                here = [k for k in LINKS if k.view == view and program in k.programs and (profile or "-") in k.profiles]
-                assert len(here) == 1, (view, program, profile)
+                links = [
+                    k for k in LINKS if k.view == view and program in k.programs and (profile or "-") in k.profiles
+                ]
+                assert len(links) == 1, (view, program, profile)
     assert set(claims()) == {link.claim for link in LINKS} <= set(by_id())
 
 
@@ -178,9 +180,11 @@ def test_the_command_writes_the_page_and_its_rows(tmp_path: Path, capsys: pytest
 
 
 @pytest.fixture(scope="module")
-def address(rows: list[dict[str, Any]], found: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> str:
+def address(
+    rows: list[dict[str, Any]], threshold_rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> str:
     file = tmp_path_factory.mktemp("explore") / "explore.html"
-    data = explore.document(SMALL, rows, found, "../paper-report/report.html")
+    data = explore.document(SMALL, rows, threshold_rows, "../paper-report/report.html")
     file.write_text(explore.page(data, explore.plotly_js()), encoding="utf-8")
     return f"file://{file}"
 
@@ -265,13 +269,15 @@ def test_more_classes_are_drawn_as_their_cosines(page: Page) -> None:
     page.value(DRAWN)
     assert text(page, "#K-value") == "6"
     drawn = np.array(page.value("document.getElementById('vectors').data[0].z"))
-    found = gram(Family("fc", "product", K=6), SMALL.R[-1])
-    norm = np.sqrt(np.diag(found))
-    assert np.abs(drawn - found / np.outer(norm, norm)).max() < 1e-6
+    matrix = gram(Family("fc", "product", K=6), SMALL.R[-1])
+    norm = np.sqrt(np.diag(matrix))
+    assert np.abs(drawn - matrix / np.outer(norm, norm)).max() < 1e-6
     assert drawn[3:, 3:] == pytest.approx(np.ones((3, 3)))
 
 
-def test_the_threshold_follows_program_sampler_and_mixing_ratio(page: Page, found: list[dict[str, Any]]) -> None:
+def test_the_threshold_follows_program_sampler_and_mixing_ratio(
+    page: Page, threshold_rows: list[dict[str, Any]]
+) -> None:
     for program, profile in (("fc", "block"), ("fc", "balanced"), ("ms-free", "block"), ("plain", "-")):
         change = "(id, value) => { const c = document.getElementById(id); c.value = value; c.dispatchEvent(new Event('input')); }"
         page.value(
@@ -280,7 +286,7 @@ def test_the_threshold_follows_program_sampler_and_mixing_ratio(page: Page, foun
         page.value("document.getElementById('lam').focus()")
         page.press("Home", 36)  # lambda = 0.1
         page.value(DRAWN)
-        wanted = [r for r in found if (r["program"], r["profile"], r["K"]) == (program, profile, 4)]
+        wanted = [r for r in threshold_rows if (r["program"], r["profile"], r["K"]) == (program, profile, 4)]
         R0 = next(r["R0"] for r in wanted if r["lam"] in ("0.1", "-"))
         drawn = page.value("document.getElementById('curves').data.filter(t => t.name === 'R₀').map(t => t.x[0])")
         assert drawn == ([] if math.isnan(R0) else [pytest.approx(R0, rel=1e-6)] * 2)

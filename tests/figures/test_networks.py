@@ -39,13 +39,13 @@ K = 10
 @pytest.fixture(scope="module")
 def trained(digits: datasets.LongTailed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     store = tmp_path_factory.mktemp("store")
-    found = {}
+    folders = {}
     for sampler, classifier in (("random", "fc"), ("bmls", "fc"), ("bmls", "ms-unordered"), ("bmls", "etf")):
         config = replace(TINY, sampler=sampler, classifier=classifier, width=4)
         folder = RunFolder(store, config)
         loop.run(config, digits, folder, torch.device("cpu"))
-        found[config.method] = folder
-    return found
+        folders[config.method] = folder
+    return folders
 
 
 def made_network(W: np.ndarray, H: np.ndarray) -> Network:
@@ -221,8 +221,10 @@ def test_changes_are_against_the_reference_of_the_same_seed() -> None:
     def row(method: str, seed: int, value: float) -> dict[str, Any]:
         return place | {"method": method, "seed": seed, "product": value, "product_predicted": 2 * value}
 
-    found = changed([row("BMLS+FC", 0, 1.0), row("random+FC", 0, 1.5), row("random+FC", 1, 9.0)])
-    assert [(r["method"], r["seed"], r["change"], r["change_predicted"]) for r in found] == [("random+FC", 0, 0.5, 1.0)]
+    changes = changed([row("BMLS+FC", 0, 1.0), row("random+FC", 0, 1.5), row("random+FC", 1, 9.0)])
+    assert [(r["method"], r["seed"], r["change"], r["change_predicted"]) for r in changes] == [
+        ("random+FC", 0, 0.5, 1.0)
+    ]
 
 
 def test_a_flat_prediction_has_no_correlation() -> None:
@@ -256,8 +258,8 @@ def test_the_comparison_is_drawn_from_runs(trained: dict[str, RunFolder], tmp_pa
         pairs = list(csv.DictReader(file))
     W = trained["random+FC"].geometry(2)["class_vectors"].astype(float)
     W -= W.mean(axis=0)
-    here = [float(r["cosine"]) for r in pairs if r["method"] == "random+FC"]
-    assert np.allclose(np.array(here).reshape(K, K), geometry.cosines(W @ W.T), atol=1e-6)
+    cosines = [float(r["cosine"]) for r in pairs if r["method"] == "random+FC"]
+    assert np.allclose(np.array(cosines).reshape(K, K), geometry.cosines(W @ W.T), atol=1e-6)
     assert (tmp_path / "g" / "geometry.md").read_text().count("\n| ") == 4
 
 

@@ -83,12 +83,10 @@ def test_closed_form_of_cbs_is_what_all_draws_give(batch: int) -> None:
 
 def test_closed_form_of_lom_is_that_of_independent_draws() -> None:
     n = cifar_lt(10, 100)
-    found = closed_form(RunConfig(dataset="cifar10-lt", sampler="lom"), n, 7)
+    cv = closed_form(RunConfig(dataset="cifar10-lt", sampler="lom"), n, 7)
     N = int(n.sum())
-    assert found["label"] == pytest.approx(multinomial_cv(2 * N, 10), rel=1e-12)
-    assert found["label pair"] == pytest.approx(
-        (45 * multinomial_cv(N, 50) + 10 * multinomial_cv(N, 100)) / 55, rel=1e-12
-    )
+    assert cv["label"] == pytest.approx(multinomial_cv(2 * N, 10), rel=1e-12)
+    assert cv["label pair"] == pytest.approx((45 * multinomial_cv(N, 50) + 10 * multinomial_cv(N, 100)) / 55, rel=1e-12)
 
 
 def test_closed_form_of_bmls_is_what_all_orders_of_its_cycles_give() -> None:
@@ -104,15 +102,15 @@ def test_closed_form_of_cas_is_what_all_orders_of_its_cycles_give_for_labels() -
     cycles = itertools.product(itertools.permutations(range(3)), repeat=3)
     streams = [np.repeat(np.array(orders).ravel(), 2) for orders in cycles]
     outcomes = [tuple(np.stack([e, np.roll(e, 1)], axis=1) for e in (s[:7], s[7:14])) for s in streams]
-    found = closed_form(config, np.array([4, 2, 1]), 2)
-    assert found["label"] == pytest.approx(cv_of(outcomes, config)["label"], rel=1e-12)
+    cv = closed_form(config, np.array([4, 2, 1]), 2)
+    assert cv["label"] == pytest.approx(cv_of(outcomes, config)["label"], rel=1e-12)
 
 
 def test_closed_form_of_cas_is_that_of_a_batch_which_holds_every_class_equally_often() -> None:
     config = few(2, sampler="cas", batch=6)
     outcomes = list(mixed(np.array([0, 0, 0, 1, 1, 1]), 6))
-    found = closed_form(config, np.array([4, 2]), 2)
-    assert found["label pair"] == pytest.approx(cv_of(outcomes, config)["label pair"], rel=1e-12)
+    cv = closed_form(config, np.array([4, 2]), 2)
+    assert cv["label pair"] == pytest.approx(cv_of(outcomes, config)["label pair"], rel=1e-12)
 
 
 def test_closed_form_of_coverage_is_what_all_choices_of_classes_and_label_pairs_give() -> None:
@@ -155,15 +153,17 @@ def test_frequencies_are_those_of_the_trainers_own_sampler(choices: dict[str, An
             pairs[e, a, b] += 1
             labels[e, a] += 1
             labels[e, b] += 1
-    found = counted(config, counts, 6)
-    here = possible(config)
-    assert pairs.sum() == pairs[(slice(None), *here)].sum()  # the sampler produces no other label pair
-    for kind, n in (("label", labels), ("label pair", pairs[(slice(None), *here)])):
-        np.testing.assert_allclose(found[kind].mean, n.mean(axis=0), rtol=1e-12)
-        np.testing.assert_allclose(found[kind].std, n.std(axis=0), rtol=1e-12, atol=1e-12)
-        there = n.any(axis=0)
-        assert found[kind].seen == there.sum()
-        assert found[kind].average_cv == pytest.approx((n.std(axis=0)[there] / n.mean(axis=0)[there]).mean(), rel=1e-12)
+    statistics = counted(config, counts, 6)
+    entries = possible(config)
+    assert pairs.sum() == pairs[(slice(None), *entries)].sum()  # the sampler produces no other label pair
+    for kind, n in (("label", labels), ("label pair", pairs[(slice(None), *entries)])):
+        np.testing.assert_allclose(statistics[kind].mean, n.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(statistics[kind].std, n.std(axis=0), rtol=1e-12, atol=1e-12)
+        occurring = n.any(axis=0)
+        assert statistics[kind].seen == occurring.sum()
+        assert statistics[kind].average_cv == pytest.approx(
+            (n.std(axis=0)[occurring] / n.mean(axis=0)[occurring]).mean(), rel=1e-12
+        )
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +198,14 @@ def test_bmls_varies_least_in_label_pairs_and_random_least_in_labels(drawn: list
 def test_rows_of_figure_2_hold_every_label_once(drawn: list[fig2.Drawn]) -> None:
     n, rows = cifar_lt(10, 100), fig2.data(drawn, 100)
     for sampler in fig2.SAMPLERS:
-        here = [r for r in rows if r["sampler"] == sampler]
-        assert {r["imbalance"] for r in here} == {100}
+        sampler_rows = [r for r in rows if r["sampler"] == sampler]
+        assert {r["imbalance"] for r in sampler_rows} == {100}
         for kind, total in (("label", 2 * n.sum()), ("label pair", n.sum())):
-            assert sum(r["mean"] * r["labels"] for r in here if r["kind"] == kind) == pytest.approx(total, rel=1e-12)
-        assert [r["rank"] for r in here if r["kind"] == "label"] == list(range(10))
-        ranks = sorted(r["rank"] for r in here if r["kind"] == "label pair")
+            assert sum(r["mean"] * r["labels"] for r in sampler_rows if r["kind"] == kind) == pytest.approx(
+                total, rel=1e-12
+            )
+        assert [r["rank"] for r in sampler_rows if r["kind"] == "label"] == list(range(10))
+        ranks = sorted(r["rank"] for r in sampler_rows if r["kind"] == "label pair")
         assert set(ranks) <= set(range(55))
         assert len(ranks) == len(set(ranks)) == (45 if sampler == "BMLS" else 55)
     random = [r for r in rows if (r["sampler"], r["kind"]) == ("random", "label")]
@@ -256,10 +258,13 @@ def test_figure_2_draws_its_rows(drawn: list[fig2.Drawn]) -> None:
     axes = fig2.plot(rows).axes
     assert len(axes) == 10
     for axis, sampler in zip(axes, fig2.SAMPLERS, strict=False):
-        here = [r for r in rows if (r["sampler"], r["kind"]) == (sampler, "label")]
-        assert np.asarray(axis.lines[0].get_xydata()).tolist() == [[r["rank"], r["mean"]] for r in here]
+        sampler_rows = [r for r in rows if (r["sampler"], r["kind"]) == (sampler, "label")]
+        assert np.asarray(axis.lines[0].get_xydata()).tolist() == [[r["rank"], r["mean"]] for r in sampler_rows]
         band = np.asarray(axis.collections[0].get_paths()[0].vertices)[:, 1]
-        assert {here[3]["mean"] - here[3]["std"], here[3]["mean"] + here[3]["std"]} <= set(band)
+        assert {
+            sampler_rows[3]["mean"] - sampler_rows[3]["std"],
+            sampler_rows[3]["mean"] + sampler_rows[3]["std"],
+        } <= set(band)
     curves = {line.get_label(): line for line in fig2.plot_cv(fig2.cv_data(drawn)).axes[1].lines}
     bmls = [r for r in fig2.cv_data(drawn) if (r["sampler"], r["kind"]) == ("BMLS", "label pair")]
     assert np.asarray(curves["BMLS"].get_xydata()).tolist() == [[r["imbalance"], r["average_cv"]] for r in bmls]

@@ -81,11 +81,11 @@ def fc_ms() -> list[style.Row]:
 
 def gram(rows: Sequence[style.Row], panel: str, column: str) -> np.ndarray:
     """Return a panel's matrix (K, K)."""
-    here = [r for r in rows if r["panel"] == panel]
-    found = np.full((here[0]["K"],) * 2, np.nan)
-    for r in here:
-        found[r["a"], r["b"]] = found[r["b"], r["a"]] = r[column]
-    return found
+    panel_rows = [r for r in rows if r["panel"] == panel]
+    matrix = np.full((panel_rows[0]["K"],) * 2, np.nan)
+    for r in panel_rows:
+        matrix[r["a"], r["b"]] = matrix[r["b"], r["a"]] = r[column]
+    return matrix
 
 
 def test_every_solve_is_certified_and_says_how_well(sweep: list[style.Row], cifar10: list[style.Row]) -> None:
@@ -116,11 +116,11 @@ def test_balanced_label_pairs_leave_the_sweep_at_a_simplex(sweep: list[style.Row
 
 
 def test_thresholds_are_the_known_ones() -> None:
-    found = theory_maps.certified_threshold(Family("plain", K=10))
-    assert found["state"] == "certified"
-    assert found["R0"] == pytest.approx(closed_forms.plain_threshold(5, 5, 5.0), rel=1e-7)
-    assert found["R0"] == pytest.approx(12.1924, abs=5e-5)
-    assert found["R0_low"] < found["R0"] < found["R0_high"]
+    threshold = theory_maps.certified_threshold(Family("plain", K=10))
+    assert threshold["state"] == "certified"
+    assert threshold["R0"] == pytest.approx(closed_forms.plain_threshold(5, 5, 5.0), rel=1e-7)
+    assert threshold["R0"] == pytest.approx(12.1924, abs=5e-5)
+    assert threshold["R0_low"] < threshold["R0"] < threshold["R0_high"]
 
 
 def test_the_maps_thresholds_lie_between_solves(budget: list[style.Row], classes: list[style.Row]) -> None:
@@ -145,9 +145,9 @@ def test_what_is_not_certified_has_no_number(budget: list[style.Row]) -> None:
 def test_an_uncertified_root_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     doubtful = Threshold(R0=7.0, bracket=None, collapsed_above=True, certified=False, seconds=0.1)
     monkeypatch.setattr(theory_maps, "threshold", lambda *_, **__: doubtful)
-    found = theory_maps.certified_threshold(Family("plain"))
-    assert found["state"] == "not certified"
-    assert np.isnan(found["R0"])
+    threshold = theory_maps.certified_threshold(Family("plain"))
+    assert threshold["state"] == "not certified"
+    assert np.isnan(threshold["R0"])
 
 
 def test_class_balanced_and_balanced_mixed_labels_give_a_simplex_under_fc(cifar10: list[style.Row]) -> None:
@@ -157,8 +157,8 @@ def test_class_balanced_and_balanced_mixed_labels_give_a_simplex_under_fc(cifar1
 
 def test_fc_cannot_tell_the_order_of_label_pairs(cifar10: list[style.Row]) -> None:
     ordered = solve(programs.fc(pairs.table(np.triu(np.ones((10, 10)), 1)), LAW))
-    found = ordered.gram.matrix(ordered.problem.members)
-    np.testing.assert_allclose(gram(cifar10, "BMLS+FC", "inner"), found, atol=1e-7)
+    matrix = ordered.gram.matrix(ordered.problem.members)
+    np.testing.assert_allclose(gram(cifar10, "BMLS+FC", "inner"), matrix, atol=1e-7)
 
 
 def test_ms_sees_the_order_of_label_pairs_unless_they_are_mixed_half_and_half(cifar10: list[style.Row]) -> None:
@@ -174,8 +174,8 @@ def test_ms_sees_the_order_of_label_pairs_unless_they_are_mixed_half_and_half(ci
 def test_random_pairing_agrees_with_another_solver(classifier: str, cifar10: list[style.Row]) -> None:
     n = cifar_lt(10, 100)
     program = {"FC": programs.fc, "MS": programs.ms}[classifier]
-    found = factored.solve(program(pairs.table(np.outer(n, n)), LAW))
-    W, _ = recovery.class_vectors_and_features(*recovery.logits(found))
+    solution = factored.solve(program(pairs.table(np.outer(n, n)), LAW))
+    W, _ = recovery.class_vectors_and_features(*recovery.logits(solution))
     np.testing.assert_allclose(gram(cifar10, f"random+{classifier}", "inner"), W @ W.T, atol=2e-3)
     assert gram(cifar10, f"random+{classifier}", "cosine")[8, 9] > 0.99
 

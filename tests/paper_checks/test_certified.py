@@ -102,17 +102,17 @@ def small() -> list[Known]:
 def test_the_closed_form_lies_in_the_interval(known: Known, rigorous: bool) -> None:
     if rigorous:
         pytest.importorskip("flint", reason="python-flint, the extra 'rigorous', is not installed")
-    found = Lab(rigorous=rigorous).loss(known.problem)
-    assert found.lower - 1e-12 <= known.loss <= found.upper + 1e-12  # the oracle itself is right to some 1e-13
-    assert found.width < 1e-9
+    interval = Lab(rigorous=rigorous).loss(known.problem)
+    assert interval.lower - 1e-12 <= known.loss <= interval.upper + 1e-12  # the oracle itself is right to some 1e-13
+    assert interval.width < 1e-9
     if known.cosines is not None and "ms-free" not in known.name:
         gram = solve(known.problem).gram
         inner = replace(gram).group_cosines
         assert np.nanmax(np.abs(inner - known.cosines)) < 1e-6
         cosines = Lab(rigorous=rigorous).cosines(known.problem)
         for g, classes in enumerate(known.problem.members):
-            for h, others in enumerate(known.problem.members):
-                pairs = [(a, b) for a in classes for b in others if a != b]
+            for h, other_classes in enumerate(known.problem.members):
+                pairs = [(a, b) for a in classes for b in other_classes if a != b]
                 for a, b in pairs:
                     assert cosines.lower[a, b] - 1e-9 <= known.cosines[g, h] <= cosines.upper[a, b] + 1e-9
 

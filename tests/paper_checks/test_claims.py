@@ -253,8 +253,8 @@ def test_the_numbered_items_are_those_of_the_paper() -> None:
         "Eq.": r"\\tag\{(\d+)\}|\((\d{1,2})\)(?:\$\$)?$|\bEq\. (\d+)",
     }
     for kind, pattern in opened.items():
-        found = {int(match[match.lastindex or 1]) for match in re.finditer(pattern, text, re.MULTILINE)}
-        assert found == set(NUMBERED[kind]), kind
+        numbers = {int(match[match.lastindex or 1]) for match in re.finditer(pattern, text, re.MULTILINE)}
+        assert numbers == set(NUMBERED[kind]), kind
 
 
 def test_rows_of_the_catalogue_of_claims_have_checks() -> None:

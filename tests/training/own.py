@@ -27,9 +27,9 @@ def pets(folder: Path) -> Path:
 
 def trained(root: Path, store: Path, *words: str) -> int:
     """The status of a command that trains for an epoch."""
-    own = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
+    options = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
     small = ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--quiet"]
-    return run_command(lambda: train.main([*own, *small, *words]))
+    return run_command(lambda: train.main([*options, *small, *words]))
 
 
 def older(folder: RunFolder) -> RunFolder:

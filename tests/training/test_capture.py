@@ -144,9 +144,9 @@ def test_swapped_sides_keep_one_ratio_per_batch(digits: datasets.LongTailed) -> 
     config = replace(TINY, sampler="bmls", classifier="ms-unordered")
     learner = trainer.Trainer(config, digits, CPU)
     one, swapped = (draw(replace(config, ratio_per=x), learner.assembly.sampler, 2) for x in ("batch", "batch-swapped"))
-    kept = swapped.ratios == one.ratios
-    assert 0.4 < kept.float().mean() < 0.6
-    assert torch.equal(swapped.ratios[~kept], 1 - one.ratios[~kept])
+    unswapped = swapped.ratios == one.ratios
+    assert 0.4 < unswapped.float().mean() < 0.6
+    assert torch.equal(swapped.ratios[~unswapped], 1 - one.ratios[~unswapped])
     assert torch.equal(swapped.pairs, one.pairs)
     assert torch.equal(swapped.crops, one.crops)
 
@@ -180,8 +180,8 @@ def test_interleaved_runs_are_the_runs_one_by_one(digits: datasets.LongTailed, t
         entered.append(stream)
         return contextlib.nullcontext()
 
-    found = list(interleaved(configs, many, [0, 1, 2], on))
-    assert len(found) == 5
+    outcomes = list(interleaved(configs, many, [0, 1, 2], on))
+    assert len(outcomes) == 5
     assert entered[:6] == [0, 1, 2, 0, 1, 2]  # a round is an epoch of each
     for config in configs:
         a, b = ((RunFolder(tmp_path / s, config).path / "final.safetensors").read_bytes() for s in ("one", "many"))
@@ -195,10 +195,10 @@ def test_interleaved_runs_survive_one_another(
     wild, held, good = replace(TINY, lr=900.0, warmup=0), replace(TINY, seed=1), replace(TINY, seed=2)
     (folder := RunFolder(tmp_path, held)).open(digits.fingerprint)
     with folder.lock():
-        found = list(
+        outcomes = list(
             interleaved([wild, held, good], Work(digits, tmp_path, "cpu", False), [0, 1], contextlib.nullcontext)
         )
-    assert {type(outcome) for outcome in found} == {Stopped, LeftToOther, Finished}
+    assert {type(outcome) for outcome in outcomes} == {Stopped, LeftToOther, Finished}
     assert "diverged: random+FC, seed 0" in capsys.readouterr().err
     assert RunFolder(tmp_path, good).done
 
@@ -225,10 +225,10 @@ def test_a_trainer_lets_go_of_its_memory(digits: datasets.LongTailed, tmp_path: 
 
 def test_evaluation_counts_every_image_once(digits: datasets.LongTailed) -> None:
     learner = trainer.Trainer(TINY, digits, CPU)
-    found = []
+    counts = []
     for learner.source.chunk in (7, 250, 10_000):
         predictions = learner.evaluate()
         correct, total = by_class(digits.test.labels, predictions[:, 0], 10)
         assert total.tolist() == [50] * 10
-        found.append(correct)
-    assert np.abs(found[0] - found[2]).sum() <= 2  # bfloat16 rounds by batch
+        counts.append(correct)
+    assert np.abs(counts[0] - counts[2]).sum() <= 2  # bfloat16 rounds by batch

@@ -100,10 +100,10 @@ def test_lists_and_bare_folders_are_checked(root: Path, tmp_path: Path, capsys: 
     (lists / "train.txt").write_text("train/cat/00.jpg 0\n../x.jpg 1\nnone.jpg 1\ntrain/dog/03.jpg 1\n")
     cut(root / "train/dog/03.jpg")
     assert checked(root, "--train-list", lists / "train.txt", "--test-list", lists / "train.txt") == 2
-    said = capsys.readouterr().err
-    assert "line 2" in said
-    assert "line 3: 'none.jpg': No such file" in said
-    assert said.count("'train/dog/03.jpg' cannot be decoded") == 1
+    printed = capsys.readouterr().err
+    assert "line 2" in printed
+    assert "line 3: 'none.jpg': No such file" in printed
+    assert printed.count("'train/dog/03.jpg' cannot be decoded") == 1
     assert checked(root / "train") == 2  # holds class folders that split has not seen yet
     assert "'dog/03.jpg' cannot be decoded" in capsys.readouterr().err
     assert checked(tmp_path / "none") == 2
@@ -135,8 +135,8 @@ def test_an_unwritable_folder_is_checked_all_the_same(root: Path, capsys: Any, m
 
     monkeypatch.setattr(decodable, "write", write)
     assert checked(root) == 0
-    said = capsys.readouterr()
-    assert said.out == "53 images decode\n"
-    assert "cannot be written: Permission denied; the next check decodes all images again" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "53 images decode\n"
+    assert "cannot be written: Permission denied; the next check decodes all images again" in printed.err
     train, test, _ = load("own", root, classes=3)
     assert decodable.unchecked(train.root, (*train.paths, *test.paths))

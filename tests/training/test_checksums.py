@@ -59,9 +59,9 @@ def test_a_changed_bit_of_weights_or_measurements_is_one_line_with_the_remedy(
         before = {file.name: file.read_bytes() for file in run.path.iterdir()}
         for command in commands:
             assert run_command(command) == 2
-            said = capsys.readouterr()
-            assert f"{name}' is damaged: its SHA-256 is not the one in metrics.json; {remedy}\n" in said.err
-            assert (said.out, said.err.count("\n")) == ("", 1)
+            printed = capsys.readouterr()
+            assert f"{name}' is damaged: its SHA-256 is not the one in metrics.json; {remedy}\n" in printed.err
+            assert (printed.out, printed.err.count("\n")) == ("", 1)
         assert {file.name: file.read_bytes() for file in run.path.iterdir()} == before
         if name == LAST:
             assert run_command(lambda: measure(words)) == 0

@@ -169,8 +169,8 @@ def test_a_label_pair_in_the_other_order_is_the_same_mixture(kind: Any, mode: st
         torch.autograd.grad(x, list(classifier.parameters()))
         for x in (loss(h, a, b, lam), classifier.loss(h, *ordered))
     ]
-    for mine, theirs in zip(*gradients, strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-6)
+    for gradient, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(gradient, theirs, atol=1e-6)
 
 
 def test_where_labels_cannot_be_read_a_pair_of_one_class_makes_loss_and_gradients_nan() -> None:
@@ -239,12 +239,12 @@ def test_a_loss_is_summed_in_float32_under_autocast_and_of_half_precision_logits
 def test_a_loss_of_ones_own_gets_float32_and_a_tensor() -> None:
     seen: list[torch.Tensor] = []
 
-    def own(z: torch.Tensor, a: torch.Tensor, b: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    def custom_loss(z: torch.Tensor, a: torch.Tensor, b: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
         seen.extend([z, lam, z @ z.T])
         return z.sum()
 
     with torch.autocast("cpu", torch.bfloat16):
-        FC(8, 4, loss=own).loss(torch.randn(4, 8), *PAIRS, 0.3)
+        FC(8, 4, loss=custom_loss).loss(torch.randn(4, 8), *PAIRS, 0.3)
     assert [x.dtype for x in seen] == [torch.float32] * 3
     assert seen[1].shape == ()
 

@@ -109,18 +109,18 @@ def test_a_table_completes_with_the_same_rows_when_a_worker_is_killed(tmp_path: 
         "csv",
         "--quiet",
     ]
-    said = {}
+    printed = {}
     for engine in ("local", "ray"):
-        where = ["--store", str(tmp_path / engine), "--export", str(tmp_path / f"{engine}.csv"), "--engine", engine]
-        command = Command(*words, *where, "--jobs", "2")
+        options = ["--store", str(tmp_path / engine), "--export", str(tmp_path / f"{engine}.csv"), "--engine", engine]
+        command = Command(*words, *options, "--jobs", "2")
         if engine == "ray":
             folder, before = kill_a_worker(tmp_path / "ray")
-        status, said[engine], err = command.ends()
+        status, printed[engine], err = command.ends()
         assert status == 0, err
         assert "missing" not in err
     assert (folder / "epochs.jsonl").read_text().startswith(before)
-    assert said["ray"] == said["local"]
-    assert [line.split(",")[5] for line in said["ray"].splitlines()] == ["n", "1", "1"]
+    assert printed["ray"] == printed["local"]
+    assert [line.split(",")[5] for line in printed["ray"].splitlines()] == ["n", "1", "1"]
     local, ray = (
         list(csv.DictReader((tmp_path / f"{engine}.csv").read_text().splitlines())) for engine in ("local", "ray")
     )
@@ -130,7 +130,7 @@ def test_a_table_completes_with_the_same_rows_when_a_worker_is_killed(tmp_path: 
     assert weights(tmp_path / "ray") == weights(tmp_path / "local")
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "ray").rglob("*")}
     again = Command(*words, "--store", str(tmp_path / "ray"), "--engine", "ray").ends()
-    assert again[:2] == (0, said["ray"])
+    assert again[:2] == (0, printed["ray"])
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "ray").rglob("*")} == times  # nothing is run twice
 
 
@@ -261,20 +261,20 @@ def test_a_cluster_by_its_address_does_the_same_and_outlives_its_commands(
 ) -> None:
     address, head = cluster
     words = [*TRAIN, "--epochs", "6", "--seeds", "0-1", "--store"]
-    where = ["--engine", "ray", "--address", address]
+    options = ["--engine", "ray", "--address", address]
     assert Command(*words, str(tmp_path / "local")).ends() == (0, "", "")
-    interrupted = Command(*words, str(tmp_path / "ray"), *where)
+    interrupted = Command(*words, str(tmp_path / "ray"), *options)
     wait_for(lambda: list(tmp_path.glob("ray/*/*/epochs.jsonl")))
     os.killpg(interrupted.process.pid, signal.SIGINT)
     assert interrupted.ends()[0] == 130
     wait_for(lambda: "ray::_train" not in head.alive())
     assert len(weights(tmp_path / "ray")) < 2
-    assert Command(*words, str(tmp_path / "ray"), *where).ends() == (0, "", "")
+    assert Command(*words, str(tmp_path / "ray"), *options).ends() == (0, "", "")
     assert weights(tmp_path / "ray") == weights(tmp_path / "local")
-    status, _, err = Command(*words, str(tmp_path / "cuda"), *where, "--device", "cuda").ends()
+    status, _, err = Command(*words, str(tmp_path / "cuda"), *options, "--device", "cuda").ends()
     assert (status, err) == (2, "error: --device cuda: the cluster has no GPU; take --device cpu\n")
     assert not (tmp_path / "cuda").exists()
-    status, _, err = Command(*words, str(tmp_path / "none"), *where, RAY_AUTH_TOKEN="another").ends()
+    status, _, err = Command(*words, str(tmp_path / "none"), *options, RAY_AUTH_TOKEN="another").ends()
     assert status == 2
     assert err.startswith(f"error: --address {address}: Failed to connect to Ray cluster")
     assert err.endswith("; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as its hosts have them\n")
@@ -357,10 +357,10 @@ def test_bad_use_is_one_line_and_nothing_is_written(
         status = cli.run(lambda: sweep.main(["--out", str(tmp_path / "sweep"), *words]))
     except SystemExit as end:
         status = int(str(end.code))
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert status == 2
-    assert message in said
-    assert said.count("\n") == 1
+    assert message in printed
+    assert printed.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -68,8 +68,8 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
 
 def test_a_method_without_mixup_stands_beside_those_with_it() -> None:
     base = RunConfig(alpha=0.2, ratio_per="sample")
-    found = compare.methods(base, ["random+FC", "random+FC, no mixup"])
-    assert [(config.method, config.alpha) for config in found.values()] == [
+    configs = compare.methods(base, ["random+FC", "random+FC, no mixup"])
+    assert [(config.method, config.alpha) for config in configs.values()] == [
         ("random+FC", 0.2),
         ("random+FC, no mixup", 0.0),
     ]

@@ -27,8 +27,8 @@ def section(title: str) -> str:
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """Each Python block, with the path that stands above it ('' for a row)."""
-    found = re.findall(r"(?:^ *`(training/[\w/]+\.py)`\n\n)?^( *)```python\n(.*?)^\2```", text, re.M | re.S)
-    return [(path, textwrap.dedent(code)) for path, _, code in found]
+    examples = re.findall(r"(?:^ *`(training/[\w/]+\.py)`\n\n)?^( *)```python\n(.*?)^\2```", text, re.M | re.S)
+    return [(path, textwrap.dedent(code)) for path, _, code in examples]
 
 
 def add_row(file: Path, row: str) -> None:

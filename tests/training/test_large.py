@@ -85,7 +85,7 @@ def test_what_a_step_sees_is_mixed_augmented_and_normalised(places: datasets.Lon
     from training.data.images import central_view as central
 
     learner = trainer.Trainer(replace(SMOKE, augment=False), places, CPU)
-    learner.source.begin(1, learner.steps.drawn, [own for own, _ in learner.steps.sizes])
+    learner.source.begin(1, learner.steps.drawn, [local for local, _ in learner.steps.sizes])
     learner.source.advance()
     rows = torch.arange(learner.steps.sizes[0][0])
     for side in (0, 1):
@@ -110,7 +110,7 @@ def test_partners_from_the_batch_are_decoded_once_and_cropped_anew(
     monkeypatch.setattr(images, "contents", contents)
     learner = trainer.Trainer(replace(SMOKE, sampler="random", seed=3), places, CPU)
     rows = torch.arange(learner.steps.sizes[0][0])
-    learner.source.begin(1, learner.steps.drawn, [own for own, _ in learner.steps.sizes])
+    learner.source.begin(1, learner.steps.drawn, [local for local, _ in learner.steps.sizes])
     learner.source.advance()
     assert isinstance(places.train, Listed)
     shown = learner.steps.drawn.pairs[rows]
@@ -236,15 +236,15 @@ def test_a_pretrained_network_starts_from_its_file_and_trains_what_it_should(
     source = Bottlenecks("resnet50", width=4)
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     learner = trainer.Trainer(config, places, CPU, weights=tmp_path / "weights.pth")
-    own = learner.network.backbone.state_dict()
-    assert all(torch.equal(own[k], v) for k, v in source.state_dict().items() if k in own)
-    before = {k: v.clone() for k, v in own.items()}
+    weights = learner.network.backbone.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in source.state_dict().items() if k in weights)
+    before = {k: v.clone() for k, v in weights.items()}
     learner.train_epoch()
     changed = {
         k.split(".")[0] for k, v in learner.network.backbone.state_dict().items() if not torch.equal(v, before[k])
     }
-    every = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
-    assert changed == {"all": every, "stage4": {"layer4"}, "block": {"block"}, "classifier": set()}[trains]
+    groups = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
+    assert changed == {"all": groups, "stage4": {"layer4"}, "block": {"block"}, "classifier": set()}[trains]
 
 
 def test_a_run_is_a_run_on_its_weights(places: datasets.LongTailed, tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ def passed(norm: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     y = norm(x)
     y.backward(dy)
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | SyncBatchNorm | GhostBatchNorm)
-    found = [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
+    results = [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
     assert norm.num_batches_tracked == 1
-    return [tensor for tensor in found if tensor is not None]
+    return [tensor for tensor in results if tensor is not None]
 
 
 def batch(*shape: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -120,10 +120,10 @@ def test_the_gradient_of_sync_batch_norm_is_that_of_its_values() -> None:
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_sync_batch_norm_keeps_no_more_than_its_input(trained: bool) -> None:
-    kept: list[Tensor] = []
+    saved: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     x, dy = batch(16, 8, 6, 6, dtype=torch.bfloat16)
@@ -131,7 +131,7 @@ def test_sync_batch_norm_keeps_no_more_than_its_input(trained: bool) -> None:
     x.requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         y = norm(x)
-    large = {tensor.data_ptr() for tensor in kept if tensor.numel() >= x.numel()}
+    large = {tensor.data_ptr() for tensor in saved if tensor.numel() >= x.numel()}
     assert large == {x.data_ptr()}
     y.backward(dy)
     assert x.grad is not None
@@ -149,14 +149,14 @@ def test_in_evaluation_both_are_torchs_own() -> None:
 @pytest.mark.parametrize("shape", [(11, 3, 4, 4), (11, 3)])
 def test_each_part_is_normalised_by_itself_and_the_first_is_remembered(shape: tuple[int, ...]) -> None:
     x, dy = batch(*shape)
-    found = passed(GhostBatchNorm(norm_of(x), ALONE, 4), x, dy)
+    results = passed(GhostBatchNorm(norm_of(x), ALONE, 4), x, dy)
     each = [passed(norm_of(x), *part) for part in zip(x.split([3, 3, 3, 2]), dy.split([3, 3, 3, 2]), strict=True)]
     for i in (0, 1):
-        torch.testing.assert_close(found[i], torch.cat([part[i] for part in each]))
+        torch.testing.assert_close(results[i], torch.cat([part[i] for part in each]))
     for i in (2, 3):
-        torch.testing.assert_close(found[i], torch.stack([part[i] for part in each]).sum(dim=0))
+        torch.testing.assert_close(results[i], torch.stack([part[i] for part in each]).sum(dim=0))
     for i in (4, 5):
-        assert torch.equal(found[i], each[0][i])
+        assert torch.equal(results[i], each[0][i])
 
 
 def test_parts_of_a_batch_are_the_same_for_any_number_of_processes(digits: datasets.LongTailed) -> None:

@@ -112,6 +112,6 @@ def test_tables_of_the_large_sets_fill_from_the_store(places_root: Path, tmp_pat
         assert run_command(lambda n=number: table([n, *words, "--dry-run", "--format", "csv"])) == 0
         assert len(capsys.readouterr().out.splitlines()) == cells + 1
     assert run_command(lambda: table(["3", "--dry-run", "--dataset", "places-lt-ft", "--method", "CAS+FC"])) == 0
-    said = capsys.readouterr()
-    assert "37.44" in said.out
-    assert "--dataset places-lt-ft --weights FILE --method CAS+FC --seeds 0-2" in said.err
+    printed = capsys.readouterr()
+    assert "37.44" in printed.out
+    assert "--dataset places-lt-ft --weights FILE --method CAS+FC --seeds 0-2" in printed.err

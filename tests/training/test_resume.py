@@ -81,9 +81,9 @@ def test_a_damaged_checkpoint_is_passed_over(digits: datasets.LongTailed, tmp_pa
         loop.run(TINY, digits, folder, CPU, on_epoch=after_two)
     last = folder.path / "checkpoint-0000002.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
-    found = folder.last_checkpoint()
-    assert found is not None
-    assert found[0] == 1
+    checkpoint = folder.last_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint[0] == 1
     loop.run(TINY, digits, folder, CPU)
     a, b = ((f.path / "final.safetensors").read_bytes() for f in (reference, folder))
     assert a == b
@@ -131,8 +131,8 @@ def test_a_full_disk_leaves_the_store_readable(
     monkeypatch.undo()
     assert len(folder.rows()) == 1
     assert not list(folder.path.glob(".*"))
-    found = folder.last_checkpoint()
-    assert found is None or found[0] == 1
+    checkpoint = folder.last_checkpoint()
+    assert checkpoint is None or checkpoint[0] == 1
     assert loop.run(TINY, digits, folder, CPU).last
 
 
@@ -150,16 +150,16 @@ def test_killed_around_any_write_a_run_continues_and_loses_no_row(
     loop.run(config, digits, whole := RunFolder(tmp_path / "whole", config), CPU)
     expected, real = (whole.path / "final.safetensors").read_bytes(), runs.write
     for number in range(100):
-        left = number
+        remaining = number
         folder = RunFolder(tmp_path / str(number), config)
 
         def dying(path: Path, data: bytes) -> None:
-            nonlocal left
-            left -= 1
-            if left == -1 and before:
+            nonlocal remaining
+            remaining -= 1
+            if remaining == -1 and before:
                 raise Killed
             real(path, data)
-            if left == -1:
+            if remaining == -1:
                 raise Killed
 
         monkeypatch.setattr(runs, "write", dying)
@@ -198,9 +198,9 @@ def test_two_damaged_checkpoints_do_not_stand_in_the_way_of_new_ones(
         file.write_bytes(b"damaged")
     with pytest.raises(RuntimeError, match="stop"):
         loop.run(config, digits, folder, CPU, on_epoch=stop_at(2))
-    found = folder.last_checkpoint()
-    assert found is not None
-    assert found[0] == 2
+    checkpoint = folder.last_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint[0] == 2
     assert len(list(folder.path.glob("checkpoint-*.json"))) == 2
 
 
@@ -244,8 +244,8 @@ def test_what_a_killed_writer_left_is_swept(digits: datasets.LongTailed, tmp_pat
         (folder.path / name).write_bytes(b"half")
     (folder.path / ".notes").write_text("mine")
     loop.run(TINY, digits, folder, CPU)
-    left = [f.name for f in folder.path.iterdir() if f.name.startswith(".") or "checkpoint" in f.name]
-    assert left == [".notes"]
+    files = [f.name for f in folder.path.iterdir() if f.name.startswith(".") or "checkpoint" in f.name]
+    assert files == [".notes"]
 
 
 def test_rare_checkpoints_as_on_a_gpu_cost_time_and_nothing_else(

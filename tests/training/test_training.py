@@ -114,15 +114,15 @@ def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None
 
     learner.source.train = watched_images  # type: ignore[method-assign]
     learner.classifier_inputs = watched_inputs  # type: ignore[method-assign]
-    found = measured(learner)
-    assert (found["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
+    result = measured(learner)
+    assert (result["pair_number"] > 0).nonzero().tolist() == [[q, 2, 7] for q in range(8)]
     _, which = asked  # the first time, for the class means, it was all of them
     assert {tuple(pair) for pair in digits.train.labels[which.numpy()].tolist()} == {(2, 7)}
     first, second = sides[1].unbind(1)
     difference, seen = (first - second).flatten(1), torch.cat(mixed)[len(digits.train.labels) :]
     lam = ((seen - second).flatten(1) * difference).sum(dim=1) / (difference**2).sum(dim=1)
     assert torch.allclose(seen, lam.view(-1, 1, 1, 1) * (first - second) + second, atol=1e-4)
-    assert torch.allclose(lam.view(8, 8).mean(dim=1), found["ratio_means"], atol=1e-4)
+    assert torch.allclose(lam.view(8, 8).mean(dim=1), result["ratio_means"], atol=1e-4)
     assert ((lam.view(8, 8) * 8).floor() == torch.arange(8)[:, None]).all()  # alpha = 1: bins are eighths
 
 
@@ -142,9 +142,9 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
         learner.train_epoch()
     words = ["--lr", "900", "--warmup", "0", "--epochs", "3", "--width", "4", "--store", str(tmp_path / "s"), "--quiet"]
     assert main(words) == 1
-    said = capsys.readouterr().err
-    assert "diverged: random+FC, seed 0: " in said
-    assert "checkpoint" in said
+    printed = capsys.readouterr().err
+    assert "diverged: random+FC, seed 0: " in printed
+    assert "checkpoint" in printed
 
 
 def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) -> None:
