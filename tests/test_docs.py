@@ -113,7 +113,7 @@ def test_parts_drop_into_a_loop_of_ones_own() -> None:
     examples = code("docs/practice/parts.md")
     exec(compile(examples[0], "parts.md", "exec"), names)
     assert torch.isfinite(names["loss"])
-    assert len(examples) == 2  # tests/training/test_predict.py runs the second one
+    assert len(examples) == 3  # tests/training/test_predict.py runs the second one, test_samplers.py the third
 
 
 def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lpm.console.errors import InvalidInput
+from tests.started import together
+from training.config import RunConfig
+from training.model import build
 from training.sampling.label_pairs import permuted, unranked
 from training.sampling.samplers import (
     BalancedMixedLabels,
@@ -207,12 +210,161 @@ def test_processes_share_an_epoch_and_each_of_its_batches(name: str, world: int)
         assert sorted(map(tuple, together)) == sorted(map(tuple, pairs[n * B : (n + 1) * B]))
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("world", [2, 3, 5])
 @pytest.mark.parametrize("name", MAKE)
-def test_a_class_without_an_image_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="class 1 has no image"):
-        MAKE[name](np.array([0, 0, 2]))
-    with pytest.raises(InvalidInput, match="class 2 has no image"):
-        MAKE[name](np.array([0, 1, 2**60]))  # not an array of counts for every number up to it
+def test_ranks_get_equally_many_pairs_those_that_a_distributed_sampler_would_take(
+    name: str, world: int, drop_last: bool
+) -> None:
+    pairs = MAKE[name](LABELS, seed=1).pairs(0)
+    for rank in range(world):
+        sampler = MAKE[name](LABELS, seed=1, rank=rank, world_size=world, drop_last=drop_last)
+        taken = list(DistributedSampler(Indices(), world, rank, shuffle=False, drop_last=drop_last))
+        assert list(sampler) == [tuple(p) for p in pairs[taken].tolist()]
+        assert len(sampler) == len(taken)
+        assert len(list(sampler)) == len(taken)  # the next epoch, too
+        assert np.array_equal(sampler.pairs(0), pairs)  # of all ranks
+
+
+def test_fewer_pairs_than_ranks_are_repeated_or_refused() -> None:
+    labels, world = np.array([0, 1, 1]), 8
+    shares = [list(Random(labels, rank=rank, world_size=world)) for rank in range(world)]
+    pairs = [tuple(p) for p in Random(labels).pairs(0).tolist()]
+    assert [pair for share in shares for pair in share] == (3 * pairs)[:world]
+    with pytest.raises(InvalidInput, match="3 pairs leave none for 8 ranks; take drop_last=False"):
+        Random(labels, rank=0, world_size=world, drop_last=True)
+
+
+def joined(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
+    """As in a process that has called torch.distributed.init_process_group."""
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: world)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_rank_and_world_size_are_those_of_torch_distributed_unless_they_are_given(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = MAKE[name](LABELS)
+    assert (alone.rank, alone.world_size) == (0, 1)
+    joined(monkeypatch, 2, 4)
+    sampler, given = MAKE[name](LABELS), MAKE[name](LABELS, rank=1, world_size=3)
+    assert (sampler.rank, sampler.world_size, len(sampler)) == (2, 4, 90)
+    assert (given.rank, given.world_size) == (1, 3)
+    with pytest.raises(InvalidInput, match=r"rank 2 must be .* below world_size 1; give both"):
+        MAKE[name](LABELS, world_size=1)
+
+
+@pytest.mark.parametrize("options", [{"rank": 2, "world_size": 2}, {"rank": -1, "world_size": 2}, {"world_size": 0}])
+def test_a_rank_outside_the_world_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(InvalidInput, match=r"must be at least 0 and below world_size"):
+        Random(LABELS, **options)
+
+
+def test_the_trainer_draws_the_pairs_of_all_processes_whatever_torch_distributed_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = RunConfig(dataset="digits-lt", sampler="bmls")
+    alone = build.sampler(config, LABELS)
+    joined(monkeypatch, 2, 4)
+    sampler = build.sampler(config, LABELS)
+    assert (sampler.rank, sampler.world_size) == (0, 1)
+    assert list(sampler) == list(alone)
+
+
+@pytest.mark.parametrize("name", ["random", "cas", "bmls"])
+def test_all_ranks_resume_from_the_state_of_any_one(name: str) -> None:
+    def of(rank: int) -> PairSampler:
+        return MAKE[name](LABELS, seed=1, rank=rank, world_size=4)
+
+    epochs = [[list(sampler) for _ in range(2)] for sampler in map(of, range(4))]
+    first = of(0)
+    walk = iter(first)
+    for _ in range(37):
+        next(walk)
+    state = json.loads(json.dumps(first.state_dict()))
+    assert state == {"epoch": 0, "position": 37, "seed": 1, "world_size": 4}
+    for rank in range(4):
+        resumed = of(rank)
+        resumed.load_state_dict(state)
+        assert list(resumed) == epochs[rank][0][37:]
+        assert list(resumed) == epochs[rank][1]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_state_of_another_number_of_ranks_goes_on_where_they_were_together(drop_last: bool) -> None:
+    def of(rank: int, world: int) -> PairSampler:
+        return Random(LABELS, seed=1, rank=rank, world_size=world, drop_last=drop_last)
+
+    pairs = [tuple(p) for p in of(0, 1).pairs(3).tolist()]
+    state = {"epoch": 3, "position": 30, "seed": 1, "world_size": 4}
+    for rank in range(2):
+        resumed = of(rank, 2)
+        resumed.load_state_dict(state)
+        assert list(resumed)[:100] == pairs[120 + rank :: 2][:100]
+    alone = of(0, 1)
+    alone.load_state_dict(state)
+    assert list(alone) == pairs[120:]
+    whole = {"epoch": 3, "position": len(of(0, 4)), "seed": 1, "world_size": 4}  # 360 pairs of 357, or 356
+    for world in (1, 2, 3):
+        resumed = of(0, world)
+        resumed.load_state_dict(whole)
+        assert list(resumed) == []
+        assert resumed.epoch == 4
+    for wrong, message in (
+        ({"position": 31}, "position 31 of 4 ranks, 124 pairs, which 3 ranks cannot share"),
+        ({"position": 900}, "outside 0..119"),
+        ({"world_size": 0}, "world_size 0, which must be at least 1"),
+        ({"world_size": "4"}, "lacks a whole number"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            of(0, 3).load_state_dict({**state, **wrong})
+
+
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("classes", [[0, 1, 3, 4, 9], [1, 2, 3, 4, 5], [0, 7, 2**40, 2**60, 2**60 + 1]])
+def test_classes_without_images_are_left_out_and_the_others_keep_their_order(name: str, classes: list[int]) -> None:
+    plain, gapped = MAKE[name](LABELS, seed=1), MAKE[name](np.array(classes)[LABELS], seed=1)
+    assert np.array_equal(gapped.pairs(3), plain.pairs(3))
+    assert gapped.K == 5
+    assert np.array_equal(gapped.classes, classes)
+    assert np.array_equal(gapped.labels, LABELS)
+
+
+def test_the_trainer_refuses_data_without_images_of_a_class() -> None:
+    config = RunConfig(dataset="digits-lt", sampler="bmls")
+    for labels, message in (([0, 0, 2], "class 1 has no image"), ([1, 1, 2], "class 0 has no image")):
+        with pytest.raises(InvalidInput, match=message):
+            build.sampler(config, np.array(labels))
+
+
+class Labelled(Indices):
+    """A data set whose items must not be loaded."""
+
+    def __getitem__(self, pair: tuple[int, int]) -> torch.Tensor:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (Labelled(), "needs the labels .*, not a Labelled; give one whole number per image"),
+        (
+            [(np.zeros(3), 0), (np.zeros(3), 1)],
+            "NumPy can make no array of this list; give one number per image in a list",
+        ),
+        (torch.zeros(3, dtype=torch.int64, device="meta"), "no array of this Tensor; give .* a tensor on the CPU"),
+        (["cat", "dog"], "not <U3 of shape"),
+        (None, "not object of shape"),
+    ],
+)
+def test_what_is_no_list_of_labels_is_refused_in_one_line(labels: Any, message: str) -> None:
+    for name in ("random", "bmls"):
+        with pytest.raises(InvalidInput, match=message) as error:
+            MAKE[name](labels)
+        assert "\n" not in str(error.value)
+    assert Random([0, 1, 1]).K == Random(torch.tensor([0, 1, 1])).K == 2  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -388,3 +540,17 @@ def test_uses_before_an_epoch_are_those_of_all_epochs_before_it(
         late = BalancedMixedLabels(labels, seed=3, ordered=ordered)
         assert np.array_equal(late.used_before(epoch), used)
         used += np.bincount(first.label_pairs(epoch).ravel(), minlength=23)
+
+
+def test_two_processes_take_equally_many_steps_on_different_pairs_and_keep_the_same_weights() -> None:
+    ends = together(2, "tests.training.two_processes", OMP_NUM_THREADS="1")
+    assert [end.status for end in ends] == [0, 0], ends
+    first, second = (json.loads(end.out) for end in ends)
+    assert first["steps"] == second["steps"] == 2 * 6  # 45 pairs in batches of 8
+    assert first["state"] == second["state"] == {"epoch": 2, "position": 0, "seed": 0, "world_size": 2}
+    assert first["weights"] == second["weights"]
+    labels = np.repeat([0, 1, 2], [60, 20, 9])
+    for epoch in range(2):
+        pairs = BalancedMixedLabels(labels, seed=0).pairs(epoch)
+        assert first["pairs"][epoch] == pairs[::2].tolist()
+        assert second["pairs"][epoch] == [*pairs[1::2].tolist(), pairs[0].tolist()]

@@ -103,7 +103,7 @@ def unsearched(*, deterministic: bool = False) -> Iterator[None]:
 
 
 def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
-    """Make the run's sampler.
+    """Make the run's sampler, of the pairs of all processes together: the trainer takes each process's share itself.
 
     Args:
         config: the run.
@@ -115,7 +115,12 @@ def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
     Raises:
         InvalidInput: if a class has no image.
     """
-    made: PairSampler = SAMPLERS[config.sampler].made(config, labels, seed=config.seed, batch=config.batch)
+    present = np.unique(labels)
+    if (gaps := np.flatnonzero(present != np.arange(len(present)))).size:  # a sampler would number the others anew
+        raise InvalidInput(f"class {gaps[0]} has no image; every class needs one")
+    made: PairSampler = SAMPLERS[config.sampler].made(
+        config, labels, seed=config.seed, batch=config.batch, rank=0, world_size=1
+    )
     return made
 
 

@@ -1,8 +1,9 @@
 r"""Pair samplers: each draws N index pairs (i, j) per epoch, the two images that mixup blends.
 
 Every sampler is a function of (labels, seed, epoch): the pairs of an epoch do not depend on the epochs drawn before, so
-a run resumes at any pair of any epoch. W processes share an epoch when each takes ``pairs(epoch)[rank::W]`` in batches
-of B / W. Together their n-th batches are then the n-th batch of one process, of size B.
+a run resumes at any pair of any epoch. W processes share an epoch: rank r iterates over the pairs r, r + W, r + 2 W, ...
+of it, in batches of B / W. Together their n-th batches are then the n-th batch of one process, of size B. All ranks have
+equally many pairs, as :class:`torch.utils.data.DistributedSampler` has it.
 
 - random, :class:`Random`: every image once, its partner by a random permutation of the batch; what mixup does.
 - cbs, :class:`ClassBalanced`: N draws, each class equally likely, partners as above (Kang et al. 2020).
@@ -28,7 +29,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+import torch.distributed as dist
+from torch.utils.data import Dataset, Sampler
 
 from lpm.console.errors import InvalidInput
 from training.sampling.label_pairs import cycles, permuted, unranked
@@ -58,48 +60,76 @@ class PairSampler(Sampler[tuple[int, int]]):
 
     The state of torchdata's StatefulDataLoader holds the right one.
 
+    Under DistributedDataParallel every process makes the same sampler and iterates over its own share of each epoch.
+    Epochs go on by themselves, so no ``set_epoch`` is needed. All ranks resume from the state of any one:
+
+    ```python
+    sampler = BalancedMixedLabels(labels, seed=0, batch=256)  # rank and world_size are those of torch.distributed
+    loader = DataLoader(pairs_of_images, batch_size=256 // sampler.world_size, sampler=sampler)
+    ```
+
+    Labels may have gaps, as those of a fold or subset that lacks a class. Then only the classes with images are balanced
+    and paired, in the order of their labels. Their numbers 0..K-1 here are positions in ``classes``.
+
     Args:
-        labels: class of each image, (N,) whole numbers. Every class of 0..K-1 needs at least one image.
-        seed: names the random numbers; at least 0.
-        batch: pairs in a batch, within which partners are permuted.
+        labels: class of each image, (N,) whole numbers of at least 0.
+        seed: names the random numbers; at least 0. All ranks need the same.
+        batch: pairs in a batch of all ranks together, within which partners are permuted.
+        rank: this process's number; that of torch.distributed by default, or 0 where it is not initialised.
+        world_size: number of processes; that of torch.distributed by default, or 1 where it is not initialised.
+        drop_last: whether the last pairs of an epoch are left out where they do not fill all ranks. By default the
+            epoch's first pairs are repeated to fill them.
+
+    Attributes:
+        N: number of images, and of pairs in an epoch of all ranks together.
+        classes: labels that occur, rising, (K,).
+        labels: class of each image as its position in ``classes``, (N,) int64: the labels themselves without gaps.
+        counts: images of each class, (K,).
+        K: number of classes that have images.
 
     Raises:
-        InvalidInput: if labels are not a list of whole numbers from 0, a class has no image, the seed is negative or
-            the batch empty.
+        InvalidInput: if labels are not a list of whole numbers from 0, the seed is negative, the batch empty, the rank
+            outside 0..world_size-1, or there are fewer pairs than ranks with ``drop_last``.
     """
 
-    def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128) -> None:
-        labels = np.asarray(labels)
-        if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "biu" or labels.min() < 0:
-            raise InvalidInput(
-                f"a sampler needs labels (N,), whole numbers of at least 0, not {labels.dtype} of shape {labels.shape}"
-            )
-        present = np.unique(labels)
-        if (gaps := np.flatnonzero(present != np.arange(len(present)))).size:
-            raise InvalidInput(f"class {gaps[0]} has no image; every class needs one")
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        seed: int = 0,
+        batch: int = 128,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
         if seed < 0 or batch < 1:
             raise InvalidInput(f"seed {seed} must be at least 0, batch {batch} at least 1")
-        self.labels = labels.astype(np.int64)
+        self.classes, self.labels = _classes(labels)
         self.seed, self.batch, self.epoch, self.position = seed, batch, 0, 0
         self._running: object | None = None
+        self.N = len(self.labels)
+        self.rank, self.world_size = _place(rank, world_size)
+        self.drop_last = drop_last
+        if drop_last and self.world_size > self.N:
+            raise InvalidInput(f"{self.N} pairs leave none for {self.world_size} ranks; take drop_last=False")
         self.counts = np.bincount(self.labels)
         self.K = len(self.counts)
         self.by_class = np.argsort(self.labels, kind="stable")  # the images, class after class
         self.starts = np.cumsum(self.counts) - self.counts
 
     def __len__(self) -> int:
-        """Pairs of a whole epoch, N."""
-        return len(self.labels)
+        """Pairs of a whole epoch of this rank: N / world_size, rounded up, or down with ``drop_last``."""
+        return self.N // self.world_size if self.drop_last else -(-self.N // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Iterate over the current epoch from the current position; the next iteration is over the next epoch.
+        """Iterate over this rank's share of the current epoch; the next iteration is over the next epoch.
 
         That holds even if this iteration is abandoned.
         """
         if self._running is not None:
             self.set_epoch(self.epoch + 1)
         self._running = iteration = object()
-        for i, j in self.pairs(self.epoch)[self.position :].tolist():
+        for i, j in self.share(self.epoch)[self.position :].tolist():
             if self._running is iteration:  # no other was begun, no epoch set and no state loaded meanwhile
                 self.position += 1
             yield i, j
@@ -107,7 +137,7 @@ class PairSampler(Sampler[tuple[int, int]]):
             self.set_epoch(self.epoch + 1)
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the index pairs of an epoch.
+        """Draw the index pairs of an epoch, those of all ranks together.
 
         Args:
             epoch: its number, from 0.
@@ -116,6 +146,21 @@ class PairSampler(Sampler[tuple[int, int]]):
             Index pairs (i, j), (N, 2) int64.
         """
         raise NotImplementedError
+
+    def share(self, epoch: int) -> np.ndarray:
+        """Draw the index pairs of an epoch that this rank iterates over.
+
+        Args:
+            epoch: its number, from 0.
+
+        Returns:
+            Index pairs (i, j), (len(self), 2) int64.
+        """
+        pairs = self.pairs(epoch)
+        if self.world_size == 1:
+            return pairs
+        # np.resize repeats from the start what is too short, and cuts off what is too long.
+        return np.resize(pairs, (len(self) * self.world_size, 2))[self.rank :: self.world_size]
 
     def set_epoch(self, epoch: int) -> None:
         """Make an epoch the next one, from its first pair.
@@ -131,8 +176,13 @@ class PairSampler(Sampler[tuple[int, int]]):
         self.epoch, self.position, self._running = epoch, 0, None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what resuming needs: the epoch, how many of its pairs have been yielded, and the seed."""
-        return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
+        """Return what resuming needs, the same on all ranks.
+
+        Returns:
+            The epoch, how many of its pairs this rank has yielded, the seed, and the number of ranks if not 1.
+        """
+        state = {"epoch": self.epoch, "position": self.position, "seed": self.seed}
+        return state if self.world_size == 1 else {**state, "world_size": self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a state: the next iteration yields the rest of its epoch.
@@ -140,15 +190,17 @@ class PairSampler(Sampler[tuple[int, int]]):
         There is no rest if the last pair was yielded but the end of the epoch not reached.
 
         Args:
-            state: what :meth:`state_dict` returned. One without a position, as older versions wrote, is the start of
-                its epoch.
+            state: what :meth:`state_dict` returned, on any rank. One without a position, as older versions wrote, is the
+                start of its epoch. One of another number of ranks goes on where all of them together were.
 
         Raises:
-            InvalidInput: if the state has another seed, lacks a number, or has a position outside 0..N.
+            InvalidInput: if the state has another seed, lacks a number, has a position outside the epoch, or one of
+                another number of ranks that these ranks cannot share.
         """
         try:
             position = operator.index(state.get("position", 0))
             epoch, seed = operator.index(state["epoch"]), operator.index(state["seed"])
+            ranks = operator.index(state.get("world_size", 1))
         except (AttributeError, KeyError, TypeError):
             raise InvalidInput(
                 f"the sampler's state {str(state)[:80]!r} lacks a whole number for epoch, position or seed; "
@@ -156,12 +208,29 @@ class PairSampler(Sampler[tuple[int, int]]):
             ) from None
         if seed != self.seed:
             raise InvalidInput(f"the sampler's state has seed {seed}, not {self.seed}; give one of the same seed")
+        if ranks != self.world_size:
+            position = self._of_other_ranks(position, ranks)
         if not 0 <= position <= len(self):
             raise InvalidInput(
                 f"the sampler's state has position {position}, outside 0..{len(self)}; give one of the same labels"
             )
         self.set_epoch(epoch)
         self.position = position
+
+    def _of_other_ranks(self, position: int, ranks: int) -> int:
+        """The position of each rank here where each of so many other ranks had yielded as many pairs."""
+        if ranks < 1:
+            raise InvalidInput(f"the sampler's state has world_size {ranks}, which must be at least 1")
+        done = position * ranks
+        end = self.N - self.N % ranks if self.drop_last else self.N
+        if end <= done < self.N + ranks:
+            return len(self)
+        if done % self.world_size:
+            raise InvalidInput(
+                f"the sampler's state has position {position} of {ranks} ranks, {done} pairs, which {self.world_size} "
+                "ranks cannot share; save it at the end of an epoch, or take as many ranks"
+            )
+        return done // self.world_size
 
     def rng(self, *words: int) -> np.random.Generator:
         """Make a random number generator for one purpose.
@@ -233,6 +302,42 @@ class PairSampler(Sampler[tuple[int, int]]):
         return images
 
 
+def _classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that occur, rising, and each image's position among them."""
+    if isinstance(labels, Dataset):  # NumPy would load all its images
+        raise InvalidInput(
+            f"a sampler needs the labels (N,), not a {type(labels).__name__}; give one whole number per image, as "
+            "torchvision's data sets have them in .targets"
+        )
+    try:
+        array = np.asarray(labels)
+    except (TypeError, ValueError, RuntimeError):  # items of different shapes, or a tensor on a GPU
+        raise InvalidInput(
+            f"a sampler needs labels (N,), whole numbers of at least 0, and NumPy can make no array of this "
+            f"{type(labels).__name__}; give one number per image in a list, an array or a tensor on the CPU"
+        ) from None
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "biu" or array.min() < 0:
+        raise InvalidInput(
+            f"a sampler needs labels (N,), whole numbers of at least 0, not {array.dtype} of shape {array.shape}"
+        )
+    classes, positions = np.unique(array, return_inverse=True)
+    return classes, positions.astype(np.int64)
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """This process's rank and the number of ranks, torch.distributed's by default."""
+    joined = dist.is_available() and dist.is_initialized()
+    if world_size is None:
+        world_size = dist.get_world_size() if joined else 1
+    if rank is None:
+        rank = dist.get_rank() if joined else 0
+    if not 0 <= rank < world_size:
+        raise InvalidInput(
+            f"rank {rank} must be at least 0 and below world_size {world_size}; give both, or neither of them"
+        )
+    return rank, world_size
+
+
 class Random(PairSampler):
     """Random sampling: every image once per epoch, its partner by a random permutation of the batch.
 
@@ -243,6 +348,9 @@ class Random(PairSampler):
         labels: class of each image, (N,); see :class:`PairSampler`.
         seed: names the random numbers.
         batch: pairs in a batch, within which partners are permuted.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: as :class:`PairSampler`.
@@ -251,7 +359,7 @@ class Random(PairSampler):
     def pairs(self, epoch: int) -> np.ndarray:
         """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
-        return self.with_partners(rng.permutation(len(self)), rng)
+        return self.with_partners(rng.permutation(self.N), rng)
 
 
 class ClassBalanced(PairSampler):
@@ -264,6 +372,9 @@ class ClassBalanced(PairSampler):
         labels: class of each image, (N,); see :class:`PairSampler`.
         seed: names the random numbers.
         batch: pairs in a batch, within which partners are permuted.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: as :class:`PairSampler`.
@@ -283,8 +394,8 @@ class ClassBalanced(PairSampler):
         Returns:
             Images, (N,) int64.
         """
-        classes = rng.integers(self.K, size=len(self))
-        within = (rng.random(len(self)) * self.counts[classes]).astype(np.int64)
+        classes = rng.integers(self.K, size=self.N)
+        within = (rng.random(self.N) * self.counts[classes]).astype(np.int64)
         return self.by_class[self.starts[classes] + within]
 
 
@@ -298,6 +409,9 @@ class LabelOccurrence(ClassBalanced):
         labels: class of each image, (N,); see :class:`PairSampler`.
         seed: names the random numbers.
         batch: has no effect; partners do not depend on batches.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: as :class:`PairSampler`.
@@ -321,20 +435,33 @@ class ClassAware(PairSampler):
         seed: names the random numbers.
         batch: pairs in a batch, within which partners are permuted.
         m: consecutive images of a class per visit.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: if m is below 1, and as :class:`PairSampler`.
     """
 
-    def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, m: int = 4) -> None:
-        super().__init__(labels, seed=seed, batch=batch)
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        seed: int = 0,
+        batch: int = 128,
+        m: int = 4,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(labels, seed=seed, batch=batch, rank=rank, world_size=world_size, drop_last=drop_last)
         if m < 1:
             raise InvalidInput(f"m = {m}, the images per visit of a class, must be at least 1")
         self.m = m
 
     def pairs(self, epoch: int) -> np.ndarray:
         """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
-        N = len(self)
+        N = self.N
         whole_cycles, offset = divmod(epoch * N, self.K * self.m)
         # The class of every position from the start of the first cycle that this epoch touches.
         touched = cycles(whole_cycles * self.K * self.m, (epoch + 1) * N, self.K * self.m)
@@ -370,13 +497,26 @@ class BalancedMixedLabels(PairSampler):
         seed: names the random numbers.
         batch: has no effect; partners do not depend on batches.
         ordered: whether all K^2 label pairs occur; else a < b only.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: if there is no label pair (K = 1 with a < b), and as :class:`PairSampler`.
     """
 
-    def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, ordered: bool = False) -> None:
-        super().__init__(labels, seed=seed, batch=batch)
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        seed: int = 0,
+        batch: int = 128,
+        ordered: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(labels, seed=seed, batch=batch, rank=rank, world_size=world_size, drop_last=drop_last)
         self.ordered = ordered
         self.P = self.K**2 if ordered else self.K * (self.K - 1) // 2
         if self.P == 0:
@@ -389,7 +529,7 @@ class BalancedMixedLabels(PairSampler):
         # So that the next epoch need not count again.
         self._before = epoch + 1, used + np.bincount(classes.ravel(), minlength=self.K)
         images = self.images_of(classes.ravel(), used)
-        return images.reshape(-1, 2)[self.rng(0, epoch).permutation(len(self))]
+        return images.reshape(-1, 2)[self.rng(0, epoch).permutation(self.N)]
 
     def label_pairs(self, epoch: int) -> np.ndarray:
         """Compute the label pairs of an epoch, in cyclic order.
@@ -400,7 +540,7 @@ class BalancedMixedLabels(PairSampler):
         Returns:
             Label pairs (a, b), (N, 2) int64.
         """
-        return np.concatenate([*self._label_pairs_at(epoch * len(self), (epoch + 1) * len(self))])
+        return np.concatenate([*self._label_pairs_at(epoch * self.N, (epoch + 1) * self.N)])
 
     def used_before(self, epoch: int) -> np.ndarray:
         """Count the images that each class has used in all epochs before one.
@@ -415,7 +555,7 @@ class BalancedMixedLabels(PairSampler):
             Images used, (K,) int64.
         """
         if self._before[0] != epoch:
-            begin, per_cycle = epoch * len(self), 2 * self.P // self.K
+            begin, per_cycle = epoch * self.N, 2 * self.P // self.K
             whole_cycles, position = divmod(begin, self.P)
             if position <= self.P // 2:
                 used = whole_cycles * per_cycle + self._uses(begin - position, begin)
@@ -452,13 +592,26 @@ class Coverage(PairSampler):
         seed: names the random numbers.
         batch: has no effect; partners do not depend on batches.
         ratio: share of the classes that are mixed with one another, in [0, 1]; Figure 3's coverage ratio.
+        rank: this process's number, see :class:`PairSampler`.
+        world_size: number of processes, see :class:`PairSampler`.
+        drop_last: whether pairs that do not fill all ranks are left out, see :class:`PairSampler`.
 
     Raises:
         InvalidInput: if the ratio is outside [0, 1], and as :class:`PairSampler`.
     """
 
-    def __init__(self, labels: np.ndarray, *, seed: int = 0, batch: int = 128, ratio: float = 1.0) -> None:
-        super().__init__(labels, seed=seed, batch=batch)
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        seed: int = 0,
+        batch: int = 128,
+        ratio: float = 1.0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(labels, seed=seed, batch=batch, rank=rank, world_size=world_size, drop_last=drop_last)
         if not 0 <= ratio <= 1:
             raise InvalidInput(f"coverage ratio {ratio:g} is outside [0, 1]")
         self.ratio = ratio
@@ -467,15 +620,15 @@ class Coverage(PairSampler):
         """Draw the pairs of an epoch, (N, 2), as :class:`PairSampler` describes."""
         rng = self.rng(0, epoch)
         order = rng.permutation(self.K)
-        mixed, number = mixed_classes(self.ratio, self.K), mixed_pairs(self.ratio, self.K, len(self))
+        mixed, number = mixed_classes(self.ratio, self.K), mixed_pairs(self.ratio, self.K, self.N)
         chosen, unmixed = np.sort(order[:mixed]), order[mixed:]
         a, b = np.triu_indices(mixed, 1)
         across = np.resize(rng.permutation(np.stack([chosen[a], chosen[b]], axis=1)), (number, 2))
-        within = np.resize(rng.permutation(unmixed), len(self) - number)
+        within = np.resize(rng.permutation(unmixed), self.N - number)
         classes = np.concatenate([across, np.stack([within, within], axis=1)])
         # Each class starts at a random position of its cycle of images, because its share differs from epoch to epoch.
         images = self.images_of(classes.ravel(), rng.integers(2**31, size=self.K))
-        return images.reshape(-1, 2)[rng.permutation(len(self))]
+        return images.reshape(-1, 2)[rng.permutation(self.N)]
 
 
 def mixed_classes(ratio: float, K: int) -> int:
