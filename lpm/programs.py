@@ -11,10 +11,13 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
 from lpm.pairs import ClassCounts, LabelPairs
-from lpm.problem import Partition, Problem, Rows
+from lpm.problem import MAX_LOGITS, Partition, Problem, Rows
 
 Budget = Literal["paper", "eq7"]
 """Feature budget: as Eq. 5 prints it, or as Eq. 7 does."""
+
+MAX_KINDS = 2000
+"""Largest number of groups of label pairs in ``ms-free``. No solver takes more."""
 
 
 def plain(classes: ClassCounts, *, e_h: float = 5.0, e_w: float = 1.0) -> Problem:
@@ -135,8 +138,8 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
         The program in normal form.
 
     Raises:
-        InvalidInput: if K < 3 (C is singular), no label pair a < b occurs, a table has counts on or below its diagonal,
-            or a budget is out of range.
+        InvalidInput: if K < 3 (C is singular) or lambda is too near 0 or 1 (C is nearly so), no label pair a < b
+            occurs, a table has counts on or below its diagonal, a budget is out of range, or Z is too large.
     """
     mixing, K = mixing or fixed(), pairs.K
     if K < 3:
@@ -148,6 +151,12 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
             "ms-unordered uses label pairs a < b; set the table's diagonal and lower triangle to 0, or use 'ms'"
         )
     if not mixing.symmetric_point:
+        logits = K * (K - 1) // 2 * len(mixing.nodes) * K
+        if logits > MAX_LOGITS:  # no two classes are alike, so every solver writes Z out
+            raise InvalidInput(
+                f"K = {K:,} makes Z of 'ms-unordered' {logits:,} entries, more than {MAX_LOGITS:,}: the order a < b "
+                "makes all classes differ; take lambda 1/2, fewer classes or fewer --nodes"
+            )
         pairs = _singletons(pairs)
     n = K * (K - 1) / 2  # label pairs a < b
     beta = mixing.mean(mixing.nodes * (1 - mixing.nodes)) / n
@@ -186,7 +195,8 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
         The program in normal form, with K^2 classes.
 
     Raises:
-        InvalidInput: if the profile does not allow the budget, or a budget is out of range.
+        InvalidInput: if the profile does not allow the budget, a budget is out of range, or there are more than
+            ``MAX_KINDS`` different frequencies.
     """
     _check_budget(pairs, budget)
     G, K = len(pairs.sizes), pairs.K
@@ -201,6 +211,11 @@ def ms_free(pairs: LabelPairs, *, e_h: float = 5.0, e_w: float = 1.0, budget: Bu
     kind_id = np.full(len(kind_size), -1)
     kind_id[occurs] = ids
     sizes = np.bincount(ids, weights=kind_size[occurs]).astype(int)
+    if len(sizes) > MAX_KINDS:
+        raise InvalidInput(
+            f"label pairs of {len(sizes):,} different frequencies, more than {MAX_KINDS:,}, are too many for 'ms-free'; "
+            "round the counts"
+        )
     group_of = None
     if K <= 1000:  # a million label pairs
         group_of = kind_id[G:].reshape(G, G)[np.ix_(pairs.group_of, pairs.group_of)]

@@ -146,7 +146,12 @@ def _counts_of(options: argparse.Namespace) -> np.ndarray | None:
     if options.counts is not None and options.counts_file is not None:
         raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
     if options.counts is not None:
-        return np.array(options.counts)
+        counts = np.array(options.counts)
+        for k in np.flatnonzero(~((counts > 0) & (counts < np.inf)))[:1]:
+            raise InvalidInput(
+                f"--counts: count of class {k} is {counts[k]:g}, must be positive and finite; drop the class"
+            )
+        return counts
     return None if options.counts_file is None else read_counts(options.counts_file)
 
 

@@ -266,6 +266,11 @@ def run(main: Callable[[], int]) -> int:
             return 0
         print(shown(f"error: {error}"), file=sys.stderr)  # for example a full disk
         return 1
+    except (MemoryError, np.linalg.LinAlgError) as error:
+        kind = "out of memory" if isinstance(error, MemoryError) else "linear algebra failed in float64"
+        remedy = "take a smaller problem" if isinstance(error, MemoryError) else "take numbers nearer to 1"
+        print(f"error: {kind}{f' ({error})' if str(error) else ''}; {remedy}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -232,10 +232,10 @@ def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
         np.testing.assert_allclose(stored["H"] @ stored["W"].T, stored["Z"], atol=1e-9)
         np.testing.assert_allclose(np.linalg.norm(stored["W"], axis=1), result["norms"], atol=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
-    assert run("solve", "--counts", "3,5,3,0") == 0
+    assert run("solve", "--counts", "3,5,3,1") == 0
     lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[-3:]]
-    assert lines == [["0", "5", "1"], ["1", "3", "2"], ["2", "0", "1"]]  # group, count, classes
-    assert run("solve", "--counts", "3,5,3,0", "--json") == 0
+    assert lines == [["0", "5", "1"], ["1", "3", "2"], ["2", "1", "1"]]  # group, count, classes
+    assert run("solve", "--counts", "3,5,3,1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["group_of"] == [1, 0, 1, 2]
     assert run("solve", "--counts", ",".join(map(str, range(1, 19))), "--profile", "balanced") == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[:5] == ["0", "1", "to", "18", "18"]
@@ -318,7 +318,16 @@ BAD = [
     ("solve --w-r 0", "w_r = 0 must be positive"),
     ("solve --counts 1,-2,3", "count of class 1 is -2"),
     ("solve --counts 1,nan", "count of class 1 is nan"),
-    ("solve --counts 0,0", "every class count is 0"),
+    ("solve --counts 0,0", "count of class 0 is 0, must be positive and finite; drop the class"),
+    ("solve --counts 900,300,0", "count of class 2 is 0, must be positive and finite; drop the class"),
+    ("solve --program ms-unordered --K 10000000 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
+    ("solve --program ms-unordered --K 8142 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
+    ("solve --program ms-unordered --K 8142 --alpha 0.2", "take lambda 1/2, fewer classes or fewer --nodes"),
+    ("solve --program ms-unordered --K 5 --R 10 --lam 0.99999999", "at lambda = 0.99999999: C of the"),
+    (
+        f"solve --program ms-free --counts {','.join(map(str, range(1, 150)))}",
+        "too many for 'ms-free'; round the counts",
+    ),
     ("solve --counts 5", "at least 2 classes"),
     ("solve --counts 5,x", "not a comma-separated list"),
     ("solve --counts 5,4,3 --K 4", "--counts has 3 classes, --K says 4"),
@@ -366,6 +375,34 @@ def test_bad_input_is_one_line_and_status_2(
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("counts", ["5,0,3", "5,-1,3", "5,nan,3", "5,inf,3"])
+def test_both_options_for_counts_refuse_the_same(
+    counts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "counts").write_text(counts.replace(",", "\n"))
+    for words in (["--counts", counts], ["--counts-file", str(tmp_path / "counts")]):
+        assert run("solve", *words) == 2
+        assert re.search(r"positive and finite; drop the class\n$", capsys.readouterr().err)
+
+
+def test_a_loss_of_0_is_not_certified(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("solve", "--program", "plain", "--E-W", "1e6", "--solver", "sdp") == 1
+    assert capsys.readouterr().err.startswith("not certified: sdp")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("15.8 GiB"), np.linalg.LinAlgError("SVD did not converge")]
+)
+def test_failures_of_arithmetic_and_memory_are_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise error
+
+    assert cli.run(fail) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
 
 
 TABLES = {
