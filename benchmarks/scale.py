@@ -29,6 +29,7 @@ from benchmarks.alone import alone, memory, reset_peak
 from benchmarks.rows import origin, write
 from benchmarks.sizes import SETTINGS
 from training.model.classifiers import FC, MixedSingleton
+from training.model.losses import MixingRatio
 from training.sampling.samplers import (
     BalancedMixedLabels,
     ClassAware,
@@ -57,7 +58,7 @@ class WrittenOut(FC):
         K: number of classes.
     """
 
-    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Return the cross-entropy over all label pairs; the bias is left out.
 
         Args:
@@ -70,7 +71,8 @@ class WrittenOut(FC):
             The mean loss.
         """
         W, K = self.class_vectors, len(self.class_vectors)
-        vectors = (lam * W[:, None] + (1 - lam) * W[None]).flatten(0, 1)
+        weight = torch.as_tensor(lam, device=W.device)
+        vectors = (weight * W[:, None] + (1 - weight) * W[None]).flatten(0, 1)
         return nn.functional.cross_entropy(h @ vectors.T, a * K + b)
 
 
