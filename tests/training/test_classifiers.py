@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from lpm.console.errors import InvalidInput
@@ -171,6 +172,14 @@ def test_a_label_pair_in_the_other_order_is_the_same_mixture(kind: Any, mode: st
     ]
     for gradient, theirs in zip(*gradients, strict=True):
         assert torch.allclose(gradient, theirs, atol=1e-6)
+
+
+def test_a_compiled_loss_is_not_compiled_anew_for_every_mixing_ratio() -> None:
+    classifier, counter = MixedSingleton(8, 4, unordered=True), CompileCounter()
+    loss, h = torch.compile(classifier.loss, backend=counter, fullgraph=True), torch.randn(4, 8)
+    for lam in np.random.default_rng(0).random(12).tolist():
+        assert torch.allclose(loss(h, *PAIRS, lam), classifier.loss(h, *PAIRS, lam))
+    assert counter.frame_count <= 2
 
 
 def test_where_labels_cannot_be_read_a_pair_of_one_class_makes_loss_and_gradients_nan() -> None:

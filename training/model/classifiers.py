@@ -284,7 +284,8 @@ class MixedSingletonETF(nn.Module):
     """MS-WETF (Appendix F): class vectors s_k times those of a fixed simplex ETF, s learnable, with the loss of MS.
 
     The initial s is 10: at 1, a softmax over ten unit vectors cannot exceed 0.25. Features are treated as in
-    :class:`FixedETF`. Use ``unordered`` with BMLS over a < b, the default with all other samplers.
+    :class:`FixedETF`. Use ``unordered`` with BMLS over a < b, the default with all other samplers; pairs a > b count as in
+    :class:`MixedSingleton`.
 
     Args:
         p: width of the features, at least K.
