@@ -194,11 +194,11 @@ def depth(path: Path | str, *, root: Path | None = None) -> Depth | None:
         InvalidInput: as in :func:`train_view`.
     """
 
-    def found(image: Image.Image, again: Callable[[], Image.Image]) -> Depth | None:
+    def measured(image: Image.Image, again: Callable[[], Image.Image]) -> Depth | None:
         declared, values = declared_bits(image), samples(image, again)
         return None if values is None else depth_of(values, declared)
 
-    return _opened(path, root, found)
+    return _opened(path, root, measured)
 
 
 def _views(

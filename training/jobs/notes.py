@@ -69,16 +69,18 @@ def _note_depth(config: RunConfig, part: Listed) -> None:
     """Say how an image with more than eight bits per colour is scaled, for the first one among some images."""
     for image in range(0, len(part), -(-len(part) // LOOKED_AT)):
         try:
-            found = depth(part.paths[image], root=part.root)
+            pixel_depth = depth(part.paths[image], root=part.root)
         except InvalidInput:  # training says it
             continue
-        if found is not None:
+        if pixel_depth is not None:
             given = (
-                f"all are read as {config.pixel_bits} bits" if config.pixel_bits else f"it is read as {found.bits} bits"
+                f"all are read as {config.pixel_bits} bits"
+                if config.pixel_bits
+                else f"it is read as {pixel_depth.bits} bits"
             )
             _note(
-                f"{part.paths[image]!r} has values up to {found.largest:,}; {given}, scaled to 8; --pixel-bits says the depth "
-                "of all such images"
+                f"{part.paths[image]!r} has values up to {pixel_depth.largest:,}; {given}, scaled to 8; "
+                "--pixel-bits says the depth of all such images"
             )
             return
 
