@@ -10,6 +10,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, install
 from lpm.console.output import OutputFolder
+from lpm.console.text import shown
 
 FIGURES = {
     "fig2": "label and label-pair frequencies over epochs, by sampler (Figure 2)",
@@ -96,7 +97,7 @@ def _draw(name: str, words: list[str]) -> int:
         files = sorted(file.name for file in folder.path.iterdir())
         folder.finish({**record, "seconds": round(time.perf_counter() - start, 2)})
     if not options.quiet:
-        print(f"{', '.join(files)} in {options.out}, {time.perf_counter() - start:.1f} s")
+        print(f"{', '.join(files)} in {shown(options.out)}, {time.perf_counter() - start:.1f} s")
     return 0
 
 
@@ -124,7 +125,7 @@ def draw_all(words: list[str]) -> int:
             # When --out is given twice, the last one counts.
             draw(name, [*figure_words, "--out", str(options.out / f"figures-{name}")])
         except (InvalidInput, NotCertified) as error:
-            print(f"{name}: not drawn: {error}", file=sys.stderr)
+            print(f"{name}: not drawn: {shown(error)}", file=sys.stderr)
     return 0
 
 

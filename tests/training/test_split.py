@@ -203,6 +203,7 @@ def test_lists_that_a_killed_process_left_are_completed(
     assert sorted(file.name for file in root.glob("*.txt")) == ["classes.txt", "test.txt"][:number]
     assert list(root.glob(".*.txt.*"))
     assert run_command(lambda: split.main([str(root)])) == 0
+    assert "files are left out" not in capsys.readouterr().err  # as without the lists
     completed = {file.name: file.read_bytes() for file in root.glob("*.txt")}
     assert not list(root.glob(".*.txt.*"))
     assert run_command(lambda: split.main([str(root)])) == 2

@@ -142,6 +142,8 @@ def _batch(path: Path, K: int) -> tuple[np.ndarray, np.ndarray]:
     content = contents(path, LIMIT)
     try:
         data = batch_pickles.load(content)
+        if not isinstance(data, dict):
+            raise ValueError("it holds no dictionary")
         images, labels = data[b"data"].pixels(), data[b"labels" if K == 10 else b"fine_labels"]
         if not isinstance(labels, list) or not all(type(x) is int for x in labels):
             raise ValueError("its labels are not a list of integers")
