@@ -152,7 +152,7 @@ def add_lists(parser: cli.Parser) -> None:
             f"--{part}-list",
             type=Path,
             metavar="FILE",
-            help=f"list of {use} images: 'path label' on each line, or iNaturalist's JSON; for dataset own also a "
+            help=f"list of {use} images: 'path label' on each line, CSV, TSV, JSON Lines or COCO's JSON; for dataset own also a "
             "folder that holds one folder per class",
         )
 

@@ -88,7 +88,7 @@ def samples(image: Image.Image, again: Callable[[], Image.Image], bits: int = 0)
     values = upper.astype(np.uint16) << 8
     try:
         lower = again()
-        lower.tile = tiles
+        lower.tile = tiles  # type: ignore[attr-defined]
         return values | np.asarray(lower)[..., :3]
     except Exception:  # grey with transparency: Pillow has no name for its lower bytes
         return values

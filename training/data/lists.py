@@ -19,7 +19,17 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.data.datasets import Images, Listed, LongTailed, Request
-from training.data.list_rows import IMAGES, NO_IMAGES, class_folders, class_names, folder_rows, hidden, list_rows
+from training.data.list_rows import (
+    IMAGES,
+    NO_IMAGES,
+    TABLES,
+    class_folders,
+    class_names,
+    folder_rows,
+    hidden,
+    list_rows,
+    names_in,
+)
 from training.data.untrusted import contents
 
 CLASS_NAMES = "classes.txt"
@@ -155,11 +165,12 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
         rows, place = (
             (folder_rows(source, real, folders, refuse=problems.append), "image {}")
             if source.is_dir()
-            else list_rows(source)
+            else list_rows(source, named=row.user_named)
         )
+        find = _Finder(real).find if source.suffix.lower() in TABLES else str
         for number, path, _ in rows:
             try:
-                path = _inside(path)
+                path = _inside(find(path), real)
                 known.look(path)
             except OSError as error:
                 problems.append(f"{str(source)!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}")
@@ -207,7 +218,8 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
         train_list: the list of training images, or a folder with one folder per class; by default as in :func:`load`.
 
     Returns:
-        The number of class folders for training, or of names in ``root/classes.txt``; 0 for lists without names.
+        The number of class folders for training, or of names in ``root/classes.txt`` or in the list; 0 for lists
+        without names.
 
     Raises:
         InvalidInput: if the root, the list or a folder is missing, or a name cannot be used.
@@ -215,7 +227,7 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     source = train_list or _find(CATALOGUE["own"], root, "train")
-    return len((class_folders(source) if source.is_dir() else _label_names(root)) or ())
+    return len((class_folders(source) if source.is_dir() else _label_names(root) or names_in(source)) or ())
 
 
 def left_out(number: int) -> str:
@@ -311,13 +323,14 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
     if folders != test.is_dir():
         kind, other_kind = ("a folder", "a list") if folders else ("a list", "a folder")
         raise InvalidInput(f"{str(train)!r} is {kind} and {str(test)!r} is {other_kind}; give two lists or two folders")
-    names = class_folders(train) if folders else _label_names(root)
+    from_file = None if folders else _label_names(root)
+    names = class_folders(train) if folders else from_file or names_in(train)
     if names is not None and len(names) != K:
         shown = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
         source = (
             f"{str(train)!r} has {len(names)} class folders"
             if folders
-            else f"{str(root / CLASS_NAMES)!r} has {len(names)} names"
+            else f"{str(root / CLASS_NAMES if from_file else train)!r} has {len(names)} names"
         )
         raise InvalidInput(f"{source} ({shown}), and --classes says {K}; the two numbers must agree")
     return names
@@ -338,16 +351,24 @@ def _listed(
     """
     name = str(source)
     folders = names is not None and source.is_dir()
-    rows, place = (folder_rows(source, root, names or []), "image {}") if folders else list_rows(source)
-    files = _Files(root)
+    rows, place = (
+        (folder_rows(source, root, names or []), "image {}")
+        if folders
+        else list_rows(source, named=names is not None, known=names)
+    )
+    files, number_of = _Files(root), {} if names is None else {name: label for label, name in enumerate(names)}
+    find = _Finder(root).find if source.suffix.lower() in TABLES else str
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
-    for number, path, label in rows:
+    for number, path, row_label in rows:
         try:
+            label = number_of.get(row_label, row_label) if isinstance(row_label, str) else row_label
+            if isinstance(label, str):
+                raise ValueError(f"label {label[:40]!r} is none of the {K} classes' names")
             if not 0 <= label < K:
                 hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
                 raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{hint}")
-            path = _inside(path)
+            path = _inside(find(path), root)
             size, real = files.look(path)
             if real in list_of_file:
                 raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[real]!r}")
@@ -367,14 +388,49 @@ def _listed(
     return Listed(root, tuple(paths), label_array, np.frombuffer(sizes, dtype=np.int64))
 
 
-def _inside(path: str) -> str:
-    """A list's path, normalised. Raises ValueError for a path that is absolute or has '..'."""
+def _inside(path: str, root: Path) -> str:
+    """A list's path, relative to the root and normalised. Raises ValueError for one outside of it or with '..'."""
+    path = path.removeprefix(f"{root}/")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
     if path.lower().endswith(NO_IMAGES):
         raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
     path.encode()  # raises a ValueError for half a surrogate pair, which UTF-8 cannot hold
     return posixpath.normpath(path)
+
+
+class _Finder:
+    """Finds the images of a table, which may leave off endings and folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.below: dict[str, list[str]] | None = None
+
+    def find(self, path: str) -> str:
+        """The path of an image that a table names: itself, with an ending, or the one file of that name in any folder.
+
+        Raises ValueError if several files have the name.
+        """
+        if "\0" in path or os.path.lexists(os.path.join(self.root, path)):
+            return path
+        for ending in (*IMAGES, *map(str.upper, IMAGES)):
+            if os.path.lexists(os.path.join(self.root, path + ending)):
+                return path + ending
+        if "/" in path:
+            return path
+        if self.below is None:
+            self.below = {}
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    stem, ending = os.path.splitext(name)
+                    if ending.lower() in IMAGES:
+                        found = os.path.relpath(os.path.join(folder, name), self.root)
+                        for word in (stem, name):
+                            self.below.setdefault(word, []).append(found)
+        matches = self.below.get(path, [])
+        if len(matches) > 1:
+            raise ValueError(f"{path[:200]!r} is {matches[0][:80]!r} or {matches[1][:80]!r}; name the folder, too")
+        return matches[0] if matches else path
 
 
 class _Files:

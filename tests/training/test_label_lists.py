@@ -1,0 +1,133 @@
+"""Lists of labels in other forms: tables with or without a header, one-hot columns, names, COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lpm.console.errors import InvalidInput
+from tests.training.own import pets
+from training.data.lists import files, load, number_of_classes
+
+IMAGES = [(f"train/{name}/{i:02d}.jpg", name) for name in ("cat", "dog", "emu") for i in range(3)]
+NUMBER = {"cat": 0, "dog": 1, "emu": 2}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return pets(tmp_path / "data")
+
+
+def read(root: Path, name: str, text: str, *, classes: int = 3) -> dict[str, str]:
+    """The class of each training image of a list; another list is for testing."""
+    (root / name).write_text(text)
+    test = root / "test.txt"
+    test.write_text("test/cat/00.jpg cat\ntest/dog/00.jpg dog\ntest/emu/00.jpg emu\n")
+    train, _, names = load("own", root, classes=classes, train_list=root / name, test_list=test)
+    return {path: str(names[label]) for path, label in zip(train.paths, train.labels, strict=True)}
+
+
+def rows(row: str, images: list[tuple[str, str]] = IMAGES) -> str:
+    return "".join(
+        row.format(path=path, stem=path[:-4], name=name, number=NUMBER[name], root="") + "\n" for path, name in images
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row"),
+    [
+        ("a.csv", "id,label\n", "{path},{name}"),
+        ("a.csv", "label,Image,width\n", "{name},{path},9"),
+        ("a.csv", "", "{path},{name}"),
+        ("a.csv", "", "{name},{path}"),
+        ("a.csv", "\ufefffile_name;label\n", "{path};{name}"),
+        ("a.tsv", "path\tclass\n", "{stem}\t{name}"),
+        ("a.csv", "id,label\n", '"{path}","{name}"\n'),
+        ("a.jsonl", "", '{{"file_name": "{path}", "label": "{name}"}}'),
+        ("a.txt", "", "{path} {name}"),
+    ],
+)
+def test_names_of_classes_stand_in_lists_of_every_form(root: Path, name: str, header: str, row: str) -> None:
+    assert read(root, name, header + rows(row)) == dict(IMAGES)
+    assert number_of_classes(root, root / name) == 3
+    (root / "classes.txt").write_text("emu\ncat\ndog\n")
+    assert read(root, name, header + rows(row)) == dict(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("a.csv", "{path},{number}"), ("a.jsonl", '{{"image": "{path}", "y": {number}}}')]
+)
+def test_numbers_are_those_of_classes_txt(root: Path, name: str, row: str) -> None:
+    (root / "classes.txt").write_text("cat\ndog\nemu\n")
+    assert read(root, name, rows(row)) == dict(IMAGES)
+
+
+def test_one_column_per_class_holds_a_single_1(root: Path) -> None:
+    for path, name in IMAGES:  # unlike names, so that folders and endings may be left off
+        (root / path).rename(root / "train" / f"{name}{path[-6:]}")
+    text = "image,dog,emu,cat\n" + "".join(
+        f"{name}{path[-6:-4]}," + ",".join(f"{float(name == column)}" for column in ("dog", "emu", "cat")) + "\n"
+        for path, name in IMAGES
+    )
+    found = read(root, "a.csv", text)
+    assert {name for path, name in found.items() if path.startswith("train/dog0")} == {"dog"}
+    assert len(found) == 9
+    for wrong, message in (
+        (text.replace("1.0", "0.0", 1), "line 2: 0 of its classes are 1; it needs exactly one"),
+        (text.replace("0.0", "1.0", 1), "line 2: 2 of its classes are 1"),
+        (text.replace("1.0", "0.7", 1), "line 2: '0.7' is neither 0 nor 1"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            read(root, "a.csv", wrong)
+
+
+def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
+    assert read(root, "a.txt", rows("{path} {name}").replace("train/", f"{root}/train/")) == dict(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "id,label\n00,cat\n1,dog\n2,emu\n", "line 2: '00' is '.*/00.jpg' or '.*/00.jpg'; name the folder, too"),
+        ("a.csv", "id,label\ntrain/cat/00,cat,9\n", "line 2: it has 3 cells, and the first line 2"),
+        ("a.csv", "id\ntrain/cat/00\n", "has no column for labels"),
+        ("a.csv", "1,2,3\n", "line 1: a table needs two columns, path and label, or a header"),
+        ("a.jsonl", '{"file_name": "train/cat/00.jpg"}\n', r"line 1: it needs file_name \(str\) and label"),
+        ("a.jsonl", "no json\n", "line 1: Expecting value"),
+        ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
+        ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),
+        ("a.csv", "id,label\n" + rows("{path},{name}") + "x,yak\n", "has 4 names"),
+    ],
+)
+def test_a_wrong_table_is_one_line(root: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as error:
+        read(root, name, text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2], [1, 2, 3], [16, 17, 88], ["a", "b", "c"]])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_cocos_categories_name_the_classes(root: Path, ids: list[int | str], as_text: bool) -> None:
+    key = str if as_text else int
+    images = [{"id": key(i), "file_name": path} for i, (path, _) in enumerate(IMAGES)]
+    annotations = [{"image_id": key(i), "category_id": ids[NUMBER[name]]} for i, (_, name) in enumerate(IMAGES)]
+    categories = [{"id": ids[number], "name": name} for name, number in NUMBER.items()]
+    content = {"images": images, "annotations": annotations + annotations[:2], "categories": categories}
+    assert read(root, "a.json", json.dumps(content)) == dict(IMAGES)
+    assert number_of_classes(root, root / "a.json") == 3
+    annotations.append({"image_id": key(0), "category_id": ids[1]})
+    content["annotations"] = annotations
+    with pytest.raises(InvalidInput, match=r"annotations\[9\]: its image has a label already"):
+        read(root, "a.json", json.dumps(content))
+    content["categories"] = categories[:2]
+    with pytest.raises(InvalidInput, match="categories lack its category_id"):
+        read(root, "a.json", json.dumps(content))
+
+
+def test_the_files_of_a_table_are_checked(root: Path) -> None:
+    (root / "a.csv").write_text("id,label\n" + rows("{stem},{name}") + "none,cat\n")
+    found = files("own", root, train_list=root / "a.csv", test_list=root / "a.csv")
+    assert found.paths == [path for path, _ in IMAGES]
+    assert len(found.problems) == 2
