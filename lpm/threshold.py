@@ -107,6 +107,8 @@ def margin(problem: Problem) -> Margin:
     # Both norms may be off by the error, one up and the other down. The log of their ratio may then be off by twice
     # error / (smaller norm - error).
     smallest = min(minority_norm, other_norm) - error
+    if minority_norm == 0:  # minority label pairs that never occur: nothing pulls their class vectors apart
+        return Margin(value=math.inf, error=0.0 if other_norm > 2 * error else math.inf)
     return Margin(value=math.log(other_norm / minority_norm), error=2 * error / smallest if smallest > 0 else math.inf)
 
 

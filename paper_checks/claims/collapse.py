@@ -85,11 +85,14 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
     instances = _instances(lab.rng())
     for instance in instances:
         search = threshold(instance.family, R_max=1e8)
-        proved = search.certified and (search.R0 is not None or search.collapsed_above)
-        if not proved:  # collapse may begin beyond the range: nothing is refuted
+        collapsed_at = [R for R, collapsed in search.proofs if collapsed]
+        if search.certified and (search.R0 is not None or search.collapsed_above):
+            start = 1.0 if search.R0 is None else search.R0
+        elif collapsed_at:  # R0 itself has no certified bracket; take the smallest R with a proof
+            start = collapsed_at[0]
+        else:  # collapse may begin beyond the range: nothing is refuted
             quantities.append(Quantity(f"collapse at a finite R ({instance.name})", collapses, Fact(None, FLOAT64)))
             continue
-        start = 1.0 if search.R0 is None else search.R0
         if search.R0 is not None:
             thresholds.append(search.R0)
         for factor in (1.1, 10, 100):
