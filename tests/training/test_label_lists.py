@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from lpm.console.errors import InvalidInput
 from tests.training.own import pets
+from training.data import datasets
 from training.data.lists import files, load, number_of_classes
 
 IMAGES = [(f"train/{name}/{i:02d}.jpg", name) for name in ("cat", "dog", "emu") for i in range(3)]
@@ -90,7 +93,11 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "id,label\n00,cat\n1,dog\n2,emu\n", "line 2: '00' is '.*/00.jpg' or '.*/00.jpg'; name the folder, too"),
+        (
+            "a.csv",
+            "id,label\n00,cat\n1,dog\n2,emu\n",
+            "line 2: '00' is '.*/00.jpg' or '.*/00.jpg'; name the folder, too",
+        ),
         ("a.csv", "id,label\ntrain/cat/00,cat,9\n", "line 2: it has 3 cells, and the first line 2"),
         ("a.csv", "id\ntrain/cat/00\n", "has no column for labels"),
         ("a.csv", "1,2,3\n", "line 1: a table needs two columns, path and label, or a header"),
@@ -131,3 +138,27 @@ def test_the_files_of_a_table_are_checked(root: Path) -> None:
     found = files("own", root, train_list=root / "a.csv", test_list=root / "a.csv")
     assert found.paths == [path for path, _ in IMAGES]
     assert len(found.problems) == 2
+
+
+def test_a_run_on_a_json_list_goes_on_though_its_classes_have_names_now(tmp_path: Path) -> None:
+    """0.1.0 knew the classes of such a list by their numbers, and stored runs are tied to a hash of those."""
+    for part in ("train", "test"):
+        entries = []
+        for label, number in ((0, 1), (1, 3), (2, 2)):
+            for i in range(number):
+                file = tmp_path / part / str(label) / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (label, i, 9)).save(file)
+                entries.append((f"{part}/{label}/{i}.png", label))
+        content: dict[str, Any] = {
+            "images": [{"id": i, "file_name": path} for i, (path, _) in enumerate(entries)],
+            "annotations": [{"image_id": i, "category_id": label} for i, (_, label) in enumerate(entries)],
+        }
+        (tmp_path / f"{part}.json").write_text(json.dumps(content))
+    unnamed = datasets.load("own", tmp_path, classes=3)
+    for file in tmp_path.glob("*.json"):
+        categories = [{"id": label, "name": name} for label, name in enumerate(("moss", "fern", "alga"))]
+        file.write_text(json.dumps({**json.loads(file.read_text()), "categories": categories}))
+    named = datasets.load("own", tmp_path, classes=3)
+    assert named.class_names == ("fern", "alga", "moss")
+    assert named.fingerprint == unnamed.fingerprint

@@ -48,16 +48,27 @@ def load_long_tailed(request: Request) -> LongTailed:
     Raises:
         InvalidInput: as :func:`load`.
     """
-    row = request.row
+    row, folder = request.row, _folder_of(request.row, request.folder)
     train, test, names = load(
         row.name,
-        _folder_of(row, request.folder),
+        folder,
         classes=request.classes,
         train_list=request.train_list,
         test_list=request.test_list,
     )
     assert row.constants is not None
-    return LongTailed(request.name, train, test, request.classes, *row.constants, tuple(map(str, names)))
+    class_names = tuple(map(str, names))
+    hashed_names = _numbers_of(class_names, request.train_list or _find(row, folder, "train"), folder, row)
+    return LongTailed(
+        request.name, train, test, request.classes, *row.constants, class_names, hashed_names=hashed_names
+    )
+
+
+def _numbers_of(class_names: tuple[str, ...], train: Path, folder: Path, row: DataSet) -> tuple[str, ...] | None:
+    """The labels of a JSON list that names its classes: 0.1.0 hashed these, and its runs go on. None for other lists."""
+    named_elsewhere = not row.user_named or train.is_dir() or os.path.lexists(folder / CLASS_NAMES)
+    in_list = None if named_elsewhere or train.suffix.lower() != ".json" else names_in(train)
+    return None if in_list is None else tuple(str(in_list.index(name)) for name in class_names)
 
 
 def load(
