@@ -227,7 +227,7 @@ def with_(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
     [
         (lambda s: s.pop("layer4.2.bn3.bias"), r"lack layer4\.2\.bn3\.bias \(1 such\); take weights of this network"),
         (with_("layer5.0.conv1.weight", torch.zeros(1)), r"have the unknown layer5\.0\.conv1\.weight \(1 such\)"),
-        (with_("od\x1b[2Jd\n", torch.zeros(1)), r"have the unknown od \[2Jd  \(1 such\)"),
+        (with_("od\x1b[2Jd\n", torch.zeros(1)), r"have the unknown od\\x1b\[2Jd  \(1 such\)"),
         (with_("conv1.weight", torch.zeros(2, 3, 3, 3)), r"conv1\.weight has shape \(2, 3, 3, 3\), not \(2, 3, 7, 7\)"),
         (with_("conv1.weight", torch.full((2, 3, 7, 7), torch.nan)), r"conv1\.weight has values that are not finite"),
         (with_("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.int64)), r"conv1\.weight has values that are not"),
