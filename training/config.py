@@ -519,6 +519,8 @@ def _check_type(name: str, value: Any, known: Choice, kind: Any) -> None:
         not isinstance(x, allowed) or (isinstance(x, bool) and number_kind is not bool) for x in numbers
     ):
         raise InvalidInput(f"{name} {str(value)[:40]!r} has the wrong type; it must be {number_kind.__name__}")
+    if any(isinstance(x, int) and abs(x) >= 2**70 for x in numbers):  # too long to format
+        raise InvalidInput(f"{name} has a number of more than 70 bits; it must be smaller")
     if number_kind is float and not all(math.isfinite(x) for x in numbers):
         raise InvalidInput(f"{name} = {str(value)[:40]} must be finite")
 

@@ -126,3 +126,9 @@ def test_options_change_the_preset_and_say_so() -> None:
     options = argparse.Namespace(preset="quick", dataset="cifar10-lt", imbalance=100.0)
     assert config_of(options).preset == "quick"
     assert config_of(options).model == "resnet8"
+
+
+@pytest.mark.parametrize("name", ["epochs", "imbalance", "seed"])
+def test_a_number_of_four_hundred_digits_is_one_line(name: str) -> None:
+    with pytest.raises(InvalidInput, match="more than 70 bits"):
+        from_json({"dataset": "digits-lt", "seed": 0, name: 10**400})

@@ -15,6 +15,9 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 
+LARGEST = 2**63
+"""Size that a number of a result may have; larger ones are no results, and some cannot be formatted."""
+
 LONGEST = 200
 """A text in a result has fewer characters than this."""
 
@@ -151,7 +154,7 @@ def _is_word(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _is_accuracy(value: Any) -> bool:
@@ -163,7 +166,7 @@ def _is_range(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return type(value) is int
+    return type(value) is int and -LARGEST <= value <= LARGEST
 
 
 def _are(holds: Any) -> Any:
