@@ -121,6 +121,7 @@ def interrupted(*family, **choices):
     return rows[-1]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore the signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as do those that nohup started
 sweep.solve_row = interrupted
 sys.exit(cli.run(lambda: sweep.main(sys.argv[2:])))
 """
