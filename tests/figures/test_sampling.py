@@ -389,7 +389,8 @@ DAMAGED = "is damaged (train_counts); delete it to finish the run again"
         ({"train_counts": [9] * 9 + [0]}, WHOLE),
         ({"train_counts": [9] * 9 + [1.5]}, DAMAGED),
         ({"train_counts": [9] * 9 + [True]}, DAMAGED),
-        ({"train_counts": [9] * 9 + [10**30]}, WHOLE),
+        ({"train_counts": [9] * 9 + [10**30]}, DAMAGED),
+        ({"train_counts": [9] * 9 + [10**7]}, WHOLE),
         ({"train_counts": [[9]] * 10}, DAMAGED),
         *(({"last": {s: 50.0 for s in fig3.SPLITS if s != lacking}}, f"no accuracy {lacking!r}; train it again")
           for lacking in ("many", "med", "few")),
