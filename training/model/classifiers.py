@@ -212,7 +212,34 @@ def simplex_etf(p: int, K: int, generator: torch.Generator | None = None) -> Ten
     return (math.sqrt(K / (K - 1)) * centre @ Q.T).float()
 
 
-class FixedETF(nn.Module):
+class _OnETF(nn.Module):
+    """Logits against the directions of a random simplex ETF that is not trained. Args and errors as :class:`FixedETF`."""
+
+    etf: Tensor
+
+    def __init__(self, p: int, K: int, features: str, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.features = Features(p, features)
+        self.register_buffer("etf", simplex_etf(p, K, generator))
+
+    @property
+    def class_vectors(self) -> Tensor:
+        """The class vectors, (K, p), of unit length."""
+        return self.etf
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Compute logits; they are cosines where features and class vectors have unit length.
+
+        Args:
+            h: features, (B, p).
+
+        Returns:
+            Logits, (B, K).
+        """
+        return self.features(h) @ self.class_vectors.T
+
+
+class FixedETF(_OnETF):
     """The fixed ETF classifier: class vectors are a random simplex ETF that is not trained; logits are cosines.
 
     By default features pass a BatchNorm and are scaled to unit length, as in the reference code, also with
@@ -230,8 +257,6 @@ class FixedETF(nn.Module):
         InvalidInput: if p < K or K < 2.
     """
 
-    etf: Tensor
-
     def __init__(
         self,
         p: int,
@@ -241,26 +266,8 @@ class FixedETF(nn.Module):
         features: str = "norm-unit",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        self.features = Features(p, features)
-        self.register_buffer("etf", simplex_etf(p, K, generator))
+        super().__init__(p, K, features, generator)
         self.loss_function = loss
-
-    @property
-    def class_vectors(self) -> Tensor:
-        """The class vectors, (K, p), of unit length."""
-        return self.etf
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Compute logits: cosines, where the features have unit length.
-
-        Args:
-            h: features, (B, p).
-
-        Returns:
-            Logits, (B, K).
-        """
-        return self.features(h) @ self.etf.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean loss on mixed labels.
@@ -280,7 +287,7 @@ class FixedETF(nn.Module):
         return _loss(self.loss_function, self(h), a, b, lam)
 
 
-class MixedSingletonETF(nn.Module):
+class MixedSingletonETF(_OnETF):
     """MS-WETF (Appendix F): class vectors s_k times those of a fixed simplex ETF, s learnable, with the loss of MS.
 
     The initial s is 10: at 1, a softmax over ten unit vectors cannot exceed 0.25. Features are treated as in
@@ -299,8 +306,6 @@ class MixedSingletonETF(nn.Module):
         InvalidInput: if p < K or K < 2.
     """
 
-    etf: Tensor
-
     def __init__(
         self,
         p: int,
@@ -311,9 +316,7 @@ class MixedSingletonETF(nn.Module):
         features: str = "norm-unit",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        self.features = Features(p, features)
-        self.register_buffer("etf", simplex_etf(p, K, generator))
+        super().__init__(p, K, features, generator)
         self.scale = nn.Parameter(torch.full((K,), scale))
         self.unordered = unordered
 
@@ -321,17 +324,6 @@ class MixedSingletonETF(nn.Module):
     def class_vectors(self) -> Tensor:
         """The class vectors s_k times the ETF's, (K, p)."""
         return self.scale[:, None] * self.etf
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Compute logits.
-
-        Args:
-            h: features, (B, p).
-
-        Returns:
-            Logits, (B, K).
-        """
-        return self.features(h) @ self.class_vectors.T
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean mixed-singleton loss.

@@ -1,0 +1,131 @@
+"""The commands of docs/, typed as printed, page by page, on data small enough to train on.
+
+``D`` is a folder of own images, or CIFAR-10 with a hundred images per class: a page's commands then train in minutes. What needs
+more than a machine without a GPU has is listed in `NOT_RUN` with its reason; `test_docs` parses those commands, too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.pages import PAGES, ROOT, shell_lines
+
+NOT_RUN = {
+    r"--dataset (imagenet-lt|inaturalist2018|places-lt-ft) ": "needs the images of ImageNet, iNaturalist or Places",
+    r"training\.table 10 ": "needs the images of ImageNet",
+    r"benchmarks\.gpu_plan ": "needs a GPU",
+    r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
+    r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
+    r"figures --all": "draws every figure that the other commands draw one by one",
+}
+"""Patterns of lines that no test types, and why."""
+
+OWN, CIFAR = "own images", "CIFAR-10"
+
+PAGES_AND_DATA = {
+    "docs/practice/own-images.md": OWN,
+    "docs/practice/training.md": CIFAR,
+    "docs/practice/many-runs.md": CIFAR,
+    "docs/reproduce/numbers.md": CIFAR,
+    "docs/reproduce/figures.md": CIFAR,
+    "docs/theory/claims.md": CIFAR,
+    "docs/theory/solving.md": CIFAR,
+}
+"""What D is on a page."""
+
+
+def typed(page: str) -> list[str]:
+    """Return the lines of a page that a reader types, without those that cannot be run here."""
+    lines = [line for line in shell_lines(page) if re.search(r"python -m|torchrun|^pip |^\w+=\"|^\. ", line)]
+    return [line for line in lines if not any(re.search(pattern, line) for pattern in NOT_RUN)]
+
+
+def own_images(folder: Path) -> None:
+    """Three imbalanced classes of noise, each with a brightness of its own, and some new images."""
+    rng = np.random.default_rng(0)
+    for label, (name, number) in enumerate({"mole": 30, "scar": 12, "wart": 6}.items()):
+        for place in (folder / "D" / name, folder / "new-images"):
+            place.mkdir(parents=True, exist_ok=True)
+            for i in range(number):
+                pixels = rng.integers(60 * label, 60 * label + 100, (40, 48, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{name}-{i}.png")
+
+
+def cifar(folder: Path) -> None:
+    """CIFAR-10 in shape: JPEG images of noise in parquet files, a hundred per class to train on and ten to test on."""
+    rng = np.random.default_rng(0)
+    (folder / "D").mkdir()
+    for part, number in (("train", 100), ("test", 10)):
+        labels, images = np.repeat(np.arange(10), number), []
+        for label in labels:
+            file = io.BytesIO()
+            pixels = rng.integers(15 * label, 15 * label + 100, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(file, "JPEG")
+            images.append({"bytes": file.getvalue(), "path": None})
+        table = pa.table({"img": images, "label": labels})
+        pq.write_table(table, folder / "D" / f"{part}-00000-of-00001.parquet")
+
+
+def prepare(page: str, folder: Path) -> None:
+    """Put what a page's commands read into a folder."""
+    {OWN: own_images, CIFAR: cifar}[PAGES_AND_DATA[page]](folder)
+    (folder / "counts.txt").write_text("300\n100\n40\n8\n")
+    (folder / "results").mkdir()
+    (folder / "tests").symlink_to(ROOT / "tests")
+
+
+def test_every_page_with_commands_is_run_or_says_why_not() -> None:
+    pages = {str(page.relative_to(ROOT)) for page in PAGES}
+    with_commands = {page for page in pages if typed(page)} - {"README.md"}  # tests/test_first_hour.py types those
+    assert with_commands == set(PAGES_AND_DATA)
+
+
+@pytest.mark.parametrize("pattern", NOT_RUN)
+def test_no_reason_is_left_over(pattern: str) -> None:
+    lines = [line for page in PAGES for line in shell_lines(str(page.relative_to(ROOT)))]
+    assert [line for line in lines if re.search(pattern, line)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """A shell in a folder of its own, with this interpreter as ``python``."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("page", PAGES_AND_DATA)
+def test_commands_run_as_printed(
+    page: str, tmp_path: Path, shell: Callable[[str], subprocess.CompletedProcess[str]]
+) -> None:
+    prepare(page, tmp_path)
+    if page == "docs/reproduce/figures.md":
+        assert shell("python -m training.compare --seeds 0 --store runs").returncode == 0
+    script = "\n".join(f"echo '# line {i}' >&2\n{line}" for i, line in enumerate(typed(page)))
+    done = shell(script.replace("RUN...", "runs/*/seed-0"))
+    last = int(re.findall(r"^# line (\d+)$", done.stderr, re.MULTILINE)[-1])
+    assert done.returncode == 0, f"{typed(page)[last]}\n{done.stderr[-1500:]}"
+    assert last == len(typed(page)) - 1
