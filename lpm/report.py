@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lpm import geometry, merged, recovery
-from lpm.console import cli
+from lpm.console import rounding
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.solution import Solution
@@ -97,8 +97,8 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
     print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
     print(f"loss        {solution.loss:.12g}")
-    interval = cli.outward(solution.lower_bound, solution.upper_bound, 12)
-    print(f"certificate optimum in {interval}, relative gap {cli.upward(solution.relative_gap, 2)}")
+    interval = rounding.outward(solution.lower_bound, solution.upper_bound, 12)
+    print(f"certificate optimum in {interval}, relative gap {rounding.upward(solution.relative_gap, 2)}")
     if isinstance(solution, merged.MergedSolution):
         print(
             f"rank of W   {solution.rank:,} of at most {problem.K - 1:,} at this point; that of the optimum may differ"

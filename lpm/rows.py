@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.console.cli import upward
+from lpm.console.rounding import upward
 from lpm.family import Family
 from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE

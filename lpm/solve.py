@@ -13,6 +13,7 @@ import numpy as np
 
 from lpm import factored, merged, orbits, report
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
 from lpm.many_groups.merging import merge_equal
 from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
@@ -200,9 +201,7 @@ def _counts(text: str) -> list[float]:
 
 
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
-    from lpm.console import cli
-
-    print(f"{groups} merged groups: relative gap {cli.upward(relative_gap, 2)} after {seconds:.3g} s", file=sys.stderr)
+    print(f"{groups} merged groups: relative gap {upward(relative_gap, 2)} after {seconds:.3g} s", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import decimal
 import difflib
 import io
 import json
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified, install
+from lpm.console.rounding import outward as outward
 from lpm.console.text import markdown, shown
 
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
@@ -25,7 +25,18 @@ EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "tr
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, False) else action.help
+        if action.default in (None, False, []) or "(default" in (action.help or ""):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {','.join(map(str, action.default))})"  # as one types it
+        return super()._get_help_string(action)
+
+
+class _Refusal(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str | None = None
+    ) -> NoReturn:
+        parser.error(f"{option} does not apply: {self.const}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,6 +54,30 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=_Help,
         )
+        self._groups: dict[str, argparse._ArgumentGroup] = {}
+
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """Give the group of options under a title of the help. It is made at the first call.
+
+        Args:
+            title: the title.
+
+        Returns:
+            The group.
+        """
+        if title not in self._groups:
+            self._groups[title] = self.add_argument_group(title)
+        return self._groups[title]
+
+    def refuse(self, reason: str, *options: str) -> None:
+        """Answer options of other commands, which people may try here, with a reason.
+
+        Args:
+            reason: why they do not apply, and the remedy.
+            *options: the options.
+        """
+        for option in options:
+            self.add_argument(option, action=_Refusal, const=reason, nargs="?", help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         """Print an error and end the process, overriding :meth:`argparse.ArgumentParser.error`.
@@ -124,7 +159,7 @@ def add_engine(parser: Parser, sharing: str = "") -> None:
         parser: the parser of the command.
         sharing: help for --jobs on a cluster; "" if it has no effect there.
     """
-    add = parser.add_argument
+    add = parser.group("processes").add_argument
     add(
         "--engine",
         type=choice("local", "ray"),
@@ -153,8 +188,9 @@ def add_report(parser: Parser) -> None:
     Args:
         parser: the parser of the command.
     """
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    add = parser.group("output").add_argument
+    add("--json", action="store_true", help="print JSON")
+    add("--quiet", action="store_true", help="no progress bar and no table")
 
 
 def print_json(value: Any) -> None:
@@ -164,41 +200,6 @@ def print_json(value: Any) -> None:
         value: the value.
     """
     print(json.dumps(plain_data(value), indent=1, allow_nan=False))
-
-
-def outward(low: float, high: float, digits: int) -> str:
-    """Format an interval with its lower end rounded down and its upper end up, so that the text contains it.
-
-    Args:
-        low: lower end.
-        high: upper end.
-        digits: significant digits, at most 15.
-
-    Returns:
-        The interval, ``[low, high]``.
-    """
-    low, high = _rounded(low, digits, decimal.ROUND_FLOOR), _rounded(high, digits, decimal.ROUND_CEILING)
-    return f"[{low:.{digits}g}, {high:.{digits}g}]"
-
-
-def upward(bound: float, digits: int) -> str:
-    """Format an upper bound in scientific notation, rounded up.
-
-    Args:
-        bound: the bound.
-        digits: significant digits, at most 15.
-
-    Returns:
-        The text, such as ``1.2e-07``.
-    """
-    return f"{_rounded(bound, digits, decimal.ROUND_CEILING):.{digits - 1}e}"
-
-
-def _rounded(value: float, digits: int, rounding: str) -> float:
-    """The float nearest to a value rounded to significant digits. With at most 15 digits it prints as those."""
-    if not math.isfinite(value):
-        return value
-    return float(decimal.Context(prec=digits, rounding=rounding).create_decimal(value))
 
 
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:

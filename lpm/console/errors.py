@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from lpm.console.rounding import upward
+
 
 class InvalidInput(ValueError):
     """Input that breaks a rule; the message names the value, the rule and the remedy in one line."""
@@ -60,7 +62,8 @@ class NotCertified(RuntimeError):
         self.gap, self.relative_gap, self.tolerance, self.solver = gap, relative_gap, tolerance, solver
         self.remedy = remedy
         super().__init__(
-            f"{solver}: relative gap {relative_gap:.1e} (gap {gap:.1e}) exceeds the tolerance {tolerance:.0e}; {remedy}"
+            f"{solver}: relative gap {upward(relative_gap, 2)} (gap {upward(gap, 2)}) exceeds the tolerance {tolerance:g}; "
+            f"{remedy}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:  # the inherited one passes only the message on, to other processes, too

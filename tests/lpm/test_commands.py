@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from lpm import mixing, pairs, programs, rows, solve, sweep, threshold
-from lpm.console import cli, output
+from lpm.console import cli, output, rounding
 from lpm.family import Family
 from lpm.rows import Row
 
@@ -490,9 +490,9 @@ def test_the_printed_interval_contains_the_certified_one(words: str, capsys: pyt
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-300, 1.7e300, 0.1, 2 / 3, -1 / 3, 123456.7890123, 9.9999999999999])
 def test_intervals_are_rounded_outwards(value: float) -> None:
     for digits in (1, 2, 9, 12, 15):
-        low, high = cli.outward(value, value, digits)[1:-1].split(", ")
+        low, high = rounding.outward(value, value, digits)[1:-1].split(", ")
         assert Fraction(low) <= Fraction(value) <= Fraction(high)
-        assert Fraction(cli.upward(value, digits)) >= Fraction(value)
+        assert Fraction(rounding.upward(value, digits)) >= Fraction(value)
         assert float(high) - float(low) <= abs(value) * 10.0 ** (1 - digits) * (1 + 1e-9)
 
 
