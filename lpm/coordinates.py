@@ -23,7 +23,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lpm.losses import log_partition
+from lpm.losses import Losses
 from lpm.problem import Problem
 
 
@@ -71,7 +71,8 @@ class Coordinates:
         problem, (eigenvalues, _) = self.problem, self._C_eigen
         smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
         # Softmax Hessians are at most 1/2; for label pairs |lambda e_a + (1-lambda) e_b| <= 1 keeps that bound.
-        return float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
+        largest = 0.5 if problem.factor is None else 0.5 * float(problem.factor.max()) ** 2
+        return float(largest * (problem.mass * problem.rows.p / problem.rows.d).max() / smallest)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,27 +101,14 @@ class Coordinates:
         rows, problem = self.problem.rows, self.problem
         if problem.expanded:
             return 0.0
-        number = np.zeros(self.shape)
-        number[:, : self.G] = problem.sizes
-        r = np.arange(len(rows))
-        number[r, rows.first] -= 1
-        number[r[~rows.same], rows.second[~rows.same]] -= 1
-        number[:, self.G] = 1
-        number[:, self.G + 1] = ~rows.same
+        number = np.concatenate([problem.others(), np.ones((len(rows), 1)), ~rows.same[:, None]], axis=1)
         with np.errstate(divide="ignore"):
             return np.log(number)
 
     @cached_property
-    def target(self) -> np.ndarray:
-        """The label y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
-        rows = self.problem.rows
-        y, r = np.zeros(self.shape), np.arange(len(rows))
-        a, b = rows.first, rows.second
-        if not self.problem.expanded:
-            a, b = np.full_like(a, self.G), np.where(rows.same, self.G, self.G + 1)
-        np.add.at(y, (r, a), rows.lam)
-        np.add.at(y, (r, b), 1 - rows.lam)
-        return y
+    def losses(self) -> Losses:
+        """The losses of the rows as functions of :meth:`logits`."""
+        return Losses.of(self.problem, slice(None), self.log_multiplicity)
 
     @cached_property
     def basis(self) -> np.ndarray:
@@ -179,13 +167,16 @@ class Coordinates:
         Returns:
             f(X), and its gradient (M, n) in these coordinates.
         """
-        V = self.logits(X)
-        value, slope = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
-        slope -= self.target
-        f = float(self.weight @ (value - (self.target * V).sum(axis=1)))
+        value, slope, _ = self.losses.evaluate(self.logits(X))
+        f = float(self.weight @ value)
         if self.problem.expanded:
             return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
+
+    @cached_property
+    def value_at_zero(self) -> float:
+        """f(0), an upper bound on every optimum."""
+        return self.value_and_gradient(np.zeros(self.shape))[0]
 
     def rounding(self, X: np.ndarray) -> float:
         """Bound the rounding of f in float64: f is a difference of terms of the size of the logits.
@@ -196,9 +187,7 @@ class Coordinates:
         Returns:
             The bound.
         """
-        V = self.logits(X)
-        value, _ = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
-        size = np.abs(value) + (self.target * np.abs(V)).sum(axis=1)
+        _, _, size = self.losses.evaluate(self.logits(X))
         return float(8 * np.finfo(float).eps * (self.weight @ size))
 
     def group_norms(self, X: np.ndarray) -> np.ndarray:

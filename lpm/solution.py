@@ -40,10 +40,11 @@ class Certificate:
 
     Attributes:
         loss: f(X).
-        gap: bound on f(X) - f*, rounding included.
-        rounding: bound on the rounding of f(X).
+        penalty: mu |X|_*; 0 for budgets.
+        gap: bound on the objective f(X) + penalty less the optimal one, rounding included.
+        rounding: bound on the rounding of the objective.
         gradient: gradient of f in the scaled coordinates, (M, n).
-        top: spectral norm of the gradient.
+        top: spectral norm of the gradient; mu under a decay, which is its value at every optimum but 0.
         group_slack: relative distance 1 - |v_{G,g}| / top of each group, (G,). If it is positive at the optimum, every
             optimum has u_g = 0 (complementary slackness). It is nan for groups of one class, and for all where the
             budget is not used up.
@@ -54,6 +55,7 @@ class Certificate:
     """
 
     loss: float
+    penalty: float
     gap: float
     rounding: float
     gradient: np.ndarray
@@ -64,8 +66,9 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss; inf where the loss is 0 in float64."""
-        return self.gap / self.loss if self.loss > 0 else math.inf
+        """The gap divided by the objective; inf where that is 0 in float64."""
+        objective = self.loss + self.penalty
+        return self.gap / objective if objective > 0 else math.inf
 
 
 def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
