@@ -41,7 +41,7 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * len(sweep.DEFAULT)
-    expected = "program profile K K_A R lam E_H E_W loss lower_bound gap cos_AA cos_AB cos_BB norm_A norm_B "
+    expected = "program profile K K_A R lam E_H E_W loss lower_bound upper_bound gap relative_gap cos_AA cos_AB cos_BB norm_A norm_B "
     expected += "collapsed solver seconds"
     assert list(rows[0]) == expected.split()
     assert [row["R"] for row in rows[:5]] == ["1", "10", "100", "1000", "10000"]
@@ -50,7 +50,9 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     for row in rows:
         loss, lower, gap = (float(row[name]) for name in ("loss", "lower_bound", "gap"))
         assert 0 <= gap <= 1e-6 * loss
-        assert lower == pytest.approx(loss - gap, rel=1e-15)
+        assert Fraction(lower) <= Fraction(loss) - Fraction(gap) <= Fraction(lower) * (1 + Fraction(1, 10**15))
+        assert loss < float(row["upper_bound"])
+        assert float(row["relative_gap"]) == gap / loss
         assert (row["collapsed"] == "True") == (float(row["cos_BB"]) > 1 - 1e-12)
     with (out / "thresholds.csv").open() as file:
         thresholds = {(row["program"], row["profile"]): row for row in csv.DictReader(file)}
@@ -531,6 +533,7 @@ def test_rows_round_trip(tmp_path: Path) -> None:
         E_W=1.0,
         loss=0.1,
         lower_bound=0.1,
+        upper_bound=0.1,
         gap=1e-17,
         cos_AA=0.5,
         cos_AB=float("nan"),
