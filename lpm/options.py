@@ -17,33 +17,38 @@ DEFAULT_PROGRAM = "fc"
 """Default program of the commands that work on one."""
 
 
-def add_family(parser: Parser) -> None:
+def add_family(
+    parser: Parser, program: str = DEFAULT_PROGRAM, profile: str = "block for ms-free, else product"
+) -> None:
     """Add the options that choose a program and its arguments.
 
     Args:
         parser: the parser of the command.
+        program: the command's default for ``--program``, in words.
+        profile: its default for ``--profile``, in words.
     """
-    group = parser.add_argument_group("program")
-    add = group.add_argument
+    add = parser.group("program").add_argument
     add(
         "--program",
         type=choice(*PROGRAMS),
         metavar="NAME",
-        help="|".join(PROGRAMS) + "; docs/theory/model.md says what each is",
+        help="|".join(PROGRAMS) + f"; docs/theory/model.md says what each is (default: {program})",
     )
     add(
         "--profile",
         type=choice(*PROFILES),
         metavar="NAME",
         help="label-pair frequencies: block (no pairs of majority and minority), "
-        "product (random pairing), balanced (all K^2 equal), distinct (all a != b equal)",
+        f"product (random pairing), balanced (all K^2 equal), distinct (all a != b equal) (default: {profile})",
     )
-    add("--K", type=int, default=DEFAULT_K, help="classes")
-    add("--K-A", type=int, help="majority classes; K // 2 if not given")
-    add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
-    add("--lam", type=float, help="mixing ratio lambda in (0, 1); 0.5 if neither this nor --alpha is given")
+    add("--lam", type=float, help="mixing ratio lambda in (0, 1) (default: 0.5 without --alpha)")
     add("--alpha", type=float, help="lambda ~ Beta(alpha, alpha) instead of a fixed ratio")
-    add("--nodes", type=int, help=f"quadrature nodes for --alpha; {mixing.NODES} if not given")
+    add("--nodes", type=int, help=f"quadrature nodes for --alpha (default: {mixing.NODES})")
+    add = parser.group("classes").add_argument
+    add("--K", type=int, default=DEFAULT_K, help=f"number of classes (default: {DEFAULT_K})")
+    add("--K-A", type=int, help="number of majority classes (default: K // 2)")
+    add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
+    add = parser.group("budgets").add_argument
     add("--E-H", type=float, default=5.0, help="feature budget")
     add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
     add(
@@ -61,8 +66,17 @@ def add_range(parser: Parser) -> None:
     Args:
         parser: the parser of the command.
     """
-    parser.add_argument("--R-min", type=float, default=1.0, help="smallest imbalance")
-    parser.add_argument("--R-max", type=float, default=1e4, help="largest imbalance")
+    add = parser.group("classes").add_argument
+    add("--R-min", type=float, default=1.0, help="smallest imbalance n_A / n_B")
+    add("--R-max", type=float, default=1e4, help="largest imbalance")
+    parser.refuse(
+        "the command varies the imbalance R = n_A / n_B of K_A frequent and K - K_A rare classes (--K, --K-A), and "
+        "counts of your own have no R; `python -m lpm.solve` solves at them",
+        "--counts",
+        "--counts-file",
+        "--table",
+    )
+    parser.refuse("give the range --R-min and --R-max; `python -m lpm.solve` solves at one R", "--R")
 
 
 def add_solver(parser: Parser) -> None:
@@ -71,15 +85,16 @@ def add_solver(parser: Parser) -> None:
     Args:
         parser: the parser of the command.
     """
-    parser.add_argument(
+    add = parser.group("solver").add_argument
+    add(
         "--solver",
         type=choice("auto", "orbits", "factored", "merged", "sdp"),
         default="auto",
         metavar="NAME",
-        help="auto|orbits|factored|merged|sdp",
+        help="auto|orbits|factored|merged|sdp; docs/theory/solvers.md says which is for what",
     )
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
-    parser.add_argument("--force", action="store_true", help="let --solver sdp take any size")
+    add("--tolerance", type=float, default=TOLERANCE, help="largest relative gap that is certified")
+    add("--force", action="store_true", help="let --solver sdp take any size")
 
 
 def family_of(options: argparse.Namespace, program: str, profile: str) -> Family:
@@ -128,6 +143,25 @@ def law_of(options: argparse.Namespace) -> mixing.Mixing:
     if options.lam is not None:
         raise InvalidInput(f"--lam {options.lam:g} and --alpha {options.alpha:g} exclude each other; give one of them")
     return mixing.beta(options.alpha, mixing.NODES if options.nodes is None else options.nodes)
+
+
+def caption(family: Family) -> str:
+    """Write down the settings of a family, for pictures.
+
+    Args:
+        family: the family.
+
+    Returns:
+        Its numbers in one line, without program and profile.
+    """
+    words = [f"K = {family.K}", f"K_A = {family.majority}", f"λ = {family.mixing.label}"]
+    words[-1] = words[-1].replace("λ = Beta", "λ ~ Beta")
+    words += [f"E_H = {family.e_h:g}", f"E_W = {family.e_w:g}"]
+    if family.w_r != 1:
+        words.append(f"w_r = {family.w_r:g}")
+    if family.budget != "paper":
+        words.append(f"budget {family.budget}")
+    return ", ".join(words)
 
 
 def describe(family: Family) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,27 @@ UNDECIDED = " at this tolerance"
 """What the gap leaves open, in words."""
 
 
-def as_json(solution: Solution) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The majority and the minority of a program that was not given by counts of each class.
+
+    Attributes:
+        K: number of classes.
+        K_A: number of majority classes.
+        R: imbalance n_A / n_B.
+    """
+
+    K: int
+    K_A: int
+    R: float
+
+
+def as_json(solution: Solution, sides: Sides | None = None) -> dict[str, Any]:
     """Describe a solution for JSON: cosines (K x K), norms (K), the certificate, the groups.
 
     Args:
         solution: the solution.
+        sides: majority and minority; None if the program was given by counts.
 
     Returns:
         The description. Its ``group_of`` is the group of each class, (K,), in the order in which classes were given;
@@ -41,6 +58,8 @@ def as_json(solution: Solution) -> dict[str, Any]:
         "profile": problem.profile,
         "lam": problem.mixing,
         "K": problem.K,
+        "K_A": None if sides is None else sides.K_A,
+        "R": None if sides is None else sides.R,
         "E_H": problem.e_h,
         "E_W": problem.e_w,
         "loss": solution.loss,
@@ -86,16 +105,16 @@ def save(solution: Solution, path: Path) -> None:
         raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None
 
 
-def show(solution: Solution, counts: np.ndarray | None) -> None:
+def show(solution: Solution, counts: np.ndarray | None, sides: Sides | None = None) -> None:
     """Print a solution: loss, certificate, rank, solver, and norms and cosines of each group.
 
     Args:
         solution: the solution.
         counts: class counts, (K,); None if the program was not given by counts.
+        sides: majority and minority; None if the program was given by counts.
     """
     problem, gram = solution.problem, solution.gram
-    lam = "" if problem.mixing == "none" else f", lambda {problem.mixing}"
-    print(f"{problem.program}, {problem.profile}{lam}, K = {problem.K:,}, E_H = {problem.e_h:g}, E_W = {problem.e_w:g}")
+    print(_settings(solution, sides))
     print(f"loss        {solution.loss:.12g}")
     interval = rounding.outward(solution.lower_bound, solution.upper_bound, 12)
     print(f"certificate optimum in {interval}, relative gap {rounding.upward(solution.relative_gap, 2)}")
@@ -117,11 +136,26 @@ def show(solution: Solution, counts: np.ndarray | None) -> None:
     if counts is not None and len(counts) == problem.K:
         ranges = [_range(counts[classes]) for classes in problem.members]
     width = max(map(len, ["count", *ranges])) + 2 if any(ranges) else 0
-    head = f"{'group':<5}{'count' if width else '':>{width}}  classes       norm  cosine to a class of group"
-    print(head + "".join(f"{name:>8}" for name in names[1:]))
+    print(f"{'group':<5}{'count' if width else '':>{width}}  classes       norm  cosine to another class of group")
+    print(" " * (25 + width) + "".join(f"{name:>8}" for name in names))
     for g, name in enumerate(names):
         cosines = "".join("       -" if np.isnan(c) else f"{c:+8.3f}" for c in gram.group_cosines[g])
-        print(f"{name:<5}{ranges[g]:>{width}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{'':>20}{cosines}")
+        print(f"{name:<5}{ranges[g]:>{width}}{problem.sizes[g]:>9,}{gram.norms[g]:>11.6f}{cosines}")
+
+
+def _settings(solution: Solution, sides: Sides | None) -> str:
+    """The program and its numbers in one line."""
+    problem = solution.problem
+    parts = [problem.program, problem.profile]
+    if problem.mixing != "none":
+        parts.append(f"lambda {problem.mixing}")
+    if sides is None:
+        parts.append(f"K = {problem.K:,}")
+    else:
+        parts += [f"K = {sides.K:,}", f"K_A = {sides.K_A:,}", f"R = {sides.R:.6g}"]
+        if problem.K != sides.K:
+            parts.append(f"{problem.K:,} label pairs as classes")
+    return ", ".join([*parts, f"E_H = {problem.e_h:g}", f"E_W = {problem.e_w:g}"])
 
 
 def _rank_is_open(solution: Solution) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from lpm.threshold import Threshold
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One solve of a sweep. Its fields are the columns of ``sweep.csv``.
+    """One solve of a sweep, one line of ``sweep.csv``.
 
     Attributes:
         program: name of the program.
@@ -32,7 +33,8 @@ class Row:
         E_W: class-vector budget.
         loss: f at the certified point.
         lower_bound: lower bound on the optimal value.
-        gap: width of the interval.
+        upper_bound: upper bound on the optimal value: the loss, and the bound on its rounding.
+        gap: bound on the loss less the optimal value: the loss less the lower bound.
         cos_AA: mean cosine between classes of the majority A; nan if there are no two classes, as for the next two.
         cos_AB: mean cosine between the majority A and the minority B.
         cos_BB: mean cosine between classes of the minority B.
@@ -53,6 +55,7 @@ class Row:
     E_W: float
     loss: float
     lower_bound: float
+    upper_bound: float
     gap: float
     cos_AA: float
     cos_AB: float
@@ -72,6 +75,19 @@ class Row:
     def relative_gap(self) -> float:
         """The gap divided by the loss."""
         return self.gap / self.loss
+
+    def columns(self) -> dict[str, Any]:
+        """Give the columns of ``sweep.csv``.
+
+        Returns:
+            The fields in their order, and the relative gap behind the gap.
+        """
+        columns: dict[str, Any] = {}
+        for field in fields(self):
+            columns[field.name] = getattr(self, field.name)
+            if field.name == "gap":
+                columns["relative_gap"] = self.relative_gap
+        return columns
 
 
 def solve_row(
@@ -105,6 +121,7 @@ def solve_row(
         E_W=family.e_w,
         loss=s.loss,
         lower_bound=s.lower_bound,
+        upper_bound=s.upper_bound,
         gap=s.gap,
         cos_AA=s.cosine(0, 0),
         cos_AB=s.cosine(0, 1),
@@ -122,12 +139,12 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
     Args:
         path: the file.
-        rows: the solves.
+        rows: the solves, at least one.
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Row)])
-        writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+        writer.writerow(rows[0].columns())
+        writer.writerows([_cell(value) for value in row.columns().values()] for row in rows)
 
 
 def _cell(value: object) -> object:
@@ -182,7 +199,7 @@ def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[
     R = sorted({row.R for row in rows})
     powers = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
     decades = sorted({min(R, key=lambda r: abs(np.log(r / power))) for power in powers})
-    table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "max gap"]]
+    table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "largest\nrelative gap"]]
     for name in dict.fromkeys(row.name for row in rows):
         by_R = {row.R: row for row in rows if row.name == name}
         cells = [_cosines_cell(by_R[d]) if d in by_R else "" for d in decades]

@@ -150,12 +150,12 @@ class Solution:
     @property
     def lower_bound(self) -> float:
         """A lower bound on the optimal value."""
-        return self.loss - self.gap
+        return math.nextafter(self.loss - self.gap, -math.inf)  # the difference is rounded to nearest
 
     @property
     def upper_bound(self) -> float:
         """An upper bound on the optimal value: the loss, and the bound on its rounding."""
-        return self.loss + self.rounding
+        return math.nextafter(self.loss + self.rounding, math.inf)
 
     @property
     def relative_gap(self) -> float:

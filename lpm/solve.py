@@ -15,13 +15,13 @@ from lpm import factored, merged, orbits, report
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
+from lpm.dual_condition import margin
 from lpm.many_groups.merging import merge_equal
 from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
 from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE, Solution
-from lpm.threshold import margin
 
 Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 """Solvers, see :func:`solve`."""
@@ -221,21 +221,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("lpm.solve", "solve one program and print its certified optimum")
     add_family(parser)
     parser.set_defaults(K=None)
-    parser.add_argument("--R", type=float, default=1.0, help="imbalance n_A / n_B")
-    parser.add_argument("--counts", type=_counts, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
-    parser.add_argument(
+    add = parser.group("classes").add_argument
+    add("--R", type=float, default=1.0, help="imbalance n_A / n_B")
+    add("--counts", type=_counts, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add(
         "--counts-file",
         type=Path,
         metavar="FILE",
         help="class counts from a text file, one per line; # begins a comment",
     )
-    parser.add_argument("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
+    add("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
+    parser.refuse("it solves at one R; `python -m lpm.sweep` and `lpm.threshold` take a range", "--R-min", "--R-max")
     add_solver(parser)
-    cli.add_report(parser)
-    parser.add_argument(
+    parser.group("solver").add_argument(
         "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="time limit of --solver merged"
     )
-    parser.add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
+    cli.add_report(parser)
+    parser.group("output").add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
     options = parser.parse_args(arguments)
     counts = _counts_of(options)
     problem = _problem(options, counts)
@@ -257,10 +259,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.save is not None:
         report.save(solution, options.save)
+    sides = None
+    if counts is None and options.table is None:
+        family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
+        sides = report.Sides(K=family.K, K_A=family.majority, R=options.R)
     if options.json:
-        cli.print_json(report.as_json(solution))
+        cli.print_json(report.as_json(solution, sides))
     elif not options.quiet:
-        report.show(solution, counts)
+        report.show(solution, counts, sides)
     return 0
 
 

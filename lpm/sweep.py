@@ -173,12 +173,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "lpm.sweep", "class-vector cosines against the imbalance R, certified, and where minority collapse sets in"
     )
-    add_family(parser)
+    add_family(parser, f"{len(DEFAULT)} programs with their profiles", "those of the program")
     add_range(parser)
-    parser.add_argument("--points", type=int, default=41, help="log-spaced imbalances")
+    parser.group("classes").add_argument("--points", type=int, default=41, help="number of imbalances, evenly in log R")
     add_solver(parser)
-    parser.add_argument("--out", type=Path, help="folder for the results (default: sweep-K<K>)")
     cli.add_engine(parser)
+    parser.group("output").add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: sweep-K<K>)"
+    )
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     engines.check(options)

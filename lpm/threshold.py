@@ -20,32 +20,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from lpm import orbits
-from lpm.console.cli import outward
-from lpm.console.errors import InvalidInput
-from lpm.coordinates import Coordinates
+from lpm.console.rounding import outward
+from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
 from lpm.pairs import check_imbalances
-from lpm.problem import Problem
-
-
-@dataclass(frozen=True)
-class Margin:
-    """How clearly the dual condition decides.
-
-    Attributes:
-        value: log of (largest other norm) / |u_{G,B}|; positive for collapse.
-        error: bound on the error of ``value``, from the solver's gap.
-    """
-
-    value: float
-    error: float
-
-    @property
-    def certified(self) -> bool:
-        """Whether collapse, or its absence, is proved."""
-        return abs(self.value) > self.error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,40 +57,6 @@ class Threshold:
         return f"{next((x for x in rounded if self.bracket[0] <= x <= self.bracket[1]), self.R0):.16g}"
 
 
-def margin(problem: Problem) -> Margin:
-    """Evaluate the dual condition of collapse of a problem's minority.
-
-    Args:
-        problem: the problem.
-
-    Returns:
-        The margin of the condition.
-
-    Raises:
-        InvalidInput: if the minority classes are not exchangeable, or there is only one.
-    """
-    minority = problem.minority
-    if minority is None:
-        raise InvalidInput(
-            f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority "
-            "classes; choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
-        )
-    coordinates = Coordinates(problem)
-    X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
-    loss, gradient = coordinates.value_and_gradient(X)
-    minority_norm = float(coordinates.group_norms(gradient)[minority])
-    other_norm = coordinates.spectral_norm(gradient, frozen=(minority,))
-    gap = abs(float((gradient * X).sum()) + problem.tau * other_norm)
-    gap = max(gap, 4 * np.finfo(float).eps * loss)  # rounding of f itself
-    error = math.sqrt(2 * coordinates.smoothness * gap)
-    # Both norms may be off by the error, one up and the other down. The log of their ratio may then be off by twice
-    # error / (smaller norm - error).
-    smallest = min(minority_norm, other_norm) - error
-    if minority_norm == 0:  # minority label pairs that never occur: nothing pulls their class vectors apart
-        return Margin(value=math.inf, error=0.0 if other_norm > 2 * error else math.inf)
-    return Margin(value=math.log(other_norm / minority_norm), error=2 * error / smallest if smallest > 0 else math.inf)
-
-
 def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Threshold:
     """Find the lowest R0 of a range at which minority collapse starts or ends, with its certified bracket.
 
@@ -124,7 +69,7 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         The threshold.
 
     Raises:
-        InvalidInput: unless 0 < R_min < R_max, and as :func:`margin`.
+        InvalidInput: unless 0 < R_min < R_max, and as :func:`lpm.dual_condition.margin`.
     """
     start = time.perf_counter()
     check_imbalances(R_min, R_max)

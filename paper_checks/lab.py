@@ -22,12 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm import recovery
+from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.losses import log_partition
 from lpm.problem import Problem
 from lpm.solution import Solution, evaluate
 from lpm.solve import solve
-from lpm.threshold import margin, threshold
+from lpm.threshold import threshold
 from paper_checks.interval import BALL, FLOAT64, Fact, Interval
 from paper_checks.runs import Run
 

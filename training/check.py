@@ -42,11 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"note: {lists.left_out(files.left_out)}", file=sys.stderr)
     processes = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     report = decodable.check(files.root, files.paths, workers=processes, quiet=options.quiet)
-    for reason in (*files.problems, *report.broken):
+    reasons = (*files.problems, *files.unusable.values(), *report.broken.values())
+    for reason in reasons:
         print(shown(reason), file=sys.stderr)
     if report.unwritable:
         print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
-    if number := len(files.problems) + len(report.broken):
+    if number := len(reasons):
         raise InvalidInput(
             f"{number:,} file{'s' * (number != 1)} of {str(options.root)!r} cannot be used, as named above; "
             "mend, replace or remove each"

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -150,6 +150,33 @@ def address(text: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,255}:\d{1,5}", text, flags=re.ASCII) or int(text.rpartition(":")[2]) > 65535:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not HOST:PORT, such as 10.0.0.1:6379")
     return text
+
+
+def list_commands(
+    package: str, description: str, commands: Mapping[str, str], arguments: Sequence[str] | None = None
+) -> int:
+    """Print the commands of a package, for ``python -m package``.
+
+    Args:
+        package: its name.
+        description: what it is for, in a few words.
+        commands: the commands' modules, each with one line.
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        The exit status: 2 if there is any word but a call for help.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] not in ("-h", "--help"):
+        remedy = f"type python -m {package}.{words[0]}" if words[0] in commands else f"commands: {', '.join(commands)}"
+        print(shown(f"python -m {package}: {words[0]!r} is not taken here; {remedy}"), file=sys.stderr)
+        return 2
+    print(f"{package}: {description}\n")
+    width = max(map(len, commands)) + len(package)
+    for name, line in commands.items():
+        print(f"  python -m {f'{package}.{name}':<{width + 3}}{line}")
+    print("\n--help behind a command lists its options.")
+    return 0
 
 
 def add_engine(parser: Parser, sharing: str = "") -> None:

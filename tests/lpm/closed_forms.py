@@ -140,6 +140,16 @@ def plain_threshold(K_A: int, K_B: int, E: float) -> float:
     return float(np.exp(brentq(error, 0.1, np.log(1e4), xtol=1e-12)))
 
 
+def own_product(K_A: int, K_B: int, R: float, q: float) -> float:
+    """Own norm of the minority for ``fc`` under ``product``, q = E[lambda^2 + (1 - lambda)^2] (docs/theory/collapse.md)."""
+    return float(np.sqrt((K_A + K_B) ** 3 * q * (K_B + K_A * R**2)) / (K_A * R + K_B) ** 2)
+
+
+def own_block(K_A: int, K_B: int, R: float, q: float) -> float:
+    """Own norm of the minority for ``fc`` under ``block``."""
+    return float(np.sqrt((K_A + K_B) ** 3 * K_B * q) / (K_A**2 * R + K_B**2))
+
+
 def _etf(G: int, K: int) -> np.ndarray:
     return np.full((G, G), -1 / (K - 1))
 

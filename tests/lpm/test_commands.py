@@ -41,8 +41,8 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * len(sweep.DEFAULT)
-    expected = "program profile K K_A R lam E_H E_W loss lower_bound gap cos_AA cos_AB cos_BB norm_A norm_B "
-    expected += "collapsed solver seconds"
+    expected = "program profile K K_A R lam E_H E_W loss lower_bound upper_bound gap relative_gap "
+    expected += "cos_AA cos_AB cos_BB norm_A norm_B collapsed solver seconds"
     assert list(rows[0]) == expected.split()
     assert [row["R"] for row in rows[:5]] == ["1", "10", "100", "1000", "10000"]
     assert list(sweep.grid(1.0, 1e4, 41)[::10]) == [1.0, 10.0, 100.0, 1000.0, 10000.0]
@@ -50,7 +50,9 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     for row in rows:
         loss, lower, gap = (float(row[name]) for name in ("loss", "lower_bound", "gap"))
         assert 0 <= gap <= 1e-6 * loss
-        assert lower == pytest.approx(loss - gap, rel=1e-15)
+        assert Fraction(lower) <= Fraction(loss) - Fraction(gap) <= Fraction(lower) * (1 + Fraction(1, 10**15))
+        assert loss < float(row["upper_bound"])
+        assert float(row["relative_gap"]) == gap / loss
         assert (row["collapsed"] == "True") == (float(row["cos_BB"]) > 1 - 1e-12)
     with (out / "thresholds.csv").open() as file:
         thresholds = {(row["program"], row["profile"]): row for row in csv.DictReader(file)}
@@ -297,7 +299,50 @@ def test_a_threshold_without_a_certificate_is_status_1(capsys: pytest.CaptureFix
     assert (result["R0"], result["bracket"], result["certified"], result["proofs"]) == (None, None, False, [])
 
 
+def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    from lpm import __main__ as package
+
+    for words in ([], ["--help"]):
+        assert package.main(words) == 0
+        text = capsys.readouterr().out
+        assert re.findall(r"python -m lpm\.(\w+)", text) == list(COMMANDS)
+    assert package.main(["solve", "--K", "4"]) == 2
+    assert capsys.readouterr() == ("", "python -m lpm: 'solve' is not taken here; type python -m lpm.solve\n")
+    assert package.main(["solv\x1b"]) == 2
+    assert (
+        capsys.readouterr().err == "python -m lpm: 'solv\\x1b' is not taken here; commands: solve, sweep, threshold\n"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_comes_in_groups_and_names_every_default(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command, "--help") == 0
+    text = capsys.readouterr().out
+    groups = re.findall(r"^(\w+):$", text, flags=re.MULTILINE)
+    assert groups[:4] == ["options", "program", "classes", "budgets"]
+    assert groups[-1] == "output"
+    assert not text.split("options:")[1].split("program:")[0].replace("-h, --help", "").count(" --")
+    described = re.split(r"\n  (?=--)", text)[1:]
+    assert len(described) >= 15
+    for words in described:
+        option, *rest = words.split(maxsplit=1)
+        takes_value = re.match(r"--[\w-]+ [A-Z]", words)
+        assert ("(default: " in re.sub(r"\s+", " ", rest[0])) == bool(takes_value and option not in WITHOUT_DEFAULT)
+
+
+WITHOUT_DEFAULT = ("--alpha", "--counts", "--counts-file", "--table", "--save", "--address")
+"""Options without which something is not done."""
+
+
 BAD = [
+    (
+        "threshold --counts 3,2,1",
+        "--counts does not apply: the command varies the imbalance R = n_A / n_B of K_A frequent",
+    ),
+    ("threshold --counts-file=x", "counts of your own have no R; `python -m lpm.solve` solves at them"),
+    ("sweep --table x", "--table does not apply: the command varies the imbalance"),
+    ("sweep --R 5", "--R does not apply: give the range --R-min and --R-max; `python -m lpm.solve` solves at one R"),
+    ("solve --R-max 5", "--R-max does not apply: it solves at one R"),
     ("solve --K 1", "K = 1 must lie in 2.."),
     ("solve --K 1000000000000", "K = 1000000000000 must lie in 2.."),
     ("solve --R 1e200", "R = 1e+200 must be positive, within"),
@@ -531,6 +576,7 @@ def test_rows_round_trip(tmp_path: Path) -> None:
         E_W=1.0,
         loss=0.1,
         lower_bound=0.1,
+        upper_bound=0.1,
         gap=1e-17,
         cos_AA=0.5,
         cos_AB=float("nan"),

@@ -10,9 +10,10 @@ import pytest
 from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
+from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.solve import solve
-from lpm.threshold import margin, sentence, threshold
+from lpm.threshold import sentence, threshold
 from tests.lpm import closed_forms
 
 FAMILIES = {
@@ -73,28 +74,6 @@ def test_bracket_is_narrow_however_the_solver_rounds(monkeypatch: pytest.MonkeyP
 def test_plain_threshold_is_the_fixed_point(K_A: int, K_B: int, E: float) -> None:
     result = threshold(Family("plain", K=K_A + K_B, K_A=K_A, e_h=E))
     assert pytest.approx(closed_forms.plain_threshold(K_A, K_B, E), rel=1e-7) == result.R0
-
-
-def test_margin_error_covers_an_inexact_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    family, problem = Family("fc", "product"), Family("fc", "product").at(280.0)
-    coordinates = Coordinates(problem)
-    exact, (optimal, _) = margin(family.at(280.0)), orbits.optimum(coordinates, target=1e-11, frozen=(1,))
-    rng = np.random.default_rng(0)
-    for size in (1e-8, 1e-6, 1e-4, 1e-3):
-        X = optimal * (1 + size * rng.standard_normal(optimal.shape))
-        X *= problem.tau / coordinates.nuclear_norm(X)
-        monkeypatch.setattr(orbits, "optimum", lambda *_, X=X, **__: (X, 0))
-        rough = margin(family.at(280.0))
-        assert abs(rough.value - exact.value) <= rough.error + exact.error
-        # Both norms may be off by the error of the gradient, one up and the other down.
-        _, gradient = coordinates.value_and_gradient(X)
-        minority_norm, other_norm = coordinates.group_norms(gradient)[1], coordinates.spectral_norm(gradient, (1,))
-        off = np.sqrt(2 * coordinates.smoothness * ((gradient * X).sum() + problem.tau * other_norm))
-        if off < minority_norm:
-            assert rough.value + rough.error >= np.log((other_norm + off) / (minority_norm - off))
-            assert rough.value - rough.error <= np.log((other_norm - off) / (minority_norm + off))
-        else:
-            assert not rough.certified
 
 
 def test_no_digit_of_R0_without_a_certificate() -> None:

@@ -90,8 +90,8 @@ def test_several_processes_find_the_same(root: Path, monkeypatch: pytest.MonkeyP
     cut(root / paths[20])
     report = decodable.check(root, paths, workers=2)
     assert len(report.broken) == 2
-    assert paths[20] in report.broken[0]
-    assert "none.jpg" in report.broken[1]
+    assert paths[20] in report.broken[paths[20]]
+    assert "none.jpg" in report.broken[paths[30]]
 
 
 def test_lists_and_bare_folders_are_checked(root: Path, tmp_path: Path, capsys: Any) -> None:

@@ -6,7 +6,8 @@ The catalogue (:mod:`training.catalogue`) names each data set's loader.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,9 @@ class LongTailed:
         std: standard deviation of each channel.
         class_names: the name of each class, by falling count of training images; none where numbers are the names.
         hashed_names: the names that enter the fingerprint, where they are not those.
+        left_out: paths of files that were left out, because they cannot be used.
+        begun_counts: (K,) training images of each class when a run was begun, where its data are others now; many,
+            medium and few stay what they were.
     """
 
     name: str
@@ -96,6 +100,8 @@ class LongTailed:
     std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
     hashed_names: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
+    begun_counts: tuple[int, ...] | None = None
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -112,6 +118,31 @@ class LongTailed:
         """Training images of each class, (K,)."""
         return np.bincount(self.train.labels, minlength=self.K)
 
+    def as_begun(self, class_names: Sequence[str], counts: Sequence[int]) -> LongTailed:
+        """Number the classes of image files as when a run was begun, whatever their numbers of images are now.
+
+        Args:
+            class_names: the same names, in the order that the run has.
+            counts: (K,) training images of each class when the run was begun.
+
+        Returns:
+            The same images with other labels.
+        """
+        assert isinstance(self.train, Listed)
+        assert isinstance(self.test, Listed)
+        position = {name: label for label, name in enumerate(self.class_names)}
+        order = [position[name] for name in class_names]
+        number = np.argsort(order)
+        hashed = self.hashed_names
+        return replace(
+            self,
+            train=replace(self.train, labels=number[self.train.labels]),
+            test=replace(self.test, labels=number[self.test.labels]),
+            class_names=tuple(class_names),
+            hashed_names=None if hashed is None else tuple(hashed[label] for label in order),
+            begun_counts=tuple(counts),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -126,6 +157,7 @@ class Request:
         name: the name in results.
         train_list: the list of training images, where one is given.
         test_list: the list of test images, where one is given.
+        leave_out: paths of image files that are left out, as if no list had them.
     """
 
     row: DataSet
@@ -136,6 +168,7 @@ class Request:
     name: str = ""
     train_list: Path | None = None
     test_list: Path | None = None
+    leave_out: Collection[str] = ()
 
     @property
     def folder(self) -> Path:
@@ -207,7 +240,14 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
     return np.concatenate(subset)
 
 
-def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_list: Path | None) -> LongTailed:
+def of(
+    config: RunConfig,
+    root: Path | None,
+    *,
+    train_list: Path | None,
+    test_list: Path | None,
+    leave_out: Collection[str] = (),
+) -> LongTailed:
     """Load the data of a run.
 
     Args:
@@ -215,6 +255,7 @@ def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_li
         root: the folder of the files.
         train_list: the list of training images, if not under its usual name.
         test_list: the list of test images, if not under its usual name.
+        leave_out: paths of image files that are left out.
 
     Returns:
         The data.
@@ -231,6 +272,7 @@ def of(config: RunConfig, root: Path | None, *, train_list: Path | None, test_li
         name=config.data,
         train_list=train_list,
         test_list=test_list,
+        leave_out=leave_out,
     )
 
 
@@ -244,6 +286,7 @@ def load(
     name: str = "",
     train_list: Path | None = None,
     test_list: Path | None = None,
+    leave_out: Collection[str] = (),
 ) -> LongTailed:
     """Load a data set of the catalogue.
 
@@ -256,6 +299,7 @@ def load(
         name: the name in results; by default the data set's.
         train_list: the list of training image files, if not under its published name.
         test_list: the list of test image files, if not under its published name.
+        leave_out: paths of image files that are left out, as if the lists did not have them.
 
     Returns:
         The data. CIFAR that was re-encoded as JPEG has another name, 'cifar10-jpeg-lt', because it is not CIFAR.
@@ -282,6 +326,7 @@ def load(
         name=name or dataset,
         train_list=train_list,
         test_list=test_list,
+        leave_out=leave_out,
     )
     loaded: LongTailed = function(row.loader)(request)
     return loaded

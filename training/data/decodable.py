@@ -6,9 +6,11 @@ check after the first one decodes new and changed files only.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from rich.progress import Progress
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from lpm.console.text import shown
 from training.data.images import decode
 from training.data.untrusted import contents
 
@@ -32,6 +35,9 @@ LIMIT = 1_000_000_000
 CHUNK, ALONE = 64, 200
 """Images per task of a process, and images that are decoded without further processes."""
 
+NAMED = 20
+"""Files that are named when many are refused or left out."""
+
 State = tuple[int, int]
 """A file's size in bytes, and the time of its last change in nanoseconds."""
 
@@ -43,13 +49,13 @@ class Report:
     Attributes:
         number: how many files were asked for.
         remembered: how many of them were remembered and not decoded again.
-        broken: one sentence for each file that cannot be decoded, naming it, in the order of the files.
+        broken: by path, one sentence for each file that cannot be decoded, naming it, in the order of the files.
         unwritable: why the check could not be remembered; '' if it was.
     """
 
     number: int
     remembered: int
-    broken: tuple[str, ...]
+    broken: dict[str, str]
     unwritable: str = ""
 
 
@@ -85,21 +91,52 @@ def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = T
         stale = known.keys() & reasons.keys()
         if decoded or stale:
             unwritable = _remember(root, {path: at for path, at in (known | decoded).items() if path not in reasons})
-    return Report(len(paths), len(paths) - len(new), tuple(reasons.values()), unwritable)
+    return Report(len(paths), len(paths) - len(new), reasons, unwritable)
 
 
-def unchecked(root: Path, paths: Iterable[str]) -> bool:
-    """Tell whether some images are not remembered as decodable.
+def unchecked(root: Path, paths: Iterable[str]) -> int:
+    """Count the images that are not remembered as decodable.
 
     Args:
         root: the folder that paths are relative to.
         paths: the images.
 
     Returns:
-        Whether a check would decode one.
+        How many a check would decode.
     """
     known = _remembered(root)
-    return not known or any(path not in known or known[path] != _state(root, path) for path in paths)
+    return sum(path not in known or known[path] != _state(root, path) for path in paths)
+
+
+def refuse(reasons: Collection[str], among: str, remedy: str) -> None:
+    """Refuse files that cannot be used, all at once: several are named on standard error, :data:`NAMED` at most.
+
+    Args:
+        reasons: one sentence for each file.
+        among: of what they are, for the error of several files.
+        remedy: what to do about each.
+
+    Raises:
+        InvalidInput: if there is a reason.
+    """
+    if len(reasons) == 1:
+        raise InvalidInput(f"{next(iter(reasons))}; {remedy}")
+    name(reasons)
+    if reasons:
+        raise InvalidInput(f"{len(reasons):,} files of {among} cannot be used, as named above; {remedy}")
+
+
+def name(reasons: Collection[str], start: str = "") -> None:
+    """Name files on standard error, one per line, :data:`NAMED` at most.
+
+    Args:
+        reasons: one sentence for each file.
+        start: the beginning of each line.
+    """
+    for reason in itertools.islice(reasons, NAMED):
+        print(shown(f"{start}{reason}"), file=sys.stderr)
+    if len(reasons) > NAMED:
+        print(f"and {len(reasons) - NAMED:,} more; python -m training.check names all", file=sys.stderr)
 
 
 def _decoded(root: Path, paths: Sequence[str], workers: int) -> Iterator[tuple[str, str | None]]:

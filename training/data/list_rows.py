@@ -189,7 +189,13 @@ def _refuse(reason: str) -> None:
 
 
 def folder_rows(
-    source: Path, root: Path, names: list[str], *, refuse: Callable[[str], None] = _refuse
+    source: Path,
+    root: Path,
+    names: list[str],
+    *,
+    leave_out: Collection[str] = (),
+    refuse: Callable[[str], None] = _refuse,
+    refuse_file: Callable[[str, str], None] = lambda path, reason: _refuse(reason),
 ) -> Iterator[Row]:
     """Iterate over the images in class folders; other files are refused, not left out.
 
@@ -197,8 +203,10 @@ def folder_rows(
         source: the folder that holds one folder per class.
         root: the folder that paths are relative to, without links.
         names: of the classes; the position of a name is its label.
-        refuse: called with what is wrong for each file or folder that should not be there; by default it raises
-            InvalidInput.
+        leave_out: paths of files that are left out.
+        refuse: called with what is wrong for each folder that should not be there; by default it raises InvalidInput.
+        refuse_file: called with the path of each file that is not named as an image, and with what is wrong; by
+            default it raises InvalidInput.
 
     Yields:
         The images, class after class, sorted by name.
@@ -224,14 +232,18 @@ def folder_rows(
             refuse(problem)
             continue
         for file in _names(folder):
+            path = f"{within}/{name}/{file}"
+            if path in leave_out:
+                continue
             if (folder / file).is_dir():
                 refuse(f"{str(folder / file)!r} is a folder; images lie directly in their class folder; or use lists")
             elif not file.lower().endswith(IMAGES):
-                refuse(
-                    f"{str(folder / file)!r} is not named as an image ({', '.join(IMAGES)}); convert it or move it away"
+                refuse_file(
+                    path,
+                    f"{str(folder / file)!r} is not named as an image ({', '.join(IMAGES)}); convert it or move it away",
                 )
             else:
-                yield Row(number, f"{within}/{name}/{file}", labels[name])
+                yield Row(number, path, labels[name])
                 number += 1
 
 

@@ -11,6 +11,7 @@ import os
 import posixpath
 import stat
 from array import array
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -55,12 +56,21 @@ def load_long_tailed(request: Request) -> LongTailed:
         classes=request.classes,
         train_list=request.train_list,
         test_list=request.test_list,
+        leave_out=request.leave_out,
     )
     assert row.constants is not None
     class_names = tuple(map(str, names))
     hashed_names = _numbers_of(class_names, request.train_list or _find(row, folder, "train"), folder, row)
+    left_out = tuple(sorted(request.leave_out))
     return LongTailed(
-        request.name, train, test, request.classes, *row.constants, class_names, hashed_names=hashed_names
+        request.name,
+        train,
+        test,
+        request.classes,
+        *row.constants,
+        class_names,
+        hashed_names=hashed_names,
+        left_out=left_out,
     )
 
 
@@ -72,7 +82,13 @@ def _numbers_of(class_names: tuple[str, ...], train: Path, folder: Path, row: Da
 
 
 def load(
-    dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
+    dataset: str,
+    root: Path,
+    *,
+    classes: int = 0,
+    train_list: Path | None = None,
+    test_list: Path | None = None,
+    leave_out: Collection[str] = (),
 ) -> tuple[Listed, Listed, np.ndarray]:
     """Read and check the lists of a data set of image files.
 
@@ -86,6 +102,7 @@ def load(
             dataset 'own' both lists may also be folders that hold one folder of images per class; labels then follow
             the sorted names.
         test_list: the list of test images, in the same way.
+        leave_out: paths of files that are left out, as if the lists did not have them.
 
     Returns:
         The training images, the test images, and the name of each class, (K,): the label in the list, the name that
@@ -107,7 +124,7 @@ def load(
     names = _named(root, *sources, K) if row.user_named else None
     list_of_file: dict[str, str] = {}
     train, test = (
-        _listed(root, source, K, use, list_of_file, names)
+        _listed(root, source, K, use, list_of_file, names, leave_out)
         for source, use in zip(sources, ("training", "test"), strict=True)
     )
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
@@ -131,13 +148,15 @@ class Files(NamedTuple):
     Attributes:
         root: the folder that paths are relative to, with links resolved.
         paths: the regular files, each once.
-        problems: one sentence for each other file or row.
+        problems: one sentence for each other row or folder, which cannot be left out.
+        unusable: by path, one sentence for each file that is missing or no image.
         left_out: number of files that are left out for their names.
     """
 
     root: Path
     paths: list[str]
     problems: list[str]
+    unusable: dict[str, str]
     left_out: int = 0
 
 
@@ -165,31 +184,37 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
     usual = any(os.path.lexists(root / name) for names in vars(row.lists).values() for name in names)
     if usual or not row.user_named:
         sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
-    real, problems = Path(os.path.realpath(root)), list[str]()
+    real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     if not any(sources.values()):
         images, other_files = images_below(root)
-        return Files(real, [image.relative_to(root).as_posix() for image in images], problems, other_files)
+        return Files(real, [image.relative_to(root).as_posix() for image in images], problems, unusable, other_files)
     paths: dict[str, None] = {}
     known = _Files(real)
     folders = next((class_folders(source) for source in sources.values() if source and source.is_dir()), [])
     for source in filter(None, sources.values()):
         rows, place = (
-            (folder_rows(source, real, folders, refuse=problems.append), "image {}")
+            (folder_rows(source, real, folders, refuse=problems.append, refuse_file=unusable.__setitem__), "image {}")
             if source.is_dir()
             else list_rows(source, named=row.user_named)
         )
         find = _Finder(real).find if source.suffix.lower() in TABLES else str
         for number, path, _ in rows:
+            start = f"{str(source)!r}, {place.format(number)}"
             try:
                 path = _inside(find(path), real)
+            except ValueError as error:
+                problems.append(f"{start}: {error}")
+                continue
+            try:
+                _check_form(path)
                 known.look(path)
             except OSError as error:
-                problems.append(f"{str(source)!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}")
+                unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
             except ValueError as error:
-                problems.append(f"{str(source)!r}, {place.format(number)}: {error}")
+                unusable[path] = f"{start}: {error}"
             else:
                 paths[path] = None
-    return Files(real, list(paths), problems)
+    return Files(real, list(paths), problems, unusable)
 
 
 COMPARED = 1_000_000_000
@@ -348,7 +373,13 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
 
 
 def _listed(
-    root: Path, source: Path, K: int, use: str, list_of_file: dict[str, str], names: list[str] | None = None
+    root: Path,
+    source: Path,
+    K: int,
+    use: str,
+    list_of_file: dict[str, str],
+    names: list[str] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Listed:
     """The images of one list, or of a folder that holds one folder per class, with the labels that it has.
 
@@ -359,11 +390,12 @@ def _listed(
         use: 'training' or 'test', for errors.
         list_of_file: the list that names each file, for all files so far; those of this list are added.
         names: names of the classes; None for lists without names.
+        leave_out: paths of files that are left out.
     """
     name = str(source)
     folders = names is not None and source.is_dir()
     rows, place = (
-        (folder_rows(source, root, names or []), "image {}")
+        (folder_rows(source, root, names or [], leave_out=leave_out), "image {}")
         if folders
         else list_rows(source, named=names is not None, known=names)
     )
@@ -380,6 +412,9 @@ def _listed(
                 hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
                 raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{hint}")
             path = _inside(find(path), root)
+            if path in leave_out:
+                continue
+            _check_form(path)
             size, real = files.look(path)
             if real in list_of_file:
                 raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[real]!r}")
@@ -404,10 +439,14 @@ def _inside(path: str, root: Path) -> str:
     path = path.removeprefix(f"{root}/")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
-    if path.lower().endswith(NO_IMAGES):
-        raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
     path.encode()  # raises a ValueError for half a surrogate pair, which UTF-8 cannot hold
     return posixpath.normpath(path)
+
+
+def _check_form(path: str) -> None:
+    """Raise ValueError for a file whose name says that no decoder here reads it."""
+    if path.lower().endswith(NO_IMAGES):
+        raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
 
 
 class _Finder:

@@ -99,6 +99,7 @@ def stages(
     device: torch.device,
     *,
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    on_progress: Callable[[float], None] = lambda epochs: None,
     capture: bool = True,
     workers: int = 0,
     weights: Path | None = None,
@@ -112,6 +113,7 @@ def stages(
         folder: the run's folder in the store.
         device: where it is trained.
         on_epoch: called after each epoch with what is written of it.
+        on_progress: called with the epochs trained so far: at the start, and with a fraction after each step.
         capture: whether steps are captured on CUDA.
         workers: processes that decode image files; 0 decodes in this process.
         weights: file of pretrained weights, for a pretrained network.
@@ -153,8 +155,9 @@ def stages(
         if result is not None:
             return result
         trainer.broadcast()
+        on_progress(trainer.epoch)
         try:
-            yield from _epochs(trainer, folder, rows, on_epoch)
+            yield from _epochs(trainer, folder, rows, on_epoch, on_progress)
             predictions = trainer.evaluate()
             outcome = trainer.outcome(predictions)
             result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - start)
@@ -173,7 +176,11 @@ def _checked(folder: RunFolder, fingerprint: dict[str, str]) -> RunResult | None
 
 
 def _epochs(
-    trainer: Trainer, folder: RunFolder, rows: list[EpochRow], on_epoch: Callable[[EpochRow], None]
+    trainer: Trainer,
+    folder: RunFolder,
+    rows: list[EpochRow],
+    on_epoch: Callable[[EpochRow], None],
+    on_progress: Callable[[float], None],
 ) -> Iterator[None]:
     """Train the remaining epochs, and append one row per epoch to ``rows``.
 
@@ -192,7 +199,7 @@ def _epochs(
             saved = time.perf_counter()
 
     while trainer.epoch < config.epochs:
-        trainer.steps.launch()
+        trainer.steps.launch(on_progress)
         yield
         row = trainer.steps.collect()
         correct, total = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)

@@ -130,6 +130,14 @@ class RunFolder:
         return self.done or (self.path / "epochs.jsonl").exists()
 
     @property
+    def epochs(self) -> int:
+        """Epochs that the run has been trained for, as the names of its files say."""
+        if self.done:
+            return self.config.epochs
+        numbers = (re.fullmatch(r"checkpoint-(\d{7})\.json", file.name) for file in self.path.glob("checkpoint-*"))
+        return min(self.config.epochs, max((int(number[1]) for number in numbers if number), default=0))
+
+    @property
     def done(self) -> bool:
         """Whether the run has ended and its result is stored."""
         return (self.path / RESULT).is_file()

@@ -1,0 +1,30 @@
+"""The commands of this package, listed: ``python -m lpm``."""
+
+from __future__ import annotations
+
+import sys
+
+from lpm.console import cli
+
+COMMANDS = {
+    "solve": "solve one program and print its certified optimum",
+    "sweep": "solve programs at many imbalances R: cosines of class vectors, and R0",
+    "threshold": "find R0, the imbalance at which minority collapse sets in",
+}
+"""The commands, each with one line."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List the commands.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        The exit status.
+    """
+    return cli.list_commands("lpm", "the layer-peeled model with mixup, solved with certificates", COMMANDS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+r"""The dual condition of minority collapse: what pulls the minority's class vectors apart against what holds them.
+
+Solve the program with the minority's class vectors forced to coincide (u_B = 0) and let G be its gradient. The
+restriction costs nothing, that is collapse is globally optimal, exactly when
+
+.. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2) .
+
+The left side needs no solution (:func:`own_norm`). The right side is uncertain by sqrt(2 L delta) at a point of gap
+delta (L: smoothness of f). So a margin above that error *proves* collapse, or its absence (docs/theory/collapse.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lpm import orbits
+from lpm.console.errors import InvalidInput
+from lpm.coordinates import Coordinates
+from lpm.problem import Problem
+
+PROBE = 1e-4
+"""Relative step of the difference that estimates the curvature of f along a ray."""
+SHORTEST, LONGEST = 1e-9, 0.5
+"""Bounds of the relative length of a chord."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How clearly the dual condition decides.
+
+    Attributes:
+        value: log of (largest other norm) / |u_{G,B}|; positive for collapse.
+        error: bound on the error of ``value``, from the solver's gap.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def certified(self) -> bool:
+        """Whether collapse, or its absence, is proved."""
+        return abs(self.value) > self.error
+
+
+def minority_of(problem: Problem) -> int:
+    """Give the group whose collapse is in question.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The group of the minority.
+
+    Raises:
+        InvalidInput: if the minority classes are not exchangeable, or there is only one.
+    """
+    if problem.minority is None:
+        raise InvalidInput(
+            f"program {problem.program!r} at K = {problem.K}: a threshold needs two or more exchangeable minority "
+            "classes; choose K_A <= K - 2, and lambda = 1/2 for ms-unordered"
+        )
+    return problem.minority
+
+
+def own_norm(problem: Problem, group: int) -> float:
+    r"""Evaluate |u_{G,B}| of every point at which the class vectors of group B coincide.
+
+    .. math:: \|u_{G,B}\|^2 = \sum_k \frac{p_k^2}{d_k} \frac{|P_B y_k|^2}{(K_B - 1)\, c_B},
+
+    P_B the projector on vectors that live on B and sum to zero. At such a point the logits of B are equal in every
+    row. Every loss here treats the classes of B alike, so its softmax term has no part along P_B: only the targets are
+    left. The multiplicity of the singular value is K_B - 1.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The norm, exact but for the rounding of a sum of positive terms.
+    """
+    rows, size = problem.rows, float(problem.sizes[group])
+    at_a = np.where(rows.same, 1.0, rows.lam) * (rows.first == group)
+    at_b = (1 - rows.lam) * (~rows.same & (rows.second == group))
+    # |y|^2 - (sum y)^2 / K_B on B, written without cancellation.
+    square = ((size - 1) * (at_a**2 + at_b**2) - 2 * at_a * at_b) / size
+    return math.sqrt(float(rows.count @ (rows.p**2 / rows.d * square)) / ((size - 1) * problem.c[group]))
+
+
+def margin(problem: Problem) -> Margin:
+    """Evaluate the dual condition of collapse of a problem's minority.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The margin of the condition.
+
+    Raises:
+        InvalidInput: as :func:`minority_of`.
+    """
+    minority = minority_of(problem)
+    own = own_norm(problem, minority)
+    coordinates = Coordinates(problem)
+    X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
+    other, low, high = _other_norm(coordinates, X, minority)
+    if own == 0:  # minority label pairs that never occur: nothing pulls their class vectors apart
+        return Margin(value=math.inf, error=0.0 if low > 0 else math.inf)
+    error = max(math.log(high / other), math.log(other / low)) if low > 0 else math.inf
+    return Margin(value=math.log(other / own), error=error)
+
+
+def _other_norm(coordinates: Coordinates, X: np.ndarray, minority: int) -> tuple[float, float, float]:
+    """The norm that holds the minority together: its value at X, and bounds on its value at the optimum.
+
+    At the optimum it is -V'(tau), V the optimal value with u_B = 0 as a function of the radius. V is convex, so slopes
+    of chords bound it. One end is the lower bound f(X) - gap on V(tau), the other is f at X scaled to the radius
+    (1 + t) tau or (1 - t) tau. The error is gap / t plus curvature times t, smallest where both agree.
+    """
+    tau, radius = coordinates.problem.tau, coordinates.nuclear_norm(X)
+    loss, gradient = coordinates.value_and_gradient(X)
+    inner, other = float((gradient * X).sum()), coordinates.spectral_norm(gradient, frozen=(minority,))
+    rounding = 3 * coordinates.rounding(X)  # of f at both ends, and of the gap
+    gap = max(0.0, inner + tau * other) + rounding
+    curvature = float(((coordinates.value_and_gradient((1 + PROBE) * X)[1] - gradient) * X).sum()) / PROBE
+    t = min(LONGEST, max(SHORTEST, math.sqrt(2 * gap / max(curvature, gap))))
+    outside, inside = (coordinates.value_and_gradient((1 + s * t) * tau / radius * X)[0] for s in (1, -1))
+    step, blur = t * tau, 64 * np.finfo(float).eps * tau  # the norm is right to some rounding errors
+    low = (loss - gap - outside) / (step + blur)
+    high = (inside - loss + gap) / (step - blur)
+    return other, low, max(high, other)
