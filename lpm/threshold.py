@@ -21,7 +21,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from lpm.console.rounding import outward
-from lpm.dual_condition import margin
+from lpm import law
+from lpm.dual_condition import margin, minority_of
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
 from lpm.pairs import check_imbalances
@@ -37,6 +38,8 @@ class Threshold:
         collapsed_above: whether the minority is collapsed for R > R0; without R0, at the end of the range.
         certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
         seconds: time that the search took.
+        intervals: all R of the range at which the minority is collapsed, as pairs of ends; between the R that were tried
+            under budgets, and exactly under a decay.
         proofs: if it is not certified, the imbalances that were tried at which collapse (True) or its absence (False)
             is proved, ascending.
     """
@@ -46,6 +49,7 @@ class Threshold:
     collapsed_above: bool
     certified: bool
     seconds: float
+    intervals: tuple[tuple[float, float], ...] = ()
     proofs: tuple[tuple[float, bool], ...] = ()
 
     @property
@@ -73,6 +77,8 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     """
     start = time.perf_counter()
     check_imbalances(R_min, R_max)
+    if family.decay is not None:
+        return _under_decay(family, R_min, R_max, start)
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
     margins = [margin(family.at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
@@ -86,10 +92,14 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
             collapsed_above=values[-1] > 0,
             certified=certified,
             seconds=time.perf_counter() - start,
+            intervals=((R_min, R_max),) if certified and values[-1] > 0 else (),
             proofs=() if certified else proofs,
         )
-    i = int(change[0])
-    root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+    roots = [
+        brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+        for i in change
+    ]
+    i, root = int(change[0]), roots[0]
     above = values[i + 1] > 0
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
     distance = min(0.1, margin(family.at(math.exp(root))).error / slope)
@@ -102,7 +112,34 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         collapsed_above=above,
         certified=bracket is not None,
         seconds=time.perf_counter() - start,
+        intervals=_intervals([math.exp(x) for x in roots], R_min, R_max, values[0] > 0) if bracket else (),
         proofs=proofs if bracket is None else (),
+    )
+
+
+def _intervals(
+    crossings: list[float], R_min: float, R_max: float, collapsed: bool
+) -> tuple[tuple[float, float], ...]:
+    """The stretches of a range in which collapse holds, from its crossings; collapsed: whether it holds at R_min."""
+    ends = [*([R_min] if collapsed else []), *crossings]
+    if len(ends) % 2:
+        ends.append(R_max)
+    return tuple(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _under_decay(family: Family, R_min: float, R_max: float, start: float) -> Threshold:
+    """The threshold under a decay by the collapse law: no program is solved. start: when the search began."""
+    minority_of(family.at(R_min))
+    found = law.crossings(family, R_min, R_max)
+    first = next((c for c in found if c.collapsed_above), found[0] if found else None)
+    holds = law.excess(family, R_min) >= 0
+    return Threshold(
+        R0=first.R if first else None,
+        bracket=first.bracket if first else None,
+        collapsed_above=first.collapsed_above if first else holds,
+        certified=True,
+        seconds=time.perf_counter() - start,
+        intervals=_intervals([c.R for c in found], R_min, R_max, not found[0].collapsed_above if found else holds),
     )
 
 
