@@ -318,12 +318,13 @@ class Problem:
         return written
 
     def under_decay(self, mu: float, features: Features = "sample") -> Problem:
-        """Trade the budgets for weight decay: ``f(Z) + mu |D^{1/2} Z|_*``, with C = I as weight decay has it.
+        """Trade the budgets for weight decay: ``f(Z) + mu |D^{1/2} Z C^{1/2}|_*``.
 
         Args:
             mu: sqrt(l_H l_W), the geometric mean of the two decays.
-            features: "sample" penalises every sample's feature (d_k = p_k, as weight decay and Hong and Ling do),
-                "mean" every label pair's alike (d_k as it is).
+            features: "sample" penalises every sample's feature and every class vector (d_k = p_k and C = I, as weight
+                decay does; Hong and Ling). "mean" penalises means over label pairs and over classes (d_k as it is and
+                C = I/K), as the budgets of Fang et al. do: mu is then the multiplier of those budgets.
 
         Returns:
             The penalised program.
@@ -331,7 +332,7 @@ class Problem:
         Raises:
             InvalidInput: if ``mu`` lies outside 1e-12..1e12.
         """
-        c = np.ones(len(self.sizes))
+        c = np.full(len(self.sizes), 1.0 if features == "sample" else 1.0 / self.K)
         return replace(self, decay=float(mu), c=c, beta=0.0, e_h=1.0, e_w=1.0).with_features(features)
 
     def with_features(self, features: Features) -> Problem:
