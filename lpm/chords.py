@@ -25,7 +25,8 @@ import numpy as np
 from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.dual_condition import minority_of, own_norm
+from lpm.dual_condition import minority_of
+from lpm.law import own_norm
 from lpm.family import Family
 from lpm.problem import Problem, Rows
 

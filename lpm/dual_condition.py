@@ -5,7 +5,7 @@ restriction costs nothing, that is collapse is globally optimal, exactly when
 
 .. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2) .
 
-The left side needs no solution (:func:`lpm.law.collapse_number`). The right side is uncertain by sqrt(2 L delta) at a point of gap
+The left side needs no solution (:func:`lpm.law.own_norm`). The right side is uncertain by sqrt(2 L delta) at a point of gap
 delta (L: smoothness of f). So a margin above that error *proves* collapse, or its absence (docs/theory/collapse.md).
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.law import collapse_number, rounding
+from lpm.law import own_norm, rounding
 from lpm.problem import Problem
 
 PROBE = 1e-4
@@ -79,7 +79,7 @@ def margin(problem: Problem) -> Margin:
         InvalidInput: as :func:`minority_of`.
     """
     minority = minority_of(problem)
-    own = math.sqrt(collapse_number(problem, minority))
+    own = own_norm(problem, minority)
     if problem.decay is not None:  # the decay itself holds them together
         return Margin(math.log(problem.decay / own) if own > 0 else math.inf, rounding(problem))
     coordinates = Coordinates(problem)

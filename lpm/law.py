@@ -63,6 +63,22 @@ def _terms(problem: Problem, group: int) -> np.ndarray:
     return factor * rows.count * rows.p**2 / rows.d * square / ((size - 1) * float(problem.c[group]))
 
 
+def own_norm(problem: Problem, group: int) -> float:
+    """Evaluate |u_{G,B}|, the root of the collapse number: the norm of the gradient along the differences inside B.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The norm at every point at which the class vectors of B coincide.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+    return math.sqrt(collapse_number(problem, group))
+
+
 def rounding(problem: Problem) -> float:
     """Bound the relative rounding of a collapse number.
 
@@ -151,7 +167,7 @@ def _polynomial(family: Family) -> np.ndarray:
     at_1, at_4 = family.at(1.0), family.at(4.0)
     power = np.log(at_4.rows.p / at_1.rows.p) / math.log(4.0)
     exponents = np.rint(power - power.min()).astype(int)
-    j = 1 if np.array_equal(at_1.rows.d, at_1.rows.p) else 2  # p^2 / d goes with p, or with p^2
+    j = 1 if family.features == "sample" else 2  # p^2 / d goes with p, or with p^2
     S, numerator = np.zeros(exponents.max() + 1), np.zeros(j * exponents.max() + 1)
     np.add.at(S, exponents, at_1.rows.count * at_1.rows.p)
     np.add.at(numerator, j * exponents, _terms(at_1, at_1.sides[1][0]))

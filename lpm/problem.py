@@ -206,6 +206,11 @@ class Problem:
         number[r[two], b[two]] -= 1
         return number
 
+    @property
+    def changed(self) -> bool:
+        """Whether labels or loss are other than those of the paper's programs."""
+        return any(x is not None for x in (self.rows.label, self.offset, self.factor, self.margin))
+
     @cached_property
     def mass(self) -> np.ndarray:
         """Sum of each label over all classes, (M,); it multiplies the log-partition."""

@@ -171,9 +171,11 @@ def _without_shift(coordinates: Coordinates) -> np.ndarray:
     """Orthonormal basis (G, G - 1) of the group-sum directions without the common shift of all logits.
 
     A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Without this
-    direction A is invertible at the optimum, and Newton's steps are exact to rounding.
+    direction A is invertible at the optimum, and Newton's steps are exact to rounding. With factors of the logits it is
+    the shift after them that changes no loss.
     """
-    shift = coordinates.C_half @ np.sqrt(coordinates.problem.sizes)
+    factor = coordinates.problem.factor
+    shift = coordinates.C_half @ (np.sqrt(coordinates.problem.sizes) / (1.0 if factor is None else factor))
     return np.linalg.svd(shift[None, :])[2][1:].T
 
 

@@ -10,7 +10,8 @@ import pytest
 from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.dual_condition import margin, own_norm
+from lpm.dual_condition import margin
+from lpm.law import own_norm
 from lpm.family import Family
 from tests.lpm import closed_forms
 
