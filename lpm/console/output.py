@@ -73,7 +73,7 @@ class OutputFolder:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.path = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self.final.parent))
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            with contextlib.suppress(OSError):  # a file system without locks: then nothing is taken for left over
+            with contextlib.suppress(OSError):  # a file system without locks: then nothing counts as left over
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.path.chmod(0o755)
         except OSError as error:
