@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lpm.console.errors import InvalidInput
-from training.data.untrusted import contents, line, quoted
+from training.data.untrusted import contents, line, quoted, without_links
 
 LIMIT = 250_000_000
 """Bytes that a list may have. iNaturalist's, the longest, has about a hundred million as JSON."""
@@ -236,12 +236,16 @@ def folder_rows(
     labels = {normal(name): label for label, name in enumerate(names)}
     number, within = 0, os.path.relpath(os.path.realpath(source), root)
     if within.startswith(".."):
-        raise InvalidInput(f"{str(source)!r} lies outside --data-root")
+        common = os.path.commonpath([root, os.path.realpath(source)])
+        raise InvalidInput(
+            f"{str(source)!r} lies outside --data-root; give one that holds all images, such as {common!r}, and "
+            "--train-list and --test-list"
+        )
     for name in _names(source):
         folder = source / name
         problem = ""
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
-            problem = f"{str(folder)!r} is a link that leaves --data-root"
+            problem = f"{str(folder)!r} is a link that leaves --data-root; {without_links(root)}"
         elif not folder.is_dir():
             problem = f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class"
         elif normal(name) not in labels:

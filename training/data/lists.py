@@ -33,7 +33,7 @@ from training.data.list_rows import (
     names_in,
     normal,
 )
-from training.data.untrusted import contents, quoted
+from training.data.untrusted import contents, quoted, without_links
 
 CLASS_NAMES = "classes.txt"
 """File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
@@ -300,7 +300,9 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
         folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):
-                raise InvalidInput(f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed")
+                raise InvalidInput(
+                    f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed; {without_links(folder)}"
+                )
         for name in sorted(name for name in names if not hidden(name)):
             if not name.lower().endswith(IMAGES):
                 other_files += 1
@@ -330,7 +332,8 @@ def _find(row: DataSet, root: Path, part: Literal["train", "test"]) -> Path:
     for name in names:
         if os.path.lexists(root / name):
             if _leaves(root, name):
-                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
+                advice = without_links(root) if (root / name).is_dir() else f"give it with {option}"
+                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; {advice}")
             return root / name
     hint = "; `python -m training.split` makes lists from one folder per class" if row.user_named else ""
     raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}{hint}")
@@ -347,7 +350,7 @@ def _label_names(root: Path) -> list[str] | None:
     if not os.path.lexists(root / CLASS_NAMES):
         return None
     if _leaves(root, CLASS_NAMES):
-        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root")
+        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root; put a copy in its place")
     return class_names(root / CLASS_NAMES)
 
 
@@ -487,5 +490,7 @@ class _Files:
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)
         if not (real + "/").startswith(self.within):
-            raise ValueError(f"{path[:200]!r} is or lies behind a link that leaves --data-root")
+            raise ValueError(
+                f"{path[:200]!r} is or lies behind a link that leaves --data-root; {without_links(self.root)}"
+            )
         return real

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,3 +97,15 @@ def quoted(path: Path | str) -> str:
 def _escape(character: str) -> str:
     """A character by its bytes on the disk."""
     return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+
+
+def without_links(folder: Path | str) -> str:
+    """Say what to do about a folder with links that are not followed.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The end of a sentence.
+    """
+    return f"copy all with links resolved, `cp -rL {shlex.quote(str(folder))} COPY`, and use COPY"
