@@ -232,9 +232,10 @@ def _write(folder: OutputFolder, outcome: Outcome, families: Sequence[Family], s
 
     write_csv(folder.path / "sweep.csv", outcome.rows)
     write_thresholds(folder.path / "thresholds.csv", families, outcome.thresholds)
+    mixed = [family for family in families if PROGRAMS[family.program].mixed]
     pictures, lacking = [folder.path / "sweep.png", folder.path / "sweep.pdf"], None
     try:
-        plot_sweep(outcome.rows, outcome.thresholds, pictures, caption(families[0]))
+        plot_sweep(outcome.rows, outcome.thresholds, pictures, caption((mixed or families)[0]))
     except OSError as error:
         lacking = error
         for picture in pictures:

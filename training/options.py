@@ -33,7 +33,9 @@ class Options:
         tensorboard: whether to write TensorBoard events into each run's folder.
         json: whether to print the results as JSON.
         quiet: whether to show no progress bar.
-        check: whether image files are decoded once before training.
+        check: whether image files are decoded once before training; None where few are not known to decode.
+        skip_broken: whether image files that cannot be used are left out.
+        data_changed: what a run does whose image files have changed: 'stop', or 'ok' to go on.
     """
 
     store: Path
@@ -49,7 +51,9 @@ class Options:
     tensorboard: bool = False
     json: bool = False
     quiet: bool = False
-    check: bool = False
+    check: bool | None = None
+    skip_broken: bool = False
+    data_changed: str = "stop"
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
@@ -158,9 +162,9 @@ def add_lists(parser: cli.Parser) -> None:
 
 
 def add_check(parser: cli.Parser) -> None:
-    """Add the option that asks for a check of image files.
+    """Add the options on image files that cannot be decoded, or have changed.
 
-    It is off by default: the first check of a large set takes as long as its decoding in an epoch, and jobs on a
+    Large sets are not checked by default: the first check takes as long as their decoding in an epoch, and jobs on a
     cluster would each begin with it.
 
     Args:
@@ -168,9 +172,22 @@ def add_check(parser: cli.Parser) -> None:
     """
     parser.add_argument(
         "--check",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="decode every image file once before training, and name all that cannot be decoded; what decodes is "
+        "remembered (default: where at most 5,000 are not known to decode; python -m training.check does it alone)",
+    )
+    parser.add_argument(
+        "--skip-broken",
         action="store_true",
-        help="decode every image file once before training, and name all that cannot be decoded; what has been checked "
-        "is remembered (python -m training.check does the same without training)",
+        help="leave out image files that cannot be decoded; they are named, and the run's data.json and result list them",
+    )
+    parser.add_argument(
+        "--data-changed",
+        type=cli.choice("stop", "ok"),
+        default="stop",
+        metavar="NAME",
+        help="stop|ok: whether a run goes on though image files were mended, replaced or left out; its result says so",
     )
 
 

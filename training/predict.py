@@ -16,6 +16,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.data.lists import images_below, left_out
+from training.data.untrusted import quoted
 from training.options import add_device, workers
 from training.store import runs
 from training.store.runs import seed_paths
@@ -95,7 +96,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         if not str(file).isprintable():
-            raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
+            raise InvalidInput(
+                f"{quoted(file)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
+            )
         if not os.path.exists(file):
             raise InvalidInput(f"{str(file)!r} does not exist")
     return files

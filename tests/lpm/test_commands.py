@@ -69,6 +69,29 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     assert {"command", "versions", "commit", "time"} <= set(manifest)
 
 
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ([], "K = 4, K_A = 2, λ = 0.5, E_H = 5, E_W = 1"),
+        (["--program", "plain", "--E-W", "2"], "K = 4, K_A = 2, E_H = 5, E_W = 2"),
+        (
+            ["--program", "fc", "--profile", "product", "--K", "6", "--K-A", "2", "--alpha", "0.2", "--w-r", "3"],
+            "K = 6, K_A = 2, λ ~ Beta(0.2), E_H = 5, E_W = 1, w_r = 3",
+        ),
+        (["--program", "fc", "--budget", "eq7"], "K = 4, K_A = 2, λ = 0.5, E_H = 5, E_W = 1, budget eq7"),
+    ],
+)
+def test_the_picture_of_a_sweep_bears_its_settings(
+    words: list[str], settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    texts = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.append(figure.get_supxlabel()))
+    assert run("sweep", *words, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
+    assert texts == [f"imbalance R = n_A / n_B\n{settings}"] * 2
+
+
 def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
     arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(out)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
+
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.config import BOTTLENECKS, RunConfig
@@ -18,8 +20,8 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
-    training images too, on few steps, on large networks without a GPU, on classifiers with classes that never occur,
-    and on more label pairs than images.
+    training images too, on classes without a test image, on few steps, on large networks without a GPU, on classifiers
+    with classes that never occur, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -38,6 +40,13 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
         _note(
             f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
+        )
+    untested = np.flatnonzero(np.bincount(data.test.labels, minlength=data.K) == 0)
+    if len(untested):
+        example = repr(data.class_names[untested[0]]) if data.class_names else str(untested[0])
+        _note(
+            f"{len(untested):,} of {data.K:,} classes have no test image, such as {example}: they are trained, and left out of "
+            "all means"
         )
     steps = -(-images // config.batch)
     if steps < 10:
