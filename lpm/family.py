@@ -63,7 +63,7 @@ class Family:
         if self.features is None:
             object.__setattr__(self, "features", "mean" if self.decay is None else "sample")
         if self.budget != "paper" and (self.decay is not None or self.features == "sample"):
-            raise InvalidInput(f"budget {self.budget!r} is a budget of label-pair means; drop it, or decay and samples")
+            raise InvalidInput(f"budget {self.budget!r} is one of label-pair means; it goes without decay and samples")
 
     @property
     def name(self) -> str:
@@ -104,5 +104,20 @@ class Family:
         program = PROGRAMS[self.program]
         frequencies = PROFILES[self.profile](classes) if program.has_pairs else classes
         problem = program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)
-        features = self.features or "mean"
-        return problem.with_features(features) if self.decay is None else problem.under_decay(self.decay, features)
+        return limited(problem, self.decay, self.features)
+
+
+def limited(problem: Problem, decay: float | None, features: Features | None) -> Problem:
+    """Put a program under weight decay, or leave it its budgets.
+
+    Args:
+        problem: the program with budgets.
+        decay: mu; None for the budgets.
+        features: what the features' budget or decay averages over; None for samples under a decay, else means.
+
+    Returns:
+        The program.
+    """
+    if decay is None:
+        return problem.with_features(features or "mean")
+    return problem.under_decay(decay, features or "sample")

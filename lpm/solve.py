@@ -17,7 +17,8 @@ from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
 from lpm.dual_condition import margin
 from lpm.many_groups.merging import merge_equal
-from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
+from lpm.family import limited
+from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, budgets_of, family_of, law_of
 from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import PROGRAMS
@@ -169,7 +170,9 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
                 f"program {program.name!r} has no label pairs; give it --counts, or choose another --program"
             )
         law = law_of(options) if program.mixed else None
-        return program.problem(pairs, mixing=law, e_h=options.E_H, e_w=options.E_W, budget=options.budget)
+        budgets = budgets_of(options)
+        decay, features = budgets.pop("decay"), budgets.pop("features")
+        return limited(program.problem(pairs, mixing=law, **budgets), decay, features)
     if counts is None:
         return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)
