@@ -133,10 +133,11 @@ def _intervals(
 
 def _under_decay(family: Family, R_min: float, R_max: float, start: float) -> Threshold:
     """The threshold under a decay by the collapse law: no program is solved. start: when the search began."""
-    minority_of(family.at(R_min))
-    found = law.crossings(family, R_min, R_max)
+    problem = family.at(R_min)
+    minority = minority_of(problem)
+    found = law.crossings(family.at, law.separators(family, R_min, R_max))
     first = next((c for c in found if c.collapsed_above), found[0] if found else None)
-    holds = law.excess(family, R_min) >= 0
+    holds = law.excess(problem, minority) >= 0
     return Threshold(
         R0=first.R if first else None,
         bracket=first.bracket if first else None,
