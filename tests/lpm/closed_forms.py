@@ -35,7 +35,7 @@ def plain_balanced(K: int, E: float) -> float:
 
 
 def fc_balanced(K: int, lam: float, E: float) -> float:
-    """LPM_lambda with all K^2 label pairs equally frequent: three scalars on one curve (docs/theory/solvers.md).
+    """LPM_lambda with all K^2 label pairs equally frequent: three scalars on one curve (docs/theory/closed-forms.md).
 
     z_(a,a) = alpha (e_a - 1/K) and z_(a,b) = beta e_a + gamma e_b - (beta + gamma)/K, with z = c (y - softmax(z)) in every
     row. c follows from the budget (K-1) sqrt(alpha^2 + (K-1)(beta^2 + gamma^2) - 2 beta gamma) = K^1.5 sqrt(E).
@@ -141,7 +141,7 @@ def plain_threshold(K_A: int, K_B: int, E: float) -> float:
 
 
 def own_product(K_A: int, K_B: int, R: float, q: float) -> float:
-    """Own norm of the minority for ``fc`` under ``product``, q = E[lambda^2 + (1 - lambda)^2] (docs/theory/collapse.md)."""
+    """Own norm of the minority for ``fc`` under ``product``, q = E[lambda^2 + (1 - lambda)^2] (docs/theory/closed-forms.md)."""
     return float(np.sqrt((K_A + K_B) ** 3 * q * (K_B + K_A * R**2)) / (K_A * R + K_B) ** 2)
 
 
