@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import Step
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
 from lpm.solution import Solution
@@ -96,6 +97,10 @@ class Grid:
                         yield Family(program, profile, K, mixing=law)
 
 
+def _silent(_: str) -> None:
+    """No sign of a step."""
+
+
 def depends_on_R(family: Family) -> bool:
     """Return whether the imbalance changes the program; balanced label pairs do not depend on it.
 
@@ -108,31 +113,53 @@ def depends_on_R(family: Family) -> bool:
     return family.program == "plain" or family.profile in COUNTED
 
 
-def optima(grid: Grid) -> list[dict[str, Any]]:
+def points(grid: Grid) -> list[tuple[Family, float]]:
+    """List what is to be solved.
+
+    Args:
+        grid: positions of the sliders.
+
+    Returns:
+        Every family with every R. A family that does not depend on R comes once, with R = 1.
+    """
+    return [(f, R) for f in grid.families() for R in (grid.R if depends_on_R(f) else grid.R[:1])]
+
+
+def optima(grid: Grid, step: Step = _silent) -> list[dict[str, Any]]:
     """Solve every family of the grid.
 
     Args:
         grid: positions of the sliders.
+        step: called after each solve.
 
     Returns:
-        One row per family and R. A family that does not depend on R has one row, at R = 1.
+        One row for each of :func:`points`.
 
     Raises:
         NotCertified: if an optimum cannot be certified.
     """
-    return [_row(f, R) for f in grid.families() for R in (grid.R if depends_on_R(f) else grid.R[:1])]
+    return list(_each(points(grid), _row, step))
 
 
-def thresholds(grid: Grid) -> list[dict[str, Any]]:
+def thresholds(grid: Grid, step: Step = _silent) -> list[dict[str, Any]]:
     """Find R0 in 1..1e4 for every family of the grid.
 
     Args:
         grid: positions of the sliders.
+        step: called after each threshold.
 
     Returns:
         One row per family, with R0 and its certified bracket, nan where there is none.
     """
-    return [_threshold(family) for family in grid.families()]
+    return list(_each([(family,) for family in grid.families()], _threshold, step))
+
+
+def _each(
+    tasks: Iterable[tuple[Any, ...]], function: Callable[..., dict[str, Any]], step: Step
+) -> Iterator[dict[str, Any]]:
+    for family, *rest in tasks:
+        yield function(family, *rest)
+        step(f"{family.name}, K = {family.K}")
 
 
 def _names(family: Family) -> dict[str, Any]:
