@@ -21,12 +21,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from figures.explore_claims import LINKS, claims
-from figures.explore_data import AXES, MIXES, PROFILES, Grid, optima, points, thresholds
+from figures.explore_data import AXES, MIXES, PROFILES, Grid, solve_all
 from figures.style import Row, write_rows
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
-from lpm.console.progress import steps
 from lpm.console.rounding import certain, down, up, upward
 
 LIMIT = 5_000_000
@@ -122,8 +121,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """
     plotly, report = plotly_js(), address(options.report)  # these may fail, so they come before the solves
     grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs))
-    with steps(len(points(grid)) + len(list(grid.families())), quiet=options.quiet) as step:
-        optimum_rows, threshold_rows = optima(grid, step), thresholds(grid, step)
+    optimum_rows, threshold_rows = solve_all(grid, quiet=options.quiet)
     write_rows(optimum_rows, folder / "explore.csv")
     write_rows(threshold_rows, folder / "explore-R0.csv")
     html = page(document(grid, optimum_rows, threshold_rows, report), plotly)

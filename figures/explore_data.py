@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from lpm.console.progress import Step
+from lpm.console.progress import steps
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
 from lpm.solution import Solution
@@ -97,10 +97,6 @@ class Grid:
                         yield Family(program, profile, K, mixing=law)
 
 
-def _silent(_: str) -> None:
-    """No sign of a step."""
-
-
 def depends_on_R(family: Family) -> bool:
     """Return whether the imbalance changes the program; balanced label pairs do not depend on it.
 
@@ -113,53 +109,69 @@ def depends_on_R(family: Family) -> bool:
     return family.program == "plain" or family.profile in COUNTED
 
 
-def points(grid: Grid) -> list[tuple[Family, float]]:
-    """List what is to be solved.
+def imbalances(grid: Grid, family: Family) -> list[float]:
+    """List the imbalances at which a family is solved.
 
     Args:
         grid: positions of the sliders.
+        family: a family of the grid.
 
     Returns:
-        Every family with every R. A family that does not depend on R comes once, with R = 1.
+        Those of the grid; R = 1 alone for a family that does not depend on R.
     """
-    return [(f, R) for f in grid.families() for R in (grid.R if depends_on_R(f) else grid.R[:1])]
+    return grid.R if depends_on_R(family) else grid.R[:1]
 
 
-def optima(grid: Grid, step: Step = _silent) -> list[dict[str, Any]]:
+def optima(grid: Grid) -> list[dict[str, Any]]:
     """Solve every family of the grid.
 
     Args:
         grid: positions of the sliders.
-        step: called after each solve.
 
     Returns:
-        One row for each of :func:`points`.
+        One row per family and R.
 
     Raises:
         NotCertified: if an optimum cannot be certified.
     """
-    return list(_each(points(grid), _row, step))
+    return [_row(family, R) for family in grid.families() for R in imbalances(grid, family)]
 
 
-def thresholds(grid: Grid, step: Step = _silent) -> list[dict[str, Any]]:
+def thresholds(grid: Grid) -> list[dict[str, Any]]:
     """Find R0 in 1..1e4 for every family of the grid.
 
     Args:
         grid: positions of the sliders.
-        step: called after each threshold.
 
     Returns:
         One row per family, with R0 and its certified bracket, nan where there is none.
     """
-    return list(_each([(family,) for family in grid.families()], _threshold, step))
+    return [_threshold(family) for family in grid.families()]
 
 
-def _each(
-    tasks: Iterable[tuple[Any, ...]], function: Callable[..., dict[str, Any]], step: Step
-) -> Iterator[dict[str, Any]]:
-    for family, *rest in tasks:
-        yield function(family, *rest)
-        step(f"{family.name}, K = {family.K}")
+def solve_all(grid: Grid, *, quiet: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Find all rows, with a sign of life after each.
+
+    Args:
+        grid: positions of the sliders.
+        quiet: whether to show nothing.
+
+    Returns:
+        The rows of :func:`optima`, and those of :func:`thresholds`.
+
+    Raises:
+        NotCertified: if an optimum cannot be certified.
+    """
+    optimum_rows, threshold_rows, families = [], [], list(grid.families())
+    with steps(sum(1 + len(imbalances(grid, family)) for family in families), quiet=quiet) as step:
+        for family in families:  # family by family, because a threshold takes longer than a row
+            words = f"{family.name}, K = {family.K}"
+            threshold_rows.append(_threshold(family))
+            step(words)
+            for R in imbalances(grid, family):
+                optimum_rows.append(_row(family, R))
+                step(words)
+    return optimum_rows, threshold_rows
 
 
 def _names(family: Family) -> dict[str, Any]:

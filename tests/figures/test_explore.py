@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figures import explore, style
+from figures import explore, explore_data, style
 from figures.__main__ import main
 from figures.explore_claims import LINKS, claims
-from figures.explore_data import AXES, PROFILES, Grid, depends_on_R, optima, points, thresholds
-from lpm.console import cli
+from figures.explore_data import AXES, PROFILES, Grid, depends_on_R, optima, thresholds
+from lpm.console import cli, progress
 from lpm.family import Family
 from lpm.mixing import beta, fixed
 from lpm.solve import solve
@@ -113,11 +113,19 @@ def test_rows_keep_every_digit_of_bounds(threshold_rows: list[dict[str, Any]], t
                 )
 
 
-def test_every_solve_is_a_step() -> None:
-    grid, words = Grid(K=(4,), lams=(0.5,), points=3, programs=("plain", "ms-free")), list[str]()
-    assert len(optima(grid, words.append)) == len(words) == len(points(grid)) == 3 + 2 * 3 + 1
-    assert words[0] == "plain, K = 4"
-    assert len(thresholds(grid, words.append)) == len(words) - 10 == len(list(grid.families()))
+def test_every_solve_and_threshold_is_a_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
+    grid = Grid(K=(4,), lams=(0.5,), points=3, programs=("plain", "ms-free"))
+    found = explore_data.solve_all(grid, quiet=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(found[0]) + len(found[1]) == (3 + 2 * 3 + 1) + 4
+    assert lines[0].startswith("plain, K = 4: 1 of 14, ")
+    assert lines[-1].startswith("ms-free balanced, K = 4: 14 of 14, ")
+    assert repr(found) == repr((optima(grid), thresholds(grid)))
+    assert explore_data.solve_all(grid, quiet=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_where_label_pairs_are_balanced_one_row_is_right_for_every_imbalance() -> None:

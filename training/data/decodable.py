@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
+from lpm.console.output import remove_remains, write
 from lpm.console.text import shown
 from training.data.images import MAX_PIXELS, Decoding, decode
 from training.data.untrusted import contents
@@ -204,6 +204,7 @@ def _remembered(root: Path, max_pixels: int) -> dict[str, State]:
 def _remember(root: Path, files: dict[str, State], max_pixels: int) -> str:
     """Write the files that decode. Returns why this is not possible, or ''."""
     try:
+        remove_remains(root, [REMEMBERED])
         write(root / REMEMBERED, json.dumps({"decoder": _decoder(max_pixels), "files": files}).encode())
     except OSError as error:
         return f"{str(root / REMEMBERED)!r} cannot be written: {error.strerror}"
