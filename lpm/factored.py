@@ -2,8 +2,9 @@
 
 Every label pair is written out. In Z' = D^{1/2} Z C^{1/2} the feasible set is the nuclear-norm ball of radius tau. Its
 projection needs only the K x K factor of Z' = (Z' V) V^T: the eigenvectors V of Z'^T Z'. The roots of the eigenvalues
-are projected onto the l1 ball; under a decay mu they are lowered by mu over the step's curvature instead. An iteration costs two m x K x K products and one pass of the loss. Momentum restarts
-when it points uphill (O'Donoghue and Candes 2015), and the step length is found by backtracking.
+are projected onto the l1 ball; under a decay mu they are lowered by mu over the curvature of the step. An iteration
+costs two m x K x K products and one pass of the loss. Momentum restarts when it points uphill (O'Donoghue and Candes
+2015), and the step length is found by backtracking.
 """
 
 from __future__ import annotations

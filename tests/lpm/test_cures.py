@@ -33,12 +33,12 @@ BY_NAME = {cure.name: cure for cure in CURES}
 APPLIES = [name for name in BY_NAME if name not in ("MS a<b", "LDAM")]
 
 
-def setting(**changes: float) -> Setting:
-    return replace(Setting(classes=imbalanced(K, K_A, R)), **changes)
+def setting(*, alpha: float = 1.0, nodes: int = 16) -> Setting:
+    return Setting(classes=imbalanced(K, K_A, R), alpha=alpha, nodes=nodes)
 
 
-def under_decay(name: str, mu: float, **changes: float) -> Problem:
-    return BY_NAME[name].build(setting(**changes)).under_decay(mu)
+def under_decay(name: str, mu: float, nodes: int = 16) -> Problem:
+    return BY_NAME[name].build(setting(nodes=nodes)).under_decay(mu)
 
 
 PI_A, PI_B = setting().pi
@@ -110,7 +110,7 @@ def test_rows_come_with_certificates_and_brackets() -> None:
     table = cures.Table(setting=setting(), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R))
     row = table.row(BY_NAME["mixup"])
     expected = (S / 0.05**2 - (K - K_A)) / K_A
-    assert row.R0 == pytest.approx(expected, rel=1e-9)
+    assert pytest.approx(expected, rel=1e-9) == row.R0
     assert row.bracket is not None
     assert row.bracket[0] < expected < row.bracket[1]
     assert row.relative_gap is not None
@@ -126,7 +126,9 @@ def test_margins_are_searched_by_the_dual_condition() -> None:
     assert row.R0 is not None
     assert row.bracket is not None
     for R0, collapsed in zip(row.bracket, (False, True), strict=True):
-        problem = BY_NAME["LDAM"].build(replace(table.setting, classes=imbalanced(K, K_A, R0 * (1 + 0.01 * (2 * collapsed - 1)))))
+        problem = BY_NAME["LDAM"].build(
+            replace(table.setting, classes=imbalanced(K, K_A, R0 * (1 + 0.01 * (2 * collapsed - 1))))
+        )
         assert solve(problem.under_decay(0.05)).collapsed is collapsed
 
 
