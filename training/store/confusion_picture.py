@@ -91,5 +91,7 @@ def draw(
                 axes.text(b, a, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
         file = io.BytesIO()
         form = path.suffix.lower().removeprefix(".")
-        figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+        figure.savefig(
+            file, format=form, dpi=150, bbox_inches="tight", metadata={"Date": None} if form == "svg" else None
+        )
     write(path, file.getvalue())
