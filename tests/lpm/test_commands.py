@@ -276,6 +276,13 @@ def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert np.shape(json.loads("{" + small)["cosines"]) == (9, 9)
 
 
+def test_saving_removes_what_a_killed_command_left_of_the_same_file(tmp_path: Path) -> None:
+    for name in (".x.npz.999999999", ".x.npz.mine", ".y.npz.999999999"):
+        (tmp_path / name).write_bytes(b"half")
+    assert run("solve", "--quiet", "--save", str(tmp_path / "x.npz")) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", ".x.npz.mine", ".y.npz.999999999"}
+
+
 def test_solve_reads_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = []
     for name, text in {
