@@ -276,6 +276,13 @@ def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert np.shape(json.loads("{" + small)["cosines"]) == (9, 9)
 
 
+def test_saving_removes_what_a_killed_command_left_of_the_same_file(tmp_path: Path) -> None:
+    for name in (".x.npz.999999999", ".x.npz.mine", ".y.npz.999999999"):
+        (tmp_path / name).write_bytes(b"half")
+    assert run("solve", "--quiet", "--save", str(tmp_path / "x.npz")) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", ".x.npz.mine", ".y.npz.999999999"}
+
+
 def test_solve_reads_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = []
     for name, text in {
@@ -332,10 +339,11 @@ def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
         text = capsys.readouterr().out
         assert re.findall(r"python -m lpm\.(\w+)", text) == ["solve", "sweep", "cures", "threshold"]
     assert package.main(["solve", "--K", "4"]) == 2
-    assert capsys.readouterr() == ("", "python -m lpm: 'solve' is not taken here; type python -m lpm.solve\n")
+    assert capsys.readouterr() == ("", "error: 'solve' is no option of python -m lpm; type python -m lpm.solve\n")
     assert package.main(["solv\x1b"]) == 2
     assert (
-        capsys.readouterr().err == "python -m lpm: 'solv\\x1b' is not taken here; commands: solve, sweep, cures, threshold\n"
+        capsys.readouterr().err
+        == "error: 'solv\\x1b' is no option of python -m lpm; commands: solve, sweep, cures, threshold\n"
     )
 
 
