@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified, install
-from lpm.console.rounding import outward as outward
 from lpm.console.text import markdown, shown
 
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
