@@ -22,7 +22,8 @@ from tests.training.large import encoded
 from tests.training.own import COUNTS, ORDER, pets, trained
 from training import check, compare, split
 from training.data import parquet
-from training.data.lists import load, number_of_classes
+from training.data.found import number_of_classes
+from training.data.lists import load
 from training.store.runs import find
 
 NAMES = ["cat", "dog", "emu"]

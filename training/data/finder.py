@@ -11,7 +11,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from training.data.list_rows import IMAGES, normal
+from training.data.names import IMAGES, normal
 
 
 class Finder:
