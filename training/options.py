@@ -12,6 +12,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
+from training.data.images import MAX_PIXELS, MOST_PIXELS
 from training.data.lists import number_of_classes
 
 
@@ -26,6 +27,7 @@ class Options:
         train_list: list of the training images; None for one with a usual name under ``data_root``.
         test_list: list of the test images, in the same way.
         weights: file of pretrained weights; None where runs start from random ones.
+        max_pixels: pixels that an image file may have.
         workers: processes that decode image files for a run; None shares the cores among the runs.
         jobs: runs that are trained at a time.
         engine: 'local' for processes of this machine, or 'ray'.
@@ -44,6 +46,7 @@ class Options:
     train_list: Path | None = None
     test_list: Path | None = None
     weights: Path | None = None
+    max_pixels: int = MAX_PIXELS
     workers: int | None = None
     jobs: int = 1
     engine: str = "local"
@@ -136,6 +139,7 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
         metavar="N",
         help="processes that decode image files for a run (default: one per core)",
     )
+    add_max_pixels(parser)
     if weights:
         parser.add_argument(
             "--weights",
@@ -143,6 +147,27 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
             metavar="FILE",
             help="pretrained weights with torchvision's or timm's keys (.pth, .pth.tar, .ckpt, .bin, .safetensors)",
         )
+
+
+def add_max_pixels(parser: cli.Parser) -> None:
+    """Add the option that bounds the pixels of an image file, and so the memory that decoding takes.
+
+    Args:
+        parser: the command's parser.
+    """
+    parser.add_argument(
+        "--max-pixels",
+        type=_max_pixels,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="pixels that an image file may have (default: %(default)s); each decoding process may take 10 bytes per pixel",
+    )
+
+
+def _max_pixels(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= MOST_PIXELS):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of pixels, 1 to {MOST_PIXELS:,}")
+    return int(text)
 
 
 def add_lists(parser: cli.Parser) -> None:

@@ -17,7 +17,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.data.lists import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_device, workers
+from training.options import add_device, add_max_pixels, workers
 from training.store import runs
 from training.store.runs import seed_paths
 
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="leave out files that cannot be decoded; they are named, and the status is 1",
     )
+    add_max_pixels(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
     images = _files(options.images)
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         build.device(options.device),
         top=options.top,
         workers=cores if options.workers is None else options.workers,
+        max_pixels=options.max_pixels,
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()

@@ -206,6 +206,19 @@ def _refuse(reason: str) -> None:
     raise InvalidInput(reason)
 
 
+def refuse_file(path: str, reason: str) -> None:
+    """Refuse a file; the default where files may be left out.
+
+    Args:
+        path: the file.
+        reason: what is wrong, naming it.
+
+    Raises:
+        InvalidInput: always, with the reason.
+    """
+    raise InvalidInput(reason)
+
+
 def folder_rows(
     source: Path,
     root: Path,
@@ -213,7 +226,7 @@ def folder_rows(
     *,
     leave_out: Collection[str] = (),
     refuse: Callable[[str], None] = _refuse,
-    refuse_file: Callable[[str, str], None] = lambda path, reason: _refuse(reason),
+    refuse_file: Callable[[str, str], None] = refuse_file,
 ) -> Iterator[Row]:
     """Iterate over the images in class folders; other files are refused, not left out.
 

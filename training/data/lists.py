@@ -11,7 +11,7 @@ import os
 import posixpath
 import stat
 from array import array
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,6 +32,7 @@ from training.data.list_rows import (
     list_rows,
     names_in,
     normal,
+    refuse_file,
 )
 from training.data.untrusted import contents, quoted, without_links
 
@@ -188,7 +189,7 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
         sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
     real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     if not any(sources.values()):
-        images, other_files = images_below(root)
+        images, other_files = images_below(root, refuse_file=unusable.__setitem__)
         return Files(real, [image.relative_to(root).as_posix() for image in images], problems, unusable, other_files)
     paths: dict[str, None] = {}
     known = _Files(real)
@@ -281,11 +282,13 @@ def left_out(number: int) -> str:
     return f"{start} not end in {', '.join(IMAGES)}"
 
 
-def images_below(folder: Path) -> tuple[list[Path], int]:
+def images_below(folder: Path, *, refuse_file: Callable[[str, str], None] = refuse_file) -> tuple[list[Path], int]:
     """Find the images in a folder, at any depth.
 
     Args:
         folder: the folder; hidden files and folders in it are skipped.
+        refuse_file: called with the path below ``folder`` of each file that cannot be used, and with what is wrong; by
+            default it raises InvalidInput.
 
     Returns:
         The images, folder after folder, each sorted by name; and the number of other files.
@@ -311,10 +314,11 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
                 try:
                     files.look(path)
                 except OSError as error:
-                    raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
+                    refuse_file(path, f"{str(folder / path)!r}: {error.strerror}")
                 except ValueError as error:
-                    raise InvalidInput(f"{str(folder)!r}: {error}") from None
-                images.append(folder / path)
+                    refuse_file(path, f"{str(folder)!r}: {error}")
+                else:
+                    images.append(folder / path)
     if not images:
         raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
     return images, other_files

@@ -80,6 +80,7 @@ def _loaded(config: RunConfig, options: Options, left_out: frozenset[str] = froz
         train_list=options.train_list,
         test_list=options.test_list,
         leave_out=left_out,
+        max_pixels=options.max_pixels,
     )
 
 
@@ -120,7 +121,11 @@ def _check(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -
 
 def _is_due(root: Path, paths: Sequence[str], options: Options) -> bool:
     """Whether images are decoded before training: as asked for, else where it takes some seconds only."""
-    return decodable.unchecked(root, paths) <= CHECKED if options.check is None else options.check
+    return (
+        decodable.unchecked(root, paths, max_pixels=options.max_pixels) <= CHECKED
+        if options.check is None
+        else options.check
+    )
 
 
 def _files(config: RunConfig, options: Options) -> lists.Files:
@@ -131,7 +136,7 @@ def _files(config: RunConfig, options: Options) -> lists.Files:
 def _broken(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -> dict[str, str]:
     """By path, what is wrong with each image that cannot be decoded."""
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
-    report = decodable.check(root, paths, workers=workers, quiet=quiet)
+    report = decodable.check(root, paths, workers=workers, quiet=quiet, max_pixels=options.max_pixels)
     if report.unwritable and not quiet:
         print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
     return report.broken

@@ -265,6 +265,7 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         per_class=per_class(correct, total),
         train_counts=tuple(trainer.data.counts.tolist()),
         left_out=trainer.data.left_out,
+        largest_pixels=(trainer.data.largest_pixels.whole, trainer.data.largest_pixels.real),
         splits=trainer.splits,
         class_names=trainer.data.class_names,
         train_seconds=sum(row["train_seconds"] for row in rows),
