@@ -79,6 +79,8 @@ def margin(problem: Problem) -> Margin:
         InvalidInput: as :func:`minority_of`.
     """
     minority = minority_of(problem)
+    if problem.margin is not None:
+        return _by_gradient(problem, minority)
     own = own_norm(problem, minority)
     if problem.decay is not None:  # the decay itself holds them together
         return Margin(math.log(problem.decay / own) if own > 0 else math.inf, rounding(problem))
@@ -89,6 +91,29 @@ def margin(problem: Problem) -> Margin:
         return Margin(value=math.inf, error=0.0 if low > 0 else math.inf)
     error = max(math.log(high / other), math.log(other / low)) if low > 0 else math.inf
     return Margin(value=math.log(other / own), error=error)
+
+
+def _by_gradient(problem: Problem, minority: int) -> Margin:
+    """The dual condition where the left side needs a solution, too: both norms come from one gradient.
+
+    Each is within sqrt(2 L delta) of its value at the optimum.
+    """
+    coordinates = Coordinates(problem)
+    X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
+    loss, gradient = coordinates.value_and_gradient(X)
+    own = float(coordinates.group_norms(gradient)[minority])
+    other = coordinates.spectral_norm(gradient, frozen=(minority,))
+    inner, mu = float((gradient * X).sum()), problem.decay
+    gap = 2 * coordinates.rounding(X)
+    if mu is None:
+        gap += max(0.0, inner + problem.tau * other)
+    else:
+        gap += max(0.0, inner + mu * coordinates.nuclear_norm(X)) + max(0.0, other / mu - 1) * coordinates.value_at_zero
+        other = mu
+    error = math.sqrt(2 * coordinates.smoothness * gap)
+    if own <= error or other <= error:
+        return Margin(math.log(max(other, 1e-300) / max(own, 1e-300)), math.inf)
+    return Margin(math.log(other / own), -math.log1p(-error / own) - math.log1p(-error / other))
 
 
 def _other_norm(coordinates: Coordinates, X: np.ndarray, minority: int) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ mixing and loss is one number. docs/theory/collapse-law.md has the proof.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,13 +107,12 @@ class Crossing:
     collapsed_above: bool
 
 
-def excess(family: Family, R: float, group: int = 1) -> float:
+def excess(problem: Problem, group: int) -> float:
     """Compare mu^2 with the collapse number of a group.
 
     Args:
-        family: a family under decay.
-        R: imbalance n_A / n_B.
-        group: 1 for the minority, 0 for the majority.
+        problem: a problem under decay.
+        group: the group, of two exchangeable classes or more.
 
     Returns:
         log(mu^2 / c): non-negative exactly where the group is collapsed; inf if c = 0.
@@ -120,23 +120,17 @@ def excess(family: Family, R: float, group: int = 1) -> float:
     Raises:
         InvalidInput: as :func:`collapse_number`.
     """
-    problem = family.at(R)
-    number = collapse_number(problem, problem.sides[group][0])
     assert problem.decay is not None
+    number = collapse_number(problem, group)
     return 2 * math.log(problem.decay) - math.log(number) if number > 0 else math.inf
 
 
-def crossings(family: Family, R_min: float, R_max: float) -> list[Crossing]:
-    """Find every imbalance of a range at which minority collapse sets in or ends under decay.
-
-    Label pairs occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the most, and
-    no crossing can be missed between the points of a grid: all roots of ``mu^2 S(R)^j - N(R)`` are found, and each is
-    then polished on the collapse number itself.
+def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[Crossing]:
+    """Find imbalances at which minority collapse sets in or ends under decay, one between any two points that differ.
 
     Args:
-        family: a family under decay.
-        R_min: smallest imbalance.
-        R_max: largest imbalance.
+        at: the problem under decay at an imbalance.
+        points: imbalances that separate the crossings, ascending; :func:`separators` has those that miss none.
 
     Returns:
         The crossings, ascending.
@@ -144,25 +138,38 @@ def crossings(family: Family, R_min: float, R_max: float) -> list[Crossing]:
     Raises:
         InvalidInput: as :func:`collapse_number`.
     """
-    roots = np.roots(_polynomial(family))
-    real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)
-    inner = [math.log(R) for R in real if R_min < R < R_max]
-    ends = [math.log(R_min), *inner, math.log(R_max)]
-    # Between two roots the sign is constant: take it in the middle. Equal signs on both sides are a touch, no crossing.
-    middles = [(a + b) / 2 for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    signs = [excess(family, math.exp(x)) >= 0 for x in middles]
-    found = []
-    for i in range(len(inner)):
-        if signs[i] != signs[i + 1]:
-            root = brentq(lambda x: excess(family, math.exp(x)), middles[i], middles[i + 1], xtol=1e-15, rtol=1e-15)
-            found.append(Crossing(math.exp(root), _bracket(family, root, signs[i + 1]), signs[i + 1]))
+
+    def value(x: float) -> float:
+        problem = at(math.exp(x))
+        return excess(problem, problem.sides[1][0])
+
+    found, x = [], [math.log(R) for R in points]
+    collapsed = [value(one) >= 0 for one in x]
+    for i in range(len(x) - 1):
+        if collapsed[i] != collapsed[i + 1]:
+            # A finite stand-in for inf, where nothing pulls the minority apart.
+            root = brentq(lambda y: min(value(y), 1e3), x[i], x[i + 1], xtol=1e-15, rtol=1e-15)
+            found.append(Crossing(math.exp(root), _bracket(at, root, collapsed[i + 1]), collapsed[i + 1]))
     return found
 
 
-def _polynomial(family: Family) -> np.ndarray:
-    """Coefficients, highest first, of a polynomial in R that is >= 0 exactly where the minority is collapsed.
+def separators(family: Family, R_min: float, R_max: float) -> list[float]:
+    """Find points of a range with at most one crossing between any two, by polynomials.
 
-    p_k(R) = w_k R^e_k / S(R) with w = p(1), up to a power of R that all rows share.
+    Label pairs occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the most, and
+    all its crossings are roots of ``mu^2 S(R)^j - N(R)``: p_k(R) = w_k R^e_k / S(R) with w = p(1), up to a power of R
+    that all rows share.
+
+    Args:
+        family: a family under decay.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        Both ends, and points between the roots, ascending.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
     """
     at_1, at_4 = family.at(1.0), family.at(4.0)
     power = np.log(at_4.rows.p / at_1.rows.p) / math.log(4.0)
@@ -171,22 +178,24 @@ def _polynomial(family: Family) -> np.ndarray:
     S, numerator = np.zeros(exponents.max() + 1), np.zeros(j * exponents.max() + 1)
     np.add.at(S, exponents, at_1.rows.count * at_1.rows.p)
     np.add.at(numerator, j * exponents, _terms(at_1, at_1.sides[1][0]))
-    denominator = S if j == 1 else np.convolve(S, S)
     assert family.decay is not None
-    return (family.decay**2 * denominator - numerator)[::-1]
+    roots = np.roots((family.decay**2 * (S if j == 1 else np.convolve(S, S)) - numerator)[::-1])
+    real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)
+    inner = [float(R) for R in real if R_min < R < R_max]
+    return [R_min, *(math.sqrt(a * b) for a, b in zip(inner[:-1], inner[1:], strict=True)), R_max]
 
 
-def _bracket(family: Family, root: float, collapsed_above: bool) -> tuple[float, float]:
+def _bracket(at: Callable[[float], Problem], root: float, collapsed_above: bool) -> tuple[float, float]:
     """Two imbalances around a crossing at which the sign of the excess is beyond its rounding. root: log R."""
     ends = []
     for side in (-1, 1):
         collapsed = collapsed_above if side == 1 else not collapsed_above
         for width in 2.0 ** np.arange(-50, 0):
-            R = math.exp(root + side * width)
-            value = excess(family, R) if collapsed else -excess(family, R)
-            if value > 2 * rounding(family.at(R)):
-                ends.append(R)
+            problem = at(math.exp(root + side * width))
+            value = excess(problem, problem.sides[1][0])
+            if (value if collapsed else -value) > 2 * rounding(problem):
+                ends.append(math.exp(root + side * width))
                 break
         else:
-            raise InvalidInput(f"{family.name}: mu^2 and the collapse number touch near R = {math.exp(root):g}")
+            raise InvalidInput(f"mu^2 and the collapse number touch near R = {math.exp(root):g}; take another decay")
     return ends[0], ends[1]

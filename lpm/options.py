@@ -50,19 +50,28 @@ def add_family(
     add("--K", type=int, default=DEFAULT_K, help=f"number of classes (default: {DEFAULT_K})")
     add("--K-A", type=int, help="number of majority classes (default: K // 2)")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
+    add_limits(parser)
+    parser.group("budgets or weight decay").add_argument(
+        "--budget",
+        type=choice("paper", "eq7"),
+        default="paper",
+        metavar="NAME",
+        help="feature budget as in Eq. 5 (paper) or eq7",
+    )
+
+
+def add_limits(parser: Parser) -> None:
+    """Add the options for budgets and for the decay that may take their place.
+
+    Args:
+        parser: the parser of the command.
+    """
     add = parser.group("budgets or weight decay").add_argument
     add("--E-H", type=float, help=f"feature budget (default: {DEFAULT_E_H:g} without --decay)")
     add(
         "--E-W",
         type=float,
         help=f"class-vector budget, E_{{W^lambda}} for ms programs (default: {DEFAULT_E_W:g} without --decay)",
-    )
-    add(
-        "--budget",
-        type=choice("paper", "eq7"),
-        default="paper",
-        metavar="NAME",
-        help="feature budget as in Eq. 5 (paper) or eq7",
     )
     add("--decay", type=float, metavar="MU", help="weight decay instead of budgets: mu = sqrt(l_H l_W)")
     add(
@@ -132,12 +141,13 @@ def family_of(options: argparse.Namespace, program: str, profile: str) -> Family
         K_A=options.K_A,
         w_r=options.w_r,
         mixing=law_of(options),
-        **budgets_of(options),
+        budget=options.budget,
+        **limits_of(options),
     )
 
 
-def budgets_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Collect what --E-H, --E-W, --budget, --decay and --features say.
+def limits_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Collect what --E-H, --E-W, --decay and --features say.
 
     Args:
         options: the parsed options.
@@ -154,7 +164,6 @@ def budgets_of(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "e_h": DEFAULT_E_H if options.E_H is None else options.E_H,
         "e_w": DEFAULT_E_W if options.E_W is None else options.E_W,
-        "budget": options.budget,
         "decay": options.decay,
         "features": options.features,
     }

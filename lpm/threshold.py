@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -26,7 +27,8 @@ from lpm.console.rounding import outward, up
 from lpm.dual_condition import margin, minority_of
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
-from lpm.pairs import check_imbalances
+from lpm.pairs import MAX_RATIO, check_imbalances
+from lpm.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +81,31 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     Raises:
         InvalidInput: unless 0 < R_min < R_max, and as :func:`lpm.dual_condition.margin`.
     """
-    start = time.perf_counter()
     check_imbalances(R_min, R_max)
-    if family.decay is not None:
-        return _under_decay(family, R_min, R_max, start)
+    if family.decay is None:
+        return search(family.at, R_min, R_max)
+    minority_of(family.at(R_min))
+    # Beyond the range, too: that tells from where on collapse holds at every R.
+    return by_law(family.at, law.separators(family, R_min, MAX_RATIO), R_max)
+
+
+def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Threshold:
+    """Find a threshold by the dual condition, on a grid of imbalances: for budgets, and where the law does not apply.
+
+    Args:
+        at: the problem at an imbalance.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        The threshold, the lowest change on the grid.
+
+    Raises:
+        InvalidInput: as :func:`lpm.dual_condition.margin`.
+    """
+    start = time.perf_counter()
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
-    margins = [margin(family.at(math.exp(x))) for x in grid]
+    margins = [margin(at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
     proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, margins, strict=True) if m.certified)
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
@@ -100,15 +121,15 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
             proofs=() if certified else proofs,
         )
     roots = [
-        brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+        brentq(lambda x: margin(at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
         for i in change
     ]
     i, root = int(change[0]), roots[0]
     above = values[i + 1] > 0
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    distance = min(0.1, margin(family.at(math.exp(root))).error / slope)
-    low = _nearest_proof(family, root, -distance, collapsed=not above)
-    high = _nearest_proof(family, root, distance, collapsed=above)
+    distance = min(0.1, margin(at(math.exp(root))).error / slope)
+    low = _nearest_proof(at, root, -distance, collapsed=not above)
+    high = _nearest_proof(at, root, distance, collapsed=above)
     bracket = None if low is None or high is None else (low, high)
     return Threshold(
         R0=None if bracket is None else math.exp(root),  # no digit without a proof
@@ -131,23 +152,41 @@ def _intervals(
     return tuple(zip(ends[::2], ends[1::2], strict=True))
 
 
-def _under_decay(family: Family, R_min: float, R_max: float, start: float) -> Threshold:
-    """The threshold under a decay by the collapse law: no program is solved. start: when the search began."""
-    minority_of(family.at(R_min))
-    found = law.crossings(family, R_min, R_max)
-    first = next((c for c in found if c.collapsed_above), found[0] if found else None)
-    holds = law.excess(family, R_min) >= 0
+def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float) -> Threshold:
+    """Find a threshold under decay by the collapse law; no program is solved.
+
+    Args:
+        at: the problem under decay at an imbalance.
+        points: imbalances with at most one crossing between any two, ascending. The range begins at the first one.
+        R_max: largest imbalance of the range.
+
+    Returns:
+        The threshold: the lowest imbalance at which collapse sets in, else the lowest at which it ends.
+
+    Raises:
+        InvalidInput: as :func:`lpm.law.collapse_number`.
+    """
+    start, first = time.perf_counter(), at(points[0])
+    everywhere = law.crossings(at, points)
+    found = [c for c in everywhere if c.R < R_max]
+    holds = law.excess(first, minority_of(first)) >= 0
+    R0 = next((c for c in found if c.collapsed_above), found[0] if found else None)
+    if everywhere:
+        forever = everywhere[-1].bracket[1] if everywhere[-1].collapsed_above else None
+    else:
+        forever = points[0] if holds else None
     return Threshold(
-        R0=first.R if first else None,
-        bracket=first.bracket if first else None,
-        collapsed_above=first.collapsed_above if first else holds,
+        R0=R0.R if R0 else None,
+        bracket=R0.bracket if R0 else None,
+        collapsed_above=R0.collapsed_above if R0 else holds,
         certified=True,
         seconds=time.perf_counter() - start,
-        intervals=_intervals([c.R for c in found], R_min, R_max, not found[0].collapsed_above if found else holds),
+        intervals=_intervals([c.R for c in found], points[0], R_max, holds),
+        collapsed_from=forever,
     )
 
 
-def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: bool) -> float | None:
+def _nearest_proof(at: Callable[[float], Problem], root: float, distance: float, *, collapsed: bool) -> float | None:
     """An imbalance near a threshold at which collapse, or its absence, is proved; None if there is none.
 
     The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
@@ -155,14 +194,14 @@ def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: b
     searched independently and in short steps. With one step for both, the worse side would decide.
 
     Args:
-        family: the program.
+        at: the problem at an imbalance.
         root: log of the threshold.
         distance: expected distance of a proof from the root, in log R; its sign is the side.
         collapsed: whether to prove collapse or its absence.
     """
     for factor in 2.0 ** np.arange(-2, 7):
         R = math.exp(root + factor * distance)
-        proof = margin(family.at(R))
+        proof = margin(at(R))
         if proof.certified and (proof.value > 0) == collapsed:
             return R
     return None
@@ -186,6 +225,10 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
         quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
         return f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
+    if family.decay is not None:
+        where = " and ".join(f"[{low:.9g}, {high:.9g}]" for low, high in result.intervals)
+        text = f"{family.name}: R0 = {result.text} (certified in {outward(*result.bracket, 9)}, by the collapse law)"
+        return f"{text}; between R = {R_min:g} and {R_max:g} the minority is collapsed in {where}"
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
@@ -225,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
     result = threshold(family, R_min=options.R_min, R_max=options.R_max)
-    if result.certified and result.collapsed_above:
+    if result.certified and result.collapsed_above and family.decay is None:
         result = replace(result, collapsed_from=collapsed_from(family, result.R0 or options.R_min))
     if options.json:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))

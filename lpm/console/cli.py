@@ -118,6 +118,24 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def numbers(text: str) -> list[float]:
+    """Read a list of class counts, the type of an option.
+
+    Args:
+        text: the word of the command line.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ArgumentTypeError: unless the word is numbers between commas.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
+
+
 def jobs(text: str) -> int:
     """Read a number of processes, 1 to 64.
 
