@@ -26,8 +26,8 @@ from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.dual_condition import minority_of
-from lpm.law import own_norm
 from lpm.family import Family
+from lpm.law import own_norm
 from lpm.problem import Problem, Rows
 
 MAX_CHORDS = 60

@@ -42,16 +42,39 @@ def plot(rows: Sequence[Row], paths: Sequence[Path], settings: str, decay: float
         left.axvline(decay**2, color="black", lw=0.9, ls="-.", label="$\\mu^2$: collapsed to its left")
     left.set_xscale("log")
     left.set_xlabel("collapse number $c$")
-    left.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handletextpad=0.3, columnspacing=0.8)
+    left.legend(
+        fontsize=7.5,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        handletextpad=0.3,
+        columnspacing=0.8,
+    )
     left.set_yticks(list(places), [row.cure for row in rows], fontsize=8)
     for name, (colour, _, label) in LINES.items():
         known = [(getattr(row, name), place) for row, place in zip(rows, places, strict=True)]
         known = [(cosine, place) for cosine, place in known if cosine is not None]
         if known:
-            right.plot(*zip(*known, strict=True), "oDs"[list(LINES).index(name)], ms=4.5, color=colour, label=label, clip_on=False)
+            right.plot(
+                *zip(*known, strict=True),
+                "oDs"[list(LINES).index(name)],
+                ms=4.5,
+                color=colour,
+                label=label,
+                clip_on=False,
+            )
     right.set_xlabel("cosine of class vectors")
     right.set_xlim(-1.05, 1.05)
-    right.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handletextpad=0.3, columnspacing=0.8)
+    right.legend(
+        fontsize=7.5,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        handletextpad=0.3,
+        columnspacing=0.8,
+    )
     for axis in (left, right):
         axis.grid(alpha=0.25, lw=0.6)
         axis.tick_params(axis="x", labelsize=8)

@@ -18,7 +18,7 @@ from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, Cure, Setting
 from lpm.family import limited
 from lpm.law import collapse_number
-from lpm.options import DEFAULT_E_H, DEFAULT_E_W, add_limits, limits_of, settings_of
+from lpm.options import add_limits, limits_of, settings_of
 from lpm.pairs import ClassCounts, class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution

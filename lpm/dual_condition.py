@@ -100,7 +100,7 @@ def _by_gradient(problem: Problem, minority: int) -> Margin:
     """
     coordinates = Coordinates(problem)
     X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
-    loss, gradient = coordinates.value_and_gradient(X)
+    _, gradient = coordinates.value_and_gradient(X)
     own = float(coordinates.group_norms(gradient)[minority])
     other = coordinates.spectral_norm(gradient, frozen=(minority,))
     inner, mu = float((gradient * X).sum()), problem.decay

@@ -2,8 +2,9 @@
 
 Every label pair is written out. In Z' = D^{1/2} Z C^{1/2} the feasible set is the nuclear-norm ball of radius tau. Its
 projection needs only the K x K factor of Z' = (Z' V) V^T: the eigenvectors V of Z'^T Z'. The roots of the eigenvalues
-are projected onto the l1 ball; under a decay mu they are lowered by mu over the step's curvature instead. An iteration costs two m x K x K products and one pass of the loss. Momentum restarts
-when it points uphill (O'Donoghue and Candes 2015), and the step length is found by backtracking.
+are projected onto the l1 ball; under a decay mu they are lowered by mu over the curvature of the step. An iteration
+costs two m x K x K products and one pass of the loss. Momentum restarts when it points uphill (O'Donoghue and Candes
+2015), and the step length is found by backtracking.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lpm.coordinates import Coordinates
+from lpm.coordinates import Coordinates, square_root
 from lpm.losses import Losses
 from lpm.problem import Problem, Rows
 from lpm.recovery import fold
@@ -96,8 +97,7 @@ class _ProjectedGradient:
     def __init__(self, problem: Problem) -> None:
         self.problem, rows = problem, problem.rows
         self.root_d = np.sqrt(rows.d)[:, None]
-        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
-        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
+        _, self.C_inverse_half = square_root(problem)
         self.diagonal = problem.beta == 0.0 and bool(np.ptp(problem.c) == 0.0)
         step = max(1, CHUNK // problem.K)
         self.chunks = [slice(i, i + step) for i in range(0, len(rows), step)]
@@ -117,7 +117,7 @@ class _ProjectedGradient:
             total += float(p @ value)
             if gradient is not None:
                 slope *= p[:, None] / self.root_d[chunk]
-                gradient[chunk] = slope * self.C_inverse_half[0, 0] if self.diagonal else slope @ self.C_inverse_half
+                gradient[chunk] = slope * self.C_inverse_half[0, 0] if self.diagonal else slope @ self.C_inverse_half.T
         return total
 
     def project(self, X: np.ndarray, lipschitz: float) -> np.ndarray:
@@ -154,7 +154,7 @@ class _ProjectedGradient:
         Y, G = X, np.empty_like(X)
         self.at_zero = self.value_and_gradient(X, None)
         # Start below the global bound 1/2 max p/d / lambda_min(C); backtracking raises it where the curvature asks.
-        lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * self.C_inverse_half.max() ** 2
+        lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * np.abs(self.C_inverse_half).max() ** 2
         momentum, iteration, best_gap, best_iteration = 1.0, 0, np.inf, 0
         while iteration < max_iterations:
             iteration += 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import brentq
@@ -53,7 +54,9 @@ def _terms(problem: Problem, group: int) -> np.ndarray:
         raise InvalidInput("the collapse law does not apply to margins: they set a label's own class apart")
     rows, size = problem.rows, float(problem.sizes[group])
     if problem.partition == "unordered" and np.any(rows.lam != 0.5):
-        raise InvalidInput("the collapse law does not apply to pairs a < b unless lambda = 1/2: the order sets classes apart")
+        raise InvalidInput(
+            "the collapse law does not apply to pairs a < b unless lambda = 1/2: the order sets classes apart"
+        )
     (label_a, label_b), rest = problem.labels()
     other = 0.0 if rest is None else rest[:, group]
     at_a = (label_a - other) * (rows.first == group)
@@ -182,7 +185,7 @@ def separators(family: Family, R_min: float, R_max: float) -> list[float]:
     roots = np.roots((family.decay**2 * (S if j == 1 else np.convolve(S, S)) - numerator)[::-1])
     real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)
     inner = [float(R) for R in real if R_min < R < R_max]
-    return [R_min, *(math.sqrt(a * b) for a, b in zip(inner[:-1], inner[1:], strict=True)), R_max]
+    return [R_min, *(math.sqrt(a * b) for a, b in pairwise(inner)), R_max]
 
 
 def _bracket(at: Callable[[float], Problem], root: float, collapsed_above: bool) -> tuple[float, float]:

@@ -130,7 +130,7 @@ class Losses:
             The losses. Values are those of the other classes of each group, of a, of b; or of each class.
         """
         a, b, same = problem.rows.first[rows], problem.rows.second[rows], problem.rows.same[rows]
-        r, G, expanded = np.arange(len(a)), len(problem.sizes), problem.expanded
+        G, expanded = len(problem.sizes), problem.expanded
         label, rest = problem.labels(rows)
         if rest is not None:
             rest = rest * problem.others(rows)

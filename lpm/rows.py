@@ -29,7 +29,7 @@ class Row:
         K_A: number of majority classes.
         R: imbalance n_A / n_B.
         lam: mixing ratio, or the name of its law; "-" if nothing is mixed.
-        E_H: feature budget.
+        E_H: feature budget; nan under a decay, as E_W.
         E_W: class-vector budget.
         decay: weight decay mu in place of both budgets; nan for budgets.
         loss: f at the certified point.
@@ -121,8 +121,8 @@ def solve_row(
         K_A=family.majority,
         R=R,
         lam="-" if s.problem.mixing == "none" else s.problem.mixing,
-        E_H=family.e_h,
-        E_W=family.e_w,
+        E_H=family.e_h if family.decay is None else float("nan"),
+        E_W=family.e_w if family.decay is None else float("nan"),
         decay=float("nan") if family.decay is None else family.decay,
         loss=s.loss,
         objective=s.objective,

@@ -89,7 +89,7 @@ def solve(
             a, b = np.triu_indices(K, 1)
             partition = cp.log_sum_exp(cp.multiply(lam, V[:, a]) + cp.multiply(1 - lam, V[:, b]), axis=1)
         loss += (rows.p * mass) @ partition
-    C = np.diag(full.c) + full.beta
+    C = full.C_block
     features, classifier = rows.d @ cp.diag(X)[:m], cp.sum(cp.multiply(C, X[m:, m:]))
     if full.decay is None:
         program = cp.Problem(cp.Minimize(loss), [features <= full.e_h, classifier <= full.e_w])

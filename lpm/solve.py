@@ -16,8 +16,8 @@ from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
 from lpm.dual_condition import margin
-from lpm.many_groups.merging import merge_equal
 from lpm.family import limited
+from lpm.many_groups.merging import merge_equal
 from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of, limits_of
 from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem

@@ -121,8 +121,7 @@ def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Thresh
             proofs=() if certified else proofs,
         )
     roots = [
-        brentq(lambda x: margin(at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
-        for i in change
+        brentq(lambda x: margin(at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11) for i in change
     ]
     i, root = int(change[0]), roots[0]
     above = values[i + 1] > 0
@@ -142,9 +141,7 @@ def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Thresh
     )
 
 
-def _intervals(
-    crossings: list[float], R_min: float, R_max: float, collapsed: bool
-) -> tuple[tuple[float, float], ...]:
+def _intervals(crossings: list[float], R_min: float, R_max: float, collapsed: bool) -> tuple[tuple[float, float], ...]:
     """The stretches of a range in which collapse holds, from its crossings; collapsed: whether it holds at R_min."""
     ends = [*([R_min] if collapsed else []), *crossings]
     if len(ends) % 2:
@@ -168,7 +165,7 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
     """
     start, first = time.perf_counter(), at(points[0])
     everywhere = law.crossings(at, points)
-    found = [c for c in everywhere if c.R < R_max]
+    found = [c for c in everywhere if R_max > c.R]
     holds = law.excess(first, minority_of(first)) >= 0
     R0 = next((c for c in found if c.collapsed_above), found[0] if found else None)
     if everywhere:

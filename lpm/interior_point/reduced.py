@@ -175,7 +175,7 @@ def _without_shift(coordinates: Coordinates) -> np.ndarray:
     the shift after them that changes no loss.
     """
     factor = coordinates.problem.factor
-    shift = coordinates.C_half @ (np.sqrt(coordinates.problem.sizes) / (1.0 if factor is None else factor))
+    shift = (np.sqrt(coordinates.problem.sizes) / (1.0 if factor is None else factor)) @ coordinates.C_half
     return np.linalg.svd(shift[None, :])[2][1:].T
 
 
@@ -195,7 +195,7 @@ def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
     M, n = coordinates.shape
     logn = np.broadcast_to(coordinates.log_multiplicity, (M, n))
     if problem.expanded:
-        B = np.tile(coordinates.C_inverse_half, (M, 1, 1)) / coordinates.scale[:, None, None]
+        B = np.tile(coordinates.C_inverse_half.T, (M, 1, 1)) / coordinates.scale[:, None, None]
     else:
         B = coordinates.basis
     if losses.factor is not None:

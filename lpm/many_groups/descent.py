@@ -2,9 +2,10 @@ r"""Accelerated projected gradient in symmetric coordinates, one block of label 
 
 .. math:: Y = X + \theta (X - X_-), \qquad X_+ = P(Y - \nabla f(Y) / L)
 
-with P the projection onto the nuclear-norm ball; under a decay mu it lowers all singular values by mu / L. P needs the spectrum alone: a step is one pass over the rows that
-collects T^T T, and a second one that multiplies by a G x G matrix. Three arrays (M, G + 2) are kept, X, X_- and X_+;
-gradients are made and dropped. Momentum restarts when it points uphill, and L is found by backtracking.
+with P the projection onto the nuclear-norm ball; under a decay mu it lowers all singular values by mu / L. P needs the
+spectrum alone: a step is one pass over the rows that collects T^T T, and a second one that multiplies by a G x G matrix.
+Three arrays (M, G + 2) are kept, X, X_- and X_+; gradients are made and dropped. Momentum restarts when it points
+uphill, and L is found by backtracking.
 """
 
 from __future__ import annotations

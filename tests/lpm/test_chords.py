@@ -12,8 +12,8 @@ import pytest
 from lpm import chords, mixing
 from lpm.chords import Chords, collapsed_from, prove
 from lpm.dual_condition import margin
-from lpm.law import own_norm
 from lpm.family import Family
+from lpm.law import own_norm
 from lpm.threshold import main, threshold
 
 FAMILIES = {

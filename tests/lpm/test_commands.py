@@ -394,7 +394,7 @@ BAD = [
     ("solve --program ms-unordered --K 10000000 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
     ("solve --program ms-unordered --K 8142 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
     ("solve --program ms-unordered --K 8142 --alpha 0.2", "take lambda 1/2, fewer classes or fewer --nodes"),
-    ("solve --program ms-unordered --K 5 --R 10 --lam 0.99999999", "at lambda = 0.99999999: C of the"),
+    ("solve --program ms-unordered --K 5 --R 10 --lam 1e-170", "at lambda = 1e-170: C of the"),
     (
         f"solve --program ms-free --counts {','.join(map(str, range(1, 150)))}",
         "too many for 'ms-free'; round the counts",

@@ -11,8 +11,8 @@ from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.dual_condition import margin
-from lpm.law import own_norm
 from lpm.family import Family
+from lpm.law import own_norm
 from tests.lpm import closed_forms
 
 FAMILIES = {
