@@ -186,7 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     on_record = expected() | (expected(BEYOND_EXPECTED, BEYOND) if options.beyond else {})
     with contextlib.ExitStack() as stack:
         # The claims are part of the name, so that a report on some claims never replaces the report on all.
-        name = " ".join(["paper_checks", *(["--beyond"] if options.beyond else []), *(c.id for c in checks if options.claims)])
+        name = " ".join(
+            ["paper_checks", *(["--beyond"] if options.beyond else []), *(c.id for c in checks if options.claims)]
+        )
         folder = stack.enter_context(OutputFolder(out, name)) if out is not None else None
         outcomes = run(checks, lab, on_record=on_record, quiet=options.quiet or options.json)
         if options.json:

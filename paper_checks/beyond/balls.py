@@ -161,7 +161,10 @@ def collapsed(solution: Solution, merged: np.ndarray, group: int) -> bool | None
     members = solution.problem.members[group]
     identity = arb_mat([[arb(int(i == j)) for j in range(K)] for i in range(K)])
     average = arb_mat(
-        [[arb(1) / len(members) if i in members and j in members else arb(int(i == j)) for j in range(K)] for i in range(K)]
+        [
+            [arb(1) / len(members) if i in members and j in members else arb(int(i == j)) for j in range(K)]
+            for i in range(K)
+        ]
     )
     at_zero, _ = _value_and_gradient(program, arb_mat(len(full.rows), K))
     Z = H * W.transpose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +89,7 @@ def half_a_digit(number: str) -> float:
     return 0.5 * 10.0 ** -len(number.partition(".")[2])
 
 
-@check("adjustment-under-budgets")
+@check("adjustment-budgets")
 def adjustment_under_budgets(lab: Lab, *, found: Mapping[str, str] = FOUND, best: float = 0.44) -> Finding:
     """Statement: Under budgets logit adjustment moves collapse, and cures it at no strength that was tried.
 
@@ -155,8 +155,15 @@ def small_budgets(lab: Lab, *, limit: float = 1.0) -> Finding:
         lab: the instruments.
         limit: what the limits are claimed to be, as a multiple of the formula.
     """
-    cases = [("plain", "", 4, 2, 0.5), ("fc", "product", 4, 2, 0.5), ("fc", "product", 9, 2, 0.1), ("ms", "product", 6, 3, 0.3)]
-    cases += [("fc", "block", 10, 3, 0.1), ("fc", "block", 7, 2, 0.2), ("fc", "block", 6, 2, 0.5)]
+    cases = (
+        *(
+            ("plain", "", 4, 2, 0.5),
+            ("fc", "product", 4, 2, 0.5),
+            ("fc", "product", 9, 2, 0.1),
+            ("ms", "product", 6, 3, 0.3),
+        ),
+        *(("fc", "block", 10, 3, 0.1), ("fc", "block", 7, 2, 0.2), ("fc", "block", 6, 2, 0.5)),
+    )
     quantities = []
     for program, profile, K, K_A, lam in cases:
         q = lam**2 + (1 - lam) ** 2
@@ -173,7 +180,9 @@ def small_budgets(lab: Lab, *, limit: float = 1.0) -> Finding:
     return conclude(
         quantities,
         evidence=f"{sum(q.agrees is True for q in quantities)} of {len(quantities)} certified optima agree",
-        instances="; ".join(f"{program} {profile}, K={K}, K_A={K_A}, lambda={lam}" for program, profile, K, K_A, lam in cases),
+        instances="; ".join(
+            f"{program} {profile}, K={K}, K_A={K_A}, lambda={lam}" for program, profile, K, K_A, lam in cases
+        ),
     )
 
 
@@ -203,8 +212,12 @@ def collapse_at_every_R(lab: Lab, *, multiple: float = 1.01) -> Finding:
             raise ArithmeticError(f"{family.name}: no threshold")
         ends = prove(family, multiple * R0.upper)
         found.append(f"{family.name}: {multiple * R0.upper:.5g}")
-        quantities.append(Quantity(f"collapse at every R >= {multiple * R0.upper:.5g} ({family.name})", True, ends is not None))
-    return conclude(quantities, evidence="collapse proved from R1 = " + "; ".join(found), instances="; ".join(found), known=FLOAT64)
+        quantities.append(
+            Quantity(f"collapse at every R >= {multiple * R0.upper:.5g} ({family.name})", True, ends is not None)
+        )
+    return conclude(
+        quantities, evidence="collapse proved from R1 = " + "; ".join(found), instances="; ".join(found), known=FLOAT64
+    )
 
 
 @check("tempered-pairs")
@@ -240,13 +253,36 @@ def tempered_pairs(lab: Lab, *, onset: float | None = None) -> Finding:
             counts = imbalanced(K, None, R)
             pairs = product(replace(counts, counts=counts.counts ** (gamma + step)))
             quantities.append(
-                Quantity(f"collapsed at gamma = {gamma + step:.4f} (K={K}, R=1000)", step > 0, lab.collapsed(fc(pairs, fixed())))
+                Quantity(
+                    f"collapsed at gamma = {gamma + step:.4f} (K={K}, R=1000)",
+                    step > 0,
+                    lab.collapsed(fc(pairs, fixed())),
+                )
             )
-    return conclude(quantities, evidence="collapse sets in at gamma = " + ", ".join(found), instances="K = 4, 10; R = 1000; lambda = 1/2")
+    return conclude(
+        quantities,
+        evidence="collapse sets in at gamma = " + ", ".join(found),
+        instances="K = 4, 10; R = 1000; lambda = 1/2",
+    )
+
+
+GROWING = (
+    ("plain", "", 4, 0.5),
+    ("plain", "", 10, 0.5),
+    ("fc", "block", 4, 0.5),
+    ("fc", "product", 4, 0.5),
+    ("fc", "product", 4, 0.3),
+    ("fc", "block", 10, 0.3),
+    ("ms", "product", 4, 0.5),
+    ("ms", "product", 4, 0.3),
+)
+"""Programs whose growth is measured: program, profile, K, lambda; K_A = K/2."""
 
 
 @check("exponential-rate")
-def exponential_rate(lab: Lab, *, ms_depends: bool = True, rate: float = 1.0) -> Finding:
+def exponential_rate(
+    lab: Lab, *, cases: Sequence[tuple[str, str, int, float]] = GROWING, ms_depends: bool = True, rate: float = 1.0
+) -> Finding:
     """Statement: R0 grows exponentially in the root of the budgets, with a rate that for FC is free of lambda.
 
     So the core of "independent of the mixup ratio" is true: the rate depends on label pairs alone. R0 itself does not,
@@ -267,24 +303,29 @@ def exponential_rate(lab: Lab, *, ms_depends: bool = True, rate: float = 1.0) ->
 
     Args:
         lab: the instruments.
+        cases: programs as in ``GROWING``.
         ms_depends: whether the rate of ms is claimed to depend on lambda.
         rate: what the rate is claimed to be, as a multiple of the formula.
     """
-    cases = [("plain", "", 4, 0.5), ("plain", "", 10, 0.5), ("fc", "block", 4, 0.5), ("fc", "product", 4, 0.5)]
-    cases += [("fc", "product", 4, 0.3), ("fc", "block", 10, 0.3), ("ms", "product", 4, 0.5), ("ms", "product", 4, 0.3)]
     quantities, slopes = [], []
     for program, profile, K, lam in cases:
         kappa = min(lam, 1 - lam) / math.sqrt(lam**2 + (1 - lam) ** 2) if program == "ms" and ms_depends else 1.0
         expected = rate * kappa / (least_norm_plain(K, K // 2) if program == "plain" else least_norm_fc(K, K // 2))
-        low, high = (_log(lab.threshold(Family(program, profile, K, mixing=fixed(lam), e_h=tau**2), R_max=1e8)) for tau in (3.0, 4.0))
+        low, high = (
+            _log(lab.threshold(Family(program, profile, K, mixing=fixed(lam), e_h=tau**2), R_max=1e8))
+            for tau in (3.0, 4.0)
+        )
         slope = high - low
         name = f"{program} {profile}, K={K}, lambda={lam}"
         slopes.append(f"{slope} / {expected:.4f} ({name})")
-        quantities.append(Quantity(f"slope of ln R0 from tau = 3 to 4 ({name})", expected, slope, tolerance=0.02 * expected))
+        quantities.append(
+            Quantity(f"slope of ln R0 from tau = 3 to 4 ({name})", expected, slope, tolerance=0.02 * expected)
+        )
     return conclude(
         quantities,
         evidence="slope / rate: " + "; ".join(slopes),
-        instances="K_A = K/2; " + "; ".join(f"{program} {profile}, K={K}, lambda={lam}" for program, profile, K, lam in cases),
+        instances="K_A = K/2; "
+        + "; ".join(f"{program} {profile}, K={K}, lambda={lam}" for program, profile, K, lam in cases),
     )
 
 

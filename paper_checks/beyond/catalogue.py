@@ -34,7 +34,7 @@ CONJECTURES: dict[str, str] = {
     "Directions leave rarest first as mu grows.": "In every solved program with counts that all differ, and in the runs "
     "of docs/theory/networks.md. Proved: for groups, the group of the smaller collapse number.",
     "Under budgets logit adjustment of no strength prevents collapse at large R.": "A finite R0 is certified at strength "
-    "0, 1/2, 1, 3/2, 2 for plain and fc (adjustment-under-budgets).",
+    "0, 1/2, 1, 3/2, 2 for plain and fc (adjustment-budgets).",
     "Under budgets the largest R0 is at a strength near 0.45.": "0.44 for fc, K = 4, lambda = 1/2, certified against 0.39 "
     "and 0.49; 0.46 for plain by a line search.",
     "Non-negative features (after ReLU): the same c_B with another threshold.": "Not solved here. Dang et al. 2024 state "

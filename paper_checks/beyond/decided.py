@@ -47,7 +47,8 @@ def collapsed(lab: Lab, problem: Problem, group: int = 1) -> Fact:
     if float(coordinates.group_norms(point.gradient)[group]) + point.gradient_error < mu:
         return Fact(True, FLOAT64)
     return Fact(
-        False if _merged_bound(coordinates, merged, group) > point.loss + point.penalty + point.rounding else None, FLOAT64
+        False if _merged_bound(coordinates, merged, group) > point.loss + point.penalty + point.rounding else None,
+        FLOAT64,
     )
 
 

@@ -104,7 +104,11 @@ def counts_all_differ(lab: Lab, *, shift: float = 1.0) -> Finding:
         thresholds.append(f"{threshold:.6g}")
         name = f"{kind} counts, K={K}, " + ("no mixup" if lam is None else f"lambda={lam:.3g}")
         quantities += [
-            Quantity(f"something survives mu = {factor} of the threshold ({name})", factor < 1, survives(problem.under_decay(factor * threshold)))
+            Quantity(
+                f"something survives mu = {factor} of the threshold ({name})",
+                factor < 1,
+                survives(problem.under_decay(factor * threshold)),
+            )
             for factor in (0.98, 1.02)
         ]
     return conclude(

@@ -111,7 +111,9 @@ def collapse_law(lab: Lab, *, factor: float = 1.0) -> Finding:
         program = ("plain", "fc", "ms")[i % 3]
         family = Family(program, "product", K, K_A=K_A, mixing=law)
         instances.append((f"{program}, K={K}, K_A={K_A}, R={R:.3g}, lambda {law.label}", family.at(R)))
-        instances.append((f"random targets, K={K}, K_A={K_A}, R={R:.3g}", relabelled(Family("fc", "product", K, K_A=K_A).at(R), rng)))
+        instances.append(
+            (f"random targets, K={K}, K_A={K_A}, R={R:.3g}", relabelled(Family("fc", "product", K, K_A=K_A).at(R), rng))
+        )
     quantities = []
     for name, problem in instances:
         bound = math.sqrt(factor * collapse_number(problem.under_decay(1.0), 1))
@@ -225,7 +227,7 @@ def offsets_do_not_move(lab: Lab, *, moved: float = 1.0) -> Finding:
     Quote: none
     Formula: c_B has no offset in it.
     Assumptions: as collapse-law, offsets equal inside B. A free or decayed bias is one: at a symmetric optimum it is
-        equal inside B. Under budgets offsets do move the threshold (adjustment-under-budgets).
+        equal inside B. Under budgets offsets do move the threshold (adjustment-budgets).
     Test: Certified optima at 0.97 and 1.03 of the threshold without offsets, with logit adjustment of strength 1/2, 1
         and 2, with offsets against the majority, and with random ones; cross-entropy and mixed-singleton.
     Verdict: Proved: with equal logits inside B the softmax is equal inside B, whatever the offsets.
@@ -328,7 +330,11 @@ def class_weights_invert(lab: Lab, *, first: int = 0) -> Finding:
         ]
         mu = math.sqrt(q / K**2 / math.sqrt(pi[0] * pi[1]))
         quantities += [
-            Quantity(f"{'AB'[g]} collapsed between the thresholds ({name})", g == first, collapsed(lab, problem.under_decay(mu), g))
+            Quantity(
+                f"{'AB'[g]} collapsed between the thresholds ({name})",
+                g == first,
+                collapsed(lab, problem.under_decay(mu), g),
+            )
             for g in (0, 1)
         ]
     return conclude(

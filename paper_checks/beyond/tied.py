@@ -69,7 +69,9 @@ class TiedDecay:
         """
         f, G = self.loss(X)
         excess = max(0.0, float(np.linalg.norm(G @ right, 2)) / self.mu - 1) + 1e-14
-        return f - float((G * X).sum()) - excess * self.at_zero - 1e-14, f + self.mu * float(np.linalg.norm(X, "nuc")) + 1e-14
+        return f - float((G * X).sum()) - excess * self.at_zero - 1e-14, f + self.mu * float(
+            np.linalg.norm(X, "nuc")
+        ) + 1e-14
 
     def solve(self, right: np.ndarray) -> np.ndarray:
         """Minimise the objective over all Y with Y P = Y, by accelerated proximal gradient with restarts.
