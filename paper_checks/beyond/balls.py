@@ -133,7 +133,11 @@ def _factors(solution: Solution) -> tuple[Problem, arb_mat, arb_mat]:
     """The problem written out, and exact W (K, r) and H (m, r) of a point."""
     full, Z = recovery.logits(solution)
     W, H = recovery.class_vectors_and_features(full, Z)
-    return full, *(arb_mat([[arb(float(x)) for x in row] for row in values]) for values in (W, H))
+    return full, _matrix(W), _matrix(H)
+
+
+def _matrix(values: np.ndarray) -> arb_mat:
+    return arb_mat([[arb(float(x)) for x in row] for row in values])
 
 
 def _lower(program: _Program, Z: arb_mat, right: arb_mat, value_at_zero: arb) -> tuple[arb, arb_mat]:

@@ -186,8 +186,12 @@ def small_budgets(lab: Lab, *, limit: float = 1.0) -> Finding:
     )
 
 
+COVERED = (("plain", ""), ("fc", "block"), ("fc", "product"), ("ms", "product"))
+"""Programs and profiles for which collapse at every large R is proved."""
+
+
 @check("collapse-at-every-R")
-def collapse_at_every_R(lab: Lab, *, multiple: float = 1.01) -> Finding:
+def collapse_at_every_R(lab: Lab, *, families: Sequence[tuple[str, str]] = COVERED, multiple: float = 1.01) -> Finding:
     """Statement: Collapse holds at every imbalance R >= R1, with R1 hardly above the threshold R0.
 
     Where: beyond the paper; docs/theory/collapse-law.md.
@@ -202,10 +206,11 @@ def collapse_at_every_R(lab: Lab, *, multiple: float = 1.01) -> Finding:
 
     Args:
         lab: the instruments.
+        families: programs and profiles.
         multiple: R1 / R0.
     """
     quantities, found = [], []
-    for program, profile in (("plain", ""), ("fc", "block"), ("fc", "product"), ("ms", "product")):
+    for program, profile in families:
         family = Family(program, profile)
         R0 = lab.threshold(family)
         if R0 is None:
