@@ -43,11 +43,23 @@ def collapse_number(problem: Problem, group: int) -> float:
         InvalidInput: if B has one class, or its classes are not treated alike: with margins, which set a label's own
             class apart, or by the order a < b of ``unordered`` unless lambda = 1/2.
     """
-    return float(_terms(problem, group).sum())
+    part = own_part(problem, group)
+    return float(part @ part)
 
 
-def _terms(problem: Problem, group: int) -> np.ndarray:
-    """The terms of the sum that a collapse number is, one per row, (M,). Raises as :func:`collapse_number`."""
+def own_part(problem: Problem, group: int) -> np.ndarray:
+    """Evaluate each row's share of a collapse number, as a root that is linear in the frequencies p.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The roots of the terms of the sum that c_B is, count included, (M,).
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
     if problem.sizes[group] < 2:
         raise InvalidInput("the collapse law is about groups of two classes or more of equal count")
     if problem.margin is not None:
@@ -63,8 +75,8 @@ def _terms(problem: Problem, group: int) -> np.ndarray:
     at_b = (label_b - other) * (~rows.same & (rows.second == group))
     # |t|^2 - (sum t)^2 / K_B on B, written without cancellation.
     square = ((size - 1) * (at_a**2 + at_b**2) - 2 * at_a * at_b) / size
-    factor = 1.0 if problem.factor is None else float(problem.factor[group]) ** 2
-    return factor * rows.count * rows.p**2 / rows.d * square / ((size - 1) * float(problem.c[group]))
+    factor = 1.0 if problem.factor is None else float(problem.factor[group])
+    return factor * rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
 
 
 def own_norm(problem: Problem, group: int) -> float:
@@ -180,7 +192,7 @@ def separators(family: Family, R_min: float, R_max: float) -> list[float]:
     j = 1 if family.features == "sample" else 2  # p^2 / d goes with p, or with p^2
     S, numerator = np.zeros(exponents.max() + 1), np.zeros(j * exponents.max() + 1)
     np.add.at(S, exponents, at_1.rows.count * at_1.rows.p)
-    np.add.at(numerator, j * exponents, _terms(at_1, at_1.sides[1][0]))
+    np.add.at(numerator, j * exponents, own_part(at_1, at_1.sides[1][0]) ** 2)
     assert family.decay is not None
     roots = np.roots((family.decay**2 * (S if j == 1 else np.convolve(S, S)) - numerator)[::-1])
     real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)

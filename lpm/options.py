@@ -51,7 +51,7 @@ def add_family(
     add("--K-A", type=int, help="number of majority classes (default: K // 2)")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
     add_limits(parser)
-    parser.group("budgets or weight decay").add_argument(
+    parser.group("budgets").add_argument(
         "--budget",
         type=choice("paper", "eq7"),
         default="paper",
@@ -66,7 +66,7 @@ def add_limits(parser: Parser) -> None:
     Args:
         parser: the parser of the command.
     """
-    add = parser.group("budgets or weight decay").add_argument
+    add = parser.group("budgets").add_argument
     add("--E-H", type=float, help=f"feature budget (default: {DEFAULT_E_H:g} without --decay)")
     add(
         "--E-W",

@@ -221,7 +221,11 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     if result.R0 is None or result.bracket is None:
         quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        return f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
+        text = f"{family.name}: no threshold; the minority is collapsed at {quantifier} R"
+        text += f" {extent}" if family.decay is not None else f" that was tried {extent}"
+        if result.collapsed_from is not None and family.decay is None:
+            text += f", and at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
+        return text
     if family.decay is not None:
         where = " and ".join(f"[{low:.9g}, {high:.9g}]" for low, high in result.intervals)
         text = f"{family.name}: R0 = {result.text} (certified in {outward(*result.bracket, 9)}, by the collapse law)"

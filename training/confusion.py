@@ -157,7 +157,10 @@ def _classes(first: RunFolder, confusions: Sequence[Confusion]) -> str:
         return text
     matrix = mean_matrix(confusions)
     rows = [["true class", *names], ["---"] * (1 + len(names))]
-    rows += [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, matrix, strict=True)]
+    rows += [
+        [name, *("–" if np.isnan(value) else f"{value:.1f}" for value in row)]
+        for name, row in zip(names, matrix, strict=True)
+    ]
     return text + f"\n{cli.markdown_table(rows)}\n{MATRIX}\n"
 
 

@@ -174,7 +174,7 @@ def test_a_journal_keeps_what_json_has_not(tmp_path: Path) -> None:
 
 def test_only_records_of_the_right_types_are_taken() -> None:
     good = {"R0": 2.0, "bracket": [1.0, 3.0], "collapsed_above": True, "certified": True, "seconds": 1.0}
-    good |= {"proofs": [[1.0, False], [3, True]], "collapsed_from": None}
+    good |= {"intervals": [], "proofs": [[1.0, False], [3, True]], "collapsed_from": None}
     assert restored(Threshold, good) == Threshold(
         R0=2.0, bracket=(1.0, 3.0), collapsed_above=True, certified=True, seconds=1.0, proofs=((1.0, False), (3, True))
     )

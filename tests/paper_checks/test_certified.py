@@ -31,6 +31,20 @@ from tests.lpm.closed_forms import Known, catalogue
 CLAIM, NEAR = Interval(1.0, 1.1), 0.05
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_text_of_an_interval_contains_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    middle, half = rng.normal() * 10.0 ** rng.integers(-6, 6), abs(rng.normal()) * 10.0 ** rng.integers(-9, 4)
+    interval = Interval(middle - half, middle + half)
+    number, _, reach = str(interval).partition(" ± ")
+    if reach:
+        assert Fraction(number) - Fraction(reach) <= Fraction(interval.lower)
+        assert Fraction(interval.upper) <= Fraction(number) + Fraction(reach)
+    else:  # every number of the interval is rounded to these digits
+        digits = len(number.split("e")[0].strip("-").replace(".", "").lstrip("0"))
+        assert float(f"{interval.lower:.{digits}g}") == float(f"{interval.upper:.{digits}g}") == float(number)
+
+
 @pytest.mark.parametrize(
     ("relation", "computed", "agrees"),
     [

@@ -176,7 +176,7 @@ def test_parquet_files_train_compare_and_are_checked_and_divided(tmp_path: Path,
     assert "unpacking" not in output.err
     shutil.copytree(root, tmp_path / "moved")  # times of change are other ones now
     assert trained(tmp_path / "moved", tmp_path / "s") == 0
-    assert len(find(tmp_path / "s")) == 2  # the same run on the same data
+    assert len(list(find(tmp_path / "s"))) == 2  # the same run on the same data
     assert run_command(lambda: split.main([str(root)])) == 2
     assert "is divided already, with test images in" in capsys.readouterr().err
     (root / LAYOUTS["data"][2]).unlink()
