@@ -41,6 +41,7 @@ PAGES_AND_DATA = {
     "docs/reproduce/numbers.md": CIFAR,
     "docs/reproduce/figures.md": CIFAR,
     "docs/theory/claims.md": CIFAR,
+    "docs/theory/collapse-law.md": CIFAR,
     "docs/theory/cures.md": CIFAR,
     "docs/theory/solving.md": CIFAR,
 }
