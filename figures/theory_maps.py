@@ -90,9 +90,13 @@ def budget_rows(
         of ``lams``.
     """
     axis = "E" if decay is None else "mu"
-    limits = [(E, {"e_h": E}) for E in budgets]
-    if decay is not None:
-        limits = [(decay * share, {"decay": decay * share}) for share in DECAYS]
+    values = budgets if decay is None else [decay * share for share in DECAYS]
+
+    def family(program: str, lam: float, value: float) -> Family:
+        if decay is None:
+            return Family(program, "product", K, mixing=fixed(lam), e_h=value)
+        return Family(program, "product", K, mixing=fixed(lam), decay=value)
+
     rows: list[Row] = []
     for program in PROGRAMS:
         for value, limit in limits:
