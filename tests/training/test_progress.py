@@ -77,7 +77,7 @@ def test_the_time_left_is_that_of_the_pace_so_far_and_runs_down(clock: Clock) ->
     assert pace.left == f", {in_time(1050)} left"
     pace.drop(10)  # ten others are finished elsewhere: 9.5 are left, at 0.5 in 950 s
     assert pace.left == f", {in_time(950 / 0.5 * 9.5)} left"
-    pace.at(30)
+    pace.at(30 - 1e-9)
     assert pace.left == ""
 
 

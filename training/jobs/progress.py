@@ -75,7 +75,7 @@ class Pace:
     @property
     def left(self) -> str:
         """The time in words, with a comma before it; '' at the end, and as long as no pace is known."""
-        if self._end is None or self.done >= self.total:
+        if self._end is None or self.done > self.total - 1e-6:  # fractions of epochs are added up
             return ""
         return f", {in_time(max(1.0, self._end - time.monotonic()))} left"
 
