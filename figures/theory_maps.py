@@ -99,22 +99,18 @@ def budget_rows(
 
     rows: list[Row] = []
     for program in PROGRAMS:
-        for value, limit in limits:
-            thresholds = [
-                certified_threshold(Family(program, "product", K, mixing=fixed(lam), **limit)) for lam in lams
-            ]
+        for value in values:
+            names = {"program": program, "profile": "product", "K": K, "K_A": K // 2}
+            thresholds = [certified_threshold(family(program, lam, value)) for lam in lams]
             rows += [
                 {
-                    "program": program,
-                    "profile": "product",
-                    "K": K,
-                    "K_A": K // 2,
+                    **names,
                     "lam": lam,
                     axis: value,
                     "R_max": R_MAX,
+                    **columns,
+                    "R0_ratio": columns["R0"] / thresholds[-1]["R0"],
                 }
-                | columns
-                | {"R0_ratio": columns["R0"] / thresholds[-1]["R0"]}
                 for lam, columns in zip(lams, thresholds, strict=True)
             ]
     return rows
