@@ -1,7 +1,8 @@
 """The commands of docs/, typed as printed, page by page, on data small enough to train on.
 
-``D`` is a folder of own images, or CIFAR-10 with a hundred images per class, and every run ends after ``EPOCHS`` epochs: a page's
-commands then take minutes. What needs more than a machine without a GPU has is listed in `NOT_RUN` with its reason; `test_docs` parses those commands, too.
+``D`` is a folder of own images, or CIFAR-10 with a hundred images per class, and every run ends after ``EPOCHS`` epochs: a
+page's commands then take minutes. What needs more than a machine without a GPU has is listed in `NOT_RUN` with its reason;
+`test_docs` parses those commands, too.
 """
 
 from __future__ import annotations
