@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paper_checks.beyond import budgets, imbalance, law, tied
+from paper_checks.beyond import budgets, growth, imbalance, law, tied
 from paper_checks.claim import Check
 
 EXPECTED = Path(__file__).parent / "expected.toml"
@@ -21,7 +21,7 @@ BEYOND: tuple[Check, ...] = (
     imbalance.re_entrance,
     tied.tied_features_decay,
     budgets.adjustment_under_budgets,
-    budgets.exponential_rate,
+    growth.exponential_rate,
     budgets.small_budgets,
     budgets.collapse_at_every_R,
     budgets.tempered_pairs,
