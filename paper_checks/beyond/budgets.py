@@ -1,4 +1,4 @@
-"""The same questions under budgets: logit adjustment, growth of R0, small budgets, every larger R, tempered pairs."""
+"""The same questions under budgets: logit adjustment, small budgets, every larger R, tempered pairs."""
 
 from __future__ import annotations
 

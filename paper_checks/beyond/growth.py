@@ -42,7 +42,7 @@ def exponential_rate(
     Assumptions: block or product frequencies, a law of lambda on finitely many values in (0, 1), K_B >= 2.
     Test: The proof. Certified R0 at tau = 3 and 4: the slope of ln R0 lies within 2 % of the rate for plain and fc at
         lambda = 1/2 and 0.3 and for ms.
-    Verdict: Proved, with closed forms of N* (its optimality conditions are checked in the proof).
+    Verdict: Proved, with closed forms of N*, which the tests compare with a convex solver.
     Overturned by: a law of lambda with mass near 0, where the constant is not bounded.
     References: the paper's Finding 2; Soudry et al. 2018 for the same exponent in margins without mixup (not read).
 
