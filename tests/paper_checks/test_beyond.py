@@ -136,11 +136,12 @@ def test_free_features_and_a_tied_program_with_one_feature_per_class_are_one_pro
     assert lower - 1e-7 <= solution.objective <= upper + 1e-7
 
 
-def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
-    rng = np.random.default_rng(0)
-    for i in range(16):
-        K, lam = int(rng.integers(3, 8)), float(rng.uniform(0.05, 0.95))
-        counts = np.exp(rng.uniform(0, 5, K))
+@pytest.mark.parametrize("number", [16, pytest.param(400, marks=pytest.mark.heavy)])
+def test_ranks_agree_with_the_conjecture_about_eigenvalues(number: int) -> None:
+    rng = np.random.default_rng(number)
+    for i in range(number):
+        K, lam = int(rng.integers(3, 11)), float(rng.uniform(0.05, 0.95))
+        counts = np.exp(rng.uniform(0, rng.uniform(0.5, 7), K))
         problem = plain(class_counts(counts)) if i % 2 else fc(product(class_counts(counts)), fixed(lam))
         q, pi = 1.0 if i % 2 else lam**2 + (1 - lam) ** 2, counts / counts.sum()
         M, P = q * np.diag(pi) + (1 - q) * np.outer(pi, pi), np.eye(K) - 1 / K
