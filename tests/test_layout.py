@@ -39,7 +39,9 @@ LAYERS = {
     "training.options": ["training.options"],
     "training.jobs": "training.jobs",
     "training": "training",
-    "what a claim is": [f"paper_checks.{name}" for name in ("claim", "interval", "lab", "ball", "ball_losses", "epochs", "runs")],
+    "what a claim is": [
+        f"paper_checks.{name}" for name in ("claim", "interval", "lab", "ball", "ball_losses", "epochs", "runs")
+    ],
     "paper_checks.claims": "paper_checks.claims",
     "paper_checks.beyond": "paper_checks.beyond",
     "paper_checks": "paper_checks",
