@@ -125,7 +125,7 @@ def _text_rows(data: bytes, name: str, *, named: bool) -> Iterator[Row]:
 
 PATHS = (
     *("file_name", "filename", "path", "filepath", "file_path", "image_path"),
-    *("file", "image", "image_id", "image_name", "img", "id", "name"),
+    *("img_path", "file", "image", "image_id", "image_name", "img", "id", "id_code", "name"),
 )
 
 LABELS = (
@@ -180,6 +180,8 @@ def _csv_rows(data: bytes, name: str) -> Iterator[Row]:
         if path is None:
             path, label = _columns(first, name)
         one_hot = [column for column in range(len(first)) if column != path] if label is None else []
+        if label is None and len(first) == 2 and first[one_hot[0]] and not first[one_hot[0]].lower().endswith(IMAGES):
+            label = one_hot[0]  # the only other column of a header, whatever its name
         if label is None and len(one_hot) < 2:
             raise InvalidInput(f"{name!r} has no column for labels; name one of its columns 'label'")
         for cells in rest:
