@@ -77,6 +77,7 @@ class Classifier(Method):
         takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own.
         names_loss: whether tables show the loss even if it is the default one.
         random: whether ``make`` takes a ``generator``.
+        trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
         features: what becomes of the features first, under ``--features auto``.
     """
 
@@ -86,6 +87,7 @@ class Classifier(Method):
     takes_loss: bool = False
     names_loss: bool = False
     random: bool = False
+    trains_lengths: bool = True
     features: str = "as-is"
 
 
@@ -205,6 +207,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             takes_loss=True,
             names_loss=True,
             random=True,
+            trains_lengths=False,
             features="norm-unit",
         ),
         Classifier(
@@ -249,6 +252,21 @@ LOSSES: dict[str, Loss] = {
             title="DR",
             help="dot regression, for fixed class vectors",
             make="training.model.losses:dot_regression_loss",
+        ),
+        Loss(
+            name="la",
+            title="LA",
+            help="logit adjustment: cross-entropy of the logits plus tau times the log of the class frequencies",
+            make="training.model.long_tail_losses:LogitAdjustment",
+            settings={"tau": "tau"},
+            classifiers=("fc",),
+        ),
+        Loss(
+            name="cw",
+            title="CW",
+            help="class weights: a label's cross-entropy times N / (K n), n images of its class among N",
+            make="training.model.long_tail_losses:ClassWeights",
+            classifiers=("fc",),
         ),
     )
 }
