@@ -94,7 +94,7 @@ def _draw(name: str, words: list[str]) -> int:
     start = time.perf_counter()
     with OutputFolder(options.out, f"figures.{name}") as folder:
         record = module.make(options, folder.path)
-        files = sorted(file.name for file in folder.path.iterdir())
+        files = folder.files
         folder.finish({**record, "seconds": round(time.perf_counter() - start, 2)})
     if not options.quiet:
         print(f"{', '.join(files)} in {shown(options.out)}, {time.perf_counter() - start:.1f} s")

@@ -154,8 +154,9 @@ def caption(family: Family) -> str:
     Returns:
         Its numbers in one line, without program and profile.
     """
-    words = [f"K = {family.K}", f"K_A = {family.majority}", f"λ = {family.mixing.label}"]
-    words[-1] = words[-1].replace("λ = Beta", "λ ~ Beta")
+    words, law = [f"K = {family.K}", f"K_A = {family.majority}"], family.mixing.label
+    if PROGRAMS[family.program].mixed:
+        words.append(f"λ ~ {law}" if law.startswith("Beta") else f"λ = {law}")
     words += [f"E_H = {family.e_h:g}", f"E_W = {family.e_w:g}"]
     if family.w_r != 1:
         words.append(f"w_r = {family.w_r:g}")

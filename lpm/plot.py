@@ -23,13 +23,16 @@ LINES = {
 """Colour, dashes and label of each cosine: safe for the colour-blind, and in print of three different greys."""
 
 
-def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Sequence[Path]) -> None:
+def plot_sweep(
+    rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Sequence[Path], settings: str = ""
+) -> None:
     """Draw solved rows; a dash-dotted line marks R0, and nothing is solved here.
 
     Args:
         rows: the solves of a sweep.
         thresholds: thresholds by the name of their family.
         paths: files to write, png or pdf.
+        settings: the settings that all rows share, in words, for the lower margin.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -62,7 +65,8 @@ def plot_sweep(rows: Sequence[Row], thresholds: dict[str, Threshold], paths: Seq
         axis.grid(alpha=0.25, lw=0.6)
         axis.tick_params(labelsize=8)
         axis.minorticks_off()
-    figure.supxlabel("imbalance R = n_A / n_B", fontsize=9)
+    axis_label = "imbalance R = n_A / n_B"
+    figure.supxlabel(f"{axis_label}\n{settings}" if settings else axis_label, fontsize=9)
     figure.supylabel("cosine of class vectors", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8.5, frameon=False)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
+import argparse
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lpm.console import engines
-from lpm.console.errors import InvalidInput, NotCertified
+from lpm.console import engines, signals
+from lpm.console.errors import InvalidInput
+from lpm.console.journal import Journal
 from lpm.console.output import OutputFolder
+from lpm.console.progress import steps
+from lpm.console.signals import Terminated
 from lpm.family import Family
-from lpm.options import add_family, add_range, add_solver, family_of
+from lpm.options import add_family, add_range, add_solver, caption, family_of
 from lpm.pairs import check_imbalances
 from lpm.programs import PROGRAMS
-from lpm.rows import Row, solve_row, summary, write_csv, write_thresholds
-from lpm.solution import TOLERANCE
-from lpm.solve import Solver
-from lpm.threshold import Threshold, threshold
+from lpm.rows import Row, summary, write_csv, write_thresholds
+from lpm.tasks import Refusal, Task, solved, tasks_of
+from lpm.threshold import Threshold
+
+JOURNAL = "results.journal"
+"""File of the results of a sweep that is not complete. The same command goes on from it."""
 
 DEFAULT = (
     ("plain", ""),
@@ -38,36 +40,6 @@ DEFAULT = (
     ("ms-free", "block"),
 )
 """Default programs and profiles of a sweep."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A row that a sweep leaves out.
-
-    Attributes:
-        name: the program with its profile.
-        R: imbalance n_A / n_B.
-        reason: why it was not certified, in one line.
-    """
-
-    name: str
-    R: float
-    reason: str
-
-
-class Terminated(BaseException):
-    """A signal that asks the command to end.
-
-    Args:
-        number: number of the signal.
-
-    Attributes:
-        number: number of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(signal.Signals(number).name)
 
 
 def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
@@ -90,67 +62,28 @@ def grid(R_min: float, R_max: float, points: int) -> np.ndarray:
     return np.logspace(np.log10(R_min), np.log10(R_max), points)
 
 
-def sweep(
-    families: Sequence[Family],
-    R: np.ndarray,
-    *,
-    solver: Solver = "auto",
-    tolerance: float = TOLERANCE,
-    force: bool = False,
-    each: engines.Map = map,
-) -> Iterator[tuple[Family, Threshold | Row | Refusal]]:
-    """Solve families on a grid: for each its threshold (if its minority is exchangeable), then one row per R.
+@dataclass
+class Outcome:
+    """What a sweep has found so far.
 
-    Args:
-        families: the families.
-        R: imbalances, ascending.
-        solver: as for :func:`lpm.solve.solve`.
-        tolerance: largest relative gap that is certified.
-        force: lift the size limit of ``sdp``.
-        each: the ``map`` that does the work, for example that of :func:`lpm.console.engines.mapping`.
-
-    Yields:
-        A family, and its threshold or one of its rows, or the refusal of a row that was not certified.
-
-    Raises:
-        InvalidInput: if a family or the solver does not allow it.
+    Attributes:
+        rows: its rows.
+        thresholds: thresholds by the name of their family.
+        refusals: rows that were not certified.
+        resumed: number of results that an earlier command has kept.
+        end: what ended it early; None if nothing did.
     """
-    tasks: list[tuple[Family, partial[Any]]] = []
-    for family in families:
-        if family.at(R[0]).minority is not None:
-            tasks.append((family, partial(threshold, R_min=float(R[0]), R_max=float(R[-1]))))
-        tasks += [(family, partial(solve_row, R=float(r), solver=solver, tolerance=tolerance, force=force)) for r in R]
-    yield from each(_solved, tasks)
 
+    rows: list[Row] = field(default_factory=list)
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    resumed: int = 0
+    end: BaseException | None = None
 
-def _solved(task: tuple[Family, partial[Any]]) -> tuple[Family, Threshold | Row | Refusal]:
-    """The family of a task, and the result of its function."""
-    family, function = task
-    try:
-        return family, function(family)
-    except NotCertified as error:
-        return family, Refusal(family.name, function.keywords["R"], str(error))
-
-
-@contextlib.contextmanager
-def _signals() -> Generator[None]:
-    """Raise Terminated at the signals of a job that is ended, unless they are ignored (nohup)."""
-
-    def end(number: int, _: object) -> None:
-        raise Terminated(number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals belong to that one
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    @property
+    def complete(self) -> bool:
+        """Whether it has every row."""
+        return self.end is None and not self.refusals
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -165,9 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         KeyboardInterrupt: if it was interrupted before the first row; the reason of another early end is raised, too.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from lpm.console import cli
 
     parser = cli.Parser(
@@ -188,57 +118,30 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.perf_counter()
     R = grid(options.R_min, options.R_max, options.points)
     families = [family_of(options, *choice) for choice in _choices(options.program, options.profile, options.budget)]
-    for family in families:
-        family.at(R[0])  # a bad option is refused before anything is written
-    rows: list[Row] = []
-    thresholds: dict[str, Threshold] = {}
-    refusals: list[Refusal] = []
-    end: BaseException | None = None
-    with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep") as folder:
-        progress = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=options.quiet or options.json,
-            transient=True,
-        )
-        with progress:
-            task = progress.add_task("", total=len(families) * len(R))
-            try:
-                with _signals(), engines.mapping(options, "take fewer --jobs") as each:
-                    for family, result in sweep(
-                        families, R, solver=options.solver, tolerance=options.tolerance, force=options.force, each=each
-                    ):
-                        if isinstance(result, Row):
-                            rows.append(result)
-                            progress.update(task, description=family.name, advance=1)
-                        elif isinstance(result, Refusal):
-                            refusals.append(result)
-                            progress.update(task, description=family.name, advance=1)
-                        else:
-                            thresholds[family.name] = result
-            except (KeyboardInterrupt, Terminated, OSError, MemoryError) as error:
-                end = error
-        if rows:
-            complete = end is None and not refusals
-            lacking = _write(folder, rows, families, thresholds, refusals, complete, time.perf_counter() - start)
-            end, complete = end or lacking, complete and lacking is None
-    _print_refusals(refusals)
-    if not rows:
-        if isinstance(end, Terminated):
-            print(f"ended by {end}", file=sys.stderr)
-        elif end is not None:
-            raise end
-        return _status(end)
+    tasks = tasks_of(families, R, solver=options.solver, tolerance=options.tolerance, force=options.force)
+    silent = options.quiet or options.json
+    try:
+        with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep", JOURNAL) as folder:
+            outcome = _solve_all(tasks, folder, options, silent)
+            if outcome.rows:
+                lacking = _write(folder, outcome, families, time.perf_counter() - start)
+                outcome.end = outcome.end or lacking
+            elif outcome.end is not None:
+                raise outcome.end
+    except Terminated as error:
+        print(f"ended by {error}", file=sys.stderr)
+        return _status(error)
+    _print_refusals(outcome.refusals)
+    if not outcome.rows:
+        return 1
+    rows, thresholds = outcome.rows, outcome.thresholds
     if options.json:
         cli.print_json(
             {
                 "thresholds": {name: asdict(result) for name, result in thresholds.items()},
-                "rows": [asdict(row) for row in rows],
-                "refusals": [asdict(refusal) for refusal in refusals],
-                "complete": complete,
+                "rows": [row.columns() for row in rows],
+                "refusals": [asdict(refusal) for refusal in outcome.refusals],
+                "complete": outcome.complete,
             }
         )
     elif not options.quiet:
@@ -247,12 +150,47 @@ def main(arguments: list[str] | None = None) -> int:
             f"{len(rows)} certified solves, {len(thresholds)} thresholds, {time.perf_counter() - start:.1f} s", end="; "
         )
         print(f"files in {folder.final}")
-    if complete:
+    if outcome.complete:
         return 0
-    reason = "incomplete" if end is None else "interrupted" if isinstance(end, KeyboardInterrupt) else f"error: {end}"
-    reason = f"ended by {end}" if isinstance(end, Terminated) else reason
-    print(f"{reason}: kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}", file=sys.stderr)
-    return _status(end)
+    kept = f"kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}"
+    print(
+        f"{_reason(outcome.end)}: {kept}{'' if outcome.end is None else '; the same command goes on'}", file=sys.stderr
+    )
+    return _status(outcome.end)
+
+
+def _solve_all(tasks: Sequence[Task], folder: OutputFolder, options: argparse.Namespace, silent: bool) -> Outcome:
+    """Solve the tasks, from those on that an earlier command has kept, until all are done or something ends it."""
+    outcome = Outcome()
+    with (
+        Journal(folder.path / JOURNAL, folder.earlier, {task.key for task in tasks}) as journal,
+        steps(len(tasks), quiet=silent) as step,
+    ):
+        outcome.resumed = len(journal.records)
+        if outcome.resumed and not silent:
+            print(f"{outcome.resumed} of {len(tasks)} results were kept; the sweep goes on from them", file=sys.stderr)
+        try:
+            with signals.raised(), engines.mapping(options, "take fewer --jobs") as each:
+                for family, result in solved(tasks, each=each, journal=journal):
+                    if isinstance(result, Row):
+                        outcome.rows.append(result)
+                    elif isinstance(result, Refusal):
+                        outcome.refusals.append(result)
+                    else:
+                        outcome.thresholds[family.name] = result
+                    step(family.name)
+        except (KeyboardInterrupt, Terminated, OSError, MemoryError) as error:
+            outcome.end = error
+    return outcome
+
+
+def _reason(end: BaseException | None) -> str:
+    """Why a sweep is not complete, in a few words."""
+    if end is None:
+        return "incomplete"
+    if isinstance(end, Terminated):
+        return f"ended by {end}"
+    return "interrupted" if isinstance(end, KeyboardInterrupt) else f"error: {end}"
 
 
 def _print_refusals(refusals: list[Refusal]) -> None:
@@ -285,38 +223,30 @@ def _choices(program: str | None, profile: str | None, budget: str) -> list[tupl
     return [(program, profile)]
 
 
-def _write(
-    folder: OutputFolder,
-    rows: list[Row],
-    families: list[Family],
-    thresholds: dict[str, Threshold],
-    refusals: list[Refusal],
-    complete: bool,
-    seconds: float,
-) -> OSError | None:
+def _write(folder: OutputFolder, outcome: Outcome, families: Sequence[Family], seconds: float) -> OSError | None:
     """Write the files of a sweep and put its folder in place. Pictures are left out if the disk has no room for them.
 
     Returns the error of the pictures, if there was one.
     """
     from lpm.plot import plot_sweep
 
-    write_csv(folder.path / "sweep.csv", rows)
-    write_thresholds(folder.path / "thresholds.csv", families, thresholds)
+    write_csv(folder.path / "sweep.csv", outcome.rows)
+    write_thresholds(folder.path / "thresholds.csv", families, outcome.thresholds)
+    mixed = [family for family in families if PROGRAMS[family.program].mixed]
     pictures, lacking = [folder.path / "sweep.png", folder.path / "sweep.pdf"], None
     try:
-        plot_sweep(rows, thresholds, pictures)
+        plot_sweep(outcome.rows, outcome.thresholds, pictures, caption((mixed or families)[0]))
     except OSError as error:
         lacking = error
         for picture in pictures:
             picture.unlink(missing_ok=True)
-    record: dict[str, Any] = {
-        "complete": complete and lacking is None,
-        "rows": len(rows),
-        "seconds": round(seconds, 3),
-    }
-    if refusals:
-        record["refusals"] = [asdict(refusal) for refusal in refusals]
-    folder.finish(record)
+    complete = outcome.complete and lacking is None
+    record: dict[str, Any] = {"complete": complete, "rows": len(outcome.rows), "seconds": round(seconds, 3)}
+    if outcome.resumed:
+        record["resumed"] = outcome.resumed
+    if outcome.refusals:
+        record["refusals"] = [asdict(refusal) for refusal in outcome.refusals]
+    folder.finish(record, complete=complete)
     return lacking
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
 
-from lpm.console.rounding import outward
+from lpm.chords import collapsed_from
+from lpm.console.rounding import outward, up
 from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
@@ -34,11 +35,13 @@ class Threshold:
     Attributes:
         R0: the threshold, inside its bracket; None if the range holds none, or if it is not certified.
         bracket: two imbalances around R0. At one of them collapse is proved, at the other its absence.
-        collapsed_above: whether the minority is collapsed for R > R0; without R0, at the end of the range.
+        collapsed_above: whether the minority is collapsed at the next larger R of the grid; without R0, at the end of
+            the range. It is no claim about all R.
         certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
         seconds: time that the search took.
         proofs: if it is not certified, the imbalances that were tried at which collapse (True) or its absence (False)
             is proved, ascending.
+        collapsed_from: imbalance from which on collapse is proved at *every* R; None if it is not, or was not asked.
     """
 
     R0: float | None
@@ -47,6 +50,7 @@ class Threshold:
     certified: bool
     seconds: float
     proofs: tuple[tuple[float, bool], ...] = ()
+    collapsed_from: float | None = None
 
     @property
     def text(self) -> str:
@@ -148,8 +152,10 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
-    side = "above" if result.collapsed_above else "below"
-    return f"{family.name}: R0 = {result.text} ({proof}); the minority is collapsed {side} it"
+    text = f"{family.name}: R0 = {result.text} ({proof}); the minority is collapsed "
+    if result.collapsed_from is not None:
+        return text + f"above it, at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
+    return text + ("above" if result.collapsed_above else "below") + " it at R nearby"
 
 
 def _proved(result: Threshold) -> str:
@@ -182,6 +188,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
     result = threshold(family, R_min=options.R_min, R_max=options.R_max)
+    if result.certified and result.collapsed_above:
+        result = replace(result, collapsed_from=collapsed_from(family, result.R0 or options.R_min))
     if options.json:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))
     else:

@@ -137,7 +137,7 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
             "--weights",
             type=Path,
             metavar="FILE",
-            help="pretrained weights in torchvision's key layout (.pth, .safetensors)",
+            help="pretrained weights with torchvision's or timm's keys (.pth, .pth.tar, .ckpt, .bin, .safetensors)",
         )
 
 

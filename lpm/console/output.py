@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import fcntl
 import glob
 import json
 import os
@@ -24,6 +25,9 @@ from lpm.console.errors import InvalidInput
 MANIFEST = "manifest.json"
 """File that lists the others of a folder, and how they were made."""
 
+LOCK = ".lock"
+"""File that a process has locked as long as it writes into a temporary folder."""
+
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write that name no file by themselves."""
 
@@ -31,38 +35,56 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 class OutputFolder:
     """A folder of results: ``with OutputFolder(path, tool) as folder: write into folder.path; folder.finish({...})``.
 
-    Files go to a temporary sibling that replaces ``path`` in ``finish``; without it nothing is left behind. An existing
-    folder is replaced only if its manifest names the same tool and lists every file in it. While the new folder takes
-    its place it is called ``.<name>.old-<process>``. If the process is killed there, the next command that writes
-    ``path`` gives it its name back first.
+    Files go to a temporary sibling that replaces ``path`` in ``finish``; without it nothing is left behind but the file
+    that ``keeps`` names. An existing folder is replaced only if its manifest names the same tool and lists every file in
+    it. While the new folder takes its place it is called ``.<name>.old-<process>``.
+
+    A process that is killed leaves the temporary sibling, whose lock then is free. The next command that writes ``path``
+    gives it its name if it was complete and there is no other (else the older folder gets its name back), and removes
+    it if not. With ``keeps`` it is removed only in ``finish``, so that its file can be read before.
 
     Args:
         path: the folder.
         tool: name of the command.
+        keeps: name of a file that outlives a failure and from which the next command goes on; None for none.
 
     Attributes:
         final: absolute path of the folder.
         tool: name of the command.
         path: the temporary folder to write into.
+        earlier: the files called ``keeps`` that earlier commands left, newest first.
 
     Raises:
         InvalidInput: if ``path`` exists and is not the tool's, or cannot be written.
     """
 
-    def __init__(self, path: Path, tool: str) -> None:
-        self.final, self.tool = path.absolute(), tool
+    def __init__(self, path: Path, tool: str, keeps: str | None = None) -> None:
+        self.final, self.tool, self._keeps = path.absolute(), tool, keeps
+        self._prefix = f".{self.final.name}.{tool.split()[0]}-"
+        self._left = self._left_over()
         self._restore()
         self._refuse_foreign()
         for folder in self._set_aside():  # replaced by a process that was killed before it removed them
             _remove(folder)
+        if keeps is None:
+            self._clear()
+        self.earlier = [folder / keeps for folder in (*self._left, self.final)] if keeps is not None else []
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", dir=self.final.parent))
+            self.path = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self.final.parent))
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            with contextlib.suppress(OSError):  # a file system without locks: then nothing counts as left over
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.path.chmod(0o755)
         except OSError as error:
             raise InvalidInput(
                 f"--out {str(path)!r} cannot be written: {error.strerror}; choose another folder"
             ) from None
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that were written into the temporary folder."""
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK)
 
     def _refuse_foreign(self) -> None:
         """Raise InvalidInput if the folder holds anything that the tool did not write."""
@@ -80,12 +102,27 @@ class OutputFolder:
     def _foreign(self, folder: Path) -> list[str]:
         """Names of the files in a folder that the tool did not write."""
         files = {entry.name for entry in folder.iterdir()}
+        listed = self._listed(folder)
+        return sorted(files - (set() if listed is None else {*listed, MANIFEST, LOCK, self._keeps}))
+
+    def _listed(self, folder: Path) -> list[str] | None:
+        """The files that the tool's manifest of a folder lists; None if it has none."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            ours = {*manifest["files"], MANIFEST} if manifest["tool"] == self.tool else set()
+            return list(map(str, manifest["files"])) if manifest["tool"] == self.tool else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            ours = set()
-        return sorted(files - ours)
+            return None
+
+    def _left_over(self) -> list[Path]:
+        """Temporary folders of the tool that killed processes left, newest first."""
+        folders = self.final.parent.glob(f"{glob.escape(self._prefix)}*")
+        return sorted(filter(_is_left, folders), key=lambda folder: -folder.stat().st_mtime)
+
+    def _clear(self) -> None:
+        """Remove what killed processes left."""
+        for folder in self._left:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._left = []
 
     def _set_aside(self) -> list[Path]:
         """Older folders of the tool that killed processes set aside, newest first."""
@@ -98,9 +135,14 @@ class OutputFolder:
         return sorted(folders, key=lambda folder: -folder.stat().st_mtime)
 
     def _restore(self) -> None:
-        """Put the older folder back if a process was killed before it put the new one in its place."""
-        if not os.path.lexists(self.final) and (folders := self._set_aside()):
+        """Give a folder its name if a process was killed before it did: the new one if it is complete, else the older."""
+        if os.path.lexists(self.final):
+            return
+        complete = [folder for folder in self._left if self._listed(folder) is not None]  # manifests are written last
+        if folders := [*complete, *self._set_aside()]:
             os.replace(folders[0], self.final)
+            (self.final / LOCK).unlink(missing_ok=True)
+            self._left = [folder for folder in self._left if folder != folders[0]]
 
     def __enter__(self) -> OutputFolder:
         return self
@@ -108,20 +150,27 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        if error is not None and self._keeps is not None and (self.path / self._keeps).exists():
+            for name in self.files:
+                if name != self._keeps:
+                    (self.path / name).unlink()
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
         if isinstance(error, OSError) and error.filename is None and error.errno in DISK_ERRORS:
             raise OSError(error.errno, error.strerror, str(self.final)) from None
 
-    def finish(self, record: dict[str, Any]) -> None:
+    def finish(self, record: dict[str, Any], *, complete: bool = True) -> None:
         """Add the manifest (``record``, command, versions, commit, time, files) and put the folder in its place.
 
         Args:
             record: further entries of the manifest.
+            complete: whether the file that outlives a failure is of no further use, and removed.
 
         Raises:
             InvalidInput: if files of another origin have appeared in the folder.
         """
-        files = sorted(entry.name for entry in self.path.iterdir())
+        files = [name for name in self.files if not (complete and name == self._keeps)]
         manifest = {
             "tool": self.tool,
             "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
@@ -131,6 +180,14 @@ class OutputFolder:
         }
         write(self.path / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         self._refuse_foreign()
+        self._replace()
+        (self.final / LOCK).unlink(missing_ok=True)
+        if complete and self._keeps is not None:
+            (self.final / self._keeps).unlink(missing_ok=True)
+        self._clear()
+
+    def _replace(self) -> None:
+        """Put the temporary folder in the place of the final one."""
         if not self.final.exists():
             os.replace(self.path, self.final)
             return
@@ -142,6 +199,23 @@ class OutputFolder:
             os.replace(aside, self.final)
             raise
         _remove(aside)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a temporary folder belongs to a process that has ended: nobody holds its lock."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # another's folder, or one that this instant is made
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _remove(folder: Path) -> None:

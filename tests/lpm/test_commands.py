@@ -69,6 +69,29 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     assert {"command", "versions", "commit", "time"} <= set(manifest)
 
 
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ([], "K = 4, K_A = 2, λ = 0.5, E_H = 5, E_W = 1"),
+        (["--program", "plain", "--E-W", "2"], "K = 4, K_A = 2, E_H = 5, E_W = 2"),
+        (
+            ["--program", "fc", "--profile", "product", "--K", "6", "--K-A", "2", "--alpha", "0.2", "--w-r", "3"],
+            "K = 6, K_A = 2, λ ~ Beta(0.2), E_H = 5, E_W = 1, w_r = 3",
+        ),
+        (["--program", "fc", "--budget", "eq7"], "K = 4, K_A = 2, λ = 0.5, E_H = 5, E_W = 1, budget eq7"),
+    ],
+)
+def test_the_picture_of_a_sweep_bears_its_settings(
+    words: list[str], settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    texts = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.append(figure.get_supxlabel()))
+    assert run("sweep", *words, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
+    assert texts == [f"imbalance R = n_A / n_B\n{settings}"] * 2
+
+
 def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
     arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(out)]
@@ -111,10 +134,10 @@ def test_without_a_checkout_the_commit_is_what_one_says(monkeypatch: pytest.Monk
 
 INTERRUPTED = """
 import signal, sys
-from lpm import sweep
+from lpm import sweep, tasks
 from lpm.console import cli
 
-rows, solve_row = [], sweep.solve_row
+rows, solve_row = [], tasks.solve_row
 
 def interrupted(*family, **choices):
     if len(rows) == 7:
@@ -124,7 +147,7 @@ def interrupted(*family, **choices):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore the signal
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as do those that nohup started
-sweep.solve_row = interrupted
+tasks.solve_row = interrupted
 sys.exit(cli.run(lambda: sweep.main(sys.argv[2:])))
 """
 """A sweep that gets a signal, such as SIGINT from Ctrl-C, while it solves its eighth row."""
@@ -166,11 +189,11 @@ def test_a_sweep_leaves_out_rows_that_are_not_certified(tmp_path: Path, capsys: 
 def test_a_sweep_keeps_its_rows_when_its_workers_are_lost(
     reason: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def lose(families: object, R: object, **_: object) -> Iterator[object]:
+    def lose(tasks: object, **_: object) -> Iterator[object]:
         yield Family("plain"), rows.solve_row(Family("plain"), 1.0)
         raise reason
 
-    monkeypatch.setattr(sweep, "sweep", lose)
+    monkeypatch.setattr(sweep, "solved", lose)
     assert run("sweep", "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 1
     assert capsys.readouterr().err.startswith(f"error: {reason}: kept 1 of")
     assert len((tmp_path / "x" / "sweep.csv").read_text().splitlines()) == 2
@@ -179,14 +202,15 @@ def test_a_sweep_keeps_its_rows_when_its_workers_are_lost(
 def test_pictures_that_the_disk_has_no_room_for_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(_: object, __: object, paths: list[Path]) -> None:
+    def full(_: object, __: object, paths: list[Path], ___: str) -> None:
         paths[0].write_bytes(b"half a picture")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("lpm.plot.plot_sweep", full)
     assert run("sweep", "--program", "plain", "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 1
     assert "No space left on device: kept 2 of 2 rows in" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "x").iterdir()} == {"sweep.csv", "thresholds.csv", "manifest.json"}
+    names = {"sweep.csv", "thresholds.csv", "manifest.json", sweep.JOURNAL}
+    assert {p.name for p in (tmp_path / "x").iterdir()} == names
     assert not json.loads((tmp_path / "x" / "manifest.json").read_text())["complete"]
 
 
@@ -205,7 +229,8 @@ def test_full_disk_is_one_line_and_leaves_the_old_results(
     assert run("sweep", *arguments) == 1
     assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device")
     assert (tmp_path / "x" / "sweep.csv").read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    (left,) = set(tmp_path.iterdir()) - {tmp_path / "x"}
+    assert {p.name for p in left.iterdir()} == {sweep.JOURNAL, ".lock"}  # from which the same command goes on
 
 
 def test_sweep_choices_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

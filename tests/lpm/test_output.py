@@ -54,18 +54,73 @@ AFTER = "dies(output, '_remove', lambda folder: True)"
 AMID = "dies(shutil, 'rmtree', lambda folder, **options: '.old-' in str(folder))"
 
 
-def test_a_folder_that_a_kill_took_the_name_of_gets_it_back(tmp_path: Path) -> None:
+def test_a_complete_folder_that_a_kill_left_without_its_name_gets_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     made(out, "old")
     killed(out, BETWEEN)
     assert not out.exists()
     with OutputFolder(out, "tool"):  # a command that fails
-        assert (out / "rows.csv").read_text() == "old"
-    assert (out / "rows.csv").read_text() == "old"
+        assert (out / "rows.csv").read_text() == "new"
+    assert sorted(entry.name for entry in out.iterdir()) == ["manifest.json", "rows.csv"]
     killed(out, BETWEEN)
     made(out, "newest")
     assert (out / "rows.csv").read_text() == "newest"
-    assert not list(tmp_path.glob(".out.old-*"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_older_folder_gets_its_name_back_if_the_new_one_is_not_complete(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made(out, "old")
+    killed(out, BETWEEN)
+    (left,) = tmp_path.glob(".out.tool-*")
+    (left / "manifest.json").unlink()
+    with OutputFolder(out, "tool"):
+        assert (out / "rows.csv").read_text() == "old"
+        assert not left.exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+AT_ONCE = "dies(output, 'provenance', lambda: True)"
+
+
+def test_what_a_killed_command_has_written_is_removed_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        killed(out, AT_ONCE)
+        assert len(list(tmp_path.glob(".out.tool-*/rows.csv"))) == 1
+    with OutputFolder(out, "tool") as alive, OutputFolder(out, "tool") as other:
+        assert alive.path.exists()  # its process lives
+        assert sorted(tmp_path.iterdir()) == sorted([alive.path, other.path])
+        assert other.files == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_kept_outlives_a_kill_a_failure_and_an_incomplete_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def texts(folder: OutputFolder) -> list[str]:
+        return [path.read_text() for path in folder.earlier if path.exists()]
+
+    def fails() -> None:
+        with OutputFolder(out, "tool", keeps="log") as folder:
+            (folder.path / "log").write_text("1")
+            (folder.path / "rows.csv").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert [path.name for path in tmp_path.glob(".out.tool-*/[!.]*")] == ["log"]
+    with OutputFolder(out, "tool", keeps="log") as folder:
+        assert texts(folder) == ["1"]
+        (folder.path / "log").write_text("2")
+        folder.finish({}, complete=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["log", "manifest.json"]
+    with OutputFolder(out, "tool", keeps="log") as folder:
+        assert texts(folder) == ["2"]
+        (folder.path / "log").write_text("3")
+        folder.finish({})
+    assert [entry.name for entry in out.iterdir()] == ["manifest.json"]
 
 
 @pytest.mark.parametrize("before", [AFTER, AMID])
@@ -125,7 +180,8 @@ def test_a_full_disk_is_one_line_that_names_the_file(
     error = capsys.readouterr().err
     assert error.startswith("error: [Errno 28] No space left on device: ")
     assert (str(tmp_path) in error, error.count("\n")) == (True, 1)
-    assert not list(tmp_path.iterdir())
+    (left,) = tmp_path.iterdir()
+    assert {file.name for file in left.iterdir()} == {sweep.JOURNAL, output.LOCK}
 
 
 @pytest.mark.parametrize("ending", ["csv", "pdf", "png"])

@@ -173,13 +173,18 @@ GREY = (np.arange(64 * 64).reshape(64, 64) // 16).astype(np.uint8)
 def test_every_kind_of_grey_becomes_three_equal_channels(
     image: Image.Image, kind: str, expected: np.ndarray | None, tmp_path: Path
 ) -> None:
-    view = images._views(saved(tmp_path, image, kind), None, False, 0, [lambda whole: whole])[0]
+    view = decoded(saved(tmp_path, image, kind))
     assert (view[0] == view[1]).all()
     assert (view[0] == view[2]).all()
     if expected is None:
         assert np.abs(view[0].astype(int) - GREY).max() < 12
     else:
         assert np.array_equal(view[0], expected)
+
+
+def decoded(path: Path, bits: int = 0) -> np.ndarray:
+    """The pixels of a file, (3, H, W)."""
+    return np.asarray(images.whole(path, bits=bits)).transpose(2, 0, 1)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -197,7 +202,7 @@ def deep_png(pixels: np.ndarray, kind: int) -> bytes:
 def test_sixteen_bits_a_colour_keep_the_upper_eight(tmp_path: Path) -> None:
     pixels = np.array([[[0x1234, 0xFFFF, 0x00FF], [0x8000, 0x7FFF, 0x0100]]], dtype=">u2")
     (tmp_path / "deep.png").write_bytes(deep_png(pixels, 2))
-    view = images._views(tmp_path / "deep.png", None, False, 0, [lambda whole: whole])[0]
+    view = decoded(tmp_path / "deep.png")
     assert view.transpose(1, 2, 0).tolist() == (pixels >> 8).tolist()
 
 
@@ -206,7 +211,7 @@ def test_other_forms_are_read_and_of_several_frames_the_first(kind: str, tmp_pat
     first, second = Image.fromarray(np.stack([GREY] * 3, axis=-1)), Image.new("RGB", (64, 64), (9, 200, 9))
     whole = {"save_all": True, "append_images": [second]} if kind != "BMP" else {}
     first.save(tmp_path / "image", kind, **whole, **({"lossless": True} if kind == "WEBP" else {}))
-    view = images._views(tmp_path / "image", None, False, 0, [lambda whole: whole])[0]
+    view = decoded(tmp_path / "image")
     assert np.array_equal(view, np.stack([GREY] * 3))
     images.decode(tmp_path / "image")
 
@@ -215,9 +220,8 @@ def test_other_forms_are_read_and_of_several_frames_the_first(kind: str, tmp_pat
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_unused_bits_do_not_make_an_image_dark(bits: int, kind: str, tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray((GREY.astype(np.uint16) << (bits - 8)) + 3), kind)
-    whole = [lambda image: image]
-    assert (images._views(path, None, False, 0, whole)[0] == GREY).all()
-    assert (images._views(path, None, False, 16, whole)[0] == GREY >> (16 - bits)).all()
+    assert (decoded(path) == GREY).all()
+    assert (decoded(path, bits=16) == GREY >> (16 - bits)).all()
     assert images.depth(path) == ((255 << (bits - 8)) + 3, bits, False)
 
 
@@ -227,7 +231,7 @@ def test_unused_bits_of_a_colour_image_do_not_make_it_dark(tmp_path: Path) -> No
     for channels, kind in ((3, 2), (4, 6), (2, 4)):
         data = deep_png(pixels[..., :channels], kind)
         (tmp_path / "deep.png").write_bytes(data)
-        view = images._views(tmp_path / "deep.png", None, False, 0, [lambda whole: whole])[0].transpose(1, 2, 0)
+        view = decoded(tmp_path / "deep.png").transpose(1, 2, 0)
         if channels > 2:
             assert (view == pixels[..., :3] >> 4).all()
         else:  # grey with transparency: of its 12 bits the upper four can be read
@@ -251,7 +255,7 @@ def test_a_tiff_that_says_its_depth_is_scaled_by_it(tmp_path: Path) -> None:
 )
 def test_numbers_instead_of_colours_are_scaled(values: np.ndarray, expected: list[list[int]], tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(values), "TIFF")
-    assert images._views(path, None, False, 0, [lambda whole: whole])[0][0].tolist() == expected
+    assert decoded(path)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("upright", [False, True])

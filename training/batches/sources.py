@@ -7,25 +7,21 @@ they differ in size. Flip, colour jitter and normalisation are done to the whole
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from lpm.console.errors import InvalidInput
 from training.batches.augment import crop_and_flip, flipped, normalised
 from training.batches.colour import ORDERS, check, jittered
+from training.batches.decoding import KEPT, TEST, TRAIN, Order, Undecodable, Views, next_batch, start_worker
 from training.batches.epoch import Epoch
 from training.config import RunConfig
 from training.data.datasets import Images, Listed, LongTailed
-from training.data.images import central_view, train_views
-from training.store.locks import let_go
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
 """Images at a time without gradients. What fits a core's cache is three times as fast as 1,000; a GPU needs many."""
@@ -187,9 +183,9 @@ class Files:
         self.config, self.device = config, device
         self.mean, self.std = constants
         self.chunk = images_at_once(config, device)
-        self.order = _Order()
+        self.order = Order()
         self.loader: DataLoader[Any] = DataLoader(
-            _Views(train, test, config),
+            Views(train, test, config, KEPT // max(1, workers)),
             sampler=self.order,
             batch_size=None,  # the dataset makes whole batches
             num_workers=workers,
@@ -248,85 +244,6 @@ class Files:
         return _on_device(iter(self.loader), len(self.order.batches), self.device)
 
 
-@dataclass(frozen=True)
-class Undecodable:
-    """What a worker process returns for an image that it cannot decode.
-
-    An exception that crosses processes would arrive with other words.
-
-    Attributes:
-        reason: what is wrong, naming the file.
-    """
-
-    reason: str
-
-
-TRAIN, TEST = 0, 1
-
-Key = tuple[int, ...]
-"""TRAIN or TEST, the epoch, the position in it, and the images to decode there; epoch 0 means no augmentation."""
-
-
-class _Order(Sampler[list[Key]]):
-    """The batches that a loader is to make, set before it is iterated."""
-
-    def __init__(self, batches: Sequence[list[Key]] = ()) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _Views(Dataset[Any]):
-    """Batches of decoded images, (B, sides, 3, size, size) uint8, or :class:`Undecodable`.
-
-    Crops in training are a function of (seed, epoch, position, side), so they do not depend on the workers. An image
-    that occurs more than once in a batch, as partners drawn from the batch do, is decoded once.
-    """
-
-    def __init__(self, train: Listed, test: Listed, config: RunConfig) -> None:
-        self.sets, self.size = (train, test), config.pixels
-        self.upright, self.bits = config.upright, config.pixel_bits
-        self.seed = config.seed if config.augment else None
-
-    def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable:
-        occurrences: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-        for number, (part, _, _, *images) in enumerate(batch):
-            for side, image in enumerate(images):
-                occurrences[part, image].append((number, side))
-        pixels = np.empty((len(batch), len(batch[0]) - 3, 3, self.size, self.size), dtype=np.uint8)
-        try:
-            for (part, image), targets in occurrences.items():
-                keys = [(batch[number][1], batch[number][2], side) for number, side in targets]
-                for target, view in zip(targets, self._views(self.sets[part], image, keys), strict=True):
-                    pixels[target] = view
-        except InvalidInput as error:
-            return Undecodable(str(error))
-        return torch.from_numpy(pixels)
-
-    def _views(self, listed: Listed, image: int, keys: list[tuple[int, int, int]]) -> list[np.ndarray]:
-        """The views of an image, one for each key (epoch, position, side)."""
-        path = Path(listed.paths[image])
-        if self.seed is None or keys[0][0] == 0:
-            view = central_view(path, self.size, root=listed.root, upright=self.upright, bits=self.bits)
-            return [view] * len(keys)
-        rngs = [np.random.default_rng([self.seed, 9, *key]) for key in keys]
-        return train_views(path, self.size, rngs, root=listed.root, upright=self.upright, bits=self.bits)
-
-
-def start_worker(worker: int) -> None:
-    """Prepare a worker process before it decodes: it drops the run's locks and uses one thread.
-
-    Args:
-        worker: its number, which a DataLoader passes.
-    """
-    let_go()
-    torch.set_num_threads(1)
-
-
 def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Iterator[Tensor]:
     """Move a number of batches to the device.
 
@@ -336,29 +253,6 @@ def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Ite
         if isinstance(batch := next_batch(batches), Undecodable):
             raise InvalidInput(f"{batch.reason}; `python -m training.check` names all files that cannot be decoded")
         yield batch.to(device, non_blocking=True)
-
-
-def next_batch(batches: Iterator[Any]) -> Any:
-    """Return the next batch of a loader.
-
-    Args:
-        batches: iterator of a DataLoader.
-
-    Returns:
-        The batch.
-
-    Raises:
-        ChildProcessError: if a worker process was killed.
-    """
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ChildProcessError(
-            "a decoding process was killed, perhaps for lack of (shared) memory; the same command continues the run, "
-            "take fewer --workers"
-        ) from None
 
 
 def constants(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:

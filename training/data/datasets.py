@@ -118,6 +118,11 @@ class LongTailed:
         """Training images of each class, (K,)."""
         return np.bincount(self.train.labels, minlength=self.K)
 
+    @property
+    def split_counts(self) -> np.ndarray:
+        """Training images of each class, (K,), which divide the classes into many, medium and few."""
+        return self.counts if self.begun_counts is None else np.array(self.begun_counts)
+
     def as_begun(self, class_names: Sequence[str], counts: Sequence[int]) -> LongTailed:
         """Number the classes of image files as when a run was begun, whatever their numbers of images are now.
 

@@ -11,7 +11,6 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,7 +98,7 @@ def train_views(
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return _views(path, root, upright, bits, [partial(_random_crop, size=size, rng=rng) for rng in rngs])
+    return train_views_of(whole(path, root=root, upright=upright, bits=bits), size, rngs)
 
 
 def central_view(
@@ -122,7 +121,7 @@ def central_view(
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return _views(path, root, upright, bits, [partial(_central_crop, size=size)])[0]
+    return central_view_of(whole(path, root=root, upright=upright, bits=bits), size)
 
 
 def decode(path: Path | str, *, root: Path | None = None) -> None:
@@ -135,7 +134,7 @@ def decode(path: Path | str, *, root: Path | None = None) -> None:
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    _views(path, root, False, 0, [lambda image: image.crop((0, 0, 1, 1))])  # to crop, Pillow decodes all of it
+    whole(path, root=root)
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -201,19 +200,60 @@ def depth(path: Path | str, *, root: Path | None = None) -> Depth | None:
     return _opened(path, root, measured)
 
 
-def _views(
-    path: Path | str,
-    root: Path | None,
-    upright: bool,
-    bits: int,
-    crops: Sequence[Callable[[Image.Image], Image.Image]],
-) -> list[np.ndarray]:
-    def cut(image: Image.Image, again: Callable[[], Image.Image]) -> list[np.ndarray]:
-        whole = _eight_bits(image, again, bits)
-        whole = _rgb(_upright(whole, image) if upright else whole)
-        return [np.ascontiguousarray(np.asarray(crop(whole)).transpose(2, 0, 1)) for crop in crops]
+def whole(path: Path | str, *, root: Path | None = None, upright: bool = False, bits: int = 0) -> Image.Image:
+    """Decode an image whole, before anything is cut from it.
 
-    return _opened(path, root, cut)
+    Args:
+        path: an image file.
+        root: the folder that the path is relative to.
+        upright: as in :func:`train_view`.
+        bits: as in :func:`train_view`.
+
+    Returns:
+        The image in eight bits per colour, RGB.
+
+    Raises:
+        InvalidInput: as in :func:`train_view`.
+    """
+
+    def decoded(image: Image.Image, again: Callable[[], Image.Image]) -> Image.Image:
+        pixels = _eight_bits(image, again, bits)
+        pixels = _rgb(_upright(pixels, image) if upright else pixels)
+        pixels.load()  # while the file is open
+        return pixels
+
+    return _opened(path, root, decoded)
+
+
+def train_views_of(image: Image.Image, size: int, rngs: Sequence[np.random.Generator]) -> list[np.ndarray]:
+    """Cut several random crops of an image that is decoded already.
+
+    Args:
+        image: what :func:`whole` returned.
+        size: as in :func:`train_views`.
+        rngs: as in :func:`train_views`.
+
+    Returns:
+        What :func:`train_views` returns.
+    """
+    return [_array(_random_crop(image, size, rng)) for rng in rngs]
+
+
+def central_view_of(image: Image.Image, size: int) -> np.ndarray:
+    """Cut the central square of an image that is decoded already.
+
+    Args:
+        image: what :func:`whole` returned.
+        size: as in :func:`central_view`.
+
+    Returns:
+        What :func:`central_view` returns.
+    """
+    return _array(_central_crop(image, size))
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _opened(

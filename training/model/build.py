@@ -16,7 +16,8 @@ from training.config import BOTTLENECKS, RunConfig
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.model.cifar_resnets import ResNet
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF
-from training.model.imagenet_resnets import Bottlenecks, load_weights
+from training.model.imagenet_resnets import Bottlenecks
+from training.model.weights import load_weights
 from training.sampling.samplers import PairSampler
 
 Classifier = FC | FixedETF | MixedSingletonETF

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lpm.console.errors import InvalidInput
-from training.batches import sources
+from training.batches import decoding, sources
 from training.batches.augment import normalised
 from training.config import RunConfig
 from training.data.images import central_view
@@ -76,11 +76,11 @@ def predictions(
         batch_size=sources.images_at_once(config, device),
         num_workers=workers,
         collate_fn=_whole_ones,
-        worker_init_fn=sources.start_worker,
+        worker_init_fn=decoding.start_worker,
     )
     remaining, batches = iter(images), iter(loader)
     for _ in range(len(loader)):
-        pixels, reasons = sources.next_batch(batches)
+        pixels, reasons = decoding.next_batch(batches)
         decoded = []
         # In this order, or zip would take one image too many.
         for reason, image in zip(reasons, remaining, strict=False):
@@ -111,17 +111,17 @@ class _Views(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, number: int) -> np.ndarray | sources.Undecodable:
+    def __getitem__(self, number: int) -> np.ndarray | decoding.Undecodable:
         try:
             return central_view(self.images[number], self.size, upright=self.upright, bits=self.bits)
         except InvalidInput as error:
-            return sources.Undecodable(str(error))
+            return decoding.Undecodable(str(error))
 
 
-def _whole_ones(views: list[np.ndarray | sources.Undecodable]) -> tuple[Tensor, list[str | None]]:
+def _whole_ones(views: list[np.ndarray | decoding.Undecodable]) -> tuple[Tensor, list[str | None]]:
     """The images that could be decoded, (n, 3, size, size), and for each view what is wrong with it, or None."""
     whole = [view for view in views if isinstance(view, np.ndarray)]
-    reasons = [view.reason if isinstance(view, sources.Undecodable) else None for view in views]
+    reasons = [view.reason if isinstance(view, decoding.Undecodable) else None for view in views]
     return torch.from_numpy(np.array(whole)), reasons
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +22,14 @@ from lpm.console.output import provenance
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
-from training.model.imagenet_resnets import weights_hash
+from training.model.weights import weights_hash
 from training.run.measurement import epochs_measured, measured
 from training.run.steps import Diverged
 from training.run.trainer import Trainer
+from training.store import run_data
 from training.store.metrics import by_class, by_split
 from training.store.results import RunResult
-from training.store.runs import RunFolder
+from training.store.runs import FINAL, RunFolder
 
 CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 10.0}
 """Seconds between checkpoints at least, by device. 0 means after every epoch: on a CPU an epoch takes longer than its
@@ -99,10 +101,12 @@ def stages(
     device: torch.device,
     *,
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    on_progress: Callable[[float], None] = lambda epochs: None,
     capture: bool = True,
     workers: int = 0,
     weights: Path | None = None,
     ranks: Ranks = ALONE,
+    on_change: Callable[[str], None] | None = None,
 ) -> Generator[None, None, RunResult]:
     """Do what :func:`run` does in stages, so that one thread can train several runs in turn.
 
@@ -112,10 +116,13 @@ def stages(
         folder: the run's folder in the store.
         device: where it is trained.
         on_epoch: called after each epoch with what is written of it.
+        on_progress: called with the epochs trained so far: at the start, and with a fraction after each step.
         capture: whether steps are captured on CUDA.
         workers: processes that decode image files; 0 decodes in this process.
         weights: file of pretrained weights, for a pretrained network.
         ranks: the processes that train the run together.
+        on_change: called in rank 0 with how image files differ from the run's, with which it then goes on; None
+            refuses other images.
 
     Yields:
         None, whenever an epoch is under way on the device.
@@ -128,9 +135,12 @@ def stages(
         InvalidInput: if the folder holds another run, or as :class:`training.run.trainer.Trainer`.
         Diverged: if the loss or a weight is no longer a finite number.
     """
-    fingerprint = data.fingerprint | ({"weights": weights_hash(weights)} if weights is not None else {})
-    ranks.agree(fingerprint)
-    if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint))) is not None:
+    of_weights = {"weights": weights_hash(weights)} if weights is not None else {}
+    ranks.agree(data.fingerprint | of_weights)
+    if (order := ranks.rank_0_decision(lambda: _begun_order(folder, data))) is not None:
+        data = data.as_begun(*order)
+    fingerprint = data.fingerprint | of_weights
+    if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint, data, on_change))) is not None:
         return result
     # Before anything is written, because the run may be impossible.
     trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
@@ -139,13 +149,17 @@ def stages(
         def take() -> tuple[RunResult | None, list[EpochRow]]:
             """Hold the run and load its last checkpoint. Returns the result if it is finished, and the rows so far."""
             locks.enter_context(folder.lock())
-            folder.open(fingerprint)
+            folder.open(fingerprint, images=data, go_on=on_change is not None)
             if folder.done:  # another process has finished it meanwhile
                 return folder.result(), []
-            if (checkpoint := folder.resume(fingerprint)) is None:
+            checkpoint = folder.resume()
+            change = run_data.record(folder.path, data, fingerprint, checkpoint[0] if checkpoint else 0)
+            if checkpoint is None:
                 return None, []
             epoch, state, rows = checkpoint
             trainer.load(epoch, state)
+            if change is not None and on_change is not None:
+                on_change(f"{folder.path} goes on after epoch {epoch} with other images: {change}; its result says so")
             return None, rows
 
         start = time.perf_counter()
@@ -153,27 +167,49 @@ def stages(
         if result is not None:
             return result
         trainer.broadcast()
+        on_progress(trainer.epoch)
         try:
-            yield from _epochs(trainer, folder, rows, on_epoch)
+            yield from _epochs(trainer, folder, rows, on_epoch, on_progress)
             predictions = trainer.evaluate()
             outcome = trainer.outcome(predictions)
             result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - start)
-            return ranks.rank_0_decision(lambda: folder.finish(save_tensors(trainer.state() | outcome), result))
+            return ranks.rank_0_decision(lambda: _stored(folder, save_tensors(trainer.state() | outcome), result))
         finally:
             trainer.steps.release()
 
 
-def _checked(folder: RunFolder, fingerprint: dict[str, str]) -> RunResult | None:
-    """The result of a finished run, else None. Raises InvalidInput when the folder holds another run."""
-    folder.check(fingerprint)
+def _begun_order(folder: RunFolder, data: LongTailed) -> tuple[list[str], list[int]] | None:
+    return run_data.begun_order(folder.path, data) if folder.begun else None
+
+
+def _checked(
+    folder: RunFolder, fingerprint: dict[str, str], data: LongTailed, on_change: Callable[[str], None] | None
+) -> RunResult | None:
+    """The result of a finished run, else None.
+
+    Raises InvalidInput when the folder holds another run, or the weights of a finished one are damaged.
+    """
+    change = folder.check(fingerprint, images=data, go_on=on_change is not None)
     if not folder.done:
         return None
+    if change and on_change is not None:
+        on_change(f"{folder.path} is finished, and its result is of other images: {change}")
+    if (folder.path / FINAL).is_file():  # one may have removed it to save space
+        folder.content(FINAL)
     folder.drop_checkpoints()  # a process that was killed at the very end has left them
     return folder.result()
 
 
+def _stored(folder: RunFolder, final: bytes, result: RunResult) -> RunResult:
+    return folder.finish(final, replace(result, data_changes=run_data.changes(folder.path)))
+
+
 def _epochs(
-    trainer: Trainer, folder: RunFolder, rows: list[EpochRow], on_epoch: Callable[[EpochRow], None]
+    trainer: Trainer,
+    folder: RunFolder,
+    rows: list[EpochRow],
+    on_epoch: Callable[[EpochRow], None],
+    on_progress: Callable[[float], None],
 ) -> Iterator[None]:
     """Train the remaining epochs, and append one row per epoch to ``rows``.
 
@@ -192,7 +228,7 @@ def _epochs(
             saved = time.perf_counter()
 
     while trainer.epoch < config.epochs:
-        trainer.steps.launch()
+        trainer.steps.launch(on_progress)
         yield
         row = trainer.steps.collect()
         correct, total = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)
@@ -228,6 +264,7 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         best=max(headline(row) for row in rows),
         per_class=tuple((100 * correct / total).tolist()),
         train_counts=tuple(trainer.data.counts.tolist()),
+        left_out=trainer.data.left_out,
         splits=trainer.splits,
         class_names=trainer.data.class_names,
         train_seconds=sum(row["train_seconds"] for row in rows),

@@ -60,15 +60,19 @@ class Steps:
         self.losses = torch.zeros(len(self.sizes), device=device)
         self._steps: dict[tuple[int, int], Callable[[], None]] = {}
 
-    def launch(self) -> None:
-        """Begin the next epoch: on CUDA its steps are queued, and the host is free."""
+    def launch(self, on_progress: Callable[[float], None] = lambda epochs: None) -> None:
+        """Begin the next epoch: on CUDA its steps are queued, and the host is free.
+
+        Args:
+            on_progress: called after each step with the epochs trained so far, a part of this one included.
+        """
         run, config = self.assembly, self.assembly.config
         self._started = time.perf_counter()
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
         run.penalty.fill_(config.penalty_at(self.epoch))
-        number, drawn = self._ahead
-        if number != self.epoch:
+        epoch, drawn = self._ahead
+        if epoch != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)
         run.source.begin(self.epoch, drawn, [local for local, _ in self.sizes])
         self._count(run.data.train.labels[drawn.pairs.numpy()])
@@ -76,10 +80,11 @@ class Steps:
         run.network.train()
         steps = [self._step_of(*size) for size in self.sizes]
         self.rewind()
-        for step, (local, _) in zip(steps, self.sizes, strict=True):
+        for number, (step, (local, _)) in enumerate(zip(steps, self.sizes, strict=True), 1):
             if local:
                 run.source.advance()
             step()
+            on_progress(self.epoch - 1 + number / len(steps))
         if self.epoch < config.epochs:  # while a GPU is busy
             self._ahead = self.epoch + 1, draw(config, run.sampler, self.epoch + 1, run.ranks)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lpm.console.errors import InvalidInput
+from training.store import run_data
+from training.store.run_data import DataChange
 
 LARGEST = 2**63
 """Size that a number of a result may have; larger ones are no results, and some cannot be formatted."""
@@ -33,7 +35,7 @@ class RunResult:
             classes, only where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
         best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was
             not stored.
-        per_class: accuracy in per cent of each class, (K,).
+        per_class: accuracy in per cent of each class, (K,); None for a class without a test image.
         train_counts: training images of each class, (K,).
         splits: first and last class of many, med and few, both included.
         class_names: the name of each class, by falling count of training images; empty where classes have numbers only.
@@ -49,13 +51,15 @@ class RunResult:
         machine: processor, cores and operating system.
         files: by file name, the SHA-256 of each content that the run's file may have; the weights and the measurements.
             It is more than one only while :mod:`training.measure` replaces the file. Empty where no hash was stored.
+        left_out: paths of the image files that were left out, because they could not be used.
+        data_changes: how the image files changed while the run was trained, in order.
     """
 
     dataset: str = ""
     method: str = ""
     last: Mapping[str, float]
     best: float | None = None
-    per_class: tuple[float, ...] = ()
+    per_class: tuple[float | None, ...] = ()
     train_counts: tuple[int, ...] = ()
     splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
@@ -70,6 +74,8 @@ class RunResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    data_changes: tuple[DataChange, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Make the content of ``metrics.json``, without the hash that :func:`sealed` adds.
@@ -142,8 +148,9 @@ def from_json(data: Any, file: Path) -> RunResult:
             f"{str(file)!r} is damaged: its values do not have the SHA-256 in it; delete it to finish the run again"
         )
     stored = {name: data[name] for name in _CHECKS if name in data}
-    for name in ("per_class", "train_counts", "class_names"):
+    for name in ("per_class", "train_counts", "class_names", "left_out"):
         stored[name] = tuple(stored.get(name, ()))
+    stored["data_changes"] = run_data.changes_of(stored.get("data_changes", ()))
     stored["splits"] = {name: (first, last) for name, (first, last) in stored.get("splits", {}).items()}
     stored["files"] = {name: tuple(hashes) for name, hashes in stored.get("files", {}).items()}
     return RunResult(**stored)
@@ -182,7 +189,7 @@ _CHECKS: dict[str, Any] = {
     "method": _is_word,
     "last": lambda v: _maps_words_to(_is_accuracy)(v) and "all" in v,
     "best": _is_accuracy,
-    "per_class": _are(_is_accuracy),
+    "per_class": _are(lambda v: v is None or _is_accuracy(v)),
     "train_counts": _are(_is_whole),
     "splits": _maps_words_to(_is_range),
     "class_names": _are(_is_word),
@@ -197,5 +204,7 @@ _CHECKS: dict[str, Any] = {
     "versions": _maps_words_to(_is_word),
     "machine": _is_word,
     "files": lambda v: _maps_words_to(_are(_is_word))(v),
+    "left_out": _are(lambda path: isinstance(path, str)),
+    "data_changes": run_data.are_changes,
 }
 """For each key of ``metrics.json``, the function that says whether a value is possible."""

@@ -1,7 +1,8 @@
 """The run store: one folder per run, written so that no interruption leaves it unreadable. Needs no torch.
 
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
-        config.json data.json       every choice; the data's name and hash
+        config.json data.json       every choice; the data's name and hash (training/store/run_data.py)
+        images.json.gz              of image files, every path, class and size
         epochs.jsonl                one row per epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors); rows, and the SHA-256 of both; two are kept
         geometry-<epoch>.safetensors    measurements: class vectors, feature means by class and label pair
@@ -31,14 +32,18 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, from_json
+from training.data.datasets import LongTailed
 from training.data.untrusted import contents, line
-from training.store import locks, results
+from training.store import locks, results, run_data
 from training.store.results import RunResult
 
 LIMIT = 4_000_000_000
 """Bytes that a file of a run may have; a checkpoint of ResNet-152 has half a billion."""
 
-OURS = r"(config|data|metrics)\.json|epochs\.jsonl|final\.safetensors|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
+OURS = (
+    r"(config|data|metrics)\.json|images\.json\.gz|epochs\.jsonl|final\.safetensors"
+    r"|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
+)
 """Regular expression of the names of a run's files."""
 
 FINAL, RESULT = "final.safetensors", "metrics.json"
@@ -63,28 +68,35 @@ class RunFolder:
     def __init__(self, store: Path, config: RunConfig, task: str = "") -> None:
         self.path, self.config, self.task = store / config.folder, config, task
 
-    def open(self, data: dict[str, str]) -> None:
+    def open(self, data: dict[str, str], *, images: LongTailed | None = None, go_on: bool = False) -> None:
         """Write the run's choices and data into its folder, or see that it holds this run on these data.
 
         A process that trains the run holds the lock meanwhile, so that the remains of other processes are of dead ones.
 
         Args:
             data: name and hash of the data, and the hash of pretrained weights where there are any.
+            images: as in :meth:`check`.
+            go_on: as in :meth:`check`.
 
         Raises:
             InvalidInput: if the folder cannot be made, and as :meth:`check`.
         """
         self._make()
-        self.check(data)
+        self.check(data, images=images, go_on=go_on)
         for name, content in (("config.json", asdict(self.config)), ("data.json", data)):
             if not (self.path / name).exists():
                 write(self.path / name, json.dumps(content, indent=1).encode())
 
-    def check(self, data: dict[str, str]) -> None:
+    def check(self, data: dict[str, str], *, images: LongTailed | None = None, go_on: bool = False) -> str:
         """See that the folder holds this run on these data, or no run yet.
 
         Args:
             data: name and hash of the data, and the hash of pretrained weights where there are any.
+            images: the data themselves, which say how image files differ from the run's.
+            go_on: whether a run on image files may go on though they have changed.
+
+        Returns:
+            How the image files differ, in words; '' where they do not.
 
         Raises:
             InvalidInput: if it holds a run of another config, a run that began on other data, or something that is no
@@ -96,15 +108,25 @@ class RunFolder:
                 raise InvalidInput(f"{str(file)!r} is not a file; move it away")
         if (self.path / "config.json").exists() and read_config(self.path / "config.json") != self.config:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
-        if self.begun and (self.path / "data.json").exists():
-            stored = _read_json(self.path / "data.json")
-            if not isinstance(stored, dict) or {key: stored.get(key) for key in data} != data:
-                name = stored.get("name") if isinstance(stored, dict) else None
-                option = "--name" if self.config.data_set.user_named else "--store"
-                raise InvalidInput(
-                    f"{str(self.path)!r} holds a run on other data or weights ({name}); "
-                    f"choose another {option}, or delete it"
-                )
+        if not (self.begun and (self.path / run_data.DATA).exists()):
+            return ""
+        stored = run_data.stored(self.path)
+        others = {key for key in data if stored.get(key) != data[key]}
+        if not others:
+            return ""
+        change = run_data.change(self.path, images, 0) if images is not None and others == {"sha256"} else None
+        if change is not None and go_on:
+            return str(change)
+        option = "--name" if self.config.data_set.user_named else "--store"
+        remedy = f"choose another {option}, or delete it"
+        if change is None:
+            words = f"or weights ({line(stored.get('name'))})"
+            if go_on and others == {"sha256"}:
+                remedy = f"it cannot go on: its classes have other names, or it kept no list of its images; {remedy}"
+        else:
+            words = f"({change})"
+            remedy = f"{'' if self.done else 'mend them, or go on with --data-changed ok, or '}{remedy}"
+        raise InvalidInput(f"{str(self.path)!r} holds a run on other data {words}; {remedy}")
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run while this process trains it. Makes its folder where there is none.
@@ -128,6 +150,14 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether an epoch has ended."""
         return self.done or (self.path / "epochs.jsonl").exists()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the run has been trained for, as the names of its files say."""
+        if self.done:
+            return self.config.epochs
+        numbers = (re.fullmatch(r"checkpoint-(\d{7})\.json", file.name) for file in self.path.glob("checkpoint-*"))
+        return min(self.config.epochs, max((int(number[1]) for number in numbers if number), default=0))
 
     @property
     def done(self) -> bool:
@@ -294,21 +324,14 @@ class RunFolder:
                 f"{str(self.path / name)!r} cannot be read: {line(error)}; {self._remedy(name)}"
             ) from None
 
-    def resume(self, data: dict[str, str]) -> Checkpoint | None:
+    def resume(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, after removing the remains of a killed process.
 
-        This process must hold the lock. Where there is no whole checkpoint, the run begins, and is tied to these data.
-
-        Args:
-            data: name and hash of the data, and the hash of pretrained weights where there are any.
+        This process must hold the lock.
 
         Returns:
-            The checkpoint, None if there is none.
-
-        Raises:
-            InvalidInput: as :meth:`check`.
+            The checkpoint, None if there is none: then the run begins.
         """
-        self.check(data)
         checkpoint = self.last_checkpoint()
         epoch = 0 if checkpoint is None else checkpoint[0]
         for file in (*self.path.glob("checkpoint-*"), *self.path.glob(".*")):
@@ -317,9 +340,6 @@ class RunFolder:
             damaged = file.name.startswith("checkpoint-") and not file.name <= f"checkpoint-{epoch:07d}.~"
             if (half or damaged) and (file.is_file() or file.is_symlink()):
                 file.unlink()
-        content, file = json.dumps(data, indent=1).encode(), self.path / "data.json"
-        if checkpoint is None and not (file.is_file() and file.read_bytes() == content):
-            write(file, content)
         return checkpoint
 
     def finish(self, final: bytes, result: RunResult) -> RunResult:

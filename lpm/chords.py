@@ -1,0 +1,201 @@
+r"""Collapse at *every* imbalance from some R on, proved by chords of the restricted optimal value.
+
+Let w = 1/R. Up to a factor, a family's objective is F_w(Z) = sum_k a_k w^{n_k} L_k(z_k), a polynomial in w of degree 2
+at most. Let V(w, tau) be its smallest value over the ball of radius tau with u_B = 0. V is concave in the weights of the
+rows, because it is a minimum of linear functions of them. It is convex in tau. Collapse is optimal at w if the own norm
+of the minority is at most -dV/dtau (:mod:`lpm.dual_condition`). By convexity that slope is at least
+
+.. math:: \frac{V(w, \tau) - V(w, (1 + t) \tau)}{t \tau} \ge \frac{V(w, \tau) - F_w(\tilde Z)}{t \tau}
+
+for any t > 0 and any one point of the larger ball. On an interval of w, Bernstein's basis writes the weights as means of
+two or three *control* weights. There V is at least the mean of its values at these, F is that mean, and the own norm,
+a norm of the weights, is at most that mean. So a few solves prove collapse at every w of the interval:
+
+.. math:: V_j(\tau) - F_j(\tilde Z) \ge t \tau\, own_j \quad \text{for each control weight } j .
+
+Intervals from w = 0 up to 1/R then prove it at every imbalance from R on (docs/theory/collapse.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lpm import orbits
+from lpm.console.errors import InvalidInput
+from lpm.coordinates import Coordinates
+from lpm.dual_condition import minority_of, own_norm
+from lpm.family import Family
+from lpm.problem import Problem, Rows
+
+MAX_CHORDS = 60
+"""Largest number of intervals; 1 to 4 are usual."""
+LENGTHS = tuple(float(t) for t in np.geomspace(0.5, 1e-4, 13))
+"""Relative lengths t of chords that are tried."""
+ENDS = (0.0, 0.03, 0.1, 0.25, 0.45, 0.65, 0.8, 0.9, 0.95, 0.975)
+"""Lower ends of an interval of w that are tried, as shares of its upper end."""
+BEYOND = (1.0, 1.001, 1.003, 1.01, 1.03, 1.1, 1.3, 2.0, 4.0, 10.0, 100.0)
+"""Multiples of a threshold from which on collapse is tried to be proved."""
+
+
+class Chords:
+    """Chords of one family, and the solves that they share.
+
+    Args:
+        family: the program as a function of R.
+
+    Attributes:
+        problem: the program at some imbalance.
+        minority: group of the minority.
+        power: exponent n_k of w in the weight of each row, (M,) int.
+        factor: the weight of each row at w = 1, up to a common factor, (M,).
+
+    Raises:
+        InvalidInput: if the frequencies are no polynomial of degree 2 at most in w, and as
+            :func:`lpm.dual_condition.minority_of`.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.problem = family.at(10.0)
+        self.minority = minority_of(self.problem)
+        at_10, at_100 = self.problem.rows.p, family.at(100.0).rows.p
+        power = np.log10((at_10 / at_10[0]) / (at_100 / at_100[0]))
+        power -= power.min()
+        self.power = np.rint(power).astype(int)
+        if np.abs(power - self.power).max() > 1e-9 or self.power.max() > 2:
+            raise InvalidInput(f"{family.name}: its frequencies are no polynomial in 1/R, so no chord proves collapse")
+        self.factor = at_10 * 10.0**self.power
+        self._lower: dict[bytes, float] = {}
+
+    def control(self, low: float, high: float) -> list[np.ndarray]:
+        """Give the control weights of an interval: every w in it has a weighted mean of them as its weights.
+
+        Args:
+            low: smallest w.
+            high: largest w.
+
+        Returns:
+            Two or three arrays (M,), the first for ``low``, the last for ``high``.
+        """
+        ends = [(low, low), (low, high), (high, high)] if self.power.max() == 2 else [(low, low), (high, high)]
+        return [self.factor * np.array([1.0, (u + v) / 2, u * v])[self.power] for u, v in ends]
+
+    def proves(self, low: float, high: float, t: float, X: np.ndarray) -> bool:
+        """Say whether one chord proves collapse at every w of an interval.
+
+        Args:
+            low: smallest w, at least 0.
+            high: largest w.
+            t: relative length of the chord.
+            X: its outer end, a point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
+
+        Returns:
+            Whether it does.
+        """
+        for weights in self.control(low, high):
+            problem = self._at(weights)
+            coordinates = Coordinates(problem)
+            upper = coordinates.value_and_gradient(X)[0] + coordinates.rounding(X)
+            need = t * problem.tau * own_norm(problem, self.minority)
+            if not self._lower_bound(weights) - upper >= (1 + 1e-12) * need:
+                return False
+        return True
+
+    def point(self, w: float, t: float) -> np.ndarray:
+        """Solve for a good outer end of a chord.
+
+        Args:
+            w: 1/R at which the end is nearly optimal.
+            t: relative length of the chord.
+
+        Returns:
+            A point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
+        """
+        problem = replace(self._at(self.control(w, w)[0]), e_h=self.problem.e_h * (1 + t) ** 2)
+        coordinates = Coordinates(problem)
+        X, _ = orbits.optimum(coordinates, target=1e-10, frozen=(self.minority,))
+        return X / max(1.0, (1 + 1e-14) * coordinates.nuclear_norm(X) / problem.tau)
+
+    def reach(self, high: float) -> float | None:
+        """Find the longest interval below some w that one chord covers.
+
+        Args:
+            high: largest w of the interval.
+
+        Returns:
+            Its smallest w; None if no chord that was tried covers any.
+        """
+        points: dict[float, np.ndarray] = {}
+        for end in ENDS:
+            for t in LENGTHS:
+                if t not in points:
+                    points[t] = self.point(high, t)
+                if self.proves(end * high, high, t, points[t]):
+                    return end * high
+        return None
+
+    def _at(self, weights: np.ndarray) -> Problem:
+        """The program with some row weights; rows without weight stay."""
+        rows = self.problem.rows
+        return replace(self.problem, rows=replace(rows, p=weights / float(rows.count @ weights)))
+
+    def _lower_bound(self, weights: np.ndarray) -> float:
+        """A lower bound on the restricted optimal value at some row weights, solved once each."""
+        key = weights.tobytes()
+        if key not in self._lower:
+            problem = self._at(weights)
+            coordinates = Coordinates(replace(problem, rows=_with_weight(problem.rows)))
+            X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(self.minority,))
+            loss, gradient = coordinates.value_and_gradient(X)
+            norm = coordinates.spectral_norm(gradient, frozen=(self.minority,))
+            gap = max(0.0, float((gradient * X).sum()) + problem.tau * norm)
+            self._lower[key] = loss - gap - 2 * coordinates.rounding(X)
+        return self._lower[key]
+
+
+def _with_weight(rows: Rows) -> Rows:
+    """The rows of positive weight. Others leave the optimal value as it is, because their logits may be 0."""
+    used = rows.p > 0
+    names = ("first", "second", "same", "lam", "count", "p", "d")
+    return Rows(**{name: getattr(rows, name)[used] for name in names})
+
+
+def prove(family: Family, R: float) -> tuple[float, ...] | None:
+    """Prove collapse at every imbalance from R on.
+
+    Args:
+        family: the program as a function of R.
+        R: smallest imbalance.
+
+    Returns:
+        The ends of the intervals, R first and infinity last; None if no proof was found.
+
+    Raises:
+        InvalidInput: as :class:`Chords`.
+    """
+    chords, ends = Chords(family), [R]
+    while len(ends) <= MAX_CHORDS:
+        low = chords.reach(1 / ends[-1])
+        if low is None:
+            return None
+        ends.append(1 / low if low > 0 else float("inf"))
+        if low == 0:
+            return tuple(ends)
+    return None
+
+
+def collapsed_from(family: Family, R0: float) -> float | None:
+    """Find an imbalance from which on collapse is proved, close to a threshold.
+
+    Args:
+        family: the program as a function of R.
+        R0: the threshold, or an imbalance below which nothing is asked.
+
+    Returns:
+        The smallest of some multiples of R0 from which on it is proved; None if it is from none.
+
+    Raises:
+        InvalidInput: as :class:`Chords`.
+    """
+    return next((b * R0 for b in BEYOND if prove(family, b * R0) is not None), None)

@@ -1,0 +1,77 @@
+"""Signs of life of a command with many steps: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator
+
+INTERVAL = 15.0
+"""Seconds between two lines where standard error is no terminal."""
+
+Step = Callable[[str], None]
+"""To be called after each step, with a few words on it."""
+
+
+@contextlib.contextmanager
+def steps(total: int, *, quiet: bool = False) -> Generator[Step]:
+    """Show on standard error how many steps are done, and the time left.
+
+    Args:
+        total: number of steps.
+        quiet: whether to show nothing.
+
+    Yields:
+        A function to call after each step.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    # Rich forgets steps older than its period; without steps it shows no time left.
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+        speed_estimate_period=3600.0,
+    )
+    task = bar.add_task("", total=total)
+    lines = None if quiet or console.is_terminal else _Lines(total)
+
+    def step(words: str) -> None:
+        bar.update(task, description=words, advance=1)
+        if lines is not None:
+            lines.step(words)
+
+    with bar:
+        yield step
+
+
+class _Lines:
+    """Lines of progress for a log."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = self.last = time.monotonic()
+
+    def step(self, words: str) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < INTERVAL:
+            return
+        self.last, elapsed = now, now - self.start
+        left = elapsed * (self.total - self.done) / self.done
+        print(f"{words}: {self.done:,} of {self.total:,}, {elapsed:.0f} s, {left:.0f} s left", file=sys.stderr)
