@@ -58,9 +58,11 @@ class Sampler(Method):
 
     Attributes:
         draws: the label pairs that it draws.
+        classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
     """
 
     draws: LabelPairs = "all"
+    classes: Literal["as they are", "balanced", "other"] = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +125,14 @@ SAMPLERS: dict[str, Sampler] = {
             title="random",
             help="every image once per epoch, its partner by a random permutation of the batch",
             make="training.sampling.samplers:Random",
+            classes="as they are",
         ),
         Sampler(
             name="cbs",
             title="CBS",
             help="class-balanced sampling: all classes equally often, drawn independently",
             make="training.sampling.samplers:ClassBalanced",
+            classes="balanced",
         ),
         Sampler(
             name="cas",
@@ -136,12 +140,14 @@ SAMPLERS: dict[str, Sampler] = {
             help="class-aware sampling: all classes equally often, in shuffled cycles",
             make="training.sampling.samplers:ClassAware",
             settings={"m": "cas_m"},
+            classes="balanced",
         ),
         Sampler(
             name="lom",
             title="LOM",
             help="label-occurrence-balanced mixup: both sides of a pair are independent class-balanced draws",
             make="training.sampling.samplers:LabelOccurrence",
+            classes="balanced",
         ),
         Sampler(
             name="bmls",
@@ -150,6 +156,7 @@ SAMPLERS: dict[str, Sampler] = {
             make="training.sampling.samplers:BalancedMixedLabels",
             fixed={"ordered": False},
             draws="a < b",
+            classes="balanced",
         ),
         Sampler(
             name="bmls-all",
@@ -157,6 +164,7 @@ SAMPLERS: dict[str, Sampler] = {
             help="balanced mixed labels over all K^2 label pairs",
             make="training.sampling.samplers:BalancedMixedLabels",
             fixed={"ordered": True},
+            classes="balanced",
         ),
         Sampler(
             name="coverage",
