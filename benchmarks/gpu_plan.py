@@ -37,7 +37,7 @@ from training.data import cifar, datasets
 from training.data.untrusted import contents
 from training.experiments import config
 from training.jobs.local import in_flight
-from training.jobs.work import Finished, Stopped, Work
+from training.jobs.work import Finished, Report, Stopped, Work
 from training.model import build
 from training.store import tables
 
@@ -71,12 +71,12 @@ class Timed(Work):
     end: float = 0.0
     failures: list[str] = field(default_factory=list)
 
-    def stages(self, config: RunConfig, on_epoch: Callable[[Row], None]) -> Generator[None, None, Finished | Stopped]:
+    def stages(self, config: RunConfig, report: Report) -> Generator[None, None, Finished | Stopped]:
         """Train one run as :meth:`Work.stages` does.
 
         Args:
             config: the run.
-            on_epoch: has no effect; the time limit is checked in its place.
+            report: has no effect; the time limit is checked in its place.
 
         Yields:
             None, whenever another run in flight may go on.
@@ -88,8 +88,8 @@ class Timed(Work):
             Exception: the run's error, if another run has failed with the same one.
         """
 
-        def check_time(row: Row) -> None:
-            if time.monotonic() > self.end:
+        def check_time(epochs: float, state: str) -> None:
+            if state and time.monotonic() > self.end:  # after an epoch, never inside one
                 raise TimeIsUp
 
         if time.monotonic() > self.end:

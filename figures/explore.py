@@ -21,11 +21,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from figures.explore_claims import LINKS, claims
-from figures.explore_data import AXES, MIXES, PROFILES, Grid, optima, thresholds
+from figures.explore_data import AXES, MIXES, PROFILES, Grid, solve_all
 from figures.style import Row, write_rows
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
+from lpm.console.rounding import certain, down, up, upward
 
 LIMIT = 5_000_000
 """Largest size of the page, in bytes."""
@@ -120,7 +121,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """
     plotly, report = plotly_js(), address(options.report)  # these may fail, so they come before the solves
     grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs))
-    optimum_rows, threshold_rows = optima(grid), thresholds(grid)
+    optimum_rows, threshold_rows = solve_all(grid, quiet=options.quiet)
     write_rows(optimum_rows, folder / "explore.csv")
     write_rows(threshold_rows, folder / "explore-R0.csv")
     html = page(document(grid, optimum_rows, threshold_rows, report), plotly)
@@ -164,13 +165,16 @@ def document(grid: Grid, optimum_rows: Sequence[Row], threshold_rows: Sequence[R
     """
     curves: dict[str, dict[str, Any]] = {}
     for row in threshold_rows:
-        curves[_key(row)] = {name: _short(value) for name, value in row.items() if name not in NAMES} | {"gap": 0.0}
+        curves[_key(row)] = {name: _short(value) for name, value in row.items() if name not in NAMES} | _bracket(row)
+    gaps: dict[str, float] = {}
     for row in optimum_rows:
-        curve = curves[_key(row)]
-        curve["gap"] = max(curve["gap"], row["relative_gap"])
+        key = _key(row)
+        gaps[key] = max(gaps.get(key, 0.0), row["relative_gap"])
         for name, value in row.items():
             if name not in (*NAMES, "K_A", "R", "relative_gap"):
-                curve.setdefault(name, []).append(_short(value))
+                curves[key].setdefault(name, []).append(_short(value))
+    for key, gap in gaps.items():
+        curves[key]["gap"] = upward(gap, 1)
     return {
         "R": [_short(R) for R in grid.R],
         "K": grid.K,
@@ -185,6 +189,14 @@ def document(grid: Grid, optimum_rows: Sequence[Row], threshold_rows: Sequence[R
         "links": [asdict(link) for link in LINKS],
         "report": report,
     }
+
+
+def _bracket(row: Row) -> dict[str, Any]:
+    """Return the bracket of R0, rounded outwards, and R0 in its certain digits."""
+    low, high = row["bracket_low"], row["bracket_high"]
+    if math.isnan(low):
+        return {"R0_text": None}
+    return {"bracket_low": down(low, 7), "bracket_high": up(high, 7), "R0_text": certain(low, high, 5)}
 
 
 def _without_empty_columns(curve: dict[str, Any]) -> dict[str, Any]:

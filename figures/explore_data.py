@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import steps
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
 from lpm.solution import Solution
@@ -108,6 +109,19 @@ def depends_on_R(family: Family) -> bool:
     return family.program == "plain" or family.profile in COUNTED
 
 
+def imbalances(grid: Grid, family: Family) -> list[float]:
+    """List the imbalances at which a family is solved.
+
+    Args:
+        grid: positions of the sliders.
+        family: a family of the grid.
+
+    Returns:
+        Those of the grid; R = 1 alone for a family that does not depend on R.
+    """
+    return grid.R if depends_on_R(family) else grid.R[:1]
+
+
 def optima(grid: Grid) -> list[dict[str, Any]]:
     """Solve every family of the grid.
 
@@ -115,12 +129,12 @@ def optima(grid: Grid) -> list[dict[str, Any]]:
         grid: positions of the sliders.
 
     Returns:
-        One row per family and R. A family that does not depend on R has one row, at R = 1.
+        One row per family and R.
 
     Raises:
         NotCertified: if an optimum cannot be certified.
     """
-    return [_row(f, R) for f in grid.families() for R in (grid.R if depends_on_R(f) else grid.R[:1])]
+    return [_row(family, R) for family in grid.families() for R in imbalances(grid, family)]
 
 
 def thresholds(grid: Grid) -> list[dict[str, Any]]:
@@ -133,6 +147,31 @@ def thresholds(grid: Grid) -> list[dict[str, Any]]:
         One row per family, with R0 and its certified bracket, nan where there is none.
     """
     return [_threshold(family) for family in grid.families()]
+
+
+def solve_all(grid: Grid, *, quiet: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Find all rows, with a sign of life after each.
+
+    Args:
+        grid: positions of the sliders.
+        quiet: whether to show nothing.
+
+    Returns:
+        The rows of :func:`optima`, and those of :func:`thresholds`.
+
+    Raises:
+        NotCertified: if an optimum cannot be certified.
+    """
+    optimum_rows, threshold_rows, families = [], [], list(grid.families())
+    with steps(sum(1 + len(imbalances(grid, family)) for family in families), quiet=quiet) as step:
+        for family in families:  # family by family, because a threshold takes longer than a row
+            words = f"{family.name}, K = {family.K}"
+            threshold_rows.append(_threshold(family))
+            step(words)
+            for R in imbalances(grid, family):
+                optimum_rows.append(_row(family, R))
+                step(words)
+    return optimum_rows, threshold_rows
 
 
 def _names(family: Family) -> dict[str, Any]:

@@ -96,6 +96,9 @@ SPARE_MARKERS = ("p", "*", "<", ">", "h", "d", "H", "8", "1")
 Their numbers 7, 5 and 9 have no common divisor, so 7 x 5 x 9 styles are distinct. No marker occurs in ``STYLES``.
 """
 
+BOUNDS = ("_low", "_high", "relative_gap")
+"""Ends of the names of columns that hold bounds."""
+
 SEQUENTIAL = "cividis"
 """Colour map of ordered values such as cosines. Its brightness rises throughout, so grey keeps order and sign."""
 
@@ -162,19 +165,22 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
+    writer.writerows(
+        {column: csv_cell(value, exact=column.endswith(BOUNDS)) for column, value in row.items()} for row in rows
+    )
     write(path, file.getvalue().encode())
 
 
-def csv_cell(value: Any) -> Any:
+def csv_cell(value: Any, *, exact: bool = False) -> Any:
     """Format a value for the CSV.
 
     Args:
         value: a value of a row.
+        exact: whether to write every digit of a float, as for bounds, which must not be rounded to nearest.
 
     Returns:
-        A float with eight digits; an empty string for None and nan; anything else as it is.
+        A float with eight digits, or with all; an empty string for None and nan; anything else as it is.
     """
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.8g}"
+        return "" if math.isnan(value) else f"{value:.{17 if exact else 8}g}"
     return "" if value is None else value

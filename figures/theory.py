@@ -27,6 +27,7 @@ from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_r
 from lpm import mixing
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.console.rounding import certain
 from lpm.family import Family
 from lpm.rows import solve_row
 from lpm.sweep import grid
@@ -266,4 +267,5 @@ def _curves(above: Axes, below: Axes, rows: Sequence[Row]) -> None:
                 axis.axvspan(row["R"] / half_step, row["R"] * half_step, label="not certified", **EMPTY)
     states = {"none": "no collapse", "throughout": "collapsed throughout", "not certified": "$R_0$ not certified"}
     above.set_title(f"{first['program']} {first['profile']}".removesuffix(" -"), pad=12)
-    above.text(0, 1.04, states.get(first["state"], f"$R_0$ = {first['R0']:.5g}"), transform=above.transAxes, fontsize=7)
+    text = states.get(first["state"]) or f"$R_0$ = {certain(first['R0_low'], first['R0_high'], 5)}"
+    above.text(0, 1.04, text, transform=above.transAxes, fontsize=7)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.style import DIVERGING, PAGE_WIDTH, SEQUENTIAL, Row
+from lpm.console.rounding import certain
 from lpm.family import Family
 from lpm.mixing import fixed
 from lpm.threshold import threshold
@@ -154,7 +155,7 @@ def plot_classes(rows: Sequence[Row]) -> Figure:
         mesh, K, K_A, _ = _mesh(axis, cells, ("K", "K_A", "R0"), norm, SEQUENTIAL)
         for row in cells:
             if (R0 := row["R0"]) > 0:
-                text = f"{R0:.3g}" if R0 < 1e3 else f"{R0:.1e}".replace("e+0", "e")
+                text = certain(row["R0_low"], row["R0_high"], 3 if R0 < 1e3 else 2).replace("e+0", "e")
                 colour = "white" if norm(R0) < 0.5 else "black"
                 axis.text(row["K"], row["K_A"], text, color=colour, fontsize=7, ha="center", va="center")
         axis.set(title=f"{program.upper()}: $R_0$", xlabel="classes K", xticks=K, yticks=K_A)

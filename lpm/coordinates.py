@@ -70,7 +70,8 @@ class Coordinates:
         """An upper bound L on the curvature of f: f is L-smooth in these coordinates."""
         problem, (eigenvalues, _) = self.problem, self._C_eigen
         smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
-        # Softmax Hessians are at most 1/2; for label pairs |lambda e_a + (1-lambda) e_b| <= 1 keeps that bound.
+        # A softmax Hessian is a variance: x^T H x = Var(x_i) <= (max x - min x)^2 / 4 <= |x|^2 / 2. Over label pairs it is
+        # the variance of lambda x_a + (1-lambda) x_b, which stays within [min x, max x], so the bound is the same.
         return float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
 
     @property

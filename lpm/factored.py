@@ -64,8 +64,8 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
 
     These are (a, b) at lambda and (b, a) at 1 - lambda, and (a, a) at any lambda for ``classes``. The loss is convex
     and the budget quadratic, so an optimum gives such rows equal logits if their p/d agree (else the more frequent one
-    gets longer features). Their p and d add up. Returns the merged problem, and for each old row the row that stands
-    for it, (m,).
+    gets longer features). Their p and d add up. Both are compared to 12 digits; the point is certified for the problem
+    as it was. Returns the merged problem, and for each old row the row that stands for it, (m,).
     """
     rows = problem.rows
     a, b, lam = rows.first, rows.second, rows.lam

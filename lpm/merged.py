@@ -44,11 +44,12 @@ Progress = Callable[[int, float, float], None]
 """Called with a number of groups, the relative gap reached with them, and the seconds spent."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MergedSolution(Solution):
     """A solution whose point may be too large to hold: ``X`` then has no rows.
 
-    ``rank`` and ``collapsed_groups`` are those of this point; they are the optimum's only if the gap is small.
+    ``rank`` and ``collapsed_groups`` are those of this point, the one that the certificate is about. As for every
+    solution, ``rank_bounds``, ``undecided_groups`` and ``binds`` say what the gap leaves open.
 
     Attributes:
         true_gram: W W^T, which the solver reads off before it drops the point.
@@ -109,6 +110,36 @@ class _Point:
         """Rank of W."""
         return int(self.spectrum.times[self.used].sum())
 
+    @cached_property
+    def slack_error(self) -> float:
+        """Bound on the error of every slack, as in :class:`lpm.solution.Certificate`."""
+        error = np.sqrt(2 * Coordinates(self.blocks.problem).smoothness * self.gap)
+        top = self.primal.gradient.spectral
+        return float(2 * error / (top - error)) if top > error else np.inf
+
+    @cached_property
+    def excess(self) -> np.ndarray:
+        """Share of the nuclear norm less dual slack of each singular direction, (2 G,): positive if it is in use."""
+        G, gradient, spectrum = self.blocks.G, self.primal.gradient, self.spectrum
+        along = np.linalg.norm(gradient.values[:G, None] * (gradient.vectors.T @ spectrum.vectors), axis=0)
+        slack = 1 - np.concatenate([along, gradient.values[G:]]) / max(gradient.spectral, 1e-300)
+        return spectrum.times * spectrum.values / self.blocks.problem.tau - slack
+
+    @property
+    def undecided_groups(self) -> tuple[int, ...]:
+        """Groups of two classes or more of which the gap leaves open whether they collapse."""
+        several = self.blocks.problem.sizes > 1
+        decided = np.abs(self.excess[self.blocks.G :]) > self.slack_error
+        agrees = (self.excess[self.blocks.G :] > 0) == self.used[self.blocks.G :]
+        return tuple(np.flatnonzero(several & ~(decided & agrees)).tolist())
+
+    @property
+    def rank_bounds(self) -> tuple[int, int]:
+        """The smallest and the largest rank that the gap leaves open."""
+        times, error = self.spectrum.times, self.slack_error
+        low, high = (int(times[self.excess > sign * error].sum()) for sign in (1, -1))
+        return low, min(high, self.blocks.problem.K - 1)
+
     @property
     def gram(self) -> GroupGram:
         """W W^T by Lemma 1 (:attr:`lpm.solution.Solution.gram`)."""
@@ -164,6 +195,9 @@ def solve(
                 seconds=attempt.seconds,
                 iterations=attempt.iterations,
                 rounding=best.primal.rounding,
+                undecided_groups=best.undecided_groups,
+                rank_bounds=best.rank_bounds,
+                binds=bool(np.isfinite(best.slack_error)),
                 true_gram=best.gram,
             )
     assert best is not None  # there is at least one level

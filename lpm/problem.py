@@ -60,7 +60,7 @@ class Rows:
         return len(self.p)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Problem:
     """One program in normal form. Build one with the functions of :mod:`lpm.programs`.
 
@@ -106,6 +106,10 @@ class Problem:
                 f"program {self.program!r} at lambda = {ratio}: C of the class-vector budget has condition number "
                 f"{self.C_condition:.0e}, too large for float64; take lambda further from 0 and 1"
             )
+
+    def __repr__(self) -> str:
+        """One line without arrays."""
+        return f"<Problem {self.program}, {self.profile}, lambda {self.mixing}, K = {self.K}, {len(self.sizes)} groups>"
 
     @property
     def K(self) -> int:

@@ -199,7 +199,7 @@ def summary(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> list[list[
     R = sorted({row.R for row in rows})
     powers = [10.0**n for n in range(-12, 13) if R[0] <= 10.0**n <= R[-1]] or [R[0], R[-1]]
     decades = sorted({min(R, key=lambda r: abs(np.log(r / power))) for power in powers})
-    table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "largest\nrelative gap"]]
+    table = [["program", *(f"R = {d:.10g}" for d in decades), "R0", "largest\nrelative\ngap"]]
     for name in dict.fromkeys(row.name for row in rows):
         by_R = {row.R: row for row in rows if row.name == name}
         cells = [_cosines_cell(by_R[d]) if d in by_R else "" for d in decades]

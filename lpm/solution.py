@@ -19,7 +19,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lpm.console.errors import NotCertified
+from lpm.console.errors import InvalidInput, NotCertified
+from lpm.console.rounding import outward
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.problem import Problem
@@ -105,7 +106,7 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Solution:
     """A feasible point and the interval [lower_bound, upper_bound] that contains the optimal value.
 
@@ -138,6 +139,11 @@ class Solution:
     undecided_groups: tuple[int, ...] = ()
     rank_bounds: tuple[int, int] | None = None
     binds: bool = True
+
+    def __repr__(self) -> str:
+        """One line without arrays."""
+        interval = outward(self.lower_bound, self.upper_bound, 12)
+        return f"<{type(self).__name__} of {self.problem!r} by {self.solver}: optimum in {interval}, rank {self.rank}>"
 
     @property
     def problem(self) -> Problem:
@@ -190,10 +196,13 @@ class Solution:
             other: side of the second class.
 
         Returns:
-            The mean cosine; nan if the problem has no sides, or no two such classes.
+            The mean cosine; nan if a side has a single class, which makes no two.
+
+        Raises:
+            InvalidInput: if the problem has no sides.
         """
-        sides = self.problem.sides
-        return self.gram.mean_cosine(sides[one], sides[other]) if sides else float("nan")
+        sides = self._sides()
+        return self.gram.mean_cosine(sides[one], sides[other])
 
     def norm(self, side: int) -> float:
         """Average the lengths of the class vectors of one side.
@@ -202,10 +211,20 @@ class Solution:
             side: 0 for the majority A and 1 for the minority B.
 
         Returns:
-            The mean length; nan if the problem has no sides.
+            The mean length.
+
+        Raises:
+            InvalidInput: if the problem has no sides.
         """
-        sides = self.problem.sides
-        return self.gram.mean_norm(sides[side]) if sides else float("nan")
+        return self.gram.mean_norm(self._sides()[side])
+
+    def _sides(self) -> tuple[tuple[int, ...], ...]:
+        if not self.problem.sides:
+            raise InvalidInput(
+                f"program {self.problem.program!r} on counts of your own has no majority and minority; take cosines "
+                "from gram.group_cosines, or from geometry.cosines(gram.matrix(problem.members))"
+            )
+        return self.problem.sides
 
 
 def certify(

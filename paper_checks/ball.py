@@ -11,7 +11,8 @@ a ball that contains the true one:
   minority. This gives a lower bound on these points, which lies above f(Z) of a point that is not collapsed;
 - collapsed: the optimal scaled gradient M* is within sqrt(2 L gap) of M, the scaled gradient at Z. No singular vector
   of M* among the minority's sum-zero directions reaches the spectral norm of M*;
-- cosines: as in :mod:`paper_checks.lab`, with Powers and Stoermer's bound for the square root of Z'^T Z'.
+- cosines: as in :mod:`paper_checks.lab`, with Powers and Stoermer's bound for the square root of Z'^T Z'. Common shifts
+  of Z's rows are part of the radius.
 
 The error of quadrature is not bounded: for Beta laws the statements are about the discrete law at its nodes.
 """
@@ -303,7 +304,7 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     Zs = arb_mat(scaled) * F
     difference = B * B - Zs.transpose() * Zs
     frobenius = sum((difference[i, j] ** 2 for i in range(K) for j in range(K)), arb(0)).sqrt()
-    radius = arb(2).sqrt() * rho + (arb(K).sqrt() * frobenius).sqrt()
+    radius = arb(2).sqrt() * (rho + _shift(point)) + (arb(K).sqrt() * frobenius).sqrt()
     error = (gamma2 * radius / c_low).upper()
     gram = point.W * point.W.transpose()
     unsure = arb(0, error)
@@ -317,6 +318,19 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
                     raise ArithmeticError("a class vector is too short for an interval of its cosines")
                 lower[i, j], upper[i, j] = max(-1.0, _down(cosine)), min(1.0, _up(cosine))
     return lower, upper
+
+
+def _shift(point: _Point) -> arb:
+    """An upper bound on |D^{1/2} Z C 1| / sqrt(1^T C 1), the distance of Z' from its logits without shifts of rows.
+
+    The optimum has none, and f is the same without them, so the bound rho on the distance is about those logits.
+    """
+    ones = arb_mat([[arb(1)]] * point.problem.K)
+    weights = point.C * ones
+    shifts = point.Z * weights
+    square = sum((shifts[k, 0] ** 2 * d for k, d in enumerate(point.d)), arb(0))
+    # A ball around 0 has no root, so its upper end is taken first.
+    return arb((square / (ones.transpose() * weights)[0, 0]).upper()).sqrt()
 
 
 def _cholesky(C: arb_mat) -> arb_mat:

@@ -211,13 +211,15 @@ def gram_radius(full: Problem, Z: np.ndarray, gap: float) -> float:
         smallest = np.array([np.exp((v @ z).min() - f) for v, z, f in zip(V, Z, value, strict=True)])
         centred = [v - v.mean(axis=0) for v in V]
         sigma = np.array([np.linalg.eigvalsh(v.T @ v)[1] for v in centred])
+    # rho is about Z without the common shifts of its rows, which leave f as it is; the optimum has none.
+    shift = float(np.linalg.norm(np.sqrt(rows.d) * (Z @ C.sum(axis=1))) / np.sqrt(C.sum()))
     # Within rho of Z' log-probabilities move by 2 rho / sqrt(d c) at most, so mu depends on rho: take the first to fit.
     root_d = np.sqrt(rows.d * low)
     for rho in np.logspace(-9, 0, 37):
         mu = float((rows.p / (rows.d * high) * smallest * sigma * np.exp(-2 * rho / root_d)).min())
         if mu * rho**2 > 2 * gap:
             # |Z|' itself is computed to rounding, a relative 1e-12 of the budget at most.
-            distance = np.sqrt(2) * rho + 1e-12 * full.tau
+            distance = np.sqrt(2) * (rho + shift) + 1e-12 * full.tau
             return float(np.sqrt(full.e_w / full.e_h) * distance / low)
     raise ArithmeticError(f"gap {gap:.1e} is too wide for an interval of cosines; take a smaller R or smaller budgets")
 

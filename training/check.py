@@ -11,7 +11,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.catalogue import CATALOGUE
 from training.data import decodable, lists
-from training.options import add_lists, workers
+from training.options import add_lists, add_max_pixels, workers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,12 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     add_lists(parser)
     parser.add_argument("--workers", type=workers, metavar="N", help="processes that decode (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    add_max_pixels(parser)
     options = parser.parse_args(arguments)
     files = lists.files(options.dataset, options.root, train_list=options.train_list, test_list=options.test_list)
     if files.left_out:
         print(f"note: {lists.left_out(files.left_out)}", file=sys.stderr)
     processes = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
-    report = decodable.check(files.root, files.paths, workers=processes, quiet=options.quiet)
+    report = decodable.check(
+        files.root, files.paths, workers=processes, quiet=options.quiet, max_pixels=options.max_pixels
+    )
     reasons = (*files.problems, *files.unusable.values(), *report.broken.values())
     for reason in reasons:
         print(shown(reason), file=sys.stderr)

@@ -348,8 +348,8 @@ class RunConfig:
     )
     pixel_bits: int = _choice(
         0,
-        "depth of pixels in files with more than 8 bits per colour, such as 12; 0 for what the file says, else its largest "
-        "value rounded up to 10, 12, 14 or 16 bits",
+        "depth of pixels in files with more than 8 bits per colour, such as 12; 0 for what the file says, else the largest "
+        "value of the data set rounded up to 8, 10, 12, 14 or 16 bits",
         "recipe",
         holds=lambda run, value: value == 0 or 8 <= value <= 32,
         rule="must lie in 8..32, or be 0",

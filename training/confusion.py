@@ -45,7 +45,8 @@ class Confusion:
     Attributes:
         shares: (S, S + 2) means over the classes of each split, in per cent of a class's test images. First column:
             predicted as their own class. Next S columns: predicted as another class, which is in that split. Last
-            column: predicted as their own class where only the classes of their split can be chosen.
+            column: predicted as their own class where only the classes of their split can be chosen. NaN for a split
+            without test images.
         pairs: by (class, another class that it is predicted as), per cent of the first class's test images; pairs that
             never occur are left out.
         directions: (K, p) class vectors of length 1, centred over the classes, because a common part changes no
@@ -165,8 +166,10 @@ def counted(
     codes, counts = np.unique(true * K + predicted, return_counts=True)  # one number per pair of classes
     centred = vectors.astype(float) - vectors.mean(axis=0, dtype=float)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    # A class without a test image enters no mean.
+    tested = [per_class[first : last + 1][total[first : last + 1] > 0] for first, last in splits.values()]
     return Confusion(
-        shares=np.stack([per_class[first : last + 1].mean(axis=0) for first, last in splits.values()]),
+        shares=np.stack([rows.mean(axis=0) if len(rows) else np.full(S + 2, np.nan) for rows in tested]),
         pairs={
             divmod(int(code), K): 100 * int(n) / int(total[code // K]) for code, n in zip(codes, counts, strict=True)
         },
@@ -232,7 +235,8 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
         shares = np.stack([confusion.shares[number] for confusion in confusions], axis=1)
         cosines = [confusion.closeness(start, last) for confusion in confusions if last > start]
         chance = f"{100 / (last - start + 1):.2f}"
-        rows.append([name, *(in_words(values.tolist()) for values in shares), chance, in_words(cosines)])
+        cells = [in_words(values[~np.isnan(values)].tolist()) for values in shares]
+        rows.append([name, *cells, chance, in_words(cosines)])
     title = f"{setting(first.config, result.dataset or first.config.data)}, {first.config.method}"
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())

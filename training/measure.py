@@ -48,7 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     device = build.device(options.device)
     for folder in folders:
         config = folder.config
-        data = datasets.of(config, options.data_root, train_list=options.train_list, test_list=options.test_list)
+        data = datasets.of(
+            config,
+            options.data_root,
+            train_list=options.train_list,
+            test_list=options.test_list,
+            max_pixels=options.max_pixels,
+        )
         folder.check(data.fingerprint)
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         with folder.lock():

@@ -12,6 +12,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
+from training.data.images import MAX_PIXELS, MOST_PIXELS
 from training.data.lists import number_of_classes
 
 
@@ -26,6 +27,7 @@ class Options:
         train_list: list of the training images; None for one with a usual name under ``data_root``.
         test_list: list of the test images, in the same way.
         weights: file of pretrained weights; None where runs start from random ones.
+        max_pixels: pixels that an image file may have.
         workers: processes that decode image files for a run; None shares the cores among the runs.
         jobs: runs that are trained at a time.
         engine: 'local' for processes of this machine, or 'ray'.
@@ -33,7 +35,9 @@ class Options:
         tensorboard: whether to write TensorBoard events into each run's folder.
         json: whether to print the results as JSON.
         quiet: whether to show no progress bar.
-        check: whether image files are decoded once before training.
+        check: whether image files are decoded once before training; None where few are not known to decode.
+        skip_broken: whether image files that cannot be used are left out.
+        data_changed: what a run does whose image files have changed: 'stop', or 'ok' to go on.
     """
 
     store: Path
@@ -42,6 +46,7 @@ class Options:
     train_list: Path | None = None
     test_list: Path | None = None
     weights: Path | None = None
+    max_pixels: int = MAX_PIXELS
     workers: int | None = None
     jobs: int = 1
     engine: str = "local"
@@ -49,7 +54,9 @@ class Options:
     tensorboard: bool = False
     json: bool = False
     quiet: bool = False
-    check: bool = False
+    check: bool | None = None
+    skip_broken: bool = False
+    data_changed: str = "stop"
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
@@ -132,6 +139,7 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
         metavar="N",
         help="processes that decode image files for a run (default: one per core)",
     )
+    add_max_pixels(parser)
     if weights:
         parser.add_argument(
             "--weights",
@@ -139,6 +147,27 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
             metavar="FILE",
             help="pretrained weights with torchvision's or timm's keys (.pth, .pth.tar, .ckpt, .bin, .safetensors)",
         )
+
+
+def add_max_pixels(parser: cli.Parser) -> None:
+    """Add the option that bounds the pixels of an image file, and so the memory that decoding takes.
+
+    Args:
+        parser: the command's parser.
+    """
+    parser.add_argument(
+        "--max-pixels",
+        type=_max_pixels,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="pixels that an image file may have (default: %(default)s); each decoding process may take 10 bytes per pixel",
+    )
+
+
+def _max_pixels(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= MOST_PIXELS):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of pixels, 1 to {MOST_PIXELS:,}")
+    return int(text)
 
 
 def add_lists(parser: cli.Parser) -> None:
@@ -158,9 +187,9 @@ def add_lists(parser: cli.Parser) -> None:
 
 
 def add_check(parser: cli.Parser) -> None:
-    """Add the option that asks for a check of image files.
+    """Add the options on image files that cannot be decoded, or have changed.
 
-    It is off by default: the first check of a large set takes as long as its decoding in an epoch, and jobs on a
+    Large sets are not checked by default: the first check takes as long as their decoding in an epoch, and jobs on a
     cluster would each begin with it.
 
     Args:
@@ -168,9 +197,22 @@ def add_check(parser: cli.Parser) -> None:
     """
     parser.add_argument(
         "--check",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="decode every image file once before training, and name all that cannot be decoded; what decodes is "
+        "remembered (default: where at most 5,000 are not known to decode; python -m training.check does it alone)",
+    )
+    parser.add_argument(
+        "--skip-broken",
         action="store_true",
-        help="decode every image file once before training, and name all that cannot be decoded; what has been checked "
-        "is remembered (python -m training.check does the same without training)",
+        help="leave out image files that cannot be decoded; they are named, and the run's data.json and result list them",
+    )
+    parser.add_argument(
+        "--data-changed",
+        type=cli.choice("stop", "ok"),
+        default="stop",
+        metavar="NAME",
+        help="stop|ok: whether a run goes on though image files were mended, replaced or left out; its result says so",
     )
 
 

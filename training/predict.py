@@ -16,7 +16,8 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.data.lists import images_below, left_out
-from training.options import add_device, workers
+from training.data.untrusted import quoted
+from training.options import add_device, add_max_pixels, workers
 from training.store import runs
 from training.store.runs import seed_paths
 
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="leave out files that cannot be decoded; they are named, and the status is 1",
     )
+    add_max_pixels(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
     images = _files(options.images)
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         build.device(options.device),
         top=options.top,
         workers=cores if options.workers is None else options.workers,
+        max_pixels=options.max_pixels,
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
@@ -95,7 +98,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         if not str(file).isprintable():
-            raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
+            raise InvalidInput(
+                f"{quoted(file)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
+            )
         if not os.path.exists(file):
             raise InvalidInput(f"{str(file)!r} does not exist")
     return files

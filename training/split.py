@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
 from lpm.console.text import shown
-from training.data import untrusted
+from training.data import decodable, groups, untrusted
 from training.data.list_rows import class_folders
 from training.data.lists import CLASS_NAMES, images_below, left_out
+from training.data.untrusted import quoted
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """The files that are written into ``D``."""
+
+LEFT_OUT = "left-out.txt"
+"""File in ``D`` that names the files which ``--skip-broken`` left out, with the reason of each."""
 
 LIMIT = 1_000_000_000
 """Bytes that an image may have."""
@@ -44,31 +52,56 @@ def main(arguments: list[str] | None = None) -> int:
         "--test-share", type=float, default=0.2, metavar="X", help="share of each class's images for testing"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed gives other lists")
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE",
+        help="table (.csv, .tsv) or 'path group' lines: all images of a group, such as a patient or a burst, are for "
+        "training, or all for testing",
+    )
+    parser.add_argument(
+        "--group-column", metavar="NAME", help="column of the table that holds groups (default: group, patient, ...)"
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help=f"leave out files that cannot be used, such as images that do not decode; they are named in {LEFT_OUT}",
+    )
     options = parser.parse_args(arguments)
     root: Path = options.root
     if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
-    existing = [name for name in LISTS if os.path.lexists(root / name)]
+    existing = [name for name in (*LISTS, LEFT_OUT) if os.path.lexists(root / name)]
     # Some of the lists may be what a killed process left, see below.
-    for name in (*(LISTS if len(existing) == len(LISTS) else ()), "train", "test", "val"):
+    for name in (*(LISTS if {*LISTS} <= {*existing} else ()), "train", "test", "val"):
         if os.path.lexists(root / name):
             raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away")
-    names, train, test = split(root, options.test_share, options.seed)
+    group_of = None
+    if options.groups is not None:
+        group_of = groups.read(options.groups, root, column=options.group_column)
+    elif options.group_column is not None:
+        raise InvalidInput("--group-column names a column of --groups FILE; give that, too")
+    skipped: dict[str, str] = {}
+    leave_out = skipped.__setitem__ if options.skip_broken else None
+    names, train, test = split(root, options.test_share, options.seed, group_of, leave_out=leave_out)
+    decodable.name(skipped.values(), "left out: ")
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
     contents = {
         name: "".join(f"{line}\n" for line in rows).encode() for name, rows in zip(LISTS, (*lines, names), strict=True)
     }
+    if skipped:
+        contents[LEFT_OUT] = "".join(f"{shown(path)}\t{shown(why)}\n" for path, why in skipped.items()).encode()
     for name in existing:
-        if not _holds(root / name, contents[name]):
+        if not _holds(root / name, contents.get(name)):
             raise InvalidInput(
                 f"{str(root / name)!r} is there already, and no list of this command; train on it, or move it away"
             )
-    remove_remains(root, LISTS)
+    remove_remains(root, (*LISTS, LEFT_OUT))
     try:
         # The list for training comes last: with it the lists are complete.
-        write_all([(root / name, contents[name]) for name in reversed(LISTS) if name not in existing])
+        write_all([(root / name, contents[name]) for name in reversed(contents) if name not in existing])
     except BaseException as error:
-        for name in LISTS:
+        for name in contents:
             if name not in existing:
                 (root / name).unlink(missing_ok=True)
         if not isinstance(error, OSError):
@@ -78,78 +111,189 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: "
         f"{', '.join(LISTS)} in {shown(root)}"
     )
+    if skipped:
+        print(f"note: {len(skipped):,} file{'s' * (len(skipped) != 1)} left out, named in {LEFT_OUT}")
+    if group_of is not None:
+        print(shown(_on_sides(group_of, train, test)))
+    if untested := sorted(set(range(len(names))) - {label for _, label in test}):
+        why = "one image" if group_of is None else "one group of images"
+        print(
+            f"note: {shown(_classes([names[label] for label in untested]))} {why}, which is for training, so "
+            "accuracies leave it out"
+        )
     return 0
 
 
-def _holds(file: Path, content: bytes) -> bool:
-    """Whether a file is no link and has this content."""
+def _classes(names: list[str]) -> str:
+    """The first names of classes, and a verb."""
+    if len(names) == 1:
+        return f"class {names[0]!r} has"
+    return f"{len(names):,} classes ({', '.join(map(repr, names[:5]))}{', ...' * (len(names) > 5)}) have"
+
+
+def _on_sides(group_of: dict[str, str], train: list[tuple[str, int]], test: list[tuple[str, int]]) -> str:
+    """How many groups are on each side, and how large the share of testing is in each class."""
+    sides = [len({group_of[path] for path, _ in part if path in group_of}) for part in (train, test)]
+    alone = sum(path not in group_of for part in (train, test) for path, _ in part)
+    of_class = Counter(label for _, label in test)
+    shares = sorted(100 * of_class[k] / n for k, n in Counter(label for _, label in (*train, *test)).items())
+    more = f", and {alone:,} images without a group" if alone else ""
+    return (
+        f"{sides[0]:,} groups for training, {sides[1]:,} for testing, none on both sides{more}; "
+        f"{shares[0]:.0f} to {shares[-1]:.0f} % of a class's images are for testing"
+    )
+
+
+def _holds(file: Path, content: bytes | None) -> bool:
+    """Whether a file is no link and has this content; None is no content."""
     try:
-        return not file.is_symlink() and untrusted.contents(file, len(content)) == content
+        return content is not None and not file.is_symlink() and untrusted.contents(file, len(content)) == content
     except InvalidInput:
         return False
 
 
-def split(root: Path, share: float, seed: int) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
+def split(
+    root: Path,
+    share: float,
+    seed: int,
+    group_of: dict[str, str] | None = None,
+    *,
+    leave_out: Callable[[str, str], None] | None = None,
+) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
     """Divide the images in class folders into a training and a test set.
 
     The share of each class, at least one image and never all, is for testing: the images with the smallest hashes of
-    seed and contents. So the result does not depend on names. Copies of an image in a class come into the same set, if
-    that leaves images for both sets.
+    seed and contents. So the result does not depend on names. A single image is for training. Copies of an image in a
+    class come into the same set, if that leaves images for both sets.
+
+    With groups, whole groups are for testing (:func:`training.data.groups.divide`), and copies of an image join theirs.
 
     Args:
         root: the folder that holds one folder per class.
         share: share of each class's images that is for testing, between 0 and 1.
         seed: another seed gives other sets.
+        group_of: by path below ``root``, the group of an image; an image that is not there is a group of its own. None
+            divides images alone.
+        leave_out: called with the path of each file that cannot be used, and with what is wrong; None refuses all of them
+            at once.
 
     Returns:
         The names of the classes, sorted; the training images and the test images, each as (path below ``root``, label).
 
     Raises:
-        InvalidInput: if images are outside class folders, a class has fewer than two images, or as
+        InvalidInput: if files cannot be used, among them images that cannot be decoded and images outside class folders;
+            several are named on standard error before. If a class has no image, no class could be tested, or as
             :func:`training.data.lists.images_below`.
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
+    names, images = _hashed(root, seed, leave_out)
+    if len(names) < 2:
+        raise InvalidInput(
+            f"{str(root)!r} holds {len(names)} class folder{'s' * (len(names) != 1)}; it needs at least two"
+        )
+    labels = [label for label, _, _ in images]
+    if absent := sorted(set(range(len(names))) - set(labels)):
+        raise InvalidInput(f"class {names[absent[0]]!r} has no image that can be used; remove its folder")
+    if group_of is None:
+        tested = _ranked(images, share)
+    else:
+        joined = _joined(images, group_of)
+        tested = groups.divide(labels, joined, share, np.random.default_rng(seed)).tolist()
+    rows = [(path, label) for label, _, path in images]
+    train, test = ([row for row, side in zip(rows, tested, strict=True) if side == use] for use in (False, True))
+    if not test:
+        raise InvalidInput(f"no class of {str(root)!r} has two images to divide; there would be nothing to test on")
+    return names, sorted(train), sorted(test)
+
+
+Image = tuple[int, bytes, str]
+"""Label, hash of seed and contents, and path below the root."""
+
+
+def _hashed(root: Path, seed: int, leave_out: Callable[[str, str], None] | None) -> tuple[list[str], list[Image]]:
+    """The names of the classes, and all images, each decoded once."""
     names, first = class_folders(root), dict[str, Path]()
     for name in names:
         if name != name.strip():
             raise InvalidInput(
                 f"{str(root / name)!r}: lists cannot hold a name with white space at its ends; rename it"
             )
-    label = {name: number for number, name in enumerate(names)}
-    images: dict[int, list[tuple[bytes, str]]] = defaultdict(list)
-    files, ignored = images_below(root) if names else ([], 0)
-    ignored -= sum(os.path.lexists(root / name) for name in LISTS)  # half of them may be there, see main
+    label, paths = {name: number for number, name in enumerate(names)}, list[str]()
+    unusable: dict[str, str] = {}
+    files, ignored = images_below(root, refuse_file=unusable.__setitem__) if names else ([], 0)
+    ignored -= sum(os.path.lexists(root / name) for name in (*LISTS, LEFT_OUT))  # half of them may be there, see main
     if ignored > 0:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
-        path, real = file.relative_to(root), os.path.realpath(file)
+        path, real = file.relative_to(root).as_posix(), os.path.realpath(file)
         if first.setdefault(real, file) != file:
-            raise InvalidInput(f"{str(file)!r} and {str(first[real])!r} are one file; remove the link")
-        if len(path.parts) == 1:
-            raise InvalidInput(f"{str(file)!r} is in no class folder; move it into one")
-        if not str(path).isprintable():
-            raise InvalidInput(f"{str(file)!r}: give it a name of printable text")
-        digest = hashlib.sha256(f"{seed}\n".encode() + untrusted.contents(file, LIMIT)).digest()
-        images[label[path.parts[0]]].append((digest, path.as_posix()))
-    if len(names) < 2:
-        raise InvalidInput(
-            f"{str(root)!r} holds {len(names)} class folder{'s' * (len(names) != 1)}; it needs at least two"
+            unusable[path] = f"{str(file)!r} and {str(first[real])!r} are one file; remove the link"
+        elif "/" not in path:
+            unusable[path] = f"{str(file)!r} is in no class folder; move it into one"
+        elif not path.isprintable():
+            unusable[path] = f"{quoted(file)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
+        else:
+            paths.append(path)
+    real_root = Path(os.path.realpath(root))
+    unusable |= decodable.check(real_root, paths, workers=len(os.sched_getaffinity(0)), quiet=False).broken
+    if leave_out is None:
+        decodable.refuse(
+            unusable.values(), repr(str(root)), "mend, replace or remove each, or leave them out with --skip-broken"
         )
-    train, test = [], []
-    for name, number in label.items():
-        ranked = sorted(images[number])  # by hash
-        if len(ranked) < 2:
-            raise InvalidInput(
-                f"class {name!r} has {len(ranked)} image{'s' * (len(ranked) != 1)}; "
-                "it needs at least one to train and one to test"
-            )
-        # No cut divides copies of one image, whose hashes are equal.
-        cuts = [n for n in range(1, len(ranked)) if ranked[n][0] != ranked[n - 1][0]]
-        last = min(cuts or range(1, len(ranked)), key=lambda n: abs(n - share * len(ranked)))
-        test += [(path, number) for _, path in ranked[:last]]
-        train += [(path, number) for _, path in ranked[last:]]
-    return names, sorted(train), sorted(test)
+    else:
+        for path, reason in unusable.items():
+            leave_out(path, reason)
+    images: list[Image] = []
+    for path in paths:
+        if path not in unusable:
+            digest = hashlib.sha256(f"{seed}\n".encode() + untrusted.contents(root / path, LIMIT)).digest()
+            images.append((label[path.split("/")[0]], digest, path))
+    _note_copies(images)
+    return names, sorted(images)
+
+
+def _note_copies(images: list[Image]) -> None:
+    """Say which pictures are in several classes, byte for byte: one of their labels is wrong."""
+    copies: defaultdict[bytes, dict[int, str]] = defaultdict(dict)
+    for label, digest, path in images:
+        copies[digest].setdefault(label, path)
+    if several := [list(paths.values()) for paths in copies.values() if len(paths) > 1]:
+        number, example = len(several), " and ".join(map(repr, several[0][:2]))
+        print(
+            f"note: {number:,} picture{' is' if number == 1 else 's are'} in several classes, such as {shown(example)}",
+            file=sys.stderr,
+        )
+
+
+def _ranked(images: list[Image], share: float) -> list[bool]:
+    """Whether each image is for testing; the images are sorted by label and hash."""
+    tested: list[bool] = []
+    for _, members in itertools.groupby(images, key=lambda image: image[0]):
+        digests = [digest for _, digest, _ in members]
+        n = len(digests)
+        # No cut divides copies of one image, whose hashes are equal. A single image is for training.
+        cuts = [cut for cut in range(1, n) if digests[cut] != digests[cut - 1]] or list(range(1, n)) or [0]
+        last = min(cuts, key=lambda cut: abs(cut - share * n))
+        tested += [position < last for position in range(n)]
+    return tested
+
+
+def _joined(images: list[Image], group_of: dict[str, str]) -> list[str]:
+    """The group of each image; groups that hold copies of one image are one."""
+    parent: dict[str, str] = {}
+
+    def top(group: str) -> str:
+        while (above := parent.setdefault(group, group)) != group:
+            group = above
+        return group
+
+    # A digest has a prefix that no group's name has, and an image without a group is its contents' own.
+    of_image = [f"hash {digest.hex()}" for _, digest, _ in images]
+    for (_, _, path), digest in zip(images, of_image, strict=True):
+        if path in group_of:
+            parent[top(digest)] = top(f"group {group_of[path]}")
+    return [top(digest) for digest in of_image]
 
 
 if __name__ == "__main__":

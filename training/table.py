@@ -135,7 +135,8 @@ def _train(table: Table, options: argparse.Namespace) -> int:
 
     Returns the exit status.
     """
-    from training.jobs.train_all import ready, train_all
+    from training.jobs.prepare import ready
+    from training.jobs.train_all import train_all
 
     shared, errors = Options.of(options), set[str]()
 

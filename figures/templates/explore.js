@@ -1,7 +1,7 @@
 "use strict";
 /* The controls, the sentence and the numbers below them, and the address that holds the view. */
 const $ = id => document.getElementById(id);
-const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: positions of their sliders
+const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: positions of their sliders; R is set in start()
 let plotly = null, webgl = true, camera = {eye: EYE}, drawing = 0, writing = 0;
 
 const program = () => DATA.programs.find(p => p.name === state.program) ?? DATA.programs[0];
@@ -41,8 +41,16 @@ function fill() {
   document.querySelectorAll(".decades span").forEach((span, k) => { span.style.left = 25 * k + "%"; });
 }
 
+const OUTCOMES = new Map([[true, "collapsed"], [false, "not collapsed"], [null, "undecided"]]);
+
+/* Shortly before R0, where the minority's class vectors are close but apart. */
+function interesting() {
+  const R0 = curveAt(state.lam).R0 ?? 100;
+  return nearest(DATA.R.map(Math.log), Math.log(R0 / 3));
+}
+
 function showControls(curve) {
-  const p = program(), law = DATA.laws[state.lam], R = short(DATA.R[state.R]), outcome = at(curve.collapsed, state.R) ? "collapsed" : "not collapsed";
+  const p = program(), law = DATA.laws[state.lam], R = short(DATA.R[state.R]), outcome = OUTCOMES.get(at(curve.collapsed, state.R));
   for (const id of ["program", "profile", "K", "lam", "R"]) $(id).value = state[id];
   $("profile").disabled = p.name === "plain", $("lam").disabled = !p.mixes;
   for (const option of $("profile").options) option.disabled = p.name !== "plain" && !p.profiles.includes(option.value);
@@ -55,7 +63,7 @@ function showControls(curve) {
   if (curve.R0 !== null) {
     const share = Math.log10(curve.R0) / 4;
     $("R0-tick").style.left = `calc(7px + ${share} * (100% - 16px))`, $("R0-tick").className = share > .8 ? "right" : "";
-    $("R0-tick").firstElementChild.textContent = `R₀ = ${short(curve.R0)}`;
+    $("R0-tick").firstElementChild.textContent = `R₀ = ${curve.R0_text}`;
   }
   const space = curve.sigma_B !== undefined && webgl;
   for (const part of $("look").children) part.hidden = (part.id === "only-cosines") === space;
@@ -70,13 +78,14 @@ function sentence(curve) {
   const vectors = pairs ? `${((K / 2) ** 2).toLocaleString("en")} label pairs’ class vectors` : `${K / 2} class vectors`;
   const apart = `has not collapsed: its ${vectors} are apart` + (cosine === null ? "" : `, ${K === 4 && !pairs ? "" : "any two of them "}at cosine ${fixed(cosine)}`);
   const together = `has collapsed: its ${vectors} ` + (cosine === null ? "coincide, at length 0 to the solver’s accuracy" : "are one and the same vector");
-  let threshold = "There is no R₀ between 1 and 10,000.";
+  const minority = new Map([[true, together], [false, apart], [null, "may be collapsed or not: the certificate leaves it open"]]).get(at(curve.collapsed, state.R));
+  let threshold = curve.certified ? "No R₀ was found between 1 and 10,000." : "R₀ could not be certified between 1 and 10,000.";
   if (curve.R0 !== null) {
-    threshold = `Collapse ${curve.collapsed_above ? "sets in" : "ends"} at R₀ = ${curve.R0.toPrecision(5)}`
+    threshold = `Collapse ${curve.collapsed_above ? "sets in" : "ends"} at R₀ = ${curve.R0_text}`
       + bracket(curve, (low, high) => `, certified between ${low} and ${high}`) + ".";
   } else if (curve.loss.length === 1) threshold = "These label-pair frequencies do not depend on R, so no imbalance makes the minority collapse.";
-  return `At R = ${R} the minority ${at(curve.collapsed, state.R) ? together : apart}. ${threshold} `
-    + `The loss is certified to a relative gap of ${curve.gap.toExponential(0)} or less at every R.`;
+  return `At R = ${R} the minority ${minority}. ${threshold} `
+    + `The loss is certified to a relative gap of ${curve.gap} or less at every R.`;
 }
 
 function numbers(curve) {
@@ -86,7 +95,7 @@ function numbers(curve) {
     [`cosine of two ${kind} in the minority`, at(curve.cos_BB, state.R) === null ? "undefined (length 0)" : value("cos_BB")],
     ["length in the majority", value("norm_A")], ["length in the minority", value("norm_B")],
     ["loss at the optimum", at(curve.loss, state.R).toPrecision(6)],
-    ["R₀, and its certified bracket", curve.R0 === null ? "none" : curve.R0.toPrecision(6) + bracket(curve, (low, high) => ` [${low}, ${high}]`)],
+    ["R₀, and its certified bracket", curve.R0 === null ? curve.certified ? "none" : "not certified" : curve.R0_text + bracket(curve, (low, high) => ` [${low}, ${high}]`)],
     ["cosine of a simplex, −1/(K−1)", fixed(-1 / ((pairs ? K * K : K) - 1), 4)],
   ];
 }
@@ -175,7 +184,7 @@ function listen() {
 
 async function start() {
   const dark = matchMedia("(prefers-color-scheme: dark)"), canvas = document.createElement("canvas");
-  fill(), readAddress(), listen();
+  fill(), state.R = interesting(), readAddress(), listen();
   webgl = Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
   if (!webgl) notice("This browser has no WebGL, which the picture in space needs. The page shows the cosines instead.");
   dark.addEventListener("change", () => theme(dark.matches));

@@ -93,7 +93,7 @@ const LINES = [
 /* The text beside a cursor over R0. */
 function bracketed(curve) {
   const proof = curve.bracket_low === null ? "no bracket could be certified" : `certified between ${curve.bracket_low} and ${curve.bracket_high}`;
-  return `R₀ = ${curve.R0}<br>${proof}<extra></extra>`;
+  return `R₀ = ${curve.R0_text}<br>${proof}<extra></extra>`;
 }
 
 function overR(curve, i, colour) {
@@ -110,7 +110,7 @@ function overR(curve, i, colour) {
       line: {color: colour.text, dash: "dashdot", width: 1.5}};  // many points, so that hovering works anywhere on the line
     data.push({...line, y: steps(21).map(k => -1.08 + k * .108)}, {...line, yaxis: "y2", y: steps(21).map(k => k * top / 20)});
     annotations.push({x: Math.log10(curve.R0), y: -1.06, yanchor: "bottom", xanchor: curve.R0 > 300 ? "right" : "left",
-      showarrow: false, text: `R₀ = ${short(curve.R0)}`});
+      showarrow: false, text: `R₀ = ${curve.R0_text}`});
   }
   const cursor = {type: "line", x0: R[i], x1: R[i], y0: 0, y1: 1, yref: "paper", line: {color: colour.soft, width: 1}};
   return {data, layout: frame(colour, {showlegend: true, legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom"},
@@ -128,7 +128,8 @@ function overLambda(laws, chosen, R, colour) {
   const yaxis = axis(colour, {type: "log", tickformat: ",~r", title: {text: "imbalance R"}});
   const note = {showarrow: false, xref: "paper", yref: "paper"}, known = laws.filter(law => law.curve.R0 !== null);
   if (!known.length) {
-    const text = `no R₀: the minority is ${laws[0].curve.collapsed_above ? "collapsed" : "not collapsed"} at any R${mixes ? ", for any λ" : ""}`;
+    const found = `the minority is ${laws[0].curve.collapsed_above ? "collapsed" : "not collapsed"} at any R${mixes ? ", for any λ" : ""}`;
+    const text = laws.every(law => law.curve.certified) ? `no R₀: ${found}` : "R₀ is not certified";
     return {data: [], layout: frame(colour, {xaxis, yaxis: {...yaxis, range: [0, 4], tickvals: DECADES},
       annotations: [{...note, x: .5, y: .5, bgcolor: colour.back, borderpad: 4, text}]})};
   }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Generator
+from time import monotonic
 
 INTERVAL = 15.0
 """Seconds between two lines where standard error is no terminal."""
@@ -65,11 +65,11 @@ class _Lines:
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
-        self.start = self.last = time.monotonic()
+        self.start = self.last = monotonic()
 
     def step(self, words: str) -> None:
         self.done += 1
-        now = time.monotonic()
+        now = monotonic()
         if now - self.last < INTERVAL:
             return
         self.last, elapsed = now, now - self.start

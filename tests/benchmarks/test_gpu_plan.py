@@ -66,9 +66,9 @@ def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
     trained = []
     stages = Work.stages
 
-    def noted(self: Work, config: RunConfig, on_epoch: Any) -> Any:
+    def noted(self: Work, config: RunConfig, report: Any) -> Any:
         trained.append(config.seed)
-        return stages(self, config, on_epoch)
+        return stages(self, config, report)
 
     monkeypatch.setattr(Work, "stages", noted)
     again = [*words(tmp_path, "--part", "train", "--skip", str(tmp_path / "known.csv")), "--store", str(tmp_path / "t")]
@@ -81,7 +81,7 @@ def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
 def test_runs_that_fail_alike_end_the_plan(
     messages: list[str], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
+    def fail(self: Work, config: RunConfig, report: Any) -> Generator[None, None, None]:
         yield
         raise RuntimeError(messages[config.seed])
 
@@ -100,12 +100,12 @@ def test_when_the_time_is_up_a_run_ends_between_epochs(
 ) -> None:
     clock, epochs = [0.0], list[tuple[int, int]]()
 
-    def stages(self: Work, config: RunConfig, on_epoch: Any) -> Generator[None, None, None]:
+    def stages(self: Work, config: RunConfig, report: Any) -> Generator[None, None, None]:
         for epoch in (1, 2, 3):
             yield
             epochs.append((config.seed, epoch))
             clock[0] += 40
-            on_epoch({})
+            report(epoch, "one more")
 
     monkeypatch.setattr(Work, "stages", stages)
     monkeypatch.setattr(gpu_plan, "time", SimpleNamespace(monotonic=lambda: clock[0]))

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figures import explore
+from figures import explore, explore_data, style
 from figures.__main__ import main
 from figures.explore_claims import LINKS, claims
 from figures.explore_data import AXES, PROFILES, Grid, depends_on_R, optima, thresholds
-from lpm.console import cli
+from lpm.console import cli, progress
 from lpm.family import Family
 from lpm.mixing import beta, fixed
 from lpm.solve import solve
@@ -82,6 +82,50 @@ def test_the_minority_is_collapsed_on_one_side_of_the_threshold(
         assert row["collapsed"] == (above if math.isnan(threshold["R0"]) else (row["R"] > threshold["R0"]) == above)
         if row["collapsed"] and row["K"] == 4 and row["program"] != "ms-free":
             assert row["sigma_B"] < 1e-7
+
+
+def test_brackets_and_gaps_on_the_page_are_rounded_outwards(
+    rows: list[dict[str, Any]], threshold_rows: list[dict[str, Any]]
+) -> None:
+    curves = explore.document(SMALL, rows, threshold_rows, "")["curves"]
+    with_R0 = [row for row in threshold_rows if not math.isnan(row["R0"])]
+    assert len(with_R0) > 5
+    for row in with_R0:
+        curve = curves[explore._key(row)]
+        assert curve["bracket_low"] <= row["bracket_low"] < row["bracket_high"] <= curve["bracket_high"]
+        assert (
+            curve["bracket_high"] - curve["bracket_low"] < row["bracket_high"] - row["bracket_low"] + 3e-6 * row["R0"]
+        )
+        text = curve["R0_text"]  # as many digits as are certain, five at most
+        assert f"{row['bracket_low']:.{len(text.replace('.', '').lstrip('0'))}g}" == text or "[" in text
+    for row in rows:
+        assert row["relative_gap"] <= float(curves[explore._key(row)]["gap"])
+
+
+def test_rows_keep_every_digit_of_bounds(threshold_rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    style.write_rows(threshold_rows, tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open() as file:
+        for row, given in zip(csv.DictReader(file), threshold_rows, strict=True):
+            if not math.isnan(given["R0"]):
+                assert (float(row["bracket_low"]), float(row["bracket_high"])) == (
+                    given["bracket_low"],
+                    given["bracket_high"],
+                )
+
+
+def test_every_solve_and_threshold_is_a_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
+    grid = Grid(K=(4,), lams=(0.5,), points=3, programs=("plain", "ms-free"))
+    found = explore_data.solve_all(grid, quiet=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(found[0]) + len(found[1]) == (3 + 2 * 3 + 1) + 4
+    assert lines[0].startswith("plain, K = 4: 1 of 14, ")
+    assert lines[-1].startswith("ms-free balanced, K = 4: 14 of 14, ")
+    assert repr(found) == repr((optima(grid), thresholds(grid)))
+    assert explore_data.solve_all(grid, quiet=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_where_label_pairs_are_balanced_one_row_is_right_for_every_imbalance() -> None:
@@ -217,6 +261,30 @@ def test_the_page_loads_without_console_errors_and_without_network(page: Page, a
     assert links == [f"../paper-report/report.html#{name}" for name in ("theorem1", "theorem1", "lambda-independence")]
 
 
+def test_it_starts_with_vectors_that_are_close_but_apart(page: Page) -> None:
+    R0 = explore_R0(page)
+    R = page.value("DATA.R[state.R]")
+    assert R0 / 10 < R < R0
+    assert text(page, "#state") == "not collapsed"
+    assert page.value("at(curveAt(state.lam).cos_BB, state.R)") > 0
+
+
+def explore_R0(page: Page) -> float:
+    return page.value("curveAt(state.lam).R0")
+
+
+def test_what_is_undecided_or_not_certified_is_said(page: Page) -> None:
+    page.value("curveAt(state.lam).collapsed = [null]; show()")
+    assert text(page, "#state") == "undecided"
+    assert "the certificate leaves it open" in text(page, "#sentence")
+    page.value("for (const curve of Object.values(DATA.curves)) curve.R0 = null, curve.certified = false; show()")
+    page.value(DRAWN)
+    assert "R₀ could not be certified between 1 and 10,000" in text(page, "#sentence")
+    assert "not certified" in text(page, "#numbers")
+    assert page.value("document.getElementById('thresholds').layout.annotations[0].text") == "R₀ is not certified"
+    assert page.complaints == []
+
+
 def test_a_console_error_would_be_seen(page: Page) -> None:
     page.value("setTimeout(() => { throw new Error('planted') }), fetch('https://example.org/').catch(() => 0)")
     for planted in ("planted", "Content Security Policy"):  # the browser reports them some time later
@@ -225,6 +293,7 @@ def test_a_console_error_would_be_seen(page: Page) -> None:
 
 def test_the_right_arrow_moves_the_drawn_vectors_to_the_solvers(page: Page) -> None:
     page.value("document.getElementById('R').focus()")
+    page.press("Home", 36)
     family, before = Family("fc", "product", mixing=fixed(0.5)), picture(page)
     for step, R in enumerate(SMALL.R):
         if step:

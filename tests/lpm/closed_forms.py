@@ -35,7 +35,7 @@ def plain_balanced(K: int, E: float) -> float:
 
 
 def fc_balanced(K: int, lam: float, E: float) -> float:
-    """LPM_lambda with all K^2 label pairs equally frequent: three scalars on one curve (docs/theory/solvers.md).
+    """LPM_lambda with all K^2 label pairs equally frequent: three scalars on one curve (docs/theory/closed-forms.md).
 
     z_(a,a) = alpha (e_a - 1/K) and z_(a,b) = beta e_a + gamma e_b - (beta + gamma)/K, with z = c (y - softmax(z)) in every
     row. c follows from the budget (K-1) sqrt(alpha^2 + (K-1)(beta^2 + gamma^2) - 2 beta gamma) = K^1.5 sqrt(E).
@@ -141,13 +141,49 @@ def plain_threshold(K_A: int, K_B: int, E: float) -> float:
 
 
 def own_product(K_A: int, K_B: int, R: float, q: float) -> float:
-    """Own norm of the minority for ``fc`` under ``product``, q = E[lambda^2 + (1 - lambda)^2] (docs/theory/collapse.md)."""
+    """Own norm of the minority for ``fc`` under ``product``, q = E[lambda^2 + (1 - lambda)^2] (docs/theory/closed-forms.md)."""
     return float(np.sqrt((K_A + K_B) ** 3 * q * (K_B + K_A * R**2)) / (K_A * R + K_B) ** 2)
 
 
 def own_block(K_A: int, K_B: int, R: float, q: float) -> float:
     """Own norm of the minority for ``fc`` under ``block``."""
     return float(np.sqrt((K_A + K_B) ** 3 * K_B * q) / (K_A**2 * R + K_B**2))
+
+
+def seli_singular_values(K_A: int, K_B: int, R: float) -> np.ndarray:
+    """Limit of vanishing penalties or growing budgets on single samples, descending (Thrampoulidis et al. 2022).
+
+    The logits tend to a multiple of I - 11^T/K on every sample, so the scaled matrix is diag(n)^{1/2} (I - 11^T/K).
+    """
+    K = K_A + K_B
+    return np.sqrt(np.sort([R] * (K_A - 1) + [(R * K_B + K_A) / K] + [1.0] * (K_B - 1))[::-1])
+
+
+def hong_and_ling(K_A: int, K_B: int, R: float) -> float:
+    """Penalty lambda_Z from which on the minority collapses, sqrt(n_B) / N, here for n_B = 1 (Hong and Ling 2023).
+
+    Their program is (1/N) sum_i CE_i + lambda_Z |Z diag(n)^{1/2}|_*, Z with one column per class.
+    """
+    return 1 / (K_A * R + K_B)
+
+
+def small_budget_threshold(program: str, K_A: int, K_B: int, q: float) -> float:
+    """Limit of R0 as the budgets vanish: 1, and for ``fc block`` with q = E[lambda^2 + (1 - lambda)^2] a root."""
+    if program != "fc block":
+        return 1.0
+    return float(np.sqrt(min(K_B / K_A, max(0.0, q * (K_A + K_B) / K_A - 1))))
+
+
+def exponential_rate(program: str, K_A: int, K_B: int) -> float:
+    """Slope of log R0 against sqrt(E_H E_W) for large budgets, 1/N*.
+
+    N* is the least nuclear norm of majority rows whose logits exceed by 1 those of all classes outside the label. Rows
+    (a, a) are e_a - 1/K_A on A, rows (a, b) e_a + e_b - 2/K_A, and the mean over A exceeds B by what is missing.
+    """
+    K = K_A + K_B
+    if program == "plain":
+        return float(K / (K_A - 1 + np.sqrt(K_B / K)))
+    return float(K**1.5 / ((K_A - 1) * np.sqrt(2 * K_A - 3) + np.sqrt((4 * K_A - 3) * K_B / K)))
 
 
 def _etf(G: int, K: int) -> np.ndarray:

@@ -83,7 +83,17 @@ def test_the_interval_holds_the_true_optimum_and_is_the_generic_certificate(name
     ).gram
     np.testing.assert_allclose(solution.gram.block, gram.block, atol=1e-12)
     np.testing.assert_allclose(solution.gram.eigenvalue, gram.eigenvalue, atol=1e-12)
+    # The point's rank is not the optimum's where the gap is wide, and the solution says so.
+    assert solution.rank_bounds is not None
+    assert solution.rank_bounds[0] <= min(solution.rank, optimum.rank)
+    assert max(solution.rank, optimum.rank) <= solution.rank_bounds[1]
+    decided = set(np.flatnonzero(problem.sizes > 1).tolist()) - set(solution.undecided_groups)
+    assert decided & set(solution.collapsed_groups) == decided & set(optimum.collapsed_groups)
+    if solution.relative_gap > 0.05:
+        assert (solution.rank_bounds, solution.collapsed, solution.binds) == ((0, problem.K - 1), None, False)
     if groups is None:
+        assert solution.binds
+        assert solution.collapsed is optimum.collapsed
         assert (solution.rank, solution.collapsed_groups) == (optimum.rank, optimum.collapsed_groups)
         np.testing.assert_allclose(solution.gram.norms, optimum.gram.norms, atol=5e-3)
 

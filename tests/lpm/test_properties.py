@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpm import factored, geometry, mixing, orbits, pairs, programs, recovery
-from lpm.console.errors import NotCertified
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.losses import log_partition
 from lpm.pairs import class_counts, imbalanced
@@ -192,6 +192,22 @@ def test_a_wrong_point_is_not_certified() -> None:
     assert outside.loss == pytest.approx(best.loss, rel=1e-12)
     with pytest.raises(NotCertified):
         certify(best.coordinates, np.full_like(best.X, np.nan), solver="x", seconds=0, iterations=0)
+
+
+def test_a_solution_and_a_problem_are_one_line_and_cosines_of_sides_need_sides() -> None:
+    solution = orbits.solve(programs.fc(pairs.product(class_counts([9, 5, 2]))))
+    for thing in (solution, solution.problem):
+        assert "array" not in repr(thing)
+        assert len(repr(thing).splitlines()) == 1
+        assert "fc, product, lambda 0.5, K = 3" in repr(thing)
+    low, high = repr(solution).split("[")[1].split("]")[0].split(", ")
+    assert float(low) <= solution.loss <= float(high)
+    for ask in (lambda: solution.cosine(1, 1), lambda: solution.norm(0)):
+        with pytest.raises(InvalidInput, match="on counts of your own has no majority and minority; take cosines"):
+            ask()
+    alone = orbits.solve(programs.fc(pairs.product(imbalanced(3, 1, 10))))
+    assert np.isnan(alone.cosine(0, 0))
+    assert not np.isnan([alone.cosine(0, 1), alone.cosine(1, 1), alone.norm(0)]).any()
 
 
 def test_extreme_arguments_are_certified() -> None:

@@ -49,7 +49,7 @@ def test_what_decodes_is_remembered_until_it_changes(root: Path, capsys: Any, mo
     assert checked(root) == 0
     assert capsys.readouterr().out == "53 images decode\n"
     decoded = []
-    monkeypatch.setattr(decodable, "decode", lambda path, root: decoded.append(path))
+    monkeypatch.setattr(decodable, "decode", lambda path, **options: decoded.append(path))
     assert checked(root) == 0
     assert capsys.readouterr().out == "53 images decode (53 of them as an earlier check has found)\n"
     file = root / "train/cat/02.jpg"
@@ -71,10 +71,10 @@ def test_an_interrupted_check_keeps_what_it_has_decoded(root: Path, monkeypatch:
     paths = [f"train/dog/{i:02d}.jpg" for i in range(10)]
     whole = decodable.decode
 
-    def decode(path: str, root: Path) -> None:
+    def decode(path: str, **options: Any) -> None:
         if path == paths[6]:
             raise KeyboardInterrupt
-        whole(path, root=root)
+        whole(path, **options)
 
     monkeypatch.setattr(decodable, "decode", decode)
     with pytest.raises(KeyboardInterrupt):

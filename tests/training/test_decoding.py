@@ -16,6 +16,7 @@ from training.batches.decoding import BYTES_PER_PIXEL, TEST, TRAIN, Views
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.data.datasets import Listed, LongTailed
+from training.data.images import Decoding
 from training.run.trainer import Trainer
 
 CONFIG = replace(with_preset(RunConfig(dataset="own", classes=3), "smoke"), epochs=2, width=4, size=16)
@@ -43,7 +44,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def views(data: LongTailed, room: int) -> Views:
     assert isinstance(data.train, Listed)
     assert isinstance(data.test, Listed)
-    return Views(data.train, data.test, CONFIG, room)
+    return Views(data.train, data.test, CONFIG, Decoding(CONFIG.upright), room)
 
 
 def test_views_from_memory_are_those_of_the_file_bit_for_bit(data: LongTailed, decoded: list[Path]) -> None:

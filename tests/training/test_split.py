@@ -14,8 +14,9 @@ import pytest
 from lpm.console.cli import run as run_command
 from tests.training.large import encoded
 from tests.training.own import trained
-from training import split
+from training import confusion, split
 from training.data import lists
+from training.data.decodable import REMEMBERED
 from training.data.list_rows import IMAGES
 from training.store.runs import find
 
@@ -79,13 +80,37 @@ def test_copies_of_an_image_are_in_one_set(root: Path) -> None:
         assert sum(sides) == 1
 
 
+def test_a_class_with_one_image_is_trained_and_not_tested(root: Path, tmp_path: Path, capsys: Any) -> None:
+    (root / "emu").mkdir()
+    (root / "emu" / "1.jpg").write_bytes(encoded(21)[20])
+    assert run_command(lambda: split.main([str(root)])) == 0
+    assert "note: class 'emu' has one image, which is for training, so" in capsys.readouterr().out
+    train, test, names = lists.load("own", root, classes=3)
+    assert [part.labels.tolist().count(names.tolist().index("emu")) for part in (train, test)] == [1, 0]
+    assert trained(root, tmp_path / "store", "--name", "pets") == 0
+    assert "note: 1 of 3 classes have no test image, such as 'emu': they are trained" in capsys.readouterr().err
+    (run,) = find(tmp_path / "store")
+    result = run.result()
+    assert result.per_class[2] is None
+    of_tested = [value for value in result.per_class if value is not None]
+    assert len(of_tested) == 2
+    assert result.last["few"] == pytest.approx(sum(of_tested) / 2)
+    for form in ("markdown", "csv"):
+        assert run_command(lambda form=form: confusion.main([str(run.path), "--format", form])) == 0
+        assert "nan" not in capsys.readouterr().out
+
+
 def no_class(root: Path) -> None:
     (root / "stray.jpg").write_bytes(b"")
 
 
-def single(root: Path) -> None:
+def empty(root: Path) -> None:
     (root / "emu").mkdir()
-    (root / "emu" / "1.jpg").write_bytes(b"")
+
+
+def all_single(root: Path) -> None:
+    for file in [*sorted(root.rglob("*.jpg"))[1:10], *sorted((root / "dog").iterdir())[1:]]:
+        file.unlink()
 
 
 def split_already(root: Path) -> None:
@@ -124,7 +149,10 @@ def outside(root: Path) -> None:
     ("change", "words", "message"),
     [
         (no_class, [], "stray.jpg' is in no class folder; move it into one"),
-        (single, [], "class 'emu' has 1 image; it needs at least one to train and one to test"),
+        (empty, [], "class 'emu' has no image that can be used; remove its folder"),
+        (all_single, [], "has two images to divide; there would be nothing to test on"),
+        (lambda root: None, ["--group-column", "patient"], "--group-column names a column of --groups FILE"),
+        (lambda root: None, ["--groups", "nowhere.csv"], "nowhere.csv' cannot be read"),
         (split_already, [], "test' is there already; train on it, or move it away"),
         (listed, [], "classes.txt' is there already"),
         (line_break, [], "give it a name of printable text"),
@@ -143,6 +171,7 @@ def test_what_cannot_be_split_is_one_line_and_writes_nothing(
     change(root)
     before = sorted(root.rglob("*"))
     assert run_command(lambda: split.main([str(root), *words])) == 2
+    (root / REMEMBERED).unlink(missing_ok=True)
     *_, error = capsys.readouterr().err.splitlines()  # a note may come first
     assert message in error
     assert error.startswith("error: ")
@@ -184,7 +213,7 @@ import os, signal, sys
 number, real = int(sys.argv[2]), os.replace
 def replace(a, b):
     global number
-    number -= 1
+    number -= b.name.endswith(".txt")
     if number < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     real(a, b)

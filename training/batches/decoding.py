@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 from training.data.datasets import Listed
-from training.data.images import central_view_of, train_views_of, whole
+from training.data.images import Decoding, central_view_of, train_views_of, whole
 from training.store.locks import let_go
 
 KEPT = 2**29
@@ -78,12 +78,12 @@ class Views(Dataset[Any]):
         train: the training images.
         test: the test images.
         config: the run.
+        decoding: how files become pixels.
         room: bytes of decoded images that each process may keep.
     """
 
-    def __init__(self, train: Listed, test: Listed, config: RunConfig, room: int) -> None:
-        self.sets, self.size, self.room = (train, test), config.pixels, room
-        self.upright, self.bits = config.upright, config.pixel_bits
+    def __init__(self, train: Listed, test: Listed, config: RunConfig, decoding: Decoding, room: int) -> None:
+        self.sets, self.size, self.decoding, self.room = (train, test), config.pixels, decoding, room
         self.seed = config.seed if config.augment else None
         self.decoded: dict[tuple[int, int], Image.Image] = {}
 
@@ -106,7 +106,7 @@ class Views(Dataset[Any]):
         """The decoded image, from memory where it is kept."""
         if (decoded := self.decoded.get((part, image))) is None:
             listed = self.sets[part]
-            decoded = whole(Path(listed.paths[image]), root=listed.root, upright=self.upright, bits=self.bits)
+            decoded = whole(Path(listed.paths[image]), root=listed.root, decoding=self.decoding)
             size = BYTES_PER_PIXEL * decoded.width * decoded.height
             if size <= self.room:
                 self.room -= size

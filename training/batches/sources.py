@@ -22,6 +22,7 @@ from training.batches.decoding import KEPT, TEST, TRAIN, Order, Undecodable, Vie
 from training.batches.epoch import Epoch
 from training.config import RunConfig
 from training.data.datasets import Images, Listed, LongTailed
+from training.data.images import Decoding
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
 """Images at a time without gradients. What fits a core's cache is three times as fast as 1,000; a GPU needs many."""
@@ -109,7 +110,8 @@ def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) 
     assert isinstance(test, Listed)
     if config.augment and config.jitter:
         check()
-    return Files(config, train, test, constants(data.mean, data.std, device), device, workers)
+    how = Decoding(config.upright, config.pixel_bits, data.largest_pixels, data.max_pixels)
+    return Files(config, train, test, how, constants(data.mean, data.std, device), device, workers)
 
 
 class Resident:
@@ -164,6 +166,7 @@ class Files:
         config: the run.
         train: its training images.
         test: its test images.
+        decoding: how files become pixels.
         constants: mean and standard deviation of the channels, (3, 1, 1) each, on the device.
         device: where images are needed.
         workers: processes that decode; 0 decodes in this process.
@@ -176,6 +179,7 @@ class Files:
         config: RunConfig,
         train: Listed,
         test: Listed,
+        decoding: Decoding,
         constants: tuple[Tensor, Tensor],
         device: torch.device,
         workers: int,
@@ -185,7 +189,7 @@ class Files:
         self.chunk = images_at_once(config, device)
         self.order = Order()
         self.loader: DataLoader[Any] = DataLoader(
-            Views(train, test, config, KEPT // max(1, workers)),
+            Views(train, test, config, decoding, KEPT // max(1, workers)),
             sampler=self.order,
             batch_size=None,  # the dataset makes whole batches
             num_workers=workers,

@@ -6,6 +6,7 @@ The catalogue (:mod:`training.catalogue`) names each data set's loader.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.config import RunConfig
+from training.data.depth import NOTHING, Largest
+from training.data.images import MAX_PIXELS, Decoding
+from training.data.set_depth import largest_of
 from training.methods import function
 
 
@@ -90,6 +94,9 @@ class LongTailed:
         left_out: paths of files that were left out, because they cannot be used.
         begun_counts: (K,) training images of each class when a run was begun, where its data are others now; many,
             medium and few stay what they were.
+        largest_pixels: the largest values of image files with more than eight bits; where it has none, each file is scaled by
+            its own.
+        max_pixels: pixels that an image file may have.
     """
 
     name: str
@@ -102,6 +109,8 @@ class LongTailed:
     hashed_names: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
     begun_counts: tuple[int, ...] | None = None
+    largest_pixels: Largest = NOTHING
+    max_pixels: int = MAX_PIXELS
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -258,6 +267,7 @@ def of(
     train_list: Path | None,
     test_list: Path | None,
     leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
 ) -> LongTailed:
     """Load the data of a run.
 
@@ -267,14 +277,16 @@ def of(
         train_list: the list of training images, if not under its usual name.
         test_list: the list of test images, if not under its usual name.
         leave_out: paths of image files that are left out.
+        max_pixels: pixels that an image file may have.
 
     Returns:
         The data.
 
     Raises:
         InvalidInput: as :func:`load`.
+        ChildProcessError: if a process was killed that looked for the depth of pixels.
     """
-    return load(
+    data = load(
         config.dataset,
         root,
         imbalance=config.imbalance,
@@ -286,6 +298,12 @@ def of(
         test_list=test_list,
         leave_out=leave_out,
     )
+    if not (isinstance(data.train, Listed) and isinstance(data.test, Listed)):
+        return data
+    decoding = Decoding(config.upright, config.pixel_bits, max_pixels=max_pixels)
+    workers = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes here
+    largest = largest_of(data.train.root, (*data.train.paths, *data.test.paths), decoding, workers=workers)
+    return replace(data, largest_pixels=largest, max_pixels=max_pixels)
 
 
 def load(

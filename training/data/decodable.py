@@ -21,9 +21,9 @@ from rich.progress import Progress
 
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
+from lpm.console.output import remove_remains, write
 from lpm.console.text import shown
-from training.data.images import decode
+from training.data.images import MAX_PIXELS, Decoding, decode
 from training.data.untrusted import contents
 
 REMEMBERED = ".decodable.json"
@@ -59,7 +59,9 @@ class Report:
     unwritable: str = ""
 
 
-def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = True) -> Report:
+def check(
+    root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = True, max_pixels: int = MAX_PIXELS
+) -> Report:
     """Decode every image that is not remembered.
 
     What was decoded is remembered also if the check is interrupted.
@@ -69,6 +71,7 @@ def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = T
         paths: the images.
         workers: processes that decode.
         quiet: whether to show no progress bar.
+        max_pixels: pixels that an image may have.
 
     Returns:
         The report.
@@ -76,13 +79,13 @@ def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = T
     Raises:
         ChildProcessError: if a decoding process was killed.
     """
-    known = _remembered(root)
+    known = _remembered(root, max_pixels)
     states = {path: state for path in paths if (state := _state(root, path)) is not None}
     new = [path for path in dict.fromkeys(paths) if path not in states or known.get(path) != states[path]]
     reasons: dict[str, str] = {}
     decoded, unwritable = dict[str, State](), ""
     try:
-        for path, reason in _shown(_decoded(root, new, workers), len(new), quiet=quiet):
+        for path, reason in _shown(_decoded(root, new, workers, max_pixels), len(new), quiet=quiet):
             if reason is not None:
                 reasons[path] = reason
             elif path in states:
@@ -90,21 +93,23 @@ def check(root: Path, paths: Sequence[str], *, workers: int = 1, quiet: bool = T
     finally:
         stale = known.keys() & reasons.keys()
         if decoded or stale:
-            unwritable = _remember(root, {path: at for path, at in (known | decoded).items() if path not in reasons})
+            files = {path: at for path, at in (known | decoded).items() if path not in reasons}
+            unwritable = _remember(root, files, max_pixels)
     return Report(len(paths), len(paths) - len(new), reasons, unwritable)
 
 
-def unchecked(root: Path, paths: Iterable[str]) -> int:
+def unchecked(root: Path, paths: Iterable[str], *, max_pixels: int = MAX_PIXELS) -> int:
     """Count the images that are not remembered as decodable.
 
     Args:
         root: the folder that paths are relative to.
         paths: the images.
+        max_pixels: pixels that an image may have.
 
     Returns:
         How many a check would decode.
     """
-    known = _remembered(root)
+    known = _remembered(root, max_pixels)
     return sum(path not in known or known[path] != _state(root, path) for path in paths)
 
 
@@ -139,24 +144,24 @@ def name(reasons: Collection[str], start: str = "") -> None:
         print(f"and {len(reasons) - NAMED:,} more; python -m training.check names all", file=sys.stderr)
 
 
-def _decoded(root: Path, paths: Sequence[str], workers: int) -> Iterator[tuple[str, str | None]]:
+def _decoded(root: Path, paths: Sequence[str], workers: int, max_pixels: int) -> Iterator[tuple[str, str | None]]:
     """For each path, itself and what is wrong with the image, or None."""
     if workers <= 1 or len(paths) <= ALONE:
-        yield from ((path, _reason(root, path)) for path in paths)
+        yield from ((path, _reason(root, max_pixels, path)) for path in paths)
         return
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with processes(workers) as pool:
-        for chunk, reasons in zip(chunks, pool.map(partial(_reasons, root), chunks), strict=True):
+        for chunk, reasons in zip(chunks, pool.map(partial(_reasons, root, max_pixels), chunks), strict=True):
             yield from zip(chunk, reasons, strict=True)
 
 
-def _reasons(root: Path, paths: Sequence[str]) -> list[str | None]:
-    return [_reason(root, path) for path in paths]
+def _reasons(root: Path, max_pixels: int, paths: Sequence[str]) -> list[str | None]:
+    return [_reason(root, max_pixels, path) for path in paths]
 
 
-def _reason(root: Path, path: str) -> str | None:
+def _reason(root: Path, max_pixels: int, path: str) -> str | None:
     try:
-        decode(path, root=root)
+        decode(path, root=root, decoding=Decoding(max_pixels=max_pixels))
     except InvalidInput as error:
         return str(error)
     return None
@@ -178,28 +183,29 @@ def _state(root: Path, path: str) -> State | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _decoder() -> str:
-    """What decodes: another version may accept other files."""
-    return f"Pillow {PIL.__version__}"
+def _decoder(max_pixels: int) -> str:
+    """What decodes: another version, or another limit, may accept other files."""
+    return f"Pillow {PIL.__version__}" + f", {max_pixels} pixels" * (max_pixels != MAX_PIXELS)
 
 
-def _remembered(root: Path) -> dict[str, State]:
+def _remembered(root: Path, max_pixels: int) -> dict[str, State]:
     """The files that decode, as an earlier check has found; none if its file is missing or damaged."""
     if not os.path.isfile(root / REMEMBERED):
         return {}
     try:
         content = json.loads(contents(root / REMEMBERED, LIMIT))
-        if content["decoder"] != _decoder():
+        if content["decoder"] != _decoder(max_pixels):
             return {}
         return {path: (int(size), int(changed)) for path, (size, changed) in content["files"].items()}
     except (InvalidInput, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 
-def _remember(root: Path, files: dict[str, State]) -> str:
+def _remember(root: Path, files: dict[str, State], max_pixels: int) -> str:
     """Write the files that decode. Returns why this is not possible, or ''."""
     try:
-        write(root / REMEMBERED, json.dumps({"decoder": _decoder(), "files": files}).encode())
+        remove_remains(root, [REMEMBERED])
+        write(root / REMEMBERED, json.dumps({"decoder": _decoder(max_pixels), "files": files}).encode())
     except OSError as error:
         return f"{str(root / REMEMBERED)!r} cannot be written: {error.strerror}"
     return ""

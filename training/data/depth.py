@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-DEPTHS = (10, 12, 14, 16)
+DEPTHS = (8, 10, 12, 14, 16)
 """Depths in bits that are tried where neither the file nor the user says one."""
 
 BITS_PER_SAMPLE, LARGEST_VALUE = 258, 281
@@ -22,18 +22,27 @@ OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "litt
 """Names of Pillow's that unpack 16-bit samples to their upper byte, and those that unpack the lower one instead."""
 
 
-class Depth(NamedTuple):
-    """The depth of an image file with more than eight bits per sample.
+class Largest(NamedTuple):
+    """The largest values of images with more than eight bits per sample: of one image, or of a set.
+
+    All images of a set are scaled alike, or its dark ones would come out bright.
 
     Attributes:
-        largest: its largest value.
-        bits: the bits that hold its values; those above are not used.
-        declared: whether the file says so.
+        whole: of whole numbers; 0 where there are none.
+        real: of floating-point numbers; 0 where there are none.
     """
 
-    largest: int
-    bits: int
-    declared: bool
+    whole: int = 0
+    real: float = 0.0
+
+    @property
+    def bits(self) -> int:
+        """The bits that hold the whole numbers, rounded up to one of :data:`DEPTHS`."""
+        return next((depth for depth in DEPTHS if self.whole < 2**depth), self.whole.bit_length())
+
+
+NOTHING = Largest()
+"""The largest values where no image has more than eight bits."""
 
 
 def declared_bits(image: Image.Image) -> int:
@@ -59,39 +68,47 @@ def declared_bits(image: Image.Image) -> int:
     return 0
 
 
-def samples(image: Image.Image, again: Callable[[], Image.Image], bits: int = 0) -> np.ndarray | None:
+def samples(image: Image.Image, again: Callable[[], Image.Image]) -> np.ndarray | None:
     """Return the values of an image with more than eight bits per sample.
 
     Args:
         image: the opened file, not loaded yet.
         again: opens the file again.
-        bits: the depth that the user says, or 0. Without it floating-point values fill 16 bits from 0 to 1, or from 0
-            to 255.
 
     Returns:
-        (H, W) or (H, W, 3), non-negative integers; None for an image of eight bits, and for one whose colours use all
-        16, whose upper bytes are what Pillow gives.
+        (H, W) or (H, W, 3), non-negative: integers, or float32 where the file has floating-point numbers; None for an image
+        of eight bits.
     """
     if image.mode.startswith("I"):
         return np.maximum(np.asarray(image), 0)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image), nan=0.0, posinf=0.0, neginf=0.0)
-        if not bits:
-            largest = values.max(initial=0)
-            values = values * (65535 if largest <= 1 else 257 if largest <= 255 else 1)
-        return np.clip(np.rint(values), 0, 2**31 - 1).astype(np.int64)
+        return np.maximum(np.nan_to_num(np.asarray(image), nan=0.0, posinf=0.0, neginf=0.0), 0)
     if image.mode not in ("RGB", "RGBA") or not (tiles := _lower_bytes(image)):
         return None
     upper = np.asarray(image)[..., :3]
-    if upper.max(initial=0) >= 64:  # more than 14 bits
-        return None
     values = upper.astype(np.uint16) << 8
+    if upper.max(initial=0) >= 64:  # more than 14 bits, so the lower bytes do not count
+        return values
     try:
         lower = again()
         lower.tile = tiles  # type: ignore[attr-defined]
         return values | np.asarray(lower)[..., :3]
     except Exception:  # grey with transparency: Pillow has no name for its lower bytes
         return values
+
+
+def largest(values: np.ndarray) -> Largest:
+    """Find the largest value of an image.
+
+    Args:
+        values: what :func:`samples` returned.
+
+    Returns:
+        It, as a whole number or as a real one.
+    """
+    if values.dtype.kind == "f":
+        return Largest(real=float(values.max(initial=0)))
+    return Largest(whole=int(values.max(initial=0)))
 
 
 def _lower_bytes(image: Image.Image) -> list[Any]:
@@ -108,31 +125,31 @@ def _lower_bytes(image: Image.Image) -> list[Any]:
     return lower if lower != tiles else []
 
 
-def depth_of(values: np.ndarray, declared: int, bits: int = 0) -> Depth:
-    """Find the depth of values.
-
-    Args:
-        values: non-negative integers.
-        declared: the bits that the file says, or 0.
-        bits: the bits that the user says, or 0.
-
-    Returns:
-        The user's bits, else the file's, else those of the largest value, rounded up to 10, 12, 14 or 16.
-    """
-    largest = int(values.max(initial=0))
-    if bits or (declared and largest < 2**declared):
-        return Depth(largest, bits or declared, not bits)
-    return Depth(largest, next((depth for depth in DEPTHS if largest < 2**depth), largest.bit_length()), False)
-
-
-def eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+def eight_bits(values: np.ndarray, *, bits: int, declared: int, of_set: Largest) -> np.ndarray:
     """Scale values to eight bits.
 
     Args:
-        values: non-negative integers.
-        bits: the bits that hold them, at least 8.
+        values: what :func:`samples` returned.
+        bits: the depth that the user says, or 0.
+        declared: the depth that the file says, or 0.
+        of_set: the largest values of the set of which the image is one; the image's own where they are zero.
 
     Returns:
-        Their upper eight of these bits, uint8; larger values become 255.
+        The upper eight of the bits that the user says, else the file, else the set's largest value, uint8. Larger values
+        become 255. Without the user's bits floating-point numbers run from 0 to 1 or from 0 to 255, where the set's largest
+        value does not exceed that.
     """
+    own = largest(values)
+    if values.dtype.kind == "f":
+        range_of_set = of_set.real or own.real
+        if not bits and range_of_set <= 255:
+            values, bits = values * (65535 if range_of_set <= 1 else 257), 16
+        values, own = (
+            np.clip(np.rint(values), 0, 2**31 - 1).astype(np.int64),
+            Largest(min(int(range_of_set), 2**31 - 1)),
+        )
+        bits = bits or own.bits
+    if not bits and declared and own.whole < 2**declared:
+        bits = declared
+    bits = bits or (of_set if of_set.whole else own).bits
     return np.minimum(values >> (bits - 8), 255).astype(np.uint8)

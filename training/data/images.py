@@ -9,16 +9,17 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lpm.console.errors import InvalidInput
-from training.data.depth import Depth, declared_bits, depth_of, eight_bits, samples
+from training.data.depth import NOTHING, Largest, declared_bits, eight_bits, largest, samples
 from training.data.untrusted import contents, line
 
 Result = TypeVar("Result")
@@ -44,14 +45,41 @@ TURNS = {
 """The transposition that turns an image upright, by its orientation tag (Exif 2.3)."""
 
 
+MAX_PIXELS = 89_478_485
+"""Pixels that an image may have unless the user says more: Pillow's limit, a quarter of a gigabyte in three colours."""
+
+MOST_PIXELS = 1_000_000_000
+"""Pixels that the user may say at most. A decoding process takes up to ten bytes for each."""
+
+
+class Decoding(NamedTuple):
+    """How image files become pixels.
+
+    Attributes:
+        upright: whether an image is turned by its orientation tag, which the reference code's loader does not do; a TIFF
+            is always turned.
+        bits: depth of pixels that have more than eight bits; 0 for what the file says, else the set.
+        of_set: the largest values of such pixels among the images of the set; where it has none, those of each file.
+        max_pixels: pixels that an image may have.
+    """
+
+    upright: bool = False
+    bits: int = 0
+    of_set: Largest = NOTHING
+    max_pixels: int = MAX_PIXELS
+
+
+USUAL = Decoding()
+"""As published data sets are decoded."""
+
+
 def train_view(
     path: Path | str,
     size: int,
     rng: np.random.Generator,
     *,
     root: Path | None = None,
-    upright: bool = False,
-    bits: int = 0,
+    decoding: Decoding = USUAL,
 ) -> np.ndarray:
     """Decode an image and cut a random crop, scaled, as torchvision's RandomResizedCrop does.
 
@@ -60,9 +88,7 @@ def train_view(
         size: width and height of the result.
         rng: draws the crop.
         root: the folder that the path is relative to.
-        upright: whether the image is turned by its orientation tag, which the reference code's loader does not do; a
-            TIFF is always turned.
-        bits: depth of pixels that have more than eight bits; 0 for what the file says, else the largest value's.
+        decoding: how the file becomes pixels.
 
     Returns:
         The crop, (3, size, size) uint8.
@@ -70,7 +96,7 @@ def train_view(
     Raises:
         InvalidInput: if the file cannot be read or is no image of a known form; it names ``path``.
     """
-    return train_views(path, size, [rng], root=root, upright=upright, bits=bits)[0]
+    return train_views(path, size, [rng], root=root, decoding=decoding)[0]
 
 
 def train_views(
@@ -79,8 +105,7 @@ def train_views(
     rngs: Sequence[np.random.Generator],
     *,
     root: Path | None = None,
-    upright: bool = False,
-    bits: int = 0,
+    decoding: Decoding = USUAL,
 ) -> list[np.ndarray]:
     """Cut several random crops of an image that is read and decoded once.
 
@@ -89,8 +114,7 @@ def train_views(
         size: width and height of each result.
         rngs: one generator for each crop.
         root: the folder that the path is relative to.
-        upright: as in :func:`train_view`.
-        bits: as in :func:`train_view`.
+        decoding: as in :func:`train_view`.
 
     Returns:
         The result of :func:`train_view` for each generator.
@@ -98,12 +122,10 @@ def train_views(
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return train_views_of(whole(path, root=root, upright=upright, bits=bits), size, rngs)
+    return train_views_of(whole(path, root=root, decoding=decoding), size, rngs)
 
 
-def central_view(
-    path: Path | str, size: int, *, root: Path | None = None, upright: bool = False, bits: int = 0
-) -> np.ndarray:
+def central_view(path: Path | str, size: int, *, root: Path | None = None, decoding: Decoding = USUAL) -> np.ndarray:
     """Decode an image and cut the central square, scaled; its side is 7/8 of the image's shorter side.
 
     This is torchvision's Resize(256 / 224 size), then CenterCrop(size).
@@ -112,8 +134,7 @@ def central_view(
         path: an image file.
         size: width and height of the result.
         root: the folder that the path is relative to.
-        upright: as in :func:`train_view`.
-        bits: as in :func:`train_view`.
+        decoding: as in :func:`train_view`.
 
     Returns:
         The square, (3, size, size) uint8.
@@ -121,20 +142,21 @@ def central_view(
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    return central_view_of(whole(path, root=root, upright=upright, bits=bits), size)
+    return central_view_of(whole(path, root=root, decoding=decoding), size)
 
 
-def decode(path: Path | str, *, root: Path | None = None) -> None:
+def decode(path: Path | str, *, root: Path | None = None, decoding: Decoding = USUAL) -> None:
     """Decode an image whole, as training and testing do, and drop it.
 
     Args:
         path: the file.
         root: the folder that the path is relative to.
+        decoding: as in :func:`train_view`.
 
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
-    whole(path, root=root)
+    whole(path, root=root, decoding=decoding)
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -179,35 +201,37 @@ def _central_crop(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
-def depth(path: Path | str, *, root: Path | None = None) -> Depth | None:
-    """Find the depth by which an image's pixels are scaled to eight bits.
+def largest_in(path: Path | str, *, root: Path | None = None, decoding: Decoding = USUAL) -> Largest:
+    """Find the largest value of an image whose depth neither it nor the user says.
 
     Args:
         path: the file.
         root: the folder that the path is relative to.
+        decoding: as in :func:`train_view`.
 
     Returns:
-        The depth; None for an image of eight bits, and for one whose colours use all 16.
+        The value; nothing for an image of eight bits, and for one that says its depth.
 
     Raises:
         InvalidInput: as in :func:`train_view`.
     """
 
-    def measured(image: Image.Image, again: Callable[[], Image.Image]) -> Depth | None:
-        declared, values = declared_bits(image), samples(image, again)
-        return None if values is None else depth_of(values, declared)
+    def measured(image: Image.Image, again: Callable[[], Image.Image]) -> Largest:
+        declared = declared_bits(image)
+        values = samples(image, again)
+        found = Largest() if values is None else largest(values)
+        return Largest() if declared and found.whole < 2**declared and not found.real else found
 
-    return _opened(path, root, measured)
+    return _opened(path, root, decoding.max_pixels, measured)
 
 
-def whole(path: Path | str, *, root: Path | None = None, upright: bool = False, bits: int = 0) -> Image.Image:
+def whole(path: Path | str, *, root: Path | None = None, decoding: Decoding = USUAL) -> Image.Image:
     """Decode an image whole, before anything is cut from it.
 
     Args:
         path: an image file.
         root: the folder that the path is relative to.
-        upright: as in :func:`train_view`.
-        bits: as in :func:`train_view`.
+        decoding: as in :func:`train_view`.
 
     Returns:
         The image in eight bits per colour, RGB.
@@ -217,12 +241,13 @@ def whole(path: Path | str, *, root: Path | None = None, upright: bool = False, 
     """
 
     def decoded(image: Image.Image, again: Callable[[], Image.Image]) -> Image.Image:
-        pixels = _eight_bits(image, again, bits)
-        pixels = _rgb(_upright(pixels, image) if upright else pixels)
+        _draft(image)
+        pixels = _eight_bits(image, again, decoding)
+        pixels = _rgb(_upright(pixels, image) if decoding.upright else pixels)
         pixels.load()  # while the file is open
         return pixels
 
-    return _opened(path, root, decoded)
+    return _opened(path, root, decoding.max_pixels, decoded)
 
 
 def train_views_of(image: Image.Image, size: int, rngs: Sequence[np.random.Generator]) -> list[np.ndarray]:
@@ -257,7 +282,10 @@ def _array(image: Image.Image) -> np.ndarray:
 
 
 def _opened(
-    path: Path | str, root: Path | None, action: Callable[[Image.Image, Callable[[], Image.Image]], Result]
+    path: Path | str,
+    root: Path | None,
+    max_pixels: int,
+    action: Callable[[Image.Image, Callable[[], Image.Image]], Result],
 ) -> Result:
     """What an action makes of an image file and a function that opens it again. Raises InvalidInput if it fails."""
     data = contents(os.path.join(root or "", path), LIMIT, name=str(path))
@@ -265,24 +293,43 @@ def _opened(
     def opened() -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMS)
 
+    before = Image.MAX_IMAGE_PIXELS
     try:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow knows this limit as a global only
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about odd metadata would come in every epoch
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with opened() as image:
                 return action(image, opened)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        number = re.search(r"(\d+) pixels", str(error))
+        said = f"{int(number[1]):,}" if number else "too many"
+        raise InvalidInput(
+            f"image {str(path)!r} has {said} pixels, and at most {max_pixels:,} are decoded; give more with --max-pixels, or "
+            "scale it down"
+        ) from None
     except UnidentifiedImageError:  # its message has the address of an object
         raise InvalidInput(f"image {str(path)!r} is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
-def _eight_bits(image: Image.Image, again: Callable[[], Image.Image], bits: int) -> Image.Image:
+def _draft(image: Image.Image) -> None:
+    """Let a JPEG of more pixels than usual be decoded at 1/2, 1/4 or 1/8 of its sides: the usual number, if possible."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        part = next((part for part in (2, 4) if width * height <= MAX_PIXELS * part**2), 8)
+        image.draft(image.mode, (width // part, height // part))  # has no effect on other forms
+
+
+def _eight_bits(image: Image.Image, again: Callable[[], Image.Image], decoding: Decoding) -> Image.Image:
     """The image with eight bits per sample; one that has them already is itself, not loaded."""
-    declared, values = declared_bits(image), samples(image, again, bits)
+    declared, values = declared_bits(image), samples(image, again)
     if values is None:
         return image
-    return Image.fromarray(eight_bits(values, depth_of(values, declared, bits).bits))
+    return Image.fromarray(eight_bits(values, bits=decoding.bits, declared=declared, of_set=decoding.of_set))
 
 
 def _upright(image: Image.Image, file: Image.Image) -> Image.Image:

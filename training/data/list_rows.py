@@ -11,12 +11,13 @@ import io
 import itertools
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lpm.console.errors import InvalidInput
-from training.data.untrusted import contents, line
+from training.data.untrusted import contents, line, quoted, without_links
 
 LIMIT = 250_000_000
 """Bytes that a list may have. iNaturalist's, the longest, has about a hundred million as JSON."""
@@ -106,14 +107,26 @@ def names_in(source: Path) -> list[str] | None:
     if ending == ".json":
         names = list(_categories(json.loads(content, object_hook=_needed), str(source)).values())
     else:
-        names = sorted(map(str, labels))
+        names = sorted({normal(str(label)): str(label) for label in labels}.values())
         if ending in TABLES[:2]:
-            header = csv.reader(io.StringIO(_text(content, str(source))), delimiter=_delimiter(content, ending))
+            header = csv.reader(io.StringIO(text_of(content, str(source))), delimiter=delimiter(content, ending))
             columns = [column.strip() for column in next(header, [])]
             names = [column for column in columns if column in labels] if set(names) <= set(columns) else names
     for name in names:
         _check_name(name, repr(str(source)))
     return names
+
+
+def normal(name: str) -> str:
+    """Write a name in Unicode's form NFC, in which names that look the same are equal.
+
+    Args:
+        name: a name or a path.
+
+    Returns:
+        The name; only for comparison, because the disk may have another form.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def hidden(name: str) -> bool:
@@ -138,11 +151,16 @@ def class_folders(train: Path) -> list[str]:
         Their names, sorted.
 
     Raises:
-        InvalidInput: if the folder cannot be read or results cannot show a name.
+        InvalidInput: if the folder cannot be read, results cannot show a name, or two names look the same.
     """
-    names = [name for name in _names(train) if (train / name).is_dir()]
+    names, first = [name for name in _names(train) if (train / name).is_dir()], dict[str, str]()
     for name in names:
-        _check_name(name, repr(str(train / name)[-250:]))
+        _check_name(name, quoted(train / name))
+        if first.setdefault(normal(name), name) != name:
+            raise InvalidInput(
+                f"{str(train)!r} has two class folders that look the same, {first[normal(name)]!a} and {name!a}; "
+                "rename or merge them"
+            )
     return names
 
 
@@ -188,6 +206,19 @@ def _refuse(reason: str) -> None:
     raise InvalidInput(reason)
 
 
+def refuse_file(path: str, reason: str) -> None:
+    """Refuse a file; the default where files may be left out.
+
+    Args:
+        path: the file.
+        reason: what is wrong, naming it.
+
+    Raises:
+        InvalidInput: always, with the reason.
+    """
+    raise InvalidInput(reason)
+
+
 def folder_rows(
     source: Path,
     root: Path,
@@ -195,7 +226,7 @@ def folder_rows(
     *,
     leave_out: Collection[str] = (),
     refuse: Callable[[str], None] = _refuse,
-    refuse_file: Callable[[str, str], None] = lambda path, reason: _refuse(reason),
+    refuse_file: Callable[[str, str], None] = refuse_file,
 ) -> Iterator[Row]:
     """Iterate over the images in class folders; other files are refused, not left out.
 
@@ -215,18 +246,22 @@ def folder_rows(
         InvalidInput: if a folder is outside the root, cannot be read or is no class's, or a file is not named as an
             image.
     """
-    labels = {name: label for label, name in enumerate(names)}
+    labels = {normal(name): label for label, name in enumerate(names)}
     number, within = 0, os.path.relpath(os.path.realpath(source), root)
     if within.startswith(".."):
-        raise InvalidInput(f"{str(source)!r} lies outside --data-root")
+        common = os.path.commonpath([root, os.path.realpath(source)])
+        raise InvalidInput(
+            f"{str(source)!r} lies outside --data-root; give one that holds all images, such as {common!r}, and "
+            "--train-list and --test-list"
+        )
     for name in _names(source):
         folder = source / name
         problem = ""
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
-            problem = f"{str(folder)!r} is a link that leaves --data-root"
+            problem = f"{str(folder)!r} is a link that leaves --data-root; {without_links(root)}"
         elif not folder.is_dir():
             problem = f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class"
-        elif name not in labels:
+        elif normal(name) not in labels:
             problem = f"{str(folder)!r}: there is no such class folder for training; remove it"
         if problem:
             refuse(problem)
@@ -243,7 +278,7 @@ def folder_rows(
                     f"{str(folder / file)!r} is not named as an image ({', '.join(IMAGES)}); convert it or move it away",
                 )
             else:
-                yield Row(number, path, labels[name])
+                yield Row(number, path, labels[normal(name)])
                 number += 1
 
 
@@ -279,21 +314,42 @@ LABELS = (
 """Names of a table's columns, the likelier one first, in small letters."""
 
 
-def _text(data: bytes, name: str) -> str:
+def text_of(data: bytes, name: str) -> str:
+    """Decode a table or a text.
+
+    Args:
+        data: its bytes.
+        name: of its file, for the error.
+
+    Returns:
+        The text.
+
+    Raises:
+        InvalidInput: if it is not UTF-8.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidInput(f"{name!r} is not text in UTF-8") from None
 
 
-def _delimiter(data: bytes, ending: str) -> str:
+def delimiter(data: bytes, ending: str) -> str:
+    """Tell what separates the columns of a table.
+
+    Args:
+        data: its bytes.
+        ending: of its name, such as '.csv'.
+
+    Returns:
+        A tab for .tsv; else a semicolon where the first line has more of these than commas, else a comma.
+    """
     first = data.split(b"\n", 1)[0]
     return "\t" if ending == ".tsv" else ";" if first.count(b";") > first.count(b",") else ","
 
 
 def _csv_rows(data: bytes, name: str) -> Iterator[Row]:
     ending = ".tsv" if name.lower().endswith(".tsv") else ".csv"
-    lines = csv.reader(io.StringIO(_text(data, name), newline=""), delimiter=_delimiter(data, ending))
+    lines = csv.reader(io.StringIO(text_of(data, name), newline=""), delimiter=delimiter(data, ending))
     try:
         first = [cell.strip() for cell in next(lines, [])]
         small = [cell.lower() for cell in first]

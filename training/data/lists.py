@@ -11,7 +11,7 @@ import os
 import posixpath
 import stat
 from array import array
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.data.datasets import Images, Listed, LongTailed, Request
+from training.data.finder import Finder
 from training.data.list_rows import (
     IMAGES,
     NO_IMAGES,
@@ -30,8 +31,10 @@ from training.data.list_rows import (
     hidden,
     list_rows,
     names_in,
+    normal,
+    refuse_file,
 )
-from training.data.untrusted import contents
+from training.data.untrusted import contents, quoted, without_links
 
 CLASS_NAMES = "classes.txt"
 """File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
@@ -124,7 +127,7 @@ def load(
     names = _named(root, *sources, K) if row.user_named else None
     list_of_file: dict[str, str] = {}
     train, test = (
-        _listed(root, source, K, use, list_of_file, names, leave_out)
+        _listed(root, source, K, use, list_of_file, names, leave_out, untested=row.user_named)
         for source, use in zip(sources, ("training", "test"), strict=True)
     )
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
@@ -186,7 +189,7 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
         sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
     real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     if not any(sources.values()):
-        images, other_files = images_below(root)
+        images, other_files = images_below(root, refuse_file=unusable.__setitem__)
         return Files(real, [image.relative_to(root).as_posix() for image in images], problems, unusable, other_files)
     paths: dict[str, None] = {}
     known = _Files(real)
@@ -197,7 +200,7 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
             if source.is_dir()
             else list_rows(source, named=row.user_named)
         )
-        find = _Finder(real).find if source.suffix.lower() in TABLES else str
+        find = Finder(real, table=source.suffix.lower() in TABLES).find
         for number, path, _ in rows:
             start = f"{str(source)!r}, {place.format(number)}"
             try:
@@ -279,11 +282,13 @@ def left_out(number: int) -> str:
     return f"{start} not end in {', '.join(IMAGES)}"
 
 
-def images_below(folder: Path) -> tuple[list[Path], int]:
+def images_below(folder: Path, *, refuse_file: Callable[[str, str], None] = refuse_file) -> tuple[list[Path], int]:
     """Find the images in a folder, at any depth.
 
     Args:
         folder: the folder; hidden files and folders in it are skipped.
+        refuse_file: called with the path below ``folder`` of each file that cannot be used, and with what is wrong; by
+            default it raises InvalidInput.
 
     Returns:
         The images, folder after folder, each sorted by name; and the number of other files.
@@ -298,7 +303,9 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
         folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):
-                raise InvalidInput(f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed")
+                raise InvalidInput(
+                    f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed; {without_links(folder)}"
+                )
         for name in sorted(name for name in names if not hidden(name)):
             if not name.lower().endswith(IMAGES):
                 other_files += 1
@@ -307,10 +314,11 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
                 try:
                     files.look(path)
                 except OSError as error:
-                    raise InvalidInput(f"{str(folder / path)!r}: {error.strerror}") from None
+                    refuse_file(path, f"{str(folder / path)!r}: {error.strerror}")
                 except ValueError as error:
-                    raise InvalidInput(f"{str(folder)!r}: {error}") from None
-                images.append(folder / path)
+                    refuse_file(path, f"{str(folder)!r}: {error}")
+                else:
+                    images.append(folder / path)
     if not images:
         raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
     return images, other_files
@@ -328,7 +336,8 @@ def _find(row: DataSet, root: Path, part: Literal["train", "test"]) -> Path:
     for name in names:
         if os.path.lexists(root / name):
             if _leaves(root, name):
-                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; give it with {option}")
+                advice = without_links(root) if (root / name).is_dir() else f"give it with {option}"
+                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; {advice}")
             return root / name
     hint = "; `python -m training.split` makes lists from one folder per class" if row.user_named else ""
     raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}{hint}")
@@ -345,7 +354,7 @@ def _label_names(root: Path) -> list[str] | None:
     if not os.path.lexists(root / CLASS_NAMES):
         return None
     if _leaves(root, CLASS_NAMES):
-        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root")
+        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root; put a copy in its place")
     return class_names(root / CLASS_NAMES)
 
 
@@ -380,6 +389,8 @@ def _listed(
     list_of_file: dict[str, str],
     names: list[str] | None = None,
     leave_out: Collection[str] = (),
+    *,
+    untested: bool = False,
 ) -> Listed:
     """The images of one list, or of a folder that holds one folder per class, with the labels that it has.
 
@@ -391,6 +402,7 @@ def _listed(
         list_of_file: the list that names each file, for all files so far; those of this list are added.
         names: names of the classes; None for lists without names.
         leave_out: paths of files that are left out.
+        untested: whether classes may have no test image.
     """
     name = str(source)
     folders = names is not None and source.is_dir()
@@ -399,13 +411,13 @@ def _listed(
         if folders
         else list_rows(source, named=names is not None, known=names)
     )
-    files, number_of = _Files(root), {} if names is None else {name: label for label, name in enumerate(names)}
-    find = _Finder(root).find if source.suffix.lower() in TABLES else str
+    files, number_of = _Files(root), {normal(name): label for label, name in enumerate(names or ())}
+    find = Finder(root, table=source.suffix.lower() in TABLES).find
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
     for number, path, row_label in rows:
         try:
-            label = number_of.get(row_label, row_label) if isinstance(row_label, str) else row_label
+            label = number_of.get(normal(row_label), row_label) if isinstance(row_label, str) else row_label
             if isinstance(label, str):
                 raise ValueError(f"label {label[:40]!r} is none of the {K} classes' names")
             if not 0 <= label < K:
@@ -428,7 +440,8 @@ def _listed(
         sizes.append(size)
     label_array = np.frombuffer(labels, dtype=np.int64)
     absent = np.flatnonzero(np.bincount(label_array, minlength=K) == 0)
-    if len(absent):
+    # Without a training image nothing of a class is learned. Without a test image its accuracy is unknown, no more.
+    if len(absent) and (use == "training" or not untested or len(absent) == K):
         example = absent[0] if names is None else repr(names[absent[0]])
         raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}")
     return Listed(root, tuple(paths), label_array, np.frombuffer(sizes, dtype=np.int64))
@@ -439,7 +452,11 @@ def _inside(path: str, root: Path) -> str:
     path = path.removeprefix(f"{root}/")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
-    path.encode()  # raises a ValueError for half a surrogate pair, which UTF-8 cannot hold
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # bytes of another encoding, which Python keeps as half a surrogate pair
+            raise ValueError(f"{quoted(path)} has a name that is not UTF-8, as bash writes it; rename it") from None
     return posixpath.normpath(path)
 
 
@@ -447,40 +464,6 @@ def _check_form(path: str) -> None:
     """Raise ValueError for a file whose name says that no decoder here reads it."""
     if path.lower().endswith(NO_IMAGES):
         raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
-
-
-class _Finder:
-    """Finds the images of a table, which may leave off endings and folders."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.below: dict[str, list[str]] | None = None
-
-    def find(self, path: str) -> str:
-        """The path of an image that a table names: itself, with an ending, or the one file of that name in any folder.
-
-        Raises ValueError if several files have the name.
-        """
-        if "\0" in path or os.path.lexists(os.path.join(self.root, path)):
-            return path
-        for ending in (*IMAGES, *map(str.upper, IMAGES)):
-            if os.path.lexists(os.path.join(self.root, path + ending)):
-                return path + ending
-        if "/" in path:
-            return path
-        if self.below is None:
-            self.below = {}
-            for folder, _, names in os.walk(self.root):
-                for name in names:
-                    stem, ending = os.path.splitext(name)
-                    if ending.lower() in IMAGES:
-                        found = os.path.relpath(os.path.join(folder, name), self.root)
-                        for word in (stem, name):
-                            self.below.setdefault(word, []).append(found)
-        matches = self.below.get(path, [])
-        if len(matches) > 1:
-            raise ValueError(f"{path[:200]!r} is {matches[0][:80]!r} or {matches[1][:80]!r}; name the folder, too")
-        return matches[0] if matches else path
 
 
 class _Files:
@@ -511,5 +494,7 @@ class _Files:
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)
         if not (real + "/").startswith(self.within):
-            raise ValueError(f"{path[:200]!r} is or lies behind a link that leaves --data-root")
+            raise ValueError(
+                f"{path[:200]!r} is or lies behind a link that leaves --data-root; {without_links(self.root)}"
+            )
         return real

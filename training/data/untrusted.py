@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +77,35 @@ def line(message: object) -> str:
         At most 80 characters, as :func:`lpm.console.text.shown` makes them.
     """
     return shown(message, 80)
+
+
+def quoted(path: Path | str) -> str:
+    r"""Write a path so that it can be found, also one that a terminal would not show or that is not UTF-8.
+
+    Args:
+        path: the path.
+
+    Returns:
+        The path in quotes; where it is not printable, as bash reads it: ``$'caf\xe9.jpg'``.
+    """
+    if (text := str(path)).isprintable():
+        return repr(text)
+    kept = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{''.join(c if c.isprintable() else _escape(c) for c in kept)}'"
+
+
+def _escape(character: str) -> str:
+    """A character by its bytes on the disk."""
+    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+
+
+def without_links(folder: Path | str) -> str:
+    """Say what to do about a folder with links that are not followed.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The end of a sentence.
+    """
+    return f"copy all with links resolved, `cp -rL {shlex.quote(str(folder))} COPY`, and use COPY"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,10 @@ import torch
 from lpm.console import engines
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.jobs.work import LeftToOther, Outcome, Work
+from training.jobs.work import LeftToOther, Outcome, Watcher, Work, silent
 from training.options import Options
 from training.store.locks import Busy
+from training.store.runs import RunFolder
 
 PATIENCE = 300
 """Seconds that a second attempt at a task waits for the lock of the lost one. The cluster may have given up a host that
@@ -30,13 +32,18 @@ still trains, and a file server keeps a dead host's locks for a minute or two.
 """
 
 
-def in_flight(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
+LOOKS = 2.0
+"""Seconds between two looks at the store, which says how far the workers' runs are."""
+
+
+def in_flight(configs: Sequence[RunConfig], work: Work, options: Options, watcher: Watcher) -> Iterator[Outcome]:
     """Train runs on Ray, several at a time.
 
     Args:
         configs: the runs.
         work: what all of them need; device 'auto' takes a GPU if the cluster has one.
         options: the cluster's address, if there is one, and how many runs are trained at a time.
+        watcher: follows them, epoch by epoch.
 
     Yields:
         How each run ended, as it ends.
@@ -57,10 +64,34 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: Options) -> Ite
         shared = ray.put(
             replace(work, device=device, store=work.store.absolute(), weights=work.weights and work.weights.absolute())
         )
-        tasks = [remote.remote(shared, threads, config) for config in configs]
-        for outcome, messages in engines.results(ray, tasks):
-            print(messages, end="", file=sys.stderr)
-            yield outcome
+        tasks = [remote.remote(shared, threads, *task) for task in enumerate(configs)]
+        with _followed(configs, work, watcher):
+            for number, outcome, messages in engines.results(ray, tasks):
+                print(messages, end="", file=sys.stderr)
+                watcher.ended(number)
+                yield outcome
+
+
+@contextlib.contextmanager
+def _followed(configs: Sequence[RunConfig], work: Work, watcher: Watcher) -> Iterator[None]:
+    """Tell a watcher meanwhile which epochs of the runs are new in the store, the only place that all hosts see."""
+    folders = [RunFolder(work.store, config) for config in configs]
+    epochs, stop = [folder.epochs for folder in folders], threading.Event()
+
+    def look() -> None:
+        while not stop.wait(LOOKS):
+            for number, folder in enumerate(folders):
+                if epochs[number] < folder.config.epochs and (new := folder.epochs) > epochs[number]:
+                    epochs[number] = new
+                    watcher.report(number, new, "")
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def share(jobs: int, gpus: int) -> float:
@@ -77,14 +108,14 @@ def share(jobs: int, gpus: int) -> float:
     return 10_000 // -(-jobs // gpus) / 10_000
 
 
-def _train(work: Work, threads: int, config: RunConfig) -> tuple[Outcome, str]:
-    """Train a run in a worker. Returns its outcome, and its messages on standard error, which the command prints."""
+def _train(work: Work, threads: int, number: int, config: RunConfig) -> tuple[int, Outcome, str]:
+    """Train a run in a worker. Returns its number and outcome, and its messages on standard error, which the command prints."""
     torch.set_num_threads(threads)
     # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     with contextlib.redirect_stderr(io.StringIO()) as messages:
         outcome = taken_up(replace(work, task=engines.task()), config)
-    return outcome, messages.getvalue()
+    return number, outcome, messages.getvalue()
 
 
 def taken_up(work: Work, config: RunConfig) -> Outcome:
@@ -103,7 +134,7 @@ def taken_up(work: Work, config: RunConfig) -> Outcome:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            return work.train(config, lambda row: None)
+            return work.train(config, silent)
         except Busy as error:
             if error.task != work.task or time.monotonic() > end:
                 return LeftToOther(str(error))

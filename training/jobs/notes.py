@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from lpm.console.errors import InvalidInput
+import numpy as np
+
 from lpm.console.text import shown
 from training.config import BOTTLENECKS, RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
-from training.data.images import depth
+from training.data.depth import Largest
 from training.data.lists import duplicates
 from training.methods import CLASSIFIERS, SAMPLERS
 
@@ -18,8 +19,8 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
-    training images too, on few steps, on large networks without a GPU, on classifiers with classes that never occur,
-    and on more label pairs than images.
+    training images too, on classes without a test image, on few steps, on large networks without a GPU, on classifiers
+    with classes that never occur, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -28,16 +29,23 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """
     images = len(data.train.labels)
     listed = [part for part in (data.train, data.test) if isinstance(part, Listed)]
-    if any(unchecked(part.root, part.paths) for part in listed):
+    if any(unchecked(part.root, part.paths, max_pixels=data.max_pixels) for part in listed):
         _note(
             "it is not known whether all images decode, and one that does not stops a run when it is met; --check, or "
             "`python -m training.check`, decodes each once before"
         )
-    for part in listed[:1]:
-        _note_depth(config, part)
+    if listed:
+        _note_depth(data)
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
         _note(
             f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
+        )
+    untested = np.flatnonzero(np.bincount(data.test.labels, minlength=data.K) == 0)
+    if len(untested):
+        example = repr(data.class_names[untested[0]]) if data.class_names else str(untested[0])
+        _note(
+            f"{len(untested):,} of {data.K:,} classes have no test image, such as {example}: they are trained, and left out of "
+            "all means"
         )
     steps = -(-images // config.batch)
     if steps < 10:
@@ -61,28 +69,26 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
 
 
-LOOKED_AT = 16
-"""Images, at even distances, among which one with more than eight bits per colour is looked for."""
-
-
-def _note_depth(config: RunConfig, part: Listed) -> None:
-    """Say how an image with more than eight bits per colour is scaled, for the first one among some images."""
-    for image in range(0, len(part), -(-len(part) // LOOKED_AT)):
-        try:
-            pixel_depth = depth(part.paths[image], root=part.root)
-        except InvalidInput:  # training says it
-            continue
-        if pixel_depth is not None:
-            given = (
-                f"all are read as {config.pixel_bits} bits"
-                if config.pixel_bits
-                else f"it is read as {pixel_depth.bits} bits"
-            )
-            _note(
-                f"{part.paths[image]!r} has values up to {pixel_depth.largest:,}; {given}, scaled to 8; "
-                "--pixel-bits says the depth of all such images"
-            )
-            return
+def _note_depth(data: LongTailed) -> None:
+    """Say how images with more than eight bits per colour are scaled, where the set decides it."""
+    largest = data.largest_pixels
+    if largest.whole:
+        _note(
+            f"images with more than 8 bits per colour have values up to {largest.whole:,}; all are read as {largest.bits} bits, "
+            "scaled to 8; --pixel-bits says another depth"
+        )
+    if largest.real:
+        to = (
+            "1"
+            if largest.real <= 1
+            else "255"
+            if largest.real <= 255
+            else f"{2 ** Largest(int(largest.real)).bits - 1:,}"
+        )
+        _note(
+            f"images of floating-point numbers have values up to {largest.real:g}; all are read as 0 to {to}; --pixel-bits says "
+            "another depth"
+        )
 
 
 def number_of_label_pairs(config: RunConfig) -> int:

@@ -3,44 +3,130 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from lpm.console.text import shown
 from training.config import RunConfig
-from training.jobs.work import OnEpoch
-from training.options import Options
-from training.run import loop
-from training.run.loop import EpochRow
+from training.jobs.work import Watcher
+
+LINES = 60.0
+"""Seconds after which a log gets a line from inside a long epoch."""
 
 
-class Bars:
-    """Progress bars on a terminal; where standard error is no terminal, one line now and then.
+def in_time(seconds: float) -> str:
+    """Write a time in words.
 
     Args:
+        seconds: the time.
+
+    Returns:
+        Its one or two largest units, such as '12 min' and '3 h 20 min'.
+    """
+    minutes = round(seconds / 60)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes < 600 else f"{hours} h"
+    return f"{hours // 24} days {hours % 24} h" if hours < 240 else f"{round(hours / 24)} days"
+
+
+class Pace:
+    """The time that is left of some epochs, by the pace of those that this command has trained.
+
+    Args:
+        total: all epochs.
+        done: epochs that are done at the start.
+    """
+
+    def __init__(self, total: float, done: float) -> None:
+        self.total, self.done, self._first = total, done, done
+        self._start = time.monotonic()
+        self._end: float | None = None
+
+    def at(self, done: float) -> None:
+        """Take note of how far the work is.
+
+        Args:
+            done: epochs that are done now.
+        """
+        self.done, now = done, time.monotonic()
+        if done > self._first:
+            self._end = now + (now - self._start) * (self.total - done) / (done - self._first)
+
+    def drop(self, epochs: float) -> None:
+        """Take note of epochs that will not be trained, or are done without this command.
+
+        Args:
+            epochs: their number.
+        """
+        self._first += epochs
+        self.at(self.done + epochs)
+
+    @property
+    def left(self) -> str:
+        """The time in words, with a comma before it; '' at the end, and as long as no pace is known."""
+        if self._end is None or self.done >= self.total:
+            return ""
+        return f", {in_time(max(1.0, self._end - time.monotonic()))} left"
+
+
+class _Epochs(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed)}/{int(task.total or 0)} epochs", style="progress.download")
+
+
+class _Left(ProgressColumn):
+    """Rich's own estimate forgets what is older than 30 seconds, as an epoch may be."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["pace"].left.removeprefix(", "), style="progress.remaining")
+
+
+@dataclass
+class _Run:
+    """A run in flight: its bar, its pace, the numbers of its last epoch, and when a line told of it last."""
+
+    task: TaskID
+    pace: Pace
+    told: float
+    state: str = ""
+
+
+class Bars(Watcher):
+    """Progress bars on a terminal, one for each run in flight and one for all runs; elsewhere one line now and then.
+
+    Args:
+        configs: the runs.
+        begun: epochs of each run that are in the store already.
+        at_once: how many are trained at a time, or where, in words.
         quiet: whether to show nothing but notes.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, configs: Sequence[RunConfig], begun: Sequence[int], *, at_once: str = "", quiet: bool) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[state]}"),
+            TextColumn("{task.description}"), BarColumn(), _Epochs(), TimeElapsedColumn(), _Left(),
+            TextColumn("{task.fields[state]}"),
         )  # fmt: skip
-        shown = not quiet and console.is_terminal
         self._lines = not (quiet or console.is_terminal)
-        self._progress = Progress(*columns, console=console, transient=True, disable=not shown)
+        self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self._configs, self._done, self._ended = configs, [float(epochs) for epochs in begun], 0
+        self._running: dict[int, _Run] = {}
+        self._pace = Pace(sum(config.epochs for config in configs), sum(begun))
+        self._total: TaskID | None = None
+        if len(configs) > 1:
+            name = f"{len(configs)} runs" + f", {at_once}" * bool(at_once)
+            self._total = self._task(name, self._pace)
 
     def __enter__(self) -> Bars:
         self._progress.__enter__()
@@ -49,53 +135,56 @@ class Bars:
     def __exit__(self, *error: Any) -> None:
         self._progress.__exit__(*error)
 
-    @contextmanager
-    def run(self, config: RunConfig) -> Iterator[OnEpoch]:
-        """Show one run, epoch by epoch.
+    def report(self, number: int, epochs: float, state: str) -> None:
+        """Show how far a run is. The first report of a run says where it resumes.
 
         Args:
-            config: the run.
-
-        Yields:
-            A function to call after each epoch.
+            number: of the run.
+            epochs: epochs trained so far.
+            state: numbers of the last one, or ''.
         """
-        task = self._progress.add_task(f"{config.method}, seed {config.seed}", total=config.epochs, state="")
-        interval = max(1, config.epochs // 10)
+        config = self._configs[number]
+        if number not in self._running:
+            self._pace.drop(epochs - self._done[number])  # no epochs of this command
+            self._done[number], pace = epochs, Pace(config.epochs, epochs)
+            self._running[number] = _Run(self._task(_name(config), pace), pace, time.monotonic())
+        run = self._running[number]
+        run.pace.at(epochs)
+        self._pace.at(self._pace.done + epochs - self._done[number])
+        self._done[number], run.state = epochs, state or run.state
+        inside = f"epoch {int(epochs) + 1} at {epochs % 1:.0%}" if epochs % 1 else ""
+        self._progress.update(run.task, completed=epochs, state=", ".join(filter(None, (inside, run.state))))
+        self._show_total()
+        tenth = bool(state) and epochs % max(1, config.epochs // 10) == 0
+        if tenth or (inside and time.monotonic() - run.told >= LINES):
+            run.told = time.monotonic()
+            where = f"epoch {epochs:.0f}/{config.epochs}: {state}" if tenth else f"{inside} of {config.epochs} epochs"
+            self._print(f"{_name(config)}, {where}{run.pace.left}")
 
-        def on_epoch(row: EpochRow) -> None:
-            rate, kind = f"{row['images_per_second']:,.0f} images/s", "balanced " * ("test_balanced" in row) + "test"
-            state = f"{rate}, loss {row['loss']:.3f}, {kind} {loop.headline(row):.2f} %"
-            self._progress.update(task, completed=row["epoch"], state=state)
-            if row["epoch"] % interval == 0:
-                self._line(f"{config.method}, seed {config.seed}, epoch {row['epoch']}: {state}")
-
-        try:
-            yield on_epoch
-        finally:
-            self._progress.remove_task(task)
-
-    @contextmanager
-    def runs(self, number: int, options: Options) -> Iterator[Callable[[], None]]:
-        """Show several runs, one step per run.
+    def ended(self, number: int) -> None:
+        """Take a run's bar away.
 
         Args:
-            number: of runs.
-            options: how many are trained at a time, and where.
-
-        Yields:
-            A function to call whenever a run ends.
+            number: of the run.
         """
-        at_once = f"on {options.address}" if options.address else f"{options.jobs} at a time"
-        task = self._progress.add_task(f"{number} runs, {at_once}", total=number, state="")
-        ended = 0
+        if number in self._running:
+            self._progress.remove_task(self._running.pop(number).task)
+        rest = self._configs[number].epochs - self._done[number]
+        self._pace.drop(rest)  # it stopped, or another process trains it
+        self._done[number] += rest
+        self._ended += 1
+        self._show_total()
+        if self._total is not None:
+            self._print(f"{self._ended} of {len(self._configs)} runs have ended{self._pace.left}")
 
-        def on_end() -> None:
-            nonlocal ended
-            ended += 1
-            self._progress.advance(task)
-            self._line(f"{ended} of {number} runs")
+    def _task(self, name: str, pace: Pace) -> TaskID:
+        task = self._progress.add_task(name, total=pace.total, pace=pace, state="")
+        self._progress.update(task, completed=pace.done)
+        return task
 
-        yield on_end
+    def _show_total(self) -> None:
+        if self._total is not None:
+            self._progress.update(self._total, completed=self._pace.done, state=f"{self._ended} ended")
 
     def note(self, text: str) -> None:
         """Print a note on standard error.
@@ -105,6 +194,10 @@ class Bars:
         """
         print(f"note: {shown(text)}", file=sys.stderr)
 
-    def _line(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._lines:
             print(text, file=sys.stderr, flush=True)
+
+
+def _name(config: RunConfig) -> str:
+    return f"{config.method}, seed {config.seed}"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
-
-from rich.console import Console
+from functools import partial
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.config import RunConfig
-from training.data import datasets, decodable
 from training.distributed.ranks import Ranks, joined
 from training.jobs import notes
 from training.jobs.local import in_flight
+from training.jobs.prepare import ready
 from training.jobs.progress import Bars
 from training.jobs.work import Finished, LeftToOther, Outcome, Stopped, Work, events_writer
 from training.model import build
@@ -52,73 +49,29 @@ def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool =
         return _train_all(configs, options, device, ranks, printed=printed and ranks.first)
 
 
-def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool) -> datasets.LongTailed:
-    """Load the data of runs on one data set.
-
-    Args:
-        configs: the runs.
-        options: where data and weights are.
-        quiet: whether to say nothing meanwhile.
-
-    Returns:
-        The data.
-
-    Raises:
-        InvalidInput: if the data, or the weights that a run starts from, are not there.
-    """
-    if any(config.pretrained for config in configs):
-        if options.weights is None:
-            raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
-        if not os.path.isfile(options.weights):
-            raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
-    # CIFAR as JPEG takes ten seconds.
-    with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {configs[0].data}"):
-        return datasets.of(configs[0], options.data_root, train_list=options.train_list, test_list=options.test_list)
-
-
-def check(data: datasets.LongTailed, options: Options, ranks: Ranks, *, quiet: bool) -> None:
-    """Decode every image file of a data set that no earlier check has decoded; images in memory are whole.
-
-    Args:
-        data: the data.
-        options: the processes that decode.
-        ranks: the processes that train.
-        quiet: whether to show no progress bar.
-
-    Raises:
-        InvalidInput: if images cannot be decoded, each of which is named on standard error before; or under torchrun.
-    """
-    if ranks.world > 1:
-        raise InvalidInput("--check needs one process; use python -m training.check before torchrun, and drop --check")
-    if not (isinstance(data.train, datasets.Listed) and isinstance(data.test, datasets.Listed)):
-        return
-    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
-    report = decodable.check(data.train.root, (*data.train.paths, *data.test.paths), workers=workers, quiet=quiet)
-    for reason in report.broken:
-        print(shown(reason), file=sys.stderr)
-    if report.unwritable:
-        print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
-    if number := len(report.broken):
-        raise InvalidInput(
-            f"{number:,} of {report.number:,} images cannot be decoded, as named above; mend, replace or remove each, "
-            "before anything is trained"
-        )
-
-
 def _train_all(configs: Sequence[RunConfig], options: Options, device: str, ranks: Ranks, *, printed: bool) -> int:
     first, quiet = configs[0], options.quiet or not ranks.first
-    data = ready(configs, options, quiet=quiet)
-    if options.check:
-        check(data, options, ranks, quiet=quiet)
+    data = ready(configs, options, quiet=quiet, ranks=ranks)
     if ranks.first:
         notes.explain(first, data, device)
     events = options.tensorboard and ranks.first
     if events:
         events_writer(None)
     workers = _workers(options, ranks) if first.data_set.files else 0
-    work = Work(data, options.store, device, events, workers=workers, weights=options.weights, ranks=ranks)
+    work = Work(
+        data,
+        options.store,
+        device,
+        events,
+        workers=workers,
+        weights=options.weights,
+        ranks=ranks,
+        goes_on=options.data_changed == "ok",
+    )
     results, diverged = [], 0
-    with Bars(quiet=quiet) as bars:
+    begun = [RunFolder(options.store, config).epochs for config in configs]
+    at_once = f"on {options.address}" if options.address else f"{options.jobs} at a time" * (not options.one_by_one)
+    with Bars(configs, begun, at_once=at_once, quiet=quiet) as bars:
         outcomes = _one_by_one(configs, work, bars) if options.one_by_one else _several(configs, work, options, bars)
         for outcome in outcomes:
             if isinstance(outcome, Finished):
@@ -136,29 +89,23 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
 
 
 def _one_by_one(configs: Sequence[RunConfig], work: Work, bars: Bars) -> Iterator[Outcome]:
-    for config in configs:
-        with bars.run(config) as on_epoch:
-            try:
-                yield work.train(config, on_epoch)
-            except Busy as error:
-                if len(configs) == 1:
-                    raise
-                yield LeftToOther(str(error))
+    for number, config in enumerate(configs):
+        try:
+            outcome: Outcome = work.train(config, partial(bars.report, number))
+        except Busy as error:
+            if len(configs) == 1:
+                raise
+            outcome = LeftToOther(str(error))
+        bars.ended(number)
+        yield outcome
 
 
 def _several(configs: Sequence[RunConfig], work: Work, options: Options, bars: Bars) -> Iterator[Outcome]:
-    with bars.runs(len(configs), options) as on_end:
-        for outcome in _outcomes(configs, work, options):
-            on_end()
-            yield outcome
-
-
-def _outcomes(configs: Sequence[RunConfig], work: Work, options: Options) -> Iterator[Outcome]:
     if options.engine == "ray":
         from training.jobs import cluster
 
-        return cluster.in_flight(configs, work, options)
-    return in_flight(configs, work, options.jobs)
+        return cluster.in_flight(configs, work, options, bars)
+    return in_flight(configs, work, options.jobs, bars)
 
 
 def _workers(options: Options, ranks: Ranks) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
@@ -21,8 +22,32 @@ from training.store.locks import Busy
 from training.store.results import RunResult
 from training.store.runs import RunFolder
 
-OnEpoch = Callable[[EpochRow], None]
-"""Called after each epoch with what is written of it."""
+Report = Callable[[float, str], None]
+"""Called while a run is trained: with the epochs so far, a part of the present one included, and after an epoch with its
+numbers in words, else ''.
+"""
+
+
+def silent(epochs: float, state: str) -> None:
+    """Report nothing: a :data:`Report`.
+
+    Args:
+        epochs: epochs trained so far.
+        state: numbers of the last one.
+    """
+
+
+def in_words(row: EpochRow) -> str:
+    """Write the numbers of an epoch.
+
+    Args:
+        row: what is written of it.
+
+    Returns:
+        Images per second, the mean loss, and an accuracy.
+    """
+    kind = "balanced " * ("test_balanced" in row) + "test"
+    return f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, {kind} {loop.headline(row):.2f} %"
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,26 @@ Outcome = Finished | Stopped | LeftToOther
 """How a task can end."""
 
 
+class Watcher:
+    """Follows the runs of a command, which it knows by their numbers from 0. This one does nothing."""
+
+    def report(self, number: int, epochs: float, state: str) -> None:
+        """Take a report, as :data:`Report`.
+
+        Args:
+            number: of the run.
+            epochs: epochs trained so far.
+            state: numbers of the last one, or ''.
+        """
+
+    def ended(self, number: int) -> None:
+        """Learn that a run has ended, whatever its outcome.
+
+        Args:
+            number: of the run.
+        """
+
+
 @dataclass(frozen=True)
 class Work:
     """What every run of a command needs.
@@ -70,6 +115,7 @@ class Work:
         weights: the file of pretrained weights.
         ranks: the processes that train a run together.
         task: the engine's name of the task, if it has one.
+        goes_on: whether a run goes on though its image files have changed.
     """
 
     data: LongTailed
@@ -81,13 +127,14 @@ class Work:
     weights: Path | None = None
     ranks: Ranks = ALONE
     task: str = ""
+    goes_on: bool = False
 
-    def train(self, config: RunConfig, on_epoch: OnEpoch) -> Finished | Stopped:
+    def train(self, config: RunConfig, report: Report) -> Finished | Stopped:
         """Train one run.
 
         Args:
             config: the run.
-            on_epoch: called after each epoch.
+            report: told how it goes on.
 
         Returns:
             How it ended.
@@ -96,14 +143,14 @@ class Work:
             Busy: if another process trains it.
             InvalidInput: if memory does not suffice, and as :func:`training.run.loop.run`.
         """
-        return loop.finished(self.stages(config, on_epoch))
+        return loop.finished(self.stages(config, report))
 
-    def stages(self, config: RunConfig, on_epoch: OnEpoch) -> Generator[None, None, Finished | Stopped]:
+    def stages(self, config: RunConfig, report: Report) -> Generator[None, None, Finished | Stopped]:
         """Train one run in stages, so that one thread can see to several runs.
 
         Args:
             config: the run.
-            on_epoch: called after each epoch.
+            report: told how it goes on.
 
         Yields:
             Whenever an epoch is under way on the device.
@@ -124,7 +171,7 @@ class Work:
                 writer = writer or events_writer(folder)
                 for name, value in row.items():
                     writer.add_scalar(name, value, row["epoch"])
-            on_epoch(row)
+            report(row["epoch"], in_words(row))
 
         try:
             result = yield from loop.stages(
@@ -133,10 +180,12 @@ class Work:
                 folder,
                 torch.device(self.device),
                 on_epoch=show,
+                on_progress=lambda epochs: report(epochs, ""),
                 capture=self.capture,
                 workers=self.workers,
                 weights=self.weights if config.pretrained else None,
                 ranks=self.ranks,
+                on_change=_note if self.goes_on else None,
             )
             return Finished(result)
         except Diverged as error:
@@ -151,11 +200,12 @@ class Work:
             if writer is not None:
                 writer.close()
 
-    def stages_or_left(self, config: RunConfig) -> Generator[None, None, Outcome]:
+    def stages_or_left(self, config: RunConfig, report: Report) -> Generator[None, None, Outcome]:
         """Train one run in stages, and leave it to another process that trains it already.
 
         Args:
             config: the run.
+            report: told how it goes on.
 
         Yields:
             Whenever an epoch is under way on the device.
@@ -164,9 +214,13 @@ class Work:
             How it ended.
         """
         try:
-            return (yield from self.stages(config, lambda row: None))
+            return (yield from self.stages(config, report))
         except Busy as error:
             return LeftToOther(str(error))
+
+
+def _note(text: str) -> None:
+    print(f"note: {shown(text)}", file=sys.stderr)
 
 
 def events_writer(folder: RunFolder | None) -> Any:

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from lpm.console.errors import InvalidInput
 from training.batches import decoding, sources
 from training.batches.augment import normalised
-from training.config import RunConfig
-from training.data.images import central_view
+from training.data.depth import Largest
+from training.data.images import MAX_PIXELS, Decoding, central_view
 from training.data.untrusted import line
 from training.model import build
 from training.store.runs import RunFolder
@@ -40,6 +40,7 @@ def predictions(
     *,
     top: int = 1,
     workers: int = 0,
+    max_pixels: int = MAX_PIXELS,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, float]]:
     """Predict the likeliest classes of images.
@@ -52,6 +53,7 @@ def predictions(
         device: where the network runs.
         top: classes per image.
         workers: processes that decode images; 0 decodes in this process.
+        max_pixels: pixels that an image may have.
         broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
             raises InvalidInput.
 
@@ -68,11 +70,12 @@ def predictions(
         raise InvalidInput(f"{str(folder.path)!r} is not a run on image files that names its classes")
     if not 1 <= top <= config.K:
         raise InvalidInput(f"--top {top} must lie in 1..{config.K}, the run's classes")
+    how = Decoding(config.upright, config.pixel_bits, Largest(*folder.result().largest_pixels), max_pixels)
     network = network_of(folder, sources.Files.channels, device)
     assert config.data_set.constants is not None
     mean, std = sources.constants(*config.data_set.constants, device)
     loader = DataLoader(
-        _Views(images, config),
+        _Views(images, config.pixels, how),
         batch_size=sources.images_at_once(config, device),
         num_workers=workers,
         collate_fn=_whole_ones,
@@ -104,16 +107,15 @@ def predictions(
 class _Views(Dataset[Any]):
     """Decoded images (3, size, size) uint8, cropped like a run's test images, or Undecodable."""
 
-    def __init__(self, images: Sequence[Path | str], config: RunConfig) -> None:
-        self.images, self.size = images, config.pixels
-        self.upright, self.bits = config.upright, config.pixel_bits
+    def __init__(self, images: Sequence[Path | str], size: int, how: Decoding) -> None:
+        self.images, self.size, self.how = images, size, how
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, number: int) -> np.ndarray | decoding.Undecodable:
         try:
-            return central_view(self.images[number], self.size, upright=self.upright, bits=self.bits)
+            return central_view(self.images[number], self.size, decoding=self.how)
         except InvalidInput as error:
             return decoding.Undecodable(str(error))
 

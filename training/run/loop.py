@@ -27,7 +27,7 @@ from training.run.measurement import epochs_measured, measured
 from training.run.steps import Diverged
 from training.run.trainer import Trainer
 from training.store import run_data
-from training.store.metrics import by_class, by_split
+from training.store.metrics import by_class, by_split, per_class
 from training.store.results import RunResult
 from training.store.runs import FINAL, RunFolder
 
@@ -262,9 +262,10 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         method=trainer.config.method,
         last=by_split(correct, total, trainer.splits),
         best=max(headline(row) for row in rows),
-        per_class=tuple((100 * correct / total).tolist()),
+        per_class=per_class(correct, total),
         train_counts=tuple(trainer.data.counts.tolist()),
         left_out=trainer.data.left_out,
+        largest_pixels=(trainer.data.largest_pixels.whole, trainer.data.largest_pixels.real),
         splits=trainer.splits,
         class_names=trainer.data.class_names,
         train_seconds=sum(row["train_seconds"] for row in rows),

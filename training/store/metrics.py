@@ -61,19 +61,37 @@ def by_class(labels: np.ndarray, predictions: np.ndarray, K: int) -> tuple[np.nd
     return np.bincount(labels[predictions == labels], minlength=K), np.bincount(labels, minlength=K)
 
 
-def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
-    """Compute accuracies in per cent.
+def per_class(correct: np.ndarray, total: np.ndarray) -> tuple[float | None, ...]:
+    """Compute the accuracy of each class in per cent.
 
     Args:
         correct: (K,) test images of each class that are predicted right.
         total: (K,) test images of each class.
+
+    Returns:
+        K accuracies; None for a class without a test image.
+    """
+    return tuple(100 * right / n if n else None for right, n in zip(correct.tolist(), total.tolist(), strict=True))
+
+
+def by_split(correct: np.ndarray, total: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, float]:
+    """Compute accuracies in per cent. Classes without a test image are left out of all means.
+
+    Args:
+        correct: (K,) test images of each class that are predicted right.
+        total: (K,) test images of each class; at least one class has some.
         splits: first and last class of each split, both included.
 
     Returns:
         'all': accuracy over all images. 'balanced': mean recall of all classes, only where classes differ in their
-        number of test images. Then each split: mean recall of its classes.
+        number of test images. Then each split that has test images: mean recall of its classes.
     """
-    recall = 100 * correct / total
-    means = {name: float(recall[first : last + 1].mean()) for name, (first, last) in splits.items()}
-    balanced = {"balanced": float(recall.mean())} if len(set(total.tolist())) > 1 else {}
+    tested = total > 0
+    recall = 100 * correct / np.maximum(total, 1)
+
+    def mean(first: int, last: int) -> float:
+        return float(recall[first : last + 1][tested[first : last + 1]].mean())
+
+    means = {name: mean(*classes) for name, classes in splits.items() if tested[classes[0] : classes[1] + 1].any()}
+    balanced = {"balanced": mean(0, len(total) - 1)} if len(set(total[tested].tolist())) > 1 else {}
     return {"all": float(100 * correct.sum() / total.sum())} | balanced | means

@@ -52,6 +52,8 @@ class RunResult:
         files: by file name, the SHA-256 of each content that the run's file may have; the weights and the measurements.
             It is more than one only while :mod:`training.measure` replaces the file. Empty where no hash was stored.
         left_out: paths of the image files that were left out, because they could not be used.
+        largest_pixels: largest whole number, and largest floating-point number, of pixels with more than eight bits in the
+            run's image files; 0 where there are none. All such files are scaled by it.
         data_changes: how the image files changed while the run was trained, in order.
     """
 
@@ -75,6 +77,7 @@ class RunResult:
     machine: str = ""
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    largest_pixels: tuple[int, float] = (0, 0.0)
     data_changes: tuple[DataChange, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +153,7 @@ def from_json(data: Any, file: Path) -> RunResult:
     stored = {name: data[name] for name in _CHECKS if name in data}
     for name in ("per_class", "train_counts", "class_names", "left_out"):
         stored[name] = tuple(stored.get(name, ()))
+    stored["largest_pixels"] = tuple(stored.get("largest_pixels", (0, 0.0)))
     stored["data_changes"] = run_data.changes_of(stored.get("data_changes", ()))
     stored["splits"] = {name: (first, last) for name, (first, last) in stored.get("splits", {}).items()}
     stored["files"] = {name: tuple(hashes) for name, hashes in stored.get("files", {}).items()}
@@ -205,6 +209,7 @@ _CHECKS: dict[str, Any] = {
     "machine": _is_word,
     "files": lambda v: _maps_words_to(_are(_is_word))(v),
     "left_out": _are(lambda path: isinstance(path, str)),
+    "largest_pixels": lambda v: _are(_is_number)(v) and len(v) == 2 and _is_whole(v[0]) and min(v) >= 0,
     "data_changes": run_data.are_changes,
 }
 """For each key of ``metrics.json``, the function that says whether a value is possible."""

@@ -1,0 +1,185 @@
+"""Pixels of more than eight bits: all images of a set are scaled alike. Images of very many pixels: by an option."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lpm.console.cli import run as run_command
+from lpm.console.errors import InvalidInput
+from tests.training.own import pets, trained
+from tests.training.test_images import deep_png
+from training import check, predict
+from training.data import set_depth
+from training.data.depth import Largest
+from training.data.images import MAX_PIXELS, USUAL, Decoding, central_view, whole
+from training.data.set_depth import REMEMBERED, largest_of
+from training.store.runs import find
+
+ROOT = Path(__file__).parents[2]
+
+
+def deep(value: float, kind: Any = np.uint16) -> Image.Image:
+    return Image.fromarray(np.full((32, 40), value, dtype=kind))
+
+
+def seen(root: Path, path: str, of_set: Largest) -> int:
+    """A pixel of an image as a network sees it."""
+    return int(central_view(path, 16, root=root, decoding=Decoding(of_set=of_set))[0, 0, 0])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dark_images_of_a_set_stay_dark(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_depth, "ALONE", 0)
+    monkeypatch.setattr(set_depth, "CHUNK", 1)
+    for name, value in (("dark.png", 60), ("middle.tif", 900), ("bright.png", 4095)):
+        deep(value).save(tmp_path / name)
+    Image.new("L", (40, 32), 200).save(tmp_path / "plain.png")
+    Image.new("L", (40, 32), 200).save(tmp_path / "plain.jpg")
+    paths = ["dark.png", "middle.tif", "plain.png", "plain.jpg", "bright.png", "none.png"]
+    of_set = largest_of(tmp_path, paths, USUAL, workers=workers)
+    assert of_set == Largest(4095)
+    assert of_set.bits == 12
+    assert [seen(tmp_path, name, of_set) for name in paths[:3]] == [60 >> 4, 900 >> 4, 200]
+    assert seen(tmp_path, "dark.png", Largest()) == 60  # by itself
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [(255, [0, 60, 255]), (1000, [0, 60 >> 2, 250]), (4000, [0, 60 >> 4, 250]), (65535, [0, 0, 255])],
+)
+def test_the_largest_value_of_the_set_decides(largest: int, expected: list[int], tmp_path: Path) -> None:
+    for value in (0, 60, largest):
+        deep(value).save(tmp_path / f"{value}.png")
+    paths = [f"{value}.png" for value in (0, 60, largest)]
+    of_set = largest_of(tmp_path, paths, USUAL)
+    assert [seen(tmp_path, path, of_set) for path in paths] == expected
+
+
+def test_floating_point_images_of_a_set_have_one_range(tmp_path: Path) -> None:
+    for name, value in (("dark.tif", 0.5), ("bright.tif", 250.0)):
+        deep(value, np.float32).save(tmp_path / name)
+    of_set = largest_of(tmp_path, ["dark.tif", "bright.tif"], USUAL)
+    assert of_set == Largest(0, 250.0)
+    assert [seen(tmp_path, name, of_set) for name in ("dark.tif", "bright.tif")] == [0, 250]
+    assert seen(tmp_path, "dark.tif", Largest()) == 128  # by itself, as from 0 to 1
+    assert seen(tmp_path, "bright.tif", Largest(0, 3000.0)) == 250 >> 4
+
+
+def test_a_file_that_says_its_depth_is_scaled_by_it_and_says_nothing_of_others(tmp_path: Path) -> None:
+    deep(900).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    deep(60).save(tmp_path / "b.tif")
+    assert largest_of(tmp_path, ["a.tif", "b.tif"], USUAL) == Largest(60)
+    assert seen(tmp_path, "a.tif", Largest(65535)) == 900 >> 4
+
+
+def test_colour_images_belong_to_the_set(tmp_path: Path) -> None:
+    pixels = np.full((8, 8, 3), 1000)
+    (tmp_path / "dark.png").write_bytes(deep_png(pixels, 2))
+    (tmp_path / "bright.png").write_bytes(deep_png(pixels * 65, 2))
+    of_set = largest_of(tmp_path, ["dark.png", "bright.png"], USUAL)
+    assert of_set.bits == 16
+    assert seen(tmp_path, "dark.png", of_set) == 1000 >> 8
+
+
+def test_what_was_found_is_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep(900).save(tmp_path / "a.png")
+    assert largest_of(tmp_path, ["a.png"], USUAL) == Largest(900)
+    calls = []
+    real = set_depth.largest_in
+    monkeypatch.setattr(set_depth, "largest_in", lambda path, **more: calls.append(path) or real(path, **more))
+    assert largest_of(tmp_path, ["a.png"], USUAL) == Largest(900)
+    assert calls == []
+    deep(4000).save(tmp_path / "a.png")
+    assert largest_of(tmp_path, ["a.png"], USUAL) == Largest(4000)
+    assert calls == ["a.png"]
+    assert largest_of(tmp_path, ["a.png"], Decoding(bits=12)) == Largest()  # the user's depth needs no look
+    for content in (b"", b"{", b"[1]", json.dumps({"x": [-1, 0]}).encode(), b'{"x": [1e400, 1]}', b'{"x": 1}'):
+        (tmp_path / REMEMBERED).write_bytes(content)
+        assert largest_of(tmp_path, ["a.png"], USUAL) == Largest(4000)
+
+
+def test_a_run_scales_all_its_images_alike_and_predictions_follow_it(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pets(tmp_path / "data")
+    for number, file in enumerate(sorted(root.rglob("*.jpg"))):
+        file.unlink()
+        deep(4000 if number == 20 else 60).save(file.with_suffix(".png"))
+    assert trained(root, tmp_path / "s") == 0
+    assert "values up to 4,000; all are read as 12 bits, scaled to 8; --pixel-bits" in capsys.readouterr().err
+    (run,) = find(tmp_path / "s")
+    assert run.result().largest_pixels == (4000, 0)
+    pixels = []
+    from training.run import inference
+
+    real = inference.central_view
+    monkeypatch.setattr(
+        inference, "central_view", lambda *words, **more: pixels.append(real(*words, **more)) or pixels[-1]
+    )
+    assert run_command(lambda: predict.main([str(run.path), str(root / "train/cat/00.png"), "--workers", "0"])) == 0
+    assert (pixels[0] == 60 >> 4).all()
+
+
+def large(kind: str, mode: str = "RGB") -> bytes:
+    """A picture of 96 megapixels, of two halves."""
+    image = Image.new(mode, (12_000, 8_000), 40 if mode == "L" else (40, 80, 120))
+    image.paste(200 if mode == "L" else (200, 100, 0), (6_000, 0, 12_000, 8_000))
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
+def test_a_large_photograph_is_read_by_an_option(kind: str, mode: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "big.jpg").write_bytes(large(kind, mode))
+    with pytest.raises(InvalidInput, match="has 96,000,000 pixels, and at most 89,478,485 are decoded; give more with"):
+        whole("big.jpg", root=tmp_path)
+    limit = Image.MAX_IMAGE_PIXELS
+    image = whole("big.jpg", root=tmp_path, decoding=Decoding(max_pixels=100_000_000))
+    assert limit == Image.MAX_IMAGE_PIXELS
+    assert image.size == ((6_000, 4_000) if kind == "JPEG" else (12_000, 8_000))  # a JPEG is decoded at half its sides
+    assert image.width * image.height <= (MAX_PIXELS if kind == "JPEG" else 10**8)
+    view = central_view("big.jpg", 32, root=tmp_path, decoding=Decoding(max_pixels=100_000_000)).astype(int)
+    left, right = ((40, 40, 40), (200, 200, 200)) if mode == "L" else ((40, 80, 120), (200, 100, 0))
+    assert np.abs(view[:, 5, 5] - left).max() < 4
+    assert np.abs(view[:, 5, 26] - right).max() < 4
+    assert run_command(lambda: check.main([str(tmp_path), "--quiet"])) == 2
+    assert "--max-pixels" in capsys.readouterr().err
+    assert run_command(lambda: check.main([str(tmp_path), "--quiet", "--max-pixels", "100000000"])) == 0
+    assert run_command(lambda: check.main([str(tmp_path), "--quiet"])) == 2  # what a larger limit decodes, it forgets
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from training.data.images import Decoding, central_view
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+central_view(Path(sys.argv[1]), 32, decoding=Decoding(max_pixels=10**8))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_memory_is_below_ten_bytes_per_pixel(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(large(kind))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path / "big")], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert int(done.stdout) < 10 * 96_000_000
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "1e9", "1000000001", "x", "9" * 30])
+def test_an_impossible_number_of_pixels_is_one_line(word: str, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as status:
+        check.main([str(tmp_path), "--max-pixels", word])
+    assert status.value.code == 2
+    assert "is not a number of pixels, 1 to 1,000,000,000" in capsys.readouterr().err

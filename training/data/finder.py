@@ -1,0 +1,97 @@
+"""Find an image that a list names, where the list does not spell its path as the disk does.
+
+Tables may leave off endings and folders. A letter such as é may be one character or two (Unicode's forms NFC and NFD):
+macOS writes two, other systems one, and both look the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+from training.data.list_rows import IMAGES, normal
+
+
+class Finder:
+    """Finds images below a folder.
+
+    Args:
+        root: the folder.
+        table: whether endings and folders may be left off.
+    """
+
+    def __init__(self, root: Path, *, table: bool) -> None:
+        self.root, self.table = str(root), table
+        self.names = cache(self._names)
+        self.below = cache(self._below)
+
+    def find(self, path: str) -> str:
+        """Find an image.
+
+        Args:
+            path: as a list names it, relative to the folder.
+
+        Returns:
+            Its path on the disk; ``path`` itself where there is no such image.
+
+        Raises:
+            ValueError: if several images may be meant.
+        """
+        if "\0" in path or (path.isascii() and not self.table) or os.path.lexists(os.path.join(self.root, path)):
+            return path
+        if not path.isascii() and (found := self._in_other_form(path)) is not None:
+            return found
+        for ending in (*IMAGES, *map(str.upper, IMAGES)) if self.table else ():
+            if os.path.lexists(os.path.join(self.root, path + ending)):
+                return path + ending
+        return path if "/" in path or not self.table else _only(self.below()[normal(path)], path) or path
+
+    def _in_other_form(self, path: str) -> str | None:
+        """The path with each part spelled as on the disk; None where there is no such file."""
+        folder = ""
+        for part in path.split("/"):
+            inside = os.path.join(self.root, folder)
+            name = (
+                part if os.path.lexists(os.path.join(inside, part)) else _only(self.names(inside)[normal(part)], path)
+            )
+            if name is None:
+                return None
+            folder = f"{folder}/{name}" if folder else name
+        return folder
+
+    def _names(self, folder: str) -> defaultdict[str, list[str]]:
+        """The names in a folder by their NFC; in a table an image also by its name without ending."""
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        try:
+            entries = os.listdir(folder)
+        except OSError:
+            return names
+        for name in entries:
+            names[normal(name)].append(name)
+            stem, ending = os.path.splitext(name)
+            if self.table and ending.lower() in IMAGES:
+                names[normal(stem)].append(name)
+        return names
+
+    def _below(self) -> defaultdict[str, list[str]]:
+        """All images by the NFC of their name, with and without ending."""
+        images: defaultdict[str, list[str]] = defaultdict(list)
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                stem, ending = os.path.splitext(name)
+                if ending.lower() in IMAGES:
+                    path = os.path.relpath(os.path.join(folder, name), self.root)
+                    for word in (stem, name):
+                        images[normal(word)].append(path)
+        return images
+
+
+def _only(matches: list[str], path: str) -> str | None:
+    """The only match, None without one. Raises ValueError for several."""
+    if len(matches) > 1:
+        raise ValueError(
+            f"{path[:200]!r} is {matches[0][:80]!a} or {matches[1][:80]!a}; name the folder, too, or rename one"
+        )
+    return matches[0] if matches else None

@@ -1,0 +1,142 @@
+"""The data of runs, made ready before anything is trained: loaded, checked, and without the files that are left out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from lpm.console.errors import InvalidInput
+from training.config import RunConfig
+from training.data import datasets, decodable, lists
+from training.data.datasets import Listed, LongTailed
+from training.distributed.ranks import ALONE, Ranks
+from training.options import Options
+
+CHECKED = 5000
+"""Images that are decoded before training without being asked to, at most. On one core they take some 15 seconds."""
+
+REMEDY = "mend, replace or remove each, or leave them out with --skip-broken"
+
+
+def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks: Ranks = ALONE) -> LongTailed:
+    """Load the data of runs on one data set, and see that they can be used.
+
+    Image files are decoded with ``--check`` and ``--skip-broken``, and where few of them are not known to decode. In
+    memory everything is whole.
+
+    Args:
+        configs: the runs.
+        options: where data and weights are, and what to do about broken files.
+        quiet: whether to say nothing meanwhile.
+        ranks: the processes that train together; rank 0 decodes for all of them.
+
+    Returns:
+        The data.
+
+    Raises:
+        InvalidInput: if the data, or the weights that a run starts from, are not there; or files cannot be used, each of
+            which is named on standard error before.
+    """
+    config = configs[0]
+    if any(config.pretrained for config in configs):
+        if options.weights is None:
+            raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
+        if not os.path.isfile(options.weights):
+            raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
+    if not config.data_set.files:
+        # CIFAR as JPEG takes ten seconds.
+        with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {config.data}"):
+            return _loaded(config, options)
+    if options.skip_broken:
+        left_out = ranks.rank_0_decision(partial(_left_out, config, options, quiet=quiet))
+        try:
+            return _loaded(config, options, left_out)
+        except InvalidInput as error:
+            number = len(left_out)
+            note = f" ({number:,} file{'s' * (number != 1)} that cannot be used left out)" if left_out else ""
+            raise InvalidInput(f"{error}{note}") from None
+    try:
+        data = _loaded(config, options)
+    except InvalidInput as error:
+        ranks.rank_0_decision(partial(_refuse_all, error, config, options, quiet=quiet))
+        raise
+    assert isinstance(data.train, Listed)
+    assert isinstance(data.test, Listed)
+    root, paths = data.train.root, (*data.train.paths, *data.test.paths)
+    ranks.rank_0_decision(partial(_check, root, paths, options, quiet=quiet))
+    return data
+
+
+def _loaded(config: RunConfig, options: Options, left_out: frozenset[str] = frozenset()) -> LongTailed:
+    return datasets.of(
+        config,
+        options.data_root,
+        train_list=options.train_list,
+        test_list=options.test_list,
+        leave_out=left_out,
+        max_pixels=options.max_pixels,
+    )
+
+
+def _left_out(config: RunConfig, options: Options, *, quiet: bool) -> frozenset[str]:
+    """The paths of the files that cannot be used, each of which is named.
+
+    Raises InvalidInput where something is wrong that no file can be left out for, such as a folder of an unknown class.
+    """
+    found = _files(config, options)
+    decodable.refuse(found.problems, repr(str(options.data_root)), "--skip-broken leaves out files only")
+    unusable = found.unusable | _broken(found.root, found.paths, options, quiet=quiet)
+    decodable.name(unusable.values(), "left out: ")
+    if unusable:
+        number, all_files = len(unusable), len(found.paths) + len(found.unusable)
+        print(f"note: {number:,} of {all_files:,} files left out; the run's data.json names them", file=sys.stderr)
+    return frozenset(unusable)
+
+
+def _refuse_all(error: InvalidInput, config: RunConfig, options: Options, *, quiet: bool) -> None:
+    """Raise the error of a list; if files are the reason, name all files that cannot be used, not only the first."""
+    try:
+        found = _files(config, options)
+    except InvalidInput:
+        raise error from None
+    if not (found.problems or found.unusable):
+        raise error
+    broken = _broken(found.root, found.paths, options, quiet=quiet) if _is_due(found.root, found.paths, options) else {}
+    reasons = dict.fromkeys((*found.problems, *found.unusable.values(), *broken.values(), str(error)))
+    decodable.refuse(reasons, repr(str(options.data_root)), REMEDY)
+
+
+def _check(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -> None:
+    """Raise InvalidInput if images cannot be decoded, where they are to be checked."""
+    if _is_due(root, paths, options):
+        broken = _broken(root, paths, options, quiet=quiet)
+        decodable.refuse(broken.values(), repr(str(options.data_root)), REMEDY)
+
+
+def _is_due(root: Path, paths: Sequence[str], options: Options) -> bool:
+    """Whether images are decoded before training: as asked for, else where it takes some seconds only."""
+    return (
+        decodable.unchecked(root, paths, max_pixels=options.max_pixels) <= CHECKED
+        if options.check is None
+        else options.check
+    )
+
+
+def _files(config: RunConfig, options: Options) -> lists.Files:
+    assert options.data_root is not None
+    return lists.files(config.dataset, options.data_root, train_list=options.train_list, test_list=options.test_list)
+
+
+def _broken(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -> dict[str, str]:
+    """By path, what is wrong with each image that cannot be decoded."""
+    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+    report = decodable.check(root, paths, workers=workers, quiet=quiet, max_pixels=options.max_pixels)
+    if report.unwritable and not quiet:
+        print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
+    return report.broken
