@@ -6,9 +6,10 @@ The last line of ``--help`` is the order; ``--only NAME`` takes a part.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ STEP = replace(
     with_preset(RunConfig(imbalance=10.0, tail="step"), "smoke"),
     preset="smoke+",
     weight_decay=1e-5,
-    feature_decay_centred=False,
 )
 """Five classes of 120 digits and five of 12."""
 
@@ -41,6 +41,7 @@ class Series:
         choices: what makes its method, and how long it trains.
         c: the collapse number that decides it.
         grid: mu over sqrt(c); with ``absolute`` mu itself.
+        first: the part of the grid that is trained first, for all series and seeds.
         absolute: whether the grid is of mu.
         ordinary: whether mu is the weight decay of all layers, and there are no penalties.
     """
@@ -49,47 +50,62 @@ class Series:
     choices: dict[str, Any]
     c: float
     grid: tuple[float, ...]
+    first: tuple[float, ...]
     absolute: bool = False
     ordinary: bool = False
 
-    def configs(self) -> Iterator[RunConfig]:
-        """The runs with seed 0, by rising mu."""
-        for x in self.grid:
+    def configs(self, grid: Sequence[float] | None = None) -> Iterator[RunConfig]:
+        """The runs with seed 0.
+
+        Args:
+            grid: the part of the grid that is asked for; all of it by default.
+
+        Yields:
+            Their configs, in the grid's order.
+        """
+        for x in self.grid if grid is None else grid:
             mu = float(f"{x if self.absolute else x * math.sqrt(self.c):.4g}")
             if self.ordinary:
-                yield replace(STEP, **{**self.choices, "weight_decay": mu})
+                yield replace(STEP, **self.choices, weight_decay=mu)
             else:
-                both = {"classifier_decay": mu, "feature_decay": mu, "feature_decay_centred": True}
-                yield replace(STEP, **both, **self.choices)
+                yield replace(STEP, **self.choices, classifier_decay=mu, feature_decay=mu, feature_decay_centred=True)
 
 
 S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
 LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
 NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
 SERIES = (
-    Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR),
-    Series(name="LA", choices={"loss": "la", **LONG}, c=S * PI_B, grid=NEAR),
-    Series(name="CW", choices={"loss": "cw", **LONG}, c=S / (K**2 * PI_A), grid=WIDE),
+    Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
+    Series(name="LA", choices={"loss": "la", **LONG}, c=S * PI_B, grid=NEAR, first=(0.8, 0.9, 0.95, 1.05)),
+    Series(name="CW", choices={"loss": "cw", **SHORT}, c=S / (K**2 * PI_A), grid=WIDE, first=(0.6, 0.9, 1.05, 1.2)),
     Series(
         name="FC-exp",
         choices={"tail": "exp", **SHORT},
         c=S * 12 / 486,
         grid=(0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26),
+        first=(0.09, 0.15, 0.18, 0.22),
         absolute=True,
     ),
-    Series(name="MS", choices={"classifier": "ms", **SHORT}, c=S * PI_B, grid=NEAR[1:]),
-    Series(name="CAS", choices={"sampler": "cas", **SHORT}, c=S / K, grid=BALANCED),
-    Series(name="no-mixup", choices={"alpha": 0.0, **SHORT}, c=PI_B, grid=NEAR),
-    Series(name="BMLS", choices={"sampler": "bmls", **SHORT}, c=S / K - (1 - S) / (K * (K - 1)), grid=BALANCED),
-    Series(name="FC-cold", choices={"epochs": 200}, c=S * PI_B, grid=(0.2, 0.4, 0.6, 0.8, 1.05)),
+    Series(name="MS", choices={"classifier": "ms", **SHORT}, c=S * PI_B, grid=NEAR[1:], first=(0.9, 1.05)),
+    Series(name="CAS", choices={"sampler": "cas", **SHORT}, c=S / K, grid=BALANCED, first=(0.5, 0.9, 1.2)),
     Series(
         name="weight-decay",
-        choices={"epochs": 200},
+        choices={"epochs": 100},
         c=S * PI_B,
         grid=(2e-4, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 1e-1),
+        first=(2e-4, 2e-2, 5e-2, 1e-1),
         absolute=True,
         ordinary=True,
     ),
+    Series(name="no-mixup", choices={"alpha": 0.0, **SHORT}, c=PI_B, grid=NEAR, first=(0.9, 1.05)),
+    Series(
+        name="BMLS",
+        choices={"sampler": "bmls", **SHORT},
+        c=S / K - (1 - S) / (K * (K - 1)),
+        grid=BALANCED,
+        first=(0.5, 0.9, 1.2),
+    ),
+    Series(name="FC-cold", choices={"epochs": 200}, c=S * PI_B, grid=(0.2, 0.4, 0.6, 0.8, 1.05), first=(0.8,)),
 )
 """In the order of training, most valuable first."""
 
@@ -108,7 +124,7 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
     geometry, counts = folder.geometry(config.epochs), np.array(result.train_counts)
     W, half = geometry["class_vectors"], K // 2
     drawn = folder.final()["pair_counts"]
-    mu = collapse.decay(config, W, collapse.mean_squared_length(config, geometry, drawn))
+    mu = collapse.decay(config, W, collapse.mean_squared_length(config, geometry, drawn, counts))
     accuracy = np.array(result.per_class)
     few = W[half:] - W.mean(axis=0)
     few = few / np.linalg.norm(few, axis=1, keepdims=True)
@@ -174,10 +190,11 @@ def main(arguments: list[str] | None = None) -> int:
         from training.jobs.train_all import train_all
 
         torch.set_num_threads(1)
-        for series in chosen:
-            configs = [replace(config, seed=seed) for config in series.configs() for seed in options.seeds]
-            train_all(configs, Options(store=options.store, device="cpu", quiet=True), printed=False)
-            print(series.name, "done", flush=True)
+        for whole in (False, True):
+            for seed, series in itertools.product(options.seeds, chosen):
+                configs = [replace(c, seed=seed) for c in series.configs(None if whole else series.first)]
+                train_all(configs, Options(store=options.store, device="cpu", quiet=True), printed=False)
+                print(series.name, seed, "all" if whole else "first", flush=True)
     rows = [
         row(series, folder) | origin()
         for series in chosen

@@ -7,6 +7,7 @@ squared. Needs no torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -60,21 +61,24 @@ def decay(config: RunConfig, vectors: np.ndarray, squared_length: float) -> floa
     return l_W * float(np.linalg.norm(vectors)) / math.sqrt(squared_length) if squared_length > 0 else math.nan
 
 
-def mean_squared_length(config: RunConfig, geometry: dict[str, np.ndarray], counts: np.ndarray) -> float:
+def mean_squared_length(
+    config: RunConfig, geometry: Mapping[str, np.ndarray], drawn: np.ndarray | None, counts: np.ndarray
+) -> float:
     """The mean squared length of the classifier inputs, from their mean where there is a bias.
 
     Args:
         config: the run.
         geometry: what :func:`training.run.measurement.measured` stored.
-        counts: (K, K) how often each label pair was drawn.
+        drawn: (K, K) how often each label pair was drawn; None above 1000 classes.
+        counts: (K,) training images of each class.
 
     Returns:
-        The mean over label pairs as they were drawn; over unmixed images above 100 classes, whose label pairs are not measured.
+        The mean over label pairs as they were drawn. Above 100 classes, whose label pairs are not measured, that of the class
+        means, which is lower.
     """
-    if "pair_squares" in geometry:
-        bins = len(geometry["pair_squares"])
-        weights = np.broadcast_to(counts / counts.sum() / bins, geometry["pair_squares"].shape)
+    if "pair_squares" in geometry and drawn is not None:
         squares, means = geometry["pair_squares"].astype(float), geometry["pair_means"].astype(float)
+        weights = np.broadcast_to(drawn / drawn.sum() / len(squares), squares.shape)
     else:
         means, weights = geometry["class_means"].astype(float), counts / counts.sum()
         squares = (means**2).sum(axis=-1)
