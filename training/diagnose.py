@@ -18,8 +18,9 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import markdown as markdown_text
-from training.store import diagnosis, runs
-from training.store.diagnosis import Report
+from training import diagnosis
+from training.diagnosis import Report
+from training.store import runs
 
 NOTE = """\
 In % of a class's test images. right: predicted as it. among its own split: predicted as it where only the classes of its
