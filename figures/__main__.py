@@ -47,16 +47,30 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if "--all" in words:
         return draw_all([word for word in words if word != "--all"])
-    if not words or words[0] not in FIGURES:
+    if not words or words[0] in ("-h", "--help"):
+        return list_figures()
+    if words[0] not in FIGURES:
         _explain_choice(words)
     return draw(words[0], words[1:])
 
 
+def list_figures() -> int:
+    """Print the figures.
+
+    Returns:
+        The exit status.
+    """
+    print("figures: the figures of the paper, and more\n")
+    for name, text in {**FIGURES, "--all": "every figure that the run store allows"}.items():
+        print(f"  python -m figures {name:<9} {text}")
+    print("\n--help behind a figure, or behind --all, lists its options.")
+    return 0
+
+
 def _explain_choice(words: list[str]) -> None:
-    """Print the help or the error of a command line without a figure, and end the program."""
-    parser = cli.Parser("figures", "draw a figure of the paper, or with --all every figure that the run store allows")
-    listed = "; ".join(f"{name}: {text}" for name, text in FIGURES.items())
-    parser.add_argument("figure", type=cli.choice(*FIGURES), metavar="FIGURE", help=listed)
+    """Print the error of a command line without a figure, and end the program."""
+    parser = cli.Parser("figures", "")
+    parser.add_argument("figure", type=cli.choice(*FIGURES), metavar="FIGURE")
     parser.parse_args(words[:1])
 
 
@@ -88,8 +102,9 @@ def _draw(name: str, words: list[str]) -> int:
     module = importlib.import_module(f"figures.{name}")
     parser = cli.Parser(f"figures {name}", FIGURES[name])
     module.add_options(parser)
-    parser.add_argument("--out", type=Path, default=Path(f"figures-{name}"), metavar="DIR", help="folder for the files")
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    add = parser.group("output").add_argument
+    add("--out", type=Path, default=Path(f"figures-{name}"), metavar="DIR", help="folder for the files")
+    add("--quiet", action="store_true", help="print nothing")
     options = parser.parse_args(words)
     start = time.perf_counter()
     with OutputFolder(options.out, f"figures.{name}") as folder:
@@ -114,8 +129,9 @@ def draw_all(words: list[str]) -> int:
 
     parser = cli.Parser("figures --all", "draw all figures that the run store allows")
     store.add_options(parser)
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder for the figures' folders")
-    parser.add_argument("--quiet", action="store_true", help="print only the figures that are not drawn")
+    add = parser.group("output").add_argument
+    add("--out", type=Path, default=Path("."), metavar="DIR", help="folder for the figures' folders")
+    add("--quiet", action="store_true", help="print only the figures that are not drawn")
     if named := [word for word in parser.parse_known_args(words)[1] if word in FIGURES]:
         parser.error(f"--all draws every figure and stands alone; drop {named[0]!r}, or --all to draw that one only")
     options = parser.parse_args(words)

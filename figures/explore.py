@@ -57,7 +57,7 @@ def add_options(parser: cli.Parser) -> None:
     Args:
         parser: parser of the command.
     """
-    add = parser.add_argument
+    add = parser.group("figure").add_argument
     add("--K", type=_classes, default=list(Grid.K), metavar="K,K,...", help="numbers of classes, even")
     programs = list(Grid.programs)
     add("--programs", type=_programs, default=programs, metavar="P,P,...", help="programs to offer")

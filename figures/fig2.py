@@ -76,7 +76,7 @@ def add_options(parser: cli.Parser) -> None:
         parser: parser of the command.
     """
     factors = "|".join(map(str, FACTORS))
-    add = parser.add_argument
+    add = parser.group("figure").add_argument
     add("--epochs", type=int, default=100, help="number of epochs that every sampler draws")
     add("--imbalance", type=int, default=100, metavar="R", help=f"{factors}: imbalance factor of the first picture")
     add("--seed", type=int, default=0, help="seed of the samplers")

@@ -44,7 +44,7 @@ def add_options(parser: cli.Parser) -> None:
     Args:
         parser: parser of the command.
     """
-    parser.add_argument(
+    parser.group("figure").add_argument(
         "runs",
         type=Path,
         nargs="*",

@@ -123,7 +123,7 @@ def add_budget(parser: cli.Parser) -> None:
     Args:
         parser: parser of the command.
     """
-    parser.add_argument(
+    parser.group("figure").add_argument(
         "--budget",
         type=cli.choice("means", "features"),
         default="means",

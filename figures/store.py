@@ -57,7 +57,7 @@ def add_options(parser: cli.Parser) -> None:
     """
     from training.options import seeds
 
-    add = parser.add_argument
+    add = parser.group("runs").add_argument
     add(
         "--preset",
         type=cli.choice("paper", "quick"),
@@ -65,8 +65,13 @@ def add_options(parser: cli.Parser) -> None:
         metavar="NAME",
         help="paper|quick: recipe of the runs; quick without --dataset trains the built-in digits on the spot",
     )
-    add("--dataset", type=cli.choice("cifar10-lt", "cifar100-lt", DIGITS), metavar="NAME", help="data set of the runs")
-    add("--imbalance", type=float, help="imbalance factor of the runs; without it 100, for the digits 10")
+    add(
+        "--dataset",
+        type=cli.choice("cifar10-lt", "cifar100-lt", DIGITS),
+        metavar="NAME",
+        help=f"data set of the runs (default: cifar10-lt; {DIGITS} for quick)",
+    )
+    add("--imbalance", type=float, help="imbalance factor of the runs (default: 100, for the digits 10)")
     add("--seeds", type=seeds, default=[0], help="seeds of the runs, such as 0-2")
     add("--store", type=Path, default=Path("runs"), metavar="DIR", help="the run store")
 

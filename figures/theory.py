@@ -124,8 +124,13 @@ def add_options(parser: cli.Parser) -> None:
         parser: parser of the command.
     """
     names = pictures(4, 100.0, 0)
-    add = parser.add_argument
-    add("--only", type=cli.choice(*names), metavar="NAME", help="|".join(names) + ": draw this picture only")
+    add = parser.group("figure").add_argument
+    add(
+        "--only",
+        type=cli.choice(*names),
+        metavar="NAME",
+        help="|".join(names) + ": draw this picture only (default: all)",
+    )
     add("--K", type=int, default=4, help="number of classes, where neither an axis nor a data set gives it")
     add("--imbalance", type=float, default=100.0, help="imbalance factor of CIFAR10-LT and CIFAR100-LT")
     add("--seed", type=int, default=0, help="seed of the label pairs of one epoch")

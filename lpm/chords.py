@@ -1,4 +1,4 @@
-r"""Collapse at *every* imbalance from some R on, proved by chords of the restricted optimal value.
+r"""Collapse, or its absence, at *every* imbalance of a range, proved by chords of the restricted optimal value.
 
 Let w = 1/R. Up to a factor, a family's objective is F_w(Z) = sum_k a_k w^{n_k} L_k(z_k), a polynomial in w of degree 2
 at most. Let V(w, tau) be its smallest value over the ball of radius tau with u_B = 0. V is concave in the weights of the
@@ -13,11 +13,13 @@ a norm of the weights, is at most that mean. So a few solves prove collapse at e
 
 .. math:: V_j(\tau) - F_j(\tilde Z) \ge t \tau\, own_j \quad \text{for each control weight } j .
 
-Intervals from w = 0 up to 1/R then prove it at every imbalance from R on (docs/theory/collapse.md).
+Intervals from w = 0 up to 1/R then prove it at every imbalance from R on. A chord to a *smaller* ball, t < 0, bounds the
+slope from above. With a linear lower bound on the own norm it proves the absence of collapse (docs/theory/collapse.md).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +27,12 @@ import numpy as np
 from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.dual_condition import minority_of, own_norm
+from lpm.dual_condition import minority_of, own_norm, own_part
 from lpm.family import Family
 from lpm.problem import Problem, Rows
 
 MAX_CHORDS = 60
-"""Largest number of intervals; 1 to 4 are usual."""
+"""Largest number of intervals; 1 to 10 are usual."""
 LENGTHS = tuple(float(t) for t in np.geomspace(0.5, 1e-4, 13))
 """Relative lengths t of chords that are tried."""
 ENDS = (0.0, 0.03, 0.1, 0.25, 0.45, 0.65, 0.8, 0.9, 0.95, 0.975)
@@ -82,12 +84,12 @@ class Chords:
         return [self.factor * np.array([1.0, (u + v) / 2, u * v])[self.power] for u, v in ends]
 
     def proves(self, low: float, high: float, t: float, X: np.ndarray) -> bool:
-        """Say whether one chord proves collapse at every w of an interval.
+        """Say whether one chord proves collapse (t > 0) or its absence (t < 0) at every w of an interval.
 
         Args:
             low: smallest w, at least 0.
             high: largest w.
-            t: relative length of the chord.
+            t: relative length of the chord, above -1.
             X: its outer end, a point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
 
         Returns:
@@ -97,17 +99,27 @@ class Chords:
             problem = self._at(weights)
             coordinates = Coordinates(problem)
             upper = coordinates.value_and_gradient(X)[0] + coordinates.rounding(X)
-            need = t * problem.tau * own_norm(problem, self.minority)
-            if not self._lower_bound(weights) - upper >= (1 + 1e-12) * need:
+            need = t * problem.tau * self._own(problem, high, t)
+            if not self._lower_bound(weights) - upper > need + 1e-12 * abs(need):
                 return False
         return True
+
+    def _own(self, problem: Problem, high: float, t: float) -> float:
+        """The own norm at control weights, or for t < 0 a lower bound on it that is linear in the weights.
+
+        It is the own part along that of a fixed problem, the one at the interval's largest w.
+        """
+        if t > 0:
+            return own_norm(problem, self.minority)
+        fixed = own_part(self._at(self.control(high, high)[0]), self.minority)
+        return float(own_part(problem, self.minority) @ fixed / np.linalg.norm(fixed))
 
     def point(self, w: float, t: float) -> np.ndarray:
         """Solve for a good outer end of a chord.
 
         Args:
             w: 1/R at which the end is nearly optimal.
-            t: relative length of the chord.
+            t: relative length of the chord, above -1.
 
         Returns:
             A point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
@@ -117,22 +129,46 @@ class Chords:
         X, _ = orbits.optimum(coordinates, target=1e-10, frozen=(self.minority,))
         return X / max(1.0, (1 + 1e-14) * coordinates.nuclear_norm(X) / problem.tau)
 
-    def reach(self, high: float) -> float | None:
+    def reach(self, high: float, least: float = 0.0, *, collapse: bool = True) -> float | None:
         """Find the longest interval below some w that one chord covers.
 
         Args:
             high: largest w of the interval.
+            least: w below which nothing is asked.
+            collapse: whether to prove collapse or its absence.
 
         Returns:
             Its smallest w; None if no chord that was tried covers any.
         """
         points: dict[float, np.ndarray] = {}
         for end in ENDS:
-            for t in LENGTHS:
+            low = max(end * high, least)
+            for t in LENGTHS if collapse else [-t for t in LENGTHS]:
                 if t not in points:
                     points[t] = self.point(high, t)
-                if self.proves(end * high, high, t, points[t]):
-                    return end * high
+                if self.proves(low, high, t, points[t]):
+                    return low
+        return None
+
+    def cover(self, high: float, least: float = 0.0, *, collapse: bool = True) -> list[float] | None:
+        """Cover a range of w by intervals with a chord each.
+
+        Args:
+            high: largest w.
+            least: smallest w.
+            collapse: whether to prove collapse or its absence.
+
+        Returns:
+            The ends of the intervals, ``high`` first and ``least`` last; None if no proof was found.
+        """
+        ends = [high]
+        while len(ends) <= MAX_CHORDS:
+            low = self.reach(ends[-1], least, collapse=collapse)
+            if low is None:
+                return None
+            ends.append(low)
+            if low <= least:
+                return ends
         return None
 
     def _at(self, weights: np.ndarray) -> Problem:
@@ -174,15 +210,8 @@ def prove(family: Family, R: float) -> tuple[float, ...] | None:
     Raises:
         InvalidInput: as :class:`Chords`.
     """
-    chords, ends = Chords(family), [R]
-    while len(ends) <= MAX_CHORDS:
-        low = chords.reach(1 / ends[-1])
-        if low is None:
-            return None
-        ends.append(1 / low if low > 0 else float("inf"))
-        if low == 0:
-            return tuple(ends)
-    return None
+    ends = Chords(family).cover(1 / R)
+    return None if ends is None else tuple(1 / w if w > 0 else math.inf for w in ends)
 
 
 def collapsed_from(family: Family, R0: float) -> float | None:
@@ -198,4 +227,24 @@ def collapsed_from(family: Family, R0: float) -> float | None:
     Raises:
         InvalidInput: as :class:`Chords`.
     """
-    return next((b * R0 for b in BEYOND if prove(family, b * R0) is not None), None)
+    chords = Chords(family)
+    return next((b * R0 for b in BEYOND if chords.cover(1 / (b * R0)) is not None), None)
+
+
+def apart_up_to(family: Family, R0: float, R_min: float = 1.0) -> float | None:
+    """Find an imbalance up to which the absence of collapse is proved, close to a threshold.
+
+    Args:
+        family: the program as a function of R.
+        R0: the threshold.
+        R_min: smallest imbalance, from which on it is proved at every R.
+
+    Returns:
+        The largest of some fractions of R0 up to which it is proved; None if it is up to none.
+
+    Raises:
+        InvalidInput: as :class:`Chords`.
+    """
+    chords = Chords(family)
+    ends = (R0 / b for b in BEYOND if R0 / b > R_min)
+    return next((R for R in ends if chords.cover(1 / R_min, 1 / R, collapse=False) is not None), None)

@@ -22,9 +22,26 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from lpm.losses import log_partition
 from lpm.problem import Problem
+
+
+def square_root(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Take a root F of C on the normalised group sums, C = F F^T.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        F and its inverse, (G, G) each.
+    """
+    if problem.C_graded:
+        F = np.linalg.cholesky(problem.C_block)
+        return F, solve_triangular(F, np.eye(len(F)), lower=True)
+    eigenvalues, vectors = np.linalg.eigh(problem.C_block)
+    return (vectors * np.sqrt(eigenvalues)) @ vectors.T, (vectors / np.sqrt(eigenvalues)) @ vectors.T
 
 
 class Coordinates:
@@ -49,27 +66,26 @@ class Coordinates:
         self.weight = problem.rows.count * problem.rows.p
 
     @cached_property
-    def _C_eigen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues (G,) and eigenvectors (G, G) of C on the normalised group sums."""
-        return np.linalg.eigh(self.problem.C_block)
-
-    @cached_property
     def C_half(self) -> np.ndarray:
-        """C^{1/2} on the normalised group sums, (G, G)."""
-        eigenvalues, vectors = self._C_eigen
-        return (vectors * np.sqrt(eigenvalues)) @ vectors.T
+        """A root F of C on the normalised group sums, C = F F^T, (G, G): the same norms whichever root it is.
+
+        It is the symmetric one, C^{1/2}. Where eigenvalues are far apart, it is the Cholesky factor, whose small entries
+        are accurate too.
+        """
+        return square_root(self.problem)[0]
 
     @cached_property
     def C_inverse_half(self) -> np.ndarray:
-        """C^{-1/2} on the normalised group sums, (G, G)."""
-        eigenvalues, vectors = self._C_eigen
-        return (vectors / np.sqrt(eigenvalues)) @ vectors.T
+        """F^{-1}, (G, G)."""
+        return square_root(self.problem)[1]
 
     @cached_property
     def smoothness(self) -> float:
         """An upper bound L on the curvature of f: f is L-smooth in these coordinates."""
-        problem, (eigenvalues, _) = self.problem, self._C_eigen
-        smallest = np.concatenate([eigenvalues, problem.c[problem.sizes > 1]]).min()
+        problem = self.problem
+        # The spectral norm of F^{-1} is 1 / (least eigenvalue of C), also where eigenvalues themselves are inaccurate.
+        least = 1 / np.linalg.norm(self.C_inverse_half, 2) ** 2
+        smallest = min(float(least), float(problem.c[problem.sizes > 1].min(initial=np.inf)))
         # A softmax Hessian is a variance: x^T H x = Var(x_i) <= (max x - min x)^2 / 4 <= |x|^2 / 2. Over label pairs it is
         # the variance of lambda x_a + (1-lambda) x_b, which stays within [min x, max x], so the bound is the same.
         return float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
@@ -151,7 +167,7 @@ class Coordinates:
         if self.problem.beta == 0.0:  # C is diagonal; the product would cost M n G^2
             B[:, :, :G] *= np.diag(self.C_inverse_half)
         else:
-            B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half
+            B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half.T
         group = np.maximum(self.slots, 0)
         B[:, :, G:] /= np.sqrt(self.problem.c[group] * np.maximum(sizes[group] - 1, 1))[:, None, :]
         B /= self.scale[:, None, None]
@@ -185,7 +201,7 @@ class Coordinates:
         slope -= self.target
         f = float(self.weight @ (value - (self.target * V).sum(axis=1)))
         if self.problem.expanded:
-            return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half
+            return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half.T
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
 
     def rounding(self, X: np.ndarray) -> float:

@@ -66,7 +66,20 @@ def minority_of(problem: Problem) -> int:
 
 
 def own_norm(problem: Problem, group: int) -> float:
-    r"""Evaluate |u_{G,B}| of every point at which the class vectors of group B coincide.
+    """Evaluate |u_{G,B}| of every point at which the class vectors of group B coincide: the length of :func:`own_part`.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The norm, exact but for the rounding of a sum of positive terms.
+    """
+    return float(np.linalg.norm(own_part(problem, group)))
+
+
+def own_part(problem: Problem, group: int) -> np.ndarray:
+    r"""Evaluate each row's part of |u_{G,B}|, linear in the frequencies p.
 
     .. math:: \|u_{G,B}\|^2 = \sum_k \frac{p_k^2}{d_k} \frac{|P_B y_k|^2}{(K_B - 1)\, c_B},
 
@@ -79,14 +92,14 @@ def own_norm(problem: Problem, group: int) -> float:
         group: the group B, of two exchangeable classes or more.
 
     Returns:
-        The norm, exact but for the rounding of a sum of positive terms.
+        The roots of the terms of the sum, count included, (M,).
     """
     rows, size = problem.rows, float(problem.sizes[group])
     at_a = np.where(rows.same, 1.0, rows.lam) * (rows.first == group)
     at_b = (1 - rows.lam) * (~rows.same & (rows.second == group))
     # |y|^2 - (sum y)^2 / K_B on B, written without cancellation.
     square = ((size - 1) * (at_a**2 + at_b**2) - 2 * at_a * at_b) / size
-    return math.sqrt(float(rows.count @ (rows.p**2 / rows.d * square)) / ((size - 1) * problem.c[group]))
+    return rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
 
 
 def margin(problem: Problem) -> Margin:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lpm.coordinates import Coordinates
+from lpm.coordinates import Coordinates, square_root
 from lpm.losses import log_partition
 from lpm.problem import Problem, Rows
 from lpm.recovery import fold
@@ -94,8 +94,7 @@ class _ProjectedGradient:
     def __init__(self, problem: Problem) -> None:
         self.problem, rows = problem, problem.rows
         self.root_d = np.sqrt(rows.d)[:, None]
-        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
-        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
+        _, self.C_inverse_half = square_root(problem)
         self.diagonal = problem.beta == 0.0 and bool(np.ptp(problem.c) == 0.0)
         step = max(1, CHUNK // problem.K)
         self.chunks = [slice(i, i + step) for i in range(0, len(rows), step)]
@@ -118,7 +117,7 @@ class _ProjectedGradient:
                 slope[r, a] -= lam
                 slope[r, b] -= 1 - lam
                 slope *= p[:, None] / self.root_d[chunk]
-                gradient[chunk] = slope * self.C_inverse_half[0, 0] if self.diagonal else slope @ self.C_inverse_half
+                gradient[chunk] = slope * self.C_inverse_half[0, 0] if self.diagonal else slope @ self.C_inverse_half.T
         return total
 
     def project(self, X: np.ndarray) -> np.ndarray:
@@ -147,7 +146,7 @@ class _ProjectedGradient:
         X = np.zeros((len(problem.rows), problem.K))
         Y, G = X, np.empty_like(X)
         # Start below the global bound 1/2 max p/d / lambda_min(C); backtracking raises it where the curvature asks.
-        lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * self.C_inverse_half.max() ** 2
+        lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * np.abs(self.C_inverse_half).max() ** 2
         momentum, iteration, best_gap, best_iteration = 1.0, 0, np.inf, 0
         while iteration < max_iterations:
             iteration += 1

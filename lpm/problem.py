@@ -15,6 +15,7 @@ An entry of ``Rows`` stands for all ``count`` label pairs of one orbit. ``Proble
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -29,7 +30,7 @@ Partition = Literal["classes", "pairs", "unordered"]
 MAX_LOGITS = 20_000_000
 """Largest number of entries of Z that ``expand`` writes out (160 MB). The first-order solver holds six such arrays."""
 WELL_CONDITIONED = 100.0
-"""Condition number of C up to which its rounding errors need no bound of their own."""
+"""Condition number of C up to which its symmetric root is right to rounding, and no bound of its own is needed."""
 MAX_C_ERROR = 1e-3
 """Largest relative error of C in float64 with which a problem is built."""
 
@@ -77,6 +78,8 @@ class Problem:
         e_h: feature budget.
         e_w: classifier budget.
         group_of: group of each class, (K,); None if classes are in the order of groups and too many to list.
+        diagonal: diagonal of C on the normalised group sums, (G,), where ``c`` plus ``beta`` times the size would lose
+            digits by cancellation; None if not.
         sides: the groups of the majority A and those of the minority B, for cosines AA, AB, BB; () if there are no
             sides.
 
@@ -95,6 +98,7 @@ class Problem:
     e_h: float
     e_w: float
     group_of: np.ndarray | None = None
+    diagonal: np.ndarray | None = None
     sides: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -103,8 +107,8 @@ class Problem:
         if self.C_error > MAX_C_ERROR:
             ratio = repr(float(self.rows.lam[0])) if np.ptp(self.rows.lam) == 0.0 else self.mixing  # :g rounds to 1
             raise InvalidInput(
-                f"program {self.program!r} at lambda = {ratio}: C of the class-vector budget has condition number "
-                f"{self.C_condition:.0e}, too large for float64; take lambda further from 0 and 1"
+                f"program {self.program!r} at lambda = {ratio}: C of the class-vector budget is singular in float64; "
+                "take lambda further from 0 and 1"
             )
 
     def __repr__(self) -> str:
@@ -143,29 +147,40 @@ class Problem:
     def C_block(self) -> np.ndarray:
         """C on the G normalised group sums: diag(c) + beta v v^T, v_g = sqrt(sizes_g); shape (G, G)."""
         v = np.sqrt(self.sizes)
-        return np.diag(self.c) + self.beta * np.outer(v, v)
+        C = np.diag(self.c) + self.beta * np.outer(v, v)
+        if self.diagonal is not None:
+            np.fill_diagonal(C, self.diagonal)
+        return C
+
+    @cached_property
+    def C_graded(self) -> bool:
+        """Whether C has eigenvalues so far apart that only its Cholesky factor is accurate, not its symmetric root."""
+        low, high = float(self.c.min()), float(self.c.max() + self.beta * self.K)
+        if low > 0 and high <= WELL_CONDITIONED * low:  # diag(c) and a positive term: no eigenvalues are needed
+            return False
+        eigenvalues = np.linalg.eigvalsh(self.C_block)
+        return bool(eigenvalues[-1] > WELL_CONDITIONED * eigenvalues[0])
 
     @cached_property
     def C_condition(self) -> float:
-        """An upper bound on the condition number of C, or the number itself; inf where float64 cannot tell it."""
-        low, high = float(self.c.min()), float(self.c.max() + self.beta * self.K)
-        if low > 0 and high <= WELL_CONDITIONED * low:  # diag(c) and a positive term: no eigenvalues are needed
-            return high / low
-        eigenvalues = np.linalg.eigvalsh(self.C_block)
-        low = min(float(eigenvalues[0]), float(self.c[self.sizes > 1].min(initial=np.inf)))
-        return float(eigenvalues[-1]) / low if low > 0 else np.inf
+        """Condition number of C once its rows and columns are scaled to the diagonal 1; inf where it has none.
 
-    @property
+        Errors of entries relative to sqrt(C_ii C_jj), as those of a Cholesky factor are, matter by this number only.
+        """
+        root = np.sqrt(np.diag(self.C_block))
+        if not root.min() > 0:
+            return math.inf
+        eigenvalues = np.linalg.eigvalsh(self.C_block / np.outer(root, root))
+        return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else math.inf
+
+    @cached_property
     def C_error(self) -> float:
         """Bound the relative error of C in float64: the C in use lies between (1 - error) C and (1 + error) C.
 
-        The entries and eigenvalues of C are right to some rounding errors of the *largest* eigenvalue. Against the
-        smallest one that is the condition number times as much. It is 0 up to ``WELL_CONDITIONED``: such errors are of
-        the size of those of f, which the gap contains.
+        It is 0 unless C is graded: such errors are of the size of those of f, which the gap contains. For a graded C
+        the Cholesky factor and its inverse are right to some G eps per entry, relative to sqrt(C_ii C_jj).
         """
-        if self.C_condition <= WELL_CONDITIONED:
-            return 0.0
-        return float(4 * len(self.sizes) * np.finfo(float).eps * self.C_condition)
+        return float(8 * len(self.sizes) ** 2 * np.finfo(float).eps * self.C_condition) if self.C_graded else 0.0
 
     def expand(self) -> tuple[Problem, np.ndarray]:
         """Write every label pair out.
@@ -198,7 +213,19 @@ class Problem:
         c = np.empty(self.K)
         for g, classes in enumerate(self.members):
             c[classes] = self.c[g]
-        full = replace(self, sizes=np.ones(self.K, dtype=int), rows=written, c=c, group_of=np.arange(self.K), sides=())
+        diagonal = None
+        if self.diagonal is not None:  # only programs whose classes all differ have one
+            diagonal = np.empty(self.K)
+            diagonal[np.concatenate(self.members)] = self.diagonal
+        full = replace(
+            self,
+            sizes=np.ones(self.K, dtype=int),
+            rows=written,
+            c=c,
+            group_of=np.arange(self.K),
+            diagonal=diagonal,
+            sides=(),
+        )
         return full, orbit
 
     def _members_of_row(self, r: int) -> tuple[np.ndarray, np.ndarray]:

@@ -138,8 +138,8 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
         The program in normal form.
 
     Raises:
-        InvalidInput: if K < 3 (C is singular) or lambda is too near 0 or 1 (C is nearly so), no label pair a < b
-            occurs, a table has counts on or below its diagonal, a budget is out of range, or Z is too large.
+        InvalidInput: if K < 3 (C is singular) or the square of lambda or 1 - lambda is 0 in float64, no label pair
+            a < b occurs, a table has counts on or below its diagonal, a budget is out of range, or Z is too large.
     """
     mixing, K = mixing or fixed(), pairs.K
     if K < 3:
@@ -159,12 +159,13 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
             )
         pairs = _singletons(pairs)
     n = K * (K - 1) / 2  # label pairs a < b
-    beta = mixing.mean(mixing.nodes * (1 - mixing.nodes)) / n
+    beta, diagonal = mixing.mean(mixing.nodes * (1 - mixing.nodes)) / n, None
     if mixing.symmetric_point:
         c = np.full(len(pairs.sizes), (K - 2) / 4 / n)
     else:
         rank = np.arange(K)  # class k is second in k label pairs and first in K - 1 - k
-        c = (mixing.mean(mixing.nodes**2) * (K - 1 - rank) + mixing.mean((1 - mixing.nodes) ** 2) * rank) / n - beta
+        diagonal = (mixing.mean(mixing.nodes**2) * (K - 1 - rank) + mixing.mean((1 - mixing.nodes) ** 2) * rank) / n
+        c = diagonal - beta
     return _mixed(
         program="ms-unordered",
         pairs=pairs,
@@ -172,6 +173,7 @@ def ms_unordered(pairs: LabelPairs, mixing: Mixing | None = None, *, e_h: float 
         partition="unordered",
         c=c,
         beta=beta,
+        diagonal=diagonal,
         e_h=e_h,
         e_w=e_w,
         budget="paper",
@@ -288,6 +290,7 @@ def _mixed(
     e_h: float,
     e_w: float,
     budget: Budget,
+    diagonal: np.ndarray | None = None,
 ) -> Problem:
     """The rows (orbit of label pairs, quadrature node) of a program whose targets are lambda e_a + (1 - lambda) e_b."""
     _check_budget(pairs, budget)
@@ -331,6 +334,7 @@ def _mixed(
         e_h=e_h,
         e_w=e_w,
         group_of=pairs.group_of,
+        diagonal=diagonal,
         sides=sides,
     )
 

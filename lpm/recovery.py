@@ -127,6 +127,6 @@ def class_vectors_and_features(problem: Problem, Z: np.ndarray, p: int | None = 
     gamma = (problem.e_w / problem.e_h) ** 0.25
     W, H = np.zeros((problem.K, p)), np.zeros((len(Z), p))
     root = np.sqrt(s[:r])
-    W[:, :r] = coordinates.C_inverse_half @ Vt[:r].T * root * gamma
+    W[:, :r] = coordinates.C_inverse_half.T @ Vt[:r].T * root * gamma
     H[:, :r] = U[:, :r] * root / gamma / coordinates.scale[:, None]
     return W, H

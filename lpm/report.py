@@ -12,7 +12,7 @@ import numpy as np
 from lpm import geometry, merged, recovery
 from lpm.console import rounding
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
+from lpm.console.output import remove_remains, write
 from lpm.solution import Solution
 
 MAX_LISTED = 1000
@@ -100,6 +100,7 @@ def save(solution: Solution, path: Path) -> None:
     data = io.BytesIO()
     np.savez_compressed(data, W=W, H=H, Z=Z, a=rows.first, b=rows.second, lam=rows.lam, p=rows.p)
     try:
+        remove_remains(path.parent, [path.name])  # of commands that were killed
         write(path, data.getvalue())
     except OSError as error:
         raise InvalidInput(f"--save {str(path)!r} cannot be written: {error.strerror}; choose another path") from None

@@ -86,7 +86,7 @@ def solve(
         a, b = np.triu_indices(K, 1)
         partition = cp.log_sum_exp(cp.multiply(lam, Z[:, a]) + cp.multiply(1 - lam, Z[:, b]), axis=1)
     loss = rows.p @ (partition - cp.sum(cp.multiply(y, Z), axis=1))
-    C = np.diag(full.c) + full.beta
+    C = full.C_block
     budgets = [rows.d @ cp.diag(X)[:m] <= full.e_h, cp.sum(cp.multiply(C, X[m:, m:])) <= full.e_w]
     program = cp.Problem(cp.Minimize(loss), budgets)
     coordinates, solver, best = Coordinates(problem), f"sdp ({conic})", None

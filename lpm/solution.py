@@ -169,7 +169,9 @@ class Solution:
     def collapsed(self) -> bool | None:
         """Minority collapse: the minority's class vectors coincide. Without a minority: rank W < K - 1.
 
-        None if it is undecided at the tolerance that was reached.
+        True is proved by a dual slack above its error. False is read off the point, where the minority's share is
+        plain. None if it is undecided at the tolerance that was reached. :func:`lpm.dual_condition.margin` proves
+        either.
         """
         minority = self.problem.minority
         if minority is not None:
@@ -184,7 +186,7 @@ class Solution:
         gamma2 = np.sqrt(problem.e_w / problem.e_h)
         _, s, Vt = np.linalg.svd(self.X[:, : coordinates.G], full_matrices=False)
         root = (Vt.T * s) @ Vt  # (T^T T)^{1/2}, (G, G)
-        block = gamma2 * coordinates.C_inverse_half @ root @ coordinates.C_inverse_half
+        block = gamma2 * coordinates.C_inverse_half.T @ root @ coordinates.C_inverse_half
         singular = coordinates.group_norms(self.X) / np.maximum(problem.sizes - 1, 1)
         return GroupGram(problem.sizes, block, gamma2 * singular / problem.c)
 
@@ -240,8 +242,9 @@ def certify(
     """Make a point feasible, certify it and read off what the dual proves about it.
 
     A point outside the ball is scaled into it, and further by the error of C in float64. A group is called collapsed
-    under two conditions. Its share of the nuclear norm is smaller than its dual slack (strict complementarity: exactly
-    one of the two is zero at the optimum). And the gap still holds after its u_g is set to exactly 0.
+    under two conditions. Its share of the nuclear norm is smaller than its dual slack. And the gap still holds after
+    its u_g is set to exactly 0. At least one of the two numbers is 0 at the optimum, exactly one if complementarity is
+    strict, which it is not at R = R0. So the word is a guess within the gap, unless the slack exceeds its error.
 
     Args:
         coordinates: coordinates of the problem.
@@ -267,8 +270,8 @@ def certify(
     if not relative_gap <= tolerance:
         if gap < ROUNDING:
             remedy = SMALLER
-        if C_error > tolerance / 10:
-            remedy = f"C has condition number {coordinates.problem.C_condition:.0e}: take lambda further from 0 and 1"
+        if coordinates.problem.C_graded:
+            remedy = "C has eigenvalues far apart: use --solver orbits, or take lambda further from 0 and 1"
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
     share, first = coordinates.group_norms(X) / tau, certificate
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))

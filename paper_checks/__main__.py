@@ -84,7 +84,7 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
             try:
                 finding = check.run(lab)
             except (NotCertified, ArithmeticError) as error:  # the other checks go on
-                finding = Finding(Verdict.OPEN, f"not certified: {error}", "none", [])
+                finding = Finding([], f"not certified: {error}", "none")
             outcomes.append(Outcome(check, finding, time.perf_counter() - start, on_record.get(check.id)))
             progress.advance(task)
     return outcomes

@@ -85,13 +85,14 @@ def _point(solution: Solution) -> _Point:
     """Lemma 1's W and H as exact numbers, scaled into the budgets."""
     full, Z = recovery.logits(solution)
     K, m = full.K, len(Z)
-    shift = Z @ (np.diag(full.c) + full.beta) @ np.ones(K)
-    Z = Z - np.outer(shift, np.ones(K)) / (full.c.sum() + full.beta * K**2)  # Z C 1 = 0: no budget on a constant
+    shift = Z @ full.C_block @ np.ones(K)
+    Z = Z - np.outer(shift, np.ones(K)) / full.C_block.sum()  # Z C 1 = 0: no budget on a constant
     W, H = recovery.class_vectors_and_features(full, Z)
     p, d, lam = ([fraction(x) for x in values] for values in (full.rows.p, full.rows.d, full.rows.lam))
     total = sum(p)  # 1 but for the rounding of quadrature weights
     c, beta = [fraction(x) for x in full.c], fraction(full.beta)
-    C = arb_mat([[_arb(beta + (c[i] if i == j else 0)) for j in range(K)] for i in range(K)])
+    diagonal = [x + beta for x in c] if full.diagonal is None else [fraction(x) for x in full.diagonal]
+    C = arb_mat([[_arb(diagonal[i] if i == j else beta) for j in range(K)] for i in range(K)])
     balls = [_arb(x) for x in d]
     w, h = _matrix(W), _matrix(H)
     spent_w = _trace(C * w * w.transpose())

@@ -112,18 +112,36 @@ class Repair:
     Attributes:
         statement: the repaired statement.
         quantities: comparisons that must agree for it to count as checked.
-        keeps: True if it is the paper's claim with a correction or an added assumption, so that the claim holds under
-            this repair. False if it says what is true instead.
+        licence: why it still is the paper's claim: it corrects a misprint, or adds an assumption that another place of
+            the paper makes. The claim then holds under this repair. Empty: the statement says what is true instead.
     """
 
     statement: str
     quantities: Sequence[Quantity]
-    keeps: bool = False
+    licence: str = ""
 
     @property
     def checked(self) -> bool:
         """Whether there are comparisons and all of them agree."""
         return bool(self.quantities) and all(q.agrees for q in self.quantities)
+
+
+def restricted(statement: str, quantities: Sequence[Quantity], *, exception: str = "") -> Repair:
+    """Repair a universal sentence by leaving out its counterexamples: the one rule for all such sentences.
+
+    A sentence is universal if it says "all", "across", "consistently" or "the more ..., the lower". One counterexample
+    refutes it. To leave the counterexamples out is no repair, because every false sentence could be saved like that.
+    It is one only if the paper itself names this exception.
+
+    Args:
+        statement: the sentence, restricted to the cases that agree.
+        quantities: comparisons for those cases.
+        exception: where the paper names the exception, with its words in quotation marks; empty: nowhere.
+
+    Returns:
+        The repair.
+    """
+    return Repair(statement, quantities, licence=exception)
 
 
 @dataclass(frozen=True)
@@ -166,23 +184,52 @@ class Plot:
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of a check.
+    """The outcome of a check. Its verdict is a function of its comparisons and of nothing else.
 
     Attributes:
-        verdict: what follows from the comparisons.
+        quantities: comparisons that the claim implies.
         evidence: the deciding numbers in one line.
         instances: the instances that were tried.
-        quantities: all comparisons, those for the hypothesis first.
+        hypothesis: comparisons that the claim assumes.
         repair: a statement that holds where the claim does not.
+        internal: whether the claim is compared with another place of the paper; a contradiction is then an
+            inconsistency.
+        undefined: why comparisons cannot decide the claim, such as a missing definition; empty: they can.
         plot: a picture, where looking beats reading.
     """
 
-    verdict: Verdict
+    quantities: Sequence[Quantity]
     evidence: str
     instances: str
-    quantities: Sequence[Quantity]
+    hypothesis: Sequence[Quantity] = ()
     repair: Repair | None = None
+    internal: bool = False
+    undefined: str = ""
     plot: Plot | None = None
+
+    @property
+    def comparisons(self) -> Sequence[Quantity]:
+        """All comparisons, those for the hypothesis first."""
+        return [*self.hypothesis, *self.quantities]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that the comparisons force.
+
+        A contradicted hypothesis makes the claim vacuous. Otherwise one contradiction makes it fail, or hold under a
+        checked repair that has a licence. Without comparisons, or with one left open, the claim cannot be decided.
+        Otherwise it holds.
+        """
+        agreement = [q.agrees for q in self.quantities]
+        if self.undefined:
+            return Verdict.OPEN
+        if any(q.agrees is False for q in self.hypothesis):
+            return Verdict.VACUOUS
+        if False in agreement:
+            if self.repair is not None and self.repair.licence and self.repair.checked:
+                return Verdict.REPAIRED
+            return Verdict.INCONSISTENT if self.internal else Verdict.FAILS
+        return Verdict.OPEN if not agreement or None in agreement else Verdict.HOLDS
 
 
 def conclude(
@@ -193,14 +240,11 @@ def conclude(
     hypothesis: Sequence[Quantity] = (),
     repair: Repair | None = None,
     internal: bool = False,
+    undefined: str = "",
     known: str = "",
     plot: Plot | None = None,
 ) -> Finding:
-    """Draw the verdict from the comparisons.
-
-    A contradicted hypothesis makes the claim vacuous. Otherwise one contradiction makes it fail, or hold under a
-    checked repair that keeps it. Without comparisons, or with one left open, the claim cannot be decided. Otherwise it
-    holds.
+    """Collect the comparisons of a check, from which its verdict follows (:attr:`Finding.verdict`).
 
     Args:
         quantities: comparisons that the claim implies.
@@ -210,28 +254,18 @@ def conclude(
         repair: a statement that holds where the claim does not.
         internal: whether the claim is compared with another place of the paper; a contradiction is then an
             inconsistency.
+        undefined: why comparisons cannot decide the claim, such as a missing definition; empty: they can.
         known: how plain numbers are known, for all comparisons; empty: as each comparison says.
         plot: a picture for the report.
 
     Returns:
-        The finding, with all comparisons.
+        The finding.
     """
     if known:
-        quantities, hypothesis = ([replace(q, known=known) for q in qs] for qs in (quantities, hypothesis))
+        quantities, hypothesis = ([replace(q, known=q.known or known) for q in qs] for qs in (quantities, hypothesis))
         if repair is not None:
             repair = replace(repair, quantities=[replace(q, known=q.known or known) for q in repair.quantities])
-    agreement = [q.agrees for q in quantities]
-    if any(q.agrees is False for q in hypothesis):
-        verdict = Verdict.VACUOUS
-    elif False in agreement:
-        verdict = Verdict.INCONSISTENT if internal else Verdict.FAILS
-        if repair is not None and repair.keeps and repair.checked:
-            verdict = Verdict.REPAIRED
-    elif not agreement or None in agreement:
-        verdict = Verdict.OPEN
-    else:
-        verdict = Verdict.HOLDS
-    return Finding(verdict, evidence, instances, [*hypothesis, *quantities], repair, plot)
+    return Finding(quantities, evidence, instances, hypothesis, repair, internal, undefined, plot)
 
 
 def contradictions(quantities: Sequence[Quantity], most: int = 4) -> str:
@@ -242,12 +276,12 @@ def contradictions(quantities: Sequence[Quantity], most: int = 4) -> str:
         most: number of contradictions to list.
 
     Returns:
-        Name, computed and claimed value of each, and how many more there are.
+        Name of each, the value that the claim requires and the value found, and how many more there are.
     """
     wrong = [q for q in quantities if q.agrees is False]
-    claimed = [("" if q.relation == "=" else f"{q.relation} ") + show(q.claimed) for q in wrong]
+    required = [("" if q.relation == "=" else f"{q.relation} ") + show(q.claimed) for q in wrong]
     listed = "; ".join(
-        f"{q.name}: {show(q.computed)}, claimed {c}" for q, c in zip(wrong[:most], claimed, strict=False)
+        f"{q.name}: required {r}, found {show(q.computed)}" for q, r in zip(wrong[:most], required, strict=False)
     )
     return (listed or "no contradiction") + (f"; and {len(wrong) - most} more" if len(wrong) > most else "")
 

@@ -45,6 +45,23 @@ def cas(n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.permutation(len(n)) for _ in range(cycles)])[: int(n.sum())]
 
 
+def random(n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one epoch of the random sampler: every image once.
+
+    Args:
+        n: class counts (K,); their sum N is the number of draws.
+        rng: generator.
+
+    Returns:
+        Labels (N,).
+    """
+    return rng.permutation(np.repeat(np.arange(len(n)), n))
+
+
+DRAWS = {"random": random, "CBS": cbs, "CAS": cas}
+"""The samplers that draw single images, as functions of the class counts (K,) and a generator."""
+
+
 def mixup_counts(labels: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
     """Count the label pairs of one epoch in which mixup permutes each batch of ``BATCH``.
 
@@ -99,7 +116,7 @@ def epochs(sampler: str, n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Count the label pairs of ``EPOCHS`` simulated epochs.
 
     Args:
-        sampler: 'CBS', 'CAS', 'LOM' or 'BMLS'. LOM draws both labels of a pair class-balanced (Zhang et al. 2022).
+        sampler: 'random', 'CBS', 'CAS', 'LOM' or 'BMLS'. LOM draws both labels of a pair class-balanced (Zhang et al. 2022).
         n: class counts (K,); their sum is the number of pairs in an epoch.
         rng: generator.
 
@@ -113,8 +130,7 @@ def epochs(sampler: str, n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.stack(
             [np.bincount(cbs(n, rng) * K + cbs(n, rng), minlength=K * K).reshape(K, K) for _ in range(EPOCHS)]
         )
-    draw = {"CBS": cbs, "CAS": cas}[sampler]
-    return np.stack([mixup_counts(draw(n, rng), K, rng) for _ in range(EPOCHS)])
+    return np.stack([mixup_counts(DRAWS[sampler](n, rng), K, rng) for _ in range(EPOCHS)])
 
 
 def average_cv(counts: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 EXACT = "exact"
 BALL = "ball arithmetic"
@@ -64,16 +65,18 @@ class Interval:
         return self.upper - self.lower
 
     def __str__(self) -> str:
-        """The certain digits: those that both ends share, or else the middle ± half the width."""
+        """The certain digits: those that both ends share, or else the middle ± half the width, rounded up."""
         if self.lower == self.upper:
             return f"{self.lower:.8g}"
         for digits in range(9, 2, -1):
             low, high = f"{self.lower:.{digits}g}", f"{self.upper:.{digits}g}"
             if low == high and abs(float(low) - self.middle) <= max(self.width, 1e-4 * abs(self.middle)):
                 return low
-        half = self.width / 2
-        places = max(0, 1 - math.floor(math.log10(half)))
-        return f"{self.middle:.{places}f} ± {half:.{places}f}"
+        places = max(0, 1 - math.floor(math.log10(self.width / 2)))
+        middle = f"{self.middle:.{places}f}"
+        reach = max(Fraction(self.upper) - Fraction(middle), Fraction(middle) - Fraction(self.lower))
+        half = math.ceil(reach * 10**places) / 10**places  # rounded up, so that the text contains both ends
+        return f"{middle} ± {half:.{places}f}"
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def gram_radius(full: Problem, Z: np.ndarray, gap: float) -> float:
         ArithmeticError: if the gap is too wide for a bound.
     """
     rows, K = full.rows, full.K
-    C = np.diag(full.c) + full.beta  # metric of the class vectors (K, K); D = diag(d) is that of the features
+    C = full.C_block  # metric of the class vectors (K, K); D = diag(d) is that of the features
     eigenvalues = np.linalg.eigvalsh(C)
     low, high = eigenvalues[0], float(np.max(full.c))
     value, _ = log_partition(full.partition, Z, rows.lam)

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lpm.console.cli import plain_data
 from lpm.console.output import provenance
-from paper_checks.catalogue import SENTENCES_UNCHECKED, UNCHECKED
+from paper_checks.catalogue import DROPPED, SENTENCES_UNCHECKED, UNCHECKED
 from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict, show
 from paper_checks.interval import Fact, Interval
 from paper_checks.lab import Lab
@@ -30,7 +30,7 @@ MEANINGS = {
     Verdict.HOLDS: "The claim is true on every instance tried. Instances are no proof; where there is one, "
     "the reasons name it.",
     Verdict.REPAIRED: "The claim is false as printed. It is true with the stated correction or assumption, "
-    "which was checked.",
+    "which was checked and which the paper itself licenses.",
     Verdict.FAILS: "Certified intervals, or an exact argument, contradict the claim. What does hold is stated "
     "and checked.",
     Verdict.VACUOUS: "The claim's hypothesis cannot be met, so the claim says nothing.",
@@ -38,6 +38,14 @@ MEANINGS = {
     Verdict.OPEN: "The evidence does not decide: a definition or training runs are missing, or tests leave it open.",
 }
 """What each verdict means."""
+
+RULES = {
+    "repairs": "A repair keeps the claim if it corrects a misprint, or adds an assumption that another place of the paper "
+    "makes. Each names its reason. Another statement that is true instead does not save the claim.",
+    "universal sentences": "A sentence with “all”, “consistently” or “the more ..., the lower” fails with one "
+    "counterexample. Leaving the counterexamples out is a repair only if the paper itself names that exception.",
+}
+"""The rules by which a repair counts, the same for all claims."""
 
 GLOSSARY = {
     "K, K_A, K_B": "classes; the first K_A are the majority A, the other K_B the minority B",
@@ -162,10 +170,10 @@ def deciding(finding: Finding) -> Quantity | None:
         The comparison; None if there is none.
     """
     for state in (False, None):
-        for q in finding.quantities:
+        for q in finding.comparisons:
             if q.agrees is state:
                 return q
-    return finding.quantities[0] if finding.quantities else None
+    return finding.comparisons[0] if finding.comparisons else None
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
@@ -207,10 +215,11 @@ def record(outcome: Outcome) -> dict[str, Any]:
             if finding.repair is None
             else {
                 "statement": finding.repair.statement,
+                "licence": finding.repair.licence,
                 "checked": finding.repair.checked,
                 "quantities": [_record(q) for q in finding.repair.quantities],
             },
-            "quantities": [_record(q) for q in finding.quantities],
+            "quantities": [_record(q) for q in finding.comparisons],
             "seconds": round(outcome.seconds, 3),
         }
     )
@@ -283,7 +292,7 @@ def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: boo
             "check": o.check,
             "finding": o.finding,
             "seconds": o.seconds,
-            "shown": _selected(o.finding.quantities),
+            "shown": _selected(o.finding.comparisons),
             "repaired": _selected(o.finding.repair.quantities) if o.finding.repair else ([], 0),
             "image": _image(o.finding.plot) if images and o.finding.plot else None,
         }
@@ -295,8 +304,9 @@ def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: boo
         counts={v: sum(o.finding.verdict == v for o in outcomes) for v in Verdict},
         provenance=provenance(),
         meanings=MEANINGS,
+        rules=RULES,
         glossary=GLOSSARY,
-        unchecked=UNCHECKED | SENTENCES_UNCHECKED,
+        unchecked=UNCHECKED | SENTENCES_UNCHECKED | DROPPED,
         rigorous=lab.rigorous,
         seed=lab.seed,
     )

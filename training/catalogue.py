@@ -202,7 +202,7 @@ ROWS = (
         loader="training.data.lists:load_long_tailed",
         lists=Lists(
             train=("train.txt", "train.json", "train"),
-            test=("test.txt", "val.txt", "test.json", "val.json", "test", "val"),
+            test=("test.txt", "val.txt", "test.json", "val.json", "test", "val", "validation"),
         ),
         user_named=True,
         constants=IMAGENET,

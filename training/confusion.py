@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import json
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,30 @@ import numpy as np
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import markdown as markdown_text
-from training.store import metrics, runs
-from training.store.metrics import by_class, split_of
+from training.store import runs
+from training.store.confusion_picture import check_path, draw
+from training.store.confusions import Confusion, mean_matrix, of, splits_of
+from training.store.metrics import split_of
 from training.store.runs import RunFolder
 from training.store.tables import in_words, ranges, setting
 
 TOP = 10
 """Pairs of classes that Markdown shows by default."""
+
+FEW_CLASSES = 20
+"""Classes up to which Markdown has all of them, and the matrix."""
+
+MEASURES = (
+    "In %. recall: the share of a class's test images that is predicted right. precision: the share of the images "
+    "predicted as the class that belongs to it; it depends on how many test images the other classes have. F1: their "
+    "harmonic mean."
+)
+"""The note below the table of classes."""
+
+MATRIX = (
+    "Rows are true classes, columns what they are predicted as: % of a class's test images, the mean over the seeds."
+)
+"""The note below the matrix."""
 
 NOTE = """\
 In % of a class's test images, the mean over the classes of a split. right: predicted as their own class. another of:
@@ -36,145 +54,6 @@ predicted as another class of that split. right among its own split: predicted a
 their split alone; by chance: what a guess among these gives. Cosines are those of centred class vectors; they are 1
 where classes have collapsed. Mean ± standard deviation (n seeds)."""
 """The note below the table that explains its columns."""
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Which classes a run's test images are predicted as. K classes by falling count of training images, in S splits.
-
-    Attributes:
-        shares: (S, S + 2) means over the classes of each split, in per cent of a class's test images. First column:
-            predicted as their own class. Next S columns: predicted as another class, which is in that split. Last
-            column: predicted as their own class where only the classes of their split can be chosen. NaN for a split
-            without test images.
-        pairs: by (class, another class that it is predicted as), per cent of the first class's test images; pairs that
-            never occur are left out.
-        directions: (K, p) class vectors of length 1, centred over the classes, because a common part changes no
-            prediction.
-    """
-
-    shares: np.ndarray
-    pairs: dict[tuple[int, int], float]
-    directions: np.ndarray
-
-    def cosine(self, a: int, b: int) -> float:
-        """Compute the cosine of two centred class vectors.
-
-        Args:
-            a: number of a class, from 0.
-            b: number of another class.
-
-        Returns:
-            The cosine, in [-1, 1].
-        """
-        return float(self.directions[a] @ self.directions[b])
-
-    def closeness(self, first: int, last: int) -> float:
-        """Compute the mean cosine between the class vectors of some consecutive classes.
-
-        Args:
-            first: number of the first class.
-            last: number of the last class, included.
-
-        Returns:
-            The mean over all pairs of different classes: 1 where they have collapsed, NaN for a single class.
-        """
-        vectors = self.directions[first : last + 1]
-        n = len(vectors)
-        # |sum of the vectors|^2 is the sum of all n^2 inner products; without the n squares, n (n - 1) are left.
-        return float(((vectors.sum(axis=0) ** 2).sum() - (vectors**2).sum()) / (n * (n - 1))) if n > 1 else math.nan
-
-
-def of(folder: RunFolder) -> Confusion:
-    """Read the predictions of a finished run, and count them.
-
-    Args:
-        folder: the run.
-
-    Returns:
-        Its confusion.
-
-    Raises:
-        InvalidInput: if the run is damaged, or was made by a version that stored no predictions.
-    """
-    config, final, vectors = folder.config, folder.final(), folder.geometry(folder.config.epochs).get("class_vectors")
-    if "test_answers" not in final:
-        raise InvalidInput(
-            f"{str(folder.path)!r} has no predictions, because an older version made it; training.measure adds them"
-        )
-    labels, predictions = final.get("test_labels"), final["test_answers"]
-    if not (
-        labels is not None
-        and vectors is not None
-        and predictions.shape == (*labels.shape, 2)
-        and vectors.dtype.kind == "f"
-        and vectors.ndim == 2
-        and len(vectors) == config.K
-        and np.isfinite(vectors).all()
-        and all(x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < config.K for x in (labels, predictions))
-    ):
-        raise InvalidInput(
-            f"{str(folder.path / 'final.safetensors')!r} does not fit the run; training.measure makes it again"
-        )
-    return counted(labels, predictions, vectors, splits_of(folder))
-
-
-def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
-    """Find the many, medium and few classes of a finished run.
-
-    Args:
-        folder: the run.
-
-    Returns:
-        First and last class of each split, both included.
-
-    Raises:
-        InvalidInput: if the stored class counts are damaged.
-    """
-    counts = folder.result("train_counts").train_counts
-    if len(counts) != folder.config.K:
-        raise InvalidInput(
-            f"{str(folder.path / 'metrics.json')!r} has class counts of another run; delete it to finish the run again"
-        )
-    return metrics.splits(folder.config.dataset, np.array(counts), folder.config.tail)
-
-
-def counted(
-    labels: np.ndarray, predictions: np.ndarray, vectors: np.ndarray, splits: dict[str, tuple[int, int]]
-) -> Confusion:
-    """Count predictions by class and by split.
-
-    Args:
-        labels: (n,) classes of the test images.
-        predictions: (n, 2) the likeliest class of each image, and the likeliest one among the classes of its label's
-            split.
-        vectors: (K, p) class vectors.
-        splits: first and last class of each split, both included.
-
-    Returns:
-        The confusion.
-    """
-    K, S = len(vectors), len(splits)
-    split, total = split_of(splits, K), np.bincount(labels, minlength=K)
-    per_class = np.zeros((K, S + 2))  # as Confusion.shares, one row per class
-    for column, predicted in ((0, predictions[:, 0]), (S + 1, predictions[:, 1])):
-        per_class[:, column] = by_class(labels, predicted, K)[0]
-    wrong = predictions[:, 0] != labels
-    true, predicted = labels[wrong], predictions[wrong, 0].astype(np.int64)
-    np.add.at(per_class, (true, 1 + split[predicted]), 1)
-    per_class *= 100 / np.maximum(total, 1)[:, None]
-    codes, counts = np.unique(true * K + predicted, return_counts=True)  # one number per pair of classes
-    centred = vectors.astype(float) - vectors.mean(axis=0, dtype=float)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    # A class without a test image enters no mean.
-    tested = [per_class[first : last + 1][total[first : last + 1] > 0] for first, last in splits.values()]
-    return Confusion(
-        shares=np.stack([rows.mean(axis=0) if len(rows) else np.full(S + 2, np.nan) for rows in tested]),
-        pairs={
-            divmod(int(code), K): 100 * int(n) / int(total[code // K]) for code, n in zip(codes, counts, strict=True)
-        },
-        directions=centred / np.maximum(lengths, np.finfo(float).tiny),
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "training.confusion", "which classes the test images of finished runs are predicted as, by split and by class"
     )
-    add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv}
+    add, formats = parser.add_argument, {"markdown": markdown, "csv": as_csv, "matrix": as_matrix, "json": as_json}
     add(
         "runs",
         type=Path,
@@ -201,8 +80,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="finished runs that differ in their seed alone, or folders that hold them",
     )
     add("--top", type=int, default=TOP, metavar="N", help="pairs of classes that Markdown shows, most frequent first")
-    add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
+    add(
+        "--format",
+        type=cli.choice(*formats),
+        default="markdown",
+        metavar="NAME",
+        help=f"{'|'.join(formats)}: csv has one row per pair of classes, matrix is a CSV of the K x K matrix of images",
+    )
+    add("--out", type=Path, metavar="FILE", help="also draw the matrix into this file (.png, .pdf or .svg)")
     options = parser.parse_args(arguments)
+    if options.out is not None:
+        check_path(options.out)
     if options.top < 0:
         raise InvalidInput(f"--top {options.top} must be at least 0")
     folders = [runs.at(path) for path in runs.run_paths(options.runs)]
@@ -212,7 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{str(folder.path)!r} differs from {str(folders[0].path)!r} in more than its seed; "
                 "name runs of one setting"
             )
-    print(formats[options.format](folders[0], [of(folder) for folder in folders], options.top), end="")
+    confusions = [of(folder) for folder in folders]
+    if options.out is not None:
+        result = folders[0].result()
+        title = f"{folders[0].config.method} on {result.dataset or folders[0].config.data}"
+        draw(confusions, _names(folders[0]), list(splits_of(folders[0]).items()), title, options.out)
+    print(formats[options.format](folders[0], confusions, options.top), end="")
     return 0
 
 
@@ -240,10 +133,90 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
     title = f"{setting(first.config, result.dataset or first.config.data)}, {first.config.method}"
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())
+    text += _classes(first, confusions)
     names, pairs = _names(first), _pairs(confusions)[:top]
     rows = [["class", "predicted as", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in pairs]
     return text + (f"\n{cli.markdown_table(rows)}" if pairs else "")
+
+
+def _classes(first: RunFolder, confusions: Sequence[Confusion]) -> str:
+    """A table of the classes' measures, and the matrix; of many classes those with the lowest F1, and no matrix."""
+    names, few = _names(first), first.config.K <= FEW_CLASSES
+    measures = [confusion.measures for confusion in confusions]
+    f1 = np.mean([one["F1"] for one in measures], axis=0)
+    shown = range(len(names)) if few else [int(k) for k in np.argsort(f1, kind="stable") if not np.isnan(f1[k])][:TOP]
+    rows = [["class", "training images", "test images", *measures[0]], ["---"] * (3 + len(measures[0]))]
+    counts = first.result().train_counts
+    for k in shown:
+        values = ([float(one[name][k]) for one in measures if not np.isnan(one[name][k])] for name in measures[0])
+        rows.append([names[k], f"{counts[k]:,}", f"{confusions[0].total[k]:,}", *map(in_words, values)])
+    order = "" if few else f" {len(shown)} of {len(names):,} classes: those with the lowest F1."
+    text = f"\n{cli.markdown_table(rows)}\n{MEASURES}{order}\n"
+    if not few:
+        return text
+    matrix = mean_matrix(confusions)
+    rows = [["true class", *names], ["---"] * (1 + len(names))]
+    rows += [
+        [name, *("–" if np.isnan(value) else f"{value:.1f}" for value in row)]
+        for name, row in zip(names, matrix, strict=True)
+    ]
+    return text + f"\n{cli.markdown_table(rows)}\n{MATRIX}\n"
+
+
+def as_matrix(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+    """Write the K x K matrix as CSV: numbers of images, summed over the runs.
+
+    Args:
+        first: one of the runs, which differ in their seed alone.
+        confusions: confusion of each run.
+        top: has no effect.
+
+    Returns:
+        The text; its first row names the predicted classes, the first column the true ones.
+    """
+    file, names = io.StringIO(), _names(first)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["true", *names])
+    for a, name in enumerate(names):
+        row = np.zeros(len(names), int)
+        for confusion in confusions:
+            row += [confusion.counts.get((a, b), 0) for b in range(len(names))]
+        writer.writerow([name, *row.tolist()])
+    return file.getvalue()
+
+
+def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+    """Write everything as JSON.
+
+    Args:
+        first: one of the runs, which differ in their seed alone.
+        confusions: confusion of each run.
+        top: has no effect.
+
+    Returns:
+        The text: classes with their measures as means over the runs, and by pair of classes the images, summed over the
+        runs; pairs that never occur are left out.
+    """
+    names, counts = _names(first), first.result().train_counts
+    means = {
+        name: np.mean([confusion.measures[name] for confusion in confusions], axis=0) for name in confusions[0].measures
+    }
+    images: Counter[tuple[int, int]] = Counter()
+    for confusion in confusions:
+        images.update(confusion.counts)
+    content = {
+        "runs": len(confusions),
+        "classes": [
+            {
+                **{"name": name, "training_images": counts[k], "test_images": int(confusions[0].total[k])},
+                **{measure.lower(): float(values[k]) for measure, values in means.items()},
+            }
+            for k, name in enumerate(names)
+        ],
+        "images": [{"true": names[a], "predicted": names[b], "images": n} for (a, b), n in sorted(images.items())],
+    }
+    return json.dumps(cli.plain_data(content), indent=1, allow_nan=False) + "\n"
 
 
 def as_csv(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:

@@ -13,10 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training import confusion
 from training.config import CHOICES, RunConfig, with_preset
 from training.methods import CLASSIFIERS
-from training.store import collapse
+from training.store import collapse, confusions
 from training.store.metrics import by_class
 from training.store.runs import RunFolder
 
@@ -100,8 +99,8 @@ def of(folder: RunFolder) -> Report:
         InvalidInput: if the run is not finished, or its files are damaged.
     """
     config, result = folder.config, folder.result()
-    confusion.of(folder)  # which refuses damaged predictions and class vectors
-    counts, splits = np.array(result.train_counts), confusion.splits_of(folder)
+    confusions.of(folder)  # which refuses damaged predictions and class vectors
+    counts, splits = np.array(result.train_counts), confusions.splits_of(folder)
     geometry, final, K = folder.geometry(config.epochs), folder.final(), config.K
     labels, answers, vectors = final["test_labels"], final["test_answers"], geometry["class_vectors"].astype(float)
     scores = _scores(folder, geometry, final)

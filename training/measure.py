@@ -13,7 +13,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
-from training.store import runs
+from training.store import run_data, runs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,9 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
             options.data_root,
             train_list=options.train_list,
             test_list=options.test_list,
+            leave_out=run_data.left_out(folder.path),
             max_pixels=options.max_pixels,
         )
-        folder.check(data.fingerprint)
+        if (order := run_data.begun_order(folder.path, data)) is not None:
+            data = data.as_begun(*order)
+        folder.check(data.fingerprint, images=data)
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         with folder.lock():
             trainer.load(config.epochs, folder.content(runs.FINAL))

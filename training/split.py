@@ -16,10 +16,12 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
 from lpm.console.text import shown
-from training.data import decodable, groups, untrusted
+from training.data import decodable, groups, lists, untrusted
+from training.data.images import MAX_PIXELS
 from training.data.list_rows import class_folders
 from training.data.lists import CLASS_NAMES, images_below, left_out
 from training.data.untrusted import quoted
+from training.options import add_max_pixels
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """The files that are written into ``D``."""
@@ -45,9 +47,22 @@ def main(arguments: list[str] | None = None) -> int:
             left are completed, unless the images have changed meanwhile.
     """
     parser = cli.Parser(
-        "training.split", "make lists for training and testing from images in one folder per class, for --dataset own"
+        "training.split",
+        "make lists for training and testing from images in one folder per class, or from one list, for --dataset own",
     )
-    parser.add_argument("root", type=Path, metavar="DIR", help="holds one folder per class, with images at any depth")
+    parser.add_argument(
+        "root",
+        type=Path,
+        metavar="DIR",
+        help="holds one folder per class, with images at any depth; or Hugging Face's metadata.csv, metadata.jsonl or parquet "
+        "files",
+    )
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="list of all images and their labels, in any form that training.train takes",
+    )
     parser.add_argument(
         "--test-share", type=float, default=0.2, metavar="X", help="share of each class's images for testing"
     )
@@ -67,13 +82,15 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help=f"leave out files that cannot be used, such as images that do not decode; they are named in {LEFT_OUT}",
     )
+    add_max_pixels(parser)
     options = parser.parse_args(arguments)
     root: Path = options.root
     if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
     existing = [name for name in (*LISTS, LEFT_OUT) if os.path.lexists(root / name)]
+    source = lists.undivided(root) if options.list is None else options.list
     # Some of the lists may be what a killed process left, see below.
-    for name in (*(LISTS if {*LISTS} <= {*existing} else ()), "train", "test", "val"):
+    for name in (*(LISTS if {*LISTS} <= {*existing} else ()), *(("train", "test", "val") if source is None else ())):
         if os.path.lexists(root / name):
             raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away")
     group_of = None
@@ -83,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput("--group-column names a column of --groups FILE; give that, too")
     skipped: dict[str, str] = {}
     leave_out = skipped.__setitem__ if options.skip_broken else None
-    names, train, test = split(root, options.test_share, options.seed, group_of, leave_out=leave_out)
+    names, train, test = split(root, options.test_share, options.seed, group_of, source=source, leave_out=leave_out)
     decodable.name(skipped.values(), "left out: ")
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
     contents = {
@@ -158,24 +175,30 @@ def split(
     seed: int,
     group_of: dict[str, str] | None = None,
     *,
+    source: Path | None = None,
     leave_out: Callable[[str, str], None] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
-    """Divide the images in class folders into a training and a test set.
+    """Divide the images in class folders, or of a list, into a training and a test set.
 
     The share of each class, at least one image and never all, is for testing: the images with the smallest hashes of
     seed and contents. So the result does not depend on names. A single image is for training. Copies of an image in a
     class come into the same set, if that leaves images for both sets.
 
+    A list whose images all lie in folders such as ``train`` and ``test`` is divided by these.
+
     With groups, whole groups are for testing (:func:`training.data.groups.divide`), and copies of an image join theirs.
 
     Args:
-        root: the folder that holds one folder per class.
+        root: the folder that holds one folder per class, or the images of the list.
         share: share of each class's images that is for testing, between 0 and 1.
         seed: another seed gives other sets.
         group_of: by path below ``root``, the group of an image; an image that is not there is a group of its own. None
             divides images alone.
+        source: the list; None for class folders.
         leave_out: called with the path of each file that cannot be used, and with what is wrong; None refuses all of them
             at once.
+        max_pixels: pixels that an image may have.
 
     Returns:
         The names of the classes, sorted; the training images and the test images, each as (path below ``root``, label).
@@ -187,15 +210,17 @@ def split(
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
-    names, images = _hashed(root, seed, leave_out)
+    names, paths, unusable = _in_folders(root) if source is None else lists.labelled(root, source)
+    images = _hashed(root, seed, paths, unusable, leave_out, max_pixels)
     if len(names) < 2:
-        raise InvalidInput(
-            f"{str(root)!r} holds {len(names)} class folder{'s' * (len(names) != 1)}; it needs at least two"
-        )
+        what = f"class folder{'s' * (len(names) != 1)}" if source is None else "of its classes in the list"
+        raise InvalidInput(f"{str(root)!r} holds {len(names)} {what}; it needs at least two")
     labels = [label for label, _, _ in images]
     if absent := sorted(set(range(len(names))) - set(labels)):
         raise InvalidInput(f"class {names[absent[0]]!r} has no image that can be used; remove its folder")
-    if group_of is None:
+    if source is not None and group_of is None and (by_folder := _by_folder(images)) is not None:
+        tested = by_folder
+    elif group_of is None:
         tested = _ranked(images, share)
     else:
         joined = _joined(images, group_of)
@@ -211,15 +236,27 @@ Image = tuple[int, bytes, str]
 """Label, hash of seed and contents, and path below the root."""
 
 
-def _hashed(root: Path, seed: int, leave_out: Callable[[str, str], None] | None) -> tuple[list[str], list[Image]]:
-    """The names of the classes, and all images, each decoded once."""
+TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+"""Names of folders that say on which side their images are."""
+
+
+def _by_folder(images: list[Image]) -> list[bool] | None:
+    """Whether each image is for testing, where their folders say so; None elsewhere."""
+    folders = [path.split("/")[0] for _, _, path in images]
+    if not {*folders} <= {*TRAIN, *TEST} or {*folders} <= {*TRAIN} or {*folders} <= {*TEST}:
+        return None
+    return [folder in TEST for folder in folders]
+
+
+def _in_folders(root: Path) -> lists.Labelled:
+    """The images in class folders."""
     names, first = class_folders(root), dict[str, Path]()
     for name in names:
         if name != name.strip():
             raise InvalidInput(
                 f"{str(root / name)!r}: lists cannot hold a name with white space at its ends; rename it"
             )
-    label, paths = {name: number for number, name in enumerate(names)}, list[str]()
+    label, paths = {name: number for number, name in enumerate(names)}, list[tuple[str, int]]()
     unusable: dict[str, str] = {}
     files, ignored = images_below(root, refuse_file=unusable.__setitem__) if names else ([], 0)
     ignored -= sum(os.path.lexists(root / name) for name in (*LISTS, LEFT_OUT))  # half of them may be there, see main
@@ -231,12 +268,29 @@ def _hashed(root: Path, seed: int, leave_out: Callable[[str, str], None] | None)
             unusable[path] = f"{str(file)!r} and {str(first[real])!r} are one file; remove the link"
         elif "/" not in path:
             unusable[path] = f"{str(file)!r} is in no class folder; move it into one"
-        elif not path.isprintable():
-            unusable[path] = f"{quoted(file)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
         else:
-            paths.append(path)
+            paths.append((path, label[path.split("/")[0]]))
+    return lists.Labelled(names, paths, unusable)
+
+
+def _hashed(
+    root: Path,
+    seed: int,
+    paths: list[tuple[str, int]],
+    unusable: dict[str, str],
+    leave_out: Callable[[str, str], None] | None,
+    max_pixels: int,
+) -> list[Image]:
+    """All images that can be used, each decoded once."""
+    for path, _ in paths:
+        if not path.isprintable():
+            unusable[path] = (
+                f"{quoted(root / path)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
+            )
     real_root = Path(os.path.realpath(root))
-    unusable |= decodable.check(real_root, paths, workers=len(os.sched_getaffinity(0)), quiet=False).broken
+    usable = [path for path, _ in paths if path not in unusable]
+    cores = len(os.sched_getaffinity(0))
+    unusable |= decodable.check(real_root, usable, workers=cores, quiet=False, max_pixels=max_pixels).broken
     if leave_out is None:
         decodable.refuse(
             unusable.values(), repr(str(root)), "mend, replace or remove each, or leave them out with --skip-broken"
@@ -245,12 +299,12 @@ def _hashed(root: Path, seed: int, leave_out: Callable[[str, str], None] | None)
         for path, reason in unusable.items():
             leave_out(path, reason)
     images: list[Image] = []
-    for path in paths:
+    for path, label in paths:
         if path not in unusable:
             digest = hashlib.sha256(f"{seed}\n".encode() + untrusted.contents(root / path, LIMIT)).digest()
-            images.append((label[path.split("/")[0]], digest, path))
+            images.append((label, digest, path))
     _note_copies(images)
-    return names, sorted(images)
+    return sorted(images)
 
 
 def _note_copies(images: list[Image]) -> None:

@@ -25,9 +25,9 @@ EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "tr
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, []) or "(default" in (action.help or ""):
+        if action.default is None or action.default is False or "(default" in (action.help or ""):
             return action.help
-        if isinstance(action.default, list):
+        if isinstance(action.default, list) and action.default:
             return f"{action.help} (default: {','.join(map(str, action.default))})"  # as one types it
         return super()._get_help_string(action)
 

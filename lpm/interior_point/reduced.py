@@ -165,7 +165,7 @@ def _without_shift(coordinates: Coordinates) -> np.ndarray:
     A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Without this
     direction A is invertible at the optimum, and Newton's steps are exact to rounding.
     """
-    shift = coordinates.C_half @ np.sqrt(coordinates.problem.sizes)
+    shift = np.sqrt(coordinates.problem.sizes) @ coordinates.C_half
     return np.linalg.svd(shift[None, :])[2][1:].T
 
 
@@ -183,7 +183,7 @@ def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
     """The loss of each row as a sum of lse(B x + logn) minus a linear part."""
     problem, lam = coordinates.problem, coordinates.problem.rows.lam[:, None, None]
     if problem.expanded:
-        B = coordinates.C_inverse_half / coordinates.scale[:, None, None]
+        B = coordinates.C_inverse_half.T / coordinates.scale[:, None, None]
         logn = np.zeros(coordinates.shape)
     else:
         B, logn = coordinates.basis, np.asarray(coordinates.log_multiplicity)

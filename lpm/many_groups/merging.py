@@ -94,6 +94,7 @@ def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
         sizes=sizes,
         rows=Rows(first=first, second=second, same=keys[2] == 1, lam=keys[3], count=count, p=p, d=d),
         c=np.bincount(owner, problem.sizes * problem.c) / sizes,
+        diagonal=None,
         group_of=None if problem.group_of is None else owner[problem.group_of],
         sides=(),
     )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-
-import numpy as np
 
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
-from lpm.pairs import PROFILES, balanced, imbalanced, product, table
-from lpm.programs import Budget, fc, ms_unordered
+from lpm.pairs import PROFILES, balanced, imbalanced
+from lpm.programs import Budget, fc
 from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.interval import Interval
@@ -19,6 +16,12 @@ from paper_checks.lab import CosineTable, Lab
 
 ANGLE = 2e-3
 """Tolerance for cosines that are claimed equal: above the width of all intervals, far below the differences found."""
+
+
+BALANCE = (
+    'the definition of BMLS in §4.1 has it: "where the frequency of all mixed-label samples is equal in each epoch"'
+)
+"""Why both claims about equal angles may assume that all K^2 label pairs are equally frequent."""
 
 
 def etf(cosines: CosineTable, name: str) -> list[Quantity]:
@@ -39,27 +42,31 @@ def etf(cosines: CosineTable, name: str) -> list[Quantity]:
 
 
 @check("nc-balanced", "Eq. 5")
-def nc_balanced(lab: Lab, *, profile: str = "product") -> Finding:
+def nc_balanced(lab: Lab, *, profiles: tuple[tuple[str, float], ...] = (("product", 10), ("block", 1))) -> Finding:
     """Statement: At the global optimum of LPM_lambda the class vectors are a simplex ETF (neural collapse).
 
     Where: §5.2 (2), "when LPM_lambda has the global optimality, NC properties are satisfied"; §5.1 (2).
     Quote: has the global optimality, NC properties are satisfied. We omit this step.
     Formula: <w_a, w_b> / (|w_a| |w_b|) = -1/(K-1) for all a != b, all |w_a| equal.
-    Assumptions: none is stated in §5.2; §5.1 speaks of balanced classes.
-    Test: Certified cosines of the optimum, first at an imbalance (R = 10), which the sentence of §5.2 allows. Then with
-        all K^2 label pairs equally frequent, for K = 3..8, several lambda and budgets, Beta(1,1) and Beta(0.2,0.2).
-    Verdict: Without balance it fails, as Theorem 1 says too. With all label pairs equally frequent it holds by
-        symmetry. The loss f and the budgets are invariant under all permutations of the classes, and the optimal W W^T
-        is unique. So W W^T is a I + b 11^T, and its kernel contains 1. Fisher et al., whom the paper cites for this
-        step, fix W as an ETF and prove the form of the features. For a learnable W the step is this symmetry argument.
+    Assumptions: none is stated in §5.2; §5.1 (2) speaks of balanced singleton labels. §4.1 asks for more: n_(a,b) = n
+        for all K^2 label pairs.
+    Test: Certified cosines of the optimum at an imbalance (R = 10), which the sentence of §5.2 allows, and for balanced
+        singleton labels without label pairs across the groups (block, R = 1). Then with all K^2 label pairs equally
+        frequent, for K = 3..8, several lambda and budgets, Beta(1,1) and Beta(0.2,0.2).
+    Verdict: Without balance it fails, as Theorem 1 says too. Balanced singleton labels, which §5.1 (2) names, are not
+        enough: without label pairs across the groups the angles differ even at R = 1 (prop1-equal-angles). With all
+        label pairs equally frequent it holds by symmetry. That is how §4.1 defines the balance of mixed labels, so it
+        is a licensed repair here and in prop1-equal-angles. The loss f and the budgets are invariant under all
+        permutations of the classes, and the optimal W W^T is unique. So W W^T is a I + b 11^T, and its kernel contains
+        1. Fisher et al., whom the paper cites for this step, fix W as an ETF and prove the form of the features. For a
+        learnable W the step is this symmetry argument.
     Overturned by: a balanced program whose optimal W W^T is not unique.
     References: Fisher, Meng, Papyan 2024.
 
     Args:
         lab: the instruments.
-        profile: label-pair frequencies at the imbalance.
+        profiles: label-pair frequencies and imbalances at which it is claimed.
     """
-    uneven = Family("fc", profile).at(10)
     even: list[Quantity] = []
     instances: list[tuple[int, Mixing, float]] = [
         (3, fixed(0.5), 5),
@@ -78,18 +85,19 @@ def nc_balanced(lab: Lab, *, profile: str = "product") -> Finding:
         even.append(
             Quantity(f"ratio of class-vector norms ({name})", 1.0, float(norms.max() / norms.min()), tolerance=1e-9)
         )
-    cosines = lab.cosines(uneven)
+    cosines = {f"{profile}, K=4, R={R:g}": lab.cosines(Family("fc", profile).at(R)) for profile, R in profiles}
     return conclude(
-        etf(cosines, f"{profile}, K=4, R=10, lambda=1/2"),
-        evidence=f"at R = 10 cosines range from {cosines.smallest()} to {cosines.largest()}; with balanced label "
-        f"pairs all are -1/(K-1)",
-        instances=f"{profile}, K=4, R=10; balanced: "
+        [q for name, table_ in cosines.items() for q in etf(table_, f"{name}, lambda=1/2")],
+        evidence="; ".join(f"cosines from {c.smallest()} to {c.largest()} ({name})" for name, c in cosines.items())
+        + "; with all label pairs equally frequent all are -1/(K-1)",
+        instances="; ".join(cosines)
+        + "; balanced: "
         + "; ".join(f"K={K}, {law.label}, E_H={e}" for K, law, e in instances),
         repair=Repair(
             "If all K^2 label pairs are equally frequent, the class vectors are a K-simplex ETF for every law "
             "of lambda.",
             even,
-            keeps=True,
+            licence=BALANCE,
         ),
     )
 
@@ -160,7 +168,7 @@ def prop1(lab: Lab, *, budget: Budget = "eq7") -> Finding:
         repair=Repair(
             "With the feature budget of Eq. 5 in Eq. 7 the claim holds, and oversampling by w_r moves R0 to w_r R0.",
             repaired,
-            keeps=True,
+            licence="a misprint: Eq. 5 and Eq. 11, to which the proposition refers, have this budget",
         ),
     )
 
@@ -176,10 +184,12 @@ def prop1_equal_angles(lab: Lab, *, profile: str = "block") -> Finding:
         across (Proposition 1).
     Assumptions: counts as Proposition 1 prints them (block): no label pair across the groups.
     Test: Certified cosines of Eq. 11 at w_r = R for several K, K_A and lambda; then with all K^2 label pairs equal.
-    Verdict: The intervals of two cosines are disjoint: a class is never mixed with the other group, so it is not
-        exchangeable with the classes there. All cosines are -1/(K-1) if all K^2 label pairs are equally frequent,
-        including those across the groups, as BMLS samples them.
-    Overturned by: a reading of Proposition 1 that puts w_r n_B samples on the label pairs across the groups too.
+    Verdict: With the printed counts it fails. The intervals of two cosines are disjoint: a class is never mixed with
+        the other group, so it is not exchangeable with the classes there. On the other side stands §4.1: BMLS makes all
+        K^2 label pairs equally frequent, those across the groups too. With this assumption all cosines are -1/(K-1).
+        The flaw and its repair are those of nc-balanced, and so is the verdict.
+    Overturned by: a rule that only the counts printed in the proposition itself may repair it; it would fail then, and
+        nc-balanced too.
     References: none beside the paper.
 
     Args:
@@ -214,129 +224,8 @@ def prop1_equal_angles(lab: Lab, *, profile: str = "block") -> Finding:
         repair=Repair(
             "All angles are equal if all K^2 label pairs are equally frequent, including those across the groups.",
             even,
+            licence=BALANCE,
         ),
-    )
-
-
-def upper_triangle(K: int) -> np.ndarray:
-    """Make the table of counts with 1 on the label pairs a < b and 0 elsewhere.
-
-    Args:
-        K: number of classes.
-
-    Returns:
-        Counts (K, K).
-    """
-    return np.triu(np.ones((K, K)), 1)
-
-
-TWO_POINTS = Mixing(np.array([0.25, 0.75]), np.array([0.5, 0.5]), "1/4 or 3/4")
-"""A law symmetric about 1/2 that ball arithmetic can hold exactly."""
-
-
-@check("a-less-than-b", "Proposition 1", "Theorem 1")
-def a_less_than_b(
-    lab: Lab, *, laws: tuple[Mixing, ...] = (fixed(0.5), beta(1.0, 16), TWO_POINTS, fixed(0.3))
-) -> Finding:
-    """Statement: With only the label pairs a < b, all equally frequent, all angles are equal (Proposition 1).
-
-    An imbalance still makes the minority collapse (Theorem 1). This claim is for the usual classifier (FC).
-
-    Where: §4.2, last paragraph; Appendix C.3.
-    Quote: we generated mixed labels (a,b) only for the case where a < b, ensuring that the existing theorem and
-        proposition still hold
-    Formula: LPM_lambda with n_(a,b) = 1 for a < b and 0 otherwise: cos = -1/(K-1).
-    Assumptions: the paper draws lambda ~ Beta(alpha, alpha), but it writes its program for one lambda.
-    Test: Certified cosines for K = 3, 4, 5 under lambda = 1/2, Beta(1,1), a two-point law and the fixed lambda = 0.3;
-        collapse at a large R with a < b.
-    Verdict: It holds when the law of lambda is symmetric about 1/2: (a, b) at lambda is then as frequent as (b, a), so
-        all classes are exchangeable. At one fixed lambda != 1/2 the lower class of every pair has the weight lambda and
-        the higher one 1 - lambda. Classes are then not exchangeable, and the certified cosines differ. The paper's own
-        argument (Proposition 2) is vacuous.
-    Overturned by: only another choice of the law of lambda.
-    References: none beside the paper.
-
-    Args:
-        lab: the instruments.
-        laws: laws of lambda to try.
-    """
-    quantities, symmetric = [], []
-    for K in (3, 4, 5):
-        for law in laws:
-            cosines = lab.cosines(fc(table(upper_triangle(K)), law))
-            comparisons = etf(cosines, f"a < b, K={K}, lambda {law.label}")
-            quantities += comparisons
-            if law.symmetric_point or len(law.nodes) > 1:
-                symmetric += comparisons
-    rare = imbalanced(6, 4, 1e4)
-    both = replace(
-        product(rare), same=np.zeros(2)
-    )  # (a, b) and (b, a), a != b: at lambda = 1/2 twice the rows of a < b
-    half = fc(table(np.triu(np.outer(rare.counts, rare.counts)[np.ix_(rare.group_of, rare.group_of)], 1)))
-    collapse = [
-        Quantity(
-            "optimum on a < b against a != b at twice E_H (lambda=1/2)",
-            lab.loss(fc(both, e_h=10)),
-            lab.loss(half),
-            tolerance=1e-6,
-        ),
-        Quantity(
-            "collapsed at R = 10^4 (a < b, product, K=6, K_A=4, lambda=1/2)", True, lab.collapsed(fc(both, e_h=10))
-        ),
-    ]
-    tilted = lab.cosines(fc(table(upper_triangle(4)), fixed(0.3)))
-    return conclude(
-        [*quantities, *collapse],
-        evidence="all cosines are -1/(K-1) for laws of lambda symmetric about 1/2; at fixed lambda = 0.3, "
-        "K=4, they range from "
-        f"{tilted.smallest()} to {tilted.largest()}",
-        instances="K = 3, 4, 5; lambda = " + ", ".join(law.label for law in laws),
-        repair=Repair(
-            "For FC the angles are equal if the law of lambda is symmetric about 1/2, as Beta(alpha, alpha) is; "
-            "collapse was certified at one R.",
-            [*symmetric, *collapse],
-            keeps=True,
-        ),
-    )
-
-
-@check("a-less-than-b-ms", "Proposition 1")
-def a_less_than_b_ms(lab: Lab, *, laws: tuple[Mixing, ...] = (TWO_POINTS, beta(1.0, 16))) -> Finding:
-    """Statement: With only the label pairs a < b, all equally frequent, all angles are equal for MS too.
-
-    Where: §4.2, last paragraph, "mitigating the limitations of both methods"; Appendix C.3.
-    Quote: ensuring that the existing theorem and proposition still hold, thereby mitigating the limitations of both
-        methods
-    Formula: softmax over the K(K-1)/2 vectors lambda w_a + (1 - lambda) w_b, a < b; cos(w_a, w_b) = -1/(K-1)?
-    Assumptions: all pairs a < b equally frequent; budgets are means over the label pairs; lambda symmetric about 1/2.
-    Test: Certified cosines for K = 4, 5 under the two-point law (1/4 or 3/4) and Beta(1,1) (16 nodes), and at lambda =
-        1/2.
-    Verdict: The order of the classes enters the classifier itself. At lambda != 1/2 permutations of the classes do not
-        preserve its set of classes lambda w_a + (1 - lambda) w_b, a < b. Averaging over a symmetric law of lambda does
-        not restore the symmetry. The certified cosines differ, so the geometry of BMLS + MS, as the paper runs it,
-        depends on how classes are numbered. At lambda = 1/2, or with all K^2 label pairs, all angles are equal.
-    Overturned by: drawing the order of each label pair at random instead of a < b.
-    References: none beside the paper.
-
-    Args:
-        lab: the instruments.
-        laws: laws of lambda to try.
-    """
-    quantities, symmetric = [], []
-    for K in (4, 5):
-        for law in laws:
-            cosines = lab.cosines(ms_unordered(balanced(imbalanced(K)), law))
-            quantities += etf(cosines, f"MS, a < b, K={K}, lambda {law.label}")
-        half = lab.cosines(ms_unordered(balanced(imbalanced(K)), fixed(0.5)))
-        symmetric += etf(half, f"MS, a < b, K={K}, lambda = 1/2")
-    symmetric += etf(
-        lab.cosines(Family("ms", "balanced", mixing=TWO_POINTS).at(1)), "MS, all K^2, K=4, lambda 1/4 or 3/4"
-    )
-    return conclude(
-        quantities,
-        evidence=contradictions(quantities),
-        instances="K = 4, 5; lambda " + ", ".join(law.label for law in laws) + "; E_H=5, E_W=1",
-        repair=Repair("All angles are equal with all K^2 label pairs, or at lambda = 1/2.", symmetric),
     )
 
 
@@ -385,12 +274,12 @@ def budgets(lab: Lab, *, learns_below: float | None = None) -> Finding:
         Curve(name, grid, [share(K, s(K)).middle for K in grid], style)
         for (name, s), style in zip(scalings.items(), ("-", "--", ":"), strict=True)
     ]
-    finding = conclude(
-        quantities if learns_below is not None else [],
+    return conclude(
+        quantities,
+        undefined="" if learns_below is not None else "it is an assumption, neither true nor false",
         evidence=f"balanced loss / log K at K=100: {quantities[2].computed} with budgets proportional to 1/K "
         f"(R0 = {R0}, product), {quantities[6].computed} with constant budgets, "
         f"{quantities[10].computed} with sqrt(E_H E_W) ~ log K",
         instances="K = 4, 10, 100, 1000; E_H E_W = 5 at K = 4",
         plot=Plot("classes K", "balanced loss / log K", curves, log_x=True),
     )
-    return replace(finding, quantities=quantities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from paper_checks import runs
@@ -164,12 +164,6 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
                     )
                 )
     ruled_out = {q.name.split(": ")[1].split(" (")[0] for q in quantities if q.agrees is False}
-    finding = conclude(
-        quantities if score is not None else [],
-        evidence=f"U and U_G are undefined; {len(ruled_out)} of {len(SCORES)} definitions cannot reach the "
-        "printed values",
-        instances="K = 10 and K = 3 unit vectors",
-    )
     numbers = range(len(SCORES))
     curves = [
         Curve(f"{split} (K = {K})", list(numbers), [U[split] / s.largest(K) for s in SCORES], style)
@@ -179,7 +173,14 @@ def uniformity(lab: Lab, *, score: str | None = None) -> Finding:
     plot = Plot(
         "definition", "printed / largest possible", [*curves, reach], log_y=True, ticks=[s.short for s in SCORES]
     )
-    return replace(finding, quantities=quantities, plot=plot)
+    return conclude(
+        quantities,
+        undefined="" if score is not None else "the paper defines neither U nor U_G",
+        evidence=f"U and U_G are undefined; {len(ruled_out)} of {len(SCORES)} definitions cannot reach the "
+        "printed values",
+        instances="K = 10 and K = 3 unit vectors",
+        plot=plot,
+    )
 
 
 MINIMUM_SEEDS = 3

@@ -54,7 +54,9 @@ def long_tail(lab: Lab, *, budgets: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)) -
         evidence=contradictions(quantities, 3),
         instances=f"CIFAR10-LT counts, imbalance 100 and 200, product frequencies, lambda = 1/2, E_H = {budgets}",
         repair=Repair(
-            "In the model it holds for small budgets (E_H E_W = 1 and 2) at these imbalances.", small, keeps=True
+            "In the model it holds for small budgets (E_H E_W = 1 and 2) at these imbalances.",
+            small,
+            licence="§5.2 has budgets proportional to 1/K: E_H E_W = 5 at K = 4 is 0.8 at K = 10",
         ),
         plot=Plot("imbalance of CIFAR10-LT", "cosine at E_H = 5", curves, log_x=True),
     )

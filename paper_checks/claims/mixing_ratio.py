@@ -12,8 +12,10 @@ from lpm.threshold import threshold
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.claims.balancing import etf
 from paper_checks.claims.collapse import loss_at_zero
+from paper_checks.epochs import mixup_counts, random
 from paper_checks.interval import Fact
 from paper_checks.lab import Lab
+from paper_checks.paper.datasets import cifar_lt
 
 
 @check("lambda-independence", "Finding 2")
@@ -105,9 +107,12 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
     Assumptions: balanced classes, E_H = 5, E_W = 1.
     Test: Certified optima of the plain program and of LPM_lambda for K = 3, 4, 10 and lambda = 0.1, 1/2; and the losses
         at zero features.
-    Verdict: A mixed label has positive entropy, so its cross-entropy cannot vanish: the certified optima differ. Both
-        programs share only the value at zero features, log K (Eq. 17).
-    Overturned by: a reading in which "equivalent" means the value at zero features only.
+    Verdict: It fails. Against: a mixed label has positive entropy, so its cross-entropy cannot vanish, and the
+        certified optima differ. For: the loss is linear in the label, so each class has the same total weight with and
+        without mixup, and at zero features both losses are log K (Eq. 17). But the sentence is the reason given for
+        collapse "regardless of the mixup ratio". That needs the same losses at the features of the optimum, and there
+        they differ, as does R0 (lambda-independence).
+    Overturned by: a reading in which "equivalent" means the weights of the classes, or the value at zero features.
     References: none beside the paper.
 
     Args:
@@ -122,6 +127,12 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
             quantities.append(
                 Quantity(f"optimum with mixup, lambda={lam}, against without (K={K})", plain, mixed, tolerance=1e-6)
             )
+    weights = []
+    for K, lam in ((4, 0.1), (10, 0.5)):
+        counts = mixup_counts(random(cifar_lt(10, 100), lab.rng())[:1280] % K, K, lab.rng())
+        mass = (lam * counts.sum(axis=1) + (1 - lam) * counts.sum(axis=0)) - counts.sum(axis=1)
+        name = f"largest change of a class's total weight by a permutation (K={K}, lambda={lam})"
+        weights.append(Quantity(name, 0.0, float(np.abs(mass).max()), tolerance=1e-9))
     zero = [
         Quantity(
             f"f(0) of {program}, balanced, against log K (K={K})",
@@ -136,5 +147,8 @@ def loss_without_mixup(lab: Lab, *, without: str = "plain") -> Finding:
         quantities,
         evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 10; lambda = 0.1, 0.5; balanced, E_H=5, E_W=1",
-        repair=Repair("With all features 0 both losses are log K, as in Eq. 17.", zero),
+        repair=Repair(
+            "With all features 0 both losses are log K, as in Eq. 17; and each class has the same total weight in both.",
+            [*zero, *weights],
+        ),
     )

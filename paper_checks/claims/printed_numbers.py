@@ -1,4 +1,4 @@
-"""Claims that printed numbers agree: sums, differences, cells printed twice, Table 6, Figure 4, completeness."""
+"""Claims that printed numbers agree: sums, differences, cells printed twice, Table 6, Figure 4."""
 
 from __future__ import annotations
 
@@ -311,30 +311,3 @@ def fig4_vs_table8(lab: Lab, *, printed: Mapping[str, float] | None = None) -> F
             "Each value lies within two standard deviations of Table 8's mean, as single runs would.", within
         ),
     )
-
-
-@check("table13-cut", "Table 13")
-def table13_cut(lab: Lab, *, rows: int = 20) -> Finding:
-    """Statement: Table 13 is printed completely: five methods at four imbalance factors, four splits each.
-
-    Where: Table 13, Appendix G.
-    Quote: Experimental results of extension to the fixed ETF Classifier on Many/Medium/Few classes in the CIFAR100-LT
-        dataset.
-    Formula: 20 rows x 4 cells.
-    Assumptions: the text version of the paper that the data files were read from.
-    Test: Count the cells with mean and standard deviation. (The totals agree: table-sums.)
-    Verdict: All 80 cells are there.
-    Overturned by: a version of the paper in which the table is cut.
-    References: none beside the paper.
-
-    Args:
-        lab: unused; the numbers are those in print.
-        rows: claimed number of rows.
-    """
-    cells = load(13)
-    methods = {(c.imbalance, c.method) for c in cells}
-    quantities = [
-        Quantity("rows", rows, len(methods)),
-        Quantity("cells with mean and standard deviation", rows * 4, sum(c.std is not None for c in cells)),
-    ]
-    return conclude(quantities, evidence=f"{len(methods)} rows, {len(cells)} cells", instances="Table 13")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from fractions import Fraction
 
 import numpy as np
 
 from lpm import geometry
 from lpm.mixing import beta
+from lpm.pairs import imbalanced
 from paper_checks.claim import Finding, Quantity, Repair, check, conclude, contradictions
-from paper_checks.interval import CONVEXITY, EXACT, Interval
+from paper_checks.claims.ordered_pairs import distinct_pairs
+from paper_checks.interval import EXACT, PLAIN
 from paper_checks.lab import Lab, pair_vectors
+
+Moments = tuple[Fraction, Fraction]
+"""E[lambda^2] = E[(1-lambda)^2] and E[lambda (1-lambda)] of a law that is symmetric about 1/2."""
 
 
 def _class_vectors_at_three(lam: float) -> np.ndarray:
@@ -98,70 +103,80 @@ def prop2(lab: Lab, *, Ks: tuple[int, ...] = (4, 5, 6, 10, 100), lambdas: tuple[
     )
 
 
-@check("eq20", "Eq. 20")
-def eq20(lab: Lab, *, part: Literal["loss", "own logit"] = "loss") -> Finding:
-    """Statement: The mean over lambda of a label pair's class vector is (w_a + w_b) / 2 (Eq. 20).
+def _etf_inner(first: tuple[int, int], second: tuple[int, int], K: int, moments: Moments) -> Fraction:
+    """E[v_(a,b) . v_(c,d)] for v = lambda w_a + (1-lambda) w_b at one lambda, W a K-simplex ETF of unit vectors.
 
-    In the program this mean may replace the class vector, as in the proof of Proposition 2.
+    ``moments`` are E[lambda^2] = E[(1-lambda)^2] and E[lambda (1-lambda)].
+    """
+    square, mixed = moments
 
-    Where: Eq. 20, Appendix C.3.
+    def inner(i: int, j: int) -> Fraction:
+        return Fraction(1) if i == j else Fraction(-1, K - 1)
+
+    (a, b), (c, d) = first, second
+    return square * (inner(a, c) + inner(b, d)) + mixed * (inner(a, d) + inner(b, c))
+
+
+UNIFORM = Fraction(1, 3), Fraction(1, 6)
+"""E[lambda^2] and E[lambda (1-lambda)] for lambda ~ Beta(1,1)."""
+
+HALF = Fraction(1, 4), Fraction(1, 4)
+"""The same for lambda = 1/2, where Eq. 3 and Eq. 20 agree."""
+
+
+@check("eq20", "Eq. 20", "Eq. 3")
+def eq20(
+    lab: Lab, *, lambdas: tuple[Fraction, ...] = (Fraction(1, 2), Fraction(3, 10)), moments: Moments = UNIFORM
+) -> Finding:
+    """Statement: A label pair's class vector w^lambda_(a,b) is (w_a + w_b) / 2, also in the products of Eq. 24.
+
+    Where: Eq. 20, Appendix C.3; used in Eq. 22 to 24.
     Quote: For the mixup ratio λ sampled from
-    Formula: E_lambda w_(a,b) = (w_a + w_b)/2, and E_lambda L(W^lambda h, (a,b)) = L(E_lambda W^lambda h, (a,b))?
-    Assumptions: lambda ~ Beta(1,1); all pairs a < b.
-    Test: Eq. 20 for an ETF. Then the mean of the loss against the loss at the mean, for W an ETF times 3 and features h
-        = w_k and random ones. For a convex function the midpoint and the trapezoidal rule enclose the mean.
-    Verdict: Eq. 20 itself is true. But the log-partition is strictly convex in lambda along a line of unequal logits.
-        So by Jensen's inequality the mean of the loss exceeds the loss at the mean. The mean may replace w^lambda only
-        in functions that are linear in it, such as the label pair's own logit. It may not in the program whose optimum
-        is meant.
-    Overturned by: a loss that is linear in the class vectors.
+    Formula: Eq. 3: w^lambda_(a,b) = lambda w_a + (1-lambda) w_b. Eq. 20 replaces it by its mean over lambda. In Eq. 24:
+        E[w^lambda_(1,2) . w^lambda_(1,3)] = E[w^lambda_(1,2)] . E[w^lambda_(1,3)]?
+    Assumptions: lambda ~ Beta(1,1), the paper's CIFAR recipe; W a simplex ETF of unit vectors, as Proposition 2
+        concludes.
+    Test: Exact fractions. The weight of w_a by Eq. 3 against 1/2, at lambda = 1/2 and 3/10. The products of label pairs
+        that share a class, share it in the other place, or share none, at K = 4 and 5.
+    Verdict: It fails. For: if the left side of Eq. 20 is only a name for the mean, the equation is true, and so are Eq.
+        22 and 23, which are linear in it. Against: Eq. 3 defines w^lambda_(a,b) for each lambda, and it is the mean for
+        lambda = 1/2 alone. Proposition 2 speaks of the vectors of Eq. 3, and Eq. 24 multiplies two of them. A mean of
+        products is not the product of means: 1/9 against 0 for two pairs that share a class (K = 4). The loss is not
+        linear in the vectors either. So the proof needs Eq. 20 where it is false, and no repair keeps it.
+    Overturned by: a Proposition 2 about the mean vectors; the paper's classifier has other ones.
     References: none beside the paper.
 
     Args:
-        lab: the instruments; their seed draws the features.
-        part: the function in which the mean is claimed to replace the class vector.
+        lab: unused; the numbers are exact.
+        lambdas: mixing ratios at which Eq. 3 and Eq. 20 are claimed to agree.
+        moments: E[lambda^2] and E[lambda (1-lambda)] of the law of lambda.
     """
-    rng, K = lab.rng(), 4
-    W = 3 * geometry.simplex_etf(K)
-    features = [W[0] / 3, W[1] / 3, *rng.normal(size=(4, K))]
-
-    def value(lam: float, h: np.ndarray, which: str) -> float:
-        z = pair_vectors(K, lam, unordered=True) @ W @ h
-        return float(np.logaddexp.reduce(z) - z[0] if which == "loss" else z[0])
-
-    def excess(h: np.ndarray, which: str) -> Interval:
-        """Mean over lambda, uniform on (0, 1), minus the value at 1/2: between midpoint and trapezoidal rule."""
-        n = 128
-        middle = np.mean([value((i + 0.5) / n, h, which) for i in range(n)])
-        ends = np.array([value(i / n, h, which) for i in range(n + 1)])
-        at_mean, rounding = value(0.5, h, which), 1e-12
-        trapezoid = (ends.sum() - (ends[0] + ends[-1]) / 2) / n
-        return Interval(float(middle) - at_mean - rounding, float(trapezoid) - at_mean + rounding, CONVEXITY)
-
-    def compare(which: str) -> list[Quantity]:
-        return [
-            Quantity(
-                f"mean over lambda minus value at the mean ({which}, feature {i})", 0.0, excess(h, which), "=", 1e-9
-            )
-            for i, h in enumerate(features)
-        ]
-
-    excesses = [excess(h, "loss") for h in features]
-    law, V = beta(1.0), [pair_vectors(K, float(x), unordered=True) @ W for x in beta(1.0).nodes]
-    off = np.tensordot(law.weights, V, axes=1) - pair_vectors(K, 0.5, unordered=True) @ W
-    identity = [
-        Quantity("Eq. 20: largest deviation of the mean from (w_a + w_b)/2", 0.0, float(np.abs(off).max()), "=", 1e-12)
+    pairs = {"sharing the first class": ((0, 1), (0, 2)), "chained": ((0, 1), (1, 2)), "sharing none": ((0, 1), (2, 3))}
+    weights = [
+        Quantity(f"weight of w_a by Eq. 3 (lambda={x})", 0.5, float(pair_vectors(3, float(x))[1, 0]), tolerance=1e-12)
+        for x in lambdas
     ]
+    products = [
+        Quantity(
+            f"mean product of two label pairs {name} (K={K})",
+            str(_etf_inner(*chosen, K, HALF)),
+            str(_etf_inner(*chosen, K, moments)),
+        )
+        for K in (4, 5)
+        for name, chosen in pairs.items()
+    ]
+    law, W = beta(1.0), geometry.simplex_etf(4)
+    means = np.tensordot(law.weights, [pair_vectors(4, float(x), unordered=True) @ W for x in law.nodes], axes=1)
+    off = np.abs(means - pair_vectors(4, 0.5, unordered=True) @ W).max()
     return conclude(
-        [*identity, *compare(part)],
-        evidence="the mean of the loss exceeds the loss at the mean by "
-        f"{min(x.lower for x in excesses):.3f} to {max(x.upper for x in excesses):.3f}",
-        instances="K = 4, Beta(1,1), W = 3 ETF, two class-mean features and four random ones",
+        [*weights, *products],
+        known=EXACT,
+        evidence=contradictions([*products, *weights], 2),
+        instances=f"lambda = {', '.join(map(str, lambdas))}; K = 4, 5, W an ETF, Beta(1,1)",
         repair=Repair(
-            "Eq. 20 holds, and the mean may replace w^lambda in functions that are linear in it, such as the "
-            "own logit.",
-            [*identity, *compare("own logit")],
-            keeps=True,
+            "The mean over lambda of the class vector is (w_a + w_b)/2; it may replace the vector only where it enters "
+            "linearly, as in Eq. 22 and 23.",
+            [Quantity("largest deviation of the mean from (w_a + w_b)/2 (K=4)", 0.0, float(off), "=", 1e-12, PLAIN)],
         ),
     )
 
@@ -210,4 +225,41 @@ def eq24(lab: Lab, *, inner: Callable[[int], float] = lambda K: -1 / (K - 1), pr
         evidence=contradictions(quantities, 2),
         instances="K = 3, 4, 5, 6",
         repair=Repair("At K = 3 the cosine between the vectors of Eq. 23 is -1/(K-1) = -1/2.", [cosine]),
+    )
+
+
+@check("prop2-theorem1", "Proposition 2", "Theorem 1")
+def prop2_theorem1(lab: Lab, *, R: float = 1e4) -> Finding:
+    """Statement: Proposition 2 ensures that Theorem 1 holds with the label pairs a < b only.
+
+    Where: Appendix C.3, the sentence before Proposition 2; §4.2.
+    Quote: To prove that only mixed labels (a, b) for the case where a < b ensures Theorem 1 and Proposition 1, we
+        demonstrate that the following statement is true.
+    Formula: Proposition 2 concludes that W is a simplex ETF, cos(w_a, w_b) = -1/(K-1). Theorem 1 concludes that the
+        minority's class vectors coincide, cos = 1.
+    Assumptions: label pairs a < b, product frequencies, K = 6, K_A = 4, lambda = 1/2.
+    Test: Take an imbalance at which Theorem 1's conclusion is certified, and see whether Proposition 2's conclusion can
+        hold there, as it would have to if it implied Theorem 1.
+    Verdict: The two conclusions exclude each other: where the minority is collapsed, W is no ETF. So Proposition 2
+        cannot imply Theorem 1, even if its hypothesis could be met (prop2: it cannot). For Proposition 1 it would be an
+        argument, if the hypothesis were derived from balanced label pairs, which the paper does not do. Theorem 1 with
+        a < b needs a proof of its own; collapse itself was certified at one R.
+    Overturned by: a step from an ETF of label pairs to an unbalanced program.
+    References: none beside the paper.
+
+    Args:
+        lab: the instruments.
+        R: imbalance at which both conclusions are compared.
+    """
+    state = lab.collapsed(distinct_pairs(imbalanced(6, 4, R)))
+    large = lab.collapsed(distinct_pairs(imbalanced(6, 4, 1e4)))
+    name = f"the minority's class vectors coincide, which an ETF excludes (a < b, K=6, K_A=4, R={R:g})"
+    return conclude(
+        [Quantity(name, False, state)],
+        evidence=f"at R = {R:g} the minority is collapsed: {state}; so its cosine is 1 there, and {-1 / 5:g} in an ETF",
+        instances=f"a < b, product, K=6, K_A=4, R={R:g}, lambda=1/2",
+        repair=Repair(
+            "With a < b the minority does collapse at R = 10^4.",
+            [Quantity("collapsed (a < b, product, K=6, K_A=4, R=10^4)", True, large)],
+        ),
     )

@@ -143,8 +143,9 @@ def significance(lab: Lab, *, level: float = 0.05) -> Finding:
     Test: Every column, that is every data set, imbalance and split. Separately for "all": BMLS's better row against the
         best baseline sampler.
     Verdict: Where the test finds a difference, the claim is confirmed. Where it finds none, nothing is proved either
-        way. Such a column stays undecided, and with it the claim for all columns. The evidence counts the columns that
-        are confirmed. The text has no bold type, so the largest mean of each column stands for the bold one.
+        way. Such a column stays undecided, and with it the claim for all columns. So this check can be confirmed or
+        stay open; it cannot fail. The evidence counts the columns that are confirmed. The text has no bold type, so the
+        largest mean of each column stands for the bold one.
     Overturned by: per-seed results (paired tests are stronger), or more seeds.
     References: Welch 1947; Holm 1979.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude, contradictions
+from paper_checks.claim import Finding, Quantity, Relation, Repair, check, conclude, contradictions, restricted, show
 from paper_checks.interval import PRINTED
 from paper_checks.lab import Lab
 from paper_checks.paper.tables import BASELINES, CIFAR_LT, FACTORS, best, load, means
@@ -61,11 +61,13 @@ def few_class_claims(lab: Lab, *, ours: str = "BMLS+FC") -> Finding:
     Where: §6.2, first paragraph (cf. Table 8).
     Quote: BMLS demonstrates the largest improvement for few classes compared to other baselines
     Formula: few-class mean of BMLS > that of random, CBS and CAS, at each imbalance factor.
-    Assumptions: BMLS with FC, the classifier of the other samplers; then BMLS with MS.
-    Test: Eight columns of Table 8.
-    Verdict: With FC it fails at imbalance 200 on both data sets: 54.43 against 58.89 of CBS, and 7.09 against 7.62 of
-        CAS. With MS, the paper's full method, it holds in all eight columns.
-    Overturned by: reading "BMLS" as BMLS+MS, which the repair does.
+    Assumptions: BMLS with FC, the classifier of the other samplers, so that the samplers alone are compared.
+    Test: Eight columns of Table 8; then the means over the four imbalance factors of each data set.
+    Verdict: Column by column it fails at imbalance 200 on both data sets: 54.43 against 58.89 of CBS, and 7.09 against
+        7.62 of CAS. In the mean over the four factors it holds on both. The sentence names no factor, so the mean is
+        the reading that its words allow. Comparing BMLS with MS instead would change two things at once; that row is
+        the best in all eight columns.
+    Overturned by: "at every imbalance factor" in the sentence.
     References: none beside the paper.
 
     Args:
@@ -87,12 +89,23 @@ def few_class_claims(lab: Lab, *, ours: str = "BMLS+FC") -> Finding:
         ]
 
     quantities = compare(ours)
+    in_the_mean = []
+    for d in CIFAR_LT:
+        average = {m: sum(cells[d, f, m] for f in FACTORS) / len(FACTORS) for m in ("BMLS+FC", *BASELINES)}
+        rival = max(average[m] for m in BASELINES)
+        in_the_mean.append(Quantity(f"mean over four factors, few: BMLS+FC ({d})", rival, average["BMLS+FC"], ">"))
     return conclude(
         quantities,
         known=PRINTED,
-        evidence=contradictions(quantities),
+        evidence=contradictions(quantities)
+        + "; in the mean over the four factors: "
+        + ", ".join(f"{show(q.computed)} against {show(q.claimed)}" for q in in_the_mean),
         instances="CIFAR10-LT and CIFAR100-LT, four imbalance factors",
-        repair=Repair("It holds for BMLS with MS.", compare("BMLS+MS"), keeps=True),
+        repair=Repair(
+            "In the mean over the four imbalance factors BMLS has the largest accuracy on few classes, all with FC.",
+            in_the_mean,
+            licence="the sentence speaks of the data sets as a whole and names no imbalance factor",
+        ),
     )
 
 
@@ -150,8 +163,10 @@ def fig3_claims(lab: Lab, *, split: str = "all", upto: float = 1.0) -> Finding:
     Formula: accuracy increases with the coverage ratio at every step 0, 0.2, ..., 1.
     Assumptions: a higher coverage ratio means a lower CV; this is how the text reads the figure.
     Test: The ten steps of "all" in Figure 3's table, CIFAR10-LT and CIFAR100-LT.
-    Verdict: Nine of ten steps agree. On CIFAR100-LT the last step falls from 44.81 to 44.60, by less than the standard
-        deviations of Table 8. Up to 0.8 the sentence holds. At coverage 1 the accuracies (76.64, 44.60) are near those
+    Verdict: Nine of ten steps agree, and one does not, so the sentence fails. For: on CIFAR100-LT the last step falls
+        from 44.81 to 44.60, by less than the standard deviations of Table 8. Against: "the more ..., the lower" has no
+        exception, and it is the last step, to full balance, that goes down. The paper does not restrict it to 0.8. At
+        coverage 1 the accuracies (76.64, 44.60) are near those
         of CBS and CAS in Table 8; on CIFAR10-LT this is two points below BMLS.
     Overturned by: printed standard deviations, which would show whether the last step is noise.
     References: none beside the paper.
@@ -179,7 +194,7 @@ def fig3_claims(lab: Lab, *, split: str = "all", upto: float = 1.0) -> Finding:
         known=PRINTED,
         evidence=contradictions(steps(upto)),
         instances="CIFAR10-LT and CIFAR100-LT, coverage 0 to 1",
-        repair=Repair("Accuracy rises with the coverage ratio up to 0.8 on both data sets.", steps(0.8), keeps=True),
+        repair=restricted("Accuracy rises with the coverage ratio up to 0.8 on both data sets.", steps(0.8)),
     )
 
 
@@ -193,8 +208,7 @@ def large_data_claims(lab: Lab, *, relation: Relation = ">") -> Finding:
     Quote: BMLS+MS demonstrates superior performance compared to other class-balanced samplers on Place-LT, and when
         only BMLS is used on ImageNet-LT, it achieves the highest performance
     Formula: orders of means; the effect is the mean of BMLS+MS minus that of the best baseline.
-    Assumptions: none. That BMLS is "competitive" on iNaturalist is not tested, because the paper does not say which
-        result would not be.
+    Assumptions: none. For "competitive" on iNaturalist see the check of this name.
     Test: The columns of Tables 3, 9 and 10.
     Verdict: All parts agree. The effect of BMLS+MS over the best baseline falls from three points at K = 365 to minus
         eleven at K = 8,142. On iNaturalist BMLS is below both CBS and CAS.

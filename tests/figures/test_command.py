@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -102,7 +103,6 @@ def test_spare_styles_differ_and_depend_on_the_name_alone() -> None:
         (["fig2", "--all", "--epochs", "3"], "--all draws every figure and stands alone; drop 'fig2'"),
         (["geometry", "--imbalance", "1e300"], "imbalance = 1e+300 must lie in 1..1e9, n_max / n_min"),
         (["fig7"], "'fig7' is unknown, did you mean 'fig"),
-        ([], "the following arguments are required: FIGURE"),
         (["fig2", "--epoch", "3"], "did you mean '--epochs'"),
         (["fig4", "--preset", "slow"], "'slow' is unknown"),
         (["geometry", "nowhere"], "'nowhere' is not a run"),
@@ -119,6 +119,27 @@ def test_bad_use_is_one_line_and_status_2(words: list[str], message: str, capsys
     assert message in output.err
     assert output.err.count("\n") == 1
     assert output.out == ""
+
+
+def test_without_a_figure_they_are_listed(capsys: Any) -> None:
+    for words in ([], ["--help"]):
+        assert command.main(words) == 0
+        text = capsys.readouterr().out
+        assert re.findall(r"python -m figures ([\w-]+) ", text) == [*command.FIGURES, "--all"]
+
+
+@pytest.mark.parametrize("words", [*([name] for name in command.FIGURES), ["--all"]], ids=str)
+def test_help_comes_in_groups_with_defaults(words: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        command.main([*words, "--help"])
+    text = capsys.readouterr().out
+    groups = re.findall(r"^(\w+):$", text, flags=re.MULTILINE)
+    assert groups[0] == "options"
+    assert groups[-1] == "output"
+    assert ("runs" in groups) == (words == ["--all"] or words[0] in command.FIGURES_OF_RUNS)
+    for described in re.split(r"\n  (?=--)", text)[1:]:
+        if re.match(r"--[\w-]+ [A-Z]", described):
+            assert "(default: " in re.sub(r"\s+", " ", described), described
 
 
 def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
@@ -221,8 +242,8 @@ def test_the_advised_command_makes_the_runs_that_figures_4_and_geometry_look_for
     def ready(configs: Sequence[RunConfig], options: Namespace, *, quiet: bool) -> str:
         return "data"
 
-    module = Namespace(train_all=train_all, ready=ready)
-    monkeypatch.setitem(sys.modules, "training.jobs.train_all", module)  # without torch
+    monkeypatch.setitem(sys.modules, "training.jobs.train_all", Namespace(train_all=train_all))  # without torch
+    monkeypatch.setitem(sys.modules, "training.jobs.prepare", Namespace(ready=ready))
     for wanted, numbers in ((fig4.METHODS, (8,)), (geometry.METHODS, (8, 4))):
         made.clear()
         for part in store.table_command(setting, *numbers).split(" && "):

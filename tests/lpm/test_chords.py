@@ -1,4 +1,4 @@
-"""Collapse proved at every imbalance from some R on: control weights, bounds, and what must not be proved."""
+"""Collapse, or its absence, proved at every imbalance of a range: control weights, bounds, and what must not be proved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lpm import chords, mixing
-from lpm.chords import Chords, collapsed_from, prove
+from lpm.chords import Chords, apart_up_to, collapsed_from, prove
 from lpm.dual_condition import margin, own_norm
 from lpm.family import Family
 from lpm.threshold import main, threshold
@@ -46,6 +46,26 @@ def test_collapse_is_proved_from_just_above_the_threshold_on_and_from_nowhere_be
         at_x = margin(family.at(float(x)))
         assert at_x.certified
         assert at_x.value > 0
+
+
+@pytest.mark.parametrize("name", ["fc block", "fc product", "fc one majority class"])
+def test_the_absence_of_collapse_is_proved_up_to_just_below_the_threshold(name: str) -> None:
+    family, some = FAMILIES[name], Chords(FAMILIES[name])
+    result = threshold(family, R_max=1e7)
+    assert result.R0 is not None
+    assert result.bracket is not None
+    R = apart_up_to(family, result.R0)
+    assert R is not None
+    assert 0.96 * result.R0 < R < result.R0
+    for x in np.geomspace(1, R, 5):
+        at_x = margin(family.at(float(x)))
+        assert at_x.certified
+        assert at_x.value < 0
+    # No interval that holds a collapsed program is proved to be free of collapse, however short it is.
+    w = 1 / result.bracket[1]
+    assert some.cover(1.5 * w, w, collapse=False) is None
+    for low, high in ((w, 1.001 * w), (w, 1.5 * w), (0.0, w), (0.2 * w, 0.3 * w)):
+        assert not any(some.proves(low, high, t, some.point(high, t)) for t in (-0.5, -0.1, -0.01, -1e-3))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -276,6 +276,13 @@ def test_solve_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert np.shape(json.loads("{" + small)["cosines"]) == (9, 9)
 
 
+def test_saving_removes_what_a_killed_command_left_of_the_same_file(tmp_path: Path) -> None:
+    for name in (".x.npz.999999999", ".x.npz.mine", ".y.npz.999999999"):
+        (tmp_path / name).write_bytes(b"half")
+    assert run("solve", "--quiet", "--save", str(tmp_path / "x.npz")) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", ".x.npz.mine", ".y.npz.999999999"}
+
+
 def test_solve_reads_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = []
     for name, text in {
@@ -394,7 +401,7 @@ BAD = [
     ("solve --program ms-unordered --K 10000000 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
     ("solve --program ms-unordered --K 8142 --lam 0.3", "take lambda 1/2, fewer classes or fewer --nodes"),
     ("solve --program ms-unordered --K 8142 --alpha 0.2", "take lambda 1/2, fewer classes or fewer --nodes"),
-    ("solve --program ms-unordered --K 5 --R 10 --lam 0.99999999", "at lambda = 0.99999999: C of the"),
+    ("solve --program ms-unordered --K 5 --R 10 --lam 1e-170", "at lambda = 1e-170: C of the"),
     (
         f"solve --program ms-free --counts {','.join(map(str, range(1, 150)))}",
         "too many for 'ms-free'; round the counts",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lpm import factored, mixing, orbits, pairs, programs, sdp
+from lpm import factored, mixing, orbits, pairs, programs, recovery, sdp
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
@@ -151,21 +151,63 @@ def test_auto_chooses_by_the_number_of_groups() -> None:
 )
 def test_interval_contains_the_optimum_where_C_is_nearly_singular(K: int, lam: float, low: float, high: float) -> None:
     problem = programs.ms_unordered(pairs.product(imbalanced(K, K // 2, 10)), mixing.fixed(lam))
-    for solution in (orbits.solve(problem, tolerance=1e-5), factored.solve(problem, tolerance=1e-5)):
-        assert solution.lower_bound <= low
-        assert high <= solution.loss + 1e-15
+    for solution in (orbits.solve(problem), factored.solve(problem)):
+        assert solution.lower_bound <= high
+        assert low <= solution.upper_bound
+    assert orbits.solve(problem).relative_gap < 1e-10
 
 
-@pytest.mark.parametrize(("K", "lam"), [(4, 1e-14), (5, 1 - 1e-8), (5, 1e-12), (30, 1 - 2**-53)])
+@pytest.mark.parametrize(("K", "lam"), [(4, 0.9999), (5, 1e-4), (4, 1e-14), (5, 1 - 1e-12)])
+def test_interval_contains_that_of_ball_arithmetic_where_C_is_nearly_singular(K: int, lam: float) -> None:
+    pytest.importorskip("flint", reason="python-flint, the extra 'rigorous', is not installed")
+    from paper_checks import ball
+
+    solution = orbits.solve(programs.ms_unordered(pairs.product(imbalanced(K, K // 2, 10)), mixing.fixed(lam)))
+    low, high = ball.loss(solution)
+    assert solution.lower_bound <= low < high <= solution.upper_bound
+
+
+@pytest.mark.parametrize("K", [3, 4, 7])
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_optimum_of_unordered_pairs_is_continuous_up_to_both_ends_of_lambda(K: int, side: int) -> None:
+    pairs_of_classes, losses, grams = pairs.product(imbalanced(K, K // 2, 10)), [], []
+    for distance in (1e-4, 1e-8, 1e-12, 2**-53 if side else 1e-100):
+        lam = 1 - distance if side else distance
+        solution = orbits.solve(programs.ms_unordered(pairs_of_classes, mixing.fixed(lam)))
+        assert solution.relative_gap < 1e-9
+        losses.append(solution.loss)
+        # A class that is nearly without weight has a vector of length 1 / lambda: scale it back.
+        root = np.sqrt(solution.problem.diagonal)
+        grams.append(solution.gram.block * np.outer(root, root))
+    assert abs(losses[1] - losses[2]) < 1e-3 * abs(losses[0] - losses[2]) + 1e-10
+    assert losses[2] == pytest.approx(losses[3], rel=1e-9)
+    np.testing.assert_allclose(grams[2], grams[3], atol=1e-4)
+
+
+def test_the_best_point_that_is_known_at_a_tiny_lambda_lies_in_the_interval() -> None:
+    problem = programs.ms_unordered(pairs.product(imbalanced(4, 2, 10)), mixing.fixed(1e-14))
+    solution = orbits.solve(problem)
+    assert solution.lower_bound < 0.1681520718  # f of a feasible point, in 60 digits
+    assert solution.loss < 0.168153
+    full, Z = recovery.logits(solution)
+    W, H = recovery.class_vectors_and_features(full, Z)
+    # The paper's own sum, term by term: no C is needed.
+    square = np.mean([((1e-14 * W[a] + (1 - 1e-14) * W[b]) ** 2).sum() for a in range(4) for b in range(a + 1, 4)])
+    assert square <= full.e_w * (1 + 1e-9)
+    assert full.rows.d @ (H**2).sum(axis=1) <= full.e_h * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("K", "lam"), [(4, 1e-170), (5, 1e-300), (30, 5e-324)])
 def test_a_singular_C_is_refused(K: int, lam: float) -> None:
-    with pytest.raises(InvalidInput, match=r"condition number .*; take lambda further from 0 and 1"):
+    with pytest.raises(InvalidInput, match=r"C .* is singular in float64; take lambda further from 0 and 1"):
         programs.ms_unordered(pairs.product(imbalanced(K, K // 2, 10)), mixing.fixed(lam))
 
 
 def test_a_gap_that_C_makes_wide_names_C() -> None:
-    problem = programs.ms_unordered(pairs.product(imbalanced(3, 1, 10)), mixing.fixed(1e-5))
-    with pytest.raises(NotCertified, match="C has condition number"):
-        orbits.solve(problem)
+    problem = programs.ms_unordered(pairs.product(imbalanced(3, 1, 10)), mixing.fixed(1e-12))
+    with pytest.raises(NotCertified, match="C has eigenvalues far apart: use --solver orbits, or take lambda further"):
+        factored.solve(problem)
+    assert orbits.solve(problem).relative_gap < 1e-9
 
 
 def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,20 @@ from tests.lpm.closed_forms import Known, catalogue
 CLAIM, NEAR = Interval(1.0, 1.1), 0.05
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_text_of_an_interval_contains_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    middle, half = rng.normal() * 10.0 ** rng.integers(-6, 6), abs(rng.normal()) * 10.0 ** rng.integers(-9, 4)
+    interval = Interval(middle - half, middle + half)
+    number, _, reach = str(interval).partition(" ± ")
+    if reach:
+        assert Fraction(number) - Fraction(reach) <= Fraction(interval.lower)
+        assert Fraction(interval.upper) <= Fraction(number) + Fraction(reach)
+    else:  # every number of the interval is rounded to these digits
+        digits = len(number.split("e")[0].strip("-").replace(".", "").lstrip("0"))
+        assert float(f"{interval.lower:.{digits}g}") == float(f"{interval.upper:.{digits}g}") == float(number)
+
+
 @pytest.mark.parametrize(
     ("relation", "computed", "agrees"),
     [
@@ -79,10 +93,10 @@ YES, NO, OPEN = (Quantity("x", True, Fact(v)) for v in (True, False, None))
         ([], {}, Verdict.OPEN),
         ([YES, OPEN, NO], {}, Verdict.FAILS),
         ([NO], {"internal": True}, Verdict.INCONSISTENT),
-        ([NO], {"repair": Repair("r", [YES], keeps=True)}, Verdict.REPAIRED),
+        ([NO], {"repair": Repair("r", [YES], licence="a misprint")}, Verdict.REPAIRED),
         ([NO], {"repair": Repair("r", [YES])}, Verdict.FAILS),
-        ([NO], {"repair": Repair("r", [OPEN], keeps=True)}, Verdict.FAILS),
-        ([NO], {"repair": Repair("r", [], keeps=True)}, Verdict.FAILS),
+        ([NO], {"repair": Repair("r", [OPEN], licence="a misprint")}, Verdict.FAILS),
+        ([NO], {"repair": Repair("r", [], licence="a misprint")}, Verdict.FAILS),
         ([YES], {"hypothesis": [NO]}, Verdict.VACUOUS),
         ([YES], {"hypothesis": [YES]}, Verdict.HOLDS),
     ],
@@ -163,6 +177,31 @@ def test_cosine_intervals_contain_the_optimum_for_a_rough_point() -> None:
     radius = gram_radius(full, Z, rough.gap)
     distance = np.linalg.norm(rough.gram.matrix(problem.members) - exact.gram.matrix(problem.members))
     assert 1e-7 < distance <= radius
+
+
+def test_common_shifts_of_logits_are_part_of_the_radius() -> None:
+    problem = fc(product(imbalanced(4, 2, 30)), fixed(0.3))
+    exact = solve(problem)
+    full, Z = recovery.logits(exact)
+    C = np.diag(full.c) + full.beta
+    W, _ = recovery.class_vectors_and_features(full, Z)
+    for size in (1e-4, 1e-2):
+        shifted = Z + size * np.linspace(-1, 2, len(Z))[:, None]
+        shift = np.linalg.norm(np.sqrt(full.rows.d)[:, None] * (shifted - Z) @ np.linalg.cholesky(C))
+        more = gram_radius(full, shifted, exact.gap) - gram_radius(full, Z, exact.gap)
+        assert more == pytest.approx(2**0.5 * shift * np.sqrt(full.e_w / full.e_h) / full.c.min(), rel=1e-6)
+        moved, _ = recovery.class_vectors_and_features(full, shifted)
+        distance = np.linalg.norm(moved @ moved.T - W @ W.T)
+        assert gram_radius(full, Z, exact.gap) < distance <= gram_radius(full, shifted, exact.gap)
+    pytest.importorskip("flint", reason="python-flint, the extra 'rigorous', is not installed")
+    from flint import ctx
+
+    from paper_checks import ball
+
+    with ctx.workprec(ball.BITS):
+        point = ball._point(exact)
+        assert float(ball._shift(point)) < 1e-12
+        assert float(ball._shift(replace(point, Z=ball._matrix(shifted)))) == pytest.approx(shift, rel=1e-9)
 
 
 def test_cosines_need_a_budget_that_is_used_up() -> None:

@@ -16,9 +16,22 @@ import pytest
 from paper_checks import report, runs
 from paper_checks.__main__ import choose, expected, main, run
 from paper_checks.catalogue import CHECKS
-from paper_checks.claim import SECTIONS, Check, Curve, Finding, Plot, Quantity, Repair, check, conclude, read_sections
+from paper_checks.claim import (
+    SECTIONS,
+    Check,
+    Curve,
+    Finding,
+    Plot,
+    Quantity,
+    Repair,
+    check,
+    conclude,
+    contradictions,
+    read_sections,
+)
 from paper_checks.interval import Interval
 from paper_checks.lab import Lab
+from tests.browser import Page
 from tests.started import HANG, Forked
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +81,7 @@ def planted_false(lab: Lab) -> Finding:
     """
     return conclude(
         [Quantity("sum", 5.0, 2.0 + 2.0)],
-        evidence="2 + 2 = 4",
+        evidence=contradictions([Quantity("sum", 5.0, 2.0 + 2.0)]),
         instances="one",
         repair=Repair("They are four.", [Quantity("sum", 4.0, 2.0 + 2.0)]),
     )
@@ -144,12 +157,12 @@ def test_every_parameter_is_documented(one: Check) -> None:
 
 def test_command_writes_a_report_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r"
-    assert main([FAST, "table13-cut", "--out", str(out)]) == 0
+    assert main([FAST, "eq24", "--out", str(out)]) == 0
     assert {p.name for p in out.iterdir()} == {"report.md", "report.json", "report.html", "manifest.json"}
     printed = capsys.readouterr().out
     assert "vacuous" in printed
-    assert "2 checks: 1 holds, 1 vacuous" in printed
-    assert main([FAST, "table13-cut", "--out", str(out), "--quiet"]) == 0  # replaced by a report on the same claims
+    assert "2 checks: 1 fails as stated, 1 vacuous" in printed
+    assert main([FAST, "eq24", "--out", str(out), "--quiet"]) == 0  # replaced by a report on the same claims
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
 
 
@@ -157,7 +170,7 @@ def test_a_report_on_some_claims_never_replaces_another(tmp_path: Path, capsys: 
     out = tmp_path / "r"
     assert main([FAST, "--out", str(out), "--quiet"]) == 0
     before = (out / "report.json").read_text()
-    ended = Forked("paper_checks.__main__", "table13-cut", "--out", str(out)).ends()
+    ended = Forked("paper_checks.__main__", "eq24", "--out", str(out)).ends()
     assert ended.status == 2
     assert "another origin" in ended.err
     assert (out / "report.json").read_text() == before
@@ -207,7 +220,7 @@ def test_a_damaged_record_of_verdicts_is_one_line(text: str, message: str, tmp_p
 
 
 def test_claims_keep_the_papers_order() -> None:
-    assert [c.id for c in choose(["table13-cut", "prop2", "theorem1"])] == ["theorem1", "prop2", "table13-cut"]
+    assert [c.id for c in choose(["eq24", "prop2", "theorem1"])] == ["theorem1", "prop2", "eq24"]
 
 
 GOOD = "dataset,imbalance,method,split,accuracy,seed,preset\ncifar10-lt,100,random+FC,all,72.9,0,paper\n"
@@ -291,6 +304,24 @@ def test_symbols(word: str, symbol: str) -> None:
     assert report.pretty(word) == symbol
 
 
+def test_the_page_shows_only_the_claims_of_a_pressed_verdict(tmp_path: Path) -> None:
+    report.write(tmp_path, run(PLANTED, Lab(), on_record={}), Lab())
+    shown = (
+        "[...document.querySelectorAll('tr[data-verdict], section[data-verdict]')].filter((x) => x.offsetHeight).length"
+    )
+    with Page(tmp_path / "profile") as page:
+        page.open(f"file://{tmp_path}/report.html", "document.readyState === 'complete'")
+        assert page.value("document.body.innerText.includes('Two and two are five.')")
+        assert page.value("document.body.innerText.includes('sum: required 5, found 4')")
+        numbers = [page.value(shown)]
+        for verdict in ("holds", "fails", "holds", "fails"):
+            page.value(f"document.querySelector('button[data-filter={verdict}]').focus()")
+            page.press(" ", 32)
+            numbers.append(page.value(shown))
+        assert numbers == [6, 2, 4, 2, 6]  # one row and one section for each claim
+        assert page.complaints == []
+
+
 def test_the_page_opens_in_a_browser_without_console_errors(tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
@@ -305,7 +336,7 @@ def test_the_page_opens_in_a_browser_without_console_errors(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.findall(r"CONSOLE.*", done.stderr) == []
     for outcome in outcomes:
-        assert f'<section id="{outcome.check.id}">' in done.stdout
+        assert f'<section id="{outcome.check.id}" data-verdict=' in done.stdout
     broken = tmp_path / "broken.html"
     broken.write_text("<script>throw new Error('planted')</script>")
     again = subprocess.run(

@@ -118,15 +118,32 @@ def test_a_run_checks_before_it_trains_if_asked(root: Path, tmp_path: Path, caps
     assert trained(root, tmp_path / "s", "--check") == 2
     *lines, last = capsys.readouterr().err.splitlines()
     assert [name in line for name, line in zip(("train/dog/07.jpg", "test/cat/00.jpg"), lines, strict=True)] == [1, 1]
-    assert last.startswith("error: 2 of 53 images cannot be decoded, as named above")
+    assert last.startswith("error: 2 files of ")
+    assert last.endswith(
+        "cannot be used, as named above; mend, replace or remove each, or leave them out with --skip-broken"
+    )
     assert not list(find(tmp_path / "s"))
     for name in ("train/dog/07.jpg", "test/cat/00.jpg"):
         (root / name).write_bytes((root / "train/dog/08.jpg").read_bytes())
     assert trained(root, tmp_path / "s", "--check") == 0
     assert "whether all images decode" not in capsys.readouterr().err
     (root / "train/dog/07.jpg").touch()
-    assert trained(root, tmp_path / "s2") == 0
+    assert trained(root, tmp_path / "s2", "--no-check") == 0
     assert "it is not known whether all images decode" in capsys.readouterr().err
+
+
+def test_few_images_are_checked_without_being_asked_to(
+    root: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(root / "train/dog/07.jpg")
+    assert trained(root, tmp_path / "s") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: image 'train/dog/07.jpg' cannot be decoded: ")
+    assert not list(find(tmp_path / "s"))
+    monkeypatch.setattr("training.jobs.prepare.CHECKED", 0)  # the one image is not remembered as decodable
+    assert trained(root, tmp_path / "s") == 2
+    assert "it is not known whether all images decode" in capsys.readouterr().err
+    assert [folder.begun for folder in find(tmp_path / "s")] == [False]
 
 
 def test_an_unwritable_folder_is_checked_all_the_same(root: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,11 @@ from lpm.console.cli import run as run_command
 from lpm.geometry import cosines
 from tests.training.own import ORDER, older, pets, trained
 from training.config import RunConfig, with_preset
-from training.confusion import counted
 from training.confusion import main as confusion_command
 from training.data import datasets
 from training.measure import main as measure
 from training.run import loop, trainer
+from training.store.confusions import counted, mean_matrix
 from training.store.runs import RunFolder, find
 
 CPU = torch.device("cpu")
@@ -48,6 +48,25 @@ def test_predictions_are_counted_by_class_and_split() -> None:
     assert [confusion.cosine(*pair) for pair in confusion.pairs] == pytest.approx([0, -1, 0.5**0.5, 0.5**0.5])
     assert [confusion.closeness(*ends) for ends in ((0, 1), (2, 3), (1, 3))] == pytest.approx([0, 0.5**0.5, 0])
     assert math.isnan(confusion.closeness(1, 1))
+
+
+def test_recall_precision_and_f1_are_those_of_the_counts() -> None:
+    """Class 3 has no test image, and class 1 is never predicted."""
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    predictions = np.array([[0, 0], [0, 0], [2, 0], [2, 1], [2, 2], [3, 2]])
+    confusion = counted(labels, predictions, np.eye(4), {"many": (0, 3)})
+    assert confusion.total.tolist() == [3, 1, 2, 0]
+    assert confusion.right.tolist() == [2, 0, 1, 0]
+    assert confusion.predicted.tolist() == [2, 0, 3, 1]
+    measures = {name: np.round(values, 3).tolist() for name, values in confusion.measures.items()}
+    assert measures["recall"][:3] == [66.667, 0, 50]
+    assert measures["precision"][::2] == [100, 33.333]
+    assert measures["F1"][:3] == [80, 0, 40]
+    assert np.isnan([measures["recall"][3], measures["precision"][1], measures["F1"][3]]).all()
+    assert measures["precision"][3] == 0
+    matrix = mean_matrix([confusion, confusion])
+    assert np.allclose(matrix[:3], [[200 / 3, 0, 100 / 3, 0], [0, 0, 100, 0], [0, 0, 50, 50]])
+    assert np.isnan(matrix[3]).all()
 
 
 def test_collapsed_classes_are_told_apart_by_chance(digits: datasets.LongTailed) -> None:
@@ -102,8 +121,16 @@ def test_a_run_keeps_its_predictions_and_the_command_shows_them(
     few = [cosines((v - v.mean(axis=0)) @ (v - v.mean(axis=0)).T) for v in W]
     means = [gram[7:, 7:][np.triu_indices(3, 1)].mean() for gram in few]
     assert splits["few"][-1] == f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f} (2)"
-    assert len(rows) == 2 + 3 + 2 + 10  # as many pairs as are asked for
-    shares = [float(row[2]) for row in rows[7:]]
+    classes, matrix, pairs_shown = rows[5:17], rows[17:29], rows[29:]
+    assert classes[0] == ["class", "training images", "test images", "recall", "precision", "F1"]
+    results = [RunFolder(run.path.parent.parent, config).result() for config in (TINY, other)]
+    for k, row in enumerate(classes[2:]):
+        recalls = [result.per_class[k] for result in results]
+        assert row[:2] == [str(k), str(results[0].train_counts[k])]
+        assert row[3] == f"{np.mean(recalls):.2f} ± {np.std(recalls, ddof=1):.2f} (2)"
+        assert matrix[2 + k][1 + k] == f"{np.mean(recalls):.1f}"
+    assert len(pairs_shown) == 2 + 10  # as many pairs as are asked for
+    shares = [float(row[2]) for row in pairs_shown[2:]]
     assert shares == sorted(shares, reverse=True)
 
     assert (
@@ -118,6 +145,66 @@ def test_a_run_keeps_its_predictions_and_the_command_shows_them(
     assert wrong == pytest.approx(100 - np.mean(recalls), abs=1e-3)
     assert {pair["runs"] for pair in pairs} == {"2"}
     assert {pair["split"] for pair in pairs} <= {"many", "med", "few"}
+
+
+def test_the_matrix_comes_as_csv_json_and_picture(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+    def printed(*words: str) -> str:
+        assert run_command(lambda: confusion_command([str(run.path), *words])) == 0
+        return capsys.readouterr().out
+
+    final = run.final()
+    head, *rows = csv.reader(printed("--format", "matrix").splitlines())
+    assert head == ["true", *map(str, range(10))]
+    matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
+    wanted = np.zeros((10, 10), int)
+    np.add.at(wanted, (final["test_labels"], final["test_answers"][:, 0]), 1)
+    assert np.array_equal(matrix, wanted)
+
+    content = json.loads(printed("--format", "json"))
+    assert content["runs"] == 1
+    images = {(int(cell["true"]), int(cell["predicted"])): cell["images"] for cell in content["images"]}
+    assert images == {pair: n for pair, n in np.ndenumerate(wanted) if n}
+    for k, row in enumerate(content["classes"]):
+        predicted = wanted[:, k].sum()
+        assert row["test_images"] == wanted[k].sum()
+        assert row["recall"] == pytest.approx(100 * wanted[k, k] / wanted[k].sum())
+        assert row["precision"] == (pytest.approx(100 * wanted[k, k] / predicted) if predicted else None)
+        assert row["f1"] == pytest.approx(200 * wanted[k, k] / (wanted[k].sum() + predicted))
+
+    for ending, begins in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
+        printed("--out", str(tmp_path / f"matrix{ending}"))
+        assert (tmp_path / f"matrix{ending}").read_bytes().startswith(begins)
+    assert f">{wanted[0, 0] / wanted[0].sum():.0%}".rstrip("%") in (tmp_path / "matrix.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.jpg", "must end in .png, .pdf or .svg"), ("none/a.png", "no such folder")]
+)
+def test_a_picture_that_cannot_be_written_is_one_line(
+    name: str, message: str, run: RunFolder, tmp_path: Path, capsys: Any
+) -> None:
+    assert run_command(lambda: confusion_command([str(run.path), "--out", str(tmp_path / name)])) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_of_many_classes_the_worst_are_shown_and_of_too_many_no_picture(
+    run: RunFolder, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.confusion.FEW_CLASSES", 9)
+    monkeypatch.setattr("training.confusion.TOP", 4)
+    assert run_command(lambda: confusion_command([str(run.path), "--top", "0"])) == 0
+    text = capsys.readouterr().out
+    assert "4 of 10 classes: those with the lowest F1." in text
+    shown = [float(line.split(" | ")[-1].split(" (")[0]) for line in text.splitlines() if line.endswith("(1) |")]
+    assert shown[-4:] == sorted(shown[-4:])
+    assert "true class" not in text
+    monkeypatch.setattr("training.store.confusion_picture.LARGEST", 9)
+    assert run_command(lambda: confusion_command([str(run.path), "--out", str(tmp_path / "a.png")])) == 2
+    assert "draws at most 9 classes, and there are 10" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_classes_have_their_names(tmp_path: Path, capsys: Any) -> None:
@@ -200,4 +287,4 @@ def test_names_of_classes_are_no_markdown(tmp_path: Path, capsys: Any) -> None:
     assert run_command(lambda: confusion_command([str(folder.path), "--top", "99"])) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "a\\|b" in line]
     assert rows
-    assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") == 5 for row in rows)
+    assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") in (5, 7) for row in rows)

@@ -149,7 +149,7 @@ def test_a_data_set_that_is_missing_is_said_before_another_is_trained(
         assert {run.dataset for run in runs} == {"cifar10-lt"}
         return 0
 
-    monkeypatch.setattr("training.jobs.train_all.ready", ready)
+    monkeypatch.setattr("training.jobs.prepare.ready", ready)
     monkeypatch.setattr("training.jobs.train_all.train_all", train_all)
     words = ["8", "--preset", "quick", "--method", "random+FC", "--imbalance", "100", "--seeds", "0-2"]
     assert table([*words, "--data-root", str(tmp_path), "--store", str(tmp_path / "s")]) == 2

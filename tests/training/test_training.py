@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.training.own import pets
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -192,3 +195,22 @@ def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) ->
     one, two = (sorted((tmp_path / jobs).glob("*/*/final.safetensors")) for jobs in ("1", "2"))
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
     assert len(one) == 2
+
+
+def test_each_class_is_printed_where_there_are_few(tmp_path: Path, capsys: Any) -> None:
+    root = pets(tmp_path / "data")
+    shutil.rmtree(root / "test/cat")
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu"]
+    words += ["--preset", "smoke", "--epochs", "1", "--width", "4", "--workers", "0", "--seeds", "0-1"]
+    assert run_command(lambda: main(words)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  (")[1] for line in lines if "training image" in line and " classes, " not in line] == [
+        "30 training images)",
+        "12 training images)",
+        "4 training images)",
+    ]
+    results = [folder.result() for folder in find(tmp_path / "s")]
+    values = [result.per_class[0] for result in results]
+    (dog,) = (line for line in lines if line.startswith("  dog"))
+    assert f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} %" in dog
+    assert ["cat", *"no test image (4 training images)".split()] in [line.split() for line in lines]

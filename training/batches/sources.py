@@ -255,7 +255,10 @@ def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Ite
     """
     for _ in range(number):
         if isinstance(batch := next_batch(batches), Undecodable):
-            raise InvalidInput(f"{batch.reason}; `python -m training.check` names all files that cannot be decoded")
+            raise InvalidInput(
+                f"{batch.reason}; `python -m training.check` names all such files; mended, or with --skip-broken, a run "
+                "goes on with --data-changed ok"
+            )
         yield batch.to(device, non_blocking=True)
 
 

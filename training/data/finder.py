@@ -20,10 +20,11 @@ class Finder:
     Args:
         root: the folder.
         table: whether endings and folders may be left off.
+        within: a folder below it, in which images are looked for first.
     """
 
-    def __init__(self, root: Path, *, table: bool) -> None:
-        self.root, self.table = str(root), table
+    def __init__(self, root: Path, *, table: bool, within: str = "") -> None:
+        self.root, self.table, self.within = str(root), table, within
         self.names = cache(self._names)
         self.below = cache(self._below)
 
@@ -39,14 +40,21 @@ class Finder:
         Raises:
             ValueError: if several images may be meant.
         """
-        if "\0" in path or (path.isascii() and not self.table) or os.path.lexists(os.path.join(self.root, path)):
+        if self.within and "\0" not in path:
+            inside = f"{self.within}/{path}"
+            if (found := Finder(Path(self.root), table=False).find(inside)) != inside or self._exists(inside):
+                return found
+        if "\0" in path or (path.isascii() and not self.table) or self._exists(path):
             return path
-        if not path.isascii() and (found := self._in_other_form(path)) is not None:
-            return found
+        if not path.isascii() and (spelled := self._in_other_form(path)) is not None:
+            return spelled
         for ending in (*IMAGES, *map(str.upper, IMAGES)) if self.table else ():
-            if os.path.lexists(os.path.join(self.root, path + ending)):
+            if self._exists(path + ending):
                 return path + ending
         return path if "/" in path or not self.table else _only(self.below()[normal(path)], path) or path
+
+    def _exists(self, path: str) -> bool:
+        return os.path.lexists(os.path.join(self.root, path))
 
     def _in_other_form(self, path: str) -> str | None:
         """The path with each part spelled as on the disk; None where there is no such file."""

@@ -62,6 +62,9 @@ class Row(NamedTuple):
     label: int | str
 
 
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Names of Hugging Face's lists, which lie beside their images: paths are relative to the list's folder."""
+
 TABLES = (".csv", ".tsv", ".jsonl")
 """Endings of the names of lists that are tables."""
 
@@ -86,6 +89,21 @@ def list_rows(source: Path, *, named: bool = False, known: Collection[str] | Non
     if ending in TABLES:
         return (_jsonl_rows if ending == ".jsonl" else _csv_rows)(content, name), "line {}"
     return _text_rows(content, name, named=named), "line {}"
+
+
+def has_labels(source: Path) -> bool:
+    """Tell whether a list has labels.
+
+    Args:
+        source: the list.
+
+    Returns:
+        Whether its first row can be read, with a label.
+    """
+    try:
+        return next(list_rows(source, named=True)[0], None) is not None
+    except InvalidInput:
+        return False
 
 
 def names_in(source: Path) -> list[str] | None:
@@ -255,6 +273,8 @@ def folder_rows(
             "--train-list and --test-list"
         )
     for name in _names(source):
+        if name in METADATA:  # without labels, or it would be read instead of the folders
+            continue
         folder = source / name
         problem = ""
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):

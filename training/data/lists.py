@@ -23,18 +23,23 @@ from training.data.datasets import Images, Listed, LongTailed, Request
 from training.data.finder import Finder
 from training.data.list_rows import (
     IMAGES,
+    METADATA,
     NO_IMAGES,
     TABLES,
     class_folders,
     class_names,
     folder_rows,
+    has_labels,
     hidden,
     list_rows,
     names_in,
     normal,
     refuse_file,
 )
+from training.data.parquet import files_of, unpacked
 from training.data.untrusted import contents, quoted, without_links
+
+Part = Literal["train", "test"]
 
 CLASS_NAMES = "classes.txt"
 """File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
@@ -63,7 +68,7 @@ def load_long_tailed(request: Request) -> LongTailed:
     )
     assert row.constants is not None
     class_names = tuple(map(str, names))
-    hashed_names = _numbers_of(class_names, request.train_list or _find(row, folder, "train"), folder, row)
+    hashed_names = _numbers_of(class_names, _source(row, folder, request.train_list, "train"), folder, row)
     left_out = tuple(sorted(request.leave_out))
     return LongTailed(
         request.name,
@@ -122,7 +127,7 @@ def load(
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     K = row.classes or classes
-    sources = train_list or _find(row, root, "train"), test_list or _find(row, root, "test")
+    sources = _source(row, root, train_list, "train"), _source(row, root, test_list, "test")
     root = Path(os.path.realpath(root))
     names = _named(root, *sources, K) if row.user_named else None
     list_of_file: dict[str, str] = {}
@@ -182,11 +187,9 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
     if not root.is_dir():
         raise InvalidInput(f"{str(root)!r} is not a folder")
     root = _folder_of(row, root)
-    sources = {"train": train_list, "test": test_list}
-    assert row.lists is not None
-    usual = any(os.path.lexists(root / name) for names in vars(row.lists).values() for name in names)
-    if usual or not row.user_named:
-        sources = {part: source or _find(row, root, part) for part, source in sources.items()}  # type: ignore[arg-type]
+    sources: dict[Part, Path | None] = {"train": train_list, "test": test_list}
+    if not row.user_named or any(_found(row, root, part) for part in sources):
+        sources = {part: _source(row, root, given, part) for part, given in sources.items()}
     real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     if not any(sources.values()):
         images, other_files = images_below(root, refuse_file=unusable.__setitem__)
@@ -200,7 +203,7 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
             if source.is_dir()
             else list_rows(source, named=row.user_named)
         )
-        find = Finder(real, table=source.suffix.lower() in TABLES).find
+        find = _finder(real, source).find
         for number, path, _ in rows:
             start = f"{str(source)!r}, {place.format(number)}"
             try:
@@ -218,6 +221,94 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
             else:
                 paths[path] = None
     return Files(real, list(paths), problems, unusable)
+
+
+class Labelled(NamedTuple):
+    """The images of one list, before anything is refused.
+
+    Attributes:
+        names: of the classes; the position of a name is its label.
+        images: path below the root and label of each image.
+        unusable: by path, one sentence for each file that is missing or no image.
+    """
+
+    names: list[str]
+    images: list[tuple[str, int]]
+    unusable: dict[str, str]
+
+
+def undivided(root: Path) -> Path | None:
+    """Find a list of all images, which are not divided into training and test images: Hugging Face's, or parquet files.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        The list; None without one.
+
+    Raises:
+        InvalidInput: if there are parquet files for testing, too, or as :func:`training.data.parquet.unpacked`.
+    """
+    for metadata in (root / name for name in METADATA if os.path.lexists(root / name)):
+        return metadata
+    lists_of_tests = CATALOGUE["own"].lists
+    assert lists_of_tests is not None
+    if not (files := files_of(root, ("train", "*"))):
+        return None
+    if tests := files_of(root, [name for name in lists_of_tests.test if "." not in name]):
+        raise InvalidInput(f"{str(root)!r} is divided already, with test images in {str(tests[0])!r}; train on it")
+    return unpacked(root, files)
+
+
+def labelled(root: Path, source: Path) -> Labelled:
+    """Read one list of the user's own images.
+
+    Args:
+        root: the folder that paths are relative to.
+        source: the list.
+
+    Returns:
+        Its images.
+
+    Raises:
+        InvalidInput: if the list is malformed, or a path leaves the root or occurs twice.
+    """
+    source = unpacked(root, [source]) if source.suffix.lower() == ".parquet" else source
+    root, known = Path(os.path.realpath(root)), _label_names(root) or names_in(source)
+    rows, place = list_rows(source, named=True, known=known)
+    found, find, look = list[tuple[str, int | str]](), _finder(root, source).find, _Files(root).look
+    unusable, seen = dict[str, str](), set[str]()
+    for number, path, label in rows:
+        start = f"{str(source)!r}, {place.format(number)}"
+        try:
+            path = _inside(find(path), root)
+        except ValueError as error:
+            raise InvalidInput(f"{start}: {error}") from None
+        try:
+            _check_form(path)
+            _, real = look(path)
+        except OSError as error:
+            unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
+        except ValueError as error:
+            unusable[path] = f"{start}: {error}"
+        else:
+            if real in seen:
+                raise InvalidInput(f"{start}: {path[:200]!r} is there already")
+            seen.add(real)
+            found.append((path, label))
+    names = known or [str(label) for label in sorted({label for _, label in found if isinstance(label, int)})]
+    number_of = {normal(name): number for number, name in enumerate(names)}
+
+    counts = known is not None and not all(map(str.isdecimal, names))
+
+    def numbered(label: int | str) -> int:
+        """A number counts the names, unless these are numbers themselves."""
+        number = label if isinstance(label, int) and counts else number_of.get(normal(str(label)), -1)
+        if not 0 <= number < len(names):
+            raise InvalidInput(f"{str(source)!r}: label {str(label)[:40]!r} is none of the {len(names)} classes")
+        return number
+
+    return Labelled(names, [(path, numbered(label)) for path, label in found], unusable)
 
 
 COMPARED = 1_000_000_000
@@ -265,7 +356,7 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     """
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    source = train_list or _find(CATALOGUE["own"], root, "train")
+    source = _source(CATALOGUE["own"], root, train_list, "train")
     return len((class_folders(source) if source.is_dir() else _label_names(root) or names_in(source)) or ())
 
 
@@ -328,19 +419,70 @@ def _unreadable(error: OSError) -> None:
     raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
 
 
-def _find(row: DataSet, root: Path, part: Literal["train", "test"]) -> Path:
-    """The list of training or test images under one of its usual names. Raises InvalidInput if there is none."""
+def _source(row: DataSet, root: Path, given: Path | None, part: Part) -> Path:
+    """The list of training or test images, or the folder: the given one, or one with a usual name.
+
+    Raises InvalidInput if there is none.
+    """
+    if given is not None:
+        return unpacked(root, [given]) if row.user_named and given.suffix.lower() == ".parquet" else given
+    if (found := _found(row, root, part)) is not None:
+        return found
     assert row.lists is not None
     names = getattr(row.lists, part)
-    option = f"--{part}-list"
-    for name in names:
-        if os.path.lexists(root / name):
-            if _leaves(root, name):
-                advice = without_links(root) if (root / name).is_dir() else f"give it with {option}"
-                raise InvalidInput(f"{str(root / name)!r} is a link that leaves --data-root; {advice}")
-            return root / name
     hint = "; `python -m training.split` makes lists from one folder per class" if row.user_named else ""
-    raise InvalidInput(f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with {option}{hint}")
+    raise InvalidInput(
+        f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with --{part}-list{hint}"
+    )
+
+
+def _found(row: DataSet, root: Path, part: Part) -> Path | None:
+    """The list of training or test images under a usual name, or the folder; None without one.
+
+    A folder holds one folder per class, or Hugging Face's list. Tables and parquet files come last.
+    """
+    assert row.lists is not None
+    names, without_classes = getattr(row.lists, part), None
+    for name in names:
+        path = root / name
+        if not os.path.lexists(path):
+            continue
+        if _leaves(root, name):
+            advice = without_links(root) if path.is_dir() else f"give it with --{part}-list"
+            raise InvalidInput(f"{str(path)!r} is a link that leaves --data-root; {advice}")
+        if not path.is_dir():
+            return path
+        has_classes = _has_folders(path)
+        for metadata in (path / name for name in METADATA if (path / name).is_file()):
+            if not has_classes or has_labels(metadata):
+                return metadata
+        if has_classes:
+            return path
+        without_classes = without_classes or path
+    if row.user_named:
+        stems = [name for name in names if "." not in name]
+        for stem in stems:
+            for ending in TABLES:
+                if os.path.isfile(root / f"{stem}{ending}"):
+                    return root / f"{stem}{ending}"
+        if files := files_of(root, stems):
+            return unpacked(root, files)
+    return without_classes
+
+
+def _has_folders(path: Path) -> bool:
+    """Whether a folder holds folders."""
+    try:
+        return any((path / name).is_dir() for name in os.listdir(path))
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def _finder(root: Path, source: Path) -> Finder:
+    """What finds the images of a list."""
+    within = os.path.relpath(os.path.realpath(source.parent), root) if source.name in METADATA else "."
+    table = source.suffix.lower() in TABLES
+    return Finder(root, table=table, within="" if within.startswith(".") else within)
 
 
 def _leaves(root: Path, name: str) -> bool:
@@ -412,7 +554,7 @@ def _listed(
         else list_rows(source, named=names is not None, known=names)
     )
     files, number_of = _Files(root), {normal(name): label for label, name in enumerate(names or ())}
-    find = Finder(root, table=source.suffix.lower() in TABLES).find
+    find = _finder(root, source).find
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
     for number, path, row_label in rows:

@@ -118,12 +118,26 @@ def _workers(options: Options, ranks: Ranks) -> int:
     return max(1, len(os.sched_getaffinity(0)) // runs_here)
 
 
+FEW_CLASSES = 20
+"""Classes up to which each is printed."""
+
+
 def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
+    """Print the accuracies of some runs, by split and where there are few classes by class."""
     seeds = "1 seed" if len(results) == 1 else f"{len(results)} seeds"
     print(f"{config.method} on {tables.setting(config, results[0].dataset)}, {seeds}")
     ranges = tables.ranges(config, results[0])
-    for split in results[0].last:
-        values = [result.last[split] for result in results]
+    rows = [
+        (split, [result.last[split] for result in results], f"  ({ranges[split]})" if split in ranges else "")
+        for split in results[0].last
+    ]
+    if config.K <= FEW_CLASSES and all(len(result.per_class) == config.K for result in results):
+        names = results[0].class_names or tuple(f"class {k}" for k in range(config.K))
+        for k, (name, count) in enumerate(zip(names, results[0].train_counts, strict=True)):
+            values = [value for result in results if (value := result.per_class[k]) is not None]
+            rows.append((name, values, f"  ({count:,} training image{'s' * (count != 1)})"))
+    width = max(8, *(min(len(name) + 1, 30) for name, _, _ in rows))
+    for name, values, note in rows:
         deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        classes = f"  ({ranges[split]})" if split in ranges else ""
-        print(f"  {split:<8}{statistics.fmean(values):7.2f}{deviation} %{classes}")
+        accuracy = f"{statistics.fmean(values):7.2f}{deviation} %" if values else "no test image"
+        print(f"  {shown(name):<{width}}{accuracy}{note}")

@@ -125,7 +125,7 @@ class RunFolder:
                 remedy = f"it cannot go on: its classes have other names, or it kept no list of its images; {remedy}"
         else:
             words = f"({change})"
-            remedy = f"{'' if self.done else 'mend them, or go on with --data-changed ok, or '}{remedy}"
+            remedy = f"{'' if self.done else 'put them back, or go on with --data-changed ok, or '}{remedy}"
         raise InvalidInput(f"{str(self.path)!r} holds a run on other data {words}; {remedy}")
 
     def lock(self) -> AbstractContextManager[None]:
