@@ -10,9 +10,9 @@ import io
 import json
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -21,6 +21,9 @@ from lpm.console.text import markdown as markdown_text
 from training import diagnosis
 from training.diagnosis import Report
 from training.store import runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOTE = """\
 In % of a class's test images. right: predicted as it. among its own split: predicted as it where only the classes of its
@@ -70,7 +73,11 @@ def as_json(report: Report) -> dict[str, object]:
     Returns:
         The object: mu is null where it is not defined.
     """
-    return asdict(report) | {"mu": report.mu if math.isfinite(report.mu) else None}
+    classes = [
+        asdict(c) | {"verdict": c.verdict, "threshold": c.threshold, "sentence": c.sentence} for c in report.classes
+    ]
+    mu = report.mu if math.isfinite(report.mu) else None
+    return asdict(report) | {"mu": mu, "classes": [{**c, "mu": mu} for c in classes]}
 
 
 def markdown(report: Report) -> str:
@@ -85,7 +92,7 @@ def markdown(report: Report) -> str:
     rows = [["class", "images", "verdict", "right", "among its own split", "corrected", "threshold"], ["---"] * 7]
     for c in report.classes:
         corrected = "" if c.corrected is None else f"{c.corrected:.0f}"
-        threshold = "" if c.collapse_number is None else f"{math.sqrt(c.collapse_number):.3g}"
+        threshold = "" if c.threshold is None else f"{c.threshold:.3g}"
         shares = [f"{c.right:.0f}", f"{c.among_split:.0f}", corrected, threshold]
         rows.append([markdown_text(c.name), str(c.images), c.verdict, *shares])
     how = "chosen" if report.mu_known else "measured by balance"
@@ -130,20 +137,16 @@ COLOURS = {"fine": "#0b3c8c", "not preferred": "#e8a33d", "collapsed": "#d1495b"
 """By verdict, the colour of a class in the picture."""
 
 
-def _draw_thresholds(axis: object, report: Report) -> None:
+def _draw_thresholds(axis: Axes, report: Report) -> None:
     for verdict, colour in COLOURS.items():
-        chosen: Sequence[diagnosis.Diagnosis] = [
-            c for c in report.classes if c.verdict == verdict and c.collapse_number is not None
-        ]
-        if chosen:
-            x = [math.sqrt(c.collapse_number or 0.0) for c in chosen]
-            axis.scatter(x, [c.distance for c in chosen], color=colour, label=verdict)  # type: ignore[attr-defined]
+        points = [(c.threshold, c.distance) for c in report.classes if c.verdict == verdict and c.threshold is not None]
+        if points:
+            axis.plot(*zip(*points, strict=True), "o", color=colour, label=verdict)
     if math.isfinite(report.mu):
-        axis.axvline(report.mu, color="black", lw=1, linestyle="--")  # type: ignore[attr-defined]
-        axis.annotate("mu", (report.mu, 1.0), xycoords=("data", "axes fraction"), va="bottom")  # type: ignore[attr-defined]
-    axis.set_xlabel("threshold of the class")  # type: ignore[attr-defined]
-    axis.set_ylabel("relative distance to the nearest class vector")  # type: ignore[attr-defined]
-    axis.legend(fontsize=8)  # type: ignore[attr-defined]
+        axis.axvline(report.mu, color="black", lw=1, linestyle="--", label="mu of the run")
+    axis.set_xlabel("threshold of the class")
+    axis.set_ylabel("relative distance to the nearest class vector")
+    axis.legend(fontsize=8)
 
 
 if __name__ == "__main__":

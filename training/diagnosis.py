@@ -35,28 +35,63 @@ class Diagnosis:
     Attributes:
         name: its name.
         images: its training images.
-        verdict: what is wrong with it.
+        tested: its test images.
         right: predicted as it.
         among_split: predicted as it where only the classes of its split can be chosen.
         chance: what a guess among these classes gives.
         corrected: predicted as it by argmax of z - log pi; None where features of the test images were not stored.
+        mu: the decay that the class vectors are under; NaN where it is not defined.
         collapse_number: c of the class; None where the law has none.
         nearest: the name of the class with the nearest class vector.
         distance: |v - w|^2 / (|v|^2 + |w|^2) to it.
-        sentence: the verdict with its numbers.
     """
 
     name: str
     images: int
-    verdict: Verdict
+    tested: int
     right: float
     among_split: float
     chance: float
     corrected: float | None
+    mu: float
     collapse_number: float | None
     nearest: str
     distance: float
-    sentence: str
+
+    @property
+    def threshold(self) -> float | None:
+        """The decay above which the law lets the class vectors of such classes merge."""
+        return None if self.collapse_number is None else math.sqrt(self.collapse_number)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is wrong with the class."""
+        alone = self.chance == 100  # the only class of its split
+        if not self.tested:
+            return "no test images"
+        if self.distance < NEAR:
+            return "collapsed"
+        if not alone and self.among_split < (self.chance + 100) / 2:
+            return "unfitted"
+        best = max(self.right if alone else self.among_split, self.corrected or 0.0)
+        return "not preferred" if best - self.right > MUCH else "fine"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers."""
+        fixed = "" if self.corrected is None else f"; argmax of z - log pi makes it {self.corrected:.0f} %"
+        law = ""
+        if self.threshold is not None and math.isfinite(self.mu):
+            side = "above" if self.mu >= self.threshold else "below"
+            law = f"; mu = {self.mu:.3g} is {side} its threshold {self.threshold:.3g}"
+        return {
+            "no test images": "There are no test images of it.",
+            "fine": f"It is predicted right in {self.right:.0f} %.",
+            "not preferred": f"It is told apart, {self.among_split:.0f} % among its own split, but chosen in {self.right:.0f} % "
+            f"only{fixed}.",
+            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split: {self.right:.0f} % in all.",
+            "collapsed": f"Its class vector has merged with that of {self.nearest}{law}; logit adjustment cannot separate them.",
+        }[self.verdict]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +103,7 @@ class Report:
         method: its method.
         mu: the decay that its class vectors are under.
         mu_known: whether mu was chosen; otherwise it is measured by balance.
-        right: test images that are predicted right, in per cent, unless classes differ in number: the mean over classes.
+        right: test images that are predicted right, the mean over classes in per cent.
         corrected: the same by argmax of z - log pi; None without features.
         classes: the diagnoses, by falling count of training images.
         singular_values: of the centred class vectors, falling.
@@ -111,24 +146,24 @@ def of(folder: RunFolder) -> Report:
     right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
     names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
     numbers = collapse.collapse_numbers(config, counts) if CLASSIFIERS[config.classifier].trains_lengths else None
-    mu = _decay(folder, geometry, final, counts)
-    distances = _distances(vectors)
-    classes = []
-    for first, last in splits.values():
-        for k in range(first, last + 1):
-            found = {
-                "images": int(counts[k]),
-                "right": float(right[k]),
-                "among_split": float(among[k]),
-                "chance": 100 / (last - first + 1),
-                "corrected": float(corrected[0][k]) if corrected else None,
-                "collapse_number": None if numbers is None else float(numbers[k]),
-                "distance": float(distances[k].min()),
-            }
-            nearest = names[int(distances[k].argmin())]
-            verdict = _verdict(total[k] > 0, **found)  # type: ignore[arg-type]
-            text = _sentence(verdict, nearest, mu, **found)  # type: ignore[arg-type]
-            classes.append(Diagnosis(name=names[k], nearest=nearest, verdict=verdict, sentence=text, **found))  # type: ignore[arg-type]
+    mu, distances = _decay(folder, geometry, final, counts), _distances(vectors)
+    classes = [
+        Diagnosis(
+            name=names[k],
+            images=int(counts[k]),
+            tested=int(total[k]),
+            right=float(right[k]),
+            among_split=float(among[k]),
+            chance=100 / (last - first + 1),
+            corrected=float(corrected[0][k]) if corrected else None,
+            mu=mu,
+            collapse_number=None if numbers is None else float(numbers[k]),
+            nearest=names[int(distances[k].argmin())],
+            distance=float(distances[k].min()),
+        )
+        for first, last in splits.values()
+        for k in range(first, last + 1)
+    ]
     present = total > 0
     return Report(
         run=str(folder.path),
@@ -148,8 +183,8 @@ def _damaged(folder: RunFolder) -> InvalidInput:
 
 
 def _scores(folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray]) -> np.ndarray | None:
-    """Logits (n, K) of the test images; None where their features were not stored, as for image files."""
-    if "test_features" not in final:
+    """Logits (n, K) of the test images; None without stored features (image files) or logits (dot regression)."""
+    if "test_features" not in final or folder.config.loss == "dr":
         return None
     h, W, bias = (
         final["test_features"].astype(float),
@@ -187,55 +222,6 @@ def _distances(vectors: np.ndarray) -> np.ndarray:
     distances = (sums - 2 * centred @ centred.T) / np.maximum(sums, np.finfo(float).tiny)
     np.fill_diagonal(distances, np.inf)
     return np.maximum(distances, 0.0)
-
-
-def _verdict(
-    tested: bool,
-    *,
-    right: float,
-    among_split: float,
-    chance: float,
-    corrected: float | None,
-    distance: float,
-    **rest: object,
-) -> Verdict:
-    if not tested:
-        return "no test images"
-    if distance < NEAR:
-        return "collapsed"
-    if among_split < (chance + 100) / 2 and chance < 100:
-        return "unfitted"
-    if max(among_split if chance < 100 else right, corrected or 0.0) - right > MUCH:
-        return "not preferred"
-    return "fine"
-
-
-def _sentence(
-    verdict: Verdict,
-    nearest: str,
-    mu: float,
-    *,
-    right: float,
-    among_split: float,
-    corrected: float | None,
-    collapse_number: float | None,
-    distance: float,
-    **rest: object,
-) -> str:
-    if verdict == "no test images":
-        return "There are no test images of it."
-    if verdict == "fine":
-        return f"It is predicted right in {right:.0f} %."
-    if verdict == "not preferred":
-        fixed = "" if corrected is None else f"; argmax of z - log pi makes it {corrected:.0f} %"
-        return f"It is told apart, {among_split:.0f} % among its own split, but chosen in {right:.0f} % only{fixed}."
-    if verdict == "unfitted":
-        return f"It is right in {among_split:.0f} % even among its own split: {right:.0f} % in all."
-    law = ""
-    if collapse_number is not None and math.isfinite(mu):
-        bound = math.sqrt(collapse_number)
-        law = f"; mu = {mu:.3g} is {'above' if mu >= bound else 'below'} its threshold {bound:.3g}"
-    return f"Its class vector has merged with that of {nearest}{law}; logit adjustment cannot separate them."
 
 
 def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
