@@ -148,7 +148,10 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     if result.R0 is None or result.bracket is None:
         quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        return f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
+        text = f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
+        if result.collapsed_from is not None:
+            text += f", and at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
+        return text
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"

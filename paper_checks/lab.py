@@ -4,11 +4,12 @@ Loss and collapse come from ``lpm``'s certificates. Cosines get an interval from
 with gap delta = f(Z) - f*, Z* the optimum, and Z' = D^{1/2} Z F with C = F F^T. As long as |Z' - Z*'|_F <= rho,
 
 .. math:: \frac{\mu}{2} \|Z' - Z^{*\prime}\|_F^2 \le \delta, \qquad
-          \mu = \min_k \frac{p_k m_k}{d_k \|C\|_2}, \quad
+          \mu = \min_k \frac{p_k m_k}{d_k \max c}, \quad
           m_k = e^{-2\rho/\sqrt{d_k c}} \min_i \mathrm{softmax}(z_k)_i\,\sigma,
 
 because the Hessian of a softmax on sum-zero vectors is at least its smallest probability, times sigma, the least
 eigenvalue of the map from logits to the softmax's classes. A rho with mu rho^2 > 2 delta therefore bounds the distance.
+Common shifts of Z's rows come on top: f does not see them, and the optimum has none.
 From Z' to W W^T = gamma^2 F^{-T} |Z'| F^{-1} distances grow by a factor sqrt(2) at most, before C enters (Araki and
 Yamagami 1981). docs/theory/certificate.md derives all this.
 

@@ -14,7 +14,7 @@ from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS
 from training.methods import settings
-from training.options import Options, add_recipe, add_running, config_of
+from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
 
@@ -43,9 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "training.compare", "train several methods and print them side by side; by default on the built-in digits"
     )
-    add_recipe(parser, without=MADE_BY_METHODS)
+    add_recipe(parser, without=MADE_BY_METHODS, dataset=dataset_in(arguments))
     add_running(parser)
-    add, formats = parser.add_argument, {"markdown": comparisons.markdown, "csv": comparisons.as_csv}
+    add, formats = parser.group("method").add_argument, {"markdown": comparisons.markdown, "csv": comparisons.as_csv}
     usual = f" (default: {', '.join(USUAL)})"
     add(
         "--method",
@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help="|".join(METHODS) + usual,
     )
-    add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
+    parser.group("run").add_argument(
+        "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
+    )
     options = parser.parse_args(arguments)
     engines.check(options)
     if processes() > 1:

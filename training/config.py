@@ -307,7 +307,7 @@ class RunConfig:
         "epochs of linear warm-up",
         "recipe",
         holds=lambda run, value: 0 <= value <= run.epochs,
-        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs: give --warmup with --epochs",
+        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs",
     )
     schedule: str = _choice(
         "steps",

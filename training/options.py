@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.images import MAX_PIXELS, MOST_PIXELS
-from training.data.lists import number_of_classes
+from training.data.lists import number_of_classes, number_of_images
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,9 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
         parser: the command's parser.
         weights: whether to offer ``--weights`` too.
     """
-    parser.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files, or with images and their lists"
-    )
-    parser.add_argument(
+    add = parser.group("data").add_argument
+    add("--data-root", type=Path, metavar="DIR", help="folder with CIFAR's files, or with images and their lists")
+    add(
         "--workers",
         type=workers,
         metavar="N",
@@ -141,7 +142,7 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
     )
     add_max_pixels(parser)
     if weights:
-        parser.add_argument(
+        add(
             "--weights",
             type=Path,
             metavar="FILE",
@@ -155,7 +156,7 @@ def add_max_pixels(parser: cli.Parser) -> None:
     Args:
         parser: the command's parser.
     """
-    parser.add_argument(
+    parser.group("data").add_argument(
         "--max-pixels",
         type=_max_pixels,
         default=MAX_PIXELS,
@@ -177,7 +178,7 @@ def add_lists(parser: cli.Parser) -> None:
         parser: the command's parser.
     """
     for part, use in (("train", "training"), ("test", "test")):
-        parser.add_argument(
+        parser.group("data").add_argument(
             f"--{part}-list",
             type=Path,
             metavar="FILE",
@@ -195,19 +196,19 @@ def add_check(parser: cli.Parser) -> None:
     Args:
         parser: the command's parser.
     """
-    parser.add_argument(
+    parser.group("data").add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="decode every image file once before training, and name all that cannot be decoded; what decodes is "
         "remembered (default: where at most 5,000 are not known to decode; python -m training.check does it alone)",
     )
-    parser.add_argument(
+    parser.group("data").add_argument(
         "--skip-broken",
         action="store_true",
         help="leave out image files that cannot be decoded; they are named, and the run's data.json and result list them",
     )
-    parser.add_argument(
+    parser.group("data").add_argument(
         "--data-changed",
         type=cli.choice("stop", "ok"),
         default="stop",
@@ -223,26 +224,53 @@ def add_device(parser: cli.Parser) -> None:
         parser: the command's parser.
     """
     devices = ("auto", "cpu", "cuda")
-    parser.add_argument("--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices))
+    parser.group("run").add_argument(
+        "--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices)
+    )
 
 
-def add_recipe(parser: cli.Parser, *, without: Collection[str] = ()) -> None:
+def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: str = RunConfig.dataset) -> None:
     """Add an option for every choice of a run, as :class:`training.config.RunConfig` documents it.
 
     Args:
         parser: the command's parser.
         without: choices that the command makes itself.
+        dataset: the data set whose presets the help shows.
     """
+    groups = {title: parser.group(title) for title in ("data", "method", "recipe", "run")}  # their order in the help
+    groups[
+        "recipe"
+    ].description = (
+        f"The preset sets these; values in brackets are those of {dataset}. --dataset NAME --help shows another's."
+    )
+    groups["recipe"].add_argument(
+        "--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe"
+    )
     for name, known in CHOICES.items():
         if not known.listed or name in without:
             continue
-        option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name)
+        add = groups[known.group].add_argument
+        option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name, dataset)
         if known.words:
-            parser.add_argument(option, type=cli.choice(*known.words), metavar="NAME", help=text)
+            add(option, type=cli.choice(*known.words), metavar="NAME", help=text)
         elif kind is bool:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
+            add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            parser.add_argument(option, type=kind, help=text)
+            add(option, type=kind, help=text)
+
+
+def dataset_in(arguments: Sequence[str] | None) -> str:
+    """Find the data set that a command line names, before it is parsed: the help shows its presets.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        The name behind the last ``--dataset``; that of the default where there is none, or it is unknown.
+    """
+    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    names = [name for name in re.findall(r"--dataset[ =](\S+)", words) if name in CATALOGUE]
+    return names[-1] if names else RunConfig.dataset
 
 
 def _shown(config: RunConfig, name: str) -> str:
@@ -253,14 +281,15 @@ def _shown(config: RunConfig, name: str) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def help_of(name: str) -> str:
+def help_of(name: str, dataset: str = RunConfig.dataset) -> str:
     """Describe a choice of a run for ``--help``.
 
     Args:
         name: the field of :class:`training.config.RunConfig`.
+        dataset: the data set whose presets are shown.
 
     Returns:
-        Its values, what it means, and where it applies.
+        Its values, what it means, where it applies, and the value that each preset gives it, or its default.
     """
     known = CHOICES[name]
     text = "|".join(known.words) + ": " * bool(known.words) + known.help
@@ -268,35 +297,74 @@ def help_of(name: str) -> str:
     text += f" ({'; '.join(described)})" if described else ""
     text += f"; for {known.scope}" if known.scope else ""
     if known.group == "recipe":
-        text += " (set by --preset)"
+        row = CATALOGUE[dataset]
+        config = RunConfig(dataset=dataset, classes=2 if row.user_named else 0)
+        values = {preset: _shown(with_preset(config, preset), name) for preset in row.presets}
+        same = len(set(values.values())) == 1
+        text += (
+            f" (default: {next(iter(values.values()))})" if same else f" ({', '.join(map(' '.join, values.items()))})"
+        )
     elif default := _shown(RunConfig(), name):
         text += f" (default: {default})" * (not text.count("default"))
     return text.replace("%", "%%")
 
 
-def add_running(parser: cli.Parser) -> None:
-    """Add the options that are not choices of one run, beside the preset: seeds, data, and how runs are trained.
+def add_tensorboard(parser: cli.Parser) -> None:
+    """Add the option that asks for TensorBoard's events.
 
     Args:
         parser: the command's parser.
     """
-    parser.add_argument("--preset", type=cli.choice(*NAMES), metavar="NAME", help="|".join(NAMES) + ": the recipe")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
+    parser.group("run").add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write TensorBoard events into each run's folder (extra `tensorboard`)",
+    )
+
+
+def add_running(parser: cli.Parser) -> None:
+    """Add the options beside those of :func:`add_recipe`: where the data are, seeds, and how runs are trained.
+
+    Args:
+        parser: the command's parser.
+    """
     add_data(parser)
     add_lists(parser)
     add_check(parser)
-    cli.add_engine(parser, "runs that share a GPU")
-    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
+    add = parser.group("run").add_argument
+    add("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
+    add("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     add_device(parser)
-    parser.add_argument(
-        "--quiet", action="store_true", help="show no progress bar; training.train prints no table either"
-    )
+    add_tensorboard(parser)
+    add("--quiet", action="store_true", help="show no progress bar; training.train prints no table either")
+    cli.add_engine(parser, "runs that share a GPU")
+
+
+STEPS, SMALLEST_BATCH = 300, 16
+"""Steps that a run of preset quick has at least, as long as its batches hold at least so many pairs."""
+
+
+def fitted_batch(config: RunConfig, images: int) -> int:
+    """Choose a batch with which few images still make enough steps.
+
+    Args:
+        config: the run.
+        images: number of training images.
+
+    Returns:
+        The run's batch, halved until it has :data:`STEPS` steps, but not below :data:`SMALLEST_BATCH`.
+    """
+    batch = config.batch
+    while batch > SMALLEST_BATCH and config.epochs * -(-images // batch) < STEPS:
+        batch = max(SMALLEST_BATCH, batch // 2)
+    return batch
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
     """Build the run that the options describe.
 
-    The preset sets the recipe. Where other options change the recipe, the preset's name gets a ``+``.
+    The preset sets the recipe. Where other options change the recipe, the preset's name gets a ``+``. Preset quick fits its
+    batch to the user's own images (:func:`fitted_batch`), and the run's batch says so.
 
     Args:
         options: the parsed command line of a command with :func:`add_recipe` and :func:`add_running`.
@@ -323,6 +391,12 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         name: given[name] for name in ("classes", "name") if name in given
     }  # RunConfig checks them with the data set
     base = with_preset(RunConfig(dataset=row.name, **of_user), preset)
+    if preset == "quick" and row.user_named and root is not None and "norm_batch" not in given:
+        with contextlib.suppress(InvalidInput):  # what is wrong with the list is said when it is read, all at once
+            batch = fitted_batch(base, number_of_images(root, options.train_list))
+            base = base if given.get("batch", batch) != batch else replace(base, batch=batch)
+    if given.get("epochs", base.warmup) < base.warmup:
+        given.setdefault("warmup", 0)  # the preset's warm-up does not fit
     config = replace(base, **given)
     of_method = (*SETTING, "alpha") if config.alpha == 0 else SETTING  # the method "random+FC, no mixup" sets it, too
     unchanged = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in of_method)

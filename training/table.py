@@ -22,12 +22,12 @@ from lpm.console.text import shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table, config
-from training.options import NAMES, Options, add_check, add_data, add_device, seeds
+from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
 from training.store import tables
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
-    **{"workers": None, "weights": None},
+    **{"workers": None, "weights": None, "tensorboard": False},
 }
 """Defaults of options that the printed commands repeat when they were given with other values."""
 
@@ -106,6 +106,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     cli.add_engine(parser, "runs that share a GPU")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="folder of the run store")
     add_device(parser)
+    add_tensorboard(parser)
     add("--dry-run", action="store_true", help="train nothing; print the commands that train the missing runs")
     add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
     add("--export", type=Path, metavar="CSV", help="also write every finished run of the store to this file")
@@ -200,7 +201,7 @@ def commands(number: int, table: Table, missing: Sequence[RunConfig], options: a
             if run.pretrained:
                 of_cell |= {"weights": options.weights or "FILE"}
             values = {"dataset": dataset, **of_cell, "method": method, **given}
-            words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+            words = [w for name, value in values.items() for w in (f"--{name}", *[str(value)] * (value is not True))]
             lines.append(shlex.join(["python", "-m", "training.table", str(number), *words]))
     return lines
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from lpm.console import cli, engines
-from training.options import Options, add_recipe, add_running, config_of
+from training.options import Options, add_recipe, add_running, config_of, dataset_in
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,12 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "training.train", "train one setting, one run per seed; by default the built-in digits on the CPU"
     )
-    add_recipe(parser)
+    add_recipe(parser, dataset=dataset_in(arguments))
     add_running(parser)
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="also write TensorBoard events into the run's folder"
-    )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.group("run").add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args(arguments)
     engines.check(options)
     config = config_of(options)

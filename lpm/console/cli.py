@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(prefix):
             unknown = (message.removeprefix(prefix).split() or [""])[0]
             message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
-        print(shown(f"{self.prog}: {message}"), file=sys.stderr)
+        print(shown(f"error: {message}"), file=sys.stderr)
         sys.exit(2)
 
 
@@ -169,7 +169,7 @@ def list_commands(
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and words[0] not in ("-h", "--help"):
         remedy = f"type python -m {package}.{words[0]}" if words[0] in commands else f"commands: {', '.join(commands)}"
-        print(shown(f"python -m {package}: {words[0]!r} is not taken here; {remedy}"), file=sys.stderr)
+        print(shown(f"error: {words[0]!r} is no option of python -m {package}; {remedy}"), file=sys.stderr)
         return 2
     print(f"{package}: {description}\n")
     width = max(map(len, commands)) + len(package)

@@ -112,7 +112,7 @@ def fig3_control(lab: Lab, *, drawn: Literal["classes", "label pairs"] = "classe
                 together.append(Quantity(name, before, after, "<", known=SIMULATED))
     return conclude(
         quantities,
-        evidence="average CV over epochs at coverage 0.2: " + "; ".join(at_fifth),
+        evidence=contradictions(quantities, 1) + "; average CV over epochs at coverage 0.2: " + "; ".join(at_fifth),
         instances=f"K = 10, 100; coverage 0.2 to 1; {EPOCHS} epochs, seed {lab.seed}",
         repair=Repair("With the coverage ratio the CV of label pairs and that of classes fall together.", together),
         plot=Plot(

@@ -168,7 +168,8 @@ def remark1_collapse(lab: Lab, *, samplers: tuple[str, ...] = ("CBS", "CAS")) ->
     ]
     return conclude(
         quantities,
-        evidence=f"mean cosine of few minus that of many, over 20 epochs: {', '.join(evidence)}; cosines at one epoch: "
+        evidence=contradictions(quantities)
+        + f"; mean cosine of few minus that of many, over 20 epochs: {', '.join(evidence)}; cosines at one epoch: "
         f"{at_cbs.smallest()} to {at_cbs.largest()} (CBS), {at_bmls.smallest()} to {at_bmls.largest()} (BMLS)",
         instances=f"CIFAR10-LT, imbalance 100, seed {lab.seed}; lambda = 1/2",
         repair=Repair(

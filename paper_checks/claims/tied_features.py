@@ -158,15 +158,15 @@ def tied_features(lab: Lab, *, features: Literal["tied", "free"] = "tied") -> Fi
             ]
     onset = [
         Quantity(f"collapsed at R = {R:g} with tied features (lambda=1/2)", state, TiedProgram(R, 0.5).collapsed())
-        for R, state in ((60, False), (60.4, True), (600, True))
+        for R, state in ((60.1, False), (60.3, True), (600, True))
     ] + [
         Quantity(f"collapsed at R = {R:g} with free features (lambda=1/2)", state, lab.collapsed(Family("fc", "product").at(R)))
-        for R, state in ((297, False), (298.5, True), (600, True))
+        for R, state in ((297.5, False), (298.2, True), (600, True))
     ]  # fmt: skip
     return conclude(
         quantities,
         evidence=contradictions(quantities, 2)
-        + "; R0 lies between 60 and 60.4 with tied features, 297 and 298.5 with free ones",
+        + "; R0 lies between 60.1 and 60.3 with tied features, 297.5 and 298.2 with free ones",
         instances="K=4, K_A=2, product, R = 100, 200, lambda = 1/2, 0.3",
         internal=True,
         repair=Repair(

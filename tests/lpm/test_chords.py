@@ -113,3 +113,5 @@ def test_the_command_says_from_where_on_collapse_is_proved(capsys: pytest.Captur
     text = capsys.readouterr().out
     assert "at every R from 300" in text
     assert "on (proved)" in text
+    assert main(["--program", "plain", "--R-min", "100"]) == 0
+    assert capsys.readouterr().out.endswith("and at every R from 100 on (proved)\n")

@@ -339,10 +339,11 @@ def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
         text = capsys.readouterr().out
         assert re.findall(r"python -m lpm\.(\w+)", text) == list(COMMANDS)
     assert package.main(["solve", "--K", "4"]) == 2
-    assert capsys.readouterr() == ("", "python -m lpm: 'solve' is not taken here; type python -m lpm.solve\n")
+    assert capsys.readouterr() == ("", "error: 'solve' is no option of python -m lpm; type python -m lpm.solve\n")
     assert package.main(["solv\x1b"]) == 2
     assert (
-        capsys.readouterr().err == "python -m lpm: 'solv\\x1b' is not taken here; commands: solve, sweep, threshold\n"
+        capsys.readouterr().err
+        == "error: 'solv\\x1b' is no option of python -m lpm; commands: solve, sweep, threshold\n"
     )
 
 

@@ -255,7 +255,7 @@ def test_runs_decide_the_empirical_claim_only_if_they_are_the_papers(rows: tuple
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.heavy) for seed in (2, 3))])
-@pytest.mark.parametrize("name", ["theorem1", "lemma1", "remark1", "remark1-collapse", "batch-balance", "eq20"])
+@pytest.mark.parametrize("name", ["theorem1", "lemma1", "remark1", "remark1-collapse", "batch-balance", "fig3-control"])
 def test_verdict_does_not_depend_on_the_seed(name: str, seed: int) -> None:
     assert by_id()[name].run(Lab(seed=seed)).verdict == expected()[name]
 

@@ -93,3 +93,10 @@ def test_a_table_of_another_shape_is_refused() -> None:
         parse("x\nFigure 4: x", "figure4")
     with pytest.raises(ValueError, match="'0-2' is not a range"):
         parse_class_ranges("\nTable 6: x\n\n\tA\nMany\t0-2\n\n")
+
+
+def test_table13_is_complete() -> None:
+    cells = load(13)
+    assert len({(c.imbalance, c.method) for c in cells}) == 20  # five methods at four imbalance factors
+    assert len(cells) == 80  # four splits each
+    assert all(c.std is not None for c in cells)

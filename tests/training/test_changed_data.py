@@ -56,6 +56,7 @@ def stopped(root: Path, store: Path, *words: str, after: int = 2) -> RunFolder:
 def met_late(root: Path, folder: RunFolder) -> Path:
     """A training image that no pair of the first two epochs has, and one of the third has."""
     data = datasets.load("own", root, classes=3)
+    assert isinstance(data.train, datasets.Listed)
     sampler = build.sampler(folder.config, data.train.labels)
     met = [set(sampler.pairs(epoch).ravel().tolist()) for epoch in range(3)]
     return root / data.train.paths[min(met[2] - met[1] - met[0])]

@@ -25,7 +25,6 @@ def options_of(*words: str) -> Any:
     """What the train command reads."""
     parser = cli.Parser("training.train", "")
     options.add_recipe(parser)
-    parser.add_argument("--preset")
     return parser.parse_args(list(words))
 
 

@@ -360,6 +360,26 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
     return len((class_folders(source) if source.is_dir() else _label_names(root) or names_in(source)) or ())
 
 
+def number_of_images(root: Path, train_list: Path | None) -> int:
+    """Count the training images of the user's own data by their names, whether or not they can be used.
+
+    Args:
+        root: the folder that paths are relative to.
+        train_list: as for :func:`number_of_classes`.
+
+    Returns:
+        The number of images in the class folders for training, or in the list.
+
+    Raises:
+        InvalidInput: if the list or a folder is missing, or the list cannot be read.
+    """
+    source = _source(CATALOGUE["own"], root, train_list, "train")
+    if not source.is_dir():
+        return len({row.path for row in list_rows(source, named=True)[0]})
+    real, names = Path(os.path.realpath(root)), class_folders(source)
+    return sum(1 for _ in folder_rows(source, real, names, refuse=lambda reason: None, refuse_file=lambda *file: None))
+
+
 def left_out(number: int) -> str:
     """Write a note on files that are not named as images.
 

@@ -48,7 +48,15 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             "all means"
         )
     steps = -(-images // config.batch)
-    if steps < 10:
+    usual = config.data_set.presets.get(config.preset, {}).get(
+        "batch", config.data_set.recipe.get("batch", config.batch)
+    )
+    if config.preset == "quick" and config.batch != usual:
+        _note(
+            f"{images:,} images in batches of {config.batch} are {steps} steps per epoch, {steps * config.epochs:,} in all; "
+            f"preset quick takes {usual} for more images, and --batch {usual} here"
+        )
+    elif steps < 10:
         _note(
             f"{images:,} images are {steps} step{'s' * (steps > 1)} per epoch, {steps * config.epochs:,} in all; "
             "a smaller --batch makes more"

@@ -101,6 +101,8 @@ def _left_out(config: RunConfig, options: Options, *, quiet: bool) -> frozenset[
 
 def _refuse_all(error: InvalidInput, config: RunConfig, options: Options, *, quiet: bool) -> None:
     """Raise the error of a list; if files are the reason, name all files that cannot be used, not only the first."""
+    if options.data_root is None:
+        raise error
     try:
         found = _files(config, options)
     except InvalidInput:

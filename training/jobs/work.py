@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, install
 from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.datasets import LongTailed
@@ -239,6 +239,6 @@ def events_writer(folder: RunFolder | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InvalidInput(
-            "--tensorboard needs the package tensorboard; install it with pip install tensorboard"
+            f"--tensorboard needs the extra `tensorboard`; install it with {install('tensorboard')}"
         ) from None
     return None if folder is None else SummaryWriter(folder.path / "events")

@@ -24,7 +24,7 @@ from training.data.untrusted import contents, line
 DATA, IMAGES = "data.json", "images.json.gz"
 """Names of the two files in a run's folder."""
 
-LIMIT = 400_000_000
+LIMIT = 100_000_000
 """Bytes that either file may have, also when it is unpacked. iNaturalist's list of images has forty million."""
 
 NAMED = 20
@@ -166,13 +166,13 @@ def record(folder: Path, data: LongTailed, fingerprint: Mapping[str, str], epoch
     Returns:
         The change, if the data changed after an epoch.
     """
-    before = stored(folder) if epoch else {}
-    changes, new = list(before.get("changes", [])), None
-    if epoch and before.get("sha256") != fingerprint["sha256"] and (new := change(folder, data, epoch)) is not None:
-        changes.append(asdict(new))
+    so_far, new = changes(folder) if epoch else (), None
+    if epoch and stored(folder).get("sha256") != fingerprint["sha256"]:
+        new = change(folder, data, epoch)
     content: dict[str, Any] = dict(fingerprint)
     content |= {"left_out": list(data.left_out)} if data.left_out else {}
-    content |= {"changes": changes} if changes else {}
+    if every_change := [*so_far, *([] if new is None else [new])]:
+        content["changes"] = [asdict(entry) for entry in every_change]
     text = json.dumps(content, indent=1).encode()
     if not (folder / DATA).is_file() or contents(folder / DATA, LIMIT) != text:
         write(folder / DATA, text)
