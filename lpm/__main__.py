@@ -9,6 +9,7 @@ from lpm.console import cli
 COMMANDS = {
     "solve": "solve one program and print its certified optimum",
     "sweep": "solve programs at many imbalances R: cosines of class vectors, and R0",
+    "cures": "compare what each cure of imbalance does to the optimum",
     "threshold": "find R0, the imbalance at which minority collapse sets in",
 }
 """The commands, each with one line."""

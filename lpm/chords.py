@@ -27,8 +27,9 @@ import numpy as np
 from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.dual_condition import minority_of, own_norm, own_part
+from lpm.dual_condition import minority_of
 from lpm.family import Family
+from lpm.law import own_norm, own_part
 from lpm.problem import Problem, Rows
 
 MAX_CHORDS = 60

@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from lpm.losses import log_partition
+from lpm.losses import Losses
 from lpm.problem import Problem
 
 
@@ -88,7 +88,8 @@ class Coordinates:
         smallest = min(float(least), float(problem.c[problem.sizes > 1].min(initial=np.inf)))
         # A softmax Hessian is a variance: x^T H x = Var(x_i) <= (max x - min x)^2 / 4 <= |x|^2 / 2. Over label pairs it is
         # the variance of lambda x_a + (1-lambda) x_b, which stays within [min x, max x], so the bound is the same.
-        return float(0.5 * (problem.rows.p / problem.rows.d).max() / smallest)
+        largest = 0.5 if problem.factor is None else 0.5 * float(problem.factor.max()) ** 2
+        return float(largest * (problem.mass * problem.rows.p / problem.rows.d).max() / smallest)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,27 +118,14 @@ class Coordinates:
         rows, problem = self.problem.rows, self.problem
         if problem.expanded:
             return 0.0
-        number = np.zeros(self.shape)
-        number[:, : self.G] = problem.sizes
-        r = np.arange(len(rows))
-        number[r, rows.first] -= 1
-        number[r[~rows.same], rows.second[~rows.same]] -= 1
-        number[:, self.G] = 1
-        number[:, self.G + 1] = ~rows.same
+        number = np.concatenate([problem.others(), np.ones((len(rows), 1)), ~rows.same[:, None]], axis=1)
         with np.errstate(divide="ignore"):
             return np.log(number)
 
     @cached_property
-    def target(self) -> np.ndarray:
-        """The label y over the logit values, (M, n): lambda at a, 1 - lambda at b."""
-        rows = self.problem.rows
-        y, r = np.zeros(self.shape), np.arange(len(rows))
-        a, b = rows.first, rows.second
-        if not self.problem.expanded:
-            a, b = np.full_like(a, self.G), np.where(rows.same, self.G, self.G + 1)
-        np.add.at(y, (r, a), rows.lam)
-        np.add.at(y, (r, b), 1 - rows.lam)
-        return y
+    def losses(self) -> Losses:
+        """The losses of the rows as functions of :meth:`logits`."""
+        return Losses.of(self.problem, slice(None), self.log_multiplicity)
 
     @cached_property
     def basis(self) -> np.ndarray:
@@ -196,13 +184,16 @@ class Coordinates:
         Returns:
             f(X), and its gradient (M, n) in these coordinates.
         """
-        V = self.logits(X)
-        value, slope = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
-        slope -= self.target
-        f = float(self.weight @ (value - (self.target * V).sum(axis=1)))
+        value, slope, _ = self.losses.evaluate(self.logits(X))
+        f = float(self.weight @ value)
         if self.problem.expanded:
             return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half.T
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
+
+    @cached_property
+    def value_at_zero(self) -> float:
+        """f(0), an upper bound on every optimum."""
+        return self.value_and_gradient(np.zeros(self.shape))[0]
 
     def rounding(self, X: np.ndarray) -> float:
         """Bound the rounding of f in float64: f is a difference of terms of the size of the logits.
@@ -213,9 +204,7 @@ class Coordinates:
         Returns:
             The bound.
         """
-        V = self.logits(X)
-        value, _ = log_partition(self.problem.partition, V, self.problem.rows.lam, self.log_multiplicity)
-        size = np.abs(value) + (self.target * np.abs(V)).sum(axis=1)
+        _, _, size = self.losses.evaluate(self.logits(X))
         return float(8 * np.finfo(float).eps * (self.weight @ size))
 
     def group_norms(self, X: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ restriction costs nothing, that is collapse is globally optimal, exactly when
 
 .. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2) .
 
-The left side needs no solution (:func:`own_norm`). The right side is uncertain by sqrt(2 L delta) at a point of gap
+The left side needs no solution (:func:`lpm.law.own_norm`). The right side is uncertain by sqrt(2 L delta) at a point of gap
 delta (L: smoothness of f). So a margin above that error *proves* collapse, or its absence (docs/theory/collapse.md).
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from lpm import orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
+from lpm.law import own_norm, rounding
 from lpm.problem import Problem
 
 PROBE = 1e-4
@@ -65,43 +66,6 @@ def minority_of(problem: Problem) -> int:
     return problem.minority
 
 
-def own_norm(problem: Problem, group: int) -> float:
-    """Evaluate |u_{G,B}| of every point at which the class vectors of group B coincide: the length of :func:`own_part`.
-
-    Args:
-        problem: the problem.
-        group: the group B, of two exchangeable classes or more.
-
-    Returns:
-        The norm, exact but for the rounding of a sum of positive terms.
-    """
-    return float(np.linalg.norm(own_part(problem, group)))
-
-
-def own_part(problem: Problem, group: int) -> np.ndarray:
-    r"""Evaluate each row's part of |u_{G,B}|, linear in the frequencies p.
-
-    .. math:: \|u_{G,B}\|^2 = \sum_k \frac{p_k^2}{d_k} \frac{|P_B y_k|^2}{(K_B - 1)\, c_B},
-
-    P_B the projector on vectors that live on B and sum to zero. At such a point the logits of B are equal in every
-    row. Every loss here treats the classes of B alike, so its softmax term has no part along P_B: only the targets are
-    left. The multiplicity of the singular value is K_B - 1.
-
-    Args:
-        problem: the problem.
-        group: the group B, of two exchangeable classes or more.
-
-    Returns:
-        The roots of the terms of the sum, count included, (M,).
-    """
-    rows, size = problem.rows, float(problem.sizes[group])
-    at_a = np.where(rows.same, 1.0, rows.lam) * (rows.first == group)
-    at_b = (1 - rows.lam) * (~rows.same & (rows.second == group))
-    # |y|^2 - (sum y)^2 / K_B on B, written without cancellation.
-    square = ((size - 1) * (at_a**2 + at_b**2) - 2 * at_a * at_b) / size
-    return rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
-
-
 def margin(problem: Problem) -> Margin:
     """Evaluate the dual condition of collapse of a problem's minority.
 
@@ -115,7 +79,11 @@ def margin(problem: Problem) -> Margin:
         InvalidInput: as :func:`minority_of`.
     """
     minority = minority_of(problem)
+    if problem.margin is not None:
+        return _by_gradient(problem, minority)
     own = own_norm(problem, minority)
+    if problem.decay is not None:  # the decay itself holds them together
+        return Margin(math.log(problem.decay / own) if own > 0 else math.inf, rounding(problem))
     coordinates = Coordinates(problem)
     X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
     other, low, high = _other_norm(coordinates, X, minority)
@@ -123,6 +91,29 @@ def margin(problem: Problem) -> Margin:
         return Margin(value=math.inf, error=0.0 if low > 0 else math.inf)
     error = max(math.log(high / other), math.log(other / low)) if low > 0 else math.inf
     return Margin(value=math.log(other / own), error=error)
+
+
+def _by_gradient(problem: Problem, minority: int) -> Margin:
+    """The dual condition where the left side needs a solution, too: both norms come from one gradient.
+
+    Each is within sqrt(2 L delta) of its value at the optimum.
+    """
+    coordinates = Coordinates(problem)
+    X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
+    _, gradient = coordinates.value_and_gradient(X)
+    own = float(coordinates.group_norms(gradient)[minority])
+    other = coordinates.spectral_norm(gradient, frozen=(minority,))
+    inner, mu = float((gradient * X).sum()), problem.decay
+    gap = 2 * coordinates.rounding(X)
+    if mu is None:
+        gap += max(0.0, inner + problem.tau * other)
+    else:
+        gap += max(0.0, inner + mu * coordinates.nuclear_norm(X)) + max(0.0, other / mu - 1) * coordinates.value_at_zero
+        other = mu
+    error = math.sqrt(2 * coordinates.smoothness * gap)
+    if own <= error or other <= error:
+        return Margin(math.log(max(other, 1e-300) / max(own, 1e-300)), math.inf)
+    return Margin(math.log(other / own), -math.log1p(-error / own) - math.log1p(-error / other))
 
 
 def _other_norm(coordinates: Coordinates, X: np.ndarray, minority: int) -> tuple[float, float, float]:
@@ -135,8 +126,8 @@ def _other_norm(coordinates: Coordinates, X: np.ndarray, minority: int) -> tuple
     tau, radius = coordinates.problem.tau, coordinates.nuclear_norm(X)
     loss, gradient = coordinates.value_and_gradient(X)
     inner, other = float((gradient * X).sum()), coordinates.spectral_norm(gradient, frozen=(minority,))
-    rounding = 3 * coordinates.rounding(X)  # of f at both ends, and of the gap
-    gap = max(0.0, inner + tau * other) + rounding
+    error = 3 * coordinates.rounding(X)  # of f at both ends, and of the gap
+    gap = max(0.0, inner + tau * other) + error
     curvature = float(((coordinates.value_and_gradient((1 + PROBE) * X)[1] - gradient) * X).sum()) / PROBE
     t = min(LONGEST, max(SHORTEST, math.sqrt(2 * gap / max(curvature, gap))))
     outside, inside = (coordinates.value_and_gradient((1 + s * t) * tau / radius * X)[0] for s in (1, -1))

@@ -2,8 +2,9 @@
 
 Every label pair is written out. In Z' = D^{1/2} Z C^{1/2} the feasible set is the nuclear-norm ball of radius tau. Its
 projection needs only the K x K factor of Z' = (Z' V) V^T: the eigenvectors V of Z'^T Z'. The roots of the eigenvalues
-are projected onto the l1 ball. An iteration costs two m x K x K products and one pass of the loss. Momentum restarts
-when it points uphill (O'Donoghue and Candes 2015), and the step length is found by backtracking.
+are projected onto the l1 ball; under a decay mu they are lowered by mu over the curvature of the step. An iteration
+costs two m x K x K products and one pass of the loss. Momentum restarts when it points uphill (O'Donoghue and Candes
+2015), and the step length is found by backtracking.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from lpm.coordinates import Coordinates, square_root
-from lpm.losses import log_partition
+from lpm.losses import Losses
 from lpm.problem import Problem, Rows
 from lpm.recovery import fold
 from lpm.solution import TOLERANCE, Solution, certify
@@ -68,6 +69,8 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
     as it was. Returns the merged problem, and for each old row the row that stands for it, (m,).
     """
     rows = problem.rows
+    if rows.label is not None:  # labels of any kind: no two rows are taken for alike
+        return problem, np.arange(len(rows))
     a, b, lam = rows.first, rows.second, rows.lam
     if problem.partition == "classes":
         lam = np.where(rows.same, 1.0, lam)
@@ -98,6 +101,7 @@ class _ProjectedGradient:
         self.diagonal = problem.beta == 0.0 and bool(np.ptp(problem.c) == 0.0)
         step = max(1, CHUNK // problem.K)
         self.chunks = [slice(i, i + step) for i in range(0, len(rows), step)]
+        self.losses = [Losses.of(problem, chunk, 0.0) for chunk in self.chunks]
 
     def logits(self, X: np.ndarray, chunk: slice) -> np.ndarray:
         """Logits of the rows ``chunk``, from Z' = X."""
@@ -107,44 +111,48 @@ class _ProjectedGradient:
     def value_and_gradient(self, X: np.ndarray, gradient: np.ndarray | None) -> float:
         """Return f at Z' = X; its gradient in Z' is written to ``gradient`` unless that is None."""
         rows, total = self.problem.rows, 0.0
-        for chunk in self.chunks:
-            Z = self.logits(X, chunk)
-            p, lam, a, b = rows.p[chunk], rows.lam[chunk], rows.first[chunk], rows.second[chunk]
-            value, slope = log_partition(self.problem.partition, Z, lam)
-            r = np.arange(len(Z))
-            total += float(p @ (value - lam * Z[r, a] - (1 - lam) * Z[r, b]))
+        for chunk, losses in zip(self.chunks, self.losses, strict=True):
+            p = rows.p[chunk]
+            value, slope, _ = losses.evaluate(self.logits(X, chunk))
+            total += float(p @ value)
             if gradient is not None:
-                slope[r, a] -= lam
-                slope[r, b] -= 1 - lam
                 slope *= p[:, None] / self.root_d[chunk]
                 gradient[chunk] = slope * self.C_inverse_half[0, 0] if self.diagonal else slope @ self.C_inverse_half.T
         return total
 
-    def project(self, X: np.ndarray) -> np.ndarray:
-        """Nearest point of the nuclear-norm ball."""
-        tau = self.problem.tau
+    def project(self, X: np.ndarray, lipschitz: float) -> np.ndarray:
+        """Nearest point of the nuclear-norm ball; under a decay the proximal point at the curvature ``lipschitz``."""
+        tau, decay = self.problem.tau, self.problem.decay
         squares, V = np.linalg.eigh(X.T @ X)
         s = np.sqrt(np.maximum(squares, 0.0))
-        if s.sum() <= tau:
+        if decay is not None:
+            shift = decay / lipschitz
+        elif s.sum() <= tau:
             return X
-        descending = s[::-1]
-        excess = (np.cumsum(descending) - tau) / np.arange(1, len(s) + 1)
-        larger = np.flatnonzero(descending > excess)
-        if not larger.size:
-            raise np.linalg.LinAlgError("singular values are not finite")
-        shift = excess[larger[-1]]
+        else:
+            descending = s[::-1]
+            excess = (np.cumsum(descending) - tau) / np.arange(1, len(s) + 1)
+            larger = np.flatnonzero(descending > excess)
+            if not larger.size:
+                raise np.linalg.LinAlgError("singular values are not finite")
+            shift = excess[larger[-1]]
         return X @ ((V * (np.maximum(s - shift, 0.0) / np.maximum(s, 1e-300))) @ V.T)
 
     def relative_gap(self, X: np.ndarray, f: float, gradient: np.ndarray) -> float:
         """Relative gap at Z' = X, from f and its gradient there."""
-        top = np.sqrt(np.linalg.eigvalsh(gradient.T @ gradient)[-1])
-        return float((np.vdot(gradient, X) + self.problem.tau * top) / f)
+        top, inner = np.sqrt(np.linalg.eigvalsh(gradient.T @ gradient)[-1]), np.vdot(gradient, X)
+        if self.problem.decay is None:
+            return float((inner + self.problem.tau * top) / f)
+        penalty = self.problem.decay * np.sqrt(np.maximum(np.linalg.eigvalsh(X.T @ X), 0.0)).sum()
+        excess = max(0.0, top / self.problem.decay - 1) * self.at_zero
+        return float((inner + penalty + excess) / (f + penalty))
 
     def run(self, tolerance: float, max_iterations: int) -> tuple[np.ndarray, int]:
         """Z (m, K) with relative gap at most 0.5 ``tolerance``, or the last iterate, and the iterations taken."""
         problem = self.problem
         X = np.zeros((len(problem.rows), problem.K))
         Y, G = X, np.empty_like(X)
+        self.at_zero = self.value_and_gradient(X, None)
         # Start below the global bound 1/2 max p/d / lambda_min(C); backtracking raises it where the curvature asks.
         lipschitz = 0.1 * float((problem.rows.p / problem.rows.d).max()) * np.abs(self.C_inverse_half).max() ** 2
         momentum, iteration, best_gap, best_iteration = 1.0, 0, np.inf, 0
@@ -152,7 +160,7 @@ class _ProjectedGradient:
             iteration += 1
             f = self.value_and_gradient(Y, G)
             while True:
-                new = self.project(Y - G / lipschitz)
+                new = self.project(Y - G / lipschitz, lipschitz)
                 step = new - Y
                 f_new = self.value_and_gradient(new, None)
                 if f_new <= f + np.vdot(G, step) + lipschitz / 2 * np.vdot(step, step) + 1e-15 * abs(f):

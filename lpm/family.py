@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
 from lpm.pairs import PROFILES, ClassCounts, imbalanced, majority
-from lpm.problem import Problem
+from lpm.problem import Features, Problem
 from lpm.programs import PROGRAMS, Budget
 
 DEFAULT_K = 4
@@ -29,9 +29,13 @@ class Family:
         e_h: feature budget.
         e_w: class-vector budget.
         budget: "paper" for the feature budget of Eq. 5, "eq7" for that of Eq. 7.
+        decay: mu, weight decay in place of both budgets (:meth:`lpm.problem.Problem.under_decay`); None for budgets.
+        features: "sample" or "mean", what the features' budget or decay averages over; None for samples under a decay
+            and means under budgets.
 
     Raises:
-        InvalidInput: if the program or the profile is unknown, or the program does not take the budget.
+        InvalidInput: if the program or the profile is unknown, the program does not take the budget, or the decay
+            excludes it.
     """
 
     program: str
@@ -44,6 +48,8 @@ class Family:
     e_h: float = 5.0
     e_w: float = 1.0
     budget: Budget = "paper"
+    decay: float | None = None
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         if self.program not in PROGRAMS:
@@ -54,6 +60,10 @@ class Family:
         elif self.profile not in PROFILES:
             raise InvalidInput(f"profile {self.profile!r} is unknown; choose one of {', '.join(PROFILES)}")
         program.check_budget(self.budget)
+        if self.features is None:
+            object.__setattr__(self, "features", "mean" if self.decay is None else "sample")
+        if self.budget != "paper" and (self.decay is not None or self.features == "sample"):
+            raise InvalidInput(f"budget {self.budget!r} is one of label-pair means; it goes without decay and samples")
 
     @property
     def name(self) -> str:
@@ -93,4 +103,21 @@ class Family:
         """
         program = PROGRAMS[self.program]
         frequencies = PROFILES[self.profile](classes) if program.has_pairs else classes
-        return program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)
+        problem = program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)
+        return limited(problem, self.decay, self.features)
+
+
+def limited(problem: Problem, decay: float | None, features: Features | None) -> Problem:
+    """Put a program under weight decay, or leave it its budgets.
+
+    Args:
+        problem: the program with budgets.
+        decay: mu; None for the budgets.
+        features: what the features' budget or decay averages over; None for samples under a decay, else means.
+
+    Returns:
+        The program.
+    """
+    if decay is None:
+        return problem.with_features(features or "mean")
+    return problem.under_decay(decay, features or "sample")

@@ -14,14 +14,18 @@ partition             softmax over                                              
 The matrix W^lambda of K^2 class vectors is never built. The double sum over all pairs is a product of two sums, and
 over a < b it is one running log-cumulative-sum.
 
+:class:`Losses` adds what cures change: any label in place of y, factors and offsets of the logits, margins.
+
 Logits come as distinct *values* V (M, n) with log-multiplicities ``logn`` (M, n): a value stands for that many classes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from lpm.problem import Partition
+from lpm.problem import Partition, Problem
 
 
 def log_partition(
@@ -80,3 +84,141 @@ def _exclusive_cumulative(A: np.ndarray) -> np.ndarray:
     before = np.full_like(A, -np.inf)
     before[:, 1:] = np.logaddexp.accumulate(A[:, :-1], axis=1)
     return before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """The losses of some rows as functions of their logit values V (M, n).
+
+    With U = factor V + offset the loss of a row is ``mass logpartition(U) - <label, U>``. With margins it is the sum over
+    c in {a, b} of ``label_c (logpartition(U - margin_c e_c) - (U_c - margin_c))``.
+
+    Attributes:
+        partition: the classes that the softmax sums over.
+        lam: mixing ratios, (M,).
+        log_number: log of the number of classes behind each value, (M, n), or 0.
+        at: index of the value of a and of b, (2, M).
+        label: label of a and of b, (2, M).
+        rest: label mass behind each value beside that of a and b, (M, n); None for 0.
+        mass: sum of the whole label, (M,); None for 1.
+        offset: added to the logits, (M, n); None for 0.
+        factor: multiplies the logits, (M, n); None for 1.
+        margin: taken off the logit of a and of b, (2, M); None for 0.
+    """
+
+    partition: Partition
+    lam: np.ndarray
+    log_number: np.ndarray | float
+    at: np.ndarray
+    label: np.ndarray
+    rest: np.ndarray | None
+    mass: np.ndarray | None
+    offset: np.ndarray | None
+    factor: np.ndarray | None
+    margin: np.ndarray | None
+
+    @classmethod
+    def of(cls, problem: Problem, rows: slice | np.ndarray, log_number: np.ndarray | float) -> Losses:
+        """Take the losses of some rows of a problem.
+
+        Args:
+            problem: the problem.
+            rows: which rows.
+            log_number: log of the number of classes behind each value, (m, n); 0 if every class is a group of its own.
+
+        Returns:
+            The losses. Values are those of the other classes of each group, of a, of b; or of each class.
+        """
+        a, b, same = problem.rows.first[rows], problem.rows.second[rows], problem.rows.same[rows]
+        G, expanded = len(problem.sizes), problem.expanded
+        label, rest = problem.labels(rows)
+        if rest is not None:
+            rest = rest * problem.others(rows)
+            rest = rest if expanded else np.pad(rest, ((0, 0), (0, 2)))
+
+        def values(of_group: np.ndarray | None) -> np.ndarray | None:
+            if of_group is None:
+                return None
+            by_row = np.broadcast_to(of_group, (len(a), G))
+            return by_row if expanded else np.concatenate([by_row, of_group[a, None], of_group[b, None]], axis=1)
+
+        return cls(
+            partition=problem.partition,
+            lam=problem.rows.lam[rows],
+            log_number=log_number,
+            at=np.stack([a, b]) if expanded else np.stack([np.full_like(a, G), np.where(same, G, G + 1)]),
+            label=label,
+            rest=rest,
+            mass=None if problem.rows.label is None else problem.mass[rows],
+            offset=values(problem.offset),
+            factor=values(problem.factor),
+            margin=None if problem.margin is None else problem.margin[np.stack([a, b])],
+        )
+
+    def target(self, n: int) -> np.ndarray:
+        """Write the labels out.
+
+        Args:
+            n: number of values of a row.
+
+        Returns:
+            The label mass behind each value, (M, n).
+        """
+        target = np.zeros((len(self.lam), n)) if self.rest is None else self.rest.copy()
+        np.add.at(target, (np.arange(len(target)), self.at), self.label)
+        return target
+
+    def softmaxes(self, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Give the log-partitions that the loss adds up.
+
+        Args:
+            n: number of values of a row.
+
+        Returns:
+            For each one, its weight (M,) and what it adds to the logits, (M, n).
+        """
+        added = np.zeros((len(self.lam), n)) if self.offset is None else self.offset
+        if self.margin is None:
+            return [(np.ones(len(added)) if self.mass is None else self.mass, added)]
+        r, both = np.arange(len(added)), []
+        for at, label, margin in zip(self.at, self.label, self.margin, strict=True):
+            less = added.copy()
+            less[r, at] -= margin
+            both.append((label, less))
+        return both
+
+    def evaluate(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evaluate the losses.
+
+        Args:
+            V: logit values, (M, n).
+
+        Returns:
+            The losses (M,), their gradients (M, n), and the sizes of their terms (M,), which bound their rounding.
+        """
+        r, U = np.arange(len(V)), V if self.factor is None else V * self.factor
+        if self.offset is not None:
+            U = U + self.offset
+        own = U[r, self.at]
+        if self.margin is None:
+            value, slope = log_partition(self.partition, U, self.lam, self.log_number)
+            if self.mass is not None:
+                value, slope = value * self.mass, slope * self.mass[:, None]
+        else:
+            own, value, slope = own - self.margin, np.zeros(len(V)), np.zeros(U.shape)
+            for at, less, label in zip(self.at, own, self.label, strict=True):
+                W = U.copy()
+                W[r, at] = less
+                part, part_slope = log_partition(self.partition, W, self.lam, self.log_number)
+                value, slope = value + label * part, slope + label[:, None] * part_slope
+        size = np.abs(value) + (self.label * np.abs(own)).sum(axis=0)
+        value = value - (self.label * own).sum(axis=0)
+        for at, label in zip(self.at, self.label, strict=True):
+            slope[r, at] -= label
+        if self.rest is not None:
+            value -= (self.rest * U).sum(axis=1)
+            size += (self.rest * np.abs(U)).sum(axis=1)
+            slope -= self.rest
+        if self.factor is not None:
+            slope *= self.factor
+        return value, slope, size

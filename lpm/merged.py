@@ -23,7 +23,7 @@ from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
 from lpm.many_groups.descent import Descent
-from lpm.many_groups.dual import gap, tighten
+from lpm.many_groups.dual import gap, penalty_of, relative_gap, tighten
 from lpm.many_groups.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.solution import ROUNDING, SMALLER, TOLERANCE, Solution
@@ -77,7 +77,7 @@ class _Point:
     def scaled(cls, blocks: Blocks, logits: Logits, tolerance: float) -> _Point:
         """The point of some logits, scaled into the ball if they lie outside; a gap of ``tolerance`` is good enough."""
         spectrum = blocks.spectrum(logits)
-        factor = 1 / max(1.0, spectrum.nuclear / blocks.problem.tau)
+        factor = _into_ball(blocks.problem, spectrum)
 
         def inside(block: slice) -> np.ndarray:
             return factor * logits(block)
@@ -88,16 +88,16 @@ class _Point:
 
     @property
     def gap(self) -> float:
-        return gap(self.primal, self.dual, self.blocks.problem.tau)
+        return gap(self.blocks, self.primal, self.dual, self.spectrum)
 
     @property
     def relative_gap(self) -> float:
-        return self.gap / self.primal.loss
+        return relative_gap(self.blocks, self.primal, self.dual, self.spectrum)
 
     @property
     def used(self) -> np.ndarray:
         """Which singular directions (2 G,) the point uses; the others were projected away and are 0 to rounding."""
-        return (self.spectrum.times > 0) & (self.spectrum.values > 1e-12 * self.blocks.problem.tau)
+        return (self.spectrum.times > 0) & (self.spectrum.values > 1e-12 * self.spectrum.nuclear)
 
     @property
     def collapsed_groups(self) -> tuple[int, ...]:
@@ -199,6 +199,7 @@ def solve(
                 rank_bounds=best.rank_bounds,
                 binds=bool(np.isfinite(best.slack_error)),
                 true_gram=best.gram,
+                penalty=penalty_of(best.blocks, best.spectrum),
             )
     assert best is not None  # there is at least one level
     raise NotCertified(
@@ -284,6 +285,11 @@ def _refuse(problem: Problem) -> None:
             f"program {problem.program!r} orders the classes unless lambda = 1/2, so no two are alike; "
             "use --solver factored"
         )
+    if problem.changed:
+        raise InvalidInput(
+            "solver merged takes the labels and the loss of the paper's programs, not offsets, factors, margins or other "
+            "labels; use --solver factored, or orbits for few groups"
+        )
     M, G = len(problem.rows), len(problem.sizes)
     if G > MAX_GROUPS or M * G > MAX_STREAMED:
         raise InvalidInput(
@@ -305,9 +311,14 @@ def _levels(problem: Problem, true: Level, groups: int | None) -> Iterator[Level
     yield true if most == G else merged_level(problem, similar(problem, most))
 
 
+def _into_ball(problem: Problem, spectrum: Spectrum) -> float:
+    """The factor that takes a point into the nuclear-norm ball; 1 under a decay, where all points are feasible."""
+    return 1.0 if problem.decay is not None else 1 / max(1.0, spectrum.nuclear / problem.tau)
+
+
 def _written(logits: Logits, blocks: Blocks) -> np.ndarray:
     """The point of some logits written out, scaled into the ball if it lies outside."""
-    X, factor = np.empty(blocks.shape), 1 / max(1.0, blocks.spectrum(logits).nuclear / blocks.problem.tau)
+    X, factor = np.empty(blocks.shape), _into_ball(blocks.problem, blocks.spectrum(logits))
     for block in blocks:
         X[block] = factor * blocks.points(logits(block), block)
     return X

@@ -13,6 +13,8 @@ from lpm.pairs import PROFILES
 from lpm.programs import PROGRAMS
 from lpm.solution import TOLERANCE
 
+DEFAULT_E_H, DEFAULT_E_W = 5.0, 1.0
+"""Default budgets: the paper's."""
 DEFAULT_PROGRAM = "fc"
 """Default program of the commands that work on one."""
 
@@ -48,15 +50,36 @@ def add_family(
     add("--K", type=int, default=DEFAULT_K, help=f"number of classes (default: {DEFAULT_K})")
     add("--K-A", type=int, help="number of majority classes (default: K // 2)")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
-    add = parser.group("budgets").add_argument
-    add("--E-H", type=float, default=5.0, help="feature budget")
-    add("--E-W", type=float, default=1.0, help="class-vector budget (E_{W^lambda} for ms programs)")
-    add(
+    add_limits(parser)
+    parser.group("budgets").add_argument(
         "--budget",
         type=choice("paper", "eq7"),
         default="paper",
         metavar="NAME",
         help="feature budget as in Eq. 5 (paper) or eq7",
+    )
+
+
+def add_limits(parser: Parser) -> None:
+    """Add the options for budgets and for the decay that may take their place.
+
+    Args:
+        parser: the parser of the command.
+    """
+    add = parser.group("budgets").add_argument
+    add("--E-H", type=float, help=f"feature budget (default: {DEFAULT_E_H:g} without --decay)")
+    add(
+        "--E-W",
+        type=float,
+        help=f"class-vector budget, E_{{W^lambda}} for ms programs (default: {DEFAULT_E_W:g} without --decay)",
+    )
+    add("--decay", type=float, metavar="MU", help="weight decay instead of budgets: mu = sqrt(l_H l_W)")
+    add(
+        "--features",
+        type=choice("sample", "mean"),
+        metavar="NAME",
+        help="what budget or decay of features averages over: sample, or mean (label pairs alike) "
+        "(default: sample with --decay, else mean)",
     )
 
 
@@ -118,10 +141,32 @@ def family_of(options: argparse.Namespace, program: str, profile: str) -> Family
         K_A=options.K_A,
         w_r=options.w_r,
         mixing=law_of(options),
-        e_h=options.E_H,
-        e_w=options.E_W,
         budget=options.budget,
+        **limits_of(options),
     )
+
+
+def limits_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Collect what --E-H, --E-W, --decay and --features say.
+
+    Args:
+        options: the parsed options.
+
+    Returns:
+        Arguments of :class:`lpm.family.Family`.
+
+    Raises:
+        InvalidInput: if budgets and a decay are given together.
+    """
+    given = [name for name, value in (("--E-H", options.E_H), ("--E-W", options.E_W)) if value is not None]
+    if options.decay is not None and given:
+        raise InvalidInput(f"--decay and {given[0]} exclude each other: weight decay takes the place of both budgets")
+    return {
+        "e_h": DEFAULT_E_H if options.E_H is None else options.E_H,
+        "e_w": DEFAULT_E_W if options.E_W is None else options.E_W,
+        "decay": options.decay,
+        "features": options.features,
+    }
 
 
 def law_of(options: argparse.Namespace) -> mixing.Mixing:
@@ -157,12 +202,28 @@ def caption(family: Family) -> str:
     words, law = [f"K = {family.K}", f"K_A = {family.majority}"], family.mixing.label
     if PROGRAMS[family.program].mixed:
         words.append(f"λ ~ {law}" if law.startswith("Beta") else f"λ = {law}")
-    words += [f"E_H = {family.e_h:g}", f"E_W = {family.e_w:g}"]
+    words += [settings_of(family.e_h, family.e_w, family.decay)]
+    if family.features != ("mean" if family.decay is None else "sample"):
+        words.append(f"features: {family.features}")
     if family.w_r != 1:
         words.append(f"w_r = {family.w_r:g}")
     if family.budget != "paper":
         words.append(f"budget {family.budget}")
     return ", ".join(words)
+
+
+def settings_of(e_h: float, e_w: float, decay: float | None) -> str:
+    """Name budgets or a decay.
+
+    Args:
+        e_h: feature budget.
+        e_w: class-vector budget.
+        decay: mu, or None for budgets.
+
+    Returns:
+        The words.
+    """
+    return f"E_H = {e_h:g}, E_W = {e_w:g}" if decay is None else f"decay = {decay:g}"
 
 
 def describe(family: Family) -> dict[str, Any]:
@@ -181,7 +242,9 @@ def describe(family: Family) -> dict[str, Any]:
         "K_A": family.majority,
         "w_r": family.w_r,
         "lam": family.mixing.label,
-        "E_H": family.e_h,
-        "E_W": family.e_w,
+        "E_H": family.e_h if family.decay is None else None,
+        "E_W": family.e_w if family.decay is None else None,
         "budget": family.budget,
+        "decay": family.decay,
+        "features": family.features,
     }

@@ -106,6 +106,9 @@ def _polish(program: ReducedProgram, state: State, target: float) -> tuple[np.nd
     best, stalled, steps = central_path.point(program, state), 0, 0
     best_gap = program.relative_gap(best)
     smaller, state = central_path.deflate(program, state)
+    if smaller.size == 0:  # a decay so strong that nothing is learned
+        best = np.zeros(program.coordinates.shape)
+        return best, program.relative_gap(best), steps
     while steps < POLISH_STEPS:
         steps += 1
         try:

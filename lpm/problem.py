@@ -9,6 +9,14 @@ The nuclear norm appears because X = [H; W][H; W]^T >= 0 with both budgets is it
 (docs/theory/model.md). So the paper's Eq. 11, a matrix of (K^2 + K)^2 unknowns, is a smooth problem over
 K^2 x K logits.
 
+Under weight decay there are no budgets. A problem with a ``decay`` mu is the penalised program instead,
+
+.. math::
+    \min_Z\; f(Z) + \mu\, \| D^{1/2} Z C^{1/2} \|_*,
+
+which is ``min f + (l_H/2) sum_k d_k |h_k|^2 + (l_W/2) tr(C W W^T)`` with ``mu = sqrt(l_H l_W)``
+(docs/theory/collapse-law.md).
+
 Classes with equal counts form groups, and an optimal Z is constant on the orbits of the permutations inside them.
 An entry of ``Rows`` stands for all ``count`` label pairs of one orbit. ``Problem.expand`` writes every pair out.
 """
@@ -26,6 +34,9 @@ from lpm.console.errors import InvalidInput, check_within
 
 Partition = Literal["classes", "pairs", "unordered"]
 """The classes that a softmax sums over (:mod:`lpm.losses`)."""
+
+Features = Literal["sample", "mean"]
+"""What a budget or decay of features averages over: samples (d_k = p_k), or label pairs alike."""
 
 MAX_LOGITS = 20_000_000
 """Largest number of entries of Z that ``expand`` writes out (160 MB). The first-order solver holds six such arrays."""
@@ -47,6 +58,8 @@ class Rows:
         count: label pairs in the orbit, (M,).
         p: frequency of one label pair, (M,); ``count @ p`` is 1.
         d: weight of one label pair in the feature budget, (M,).
+        label: what the loss puts on the logit of a class, (M, G + 2): on a class of each group other than a and b, on
+            a, on b. Any non-negative numbers. None for the label of mixup, lambda on a and 1 - lambda on b.
     """
 
     first: np.ndarray
@@ -56,9 +69,16 @@ class Rows:
     count: np.ndarray
     p: np.ndarray
     d: np.ndarray
+    label: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.p)
+
+
+def _mixup_labels(rows: Rows, some: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """The labels of mixup on a and b, (2, m): lambda and 1 - lambda, or 1 and 0 where a = b."""
+    same, lam = rows.same[some], rows.lam[some]
+    return np.stack([np.where(same, 1.0, lam), np.where(same, 0.0, 1 - lam)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,9 +102,14 @@ class Problem:
             digits by cancellation; None if not.
         sides: the groups of the majority A and those of the minority B, for cosines AA, AB, BB; () if there are no
             sides.
+        decay: mu, the weight of the nuclear norm in the objective; None for budgets.
+        offset: what the loss adds to the logit of a class of each group, (G,); None for nothing.
+        factor: what the loss multiplies that logit by first, (G,); None for 1.
+        margin: what the loss takes off the logit of a label's own class, (G,); None for nothing.
 
     Raises:
-        InvalidInput: if a budget lies outside 1e-12..1e12, or C is too near singular for float64.
+        InvalidInput: if a budget lies outside 1e-12..1e12, the decay is not positive, C is too near singular for
+            float64, or the loss is not defined for the labels, offsets, factors or margins.
     """
 
     program: str
@@ -100,8 +125,15 @@ class Problem:
     group_of: np.ndarray | None = None
     diagonal: np.ndarray | None = None
     sides: tuple[tuple[int, ...], ...] = ()
+    decay: float | None = None
+    offset: np.ndarray | None = None
+    factor: np.ndarray | None = None
+    margin: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        self._check_loss()
+        if self.decay is not None:
+            check_within("decay", self.decay, 1e-12, 1e12)
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
             check_within(name, value, 1e-12, 1e12)
         if self.C_error > MAX_C_ERROR:
@@ -120,10 +152,78 @@ class Problem:
         """Number of columns of Z: classes, or the K^2 label pairs in Theorem 2's program."""
         return int(self.sizes.sum())
 
+    def _check_loss(self) -> None:
+        """Raise InvalidInput for labels, offsets, factors or margins with which the loss is not defined."""
+        label, rows = self.rows.label, self.rows
+        if label is not None:
+            if label.shape != (len(rows), len(self.sizes) + 2) or not np.all(np.isfinite(label)) or label.min() < 0:
+                raise InvalidInput(
+                    f"labels must be non-negative and finite, {len(rows)} rows of {len(self.sizes) + 2} numbers"
+                )
+            if not np.all(self.mass > 0):
+                raise InvalidInput("a label puts no mass on any class; drop its label pair")
+        for name, values in (("offsets", self.offset), ("factors", self.factor), ("margins", self.margin)):
+            if values is not None and (values.shape != self.sizes.shape or not np.all(np.isfinite(values))):
+                raise InvalidInput(f"{name} must be finite, one for each of the {len(self.sizes)} groups")
+        if self.factor is not None and self.factor.min() <= 0:
+            raise InvalidInput("factors of logits must be positive")
+        if self.margin is not None and label is not None and label[:, :-2].any():
+            raise InvalidInput("margins are defined for labels on a and b alone, not for smoothed ones")
+        if self.partition == "classes":
+            return
+        if self.margin is not None:
+            raise InvalidInput(f"margins are defined for cross-entropy, not for program {self.program!r}")
+        mixed = self.mass * _mixup_labels(rows)
+        if label is not None and (label[:, :-2].any() or not np.allclose(self.labels()[0], mixed, rtol=1e-12, atol=0)):
+            raise InvalidInput(
+                f"program {self.program!r} has label pairs as classes: its labels must be those of mixup times a weight"
+            )
+
     @property
     def tau(self) -> float:
         """Radius of the nuclear-norm ball, sqrt(e_H e_W)."""
         return float(np.sqrt(self.e_h * self.e_w))
+
+    def labels(self, rows: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray | None]:
+        """Give what the loss puts on the logit of a class, for some rows.
+
+        Args:
+            rows: which rows.
+
+        Returns:
+            The labels of a and of b, (2, m), b's 0 where a = b; and those of a class of each group other than a and b,
+            (m, G), None if all are 0.
+        """
+        label = self.rows.label
+        if label is None:
+            return _mixup_labels(self.rows, rows), None
+        return np.stack([label[rows, -2], np.where(self.rows.same[rows], 0.0, label[rows, -1])]), label[rows, :-2]
+
+    def others(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Count the classes of each group that are neither a nor b, for some rows.
+
+        Args:
+            rows: which rows.
+
+        Returns:
+            The numbers, (m, G).
+        """
+        a, b, two = self.rows.first[rows], self.rows.second[rows], ~self.rows.same[rows]
+        number, r = np.tile(self.sizes.astype(float), (len(a), 1)), np.arange(len(a))
+        number[r, a] -= 1
+        number[r[two], b[two]] -= 1
+        return number
+
+    @property
+    def changed(self) -> bool:
+        """Whether labels or loss are other than those of the paper's programs."""
+        return any(x is not None for x in (self.rows.label, self.offset, self.factor, self.margin))
+
+    @cached_property
+    def mass(self) -> np.ndarray:
+        """Sum of each label over all classes, (M,); it multiplies the log-partition."""
+        (at_a, at_b), rest = self.labels()
+        return np.ones(len(self.rows)) if rest is None else at_a + at_b + (rest * self.others()).sum(axis=1)
 
     @property
     def minority(self) -> int | None:
@@ -209,24 +309,67 @@ class Problem:
             count=np.ones(m),
             p=rows.p[orbit],
             d=rows.d[orbit],
+            label=None if rows.label is None else self._written_labels(orbit, a),
         )
-        c = np.empty(self.K)
+        group_of = np.empty(self.K, dtype=int)
         for g, classes in enumerate(self.members):
-            c[classes] = self.c[g]
-        diagonal = None
-        if self.diagonal is not None:  # only programs whose classes all differ have one
-            diagonal = np.empty(self.K)
-            diagonal[np.concatenate(self.members)] = self.diagonal
+            group_of[classes] = g
+
+        def by_class(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[group_of]
+
         full = replace(
             self,
             sizes=np.ones(self.K, dtype=int),
             rows=written,
-            c=c,
+            c=self.c[group_of],
             group_of=np.arange(self.K),
-            diagonal=diagonal,
+            diagonal=by_class(self.diagonal),  # only programs whose classes all differ have one
             sides=(),
+            offset=by_class(self.offset),
+            factor=by_class(self.factor),
+            margin=by_class(self.margin),
         )
         return full, orbit
+
+    def _written_labels(self, orbit: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """The labels of written-out rows, (m, K + 2). Rows a < b of ``unordered`` may list b's group first."""
+        label, rows = self.rows.label, self.rows
+        assert label is not None
+        group_of = np.repeat(np.arange(len(self.sizes)), self.sizes) if self.group_of is None else self.group_of
+        written = np.concatenate([label[orbit][:, group_of], label[orbit, -2:]], axis=1)
+        swapped = group_of[a] != rows.first[orbit]
+        written[swapped, -2:] = written[swapped, :-3:-1]
+        return written
+
+    def under_decay(self, mu: float, features: Features = "sample") -> Problem:
+        """Trade the budgets for weight decay: ``f(Z) + mu |D^{1/2} Z C^{1/2}|_*``.
+
+        Args:
+            mu: sqrt(l_H l_W), the geometric mean of the two decays.
+            features: "sample" penalises every sample's feature and every class vector (d_k = p_k and C = I, as weight
+                decay does; Hong and Ling). "mean" penalises means over label pairs and over classes (d_k as it is and
+                C = I/K), as the budgets of Fang et al. do: mu is then the multiplier of those budgets.
+
+        Returns:
+            The penalised program.
+
+        Raises:
+            InvalidInput: if ``mu`` lies outside 1e-12..1e12.
+        """
+        c = np.full(len(self.sizes), 1.0 if features == "sample" else 1.0 / self.K)
+        return replace(self, decay=float(mu), c=c, beta=0.0, diagonal=None, e_h=1.0, e_w=1.0).with_features(features)
+
+    def with_features(self, features: Features) -> Problem:
+        """Choose what the features' budget or decay averages over.
+
+        Args:
+            features: "sample" for every sample, d_k = p_k; "mean" for every label pair alike, d_k as it is.
+
+        Returns:
+            The program.
+        """
+        return self if features == "mean" else replace(self, rows=replace(self.rows, d=self.rows.p))
 
     def _members_of_row(self, r: int) -> tuple[np.ndarray, np.ndarray]:
         first, second = self.members[self.rows.first[r]], self.members[self.rows.second[r]]

@@ -13,6 +13,7 @@ from lpm import geometry, merged, recovery
 from lpm.console import rounding
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write
+from lpm.options import settings_of
 from lpm.solution import Solution
 
 MAX_LISTED = 1000
@@ -60,9 +61,11 @@ def as_json(solution: Solution, sides: Sides | None = None) -> dict[str, Any]:
         "K": problem.K,
         "K_A": None if sides is None else sides.K_A,
         "R": None if sides is None else sides.R,
-        "E_H": problem.e_h,
-        "E_W": problem.e_w,
+        "E_H": problem.e_h if problem.decay is None else None,
+        "E_W": problem.e_w if problem.decay is None else None,
+        "decay": problem.decay,
         "loss": solution.loss,
+        "objective": solution.objective,
         "lower_bound": solution.lower_bound,
         "upper_bound": solution.upper_bound,
         "gap": solution.gap,
@@ -117,6 +120,8 @@ def show(solution: Solution, counts: np.ndarray | None, sides: Sides | None = No
     problem, gram = solution.problem, solution.gram
     print(_settings(solution, sides))
     print(f"loss        {solution.loss:.12g}")
+    if problem.decay is not None:
+        print(f"objective   {solution.objective:.12g}, the loss and mu times the nuclear norm")
     interval = rounding.outward(solution.lower_bound, solution.upper_bound, 12)
     print(f"certificate optimum in {interval}, relative gap {rounding.upward(solution.relative_gap, 2)}")
     if isinstance(solution, merged.MergedSolution):
@@ -156,7 +161,7 @@ def _settings(solution: Solution, sides: Sides | None) -> str:
         parts += [f"K = {sides.K:,}", f"K_A = {sides.K_A:,}", f"R = {sides.R:.6g}"]
         if problem.K != sides.K:
             parts.append(f"{problem.K:,} label pairs as classes")
-    return ", ".join([*parts, f"E_H = {problem.e_h:g}", f"E_W = {problem.e_w:g}"])
+    return ", ".join([*parts, settings_of(problem.e_h, problem.e_w, problem.decay)])
 
 
 def _rank_is_open(solution: Solution) -> bool:

@@ -29,9 +29,11 @@ class Row:
         K_A: number of majority classes.
         R: imbalance n_A / n_B.
         lam: mixing ratio, or the name of its law; "-" if nothing is mixed.
-        E_H: feature budget.
+        E_H: feature budget; nan under a decay, as E_W.
         E_W: class-vector budget.
+        decay: weight decay mu in place of both budgets; nan for budgets.
         loss: f at the certified point.
+        objective: what is minimised: the loss for budgets, the loss and mu times the nuclear norm under a decay.
         lower_bound: lower bound on the optimal value.
         upper_bound: upper bound on the optimal value: the loss, and the bound on its rounding.
         gap: bound on the loss less the optimal value: the loss less the lower bound.
@@ -53,7 +55,9 @@ class Row:
     lam: str
     E_H: float
     E_W: float
+    decay: float
     loss: float
+    objective: float
     lower_bound: float
     upper_bound: float
     gap: float
@@ -73,8 +77,8 @@ class Row:
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss."""
-        return self.gap / self.loss
+        """The gap divided by the objective."""
+        return self.gap / self.objective
 
     def columns(self) -> dict[str, Any]:
         """Give the columns of ``sweep.csv``.
@@ -117,9 +121,11 @@ def solve_row(
         K_A=family.majority,
         R=R,
         lam="-" if s.problem.mixing == "none" else s.problem.mixing,
-        E_H=family.e_h,
-        E_W=family.e_w,
+        E_H=family.e_h if family.decay is None else float("nan"),
+        E_W=family.e_w if family.decay is None else float("nan"),
+        decay=float("nan") if family.decay is None else family.decay,
         loss=s.loss,
+        objective=s.objective,
         lower_bound=s.lower_bound,
         upper_bound=s.upper_bound,
         gap=s.gap,

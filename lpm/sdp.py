@@ -4,7 +4,8 @@ r"""Reference solver: the paper's Eq. 11 as printed, a semidefinite program. It 
     \min_{X \succeq 0}\ \sum_k p_k \mathcal L(z_k, y_k) \quad\text{s.t.}\quad
     \sum_k d_k X(k, k) \le e_H,\quad \langle C, X_{WW} \rangle \le e_W,\quad z_k = X(k, m+1 : m+K)
 
-with m label pairs (K^2 in Eq. 11), d_k = 1/K^2 and C = I/K there. It is slow by design: X has (m + K)^2 unknowns.
+with m label pairs (K^2 in Eq. 11), d_k = 1/K^2 and C = I/K there. Under a decay mu the two constraints become mu/2 times
+their left-hand sides in the objective. It is slow by design: X has (m + K)^2 unknowns.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
+from lpm.losses import Losses
 from lpm.problem import Problem
 from lpm.recovery import fold
 from lpm.solution import TOLERANCE, Solution, certify
@@ -74,21 +76,25 @@ def solve(
         )
     X = cp.Variable((m + K, m + K), PSD=True)
     Z = X[:m, m:]
-    y = np.zeros((m, K))
-    np.add.at(y, (np.arange(m), rows.first), rows.lam)
-    np.add.at(y, (np.arange(m), rows.second), 1 - rows.lam)
-    lam = rows.lam[:, None]
-    if full.partition == "classes":
-        partition = cp.log_sum_exp(Z, axis=1)
-    elif full.partition == "pairs":
-        partition = cp.log_sum_exp(cp.multiply(lam, Z), axis=1) + cp.log_sum_exp(cp.multiply(1 - lam, Z), axis=1)
-    else:
-        a, b = np.triu_indices(K, 1)
-        partition = cp.log_sum_exp(cp.multiply(lam, Z[:, a]) + cp.multiply(1 - lam, Z[:, b]), axis=1)
-    loss = rows.p @ (partition - cp.sum(cp.multiply(y, Z), axis=1))
+    losses, lam = Losses.of(full, slice(None), 0.0), rows.lam[:, None]
+    U = Z if losses.factor is None else cp.multiply(losses.factor, Z)
+    loss = -cp.sum(cp.multiply(rows.p[:, None] * losses.target(K), U))  # without the constant of offsets
+    for mass, added in losses.softmaxes(K):
+        V = U + added
+        if full.partition == "classes":
+            partition = cp.log_sum_exp(V, axis=1)
+        elif full.partition == "pairs":
+            partition = cp.log_sum_exp(cp.multiply(lam, V), axis=1) + cp.log_sum_exp(cp.multiply(1 - lam, V), axis=1)
+        else:
+            a, b = np.triu_indices(K, 1)
+            partition = cp.log_sum_exp(cp.multiply(lam, V[:, a]) + cp.multiply(1 - lam, V[:, b]), axis=1)
+        loss += (rows.p * mass) @ partition
     C = full.C_block
-    budgets = [rows.d @ cp.diag(X)[:m] <= full.e_h, cp.sum(cp.multiply(C, X[m:, m:])) <= full.e_w]
-    program = cp.Problem(cp.Minimize(loss), budgets)
+    features, classifier = rows.d @ cp.diag(X)[:m], cp.sum(cp.multiply(C, X[m:, m:]))
+    if full.decay is None:
+        program = cp.Problem(cp.Minimize(loss), [features <= full.e_h, classifier <= full.e_w])
+    else:
+        program = cp.Problem(cp.Minimize(loss + full.decay / 2 * (features + classifier)))
     coordinates, solver, best = Coordinates(problem), f"sdp ({conic})", None
     for options in OPTIONS[conic]:
         _run(program, conic, options)

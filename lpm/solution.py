@@ -41,10 +41,11 @@ class Certificate:
 
     Attributes:
         loss: f(X).
-        gap: bound on f(X) - f*, rounding included.
-        rounding: bound on the rounding of f(X).
+        penalty: mu |X|_*; 0 for budgets.
+        gap: bound on the objective f(X) + penalty less the optimal one, rounding included.
+        rounding: bound on the rounding of the objective.
         gradient: gradient of f in the scaled coordinates, (M, n).
-        top: spectral norm of the gradient.
+        top: spectral norm of the gradient; mu under a decay, which is its value at every optimum but 0.
         group_slack: relative distance 1 - |v_{G,g}| / top of each group, (G,). If it is positive at the optimum, every
             optimum has u_g = 0 (complementary slackness). It is nan for groups of one class, and for all where the
             budget is not used up.
@@ -55,6 +56,7 @@ class Certificate:
     """
 
     loss: float
+    penalty: float
     gap: float
     rounding: float
     gradient: np.ndarray
@@ -65,8 +67,9 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss; inf where the loss is 0 in float64."""
-        return self.gap / self.loss if self.loss > 0 else math.inf
+        """The gap divided by the objective; inf where that is 0 in float64."""
+        objective = self.loss + self.penalty
+        return self.gap / objective if objective > 0 else math.inf
 
 
 def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
@@ -82,27 +85,38 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     loss, gradient = coordinates.value_and_gradient(X)
     norms = coordinates.group_norms(gradient)
     top = max(float(np.linalg.norm(gradient[:, : coordinates.G], 2)), float(norms.max()))
+    rounding, inner = coordinates.rounding(X), float((gradient * X).sum())
+    several, tau, mu = coordinates.problem.sizes > 1, coordinates.problem.tau, coordinates.problem.decay
     # Rounding can leave the gap of an exact optimum a hair below zero, and a negative gap would claim f* > f(X). If the
     # loss is tiny, its own rounding decides, so it is part of the gap.
-    tau = coordinates.problem.tau
-    rounding = coordinates.rounding(X)
-    gap = max(0.0, float((gradient * X).sum()) + tau * top) + rounding
-    gap += coordinates.problem.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
-    # Without a gradient (the budget is not used up) the dual says nothing about single directions.
-    decides = (coordinates.problem.sizes > 1) & (tau * top > 1e-9 * loss)
-    slack = np.where(decides, 1 - norms / max(top, 1e-300), np.nan)
+    if mu is None:
+        penalty = 0.0
+        gap = max(0.0, inner + tau * top) + rounding
+        gap += coordinates.problem.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
+    else:
+        penalty = mu * coordinates.nuclear_norm(X)
+        rounding += 64 * np.finfo(float).eps * penalty
+        excess = max(0.0, top / mu - 1) + 64 * np.finfo(float).eps
+        gap = max(0.0, inner + penalty) + excess * coordinates.value_at_zero + rounding
     error = float(np.sqrt(2 * coordinates.smoothness * gap))
-    # |v_g| and top may both be off by the error.
-    binds = top > error and tau * top > 1e-9 * loss
+    if mu is None:
+        # |v_g| and top may both be off by the error. Without a gradient (the budget is not used up) the dual says
+        # nothing about single directions.
+        uses = tau * top > 1e-9 * loss
+        slack_error = 2 * error / (top - error) if top > error and uses else math.inf
+    else:
+        top, uses, slack_error = mu, True, error / mu
+    slack = np.where(several & uses, 1 - norms / max(top, 1e-300), np.nan)
     return Certificate(
         loss=loss,
+        penalty=penalty,
         gap=gap,
         rounding=rounding,
         gradient=gradient,
         top=top,
         group_slack=slack,
         gradient_error=error,
-        slack_error=2 * error / (top - error) if binds else math.inf,
+        slack_error=slack_error,
     )
 
 
@@ -114,16 +128,17 @@ class Solution:
         coordinates: coordinates of the problem that was solved.
         X: the point, (M, n).
         loss: f at the point.
-        gap: bound on f - f* at the point: the loss less the lower bound.
+        gap: bound on the objective less its optimum, at the point: the objective less the lower bound.
         collapsed_groups: groups of two classes or more whose class vectors coincide exactly at the point.
         rank: rank of W at the point.
         solver: name of the solver.
         seconds: time that the solver took.
         iterations: iterations that the solver took.
-        rounding: bound on the rounding of the loss in float64, which the gap contains.
+        rounding: bound on the rounding of the objective in float64, which the gap contains.
         undecided_groups: groups of two classes or more of which the gap leaves open whether they collapse.
         rank_bounds: smallest and largest rank that the gap leaves open; None if that was not asked.
         binds: whether the gap proves that the budget binds. If not, the cosines are those of the point alone.
+        penalty: mu |D^{1/2} Z C^{1/2}|_* at the point; 0 for budgets.
     """
 
     coordinates: Coordinates
@@ -139,6 +154,12 @@ class Solution:
     undecided_groups: tuple[int, ...] = ()
     rank_bounds: tuple[int, int] | None = None
     binds: bool = True
+    penalty: float = 0.0
+
+    @property
+    def objective(self) -> float:
+        """What is minimised, at the point: f for budgets, f + mu |D^{1/2} Z C^{1/2}|_* under a decay."""
+        return self.loss + self.penalty
 
     def __repr__(self) -> str:
         """One line without arrays."""
@@ -153,17 +174,17 @@ class Solution:
     @property
     def lower_bound(self) -> float:
         """A lower bound on the optimal value."""
-        return math.nextafter(self.loss - self.gap, -math.inf)  # the difference is rounded to nearest
+        return math.nextafter(self.objective - self.gap, -math.inf)  # the difference is rounded to nearest
 
     @property
     def upper_bound(self) -> float:
-        """An upper bound on the optimal value: the loss, and the bound on its rounding."""
-        return math.nextafter(self.loss + self.rounding, math.inf)
+        """An upper bound on the optimal value: the objective, and the bound on its rounding."""
+        return math.nextafter(self.objective + self.rounding, math.inf)
 
     @property
     def relative_gap(self) -> float:
-        """The gap divided by the loss; inf where the loss is 0 in float64."""
-        return self.gap / self.loss if self.loss > 0 else math.inf
+        """The gap divided by the objective; inf where that is 0 in float64."""
+        return self.gap / self.objective if self.objective > 0 else math.inf
 
     @property
     def collapsed(self) -> bool | None:
@@ -264,7 +285,8 @@ def certify(
     tau, C_error = coordinates.problem.tau, coordinates.problem.C_error
     gap = relative_gap = math.inf
     if np.all(np.isfinite(X)):
-        X = X / max(1.0, (1 + C_error) * coordinates.nuclear_norm(X) / tau)
+        if coordinates.problem.decay is None:
+            X = X / max(1.0, (1 + C_error) * coordinates.nuclear_norm(X) / tau)
         certificate = evaluate(coordinates, X)
         gap, relative_gap = certificate.gap, certificate.relative_gap
     if not relative_gap <= tolerance:
@@ -273,14 +295,15 @@ def certify(
         if coordinates.problem.C_graded:
             remedy = "C has eigenvalues far apart: use --solver orbits, or take lambda further from 0 and 1"
         raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
-    share, first = coordinates.group_norms(X) / tau, certificate
+    share, first = coordinates.group_norms(X) / _radius(coordinates, X), certificate
     collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
     if collapsed:
         exact = X.copy()
         exact[:, coordinates.G :][np.isin(coordinates.slots, collapsed)] = 0.0
-        exact *= coordinates.nuclear_norm(X) / coordinates.nuclear_norm(exact)
+        if coordinates.problem.decay is None:
+            exact *= coordinates.nuclear_norm(X) / coordinates.nuclear_norm(exact)
         trial = evaluate(coordinates, exact)
-        if trial.gap <= tolerance * trial.loss:
+        if trial.relative_gap <= tolerance:
             X, certificate = exact, trial
         else:
             collapsed = ()
@@ -301,7 +324,15 @@ def certify(
         undecided_groups=tuple(np.flatnonzero(undecided).tolist()),
         rank_bounds=_rank_bounds(coordinates, X, certificate),
         binds=bool(np.isfinite(certificate.slack_error)),
+        penalty=certificate.penalty,
     )
+
+
+def _radius(coordinates: Coordinates, X: np.ndarray) -> float:
+    """What shares of the nuclear norm are shares of: tau, or under a decay the point's own norm."""
+    if coordinates.problem.decay is None:
+        return coordinates.problem.tau
+    return max(coordinates.nuclear_norm(X), 1e-300)
 
 
 def _rank_bounds(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> tuple[int, int]:
@@ -319,12 +350,13 @@ def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate, err
     """
     _, s, Vt = np.linalg.svd(X[:, : coordinates.G], full_matrices=False)
     slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / max(certificate.top, 1e-300)
+    radius = _radius(coordinates, X)
     # If the budget is not used up, the dual decides nothing: count all directions that are not rounding.
-    if coordinates.problem.tau * certificate.top <= 1e-9 * certificate.loss:
+    if coordinates.problem.decay is None and radius * certificate.top <= 1e-9 * certificate.loss:
         slack = np.full_like(s, 1e-9)
-    share = coordinates.group_norms(X) / coordinates.problem.tau
+    share = coordinates.group_norms(X) / radius
     group_slack = certificate.group_slack
     if np.all(np.isnan(group_slack)):
         group_slack = np.full_like(group_slack, 1e-9)
     groups = (coordinates.problem.sizes - 1)[share > group_slack + error]
-    return int((s / coordinates.problem.tau > np.maximum(slack, 0.0) + error).sum() + groups.sum())
+    return int((s / radius > np.maximum(slack, 0.0) + error).sum() + groups.sum())

@@ -16,8 +16,9 @@ from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
 from lpm.dual_condition import margin
+from lpm.family import limited
 from lpm.many_groups.merging import merge_equal
-from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of
+from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of, limits_of
 from lpm.pairs import class_counts, table
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.programs import PROGRAMS
@@ -169,7 +170,9 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
                 f"program {program.name!r} has no label pairs; give it --counts, or choose another --program"
             )
         law = law_of(options) if program.mixed else None
-        return program.problem(pairs, mixing=law, e_h=options.E_H, e_w=options.E_W, budget=options.budget)
+        limits = limits_of(options)
+        decay, features = limits.pop("decay"), limits.pop("features")
+        return limited(program.problem(pairs, mixing=law, budget=options.budget, **limits), decay, features)
     if counts is None:
         return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)
@@ -191,13 +194,6 @@ def _check_K(options: argparse.Namespace, K: int, source: str) -> None:
         raise InvalidInput(f"--K-A {options.K_A} does not apply with {source}; drop one of them")
     if options.R != 1 or options.w_r != 1:
         raise InvalidInput(f"--R and --w-r do not apply with {source}; drop them")
-
-
-def _counts(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
 
 
 def _print_progress(groups: int, relative_gap: float, seconds: float) -> None:
@@ -223,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(K=None)
     add = parser.group("classes").add_argument
     add("--R", type=float, default=1.0, help="imbalance n_A / n_B")
-    add("--counts", type=_counts, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add("--counts", type=cli.numbers, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
     add(
         "--counts-file",
         type=Path,

@@ -15,17 +15,20 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
 
+from lpm import law
 from lpm.chords import collapsed_from
 from lpm.console.rounding import outward, up
-from lpm.dual_condition import margin
+from lpm.dual_condition import margin, minority_of
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
-from lpm.pairs import check_imbalances
+from lpm.pairs import MAX_RATIO, check_imbalances
+from lpm.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Threshold:
             the range. It is no claim about all R.
         certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
         seconds: time that the search took.
+        intervals: all R of the range at which the minority is collapsed, as pairs of ends; between the R that were tried
+            under budgets, and exactly under a decay.
         proofs: if it is not certified, the imbalances that were tried at which collapse (True) or its absence (False)
             is proved, ascending.
         collapsed_from: imbalance from which on collapse is proved at *every* R; None if it is not, or was not asked.
@@ -49,6 +54,7 @@ class Threshold:
     collapsed_above: bool
     certified: bool
     seconds: float
+    intervals: tuple[tuple[float, float], ...] = ()
     proofs: tuple[tuple[float, bool], ...] = ()
     collapsed_from: float | None = None
 
@@ -75,10 +81,31 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     Raises:
         InvalidInput: unless 0 < R_min < R_max, and as :func:`lpm.dual_condition.margin`.
     """
-    start = time.perf_counter()
     check_imbalances(R_min, R_max)
+    if family.decay is None:
+        return search(family.at, R_min, R_max)
+    minority_of(family.at(R_min))
+    # Beyond the range, too: that tells from where on collapse holds at every R.
+    return by_law(family.at, law.separators(family, R_min, MAX_RATIO), R_max)
+
+
+def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Threshold:
+    """Find a threshold by the dual condition, on a grid of imbalances: for budgets, and where the law does not apply.
+
+    Args:
+        at: the problem at an imbalance.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        The threshold, the lowest change on the grid.
+
+    Raises:
+        InvalidInput: as :func:`lpm.dual_condition.margin`.
+    """
+    start = time.perf_counter()
     grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
-    margins = [margin(family.at(math.exp(x))) for x in grid]
+    margins = [margin(at(math.exp(x))) for x in grid]
     values = [m.value for m in margins]
     proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, margins, strict=True) if m.certified)
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
@@ -90,15 +117,18 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
             collapsed_above=values[-1] > 0,
             certified=certified,
             seconds=time.perf_counter() - start,
+            intervals=((R_min, R_max),) if certified and values[-1] > 0 else (),
             proofs=() if certified else proofs,
         )
-    i = int(change[0])
-    root = brentq(lambda x: margin(family.at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11)
+    roots = [
+        brentq(lambda x: margin(at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11) for i in change
+    ]
+    i, root = int(change[0]), roots[0]
     above = values[i + 1] > 0
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    distance = min(0.1, margin(family.at(math.exp(root))).error / slope)
-    low = _nearest_proof(family, root, -distance, collapsed=not above)
-    high = _nearest_proof(family, root, distance, collapsed=above)
+    distance = min(0.1, margin(at(math.exp(root))).error / slope)
+    low = _nearest_proof(at, root, -distance, collapsed=not above)
+    high = _nearest_proof(at, root, distance, collapsed=above)
     bracket = None if low is None or high is None else (low, high)
     return Threshold(
         R0=None if bracket is None else math.exp(root),  # no digit without a proof
@@ -106,11 +136,54 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
         collapsed_above=above,
         certified=bracket is not None,
         seconds=time.perf_counter() - start,
+        intervals=_intervals([math.exp(x) for x in roots], R_min, R_max, values[0] > 0) if bracket else (),
         proofs=proofs if bracket is None else (),
     )
 
 
-def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: bool) -> float | None:
+def _intervals(crossings: list[float], R_min: float, R_max: float, collapsed: bool) -> tuple[tuple[float, float], ...]:
+    """The stretches of a range in which collapse holds, from its crossings; collapsed: whether it holds at R_min."""
+    ends = [*([R_min] if collapsed else []), *crossings]
+    if len(ends) % 2:
+        ends.append(R_max)
+    return tuple(zip(ends[::2], ends[1::2], strict=True))
+
+
+def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float) -> Threshold:
+    """Find a threshold under decay by the collapse law; no program is solved.
+
+    Args:
+        at: the problem under decay at an imbalance.
+        points: imbalances with at most one crossing between any two, ascending. The range begins at the first one.
+        R_max: largest imbalance of the range.
+
+    Returns:
+        The threshold: the lowest imbalance at which collapse sets in, else the lowest at which it ends.
+
+    Raises:
+        InvalidInput: as :func:`lpm.law.collapse_number`.
+    """
+    start, first = time.perf_counter(), at(points[0])
+    everywhere = law.crossings(at, points)
+    found = [c for c in everywhere if R_max > c.R]
+    holds = law.excess(first, minority_of(first)) >= 0
+    R0 = next((c for c in found if c.collapsed_above), found[0] if found else None)
+    if everywhere:
+        forever = everywhere[-1].bracket[1] if everywhere[-1].collapsed_above else None
+    else:
+        forever = points[0] if holds else None
+    return Threshold(
+        R0=R0.R if R0 else None,
+        bracket=R0.bracket if R0 else None,
+        collapsed_above=R0.collapsed_above if R0 else holds,
+        certified=True,
+        seconds=time.perf_counter() - start,
+        intervals=_intervals([c.R for c in found], points[0], R_max, holds),
+        collapsed_from=forever,
+    )
+
+
+def _nearest_proof(at: Callable[[float], Problem], root: float, distance: float, *, collapsed: bool) -> float | None:
     """An imbalance near a threshold at which collapse, or its absence, is proved; None if there is none.
 
     The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
@@ -118,14 +191,14 @@ def _nearest_proof(family: Family, root: float, distance: float, *, collapsed: b
     searched independently and in short steps. With one step for both, the worse side would decide.
 
     Args:
-        family: the program.
+        at: the problem at an imbalance.
         root: log of the threshold.
         distance: expected distance of a proof from the root, in log R; its sign is the side.
         collapsed: whether to prove collapse or its absence.
     """
     for factor in 2.0 ** np.arange(-2, 7):
         R = math.exp(root + factor * distance)
-        proof = margin(family.at(R))
+        proof = margin(at(R))
         if proof.certified and (proof.value > 0) == collapsed:
             return R
     return None
@@ -148,10 +221,15 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     if result.R0 is None or result.bracket is None:
         quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
-        text = f"{family.name}: no threshold; the minority is collapsed at {quantifier} R that was tried {extent}"
-        if result.collapsed_from is not None:
+        text = f"{family.name}: no threshold; the minority is collapsed at {quantifier} R"
+        text += f" {extent}" if family.decay is not None else f" that was tried {extent}"
+        if result.collapsed_from is not None and family.decay is None:
             text += f", and at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
         return text
+    if family.decay is not None:
+        where = " and ".join(f"[{low:.9g}, {high:.9g}]" for low, high in result.intervals)
+        text = f"{family.name}: R0 = {result.text} (certified in {outward(*result.bracket, 9)}, by the collapse law)"
+        return f"{text}; between R = {R_min:g} and {R_max:g} the minority is collapsed in {where}"
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
@@ -191,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     family = family_of(options, options.program or DEFAULT_PROGRAM, options.profile or "")
     result = threshold(family, R_min=options.R_min, R_max=options.R_max)
-    if result.certified and result.collapsed_above:
+    if result.certified and result.collapsed_above and family.decay is None:
         result = replace(result, collapsed_from=collapsed_from(family, result.R0 or options.R_min))
     if options.json:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))

@@ -161,7 +161,8 @@ def add_max_pixels(parser: cli.Parser) -> None:
         type=_max_pixels,
         default=MAX_PIXELS,
         metavar="N",
-        help="pixels that an image file may have (default: %(default)s); each decoding process may take 10 bytes per pixel",
+        help="pixels that an image file may have (default: %(default)s); each decoding process may take 10 bytes per pixel, "
+        "30 for colours of 16 bits",
     )
 
 

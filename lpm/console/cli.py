@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lpm.console.errors import InvalidInput, NotCertified, install
-from lpm.console.rounding import outward as outward
 from lpm.console.text import markdown, shown
 
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
@@ -116,6 +115,24 @@ def choice(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def numbers(text: str) -> list[float]:
+    """Read a list of class counts, the type of an option.
+
+    Args:
+        text: the word of the command line.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ArgumentTypeError: unless the word is numbers between commas.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
 
 
 def jobs(text: str) -> int:

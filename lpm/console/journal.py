@@ -41,7 +41,7 @@ class Journal:
         self._path, self._file = path, -1
         self.records: dict[str, Any] = {}
         for file in earlier:
-            for key, record in _read(file):
+            for key, record in dict(_read(file)).items():  # the last of a key, because a useless one is made anew
                 if key in keys:
                     self.records.setdefault(key, record)
         if self.records:

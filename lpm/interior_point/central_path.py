@@ -5,9 +5,12 @@ In the coordinates of :mod:`lpm.coordinates` the program is
 .. math::
     \min_{X, A} f(X) \quad\text{s.t.}\quad \mathrm{tr}(X A^{-1} X^T) \le \tau^2,\; \mathrm{tr} A \le 1,\; A \succeq 0,
 
-because ``|X|_*^2`` is the minimum of tr(X A^{-1} X^T) over tr A <= 1. A is block diagonal: a symmetric block on the
+because ``|X|_*^2`` is the minimum of tr(X A^{-1} X^T) over tr A <= 1. Under a decay mu there are no constraints but A
+>= 0, and the objective is f(X) + mu/2 (tr(X A^{-1} X^T) + tr A), because ``2 |X|_*`` is the minimum of that sum; the
+multipliers s and nu of the two constraints are then both mu/2. A is block diagonal: a symmetric block on the
 group sums (the classifier's Gram matrix up to scale) and one number per group. With h, k the slacks of the two scalar
-constraints, the central path minimises f - epsilon (log h + log k + log det A) as epsilon falls to 0.
+constraints, the central path minimises f - epsilon (log h + log k + log det A) as epsilon falls to 0; under a decay
+without the first two logarithms.
 """
 
 from __future__ import annotations
@@ -51,6 +54,11 @@ def start(program: ReducedProgram) -> State:
     """
     X, A = np.zeros((program.M, program.n)), np.eye(program.size) / (2 * program.size)
     epsilon = program.value(X)
+    if program.decay is not None:
+        half = program.decay / 2
+        A *= 2 * epsilon / half  # so that a central point begins the path at a weight of epsilon / size
+        L = epsilon / program.size * np.linalg.inv(A)
+        return State(X=X, A=A, h=1.0, k=1.0, s=half, nu=half, L=L, epsilon=epsilon / program.size)
     return State(
         X=X,
         A=A,
@@ -143,12 +151,15 @@ def _barrier(program: ReducedProgram, X: np.ndarray, A: np.ndarray, epsilon: flo
         return np.inf
     diagonal = np.diag(inverse_root)
     # The slack h = tau^2 - tr(X A^{-1} X^T): the group sums, then the zero-sum coordinates.
-    h = program.tau2 - np.sum((X[:, : program.G] @ inverse_root[: program.G, : program.G].T) ** 2)
-    h -= (X[:, program.G :] ** 2 * program.active[:, program.G :] * diagonal[program.column] ** 2).sum()
-    k = 1 - np.trace(A)
+    q = np.sum((X[:, : program.G] @ inverse_root[: program.G, : program.G].T) ** 2)
+    q += (X[:, program.G :] ** 2 * program.active[:, program.G :] * diagonal[program.column] ** 2).sum()
+    log_det = -2 * float(np.log(diagonal).sum())
+    if program.decay is not None:
+        return program.value(X) + program.decay / 2 * float(q + np.trace(A)) - epsilon * log_det
+    h, k = program.tau2 - q, 1 - np.trace(A)
     if not (h > 0 and k > 0):
         return np.inf
-    return program.value(X) - epsilon * float(np.log(h) + np.log(k) - 2 * np.log(diagonal).sum())
+    return program.value(X) - epsilon * (float(np.log(h) + np.log(k)) + log_det)
 
 
 def deflate(program: ReducedProgram, state: State) -> tuple[ReducedProgram, State]:
@@ -185,9 +196,9 @@ def uses_budget(program: ReducedProgram, state: State) -> bool:
         state: a state near the optimum.
 
     Returns:
-        False when the slack h stays away from 0.
+        False when the slack h stays away from 0. Decay always binds.
     """
-    return state.h < ON_THE_BOUNDARY * program.tau2
+    return program.decay is not None or state.h < ON_THE_BOUNDARY * program.tau2
 
 
 def point(program: ReducedProgram, state: State) -> np.ndarray:
@@ -201,4 +212,6 @@ def point(program: ReducedProgram, state: State) -> np.ndarray:
         The point in all coordinates of the problem.
     """
     X = program.embed(state.X)
+    if program.decay is not None:
+        return X
     return X * (np.sqrt(program.tau2) / program.coordinates.nuclear_norm(X)) if uses_budget(program, state) else X

@@ -99,7 +99,7 @@ class NewtonSystem:
         moment[:G, :G] = Y[:, :G].T @ Y[:, :G]
         np.add.at(moment, (program.column, program.column), Y[:, G:] ** 2)
         q = np.trace(moment)
-        self.h = program.tau2 - q if guarded else state.h
+        self.h = program.tau2 - q if guarded and program.decay is None else state.h
         self.residual = program.tau2 - q - self.h
         self.L = self.root @ state.L @ self.root
         self.gradient, hessian = program.derivatives(state.X, white)
@@ -136,7 +136,9 @@ class NewtonSystem:
         # nu/k (trace)(trace)^T.
         curvature = program.basis @ (2 * s * moment + self.L)
         schur = program.flat_basis @ curvature.transpose(0, 2, 1).reshape(P, program.size**2).T
-        schur = (schur + schur.T) / 2 + (self.state.nu / self.state.k) * np.outer(self.trace, self.trace)
+        schur = (schur + schur.T) / 2
+        if program.decay is None:
+            schur += (self.state.nu / self.state.k) * np.outer(self.trace, self.trace)
         # Minus B^T H^{-1} B.
         self.schur = schur - self.cross.T @ self.solved_cross.reshape(program.M * program.n, P)
         # The answer to grad q, for the rank-one term by Sherman and Morrison.
@@ -168,16 +170,23 @@ class NewtonSystem:
             LinAlgError: if rounding has made the system singular, or the multiplier L indefinite.
         """
         program, state, h = self.program, self.state, self.h
-        multiplier = (epsilon - state.s * self.residual) / h
+        penalised = program.decay is not None
+        multiplier = state.s if penalised else (epsilon - state.s * self.residual) / h
         right_Y = self.gradient + multiplier * self.q_Y
-        right_A = multiplier * self.q_A + (epsilon / state.k) * self.trace - epsilon * self.identity
+        right_A = multiplier * self.q_A + (state.nu if penalised else epsilon / state.k) * self.trace
+        right_A -= epsilon * self.identity
         Y, a = self._solve(self.solved_gradient + multiplier * self.solved_q, right_A)
-        share = self._q_change(Y, a) / self.q_curvature  # Sherman-Morrison for the rank-one term of q
-        Y, a = share * self.along_q[0] - Y, share * self.along_q[1] - a
+        if penalised:
+            Y, a = -Y, -a
+        else:
+            share = self._q_change(Y, a) / self.q_curvature  # Sherman-Morrison for the rank-one term of q
+            Y, a = share * self.along_q[0] - Y, share * self.along_q[1] - a
         A = (a @ program.flat_basis).reshape(program.size, program.size)
-        d_h, d_k = self.residual - self._q_change(Y, a), -float(self.trace @ a)
-        d_s = (epsilon - state.s * d_h) / h - state.s
-        d_nu = (epsilon - state.nu * d_k) / state.k - state.nu
+        d_h = d_k = d_s = d_nu = 0.0
+        if not penalised:
+            d_h, d_k = self.residual - self._q_change(Y, a), -float(self.trace @ a)
+            d_s = (epsilon - state.s * d_h) / h - state.s
+            d_nu = (epsilon - state.nu * d_k) / state.k - state.nu
         d_L = epsilon * np.eye(program.size) - (A @ self.L + self.L @ A) / 2 - self.L
         inverse_root_L = np.linalg.inv(np.linalg.cholesky(self.L))
         least_L = np.linalg.eigvalsh(inverse_root_L @ d_L @ inverse_root_L.T).min(initial=0.0)

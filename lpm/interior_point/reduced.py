@@ -6,11 +6,12 @@ In use are the group sums along ``span`` and the zero-sum coordinates of all gro
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logsumexp
 
 from lpm.coordinates import Coordinates
 
-LossTerms = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
-"""The maps B (M, v, n) and log-multiplicities logn (M, v) of log-sum-exps, and a linear part (M, n)."""
+LossTerms = tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray, float]
+"""The maps B (M, v, n), log-multiplicities logn (M, v) and weights (M,) of log-sum-exps; a linear part (M, n); a constant."""
 
 
 class ReducedProgram:
@@ -24,7 +25,9 @@ class ReducedProgram:
 
     Attributes:
         tau2: tau^2.
+        decay: weight mu of the nuclear norm in the objective, or None for the budget tau.
         weight: share of each row in f, (M,).
+        constant: the constant of f.
         groups: groups whose zero-sum coordinates are in use.
         G: number of directions g of the group sums.
         M: number of rows.
@@ -35,15 +38,15 @@ class ReducedProgram:
         basis: orthonormal basis of the matrices A, (P, size, size).
         flat_basis: the same, (P, size^2).
         basis_diagonal: diagonals of the basis, (size, P).
-        terms: the log-sum-exps of the loss in the coordinates in use.
-        target: the linear part of the loss, (M, n).
+        terms: the log-sum-exps of f in the coordinates in use, with their weights.
+        target: the linear part of f, (M, n).
     """
 
     def __init__(
         self, coordinates: Coordinates, loss_terms: LossTerms, span: np.ndarray, frozen: tuple[int, ...]
     ) -> None:
         self.coordinates, self.loss_terms, self.span, self.frozen = coordinates, loss_terms, span, frozen
-        self.tau2 = coordinates.problem.tau**2
+        self.tau2, self.decay = coordinates.problem.tau**2, coordinates.problem.decay
         self.weight = coordinates.weight
         slots = np.where(np.isin(coordinates.slots, frozen), -1, coordinates.slots)
         self.groups = np.unique(slots[slots >= 0])
@@ -56,9 +59,9 @@ class ReducedProgram:
         self.basis = _symmetric_basis(g, len(self.groups))
         self.flat_basis = self.basis.reshape(len(self.basis), self.size**2)
         self.basis_diagonal = np.einsum("pii->ip", self.basis)
-        terms, linear = loss_terms
-        self.terms = [(self._reduce(B), logn) for B, logn in terms]
-        self.target = self._reduce(linear)
+        terms, linear, self.constant = loss_terms
+        self.terms = [(self._reduce(B), logn, self.weight * mass) for B, logn, mass in terms]
+        self.target = self._reduce(linear) * self.weight[:, None]
 
     @classmethod
     def of(cls, coordinates: Coordinates, frozen: tuple[int, ...] = ()) -> ReducedProgram:
@@ -116,8 +119,12 @@ class ReducedProgram:
             The relative gap.
         """
         loss, gradient = self.coordinates.value_and_gradient(point)
-        top = self.coordinates.spectral_norm(gradient, self.frozen)
-        return abs(float((gradient * point).sum()) + np.sqrt(self.tau2) * top) / loss
+        top, inner = self.coordinates.spectral_norm(gradient, self.frozen), float((gradient * point).sum())
+        if self.decay is None:
+            return abs(inner + np.sqrt(self.tau2) * top) / loss
+        penalty = self.decay * self.coordinates.nuclear_norm(point)
+        excess = max(0.0, top / self.decay - 1) * self.coordinates.value_at_zero
+        return (abs(inner + penalty) + excess) / (loss + penalty)
 
     def value(self, X: np.ndarray) -> float:
         """Evaluate f.
@@ -128,12 +135,12 @@ class ReducedProgram:
         Returns:
             f(X).
         """
-        total = -(self.target * X).sum(axis=1)
-        for B, logn in self.terms:
+        total = self.constant - float((self.target * X).sum())
+        for B, logn, weight in self.terms:
             V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
             top = V.max(axis=1)
-            total += top + np.log(np.exp(V - top[:, None]).sum(axis=1))
-        return float(self.weight @ total)
+            total += float(weight @ (top + np.log(np.exp(V - top[:, None]).sum(axis=1))))
+        return total
 
     def derivatives(self, X: np.ndarray, white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate the first and second derivatives of f in whitened coordinates Y, X = white Y row by row.
@@ -147,25 +154,28 @@ class ReducedProgram:
         """
         gradient = -np.matmul(self.target[:, None, :], white)[:, 0]  # (M, n): of the linear part
         hessian = np.zeros((self.M, self.n, self.n))
-        for B, logn in self.terms:
+        for B, logn, weight in self.terms:
             BW = np.matmul(B, white)  # (M, v, n): from Y to the v logit values
             V = np.matmul(B, X[:, :, None])[:, :, 0] + logn  # (M, v): logits plus log-multiplicities
             pi = np.exp(V - V.max(axis=1, keepdims=True))  # (M, v): shifted, so that exp cannot overflow
             pi /= pi.sum(axis=1, keepdims=True)  # (M, v): softmax
             mean = np.matmul(pi[:, None, :], BW)  # (M, 1, n): E_pi of the rows of BW, the gradient of lse
-            gradient += mean[:, 0]  # (M, n)
+            gradient += weight[:, None] * mean[:, 0]  # (M, n)
             # (M, n, n): the Hessian of lse is the covariance of the rows of BW under pi
-            hessian += np.matmul((pi[:, :, None] * BW).transpose(0, 2, 1), BW) - mean.transpose(0, 2, 1) * mean
-        return gradient * self.weight[:, None] * self.active, hessian * self.weight[:, None, None]
+            covariance = np.matmul((pi[:, :, None] * BW).transpose(0, 2, 1), BW) - mean.transpose(0, 2, 1) * mean
+            hessian += weight[:, None, None] * covariance
+        return gradient * self.active, hessian
 
 
 def _without_shift(coordinates: Coordinates) -> np.ndarray:
     """Orthonormal basis (G, G - 1) of the group-sum directions without the common shift of all logits.
 
     A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Without this
-    direction A is invertible at the optimum, and Newton's steps are exact to rounding.
+    direction A is invertible at the optimum, and Newton's steps are exact to rounding. With factors of the logits it is
+    the shift after them that changes no loss.
     """
-    shift = np.sqrt(coordinates.problem.sizes) @ coordinates.C_half
+    factor = coordinates.problem.factor
+    shift = (np.sqrt(coordinates.problem.sizes) / (1.0 if factor is None else factor)) @ coordinates.C_half
     return np.linalg.svd(shift[None, :])[2][1:].T
 
 
@@ -180,21 +190,31 @@ def _symmetric_basis(G: int, groups: int) -> np.ndarray:
 
 
 def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
-    """The loss of each row as a sum of lse(B x + logn) minus a linear part."""
-    problem, lam = coordinates.problem, coordinates.problem.rows.lam[:, None, None]
+    """The loss of each row as a weighted sum of lse(B x + logn) minus a linear part, and the constant of f."""
+    problem, losses, lam = coordinates.problem, coordinates.losses, coordinates.problem.rows.lam[:, None, None]
+    M, n = coordinates.shape
+    logn = np.broadcast_to(coordinates.log_multiplicity, (M, n))
     if problem.expanded:
-        B = coordinates.C_inverse_half.T / coordinates.scale[:, None, None]
-        logn = np.zeros(coordinates.shape)
+        B = np.tile(coordinates.C_inverse_half.T, (M, 1, 1)) / coordinates.scale[:, None, None]
     else:
-        B, logn = coordinates.basis, np.asarray(coordinates.log_multiplicity)
-    linear = np.matmul(coordinates.target[:, None, :], B)[:, 0]
-    if problem.partition == "classes":
-        return [(B, logn)], linear
-    if problem.partition == "pairs":
-        return [(lam * B, logn), ((1 - lam) * B, logn)], linear
-    v, w = np.triu_indices(B.shape[1])
-    # Pairs of classes behind two values v < w, or behind one value: n (n - 1) / 2 of them, none for n = 1.
-    with np.errstate(divide="ignore"):
-        inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
-    number = np.where(v == w, inside[:, v], logn[:, v] + logn[:, w])
-    return [(lam * B[:, v] + (1 - lam) * B[:, w], number)], linear
+        B = coordinates.basis
+    if losses.factor is not None:
+        B = B * losses.factor[:, :, None]
+    linear = np.matmul(losses.target(n)[:, None, :], B)[:, 0]
+    v, w = np.triu_indices(n)
+    terms = []
+    for mass, added in losses.softmaxes(n):
+        if problem.partition == "classes":
+            terms.append((B, logn + added, mass))
+        elif problem.partition == "pairs":
+            terms += [(ratio * B, logn + ratio[:, :, 0] * added, mass) for ratio in (lam, 1 - lam)]
+        else:
+            # Pairs of classes behind two values v < w, or behind one value: n (n - 1) / 2 of them, none for n = 1.
+            with np.errstate(divide="ignore"):
+                inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
+            number = np.where(v == w, inside[:, v], logn[:, v] + logn[:, w])
+            ratio = lam[:, :, 0]
+            shift = ratio * added[:, v] + (1 - ratio) * added[:, w]
+            terms.append((lam * B[:, v] + (1 - lam) * B[:, w], number + shift, mass))
+    at_zero = sum(float((coordinates.weight * mass) @ logsumexp(number, axis=1)) for _, number, mass in terms)
+    return terms, linear, coordinates.value_at_zero - at_zero

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +52,17 @@ class Spectrum:
         """The largest singular value."""
         return float(self.values[self.times > 0].max())
 
+    def lowered(self, by: float) -> np.ndarray:
+        """Lower all singular values, as the proximal map of ``by`` times the nuclear norm does.
+
+        Args:
+            by: how much.
+
+        Returns:
+            The singular values, (2 G,), none below 0.
+        """
+        return np.maximum(self.values - by, 0.0)
+
     def project(self, tau: float) -> np.ndarray:
         """Project onto the nuclear-norm ball.
 
@@ -67,7 +79,7 @@ class Spectrum:
         excess = (np.cumsum(n * s) - tau) / np.maximum(np.cumsum(n), 1)
         positive = np.flatnonzero((s > excess) & (n > 0))  # none if rounding swallows tau
         shift = excess[positive[-1]] if len(positive) else s[0]
-        return np.maximum(self.values - shift, 0.0)
+        return self.lowered(float(shift))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +100,19 @@ class Evaluation:
     rounding: float
     rounding_of_both: float
 
-    def deficit(self, tau: float) -> float:
-        """Subtract from f(Z) the lower bound on f* that Z proves, feasible or not (:mod:`lpm.many_groups.dual`).
+    def deficit(self, blocks: Blocks) -> float:
+        """Subtract from f(Z) the lower bound on the optimum that Z proves, feasible or not.
 
         Args:
-            tau: radius of the nuclear-norm ball.
+            blocks: the blocks of the problem.
 
         Returns:
-            f(Z) minus the lower bound.
+            f(Z) minus the lower bound (:mod:`lpm.many_groups.dual`).
         """
-        return self.inner + tau * self.gradient.spectral
+        problem = blocks.problem
+        if problem.decay is None:
+            return self.inner + problem.tau * self.gradient.spectral
+        return self.inner + max(0.0, self.gradient.spectral / problem.decay - 1) * blocks.value_at_zero
 
 
 class Blocks:
@@ -159,6 +174,12 @@ class Blocks:
         ]
         self.dip = unit * np.where(apart, lift_apart / np.maximum(size - 1, 1), 0.0)
         self.dip[0] += unit[0] * 2 * lift_together / np.maximum(size[0] - 2, 1)
+
+    @cached_property
+    def value_at_zero(self) -> float:
+        """f(0), an upper bound on every optimum."""
+        nothing = np.zeros(self.shape[1])
+        return sum(self.terms(np.tile(nothing, (len(self.weight[block]), 1)), block)[0] for block in self)
 
     @property
     def shape(self) -> tuple[int, int]:

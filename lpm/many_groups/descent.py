@@ -2,9 +2,10 @@ r"""Accelerated projected gradient in symmetric coordinates, one block of label 
 
 .. math:: Y = X + \theta (X - X_-), \qquad X_+ = P(Y - \nabla f(Y) / L)
 
-with P the projection onto the nuclear-norm ball. P needs the spectrum alone: a step is one pass over the rows that
-collects T^T T, and a second one that multiplies by a G x G matrix. Three arrays (M, G + 2) are kept, X, X_- and X_+;
-gradients are made and dropped. Momentum restarts when it points uphill, and L is found by backtracking.
+with P the projection onto the nuclear-norm ball; under a decay mu it lowers all singular values by mu / L. P needs the
+spectrum alone: a step is one pass over the rows that collects T^T T, and a second one that multiplies by a G x G matrix.
+Three arrays (M, G + 2) are kept, X, X_- and X_+; gradients are made and dropped. Momentum restarts when it points
+uphill, and L is found by backtracking.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from lpm.many_groups.blocks import Blocks, Moments
-from lpm.many_groups.dual import gap, tighten
+from lpm.many_groups.dual import relative_gap, tighten
 
 CHECK = 20
 """Iterations from one evaluation of the gap to the next."""
@@ -82,7 +83,7 @@ class Descent:
         blocks, logits = self.blocks, self.blocks.at(self.X)
         primal = blocks.evaluate(logits)
         dual = tighten(blocks, logits, self.spectrum, primal, tolerance)
-        return gap(primal, dual, blocks.problem.tau) / primal.loss
+        return relative_gap(blocks, primal, dual, self.spectrum)
 
     def step(self) -> None:
         """Take one iteration, with as many trials of L as it needs."""
@@ -116,7 +117,8 @@ class Descent:
             after[block] = Y - gradient / L
             moments.add(after[block], block)
         spectrum = moments.spectrum()
-        projected = spectrum.project(blocks.problem.tau)
+        mu = blocks.problem.decay
+        projected = spectrum.project(blocks.problem.tau) if mu is None else spectrum.lowered(mu / L)
         moved = float(spectrum.times @ (spectrum.values - projected) ** 2)
         shrink = projected / np.maximum(spectrum.values, 1e-300)
         G = blocks.G

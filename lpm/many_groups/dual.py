@@ -5,6 +5,7 @@ For a convex f and *any* Y, every Z of the nuclear-norm ball has
 .. math:: f(Z) \ge f(Y) + \langle \nabla f(Y), Z - Y \rangle
                \ge f(Y) - \langle \nabla f(Y), Y \rangle - \tau\, \| D^{-1/2} \nabla f(Y)\, C^{-1/2} \|_2 .
 
+Under a decay mu the last term is max(0, |G'|_2 / mu - 1) f(0) instead, G' the scaled gradient, and bounds f + mu |Z'|_*.
 At Y = Z that is the gap of :mod:`lpm.solution`. It pays tau times the excess of the *largest* singular value. At a
 near-optimal Z all directions in use have nearly the same singular value and few stick out. So Y is moved until its
 gradient has none above a limit. To first order the bound then loses only what directions in use have too little. The
@@ -85,34 +86,65 @@ def tighten(blocks: Blocks, logits: Logits, primal: Spectrum, at: Evaluation, to
     Returns:
         The evaluation that proves the best bound found, possibly ``at`` itself.
     """
-    tau, G, best, last = blocks.problem.tau, blocks.G, at, at
+    G, best, last, mu = blocks.G, at, at, blocks.problem.decay
     weight = primal.values * primal.times
     for _ in range(ROUNDS):
-        if gap(at, best, tau) / at.loss <= tolerance:
+        if relative_gap(blocks, at, best, primal) <= tolerance:
             break
         # The gradient's size along each direction of the point, and the limit below which a share BELOW of it lies.
         along = np.linalg.norm(last.gradient.values[:G, None] * (last.gradient.vectors.T @ primal.vectors), axis=0)
         size = np.concatenate([along, last.gradient.values[G:]])
         order = np.argsort(size)
         limit = size[order][np.searchsorted(np.cumsum(weight[order]), BELOW * weight.sum())]
-        logits = Flattened(blocks, logits, last.gradient, float(limit))
+        logits = Flattened(blocks, logits, last.gradient, float(limit) if mu is None else mu)
         last = blocks.evaluate(logits)
-        if last.loss - last.deficit(tau) <= best.loss - best.deficit(tau):
+        if last.loss - last.deficit(blocks) <= best.loss - best.deficit(blocks):
             break
         best = last
     return best
 
 
-def gap(primal: Evaluation, dual: Evaluation, tau: float) -> float:
-    """Bound f - f* at a feasible point by the lower bound of another one, rounding included.
+def gap(blocks: Blocks, primal: Evaluation, dual: Evaluation, point: Spectrum) -> float:
+    """Bound the objective at a feasible point less the optimum by the lower bound of another one, rounding included.
 
     Args:
+        blocks: the blocks of the problem.
         primal: evaluation at the feasible point.
         dual: evaluation that proves the lower bound.
-        tau: radius of the nuclear-norm ball.
+        point: spectrum of the feasible point.
 
     Returns:
         The bound.
     """
     rounding = primal.rounding + (0.0 if dual is primal else dual.rounding_of_both)
-    return max(0.0, primal.loss - dual.loss + dual.deficit(tau)) + rounding
+    penalty = penalty_of(blocks, point)
+    rounding += 64 * np.finfo(float).eps * penalty
+    return max(0.0, primal.loss + penalty - dual.loss + dual.deficit(blocks)) + rounding
+
+
+def penalty_of(blocks: Blocks, point: Spectrum) -> float:
+    """Evaluate the part of the objective beside f.
+
+    Args:
+        blocks: the blocks of the problem.
+        point: spectrum of a point.
+
+    Returns:
+        mu times the nuclear norm; 0 for budgets.
+    """
+    return 0.0 if blocks.problem.decay is None else blocks.problem.decay * point.nuclear
+
+
+def relative_gap(blocks: Blocks, primal: Evaluation, dual: Evaluation, point: Spectrum) -> float:
+    """Divide the gap by the objective; arguments as :func:`gap`.
+
+    Args:
+        blocks: the blocks of the problem.
+        primal: evaluation at the feasible point.
+        dual: evaluation that proves the lower bound.
+        point: spectrum of the feasible point.
+
+    Returns:
+        The relative gap.
+    """
+    return gap(blocks, primal, dual, point) / (primal.loss + penalty_of(blocks, point))

@@ -112,6 +112,8 @@ def merge_equal(problem: Problem) -> Problem:
     Returns:
         The same program in fewer groups, or unchanged if there are no such groups.
     """
+    if problem.changed:
+        return problem
     owner = np.unique(np.round(-log_frequency(problem), 10), return_inverse=True)[1]
     if owner.max() + 1 == len(owner):
         return problem

@@ -11,8 +11,9 @@ import pytest
 
 from lpm import chords, mixing
 from lpm.chords import Chords, apart_up_to, collapsed_from, prove
-from lpm.dual_condition import margin, own_norm
+from lpm.dual_condition import margin
 from lpm.family import Family
+from lpm.law import own_norm
 from lpm.threshold import main, threshold
 
 FAMILIES = {

@@ -10,8 +10,9 @@ import pytest
 from lpm import mixing, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
-from lpm.dual_condition import margin, own_norm
+from lpm.dual_condition import margin
 from lpm.family import Family
+from lpm.law import own_norm
 from tests.lpm import closed_forms
 
 FAMILIES = {

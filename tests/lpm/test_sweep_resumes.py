@@ -166,6 +166,9 @@ def test_a_journal_keeps_what_json_has_not(tmp_path: Path) -> None:
     with Journal(tmp_path / "1") as journal:
         journal.add("a", {"x": math.nan, "y": [0.1 + 0.2, 1e-300]})
         journal.add("b", 1)
+        journal.add("c", "of another version")
+        journal.add("c", "made anew")
+    assert Journal(tmp_path / "3", [tmp_path / "1"], {"c"}).records == {"c": "made anew"}
     with Journal(tmp_path / "2", [tmp_path / "1"], {"a"}) as journal:
         assert journal.records["a"]["y"] == [0.1 + 0.2, 1e-300]
         assert math.isnan(journal.records["a"]["x"])
@@ -174,7 +177,7 @@ def test_a_journal_keeps_what_json_has_not(tmp_path: Path) -> None:
 
 def test_only_records_of_the_right_types_are_taken() -> None:
     good = {"R0": 2.0, "bracket": [1.0, 3.0], "collapsed_above": True, "certified": True, "seconds": 1.0}
-    good |= {"proofs": [[1.0, False], [3, True]], "collapsed_from": None}
+    good |= {"intervals": [], "proofs": [[1.0, False], [3, True]], "collapsed_from": None}
     assert restored(Threshold, good) == Threshold(
         R0=2.0, bracket=(1.0, 3.0), collapsed_above=True, certified=True, seconds=1.0, proofs=((1.0, False), (3, True))
     )

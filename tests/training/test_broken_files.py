@@ -175,7 +175,9 @@ def test_processes_that_train_one_run_leave_out_the_same(root: Path, tmp_path: P
 def unsplit(tmp_path: Path) -> Path:
     """Class folders that no command has divided, with two broken pictures and one beside the folders."""
     folder = pets(tmp_path / "data") / "train"
-    (folder / "dog/07.jpg").write_bytes((folder / "dog/07.jpg").read_bytes()[:-300])
+    for number, file in enumerate(sorted(folder.rglob("*.jpg"))):  # no duplicates
+        file.write_bytes(file.read_bytes() + bytes(number))
+    (folder / "dog/07.jpg").write_bytes((folder / "dog/07.jpg").read_bytes()[:400])
     (folder / "cat/00.jpg").write_bytes(b"")
     (folder / "stray.jpg").write_bytes((folder / "cat/01.jpg").read_bytes())
     return folder
@@ -193,7 +195,7 @@ def test_split_leaves_out_and_records(unsplit: Path, tmp_path: Path, capsys: Any
     assert run_command(lambda: split.main([str(unsplit), "--skip-broken"])) == 0
     captured = capsys.readouterr()
     assert captured.err.count("left out: ") == 3
-    assert captured.out.startswith("3 classes, 34 images for training, 10 for testing")
+    assert captured.out.startswith("3 classes, 35 images for training, 9 for testing")
     assert "3 files left out, named in left-out.txt" in captured.out
     rows = [line.split("\t") for line in (unsplit / split.LEFT_OUT).read_text().splitlines()]
     assert sorted(path for path, _ in rows) == ["cat/00.jpg", "dog/07.jpg", "stray.jpg"]

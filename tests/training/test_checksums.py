@@ -25,6 +25,7 @@ from training.run import inference, loop
 from training.store import runs
 from training.store.results import sealed
 from training.store.runs import RunFolder
+from training.train import main as train
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 LAST = "geometry-0000003.safetensors"
@@ -69,6 +70,44 @@ def test_a_changed_bit_of_weights_or_measurements_is_one_line_with_the_remedy(
             capsys.readouterr()
     with pytest.raises(InvalidInput, match="is damaged: its SHA-256"):
         inference.network_of(run, 1, torch.device("cpu"))
+
+
+def test_a_run_with_damaged_weights_is_not_done(
+    run: RunFolder, digits: datasets.LongTailed, tmp_path: Path, capsys: Any
+) -> None:
+    words = [
+        "--epochs",
+        "3",
+        "--width",
+        "4",
+        "--imbalance",
+        "10",
+        "--store",
+        str(tmp_path / "store"),
+        "--device",
+        "cpu",
+    ]
+    assert run_command(lambda: train([*words, "--quiet"])) == 0
+    (path,) = {folder.path for folder in runs.find(tmp_path / "store")} - {run.path}
+    file = path / "final.safetensors"
+    whole = file.read_bytes()
+    flip(file, -7)
+    capsys.readouterr()
+    assert run_command(lambda: train([*words, "--quiet"])) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert (
+        "final.safetensors' is damaged: its SHA-256 is not the one in metrics.json; delete metrics.json and"
+        in printed.err
+    )
+    # As it says. On a CPU the run ends bit for bit the same.
+    (path / "metrics.json").unlink()
+    assert run_command(lambda: train([*words, "--quiet"])) == 0
+    assert file.read_bytes() == whole
+    # Who has removed the weights of a finished run to save space still has its result.
+    file.unlink()
+    assert run_command(lambda: train([*words, "--quiet"])) == 0
+    assert not file.exists()
 
 
 def test_every_changed_bit_of_a_result_is_told(run: RunFolder) -> None:

@@ -6,12 +6,13 @@ one line. Where a file has several frames or pages, the first one is decoded.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -49,7 +50,7 @@ MAX_PIXELS = 89_478_485
 """Pixels that an image may have unless the user says more: Pillow's limit, a quarter of a gigabyte in three colours."""
 
 MOST_PIXELS = 1_000_000_000
-"""Pixels that the user may say at most. A decoding process takes up to ten bytes for each."""
+"""Pixels that the user may say at most. A decoding process takes up to ten bytes for each, 30 for colours of 16 bits."""
 
 
 class Decoding(NamedTuple):
@@ -188,7 +189,20 @@ def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
 
 def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
     # Cut before scaling, as torchvision does: the filter must not see what lies beyond the crop.
-    return image.crop(crop_box(*image.size, rng)).resize((size, size), Image.Resampling.BILINEAR)
+    with _limit(None):  # the image is decoded already, with as many pixels as the user allows
+        crop = image.crop(crop_box(*image.size, rng))
+    return crop.resize((size, size), Image.Resampling.BILINEAR)
+
+
+@contextlib.contextmanager
+def _limit(pixels: int | None) -> Iterator[None]:
+    """Set Pillow's limit of pixels, which is a global, within a block."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _central_crop(image: Image.Image, size: int) -> Image.Image:
@@ -293,10 +307,8 @@ def _opened(
     def opened() -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMS)
 
-    before = Image.MAX_IMAGE_PIXELS
     try:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow knows this limit as a global only
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _limit(max_pixels):
             warnings.simplefilter("ignore")  # warnings about odd metadata would come in every epoch
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with opened() as image:
@@ -312,8 +324,6 @@ def _opened(
         raise InvalidInput(f"image {str(path)!r} is no JPEG, PNG, WebP, TIFF, BMP or GIF; convert it") from None
     except Exception as error:  # decoders raise anything on a broken file
         raise InvalidInput(f"image {str(path)!r} cannot be decoded: {line(error)}") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _draft(image: Image.Image) -> None:

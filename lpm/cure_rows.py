@@ -1,0 +1,389 @@
+"""The cures that the model can express: each a law of label pairs and label weights, and what it changes in the loss.
+
+Everything is data: class probabilities of the two images of a pair, the law of the label's weight, and labels, offsets,
+factors and margins of :class:`lpm.problem.Problem`. docs/theory/cures.md says what each cure is and where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from scipy.special import betainc, betaincinv
+
+from lpm.console.errors import InvalidInput
+from lpm.mixing import Mixing, beta
+from lpm.pairs import ClassCounts, LabelPairs, distinct
+from lpm.problem import Problem, Rows
+from lpm.programs import ms, ms_unordered, plain
+
+KAPPA, TAU = 3.0, 0.5
+"""Remix: the label is the rarer class's if counts differ by kappa and its image has at least a share 1 - tau."""
+UNIMIX_ALPHA, UNIMIX_POWER = 0.8, 0.5
+"""UniMix: the law that it shifts, and the power of counts by which it draws partners (tau = -0.5 for CIFAR-10)."""
+SIDE, CUT_SHARE = 32, 0.5
+"""CutMix and CMO: pixels of an image's side, and the share of batches in which a patch is pasted."""
+SMOOTHING, BETA, LARGEST_MARGIN = 0.1, 0.9999, 0.5
+"""Label smoothing; effective numbers; the margin of LDAM for the rarest class, in units of the logits."""
+VS_GAMMA, VS_TAU = 0.3, 1.0
+"""VS: the power of the factors and the strength of the offsets."""
+
+Weights = tuple[np.ndarray, np.ndarray]
+"""A discrete law of the weight of a in the label: values (Q,) in [0, 1] and probabilities (Q,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the cures are compared on.
+
+    Attributes:
+        classes: class counts.
+        alpha: mixup's Beta(alpha, alpha); 0 for no mixup under the cures that change only the loss.
+        nodes: quadrature nodes.
+        n_max: images of the most frequent class; only effective numbers depend on more than ratios.
+    """
+
+    classes: ClassCounts
+    alpha: float = 1.0
+    nodes: int = 16
+    n_max: float = 5000.0
+
+    @cached_property
+    def pi(self) -> np.ndarray:
+        """Share of one class of each group in the data, (G,)."""
+        return self.classes.counts / (self.classes.sizes @ self.classes.counts)
+
+    @cached_property
+    def mixing(self) -> Mixing:
+        """Mixup's law."""
+        if self.alpha == 0:
+            raise InvalidInput("--alpha 0 mixes nothing")
+        return beta(self.alpha, self.nodes)
+
+    def ratios(self, alpha: float, breaks: tuple[float, ...] = ()) -> Weights:
+        """Discretise Beta(alpha, alpha), exactly between breaks for alpha = 1.
+
+        Args:
+            alpha: its parameter.
+            breaks: ratios at which what is averaged may jump.
+
+        Returns:
+            Gauss-Legendre nodes in the law's distribution function, and their weights.
+        """
+        ends = np.unique([0.0, *betainc(alpha, alpha, np.array(breaks)), 1.0])
+        x, w = np.polynomial.legendre.leggauss(self.nodes)
+        low, width = ends[:-1, None], np.diff(ends)[:, None]
+        u, weights = low + width * (x + 1) / 2, width * w / 2
+        return betaincinv(alpha, alpha, u.ravel()), weights.ravel()
+
+
+def _pairs(classes: ClassCounts, first: np.ndarray, second: np.ndarray) -> LabelPairs:
+    """Pairs of two independent draws. first, second: probability of one class of each group, (G,)."""
+    return LabelPairs(
+        sizes=classes.sizes,
+        same=first * second,
+        cross=np.outer(first, second),
+        group_of=classes.group_of,
+        profile="drawn",
+        side=classes.side,
+    )
+
+
+def program(setting: Setting, pairs: LabelPairs, law: Callable[[int, int], Weights], name: str) -> Problem:
+    """Build the program of cross-entropy on label pairs whose label weight has a law of its own for each two groups.
+
+    Args:
+        setting: the setting.
+        pairs: label-pair counts, ordered.
+        law: the law of the weight of a, for a in group g and b in group h.
+        name: name of the cure.
+
+    Returns:
+        The program, with the paper's budgets.
+    """
+    sizes, G, K = pairs.sizes, len(pairs.sizes), pairs.K
+    total = float(sizes @ pairs.same + ((np.outer(sizes, sizes) - np.diag(sizes)) * pairs.cross).sum())
+    parts = []
+    for g in range(G):
+        if pairs.same[g] > 0:
+            parts.append((g, g, True, np.ones(1), float(sizes[g]), np.array([pairs.same[g] / total]), np.ones(1)))
+        for h in range(G):
+            count = float(sizes[g] * (sizes[h] - (g == h)))
+            if count > 0 and pairs.cross[g, h] > 0:
+                values, weights = law(g, h)
+                parts.append((g, h, False, values, count, pairs.cross[g, h] / total * weights, weights))
+    n = [len(part[3]) for part in parts]
+    rows = Rows(
+        first=np.repeat([part[0] for part in parts], n),
+        second=np.repeat([part[1] for part in parts], n),
+        same=np.repeat([part[2] for part in parts], n),
+        lam=np.concatenate([part[3] for part in parts]),
+        count=np.repeat([part[4] for part in parts], n),
+        p=np.concatenate([part[5] for part in parts]),
+        d=np.concatenate([part[6] for part in parts]) / K**2,
+    )
+    side = setting.classes.side
+    return Problem(
+        program="fc",
+        profile=name,
+        mixing=f"Beta({setting.alpha:g})",
+        sizes=sizes,
+        rows=rows,
+        partition="classes",
+        c=np.full(G, 1.0 / K),
+        beta=0.0,
+        e_h=5.0,
+        e_w=1.0,
+        group_of=pairs.group_of,
+        sides=tuple(tuple(np.flatnonzero(side == x).tolist()) for x in (0, 1)) if side.any() else (),
+    )
+
+
+def _random(setting: Setting) -> LabelPairs:
+    return _pairs(setting.classes, setting.pi, setting.pi)
+
+
+def _uniform(setting: Setting) -> np.ndarray:
+    return np.full(len(setting.pi), 1.0 / setting.classes.K)
+
+
+def no_mixup(setting: Setting) -> Problem:
+    """Cross-entropy on single images."""
+    return plain(setting.classes)
+
+
+def mixup(setting: Setting) -> Problem:
+    """Random pairs, as mixup draws them."""
+    law = (setting.mixing.nodes, setting.mixing.weights)
+    return program(setting, _random(setting), lambda g, h: law, "mixup")
+
+
+def base(setting: Setting) -> Problem:
+    """What a cure of the loss alone is applied to: mixup, or no mixup at alpha 0."""
+    return mixup(setting) if setting.alpha else no_mixup(setting)
+
+
+def mixed_singleton(setting: Setting) -> Problem:
+    """Random pairs, mixed-singleton over all K^2."""
+    return ms(_random(setting), setting.mixing)
+
+
+def mixed_singleton_unordered(setting: Setting) -> Problem:
+    """Random pairs a < b, mixed-singleton over a < b."""
+    return ms_unordered(_random(setting), setting.mixing)
+
+
+def adjusted(problem: Problem, pi: np.ndarray, strength: float) -> Problem:
+    """Add logit adjustment: ``strength log pi`` on the logits in the loss; at strength 1 balanced softmax.
+
+    Args:
+        problem: the problem.
+        pi: share of one class of each group, (G,).
+        strength: tau.
+
+    Returns:
+        The problem with offsets.
+    """
+    return replace(problem, offset=strength * np.log(pi))
+
+
+def weighted(problem: Problem, weight: np.ndarray) -> Problem:
+    """Weigh the loss of each label by its class.
+
+    Args:
+        problem: the problem.
+        weight: weight of a class of each group, (G,).
+
+    Returns:
+        The problem with other labels.
+    """
+    rows, (label, _) = problem.rows, problem.labels()
+    labels = np.zeros((len(rows), len(problem.sizes) + 2))
+    labels[:, -2], labels[:, -1] = label[0] * weight[rows.first], label[1] * weight[rows.second]
+    return replace(problem, rows=replace(rows, label=labels))
+
+
+def class_weights(setting: Setting) -> Problem:
+    """Weights 1 / (K pi) (CB-RW)."""
+    return weighted(base(setting), 1 / (setting.classes.K * setting.pi))
+
+
+def effective_numbers(setting: Setting) -> Problem:
+    """Weights (1 - beta) / (1 - beta^n), of mean 1 over the data."""
+    n = setting.classes.counts * (setting.n_max / setting.classes.counts.max())
+    weight = -1 / np.expm1(n * np.log(BETA))
+    return weighted(base(setting), weight / (setting.classes.sizes @ (setting.pi * weight)))
+
+
+def ldam(setting: Setting) -> Problem:
+    """Margins proportional to n^(-1/4) off the logit of the label's own class."""
+    n = setting.classes.counts
+    return replace(base(setting), margin=LARGEST_MARGIN * (n.min() / n) ** 0.25)
+
+
+def vs(setting: Setting) -> Problem:
+    """Factors (n / n_max)^gamma of the logits, and logit adjustment."""
+    n = setting.classes.counts
+    return replace(adjusted(base(setting), setting.pi, VS_TAU), factor=(n / n.max()) ** VS_GAMMA)
+
+
+def smoothed(setting: Setting) -> Problem:
+    """Label smoothing: 1 - epsilon on the label, epsilon spread over all classes."""
+    problem, K = base(setting), setting.classes.K
+    rows, (label, _) = problem.rows, problem.labels()
+    labels = np.full((len(rows), len(problem.sizes) + 2), SMOOTHING / K)
+    labels[:, -2:] += (1 - SMOOTHING) * label.T
+    return replace(problem, rows=replace(rows, label=labels))
+
+
+def balanced_sides(setting: Setting) -> Problem:
+    """Both images of a pair from classes drawn evenly."""
+    uniform, law = _uniform(setting), (setting.mixing.nodes, setting.mixing.weights)
+    return program(setting, _pairs(setting.classes, uniform, uniform), lambda g, h: law, "balanced")
+
+
+def bmls_unordered(setting: Setting) -> Problem:
+    """All label pairs a < b equally often. The law of lambda is symmetric, so the order of a pair does not matter."""
+    law = (setting.mixing.nodes, setting.mixing.weights)
+    return program(setting, distinct(setting.classes), lambda g, h: law, "distinct")
+
+
+def sbn(setting: Setting) -> Problem:
+    """One image at random, one from classes drawn evenly."""
+    law = (setting.mixing.nodes, setting.mixing.weights)
+    return program(setting, _pairs(setting.classes, setting.pi, _uniform(setting)), lambda g, h: law, "SBN")
+
+
+def unimix(setting: Setting) -> Problem:
+    """Partners in proportion to n^(1/2); ratios shifted by n_b / (n_a + n_b), modulo 1."""
+    n = setting.classes.counts
+    second = n**UNIMIX_POWER / (setting.classes.sizes @ n**UNIMIX_POWER)
+
+    def law(g: int, h: int) -> Weights:
+        shift = n[h] / (n[g] + n[h])
+        values, weights = setting.ratios(UNIMIX_ALPHA, (1 - shift,))
+        return (values + shift) % 1.0, weights
+
+    return program(setting, _pairs(setting.classes, setting.pi, second), law, "UniMix")
+
+
+def unimix_bayias(setting: Setting) -> Problem:
+    """UniMix with its offsets (Bayias), which are logit adjustment at strength 1."""
+    return adjusted(unimix(setting), setting.pi, 1.0)
+
+
+def remix(setting: Setting) -> Problem:
+    """Mixup whose label is the rarer class's alone if counts differ threefold and its image has half a share or more."""
+    n = setting.classes.counts
+    if not setting.alpha:
+        raise InvalidInput("--alpha 0 mixes nothing")
+
+    def law(g: int, h: int) -> Weights:
+        values, weights = setting.ratios(setting.alpha, (TAU, 1 - TAU))
+        if n[g] >= KAPPA * n[h]:
+            values = np.where(values < TAU, 0.0, values)
+        elif n[h] >= KAPPA * n[g]:
+            values = np.where(1 - values < TAU, 1.0, values)
+        return _merged(values, weights)
+
+    return program(setting, _random(setting), law, "Remix")
+
+
+def _merged(values: np.ndarray, weights: np.ndarray) -> Weights:
+    """Equal values made one."""
+    distinct_values, owner = np.unique(values, return_inverse=True)
+    return distinct_values, np.bincount(owner, weights)
+
+
+@lru_cache
+def patches(nodes: int) -> Weights:
+    """The law of the label weight of CutMix: 1 less the share of the image that a clipped box covers, 1 without a box.
+
+    Box sides are ``2 floor(floor(32 sqrt(1 - lambda)) / 2)``, lambda uniform, around a uniform centre. The exact law
+    has hundreds of values; Gauss's quadrature of ``nodes`` points has the same moments up to 2 nodes - 1.
+
+    Args:
+        nodes: number of quadrature nodes.
+
+    Returns:
+        The law.
+    """
+    values, weights = [1.0], [1.0 - CUT_SHARE]
+    centre = np.arange(SIDE)
+    for side in range(SIDE + 1):
+        share = ((side + 1) / SIDE) ** 2 - (side / SIDE) ** 2 if side < SIDE else 0.0
+        half = side // 2
+        length = np.minimum(centre + half, SIDE) - np.maximum(centre - half, 0)
+        area = np.outer(length, length).ravel() / SIDE**2
+        values += (1 - area).tolist()
+        weights += [CUT_SHARE * share / SIDE**2] * len(area)
+    return _quadrature(*_merged(np.array(values), np.array(weights)), nodes)
+
+
+def _quadrature(values: np.ndarray, weights: np.ndarray, nodes: int) -> Weights:
+    """Gauss's quadrature of a discrete law, from the three-term recurrence of its orthogonal polynomials (Lanczos)."""
+    nodes = min(nodes, len(values))
+    Q = [np.sqrt(weights / weights.sum())]
+    diagonal, beside = [], []
+    for _ in range(nodes):
+        v = values * Q[-1]
+        diagonal.append(float(Q[-1] @ v))
+        v = v - np.array(Q).T @ (np.array(Q) @ v)
+        v = v - np.array(Q).T @ (np.array(Q) @ v)  # twice is enough for orthogonality to rounding
+        beside.append(float(np.linalg.norm(v)))
+        Q.append(v / max(beside[-1], 1e-300))
+    J = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+    points, vectors = np.linalg.eigh(J)
+    return np.clip(points, 0.0, 1.0), vectors[0] ** 2
+
+
+def cutmix(setting: Setting) -> Problem:
+    """Random pairs; a patch of b on a in half of the batches, else a alone."""
+    law = patches(setting.nodes)
+    return program(setting, _random(setting), lambda g, h: law, "CutMix")
+
+
+def cmo(setting: Setting) -> Problem:
+    """A patch from classes drawn evenly on a random image, in half of the batches."""
+    law = patches(setting.nodes)
+    return program(setting, _pairs(setting.classes, setting.pi, _uniform(setting)), lambda g, h: law, "CMO")
+
+
+@dataclass(frozen=True)
+class Cure:
+    """One row of the table.
+
+    Attributes:
+        name: its name.
+        build: its program on a setting.
+    """
+
+    name: str
+    build: Callable[[Setting], Problem]
+
+
+CURES = (
+    Cure("no mixup", no_mixup),
+    Cure("mixup", mixup),
+    Cure("MS", mixed_singleton),
+    Cure("MS a<b", mixed_singleton_unordered),
+    Cure("logit adjustment 1/2", lambda s: adjusted(base(s), s.pi, 0.5)),
+    Cure("logit adjustment 1", lambda s: adjusted(base(s), s.pi, 1.0)),
+    Cure("class weights", class_weights),
+    Cure("effective numbers", effective_numbers),
+    Cure("LDAM", ldam),
+    Cure("VS", vs),
+    Cure("label smoothing", smoothed),
+    Cure("CBS/CAS/LOM", balanced_sides),
+    Cure("BMLS", balanced_sides),
+    Cure("BMLS a<b", bmls_unordered),
+    Cure("SBN", sbn),
+    Cure("UniMix", unimix_bayias),
+    Cure("UniMix without offsets", unimix),
+    Cure("Remix", remix),
+    Cure("CutMix", cutmix),
+    Cure("CMO", cmo),
+)
+"""The cures of the paper's Table 7 that the model can express, in the order of the table."""

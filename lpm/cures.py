@@ -1,0 +1,340 @@
+"""What each cure of imbalance does to the optimum: ``python -m lpm.cures --K 10 --R 100 --decay 0.03``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput
+from lpm.console.output import OutputFolder
+from lpm.coordinates import Coordinates
+from lpm.cure_rows import CURES, Cure, Setting
+from lpm.family import limited
+from lpm.law import collapse_number
+from lpm.options import add_limits, limits_of, settings_of
+from lpm.pairs import ClassCounts, class_counts, imbalanced
+from lpm.problem import Problem
+from lpm.solution import Solution
+from lpm.solve import solve
+from lpm.threshold import Threshold, by_law, search
+
+POINTS = 33
+"""Imbalances between which a threshold is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One cure. Its fields are the columns of ``cures.csv`` and the keys of ``--json``.
+
+    Attributes:
+        cure: name of the cure.
+        c_B: collapse number of the minority under weight decay (every sample's feature, C = I): it is collapsed if and
+            only if this is at most mu^2. With counts of one's own, the smallest non-zero eigenvalue of P M P,
+            M = sum_k p_k t_k t_k^T. None where the law does not apply.
+        c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
+            root a decay leaves nothing.
+        R0: imbalance at which minority collapse sets in; None if it does not.
+        bracket: certified interval around R0.
+        collapsed: whether the minority is collapsed at the solution; None if undecided.
+        cos_AA: mean cosine between classes of the majority; None if there are none.
+        cos_AB: mean cosine between majority and minority.
+        cos_BB: mean cosine between classes of the minority.
+        norm_A: mean length of the class vectors of the majority, or of the most frequent class.
+        norm_B: mean length of those of the minority, or of the rarest class.
+        margin_B: on images of a rare class alone, its logit less the largest other one; None if no such rows occur.
+        rank: rank of W.
+        relative_gap: of the certificate.
+        seconds: time of the solve.
+        note: why a number is missing; "" if none is.
+    """
+
+    cure: str
+    c_B: float | None = None
+    c_A: float | None = None
+    R0: float | None = None
+    bracket: tuple[float, float] | None = None
+    collapsed: bool | None = None
+    cos_AA: float | None = None
+    cos_AB: float | None = None
+    cos_BB: float | None = None
+    norm_A: float | None = None
+    norm_B: float | None = None
+    margin_B: float | None = None
+    rank: int | None = None
+    relative_gap: float | None = None
+    seconds: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a table of cures is made for.
+
+    Attributes:
+        setting: class counts at which the programs are solved, and mixup's law.
+        limit: puts budgets or a decay on a program.
+        at: class counts at an imbalance; None for counts of one's own.
+        R_min: smallest imbalance at which collapse is looked for.
+        R_max: largest imbalance.
+    """
+
+    setting: Setting
+    limit: Callable[[Problem], Problem]
+    at: Callable[[float], ClassCounts] | None = None
+    R_min: float = 1.0
+    R_max: float = 1e4
+
+    def row(self, cure: Cure) -> Row:
+        """Solve one cure.
+
+        Args:
+            cure: the cure.
+
+        Returns:
+            Its row; with a note alone, if the setting does not admit it.
+
+        Raises:
+            NotCertified: as :func:`lpm.solve.solve`.
+        """
+        try:
+            problem = cure.build(self.setting)
+        except InvalidInput as refusal:
+            return Row(cure=cure.name, note=str(refusal))
+        solution = solve(self.limit(problem))
+        minority, majority, note = _numbers(problem)
+        threshold = self._threshold(cure) if self.at is not None and solution.problem.minority is not None else None
+        sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
+        norms, gram = solution.gram.norms, solution.gram
+        return Row(
+            cure=cure.name,
+            c_B=minority,
+            c_A=majority,
+            R0=threshold.R0 if threshold else None,
+            bracket=threshold.bracket if threshold else None,
+            collapsed=solution.collapsed,
+            cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
+            cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
+            cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
+            norm_A=float(np.mean(norms[list(sides[0])])),
+            norm_B=float(np.mean(norms[list(sides[1])])),
+            margin_B=_margin(solution, sides[1]),
+            rank=solution.rank,
+            relative_gap=solution.relative_gap,
+            seconds=solution.seconds,
+            note=note,
+        )
+
+    def _threshold(self, cure: Cure) -> Threshold:
+        """Where collapse sets in: by the law, or where it does not apply by the dual condition on a grid."""
+        assert self.at is not None
+        classes = self.at
+
+        def at(R: float) -> Problem:
+            return self.limit(cure.build(replace(self.setting, classes=classes(R))))
+
+        problem = at(self.R_min)
+        if problem.decay is not None and problem.margin is None:
+            return by_law(at, np.geomspace(self.R_min, self.R_max, POINTS).tolist(), self.R_max)
+        return search(at, self.R_min, self.R_max)
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _numbers(problem: Problem) -> tuple[float | None, float | None, str]:
+    """Collapse numbers of minority and majority under decay on samples, and why there are none."""
+    problem = problem.under_decay(1.0)
+    if problem.margin is not None:
+        return None, None, "margins: the collapse law does not apply"
+    if problem.sides and not problem.expanded:
+        try:
+            B, A = (
+                collapse_number(problem, g) if problem.sizes[g] > 1 else None
+                for g in (problem.sides[1][0], problem.sides[0][0])
+            )
+        except InvalidInput as refusal:
+            return None, None, str(refusal)
+        return B, A, ""
+    if problem.sides:
+        return None, None, "a < b: the order of a pair sets all classes apart, so the collapse law does not apply"
+    values = np.linalg.eigvalsh(_moments(problem))[1:]
+    return float(values[0]), float(values[-1]), ""
+
+
+def _moments(problem: Problem) -> np.ndarray:
+    """P M P, M = sum_k p_k t_k t_k^T, (K, K), with the factors of the logits."""
+    full, _ = problem.expand()
+    labels, r = np.zeros((len(full.rows), full.K)), np.arange(len(full.rows))
+    (label_a, label_b), rest = full.labels()
+    if rest is not None:
+        labels += rest
+        labels[r, full.rows.first] = 0.0
+        labels[r[~full.rows.same], full.rows.second[~full.rows.same]] = 0.0
+    np.add.at(labels, (r, full.rows.first), label_a)
+    np.add.at(labels, (r, full.rows.second), label_b)
+    if full.factor is not None:
+        labels *= full.factor
+    M = (labels * full.rows.p[:, None]).T @ labels
+    return M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean()
+
+
+def _margin(solution: Solution, side: tuple[int, ...]) -> float | None:
+    """The logit of a rare class over the largest other one, on rows of that class alone; their mean, weighted by p."""
+    problem, coordinates = solution.problem, Coordinates(solution.problem)
+    own = problem.rows.same & np.isin(problem.rows.first, side)
+    if not own.any():
+        return None
+    values = coordinates.logits(solution.X)[own]
+    r = np.arange(len(values))
+    if problem.expanded:
+        a, others = problem.rows.first[own], values.copy()
+        at_a = values[r, a]
+        others[r, a] = -np.inf
+    else:
+        at_a, others = values[:, coordinates.G], values[:, : coordinates.G].copy()
+        others[problem.others(own) == 0] = -np.inf
+    weight = coordinates.weight[own]
+    return float(weight @ (at_a - others.max(axis=1)) / weight.sum())
+
+
+def table_of(rows: Sequence[Row]) -> list[list[str]]:
+    """Lay rows out for people.
+
+    Args:
+        rows: the rows.
+
+    Returns:
+        Cells; the first row is the head.
+    """
+    head = ["cure", "c_B", "c_A", "R0", "cos AA", "AB", "BB", "norm A", "B", "margin B", "collapsed", "gap"]
+    return [head, *([row.cure, *_cells(row)] for row in rows)]
+
+
+def _cells(row: Row) -> list[str]:
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    R0 = "-" if row.R0 is None else f"{row.R0:.4g}"
+    return [
+        number(row.c_B, ".3g"),
+        number(row.c_A, ".3g"),
+        R0,
+        *(number(value, "+.3f") for value in (row.cos_AA, row.cos_AB, row.cos_BB)),
+        *(number(value, ".3g") for value in (row.norm_A, row.norm_B, row.margin_B)),
+        {True: "yes", False: "no", None: "undecided"}[row.collapsed],
+        number(row.relative_gap, ".0e"),
+    ]
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows to a CSV file; missing numbers are empty.
+
+    Args:
+        path: the file.
+        rows: the rows.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        names = [field.name for field in fields(Row) if field.name != "bracket"]
+        writer.writerow([*names, "bracket_low", "bracket_high"])
+        for row in rows:
+            low, high = row.bracket or ("", "")
+            cells = [getattr(row, name) for name in names]
+            writer.writerow([*("" if cell is None else cell for cell in cells), low, high])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if options do not go together.
+    """
+    from lpm.console import cli
+    from lpm.cure_plot import plot
+
+    parser = cli.Parser("lpm.cures", "what each cure of imbalance does to the optimum: collapse, R0, cosines, margins")
+    add = parser.group("classes").add_argument
+    add("--K", type=int, default=10, help="number of classes")
+    add("--K-A", type=int, help="number of majority classes (default: K // 2)")
+    add("--R", type=float, default=100.0, help="imbalance n_A / n_B at which the programs are solved")
+    add("--R-min", type=float, default=1.0, help="smallest imbalance at which collapse is looked for")
+    add("--R-max", type=float, default=1e4, help="largest imbalance")
+    add("--counts", type=cli.numbers, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add("--n-max", type=float, default=5000.0, help="images of the most frequent class, for effective numbers")
+    add_limits(parser)
+    add = parser.group("mixing").add_argument
+    add("--alpha", type=float, default=1.0, help="mixup's Beta(alpha, alpha); 0: the losses without mixup")
+    add("--nodes", type=int, default=8, help="quadrature nodes of the mixing ratio")
+    parser.group("output").add_argument("--out", type=Path, metavar="DIR", help="write cures.csv and a picture there")
+    cli.add_report(parser)
+    options = parser.parse_args(arguments)
+    table = _table(options)
+    rows = [table.row(cure) for cure in CURES]
+    limits = limits_of(options)
+    words = settings_of(limits["e_h"], limits["e_w"], limits["decay"])
+    where = f"R = {options.R:g}" if options.counts is None else "own counts"
+    settings = f"K = {table.setting.classes.K}, {where}, alpha = {options.alpha:g}, {words}"
+    if options.out is not None:
+        with OutputFolder(options.out, "lpm.cures") as folder:
+            write_csv(folder.path / "cures.csv", rows)
+            plot(rows, [folder.path / f"cures.{kind}" for kind in ("png", "pdf")], settings, limits["decay"])
+            folder.finish({"settings": settings})
+    if options.json:
+        cli.print_json([asdict(row) for row in rows])
+    elif not options.quiet:
+        print(settings)
+        _print([row for row in rows if row.relative_gap is not None])
+        for row in rows:
+            if row.note:
+                print(f"{row.cure}: {row.note}")
+    return 0
+
+
+def _print(rows: Sequence[Row]) -> None:
+    table = table_of(rows)
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for line in table:
+        print("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]))
+
+
+def _table(options: argparse.Namespace) -> Table:
+    """The table that the options describe. Raises InvalidInput."""
+    if options.alpha < 0 or not math.isfinite(options.alpha):
+        raise InvalidInput(f"alpha = {options.alpha:g} must be at least 0")
+    limits = limits_of(options)
+
+    def limit(problem: Problem) -> Problem:
+        return limited(replace(problem, e_h=limits["e_h"], e_w=limits["e_w"]), limits["decay"], limits["features"])
+
+    def at(R: float) -> ClassCounts:
+        return imbalanced(options.K, options.K_A, R)
+
+    classes = at(options.R) if options.counts is None else class_counts(options.counts)
+    setting = Setting(classes=classes, alpha=options.alpha, nodes=options.nodes, n_max=options.n_max)
+    return Table(
+        setting=setting,
+        limit=limit,
+        at=at if options.counts is None else None,
+        R_min=options.R_min,
+        R_max=options.R_max,
+    )
+
+
+if __name__ == "__main__":
+    from lpm.console.cli import run
+
+    sys.exit(run(main))

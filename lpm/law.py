@@ -1,0 +1,216 @@
+r"""The collapse law: which class vectors survive weight decay, in closed form.
+
+Under a decay mu the class vectors of a group B of exchangeable classes coincide at the optimum if and only if
+
+.. math:: c_B \le \mu^2, \qquad
+          c_B = \sum_k \frac{p_k^2}{d_k} \frac{|P_B t_k|^2}{(K_B - 1)\, c} ,
+
+t_k the label of row k, P_B the projector on vectors that live on B and sum to zero, and C = c I on B. With every
+sample's feature under decay (d_k = p_k) and C = I this is ``c_B P_B = sum_k p_k (P_B t_k)(P_B t_k)^T``. Every sampler,
+mixing and loss is one number. docs/theory/collapse-law.md has the proof.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import brentq
+
+from lpm.console.errors import InvalidInput
+from lpm.family import Family
+from lpm.problem import Problem
+
+
+def collapse_number(problem: Problem, group: int) -> float:
+    """Evaluate c_B. No solution is needed, and under budgets its root is the norm of the dual condition.
+
+    At a point at which the class vectors of B coincide, the logits of B are equal in every row. The log-partition
+    treats the classes of B alike, so its gradient has no part along P_B: only the labels are left. A factor of the
+    logits of B multiplies the gradient; offsets, which are equal inside B, change nothing.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        c_B, exact but for the rounding of a sum of positive terms.
+
+    Raises:
+        InvalidInput: if B has one class, or its classes are not treated alike: with margins, which set a label's own
+            class apart, or by the order a < b of ``unordered`` unless lambda = 1/2.
+    """
+    part = own_part(problem, group)
+    return float(part @ part)
+
+
+def own_part(problem: Problem, group: int) -> np.ndarray:
+    """Evaluate each row's share of a collapse number, as a root that is linear in the frequencies p.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The roots of the terms of the sum that c_B is, count included, (M,).
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+    if problem.sizes[group] < 2:
+        raise InvalidInput("the collapse law is about groups of two classes or more of equal count")
+    if problem.margin is not None:
+        raise InvalidInput("the collapse law does not apply to margins: they set a label's own class apart")
+    rows, size = problem.rows, float(problem.sizes[group])
+    if problem.partition == "unordered" and np.any(rows.lam != 0.5):
+        raise InvalidInput(
+            "the collapse law does not apply to pairs a < b unless lambda = 1/2: the order sets classes apart"
+        )
+    (label_a, label_b), rest = problem.labels()
+    other = 0.0 if rest is None else rest[:, group]
+    at_a = (label_a - other) * (rows.first == group)
+    at_b = (label_b - other) * (~rows.same & (rows.second == group))
+    # |t|^2 - (sum t)^2 / K_B on B, written without cancellation.
+    square = ((size - 1) * (at_a**2 + at_b**2) - 2 * at_a * at_b) / size
+    factor = 1.0 if problem.factor is None else float(problem.factor[group])
+    return factor * rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
+
+
+def own_norm(problem: Problem, group: int) -> float:
+    """Evaluate |u_{G,B}|, the root of the collapse number: the norm of the gradient along the differences inside B.
+
+    Args:
+        problem: the problem.
+        group: the group B, of two exchangeable classes or more.
+
+    Returns:
+        The norm at every point at which the class vectors of B coincide.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+    return math.sqrt(collapse_number(problem, group))
+
+
+def rounding(problem: Problem) -> float:
+    """Bound the relative rounding of a collapse number.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The bound: some rounding errors for each row of its sum.
+    """
+    return float((len(problem.rows) + 64) * np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """An imbalance at which the collapse number of the minority crosses mu^2.
+
+    Attributes:
+        R: the imbalance.
+        bracket: two imbalances around it, at one of which collapse is proved, at the other its absence.
+        collapsed_above: whether collapse holds just above it.
+    """
+
+    R: float
+    bracket: tuple[float, float]
+    collapsed_above: bool
+
+
+def excess(problem: Problem, group: int) -> float:
+    """Compare mu^2 with the collapse number of a group.
+
+    Args:
+        problem: a problem under decay.
+        group: the group, of two exchangeable classes or more.
+
+    Returns:
+        log(mu^2 / c): non-negative exactly where the group is collapsed; inf if c = 0.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+    assert problem.decay is not None
+    number = collapse_number(problem, group)
+    return 2 * math.log(problem.decay) - math.log(number) if number > 0 else math.inf
+
+
+def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[Crossing]:
+    """Find imbalances at which minority collapse sets in or ends under decay, one between any two points that differ.
+
+    Args:
+        at: the problem under decay at an imbalance.
+        points: imbalances that separate the crossings, ascending; :func:`separators` has those that miss none.
+
+    Returns:
+        The crossings, ascending.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+
+    def value(x: float) -> float:
+        problem = at(math.exp(x))
+        return excess(problem, problem.sides[1][0])
+
+    found, x = [], [math.log(R) for R in points]
+    collapsed = [value(one) >= 0 for one in x]
+    for i in range(len(x) - 1):
+        if collapsed[i] != collapsed[i + 1]:
+            # A finite stand-in for inf, where nothing pulls the minority apart.
+            root = brentq(lambda y: min(value(y), 1e3), x[i], x[i + 1], xtol=1e-15, rtol=1e-15)
+            found.append(Crossing(math.exp(root), _bracket(at, root, collapsed[i + 1]), collapsed[i + 1]))
+    return found
+
+
+def separators(family: Family, R_min: float, R_max: float) -> list[float]:
+    """Find points of a range with at most one crossing between any two, by polynomials.
+
+    Label pairs occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the most, and
+    all its crossings are roots of ``mu^2 S(R)^j - N(R)``: p_k(R) = w_k R^e_k / S(R) with w = p(1), up to a power of R
+    that all rows share.
+
+    Args:
+        family: a family under decay.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        Both ends, and points between the roots, ascending.
+
+    Raises:
+        InvalidInput: as :func:`collapse_number`.
+    """
+    at_1, at_4 = family.at(1.0), family.at(4.0)
+    power = np.log(at_4.rows.p / at_1.rows.p) / math.log(4.0)
+    exponents = np.rint(power - power.min()).astype(int)
+    j = 1 if family.features == "sample" else 2  # p^2 / d goes with p, or with p^2
+    S, numerator = np.zeros(exponents.max() + 1), np.zeros(j * exponents.max() + 1)
+    np.add.at(S, exponents, at_1.rows.count * at_1.rows.p)
+    np.add.at(numerator, j * exponents, own_part(at_1, at_1.sides[1][0]) ** 2)
+    assert family.decay is not None
+    roots = np.roots((family.decay**2 * (S if j == 1 else np.convolve(S, S)) - numerator)[::-1])
+    real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)
+    inner = [float(R) for R in real if R_min < R < R_max]
+    return [R_min, *(math.sqrt(a * b) for a, b in pairwise(inner)), R_max]
+
+
+def _bracket(at: Callable[[float], Problem], root: float, collapsed_above: bool) -> tuple[float, float]:
+    """Two imbalances around a crossing at which the sign of the excess is beyond its rounding. root: log R."""
+    ends = []
+    for side in (-1, 1):
+        collapsed = collapsed_above if side == 1 else not collapsed_above
+        for width in 2.0 ** np.arange(-50, 0):
+            problem = at(math.exp(root + side * width))
+            value = excess(problem, problem.sides[1][0])
+            if (value if collapsed else -value) > 2 * rounding(problem):
+                ends.append(math.exp(root + side * width))
+                break
+        else:
+            raise InvalidInput(f"mu^2 and the collapse number touch near R = {math.exp(root):g}; take another decay")
+    return ends[0], ends[1]

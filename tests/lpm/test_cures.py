@@ -1,0 +1,193 @@
+"""The table of cures: each cure's collapse number in closed form, thresholds that solved programs confirm, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpm import cures
+from lpm.console.cli import run
+from lpm.console.errors import InvalidInput
+from lpm.cure_rows import (
+    CURES,
+    CUT_SHARE,
+    SIDE,
+    SMOOTHING,
+    VS_GAMMA,
+    Setting,
+    _quadrature,
+    patches,
+)
+from lpm.law import collapse_number
+from lpm.pairs import class_counts, imbalanced
+from lpm.problem import Problem
+from lpm.solve import solve
+
+K, K_A, R = 10, 4, 37.0
+BY_NAME = {cure.name: cure for cure in CURES}
+APPLIES = [name for name in BY_NAME if name not in ("MS a<b", "LDAM")]
+
+
+def setting(*, alpha: float = 1.0, nodes: int = 16) -> Setting:
+    return Setting(classes=imbalanced(K, K_A, R), alpha=alpha, nodes=nodes)
+
+
+def under_decay(name: str, mu: float, nodes: int = 16) -> Problem:
+    return BY_NAME[name].build(setting(nodes=nodes)).under_decay(mu)
+
+
+PI_A, PI_B = setting().pi
+S = 2 / 3  # E[lambda^2 + (1 - lambda)^2] under Beta(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "c_A", "c_B"),
+    [
+        ("no mixup", PI_A, PI_B),
+        ("mixup", S * PI_A, S * PI_B),
+        ("MS", S * PI_A, S * PI_B),
+        ("logit adjustment 1/2", S * PI_A, S * PI_B),
+        ("logit adjustment 1", S * PI_A, S * PI_B),
+        ("class weights", S / (K**2 * PI_A), S / (K**2 * PI_B)),
+        ("VS", S * PI_A, S * PI_B * R ** (-2 * VS_GAMMA)),
+        ("label smoothing", (1 - SMOOTHING) ** 2 * S * PI_A, (1 - SMOOTHING) ** 2 * S * PI_B),
+        ("CBS/CAS/LOM", S / K, S / K),
+        ("BMLS", S / K, S / K),
+        ("BMLS a<b", S / K - (1 - S) / (K * (K - 1)), S / K - (1 - S) / (K * (K - 1))),
+        ("SBN", S / 2 * (PI_A + 1 / K), S / 2 * (PI_B + 1 / K)),
+    ],
+)
+def test_collapse_numbers_are_the_closed_forms(name: str, c_A: float, c_B: float) -> None:
+    problem = under_decay(name, 1.0)
+    assert collapse_number(problem, 0) == pytest.approx(c_A, rel=1e-12)
+    assert collapse_number(problem, 1) == pytest.approx(c_B, rel=1e-12)
+
+
+def test_remix_keeps_plain_mixup_inside_the_minority_and_gains_across() -> None:
+    # Across, the rare label has E[w^2] = 1/2 + int_0^(1/2) w^2 = 1/2 + 1/24 on either side of the pair.
+    inside, across = S * PI_B, 2 * (1 / 2 + 1 / 24) * PI_B
+    share_B = (K - K_A) * PI_B
+    assert collapse_number(under_decay("Remix", 1.0), 1) == pytest.approx(
+        share_B * inside + (1 - share_B) * across, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", APPLIES)
+@pytest.mark.parametrize("side", [0, 1])
+def test_solved_programs_collapse_where_the_law_says(name: str, side: int) -> None:
+    threshold = np.sqrt(collapse_number(under_decay(name, 1.0, nodes=4), side))
+    for factor, collapsed in ((0.97, False), (1.03, True)):
+        solution = solve(under_decay(name, factor * threshold, nodes=4))
+        assert solution.relative_gap < 1e-9
+        assert (side in solution.collapsed_groups) is collapsed
+
+
+def test_patches_have_the_area_of_clipped_boxes() -> None:
+    rng = np.random.default_rng(0)
+    half = np.floor(SIDE * np.sqrt(1 - rng.random(200_000))).astype(int) // 2
+    x, y = rng.integers(0, SIDE, (2, len(half)))
+    area = np.prod([np.minimum(c + half, SIDE) - np.maximum(c - half, 0) for c in (x, y)], axis=0) / SIDE**2
+    values, weights = patches(16)
+    assert weights.sum() == pytest.approx(1)
+    for power in (1, 2, 5):
+        assert weights @ (1 - values) ** power == pytest.approx(CUT_SHARE * np.mean(area**power), rel=0.02)
+
+
+def test_quadrature_has_the_moments_of_its_law() -> None:
+    rng = np.random.default_rng(1)
+    values, weights = rng.random(300), rng.dirichlet(np.ones(300))
+    points, shares = _quadrature(values, weights, 8)
+    for power in range(16):
+        assert shares @ points**power == pytest.approx(weights @ values**power, rel=1e-10)
+
+
+def test_rows_come_with_certificates_and_brackets() -> None:
+    table = cures.Table(setting=setting(), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R))
+    row = table.row(BY_NAME["mixup"])
+    expected = (S / 0.05**2 - (K - K_A)) / K_A
+    assert pytest.approx(expected, rel=1e-9) == row.R0
+    assert row.bracket is not None
+    assert row.bracket[0] < expected < row.bracket[1]
+    assert row.relative_gap is not None
+    assert row.relative_gap < 1e-9
+
+
+def test_margins_are_searched_by_the_dual_condition() -> None:
+    table = cures.Table(
+        setting=setting(nodes=2), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R)
+    )
+    row = table.row(BY_NAME["LDAM"])
+    assert row.c_B is None
+    assert row.R0 is not None
+    assert row.bracket is not None
+    for R0, collapsed in zip(row.bracket, (False, True), strict=True):
+        problem = BY_NAME["LDAM"].build(
+            replace(table.setting, classes=imbalanced(K, K_A, R0 * (1 + 0.01 * (2 * collapsed - 1))))
+        )
+        assert solve(problem.under_decay(0.05)).collapsed is collapsed
+
+
+def test_no_mixup_leaves_the_mixing_cures_out_with_a_reason() -> None:
+    table = cures.Table(setting=setting(alpha=0.0), limit=lambda p: p.under_decay(0.05))
+    assert "mixes nothing" in table.row(BY_NAME["mixup"]).note
+    assert "mixes nothing" in table.row(BY_NAME["Remix"]).note
+    assert collapse_number(BY_NAME["label smoothing"].build(table.setting).under_decay(1.0), 1) == pytest.approx(
+        (1 - SMOOTHING) ** 2 * PI_B
+    )
+
+
+def test_counts_of_ones_own_have_the_eigenvalues_of_their_labels() -> None:
+    setting = Setting(classes=class_counts([500, 200, 80, 10]))
+    table = cures.Table(setting=setting, limit=lambda p: p.under_decay(0.05))
+    row = table.row(BY_NAME["no mixup"])
+    pi = np.array([500, 200, 80, 10]) / 790
+    P = np.eye(4) - 0.25
+    eigenvalues = np.linalg.eigvalsh(P @ np.diag(pi) @ P)
+    assert row.c_B == pytest.approx(eigenvalues[1])
+    assert row.c_A == pytest.approx(eigenvalues[-1])
+    assert row.c_A is not None
+    problem = BY_NAME["no mixup"].build(setting)
+    for factor, rank in ((0.999, 1), (1.001, 0)):
+        assert solve(problem.under_decay(factor * np.sqrt(row.c_A))).rank == rank
+
+
+def test_the_command_prints_writes_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--K", "4", "--R", "20", "--decay", "0.1", "--nodes", "2"]
+    assert run(lambda: cures.main([*words, "--json"])) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["cure"] for row in listed] == [cure.name for cure in CURES]
+    keys = {"cure", "c_B", "c_A", "R0", "cos_AA", "cos_AB", "cos_BB", "relative_gap"}
+    assert all(keys <= row.keys() for row in listed)
+    assert run(lambda: cures.main([*words, "--out", str(tmp_path / "out")])) == 0
+    assert "LDAM: margins" in capsys.readouterr().out
+    with (tmp_path / "out/cures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["c_B"]) for row in rows if row["c_B"]] == [row["c_B"] for row in listed if row["c_B"]]
+    assert (tmp_path / "out/cures.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--decay", "0.1", "--E-H", "3"], "--decay and --E-H exclude each other"),
+        (["--decay", "-1"], "decay = -1 must be positive"),
+        (["--alpha", "-1"], "alpha = -1"),
+        (["--counts", "5"], "at least 2 classes"),
+        (["--R", "0"], "R = 0"),
+    ],
+)
+def test_bad_words_are_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: cures.main(words)) == 2
+    error = capsys.readouterr().err
+    assert part in error
+    assert error.count("\n") == 1
+
+
+def test_a_setting_without_mixing_has_no_law_of_lambda() -> None:
+    with pytest.raises(InvalidInput, match="mixes nothing"):
+        _ = setting(alpha=0.0).mixing
