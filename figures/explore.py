@@ -62,6 +62,7 @@ def add_options(parser: cli.Parser) -> None:
     programs = list(Grid.programs)
     add("--programs", type=_programs, default=programs, metavar="P,P,...", help="programs to offer")
     add("--points", type=int, default=Grid.points, help="number of imbalances between 1 and 10,000")
+    add("--decay", type=float, metavar="MU", help="weight decay in place of the budgets (default: budgets)")
     add(
         "--report",
         default="../paper-report/report.html",
@@ -120,7 +121,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         NotCertified: if an optimum cannot be certified.
     """
     plotly, report = plotly_js(), address(options.report)  # these may fail, so they come before the solves
-    grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs))
+    grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs), decay=options.decay)
     optimum_rows, threshold_rows = solve_all(grid, quiet=options.quiet)
     write_rows(optimum_rows, folder / "explore.csv")
     write_rows(threshold_rows, folder / "explore-R0.csv")
@@ -134,6 +135,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "lam": [law.label for law in grid.laws],
         "points": grid.points,
         "solves": len(optimum_rows),
+        "decay": grid.decay,
         "largest_relative_gap": max(row["relative_gap"] for row in optimum_rows),
         "bytes": size,
     }
@@ -186,7 +188,12 @@ def document(grid: Grid, optimum_rows: Sequence[Row], threshold_rows: Sequence[R
         "axes": AXES.round(9).tolist(),
         "curves": {key: _without_empty_columns(curve) for key, curve in curves.items()},
         "claims": claims(),
-        "links": [asdict(link) for link in LINKS],
+        # The claims are about budgets.
+        "links": [asdict(link) for link in LINKS] if grid.decay is None else [],
+        "decay": grid.decay,
+        "limits": "The budgets are E_H = 5 and E_W = 1."
+        if grid.decay is None
+        else f"Weight decay takes the place of budgets: μ = {grid.decay:g}.",
         "report": report,
     }
 

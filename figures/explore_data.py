@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, check_within
 from lpm.console.progress import steps
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
@@ -56,6 +56,7 @@ class Grid:
         lams: fixed mixing ratios; Beta(1, 1) comes after them.
         points: number of imbalances in 1..1e4.
         programs: programs to offer.
+        decay: weight decay mu in place of the budgets; None for these.
 
     Raises:
         InvalidInput: if a K is odd or below 4, points is out of range, or a program is unknown.
@@ -65,12 +66,15 @@ class Grid:
     lams: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
     points: int = 41
     programs: tuple[str, ...] = tuple(PROFILES)
+    decay: float | None = None
 
     def __post_init__(self) -> None:
         if odd := [K for K in self.K if K < 4 or K % 2]:
             raise InvalidInput(f"K = {odd[0]} must be even and at least 4: half of the classes are the minority")
         if not 2 <= self.points <= 201:
             raise InvalidInput(f"points = {self.points} must lie in 2..201 imbalances")
+        if self.decay is not None:
+            check_within("decay", self.decay, 1e-6, 10.0)
         if unknown := [p for p in self.programs if p not in PROFILES]:
             raise InvalidInput(f"program {unknown[0]!r} is not in the explorer; choose from {', '.join(PROFILES)}")
 
@@ -94,7 +98,7 @@ class Grid:
             for profile in PROFILES[program]:
                 for K in self.K:
                     for law in self.laws if program in MIXES else [fixed()]:
-                        yield Family(program, profile, K, mixing=law)
+                        yield Family(program, profile, K, mixing=law, decay=self.decay)
 
 
 def depends_on_R(family: Family) -> bool:

@@ -1,7 +1,7 @@
 """The layer-peeled model in pictures: ``python -m figures theory``, or one of them with ``--only theory-sweep``.
 
 theory-sweep              cosines and norms of class vectors against R, every program, with R0
-theory-r0-lambda-budget   R0 over (lambda, E_H E_W), FC and MS
+theory-r0-lambda-budget   R0 over (lambda, E_H E_W), or over (lambda, mu) under --decay, FC and MS
 theory-r0-classes         R0 over (K, K_A), FC and MS
 theory-fc-ms              Gram matrices of FC's and MS's optimum at growing imbalance and at balanced label pairs
 theory-gram-cifar10       the same at CIFAR10-LT's counts under each sampler
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from figures.style import PAGE_WIDTH, STYLES, Row, save
 from figures.theory_gram import fc_ms_cases, gram_rows, plot_gram, sampler_cases
-from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_rows, plot_budget, plot_classes
+from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_rows, plot_budget, plot_classes, settings
 from lpm import mixing
 from lpm.console import cli
-from lpm.console.errors import InvalidInput, NotCertified
+from lpm.console.errors import InvalidInput, NotCertified, check_within
 from lpm.console.rounding import certain
 from lpm.family import Family
 from lpm.rows import solve_row
@@ -76,27 +76,28 @@ class Picture:
     plot: Callable[[Sequence[Row]], Figure]
 
 
-def pictures(K: int, imbalance: float, seed: int) -> dict[str, Picture]:
+def pictures(K: int, imbalance: float, seed: int, decay: float | None = None) -> dict[str, Picture]:
     """Return all pictures.
 
     Args:
         K: number of classes, where neither an axis nor a data set gives it.
         imbalance: imbalance factor of CIFAR10-LT and CIFAR100-LT.
         seed: seed of the label pairs of one epoch.
+        decay: weight decay mu in place of the budgets; None for these.
 
     Returns:
         The pictures by name.
     """
     named = {
-        "theory-sweep": Picture(data=partial(sweep_rows, K), plot=plot_sweep),
-        "theory-r0-lambda-budget": Picture(data=partial(budget_rows, K), plot=plot_budget),
-        "theory-r0-classes": Picture(data=class_rows, plot=plot_classes),
+        "theory-sweep": Picture(data=partial(sweep_rows, K, decay), plot=plot_sweep),
+        "theory-r0-lambda-budget": Picture(data=partial(budget_rows, K, decay), plot=plot_budget),
+        "theory-r0-classes": Picture(data=partial(class_rows, decay), plot=plot_classes),
         "theory-fc-ms": Picture(
-            data=partial(gram_rows, fc_ms_cases, K),
+            data=partial(gram_rows, decay, fc_ms_cases, K),
             plot=partial(
                 plot_gram,
                 columns=4,
-                title=f"K = {K}, $K_A$ = {K // 2}, label pairs as mixup draws them or balanced, λ = 1/2",
+                title=f"K = {K}, $K_A$ = {K // 2}, label pairs as mixup draws them or balanced, λ = 1/2, {settings(decay)}",
                 order="majority first",
             ),
         ),
@@ -105,11 +106,11 @@ def pictures(K: int, imbalance: float, seed: int) -> dict[str, Picture]:
     law_texts = {10: f"λ ~ Beta(1, 1) on {NODES} nodes", 100: "λ = 1/2"}
     for classes, law in laws.items():
         named[f"theory-gram-cifar{classes}"] = Picture(
-            data=partial(gram_rows, sampler_cases, classes, imbalance, law, seed),
+            data=partial(gram_rows, decay, sampler_cases, classes, imbalance, law, seed),
             plot=partial(
                 plot_gram,
                 columns=3,
-                title=f"CIFAR{classes}-LT, imbalance {imbalance:g}, {law_texts[classes]}; "
+                title=f"CIFAR{classes}-LT, imbalance {imbalance:g}, {law_texts[classes]}, {settings(decay)}; "
                 "expected label pairs, or those of one epoch",
                 order="most frequent first",
             ),
@@ -134,6 +135,7 @@ def add_options(parser: cli.Parser) -> None:
     add("--K", type=int, default=4, help="number of classes, where neither an axis nor a data set gives it")
     add("--imbalance", type=float, default=100.0, help="imbalance factor of CIFAR10-LT and CIFAR100-LT")
     add("--seed", type=int, default=0, help="seed of the label pairs of one epoch")
+    add("--decay", type=float, metavar="MU", help="weight decay in place of the budgets (default: budgets)")
 
 
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -153,19 +155,22 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise InvalidInput(f"K = {options.K} must lie in 4..100: two minority classes, and legible matrices")
     if not 1 <= options.imbalance <= 500:
         raise InvalidInput(f"imbalance = {options.imbalance:g} must lie in 1..500, so that every class keeps an image")
+    if options.decay is not None:
+        check_within("decay", options.decay, 1e-6, 10.0)
     if options.seed < 0:
         raise InvalidInput(f"seed = {options.seed} must be at least 0")
     from rich.console import Console
 
     drawn: dict[str, Any] = {}
-    for name, picture in pictures(options.K, options.imbalance, options.seed).items():
+    for name, picture in pictures(options.K, options.imbalance, options.seed, options.decay).items():
         if options.only in (None, name):
             start = time.perf_counter()
             with Console(stderr=True, quiet=options.quiet).status(name):
                 rows = picture.data()
             save(picture.plot, rows, folder, name)
             drawn[name] = {**summary(rows), "seconds": round(time.perf_counter() - start, 2)}
-    return {"K": options.K, "imbalance": options.imbalance, "seed": options.seed, "nodes": NODES, "figures": drawn}
+    asked = {"K": options.K, "imbalance": options.imbalance, "seed": options.seed, "decay": options.decay}
+    return asked | {"nodes": NODES, "figures": drawn}
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -187,11 +192,14 @@ def _not_certified(row: Row) -> bool:
     return row.get("state") == "not certified" or math.isnan(row.get("loss", row.get("inner", 0.0)))
 
 
-def sweep_rows(K: int, points: int = POINTS, programs: Sequence[tuple[str, str]] = SWEPT) -> list[Row]:
+def sweep_rows(
+    K: int, decay: float | None = None, points: int = POINTS, programs: Sequence[tuple[str, str]] = SWEPT
+) -> list[Row]:
     """Solve programs over R, at lambda = 1/2, E_H = 5, E_W = 1 and half of the classes minority.
 
     Args:
         K: number of classes.
+        decay: weight decay mu in place of the budgets; None for these.
         points: number of imbalances.
         programs: programs and profiles.
 
@@ -200,7 +208,7 @@ def sweep_rows(K: int, points: int = POINTS, programs: Sequence[tuple[str, str]]
     """
     rows: list[Row] = []
     for program, profile in programs:
-        family = Family(program, profile, K)
+        family = Family(program, profile, K, decay=decay)
         R0 = certified_threshold(family, R_MAX)
         rows += [{**_point(family, float(R)), **R0} for R in grid(R_MIN, R_MAX, points)]
     return rows
@@ -208,6 +216,8 @@ def sweep_rows(K: int, points: int = POINTS, programs: Sequence[tuple[str, str]]
 
 def _point(family: Family, R: float) -> dict[str, Any]:
     names = {"program": family.program, "profile": family.profile, "K": family.K, "K_A": family.K // 2, "R": R}
+    if family.decay is not None:
+        names["mu"] = family.decay
     try:
         row = solve_row(family, R)
     except NotCertified as error:
@@ -233,7 +243,7 @@ def plot_sweep(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(PAGE_WIDTH, 2.4 * lines + 0.6), layout="constrained")
     K, K_A = rows[0]["K"], rows[0]["K_A"]
     groups = "A majority, B minority; for ms-free label pairs inside them"
-    figure.suptitle(f"K = {K}, $K_A$ = {K_A}, λ = 1/2, $E_H$ = 5, $E_W$ = 1 ({groups})", fontsize=8)
+    figure.suptitle(f"K = {K}, $K_A$ = {K_A}, λ = 1/2, {settings(rows[0].get('mu'))} ({groups})", fontsize=8)
     axes = figure.subplots(2 * lines, COLUMNS, sharex=True, sharey="row", height_ratios=[2, 1] * lines)
     longest = max(row[name] for row in rows for name in ("norm_A", "norm_B") if row[name] > 0)
     for number, name in enumerate(programs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from figures.style import DIVERGING, PAGE_WIDTH, SEQUENTIAL, Row
 from figures.theory_maps import EMPTY
 from lpm import geometry
 from lpm.console.errors import NotCertified
-from lpm.family import Family
+from lpm.family import Family, limited
 from lpm.mixing import Mixing
 from lpm.pairs import LabelPairs, balanced, class_counts, distinct, product, table
 from lpm.problem import Problem
@@ -117,17 +117,22 @@ def bmls_unordered_counts(N: int, K: int, rng: np.random.Generator) -> np.ndarra
     return counts
 
 
-def gram_rows(cases: Callable[..., Iterable[Case]], *arguments: Any) -> list[Row]:
+def gram_rows(decay: float | None, cases: Callable[..., Iterable[Case]], *arguments: Any) -> list[Row]:
     """Solve the cases of a picture.
 
     Args:
+        decay: weight decay mu in place of the budgets; None for these.
         cases: makes the cases, such as :func:`fc_ms_cases`.
         *arguments: its arguments.
 
     Returns:
         The rows of all panels.
     """
-    return [row for case in cases(*arguments) for row in optimum_rows(case)]
+    return [
+        row
+        for case in cases(*arguments)
+        for row in optimum_rows(replace(case, problem=limited(case.problem, decay, None)))
+    ]
 
 
 def optimum_rows(case: Case) -> list[Row]:
@@ -147,8 +152,7 @@ def optimum_rows(case: Case) -> list[Row]:
         "pairs": problem.profile,
         "lam": problem.mixing,
         "K": problem.K,
-        "E_H": problem.e_h,
-        "E_W": problem.e_w,
+        **({"E_H": problem.e_h, "E_W": problem.e_w} if problem.decay is None else {"mu": problem.decay}),
     }
     try:
         solution = solve(problem)

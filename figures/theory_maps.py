@@ -24,6 +24,8 @@ LAMS = tuple(np.linspace(0.02, 0.5, 11).tolist())
 """Mixing ratios of the map over the budget."""
 BUDGETS = tuple((5 * 10 ** (np.arange(-5, 5) / 5)).tolist())
 """Budgets E_H E_W of that map."""
+DECAYS = tuple((2.0 ** np.arange(-2, 2.25, 0.5)).tolist())
+"""Decays of that map under weight decay, over the decay that is asked for."""
 CLASSES = tuple(range(4, 13))
 """Numbers of classes K of the map over K and K_A."""
 R_MAX = 1e6
@@ -60,43 +62,75 @@ def certified_threshold(family: Family, R_max: float = R_MAX) -> dict[str, Any]:
     }
 
 
-def budget_rows(K: int, lams: Sequence[float] = LAMS, budgets: Sequence[float] = BUDGETS) -> list[Row]:
+def settings(decay: float | None) -> str:
+    """Name the budgets of the pictures, or the decay in their place.
+
+    Args:
+        decay: mu; None for budgets.
+
+    Returns:
+        The words, as matplotlib takes them.
+    """
+    return "$E_H$ = 5, $E_W$ = 1" if decay is None else f"decay μ = {decay:g}"
+
+
+def budget_rows(
+    K: int, decay: float | None = None, lams: Sequence[float] = LAMS, budgets: Sequence[float] = BUDGETS
+) -> list[Row]:
     """Find R0 over (lambda, E), E = E_H E_W, with half of the classes minority and label pairs as mixup draws them.
 
     Args:
         K: number of classes.
+        decay: mu; the map is then over (lambda, mu) around it. None for budgets.
         lams: mixing ratios.
         budgets: budgets E.
 
     Returns:
-        One row per program, budget and mixing ratio. Column R0_ratio: R0 over that at the same E and the last of
-        ``lams``.
+        One row per program, budget and mixing ratio. Column R0_ratio: R0 over that at the same E, or mu, and the last
+        of ``lams``.
     """
+    axis = "E" if decay is None else "mu"
+    values = budgets if decay is None else [decay * share for share in DECAYS]
+
+    def family(program: str, lam: float, value: float) -> Family:
+        if decay is None:
+            return Family(program, "product", K, mixing=fixed(lam), e_h=value)
+        return Family(program, "product", K, mixing=fixed(lam), decay=value)
+
     rows: list[Row] = []
     for program in PROGRAMS:
-        for E in budgets:
-            thresholds = [certified_threshold(Family(program, "product", K, mixing=fixed(lam), e_h=E)) for lam in lams]
+        for value in values:
+            names = {"program": program, "profile": "product", "K": K, "K_A": K // 2}
+            thresholds = [certified_threshold(family(program, lam, value)) for lam in lams]
             rows += [
-                {"program": program, "profile": "product", "K": K, "K_A": K // 2, "lam": lam, "E": E, "R_max": R_MAX}
-                | columns
-                | {"R0_ratio": columns["R0"] / thresholds[-1]["R0"]}
+                {
+                    **names,
+                    "lam": lam,
+                    axis: value,
+                    "R_max": R_MAX,
+                    **columns,
+                    "R0_ratio": columns["R0"] / thresholds[-1]["R0"],
+                }
                 for lam, columns in zip(lams, thresholds, strict=True)
             ]
     return rows
 
 
-def class_rows(classes: Sequence[int] = CLASSES) -> list[Row]:
+def class_rows(decay: float | None = None, classes: Sequence[int] = CLASSES) -> list[Row]:
     """Find R0 over (K, K_A), K_A = 1..K-2, at lambda = 1/2, E_H = 5, E_W = 1, with label pairs as mixup draws them.
 
     Args:
+        decay: mu in place of the budgets; None for these.
         classes: numbers of classes K.
 
     Returns:
         One row per program, K and K_A.
     """
     return [
-        {"program": program, "profile": "product", "K": K, "K_A": K_A, "lam": 0.5, "E": 5.0, "R_max": R_MAX}
-        | certified_threshold(Family(program, "product", K, K_A=K_A))
+        {"program": program, "profile": "product", "K": K, "K_A": K_A, "lam": 0.5}
+        | ({"E": 5.0} if decay is None else {"mu": decay})
+        | {"R_max": R_MAX}
+        | certified_threshold(Family(program, "product", K, K_A=K_A, decay=decay))
         for program in PROGRAMS
         for K in classes
         for K_A in range(1, K - 1)
@@ -128,7 +162,7 @@ def plot_budget(rows: Sequence[Row]) -> Figure:
         axes[0].set_title(f"{program.upper()}: $R_0$")
         axes[1].set_title(f"{program.upper()}: $R_0$ over that at λ = {max(row['lam'] for row in cells):g}")
     for program_axes in lines:
-        program_axes[0].set_ylabel("budget $E_H E_W$")
+        program_axes[0].set_ylabel("budget $E_H E_W$" if "E" in rows[0] else "decay μ")
     for axis in lines[-1]:
         axis.set_xlabel("mixing ratio λ")
     _explain_empty(figure, rows)
@@ -147,7 +181,7 @@ def plot_classes(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PAGE_WIDTH, 3.6), layout="constrained")
-    figure.suptitle("λ = 1/2, $E_H$ = 5, $E_W$ = 1, label pairs as mixup draws them", fontsize=8)
+    figure.suptitle(f"λ = 1/2, {settings(rows[0].get('mu'))}, label pairs as mixup draws them", fontsize=8)
     axes = figure.subplots(1, len(PROGRAMS), sharex=True, sharey=True)
     norm = _log_norm(rows)
     for program, axis in zip(PROGRAMS, axes, strict=True):
@@ -180,7 +214,7 @@ def _contours(axis: Axes, rows: Sequence[Row], column: str, norm: Any, levels: S
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
     colours, ink = (SEQUENTIAL, "white") if column == "R0" else (DIVERGING, "black")
-    mesh, lam, E, values = _mesh(axis, rows, ("lam", "E", column), norm, colours)
+    mesh, lam, E, values = _mesh(axis, rows, ("lam", "E" if "E" in rows[0] else "mu", column), norm, colours)
     if crossed := [level for level in levels if (values < level).any() and (values > level).any()]:
         lines = axis.contour(lam, E, np.log(values), levels=np.log(crossed), colors=ink, linewidths=0.7)
         labels = {log_level: f"{level:g}" for log_level, level in zip(lines.levels, crossed, strict=True)}

@@ -57,7 +57,11 @@ class Setting:
 
     @cached_property
     def mixing(self) -> Mixing:
-        """Mixup's law."""
+        """Mixup's law.
+
+        Raises:
+            InvalidInput: at alpha 0, or if alpha or the number of nodes is out of range.
+        """
         if self.alpha == 0:
             raise InvalidInput("--alpha 0 mixes nothing")
         return beta(self.alpha, self.nodes)
@@ -149,28 +153,28 @@ def _uniform(setting: Setting) -> np.ndarray:
     return np.full(len(setting.pi), 1.0 / setting.classes.K)
 
 
-def no_mixup(setting: Setting) -> Problem:
+def _no_mixup(setting: Setting) -> Problem:
     """Cross-entropy on single images."""
     return plain(setting.classes)
 
 
-def mixup(setting: Setting) -> Problem:
+def _mixup(setting: Setting) -> Problem:
     """Random pairs, as mixup draws them."""
     law = (setting.mixing.nodes, setting.mixing.weights)
     return program(setting, _random(setting), lambda g, h: law, "mixup")
 
 
-def base(setting: Setting) -> Problem:
-    """What a cure of the loss alone is applied to: mixup, or no mixup at alpha 0."""
-    return mixup(setting) if setting.alpha else no_mixup(setting)
+def _base(setting: Setting) -> Problem:
+    """What a cure of the loss alone is applied to: _mixup, or no mixup at alpha 0."""
+    return _mixup(setting) if setting.alpha else _no_mixup(setting)
 
 
-def mixed_singleton(setting: Setting) -> Problem:
+def _mixed_singleton(setting: Setting) -> Problem:
     """Random pairs, mixed-singleton over all K^2."""
     return ms(_random(setting), setting.mixing)
 
 
-def mixed_singleton_unordered(setting: Setting) -> Problem:
+def _mixed_singleton_unordered(setting: Setting) -> Problem:
     """Random pairs a < b, mixed-singleton over a < b."""
     return ms_unordered(_random(setting), setting.mixing)
 
@@ -205,58 +209,58 @@ def weighted(problem: Problem, weight: np.ndarray) -> Problem:
     return replace(problem, rows=replace(rows, label=labels))
 
 
-def class_weights(setting: Setting) -> Problem:
+def _class_weights(setting: Setting) -> Problem:
     """Weights 1 / (K pi) (CB-RW)."""
-    return weighted(base(setting), 1 / (setting.classes.K * setting.pi))
+    return weighted(_base(setting), 1 / (setting.classes.K * setting.pi))
 
 
-def effective_numbers(setting: Setting) -> Problem:
+def _effective_numbers(setting: Setting) -> Problem:
     """Weights (1 - beta) / (1 - beta^n), of mean 1 over the data."""
     n = setting.classes.counts * (setting.n_max / setting.classes.counts.max())
     weight = -1 / np.expm1(n * np.log(BETA))
-    return weighted(base(setting), weight / (setting.classes.sizes @ (setting.pi * weight)))
+    return weighted(_base(setting), weight / (setting.classes.sizes @ (setting.pi * weight)))
 
 
-def ldam(setting: Setting) -> Problem:
+def _ldam(setting: Setting) -> Problem:
     """Margins proportional to n^(-1/4) off the logit of the label's own class."""
     n = setting.classes.counts
-    return replace(base(setting), margin=LARGEST_MARGIN * (n.min() / n) ** 0.25)
+    return replace(_base(setting), margin=LARGEST_MARGIN * (n.min() / n) ** 0.25)
 
 
-def vs(setting: Setting) -> Problem:
+def _vs(setting: Setting) -> Problem:
     """Factors (n / n_max)^gamma of the logits, and logit adjustment."""
     n = setting.classes.counts
-    return replace(adjusted(base(setting), setting.pi, VS_TAU), factor=(n / n.max()) ** VS_GAMMA)
+    return replace(adjusted(_base(setting), setting.pi, VS_TAU), factor=(n / n.max()) ** VS_GAMMA)
 
 
-def smoothed(setting: Setting) -> Problem:
+def _smoothed(setting: Setting) -> Problem:
     """Label smoothing: 1 - epsilon on the label, epsilon spread over all classes."""
-    problem, K = base(setting), setting.classes.K
+    problem, K = _base(setting), setting.classes.K
     rows, (label, _) = problem.rows, problem.labels()
     labels = np.full((len(rows), len(problem.sizes) + 2), SMOOTHING / K)
     labels[:, -2:] += (1 - SMOOTHING) * label.T
     return replace(problem, rows=replace(rows, label=labels))
 
 
-def balanced_sides(setting: Setting) -> Problem:
+def _balanced_sides(setting: Setting) -> Problem:
     """Both images of a pair from classes drawn evenly."""
     uniform, law = _uniform(setting), (setting.mixing.nodes, setting.mixing.weights)
     return program(setting, _pairs(setting.classes, uniform, uniform), lambda g, h: law, "balanced")
 
 
-def bmls_unordered(setting: Setting) -> Problem:
+def _bmls_unordered(setting: Setting) -> Problem:
     """All label pairs a < b equally often. The law of lambda is symmetric, so the order of a pair does not matter."""
     law = (setting.mixing.nodes, setting.mixing.weights)
     return program(setting, distinct(setting.classes), lambda g, h: law, "distinct")
 
 
-def sbn(setting: Setting) -> Problem:
+def _sbn(setting: Setting) -> Problem:
     """One image at random, one from classes drawn evenly."""
     law = (setting.mixing.nodes, setting.mixing.weights)
     return program(setting, _pairs(setting.classes, setting.pi, _uniform(setting)), lambda g, h: law, "SBN")
 
 
-def unimix(setting: Setting) -> Problem:
+def _unimix(setting: Setting) -> Problem:
     """Partners in proportion to n^(1/2); ratios shifted by n_b / (n_a + n_b), modulo 1."""
     n = setting.classes.counts
     second = n**UNIMIX_POWER / (setting.classes.sizes @ n**UNIMIX_POWER)
@@ -269,12 +273,12 @@ def unimix(setting: Setting) -> Problem:
     return program(setting, _pairs(setting.classes, setting.pi, second), law, "UniMix")
 
 
-def unimix_bayias(setting: Setting) -> Problem:
+def _unimix_bayias(setting: Setting) -> Problem:
     """UniMix with its offsets (Bayias), which are logit adjustment at strength 1."""
-    return adjusted(unimix(setting), setting.pi, 1.0)
+    return adjusted(_unimix(setting), setting.pi, 1.0)
 
 
-def remix(setting: Setting) -> Problem:
+def _remix(setting: Setting) -> Problem:
     """Mixup whose label is the rarer class's alone if counts differ threefold and its image has half a share or more."""
     n = setting.classes.counts
     if not setting.alpha:
@@ -339,13 +343,13 @@ def _quadrature(values: np.ndarray, weights: np.ndarray, nodes: int) -> Weights:
     return np.clip(points, 0.0, 1.0), vectors[0] ** 2
 
 
-def cutmix(setting: Setting) -> Problem:
+def _cutmix(setting: Setting) -> Problem:
     """Random pairs; a patch of b on a in half of the batches, else a alone."""
     law = patches(setting.nodes)
     return program(setting, _random(setting), lambda g, h: law, "CutMix")
 
 
-def cmo(setting: Setting) -> Problem:
+def _cmo(setting: Setting) -> Problem:
     """A patch from classes drawn evenly on a random image, in half of the batches."""
     law = patches(setting.nodes)
     return program(setting, _pairs(setting.classes, setting.pi, _uniform(setting)), lambda g, h: law, "CMO")
@@ -365,25 +369,25 @@ class Cure:
 
 
 CURES = (
-    Cure("no mixup", no_mixup),
-    Cure("mixup", mixup),
-    Cure("MS", mixed_singleton),
-    Cure("MS a<b", mixed_singleton_unordered),
-    Cure("logit adjustment 1/2", lambda s: adjusted(base(s), s.pi, 0.5)),
-    Cure("logit adjustment 1", lambda s: adjusted(base(s), s.pi, 1.0)),
-    Cure("class weights", class_weights),
-    Cure("effective numbers", effective_numbers),
-    Cure("LDAM", ldam),
-    Cure("VS", vs),
-    Cure("label smoothing", smoothed),
-    Cure("CBS/CAS/LOM", balanced_sides),
-    Cure("BMLS", balanced_sides),
-    Cure("BMLS a<b", bmls_unordered),
-    Cure("SBN", sbn),
-    Cure("UniMix", unimix_bayias),
-    Cure("UniMix without offsets", unimix),
-    Cure("Remix", remix),
-    Cure("CutMix", cutmix),
-    Cure("CMO", cmo),
+    Cure("no mixup", _no_mixup),
+    Cure("mixup", _mixup),
+    Cure("MS", _mixed_singleton),
+    Cure("MS a<b", _mixed_singleton_unordered),
+    Cure("logit adjustment 1/2", lambda s: adjusted(_base(s), s.pi, 0.5)),
+    Cure("logit adjustment 1", lambda s: adjusted(_base(s), s.pi, 1.0)),
+    Cure("class weights", _class_weights),
+    Cure("effective numbers", _effective_numbers),
+    Cure("LDAM", _ldam),
+    Cure("VS", _vs),
+    Cure("label smoothing", _smoothed),
+    Cure("CBS/CAS/LOM", _balanced_sides),
+    Cure("BMLS", _balanced_sides),
+    Cure("BMLS a<b", _bmls_unordered),
+    Cure("SBN", _sbn),
+    Cure("UniMix", _unimix_bayias),
+    Cure("UniMix without offsets", _unimix),
+    Cure("Remix", _remix),
+    Cure("CutMix", _cutmix),
+    Cure("CMO", _cmo),
 )
 """The cures of the paper's Table 7 that the model can express, in the order of the table."""

@@ -69,7 +69,7 @@ def _merge_alike(problem: Problem) -> tuple[Problem, np.ndarray]:
     as it was. Returns the merged problem, and for each old row the row that stands for it, (m,).
     """
     rows = problem.rows
-    if rows.label is not None:  # labels of any kind: no two rows are taken for alike
+    if rows.label is not None:  # with labels of any kind no two rows are merged
         return problem, np.arange(len(rows))
     a, b, lam = rows.first, rows.second, rows.lam
     if problem.partition == "classes":

@@ -15,7 +15,9 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, install
 from lpm.console.output import OutputFolder
 from paper_checks import report, runs
-from paper_checks.catalogue import CHECKS, by_id
+from paper_checks.beyond.catalogue import BEYOND
+from paper_checks.beyond.catalogue import EXPECTED as BEYOND_EXPECTED
+from paper_checks.catalogue import CHECKS
 from paper_checks.claim import Check, Finding, Verdict
 from paper_checks.lab import Lab
 from paper_checks.report import Outcome
@@ -34,11 +36,12 @@ STYLES = {
 """Colour of each verdict in the printed table."""
 
 
-def expected(path: Path = EXPECTED) -> dict[str, str]:
+def expected(path: Path = EXPECTED, checks: Sequence[Check] = CHECKS) -> dict[str, str]:
     """Read the verdicts on record.
 
     Args:
         path: TOML file with a table ``verdicts``.
+        checks: the checks that it is about.
 
     Returns:
         Verdicts by claim.
@@ -52,7 +55,7 @@ def expected(path: Path = EXPECTED) -> dict[str, str]:
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error}") from None
     known = {str(v) for v in Verdict}
-    odd = sorted(set(verdicts) ^ set(by_id())) or sorted(set(verdicts.values()) - known)
+    odd = sorted(set(verdicts) ^ {c.id for c in checks}) or sorted(set(verdicts.values()) - known)
     if odd:
         raise InvalidInput(f"{str(path)!r} must have one known verdict for every check; see {odd[0]!r}")
     return verdicts
@@ -90,11 +93,12 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
     return outcomes
 
 
-def choose(names: Sequence[str]) -> list[Check]:
+def choose(names: Sequence[str], checks: Sequence[Check] = CHECKS) -> list[Check]:
     """Choose checks by name.
 
     Args:
         names: names of claims; none for all.
+        checks: the checks to choose from.
 
     Returns:
         The checks in the paper's order.
@@ -102,13 +106,13 @@ def choose(names: Sequence[str]) -> list[Check]:
     Raises:
         InvalidInput: if there is no claim of a name.
     """
-    parse = cli.choice(*by_id())
+    parse = cli.choice(*(c.id for c in checks))
     for name in names:
         try:
             parse(name)
         except argparse.ArgumentTypeError as error:
             raise InvalidInput(f"claim {str(error).split(' (one of')[0]}; --list shows all") from None
-    return [c for c in CHECKS if not names or c.id in names]
+    return [c for c in checks if not names or c.id in names]
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
@@ -146,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = cli.Parser("paper_checks", "check the paper's claims and write a report")
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to check (default: all)")
+    parser.add_argument("--beyond", action="store_true", help="also check this project's own results")
     parser.add_argument("--list", action="store_true", help="list the claims and exit")
     parser.add_argument(
         "--rigorous", action="store_true", help="repeat certificates of small programs in ball arithmetic"
@@ -163,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     options = parser.parse_args(arguments)
-    checks = choose(options.claims)
+    checks = choose(options.claims, (*CHECKS, *BEYOND) if options.beyond else CHECKS)
     if options.list:
         if options.json:
             cli.print_json([{"id": c.id, "where": c.says["Where"], "claim": c.says["Statement"]} for c in checks])
@@ -178,10 +183,12 @@ def main(arguments: list[str] | None = None) -> int:
     source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
     lab = Lab(options.rigorous, options.seed, runs.read(source) if source is not None else ())
     out = options.out or (None if options.claims else Path("paper-report"))
-    on_record = expected()
+    on_record = expected() | (expected(BEYOND_EXPECTED, BEYOND) if options.beyond else {})
     with contextlib.ExitStack() as stack:
         # The claims are part of the name, so that a report on some claims never replaces the report on all.
-        name = " ".join(["paper_checks", *(c.id for c in checks if options.claims)])
+        name = " ".join(
+            ["paper_checks", *(["--beyond"] if options.beyond else []), *(c.id for c in checks if options.claims)]
+        )
         folder = stack.enter_context(OutputFolder(out, name)) if out is not None else None
         outcomes = run(checks, lab, on_record=on_record, quiet=options.quiet or options.json)
         if options.json:

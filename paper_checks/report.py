@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lpm.console.cli import plain_data
 from lpm.console.output import provenance
+from paper_checks.beyond.catalogue import BEYOND, CONJECTURES
 from paper_checks.catalogue import DROPPED, SENTENCES_UNCHECKED, UNCHECKED
 from paper_checks.claim import Check, Finding, Plot, Quantity, Value, Verdict, show
 from paper_checks.interval import Fact, Interval
@@ -290,6 +291,7 @@ def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: boo
     claims = [
         {
             "check": o.check,
+            "ours": o.check in BEYOND,
             "finding": o.finding,
             "seconds": o.seconds,
             "shown": _selected(o.finding.comparisons),
@@ -307,9 +309,15 @@ def _render(template: str, outcomes: Sequence[Outcome], lab: Lab, *, images: boo
         rules=RULES,
         glossary=GLOSSARY,
         unchecked=UNCHECKED | SENTENCES_UNCHECKED | DROPPED,
+        conjectures=_conjectures(outcomes),
         rigorous=lab.rigorous,
         seed=lab.seed,
     )
+
+
+def _conjectures(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """What is not proved of this project's own results; {} in a report without them."""
+    return CONJECTURES if any(o.check in BEYOND for o in outcomes) else {}
 
 
 def document(outcomes: Sequence[Outcome], lab: Lab) -> dict[str, Any]:
@@ -329,6 +337,7 @@ def document(outcomes: Sequence[Outcome], lab: Lab) -> dict[str, Any]:
         "rows_of_runs": len(lab.runs),
         "provenance": provenance(),
         "checks": [record(o) for o in outcomes],
+        **({"conjectures": conjectures} if (conjectures := _conjectures(outcomes)) else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """The commands of docs/, typed as printed, page by page, on data small enough to train on.
 
-``D`` is a folder of own images, or CIFAR-10 with a hundred images per class: a page's commands then train in minutes. What needs
-more than a machine without a GPU has is listed in `NOT_RUN` with its reason; `test_docs` parses those commands, too.
+``D`` is a folder of own images, or CIFAR-10 with a hundred images per class, and every run ends after ``EPOCHS`` epochs: a page's
+commands then take minutes. What needs more than a machine without a GPU has is listed in `NOT_RUN` with its reason; `test_docs` parses those commands, too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,35 @@ NOT_RUN = {
 }
 """Patterns of lines that no test types, and why."""
 
+EPOCHS = 3
+"""Epochs of every run, whatever its preset or ``--epochs`` says."""
+
+SHORTENED = f"""
+import sys
+from importlib.machinery import PathFinder
+
+
+class Shortened:
+    def find_spec(self, name, path=None, target=None):
+        if name != "training.catalogue":
+            return None
+        spec = PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def shortened(module):
+            execute(module)
+            for row in module.CATALOGUE.values():
+                for recipe in row.presets.values():
+                    recipe.update(epochs={EPOCHS}, warmup=1)
+
+        spec.loader.exec_module = shortened
+        return spec
+
+
+sys.meta_path.insert(0, Shortened())
+"""
+"""A ``sitecustomize`` that shortens the presets in every process of a command."""
+
 OWN, CIFAR = "own images", "CIFAR-10"
 
 PAGES_AND_DATA = {
@@ -41,6 +71,8 @@ PAGES_AND_DATA = {
     "docs/reproduce/numbers.md": CIFAR,
     "docs/reproduce/figures.md": CIFAR,
     "docs/theory/claims.md": CIFAR,
+    "docs/theory/collapse-law.md": CIFAR,
+    "docs/theory/cures.md": CIFAR,
     "docs/theory/solving.md": CIFAR,
 }
 """What D is on a page."""
@@ -83,7 +115,10 @@ def prepare(page: str, folder: Path) -> None:
     {OWN: own_images, CIFAR: cifar}[PAGES_AND_DATA[page]](folder)
     (folder / "counts.txt").write_text("300\n100\n40\n8\n")
     (folder / "results").mkdir()
+    shutil.copy(ROOT / "results/runs.csv", folder)
     (folder / "tests").symlink_to(ROOT / "tests")
+    (folder / "shortened").mkdir()
+    (folder / "shortened/sitecustomize.py").write_text(SHORTENED)
 
 
 def test_every_page_with_commands_is_run_or_says_why_not() -> None:
@@ -103,7 +138,7 @@ def shell(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """A shell in a folder of its own, with this interpreter as ``python``."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{tmp_path / 'shortened'}:{ROOT}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
@@ -125,7 +160,8 @@ def test_commands_run_as_printed(
     if page == "docs/reproduce/figures.md":
         assert shell("python -m training.compare --seeds 0 --store runs").returncode == 0
     script = "\n".join(f"echo '# line {i}' >&2\n{line}" for i, line in enumerate(typed(page)))
-    done = shell(script.replace("RUN...", "runs/*/seed-0"))
+    script = re.sub(r"--epochs \d+", f"--epochs {EPOCHS}", script.replace("RUN...", "runs/*/seed-0"))
+    done = shell(script)
     last = int(re.findall(r"^# line (\d+)$", done.stderr, re.MULTILINE)[-1])
     assert done.returncode == 0, f"{typed(page)[last]}\n{done.stderr[-1500:]}"
     assert last == len(typed(page)) - 1

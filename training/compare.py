@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         for method, config in configs.items()
     }
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
-        remedy = ", for the reason above" if status == 2 else "; the same command trains them"
+        remedy = ", for the reason above" if status else "; the same command trains them"
         status = max(status, 1)
         print(f"{missing} of {len(wanted)} runs are missing{remedy}", file=sys.stderr)
     for method, config in configs.items() if not options.quiet else ():

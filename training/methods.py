@@ -288,7 +288,7 @@ MIXINGS: dict[str, Mixing] = {
         Mixing(
             name="batch",
             title="one ratio per batch",
-            help="one mixing ratio per batch, as the paper's code has it",
+            help="one mixing ratio per batch, as MiSLAS's code has it",
             make="training.batches.mixing:per_batch",
         ),
         Mixing(

@@ -14,8 +14,8 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
+from training.data.found import number_of_classes, number_of_images
 from training.data.images import MAX_PIXELS, MOST_PIXELS
-from training.data.lists import number_of_classes, number_of_images
 
 
 @dataclass(frozen=True)

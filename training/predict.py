@@ -15,7 +15,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
-from training.data.lists import images_below, left_out
+from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
 from training.options import add_device, add_max_pixels, workers
 from training.store import runs

@@ -17,9 +17,10 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
 from lpm.console.text import shown
 from training.data import decodable, groups, lists, untrusted
+from training.data.below import images_below, left_out
+from training.data.class_folders import class_folders
+from training.data.found import CLASS_NAMES, undivided
 from training.data.images import MAX_PIXELS
-from training.data.list_rows import class_folders
-from training.data.lists import CLASS_NAMES, images_below, left_out
 from training.data.untrusted import quoted
 from training.options import add_max_pixels
 
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not os.path.isdir(root):
         raise InvalidInput(f"{str(root)!r} is not a folder")
     existing = [name for name in (*LISTS, LEFT_OUT) if os.path.lexists(root / name)]
-    source = lists.undivided(root) if options.list is None else options.list
+    source = undivided(root) if options.list is None else options.list
     # Some of the lists may be what a killed process left, see below.
     for name in (*(LISTS if {*LISTS} <= {*existing} else ()), *(("train", "test", "val") if source is None else ())):
         if os.path.lexists(root / name):
@@ -206,7 +207,7 @@ def split(
     Raises:
         InvalidInput: if files cannot be used, among them images that cannot be decoded and images outside class folders;
             several are named on standard error before. If a class has no image, no class could be tested, or as
-            :func:`training.data.lists.images_below`.
+            :func:`training.data.below.images_below`.
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")

@@ -27,7 +27,7 @@ from training.store import tables
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
-    **{"workers": None, "weights": None, "tensorboard": False},
+    **{"workers": None, "weights": None, "tensorboard": False, "skip_broken": False, "data_changed": "stop"},
 }
 """Defaults of options that the printed commands repeat when they were given with other values."""
 
@@ -59,13 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
     status = 0 if options.dry_run else _train(table, options)
+    missing = tables.missing(table, options.store, options.preset, options.seeds)
     entries = tables.entries(number, table, options.store, options.preset, options.seeds)
-    print(tables.FORMATS[options.format](entries), end="", flush=True)
-    if missing := tables.missing(table, options.store, options.preset, options.seeds):
-        remedy = "; the same command without --dry-run trains them" if options.dry_run else ""
-        print(f"{len(missing)} runs are missing{remedy}. One command per cell:", file=sys.stderr)
-        for command in commands(number, table, missing, options):
-            print(shown(command), file=sys.stderr)
+    if options.dry_run and options.format is None:
+        print(_summary(table, missing, options.seeds), end="", flush=True)
+    else:
+        print(tables.FORMATS[options.format or "markdown"](entries), end="", flush=True)
+    if missing:
+        _say_missing(number, table, missing, options, failed=status == 2)
     if options.preset != "paper":
         print(
             f"preset {options.preset} is not the paper's recipe: "
@@ -75,6 +76,38 @@ def main(arguments: list[str] | None = None) -> int:
     if options.export is not None:
         _export(options.store, options.export)
     return status
+
+
+def _summary(table: Table, missing: Sequence[RunConfig], seeds: Sequence[int]) -> str:
+    """A Markdown table of the runs that are missing, by data set and imbalance."""
+    rows = [["data set", "imbalance", "finished runs", "missing runs", "methods that lack runs"], ["---"] * 5]
+    for dataset, factor in itertools.product(table.datasets, table.factors):
+        lacking = [c for c in missing if c.dataset == dataset and (not factor or c.imbalance == factor)]
+        number = len(table.methods) * len(seeds)
+        methods = [m for m in table.methods if any(c.method == m for c in lacking)]
+        named = "all" if len(methods) == len(table.methods) else ", ".join(methods)
+        rows.append([dataset, tables.factor_word(factor), str(number - len(lacking)), str(len(lacking)), named])
+    return cli.markdown_table(rows)
+
+
+def _say_missing(
+    number: int, table: Table, missing: Sequence[RunConfig], options: argparse.Namespace, *, failed: bool
+) -> None:
+    """Print on standard error how many runs are missing, how long they take, and what trains them."""
+    remedy = "; the same command without --dry-run trains them" if options.dry_run else "; the same command trains them"
+    print(f"{len(missing)} runs are missing{', for the reasons above' if failed else remedy}", file=sys.stderr)
+    if options.dry_run:
+        try:
+            from training.jobs import estimate  # brings torch
+
+            print(f"they take {estimate.in_words(missing, options.store, options.device)}", file=sys.stderr)
+        except ModuleNotFoundError as error:
+            print(f"an estimate of the time needs {error.name}", file=sys.stderr)
+    if options.commands:
+        for command in commands(number, table, missing, options):
+            print(shown(command), file=sys.stderr)
+    else:
+        print("--commands prints one command per cell, for several machines", file=sys.stderr)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -107,8 +140,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="folder of the run store")
     add_device(parser)
     add_tensorboard(parser)
-    add("--dry-run", action="store_true", help="train nothing; print the commands that train the missing runs")
-    add("--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats))
+    add("--dry-run", action="store_true", help="train nothing; print which runs are missing, and how long they take")
+    add("--commands", action="store_true", help="print one command for each cell that lacks runs, for several machines")
+    add(
+        "--format",
+        type=cli.choice(*formats),
+        metavar="NAME",
+        help="|".join(formats) + ": how the cells are printed (default: markdown; with --dry-run only if it is given)",
+    )
     add("--export", type=Path, metavar="CSV", help="also write every finished run of the store to this file")
     add("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(arguments)
@@ -193,7 +232,9 @@ def commands(number: int, table: Table, missing: Sequence[RunConfig], options: a
     """
     keys = {run.key for run in missing}
     given = {"seeds": seed_list(options.seeds), "preset": options.preset, "data-root": options.data_root or "DIR"}
-    given |= {name: value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual}
+    given |= {
+        name.replace("_", "-"): value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual
+    }
     lines = []
     for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
         if (run := config(method, dataset, factor, options.preset)).key in keys:

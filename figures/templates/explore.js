@@ -105,6 +105,7 @@ function commands() {
   if (profile() !== "-") options.push(`--profile ${state.profile}`);
   options.push(`--K ${DATA.K[state.K]}`);
   if (program().mixes) options.push(law.lam === null ? "--alpha 1" : `--lam ${law.lam}`);
+  if (DATA.decay !== null) options.push(`--decay ${DATA.decay}`);
   const line = parts => element("div", parts.flatMap(part => [element("span", part), " "]));  // breaks between options only
   return [line(["python -m lpm.solve", ...options, `--R ${DATA.R[state.R]}`]), line(["python -m lpm.threshold", ...options])];
 }
@@ -113,7 +114,10 @@ const VERDICTS = {"holds": "holds", "holds under a stated repair": "repaired", "
 
 function showClaim(view) {
   const link = DATA.links.find(l => l.view === view && l.programs.includes(program().name) && l.profiles.includes(profile()));
-  const box = $(view + "-claim"), claim = DATA.claims[link.claim];
+  const box = $(view + "-claim");
+  box.hidden = !link;  // the claims are about budgets
+  if (!link) return;
+  const claim = DATA.claims[link.claim];
   if (box.dataset.see === link.see) return;  // so that an open box stays open while R moves
   box.dataset.see = link.see;
   box.replaceChildren(
@@ -130,6 +134,7 @@ function show() {
   showControls(curve);
   $("sentence").textContent = sentence(curve);
   $("numbers").replaceChildren(...numbers(curve).map(([head, value]) => element("tr", [element("th", head, {scope: "row"}), element("td", value)])));
+  $("limits").textContent = DATA.limits;
   $("command").replaceChildren(...commands());
   ["vectors", "curves", "R0"].forEach(showClaim);
   if (plotly && !drawing) drawing = requestAnimationFrame(() => { drawing = 0, draw(curveAt(state.lam)); });

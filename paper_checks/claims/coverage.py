@@ -72,20 +72,22 @@ def _epochs(K: int, ratio: float, drawn: str, rng: np.random.Generator) -> np.nd
 
 @check("fig3-control", "Figure 3")
 def fig3_control(lab: Lab, *, drawn: Literal["classes", "label pairs"] = "classes") -> Finding:
-    """Statement: Figure 3's experiment controls the frequency of mixed labels from epoch to epoch, and nothing else.
+    """Statement: Figure 3 shows that uneven mixed labels, and not only uneven singleton labels, lower the accuracy.
 
-    Where: §5.2, last paragraph; Figure 3, caption.
-    Quote: do mixed-label frequency control experiments
+    Where: §6.1, first paragraph; §5.2, last paragraph, "mixed-label frequency control experiments".
+    Quote: As shown in Figure 3, epoch-wise imbalance not only of singleton labels but also of ... mixed ones affects model
+        performance
     Formula: average CV over epochs, of the label pairs and of the classes, when an epoch trains on all combinations of
         a share r of the classes; the CV of the classes is then sqrt((1 - r) / r).
-    Assumptions: the chosen classes change with each epoch, as the caption says, and are drawn at random.
-    Test: Simulate 40 epochs at each coverage ratio for K = 10 and 100. The CV of the classes must not exceed 1.5 times that
-        of epochs which draw as many label pairs directly; those would change the mixed labels alone.
-    Verdict: It fails: two things change at once. An epoch at ratio 0.2 leaves out four fifths of the classes
-        altogether, so the classes are as uneven from epoch to epoch as sqrt((1 - r) / r) = 2. Drawing as many label
-        pairs directly would leave them nearly even. For the paper: it says that the classes change with each epoch, and
-        the mixed labels do get more uneven. But the loss of accuracy may come from either, so the figure does not show
-        that it is the mixed labels.
+    Assumptions: to show the effect of mixed labels alone, the experiment must leave the classes about as even as drawing
+        label pairs directly would. The chosen classes change with each epoch, as the caption says, at random.
+    Test: Simulate 40 epochs at each coverage ratio for K = 10 and 100. The CV of the classes must not exceed 1.5 times
+        that of epochs which draw as many label pairs directly.
+    Verdict: It fails: the experiment changes two things at once. An epoch at ratio 0.2 leaves out four fifths of the
+        classes altogether, so the classes are as uneven from epoch to epoch as sqrt((1 - r) / r) = 2. Drawing as many
+        label pairs directly would leave them nearly even. For the paper: the mixed labels do get more uneven, and its
+        caption says that whole classes are left out. But the loss of accuracy may come from either, so the figure does
+        not show that mixed labels matter beside the classes.
     Overturned by: a sampler that draws label pairs directly.
     References: none beside the paper.
 

@@ -128,6 +128,17 @@ def test_every_solve_and_threshold_is_a_step(
     assert capsys.readouterr().err == ""
 
 
+def test_under_a_decay_the_page_has_its_rows_and_no_claims_about_budgets(tmp_path: Path) -> None:
+    grid = Grid(K=(4,), lams=(0.5,), points=3, programs=("fc",), decay=0.1)
+    optimum_rows, threshold_rows = optima(grid), thresholds(grid)
+    product = next(row for row in threshold_rows if row["profile"] == "product" and row["lam"] == "0.5")
+    assert product["R0"] == pytest.approx(24)
+    data = explore.document(grid, optimum_rows, threshold_rows, "report.html")
+    assert data["links"] == []
+    assert data["decay"] == 0.1
+    assert "μ = 0.1" in data["limits"]
+
+
 def test_where_label_pairs_are_balanced_one_row_is_right_for_every_imbalance() -> None:
     for family in (Family("fc", "balanced"), Family("ms", "distinct", K=6), Family("ms-free", "balanced")):
         assert not depends_on_R(family)

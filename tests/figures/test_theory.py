@@ -47,12 +47,12 @@ def budget() -> list[style.Row]:
 
 @pytest.fixture(scope="module")
 def classes() -> list[style.Row]:
-    return theory_maps.class_rows((4, 5))
+    return theory_maps.class_rows(classes=(4, 5))
 
 
 @pytest.fixture(scope="module")
 def cifar10() -> list[style.Row]:
-    return theory_gram.gram_rows(theory_gram.sampler_cases, 10, 100.0, LAW, 0)
+    return theory_gram.gram_rows(None, theory_gram.sampler_cases, 10, 100.0, LAW, 0)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def drawn(
 
 def even_samplers() -> list[style.Row]:
     """Return the rows of CBS and BMLS at K = 100, whose expected label pairs take no time to solve."""
-    return theory_gram.gram_rows(lambda: islice(theory_gram.sampler_cases(100, 100.0, mixing.fixed(), 0), 1, 3))
+    return theory_gram.gram_rows(None, lambda: islice(theory_gram.sampler_cases(100, 100.0, mixing.fixed(), 0), 1, 3))
 
 
 def fc_ms() -> list[style.Row]:
-    return theory_gram.gram_rows(theory_gram.fc_ms_cases, 4)
+    return theory_gram.gram_rows(None, theory_gram.fc_ms_cases, 4)
 
 
 def gram(rows: Sequence[style.Row], panel: str, column: str) -> np.ndarray:
@@ -298,3 +298,28 @@ def test_an_unknown_picture_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.run(lambda: command.main(["theory", "--only", "theory-swoop"]))
     assert "did you mean 'theory-sweep'" in capsys.readouterr().err
+
+
+def test_under_a_decay_thresholds_are_those_of_the_collapse_law(tmp_path: Path) -> None:
+    mu, K = 0.1, 4
+    rows = theory_maps.budget_rows(K, mu, lams=(0.1, 0.5))
+    for row in rows:
+        s = row["lam"] ** 2 + (1 - row["lam"]) ** 2
+        R0 = (s / row["mu"] ** 2 - K / 2) / (K / 2)
+        if R0 <= 1:
+            assert row["state"] == "throughout"
+        else:
+            assert row["R0"] == pytest.approx(R0, rel=1e-9)
+    sweep = theory.sweep_rows(K, mu, points=3, programs=SOME[:2])
+    assert all(row["mu"] == mu for row in sweep)
+    for plot, drawn in ((theory_maps.plot_budget, rows), (theory.plot_sweep, sweep)):
+        assert "μ" in plot(drawn).get_suptitle() or "mixup" in plot(drawn).get_suptitle()
+
+
+def test_the_command_takes_a_decay_and_refuses_a_bad_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["theory", "--only", "theory-fc-ms", "--decay", "0.1", "--out", str(tmp_path / "out")]
+    assert cli.run(lambda: command.main(words)) == 0
+    with (tmp_path / "out/theory-fc-ms.csv").open() as file:
+        assert {row["mu"] for row in csv.DictReader(file)} == {"0.1"}
+    assert cli.run(lambda: command.main([*words, "--decay", "-1"])) == 2
+    assert "decay = -1 must be positive" in capsys.readouterr().err

@@ -11,8 +11,9 @@ import pytest
 
 from lpm.console.cli import run as run_command
 from tests.started import together
+from tests.training.large import make
 from tests.training.own import pets, trained
-from training import compare, measure, split
+from training import compare, measure, split, table
 from training.data import datasets, decodable, lists
 from training.store.runs import find
 
@@ -155,6 +156,30 @@ def test_compare_leaves_out_too_and_promises_nothing_that_the_same_command_does_
     assert "the same command" not in said
     assert run_command(lambda: compare.main([*words, "--skip-broken"])) == 0
     assert [folder.result().left_out for folder in find(tmp_path / "s")] == [tuple(sorted(BAD))] * 2
+
+
+def test_a_table_names_all_before_it_trains(tmp_path: Path, capsys: Any) -> None:
+    make("places-lt", tmp_path / "data", most=1, least=1)
+    (name, *_) = (line.split()[0] for line in (tmp_path / "data/Places_LT_train.txt").read_text().splitlines())
+    (other, *_) = (line.split()[0] for line in (tmp_path / "data/Places_LT_test.txt").read_text().splitlines())
+    for path in (name, other):
+        (tmp_path / "data" / path).write_bytes(b"broken")
+    words = ["3", "--dataset", "places-lt", "--method", "random+FC", "--seeds", "0", "--quiet"]
+    words += [
+        "--data-root",
+        str(tmp_path / "data"),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    assert run_command(lambda: table.main(words)) == 2
+    said = capsys.readouterr().err
+    assert [f"image '{path}' is no JPEG" in said for path in (name, other)] == [True] * 2
+    assert "error: 2 files of " in said
+    assert not (tmp_path / "s").exists()
 
 
 def test_processes_that_train_one_run_leave_out_the_same(root: Path, tmp_path: Path) -> None:

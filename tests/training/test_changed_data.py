@@ -142,6 +142,30 @@ def test_every_change_is_stored(root: Path, tmp_path: Path) -> None:
     assert (second.missing, second.new, second.files) == (1, 1, ("train/dog/03.jpg", "train/emu/03.jpg"))
 
 
+@pytest.mark.parametrize("name", [run_data.DATA, run_data.IMAGES])
+def test_a_process_that_ends_while_it_stores_the_change_loses_nothing(
+    name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(root, tmp_path / "s")
+    for i in range(25):  # so that the classes change places
+        (root / f"train/dog/{i:02d}.jpg").unlink()
+    write = run_data.write
+
+    def ended(file: Path, content: bytes) -> None:
+        if file.name == name:
+            raise KeyboardInterrupt
+        write(file, content)
+
+    monkeypatch.setattr(run_data, "write", ended)
+    assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 130
+    monkeypatch.undo()
+    assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
+    result = folder.result()
+    assert [(change.epoch, change.missing) for change in result.data_changes] == [(2, 25)]
+    assert result.class_names == ("dog", "emu", "cat")
+    assert trained(root, tmp_path / "s", *RECIPE) == 0
+
+
 def test_runs_in_processes_go_on(root: Path, tmp_path: Path, capfd: Any) -> None:
     stopped(root, tmp_path / "s")
     (root / "train/emu/03.jpg").unlink()

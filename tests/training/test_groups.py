@@ -67,6 +67,15 @@ def test_every_class_has_an_image_in_both_sets_if_its_groups_allow() -> None:
     assert counts[2, True] == 0  # one group is for training
 
 
+def test_many_small_classes_are_divided_in_seconds() -> None:
+    labels = np.repeat(np.arange(8_000), 3)
+    members = np.arange(len(labels)) // 2  # some pairs of images, of one class or of two
+    tested = divide(labels.tolist(), members.tolist(), 0.2, np.random.default_rng(0))
+    counts = np.bincount(labels[tested], minlength=8_000)
+    assert (counts > 0).mean() > 0.99
+    assert (counts < 3).all()
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for number, file in enumerate(encoded(20)):

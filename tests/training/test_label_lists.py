@@ -12,7 +12,8 @@ from PIL import Image
 from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training.data import datasets
-from training.data.lists import files, load, number_of_classes
+from training.data.found import number_of_classes
+from training.data.lists import files, load
 
 IMAGES = [(f"train/{name}/{i:02d}.jpg", name) for name in ("cat", "dog", "emu") for i in range(3)]
 NUMBER = {"cat": 0, "dog": 1, "emu": 2}

@@ -103,6 +103,12 @@ def test_names_that_are_not_utf_8_are_named_and_can_be_mended(root: Path, capsys
     assert len(load("own", root, classes=3)[0]) == 47
 
 
+def test_a_class_folder_that_is_not_utf_8_is_named(root: Path) -> None:
+    Path(os.fsdecode(bytes(root / "train") + b"/caf\xe9")).mkdir()
+    with pytest.raises(InvalidInput, match=r"train/caf\\xe9': the name of a class must be printable text"):
+        load("own", root, classes=4)
+
+
 def advised(message: str, folder: Path) -> Path:
     """Do what a message advises."""
     found = re.search(r"`(cp -rL .* COPY)`", message)

@@ -17,7 +17,7 @@ from lpm.console.cli import run as run_command
 from tests.training.own import pets
 from training import compare, table, train
 from training.config import RunConfig, with_preset
-from training.data.lists import number_of_images
+from training.data.found import number_of_images
 from training.options import config_of, dataset_in, fitted_batch
 from training.store.runs import find
 

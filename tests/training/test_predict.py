@@ -18,7 +18,7 @@ from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import ORDER, older, pets, trained
 from training import train
-from training.data.lists import images_below
+from training.data.below import images_below
 from training.predict import main as predict
 from training.store.runs import find
 

@@ -20,6 +20,8 @@ from training.model.imagenet_resnets import Bottlenecks
 from training.store.runs import find
 from training.table import main as table
 
+CELL = [*("--dry-run", "--commands", "--format", "markdown"), *("--dataset", "places-lt-ft", "--method", "CAS+FC")]
+
 
 def options_of(*words: str) -> Any:
     """What the train command reads."""
@@ -110,7 +112,8 @@ def test_tables_of_the_large_sets_fill_from_the_store(places_root: Path, tmp_pat
     for number, cells in (("3", 20), ("9", 40), ("10", 40)):
         assert run_command(lambda n=number: table([n, *words, "--dry-run", "--format", "csv"])) == 0
         assert len(capsys.readouterr().out.splitlines()) == cells + 1
-    assert run_command(lambda: table(["3", "--dry-run", "--dataset", "places-lt-ft", "--method", "CAS+FC"])) == 0
+    assert run_command(lambda: table(["3", *CELL])) == 0
     printed = capsys.readouterr()
     assert "37.44" in printed.out
+    assert "they take about " in printed.err
     assert "--dataset places-lt-ft --weights FILE --method CAS+FC --seeds 0-2" in printed.err

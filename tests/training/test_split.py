@@ -17,7 +17,7 @@ from tests.training.own import trained
 from training import confusion, split
 from training.data import lists
 from training.data.decodable import REMEMBERED
-from training.data.list_rows import IMAGES
+from training.data.names import IMAGES
 from training.store.runs import find
 
 ROOT = Path(__file__).parents[2]

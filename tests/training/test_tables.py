@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from paper_checks.paper.datasets import cifar_lt
 from training.config import RunConfig, with_preset
 from training.experiments import METHODS, TABLES, config
+from training.jobs import estimate
+from training.jobs.progress import in_time
 from training.options import seeds
 from training.store import tables
 from training.store.runs import RunFolder
@@ -39,6 +43,13 @@ RESULT = {
 }
 ONE = replace(TABLES[8], datasets=("cifar10-lt",), factors=(100,))
 CELL = ["8", "--preset", "quick", "--dataset", "cifar10-lt", "--imbalance", "100"]
+
+
+@pytest.fixture(autouse=True)
+def rate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks take a millisecond per image, and tests no time to measure it, but for the one that measures."""
+    if "measured_for" not in request.node.name:
+        monkeypatch.setattr(estimate, "measured", lambda config, device: 0.001)
 
 
 def finish(store: Path, method: str, seed: int, accuracy: float = 72.0, **changes: Any) -> Path:
@@ -77,9 +88,10 @@ def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pyte
         assert table([*words, "--dry-run", "--format", form]) == 0
         output = capsys.readouterr()
         assert text in output.out
-        assert (
-            "13 runs are missing; the same command without --dry-run trains them. One command per cell:" in output.err
-        )
+        said = output.err.splitlines()
+        assert said[0] == "13 runs are missing; the same command without --dry-run trains them"
+        assert said[1].startswith("they take about 81 min here on cpu, one run after another (by some steps on noise")
+        assert said[2].startswith("--commands prints one command per cell")
         assert "not the paper's numbers" in output.err
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
@@ -102,18 +114,34 @@ def test_each_missing_cell_has_the_command_that_fills_it_and_nothing_else(
     finish(store, "random+FC", 0)
     finish(store, "random+FC", 7)
     finish(store, "CBS+FC", 7)  # and not 0
-    words = ["--seeds", "0,7", "--store", str(store), "--data-root", str(data), "--jobs", "2"]
+    words = ["--seeds", "0,7", "--store", str(store), "--data-root", str(data), "--jobs", "2", "--skip-broken"]
+    words += ["--data-changed", "ok"]
     assert (
-        table([*CELL, *words, "--dry-run", "--method", "CBS+FC", "--method", "random+FC", "--method", "BMLS+MS"]) == 0
+        table(
+            [
+                *CELL,
+                *words,
+                "--dry-run",
+                "--commands",
+                "--method",
+                "CBS+FC",
+                "--method",
+                "random+FC",
+                "--method",
+                "BMLS+MS",
+            ]
+        )
+        == 0
     )
     commands = missing(capsys)
     shared = f"--seeds 0,7 --preset quick --data-root {shlex.quote(str(data))} --store '{store}' --jobs 2"
+    shared += " --skip-broken --data-changed ok"
     assert commands == [
         f"python -m training.table 8 --dataset cifar10-lt --imbalance 100 --method {method} {shared}"
         for method in ("CBS+FC", "BMLS+MS")
     ]
     for line in commands:  # the command of a cell finds that cell missing, and no other
-        assert table([*shlex.split(line)[3:], "--dry-run"]) == 0
+        assert table([*shlex.split(line)[3:], "--dry-run", "--commands"]) == 0
         assert missing(capsys) == [line]
     finish(store, "CBS+FC", 0)
     assert table([*shlex.split(commands[0])[3:]]) == 0  # nothing is left to train
@@ -122,8 +150,48 @@ def test_each_missing_cell_has_the_command_that_fills_it_and_nothing_else(
     assert "missing" not in output.err
 
 
+def test_a_dry_run_is_short_and_says_how_long_the_runs_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = {"cifar10-lt": 0.001, "cifar100-lt": 0.003}
+    monkeypatch.setattr(estimate, "measured", lambda config, device: rates[config.dataset])
+    assert table(["8", "--store", str(tmp_path), "--dry-run", "--device", "cpu"]) == 0
+    output = capsys.readouterr()
+    assert len((output.out + output.err).splitlines()) == 2 + 8 + 3
+    assert "| cifar100-lt | 50 | 0 | 25 | all |" in output.out
+    seconds = sum(
+        25 * 200 * rates[f"cifar{K}-lt"] * int(50_000 / K * (1 / f) ** (k / (K - 1)))
+        for K in (10, 100)
+        for f in TABLES[8].factors
+        for k in range(K)
+    )
+    assert (
+        f"they take about {in_time(seconds)} here on cpu, one run after another (by some steps on noise" in output.err
+    )
+    finish(tmp_path, "random+FC", 0)
+    assert table([*CELL, "--store", str(tmp_path), "--dry-run", "--seeds", "0", "--device", "cpu"]) == 0
+    assert "| cifar10-lt | 100 | 1 | 4 | CBS+FC, CAS+FC, BMLS+FC, BMLS+MS |" in capsys.readouterr().out
+    counts = cifar_lt(10, 100)  # and a run that tells how long it took
+    finish(tmp_path, "random+FC", 0, train_counts=counts.tolist(), train_seconds=90 * 60.0)
+    assert table([*CELL, "--store", str(tmp_path), "--dry-run", "--seeds", "0", "--device", "cpu"]) == 0
+    assert "they take about 6 h 0 min here on cpu, one run after another (by finished runs)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["random+FC", "BMLS+MS", "BMLS+ETF+DR", "BMLS+MS-WETF+CE"])
+def test_steps_are_measured_for_every_kind_of_classifier(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "SECONDS", 0.0)
+    small = replace(config(method, "cifar10-lt", 100, "quick"), width=4, batch=8)
+    assert 0 < estimate.measured(small, torch.device("cpu")) < 10
+
+
+def test_images_of_the_tables_are_counted_without_data() -> None:
+    for number in TABLES:
+        for dataset in TABLES[number].datasets:
+            assert estimate.images(config("random+FC", dataset, TABLES[number].factors[0], "paper")) > 9_000
+
+
 def test_a_whole_table_lists_its_cells_in_the_tables_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table(["5", "--store", str(tmp_path), "--dry-run"]) == 0
+    assert table(["5", "--store", str(tmp_path), "--dry-run", "--commands"]) == 0
     words = [shlex.split(line) for line in missing(capsys)]
     shared = ["--seeds", "0-4", "--preset", "paper", "--data-root", "DIR", "--store", str(tmp_path)]
     assert words == [
@@ -165,8 +233,7 @@ def test_after_an_error_the_table_is_printed_and_what_is_missing_too(
     assert table([*words, "--dataset", "cifar10-lt"]) == 2
     output = capsys.readouterr()
     assert output.err.count("error: dataset 'cifar10-lt' needs --data-root") == 1  # not once for each imbalance
-    assert "3 runs are missing. One command per cell:" in output.err
-    assert [f"--imbalance {f} " in output.err for f in (200, 100, 50, 10)] == [True, False, True, True]
+    assert "3 runs are missing, for the reasons above\n--commands prints" in output.err
     assert "| random+FC | cifar10-lt | 200 | all | quick | – |" in output.out
     assert "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.00 (1) |" in output.out
 

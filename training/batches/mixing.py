@@ -48,7 +48,7 @@ def ratios(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
 
 
 def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
-    """Draw one ratio per batch, as the paper's code does.
+    """Draw one ratio per batch, as MiSLAS's code does (Zhong et al. 2021), whose recipe the paper follows.
 
     Args:
         config: alpha, the batch size and the seed.

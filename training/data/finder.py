@@ -11,7 +11,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from training.data.list_rows import IMAGES, normal
+from training.data.names import IMAGES, normal
 
 
 class Finder:
@@ -25,6 +25,7 @@ class Finder:
 
     def __init__(self, root: Path, *, table: bool, within: str = "") -> None:
         self.root, self.table, self.within = str(root), table, within
+        self.inner = Finder(root, table=False) if within else None
         self.names = cache(self._names)
         self.below = cache(self._below)
 
@@ -40,9 +41,9 @@ class Finder:
         Raises:
             ValueError: if several images may be meant.
         """
-        if self.within and "\0" not in path:
-            inside = f"{self.within}/{path}"
-            if (found := Finder(Path(self.root), table=False).find(inside)) != inside or self._exists(inside):
+        if self.inner is not None and "\0" not in path:
+            found = self.inner.find(f"{self.within}/{path}")
+            if self._exists(found):
                 return found
         if "\0" in path or (path.isascii() and not self.table) or self._exists(path):
             return path

@@ -131,7 +131,7 @@ def divide(labels: Sequence[int], groups: Sequence[Hashable], share: float, rng:
     members: defaultdict[Hashable, Counter[int]] = defaultdict(Counter)
     for label, group in zip(labels, groups, strict=True):
         members[group][label] += 1
-    total = Counter(labels)
+    total, groups_of = Counter(labels), defaultdict[int, list[Hashable]](list)
     test, chosen = Counter[int](), set[Hashable]()
 
     def change(group: Hashable) -> float:
@@ -155,6 +155,9 @@ def divide(labels: Sequence[int], groups: Sequence[Hashable], share: float, rng:
 
     names = list(members)
     order = [names[i] for i in rng.permutation(len(names))]
+    for group in order:
+        for k in members[group]:
+            groups_of[k].append(group)
     for _ in range(PASSES):
         moved = False
         for group in order:
@@ -162,8 +165,7 @@ def divide(labels: Sequence[int], groups: Sequence[Hashable], share: float, rng:
                 move(group)
                 moved = True
         for k in (k for k in total if not test[k]):  # a class whose groups are all larger than its share
-            possible = [group for group in order if k in members[group] and allowed(group)]
-            if possible:
+            if possible := [group for group in groups_of[k] if allowed(group)]:
                 move(min(possible, key=change))
                 moved = True
         if not moved:

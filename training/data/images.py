@@ -57,7 +57,7 @@ class Decoding(NamedTuple):
     """How image files become pixels.
 
     Attributes:
-        upright: whether an image is turned by its orientation tag, which the reference code's loader does not do; a TIFF
+        upright: whether an image is turned by its orientation tag, which MiSLAS's loader does not do; a TIFF
             is always turned.
         bits: depth of pixels that have more than eight bits; 0 for what the file says, else the set.
         of_set: the largest values of such pixels among the images of the set; where it has none, those of each file.
@@ -358,5 +358,5 @@ def _upright(image: Image.Image, file: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of eight bits as the reference code's loader does: transparency is ignored."""
+    """Convert an image of eight bits as MiSLAS's loader does: transparency is ignored."""
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it

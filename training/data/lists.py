@@ -8,41 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import posixpath
-import stat
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.data.below import FilesBelow, check_form, images_below, inside
+from training.data.class_folders import class_folders, folder_rows
 from training.data.datasets import Images, Listed, LongTailed, Request
-from training.data.finder import Finder
-from training.data.list_rows import (
-    IMAGES,
-    METADATA,
-    NO_IMAGES,
-    TABLES,
-    class_folders,
-    class_names,
-    folder_rows,
-    has_labels,
-    hidden,
-    list_rows,
-    names_in,
-    normal,
-    refuse_file,
-)
-from training.data.parquet import files_of, unpacked
-from training.data.untrusted import contents, quoted, without_links
-
-Part = Literal["train", "test"]
-
-CLASS_NAMES = "classes.txt"
-"""File under the root with the names of a list's labels, one per line, for the user's own data. It may be missing."""
+from training.data.found import CLASS_NAMES, Part, finder_of, label_names, source_of, usual_source
+from training.data.list_rows import list_rows, names_in
+from training.data.names import normal
+from training.data.parquet import unpacked
+from training.data.untrusted import contents
 
 
 def load_long_tailed(request: Request) -> LongTailed:
@@ -68,7 +50,7 @@ def load_long_tailed(request: Request) -> LongTailed:
     )
     assert row.constants is not None
     class_names = tuple(map(str, names))
-    hashed_names = _numbers_of(class_names, _source(row, folder, request.train_list, "train"), folder, row)
+    hashed_names = _numbers_of(class_names, source_of(row, folder, request.train_list, "train"), folder, row)
     left_out = tuple(sorted(request.leave_out))
     return LongTailed(
         request.name,
@@ -127,7 +109,7 @@ def load(
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     K = row.classes or classes
-    sources = _source(row, root, train_list, "train"), _source(row, root, test_list, "test")
+    sources = source_of(row, root, train_list, "train"), source_of(row, root, test_list, "test")
     root = Path(os.path.realpath(root))
     names = _named(root, *sources, K) if row.user_named else None
     list_of_file: dict[str, str] = {}
@@ -188,14 +170,14 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
         raise InvalidInput(f"{str(root)!r} is not a folder")
     root = _folder_of(row, root)
     sources: dict[Part, Path | None] = {"train": train_list, "test": test_list}
-    if not row.user_named or any(_found(row, root, part) for part in sources):
-        sources = {part: _source(row, root, given, part) for part, given in sources.items()}
+    if not row.user_named or any(usual_source(row, root, part) for part in sources):
+        sources = {part: source_of(row, root, given, part) for part, given in sources.items()}
     real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     if not any(sources.values()):
         images, other_files = images_below(root, refuse_file=unusable.__setitem__)
         return Files(real, [image.relative_to(root).as_posix() for image in images], problems, unusable, other_files)
     paths: dict[str, None] = {}
-    known = _Files(real)
+    known = FilesBelow(real)
     folders = next((class_folders(source) for source in sources.values() if source and source.is_dir()), [])
     for source in filter(None, sources.values()):
         rows, place = (
@@ -203,16 +185,16 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
             if source.is_dir()
             else list_rows(source, named=row.user_named)
         )
-        find = _finder(real, source).find
+        find = finder_of(real, source).find
         for number, path, _ in rows:
             start = f"{str(source)!r}, {place.format(number)}"
             try:
-                path = _inside(find(path), real)
+                path = inside(find(path), real)
             except ValueError as error:
                 problems.append(f"{start}: {error}")
                 continue
             try:
-                _check_form(path)
+                check_form(path)
                 known.look(path)
             except OSError as error:
                 unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
@@ -237,29 +219,6 @@ class Labelled(NamedTuple):
     unusable: dict[str, str]
 
 
-def undivided(root: Path) -> Path | None:
-    """Find a list of all images, which are not divided into training and test images: Hugging Face's, or parquet files.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        The list; None without one.
-
-    Raises:
-        InvalidInput: if there are parquet files for testing, too, or as :func:`training.data.parquet.unpacked`.
-    """
-    for metadata in (root / name for name in METADATA if os.path.lexists(root / name)):
-        return metadata
-    lists_of_tests = CATALOGUE["own"].lists
-    assert lists_of_tests is not None
-    if not (files := files_of(root, ("train", "*"))):
-        return None
-    if tests := files_of(root, [name for name in lists_of_tests.test if "." not in name]):
-        raise InvalidInput(f"{str(root)!r} is divided already, with test images in {str(tests[0])!r}; train on it")
-    return unpacked(root, files)
-
-
 def labelled(root: Path, source: Path) -> Labelled:
     """Read one list of the user's own images.
 
@@ -274,18 +233,18 @@ def labelled(root: Path, source: Path) -> Labelled:
         InvalidInput: if the list is malformed, or a path leaves the root or occurs twice.
     """
     source = unpacked(root, [source]) if source.suffix.lower() == ".parquet" else source
-    root, known = Path(os.path.realpath(root)), _label_names(root) or names_in(source)
+    root, known = Path(os.path.realpath(root)), label_names(root) or names_in(source)
     rows, place = list_rows(source, named=True, known=known)
-    found, find, look = list[tuple[str, int | str]](), _finder(root, source).find, _Files(root).look
+    found, find, look = list[tuple[str, int | str]](), finder_of(root, source).find, FilesBelow(root).look
     unusable, seen = dict[str, str](), set[str]()
     for number, path, label in rows:
         start = f"{str(source)!r}, {place.format(number)}"
         try:
-            path = _inside(find(path), root)
+            path = inside(find(path), root)
         except ValueError as error:
             raise InvalidInput(f"{start}: {error}") from None
         try:
-            _check_form(path)
+            check_form(path)
             _, real = look(path)
         except OSError as error:
             unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
@@ -340,186 +299,6 @@ def duplicates(train: Images | Listed, test: Images | Listed) -> list[str]:
     return [test.paths[image] for image in np.flatnonzero(same_size[1]).tolist() if digest(test, image) in seen]
 
 
-def number_of_classes(root: Path, train_list: Path | None) -> int:
-    """Count the classes of the user's own data.
-
-    Args:
-        root: the folder that paths are relative to.
-        train_list: the list of training images, or a folder with one folder per class; by default as in :func:`load`.
-
-    Returns:
-        The number of class folders for training, or of names in ``root/classes.txt`` or in the list; 0 for lists
-        without names.
-
-    Raises:
-        InvalidInput: if the root, the list or a folder is missing, or a name cannot be used.
-    """
-    if not root.is_dir():
-        raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
-    source = _source(CATALOGUE["own"], root, train_list, "train")
-    return len((class_folders(source) if source.is_dir() else _label_names(root) or names_in(source)) or ())
-
-
-def number_of_images(root: Path, train_list: Path | None) -> int:
-    """Count the training images of the user's own data by their names, whether or not they can be used.
-
-    Args:
-        root: the folder that paths are relative to.
-        train_list: as for :func:`number_of_classes`.
-
-    Returns:
-        The number of images in the class folders for training, or in the list.
-
-    Raises:
-        InvalidInput: if the list or a folder is missing, or the list cannot be read.
-    """
-    source = _source(CATALOGUE["own"], root, train_list, "train")
-    if not source.is_dir():
-        return len({row.path for row in list_rows(source, named=True)[0]})
-    real, names = Path(os.path.realpath(root)), class_folders(source)
-    return sum(1 for _ in folder_rows(source, real, names, refuse=lambda reason: None, refuse_file=lambda *file: None))
-
-
-def left_out(number: int) -> str:
-    """Write a note on files that are not named as images.
-
-    Args:
-        number: number of files, at least 1.
-
-    Returns:
-        One sentence without a full stop.
-    """
-    start = "1 file is left out: its name does" if number == 1 else f"{number:,} files are left out: their names do"
-    return f"{start} not end in {', '.join(IMAGES)}"
-
-
-def images_below(folder: Path, *, refuse_file: Callable[[str, str], None] = refuse_file) -> tuple[list[Path], int]:
-    """Find the images in a folder, at any depth.
-
-    Args:
-        folder: the folder; hidden files and folders in it are skipped.
-        refuse_file: called with the path below ``folder`` of each file that cannot be used, and with what is wrong; by
-            default it raises InvalidInput.
-
-    Returns:
-        The images, folder after folder, each sorted by name; and the number of other files.
-
-    Raises:
-        InvalidInput: if there is no image, a folder cannot be read or is a link, or a file is a link that leaves
-            ``folder``.
-    """
-    root = Path(os.path.realpath(folder))
-    files, images, other_files = _Files(root), list[Path](), 0
-    for parent, folders, names in os.walk(root, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                raise InvalidInput(
-                    f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed; {without_links(folder)}"
-                )
-        for name in sorted(name for name in names if not hidden(name)):
-            if not name.lower().endswith(IMAGES):
-                other_files += 1
-            else:
-                path = os.path.relpath(os.path.join(parent, name), root)
-                try:
-                    files.look(path)
-                except OSError as error:
-                    refuse_file(path, f"{str(folder / path)!r}: {error.strerror}")
-                except ValueError as error:
-                    refuse_file(path, f"{str(folder)!r}: {error}")
-                else:
-                    images.append(folder / path)
-    if not images:
-        raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
-    return images, other_files
-
-
-def _unreadable(error: OSError) -> None:
-    raise InvalidInput(f"{str(error.filename)!r} cannot be read: {error.strerror}")
-
-
-def _source(row: DataSet, root: Path, given: Path | None, part: Part) -> Path:
-    """The list of training or test images, or the folder: the given one, or one with a usual name.
-
-    Raises InvalidInput if there is none.
-    """
-    if given is not None:
-        return unpacked(root, [given]) if row.user_named and given.suffix.lower() == ".parquet" else given
-    if (found := _found(row, root, part)) is not None:
-        return found
-    assert row.lists is not None
-    names = getattr(row.lists, part)
-    hint = "; `python -m training.split` makes lists from one folder per class" if row.user_named else ""
-    raise InvalidInput(
-        f"--data-root {str(root)!r} holds no {' or '.join(names)}; say where it is with --{part}-list{hint}"
-    )
-
-
-def _found(row: DataSet, root: Path, part: Part) -> Path | None:
-    """The list of training or test images under a usual name, or the folder; None without one.
-
-    A folder holds one folder per class, or Hugging Face's list. Tables and parquet files come last.
-    """
-    assert row.lists is not None
-    names, without_classes = getattr(row.lists, part), None
-    for name in names:
-        path = root / name
-        if not os.path.lexists(path):
-            continue
-        if _leaves(root, name):
-            advice = without_links(root) if path.is_dir() else f"give it with --{part}-list"
-            raise InvalidInput(f"{str(path)!r} is a link that leaves --data-root; {advice}")
-        if not path.is_dir():
-            return path
-        has_classes = _has_folders(path)
-        for metadata in (path / name for name in METADATA if (path / name).is_file()):
-            if not has_classes or has_labels(metadata):
-                return metadata
-        if has_classes:
-            return path
-        without_classes = without_classes or path
-    if row.user_named:
-        stems = [name for name in names if "." not in name]
-        for stem in stems:
-            for ending in TABLES:
-                if os.path.isfile(root / f"{stem}{ending}"):
-                    return root / f"{stem}{ending}"
-        if files := files_of(root, stems):
-            return unpacked(root, files)
-    return without_classes
-
-
-def _has_folders(path: Path) -> bool:
-    """Whether a folder holds folders."""
-    try:
-        return any((path / name).is_dir() for name in os.listdir(path))
-    except OSError as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
-
-
-def _finder(root: Path, source: Path) -> Finder:
-    """What finds the images of a list."""
-    within = os.path.relpath(os.path.realpath(source.parent), root) if source.name in METADATA else "."
-    table = source.suffix.lower() in TABLES
-    return Finder(root, table=table, within="" if within.startswith(".") else within)
-
-
-def _leaves(root: Path, name: str) -> bool:
-    """Whether a file is a link that leaves the root."""
-    # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
-    return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
-
-
-def _label_names(root: Path) -> list[str] | None:
-    """The names of labels in ``classes.txt``, None without that file. Raises InvalidInput if it cannot be used."""
-    if not os.path.lexists(root / CLASS_NAMES):
-        return None
-    if _leaves(root, CLASS_NAMES):
-        raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root; put a copy in its place")
-    return class_names(root / CLASS_NAMES)
-
-
 def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
     """The names of the user's own classes, None for lists without names.
 
@@ -530,7 +309,7 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
     if folders != test.is_dir():
         kind, other_kind = ("a folder", "a list") if folders else ("a list", "a folder")
         raise InvalidInput(f"{str(train)!r} is {kind} and {str(test)!r} is {other_kind}; give two lists or two folders")
-    from_file = None if folders else _label_names(root)
+    from_file = None if folders else label_names(root)
     names = class_folders(train) if folders else from_file or names_in(train)
     if names is not None and len(names) != K:
         shown = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
@@ -573,8 +352,8 @@ def _listed(
         if folders
         else list_rows(source, named=names is not None, known=names)
     )
-    files, number_of = _Files(root), {normal(name): label for label, name in enumerate(names or ())}
-    find = _finder(root, source).find
+    files, number_of = FilesBelow(root), {normal(name): label for label, name in enumerate(names or ())}
+    find = finder_of(root, source).find
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
     for number, path, row_label in rows:
@@ -585,10 +364,10 @@ def _listed(
             if not 0 <= label < K:
                 hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
                 raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{hint}")
-            path = _inside(find(path), root)
+            path = inside(find(path), root)
             if path in leave_out:
                 continue
-            _check_form(path)
+            check_form(path)
             size, real = files.look(path)
             if real in list_of_file:
                 raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[real]!r}")
@@ -607,56 +386,3 @@ def _listed(
         example = absent[0] if names is None else repr(names[absent[0]])
         raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}")
     return Listed(root, tuple(paths), label_array, np.frombuffer(sizes, dtype=np.int64))
-
-
-def _inside(path: str, root: Path) -> str:
-    """A list's path, relative to the root and normalised. Raises ValueError for one outside of it or with '..'."""
-    path = path.removeprefix(f"{root}/")
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"{path[:200]!r} must be relative to --data-root, without '..'")
-    if not path.isascii():
-        try:
-            path.encode()
-        except UnicodeEncodeError:  # bytes of another encoding, which Python keeps as half a surrogate pair
-            raise ValueError(f"{quoted(path)} has a name that is not UTF-8, as bash writes it; rename it") from None
-    return posixpath.normpath(path)
-
-
-def _check_form(path: str) -> None:
-    """Raise ValueError for a file whose name says that no decoder here reads it."""
-    if path.lower().endswith(NO_IMAGES):
-        raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
-
-
-class _Files:
-    """The files of a root. Each folder is resolved once: a million images lie in some thousands of folders."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.within = str(root), os.path.join(root, "")
-        self.folders: dict[str, str] = {}
-
-    def look(self, path: str) -> tuple[int, str]:
-        """The size of a file in bytes, and its path below the root when links are followed.
-
-        Raises OSError if it is missing, ValueError if it is no regular file or lies behind a link that leaves the root.
-        """
-        folder, _, name = path.rpartition("/")
-        if folder not in self.folders:
-            self.folders[folder] = self._resolved(folder, path)
-        real = f"{self.folders[folder]}/{name}"
-        status = os.lstat(real)
-        if stat.S_ISLNK(status.st_mode):
-            real = self._resolved(path, path)
-            status = os.lstat(real)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path[:200]!r} is not a regular file")
-        inside = real[len(self.within) :]
-        return status.st_size, path if inside == path else inside  # one string in memory, not two equal ones
-
-    def _resolved(self, part: str, path: str) -> str:
-        real = os.path.realpath(os.path.join(self.root, part), strict=True)
-        if not (real + "/").startswith(self.within):
-            raise ValueError(
-                f"{path[:200]!r} is or lies behind a link that leaves --data-root; {without_links(self.root)}"
-            )
-        return real

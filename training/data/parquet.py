@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -97,12 +96,13 @@ def unpacked(root: Path, files: Sequence[Path]) -> Path:
     if outside := [file for file, place in zip(files, places, strict=True) if place.startswith("..")]:
         raise InvalidInput(f"{str(outside[0])!r} lies outside --data-root; put a copy into it")
     state = {place: [(at := os.stat(real / place)).st_size, at.st_mtime_ns] for place in places}
-    name = re.sub(r"\W+", "-", places[0].removesuffix(".parquet"))
+    name = places[0].removesuffix(".parquet")
     listed, note = real / FOLDER / f"{name}.jsonl", real / FOLDER / f"{name}.json"
     try:
         with _alone(real / FOLDER):
             if not (listed.is_file() and _noted(note) == state):
                 print(f"note: unpacking {shown(quoted(files[0]))}, once, into {shown(root / FOLDER)}", file=sys.stderr)
+                _refuse_link(note.parent)
                 note.unlink(missing_ok=True)  # so that a killed command leaves nothing that looks whole
                 rows = [row for place in places for row in _written(real, place)]
                 write(listed, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -75,7 +75,7 @@ class Pace:
     @property
     def left(self) -> str:
         """The time in words, with a comma before it; '' at the end, and as long as no pace is known."""
-        if self._end is None or self.done >= self.total:
+        if self._end is None or self.done > self.total - 1e-6:  # fractions of epochs are added up
             return ""
         return f", {in_time(max(1.0, self._end - time.monotonic()))} left"
 
@@ -120,7 +120,7 @@ class Bars(Watcher):
         )  # fmt: skip
         self._lines = not (quiet or console.is_terminal)
         self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
-        self._configs, self._done, self._ended = configs, [float(epochs) for epochs in begun], 0
+        self._configs, self._done, self._ended = configs, [float(epochs) for epochs in begun], set[int]()
         self._running: dict[int, _Run] = {}
         self._pace = Pace(sum(config.epochs for config in configs), sum(begun))
         self._total: TaskID | None = None
@@ -143,6 +143,8 @@ class Bars(Watcher):
             epochs: epochs trained so far.
             state: numbers of the last one, or ''.
         """
+        if number in self._ended:  # a cluster's report may come after the end
+            return
         config = self._configs[number]
         if number not in self._running:
             self._pace.drop(epochs - self._done[number])  # no epochs of this command
@@ -172,10 +174,10 @@ class Bars(Watcher):
         rest = self._configs[number].epochs - self._done[number]
         self._pace.drop(rest)  # it stopped, or another process trains it
         self._done[number] += rest
-        self._ended += 1
+        self._ended.add(number)
         self._show_total()
         if self._total is not None:
-            self._print(f"{self._ended} of {len(self._configs)} runs have ended{self._pace.left}")
+            self._print(f"{len(self._ended)} of {len(self._configs)} runs have ended{self._pace.left}")
 
     def _task(self, name: str, pace: Pace) -> TaskID:
         task = self._progress.add_task(name, total=pace.total, pace=pace, state="")
@@ -184,7 +186,7 @@ class Bars(Watcher):
 
     def _show_total(self) -> None:
         if self._total is not None:
-            self._progress.update(self._total, completed=self._pace.done, state=f"{self._ended} ended")
+            self._progress.update(self._total, completed=self._pace.done, state=f"{len(self._ended)} ended")
 
     def note(self, text: str) -> None:
         """Print a note on standard error.

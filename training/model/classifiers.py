@@ -242,7 +242,7 @@ class _OnETF(nn.Module):
 class FixedETF(_OnETF):
     """The fixed ETF classifier: class vectors are a random simplex ETF that is not trained; logits are cosines.
 
-    By default features pass a BatchNorm and are scaled to unit length, as in the reference code, also with
+    By default features pass a BatchNorm and are scaled to unit length, as in Yang et al.'s code (2022), also with
     cross-entropy. Use it to fix the angles between classes from the start; the width p must be at least K. Source: Yang
     et al. 2022.
 

@@ -152,6 +152,41 @@ def change(folder: Path, data: LongTailed, epoch: int) -> DataChange | None:
     )
 
 
+def check(
+    folder: Path, data: Mapping[str, str], images: LongTailed | None, *, go_on: bool, done: bool, remedy: str
+) -> str:
+    """See that a run is on these data, or may go on with them.
+
+    Args:
+        folder: the run's folder.
+        data: name and hash of the data, and the hash of pretrained weights where there are any.
+        images: the data themselves, which say how image files differ from the run's.
+        go_on: whether a run on image files may go on though they have changed.
+        done: whether the run is finished.
+        remedy: what else to do, for the error.
+
+    Returns:
+        How the image files differ, in words; '' where they do not.
+
+    Raises:
+        InvalidInput: if the run is on other data and may not go on.
+    """
+    content = stored(folder)
+    others = {key for key in data if content.get(key) != data[key]}
+    if not others:
+        return ""
+    difference = change(folder, images, 0) if images is not None and others == {"sha256"} else None
+    if difference is not None and go_on:
+        return str(difference)
+    if difference is not None:
+        words, more = f"({difference})", "" if done else "put them back, or go on with --data-changed ok, or "
+    else:
+        words, more = f"or weights ({line(content.get('name'))})", ""
+        if go_on and others == {"sha256"}:
+            more = "it cannot go on: its classes have other names, or it kept no list of its images; "
+    raise InvalidInput(f"{str(folder)!r} holds a run on other data {words}; {more}{remedy}")
+
+
 def record(folder: Path, data: LongTailed, fingerprint: Mapping[str, str], epoch: int) -> DataChange | None:
     """Store what a run is trained on from now on.
 

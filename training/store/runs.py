@@ -110,23 +110,9 @@ class RunFolder:
             raise InvalidInput(f"{str(self.path)!r} holds a run of another config; choose another --store")
         if not (self.begun and (self.path / run_data.DATA).exists()):
             return ""
-        stored = run_data.stored(self.path)
-        others = {key for key in data if stored.get(key) != data[key]}
-        if not others:
-            return ""
-        change = run_data.change(self.path, images, 0) if images is not None and others == {"sha256"} else None
-        if change is not None and go_on:
-            return str(change)
         option = "--name" if self.config.data_set.user_named else "--store"
         remedy = f"choose another {option}, or delete it"
-        if change is None:
-            words = f"or weights ({line(stored.get('name'))})"
-            if go_on and others == {"sha256"}:
-                remedy = f"it cannot go on: its classes have other names, or it kept no list of its images; {remedy}"
-        else:
-            words = f"({change})"
-            remedy = f"{'' if self.done else 'put them back, or go on with --data-changed ok, or '}{remedy}"
-        raise InvalidInput(f"{str(self.path)!r} holds a run on other data {words}; {remedy}")
+        return run_data.check(self.path, data, images, go_on=go_on, done=self.done, remedy=remedy)
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run while this process trains it. Makes its folder where there is none.

@@ -1,0 +1,46 @@
+"""This project's own results in order, and what was observed but is neither proved nor certified in general."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paper_checks.beyond import budgets, imbalance, law, tied
+from paper_checks.claim import Check
+
+EXPECTED = Path(__file__).parent / "expected.toml"
+"""The verdicts on record."""
+
+BEYOND: tuple[Check, ...] = (
+    law.collapse_law,
+    law.mixup_earlier,
+    law.ms_same_threshold,
+    law.offsets_do_not_move,
+    law.balanced_sampling,
+    law.class_weights_invert,
+    imbalance.counts_all_differ,
+    imbalance.re_entrance,
+    tied.tied_features_decay,
+    budgets.adjustment_under_budgets,
+    budgets.exponential_rate,
+    budgets.small_budgets,
+    budgets.collapse_at_every_R,
+    budgets.tempered_pairs,
+)
+
+CONJECTURES: dict[str, str] = {
+    "Counts that all differ: the rank of W is at most the number of eigenvalues of P M P above mu^2, and at least that "
+    "number less 1.": "The rank bounds of 80 solved programs agree: 16 random counts of 3 to 7 classes, with random pairs "
+    "and without mixup, 5 decays each. Proved: at both ends, and for groups up to one direction.",
+    "Under budgets logit adjustment of no strength prevents collapse at large R.": "A finite R0 is certified at strength "
+    "0, 1/2, 1, 3/2, 2 for plain and fc (adjustment-budgets).",
+    "Under budgets R0 has one maximum in the strength of logit adjustment, below 1.": "It rises from 0 to 1/2 and falls "
+    "from there on in four programs, certified (adjustment-budgets).",
+    "Non-negative features (after ReLU) obey a law of the same kind.": "Not solved here. Dang et al. 2024 state an exact "
+    "threshold for each class without mixup (abstract read).",
+}
+"""What is not proved, with the evidence."""
+
+
+def by_id() -> dict[str, Check]:
+    """Return the results by their names."""
+    return {c.id: c for c in BEYOND}
