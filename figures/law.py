@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from figures.style import PAGE_WIDTH, Row, save
-from lpm import cure_rows, orbits
+from lpm import orbits
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.cure_rows import Setting
+from lpm.cure_rows import CURES, Setting
 from lpm.law import collapse_number
 from lpm.pairs import imbalanced
 from lpm.problem import Problem
@@ -49,25 +49,27 @@ class Panel:
 
     Attributes:
         title: its title.
-        build: its program on a setting.
+        cure: its name in :data:`lpm.cure_rows.CURES`.
         group: the group whose collapse number is the threshold: 0 frequent, 1 rare classes.
     """
 
     title: str
-    build: Callable[[Setting], Problem]
+    cure: str
     group: int = 1
 
 
 PANELS = {
-    "FC": Panel(title="mixup, FC", build=cure_rows.mixup),
-    "MS": Panel(title="mixup, MS", build=cure_rows.mixed_singleton),
-    "LA": Panel(title="logit adjustment", build=lambda s: cure_rows.adjusted(cure_rows.mixup(s), s.pi, 1.0)),
-    "CW": Panel(title="class weights", build=cure_rows.class_weights, group=0),
-    "CAS": Panel(title="CAS", build=cure_rows.balanced_sides),
-    "BMLS": Panel(title="BMLS, FC", build=cure_rows.bmls_unordered),
-    "no-mixup": Panel(title="no mixup", build=cure_rows.no_mixup),
+    "FC": Panel(title="mixup, FC", cure="mixup"),
+    "MS": Panel(title="mixup, MS", cure="MS"),
+    "LA": Panel(title="logit adjustment", cure="logit adjustment 1"),
+    "CW": Panel(title="class weights", cure="class weights", group=0),
+    "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
+    "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
+    "no-mixup": Panel(title="no mixup", cure="no mixup"),
 }
 """The methods by their series in the rows."""
+
+BUILDERS = {cure.name: cure.build for cure in CURES}
 
 SIZES = {
     "r_A": ("#0072B2", "s", "frequent classes"),
@@ -151,7 +153,7 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]
         One row per decay: the singular values of the centred class vectors, and the cosine among rare classes.
     """
     panel = PANELS[name]
-    problem = panel.build(setting()).under_decay(1.0)
+    problem = BUILDERS[panel.cure](setting()).under_decay(1.0)
     threshold = math.sqrt(collapse_number(problem, panel.group))
     rows: list[Row] = []
     for ratio in ratios:
