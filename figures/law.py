@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RUNS = Path("results/law-runs.csv")
+RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
 """The rows that are drawn by default."""
 
 K, IMBALANCE, NODES = 10, 10.0, 8
@@ -86,7 +86,7 @@ def add_options(parser: cli.Parser) -> None:
         parser: parser of the command.
     """
     add = parser.group("figure").add_argument
-    add("--runs", type=Path, default=RUNS, metavar="FILE", help="CSV of benchmarks.law")
+    add("--runs", type=Path, default=RUNS, metavar="FILE", help="CSV of benchmarks.law (default: the committed rows)")
     add("--points", type=int, default=17, help="points of each predicted line, at least 2")
 
 

@@ -27,6 +27,7 @@ NOT_RUN = {
     r"--dataset (imagenet-lt|inaturalist2018|places-lt-ft) ": "needs the images of ImageNet, iNaturalist or Places",
     r"training\.table 10 ": "needs the images of ImageNet",
     r"benchmarks\.gpu_plan ": "needs a GPU",
+    r"benchmarks\.law ": "trains networks for an hour; tests/benchmarks/test_law.py runs it on one",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
     r"figures --all": "draws every figure that the other commands draw one by one",
@@ -160,7 +161,7 @@ def test_commands_run_as_printed(
     if page == "docs/reproduce/figures.md":
         assert shell("python -m training.compare --seeds 0 --store runs").returncode == 0
     script = "\n".join(f"echo '# line {i}' >&2\n{line}" for i, line in enumerate(typed(page)))
-    script = re.sub(r"--epochs \d+", f"--epochs {EPOCHS}", script.replace("RUN...", "runs/*/seed-0"))
+    script = re.sub(r"--(epochs|decay-warmup) \d+", rf"--\1 {EPOCHS}", script.replace("RUN...", "runs/*/seed-0"))
     done = shell(script)
     last = int(re.findall(r"^# line (\d+)$", done.stderr, re.MULTILINE)[-1])
     assert done.returncode == 0, f"{typed(page)[last]}\n{done.stderr[-1500:]}"
