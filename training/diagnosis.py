@@ -145,7 +145,7 @@ def of(folder: RunFolder) -> Report:
         shares.append(by_class(labels, (scores - np.log(counts / counts.sum())).argmax(axis=1), K)[0])
     right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
     names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
-    numbers = collapse.collapse_numbers(config, counts) if CLASSIFIERS[config.classifier].trains_lengths else None
+    numbers = collapse.collapse_numbers(config, counts)
     mu, distances = _decay(folder, geometry, final, counts), _distances(vectors)
     classes = [
         Diagnosis(

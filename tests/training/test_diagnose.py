@@ -62,7 +62,12 @@ def test_collapse_numbers_are_second_moments_of_targets(change: dict[str, Any], 
 
 
 def test_no_number_where_the_law_has_none() -> None:
-    assert collapse.collapse_numbers(replace(TINY, sampler="coverage", coverage=0.5), COUNTS) is None
+    for change in (
+        {"sampler": "coverage", "coverage": 0.5},
+        {"sampler": "bmls", "classifier": "ms-unordered"},
+        {"classifier": "etf", "loss": "dr"},
+    ):
+        assert collapse.collapse_numbers(replace(TINY, **change), COUNTS) is None
 
 
 def test_decay_by_balance_is_the_chosen_one_at_a_minimum() -> None:
