@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder of the report (default: paper-report if all claims are checked, none otherwise)",
+        help="folder of the report (default: paper-report, or paper-report-beyond, if all claims are checked; else none)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
@@ -182,7 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput(f"--seed {options.seed} must be at least 0")
     source = options.runs or (runs.DEFAULT if runs.DEFAULT.is_file() else None)
     lab = Lab(options.rigorous, options.seed, runs.read(source) if source is not None else ())
-    out = options.out or (None if options.claims else Path("paper-report"))
+    usual = "paper-report-beyond" if options.beyond else "paper-report"
+    out = options.out or (None if options.claims else Path(usual))
     on_record = expected() | (expected(BEYOND_EXPECTED, BEYOND) if options.beyond else {})
     with contextlib.ExitStack() as stack:
         # The claims are part of the name, so that a report on some claims never replaces the report on all.

@@ -93,7 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Some of the lists may be what a killed process left, see below.
     for name in (*(LISTS if {*LISTS} <= {*existing} else ()), *(("train", "test", "val") if source is None else ())):
         if os.path.lexists(root / name):
-            raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away")
+            other = "" if name in LISTS else "; --list FILE divides a list"
+            raise InvalidInput(f"{str(root / name)!r} is there already; train on it, or move it away{other}")
     group_of = None
     if options.groups is not None:
         group_of = groups.read(options.groups, root, column=options.group_column)

@@ -181,7 +181,7 @@ def test_interleaved_runs_are_the_runs_one_by_one(digits: datasets.LongTailed, t
     configs = [replace(TINY, seed=seed, epochs=2 + seed % 2) for seed in range(5)]
     one, many = (Work(digits, tmp_path / name, "cpu", events=False) for name in ("one", "many"))
     for config in configs:
-        one.train(config, lambda row: None)
+        one.train(config, lambda epochs, state: None)
     entered: list[int] = []
 
     def on(stream: int) -> contextlib.AbstractContextManager[None]:

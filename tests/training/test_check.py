@@ -59,7 +59,10 @@ def test_what_decodes_is_remembered_until_it_changes(root: Path, capsys: Any, mo
     assert sorted(decoded) == ["train/cat/00.jpg", "train/cat/02.jpg"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"decoder": 1}', b"\xff" * 9])
+INFINITE = {"decoder": decodable._decoder(decodable.MAX_PIXELS), "files": {"a": [float("inf"), 1]}}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"decoder": 1}', b"\xff" * 9, json.dumps(INFINITE).encode()])
 def test_a_damaged_memory_is_made_anew(root: Path, content: bytes, capsys: Any) -> None:
     (root / decodable.REMEMBERED).write_bytes(content)
     assert checked(root) == 0

@@ -103,6 +103,23 @@ def test_metadata_of_all_images_in_folders_of_the_parts_are_divided_by_these(tmp
     assert [len(part) for part in load("own", root, classes=3)[:2]] == [46, 7]
 
 
+def test_a_list_of_training_images_beside_tests_without_labels_is_divided(tmp_path: Path, capsys: Any) -> None:
+    """Kaggle's form: train.csv, images of both parts in a folder each, and no labels of the test images."""
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        for number, data in enumerate(encoded(20)):
+            (tmp_path / part / f"{part}{number}.jpg").write_bytes(data)
+    (tmp_path / "train.csv").write_text("id,label\n" + "".join(f"train{n},{NAMES[n % 2]}\n" for n in range(20)))
+    (tmp_path / "test.csv").write_text("id\n" + "".join(f"test{n}\n" for n in range(20)))
+    with pytest.raises(InvalidInput, match=r"test\.csv' has no column for labels"):
+        load("own", tmp_path, classes=2)
+    assert run_command(lambda: split.main([str(tmp_path)])) == 2
+    assert "--list FILE divides a list" in capsys.readouterr().err
+    assert run_command(lambda: split.main([str(tmp_path), "--list", str(tmp_path / "train.csv")])) == 0
+    train, test, _ = load("own", tmp_path, classes=2)
+    assert (len(train), len(test)) == (16, 4)
+
+
 def test_any_list_is_divided(tmp_path: Path, capsys: Any) -> None:
     root = pets(tmp_path / "D")
     (root / "all.csv").write_text("id,label\n" + "".join(f"train/dog/{i:02d},{i % 2 + 4}\n" for i in range(20)))

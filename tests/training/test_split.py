@@ -153,7 +153,7 @@ def outside(root: Path) -> None:
         (all_single, [], "has two images to divide; there would be nothing to test on"),
         (lambda root: None, ["--group-column", "patient"], "--group-column names a column of --groups FILE"),
         (lambda root: None, ["--groups", "nowhere.csv"], "nowhere.csv' cannot be read"),
-        (split_already, [], "test' is there already; train on it, or move it away"),
+        (split_already, [], "test' is there already; train on it, or move it away; --list FILE divides a list"),
         (listed, [], "classes.txt' is there already"),
         (line_break, [], "give it a name of printable text"),
         (spaced, [], "cat ': lists cannot hold a name with white space at its ends"),

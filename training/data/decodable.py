@@ -197,7 +197,7 @@ def _remembered(root: Path, max_pixels: int) -> dict[str, State]:
         if content["decoder"] != _decoder(max_pixels):
             return {}
         return {path: (int(size), int(changed)) for path, (size, changed) in content["files"].items()}
-    except (InvalidInput, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InvalidInput, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {}
 
 
