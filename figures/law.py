@@ -39,6 +39,9 @@ RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
 K, IMBALANCE, NODES = 10, 10.0, 8
 """Classes, n_A / n_B, and quadrature nodes of the mixing ratio."""
 
+NEAR = (0.97, 0.99, 0.998)
+"""Further points, where lines end steeply."""
+
 WIDEST_BIAS = 20.0
 """Largest difference of the bias between rare and frequent classes that is tried."""
 
@@ -110,7 +113,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     names = [name for name in PANELS if any(row["series"] == name for row in measured)]
     if not names:
         raise InvalidInput(f"--runs {str(options.runs)!r} has no runs of {', '.join(PANELS)}")
-    ratios = np.linspace(0.45, 1.25, options.points)
+    ratios = sorted({*np.linspace(0.45, 1.25, options.points).tolist(), *NEAR})
     rows = [row for name in names for row in predicted_rows(name, ratios)]
     save(plot, [*rows, *measured], folder, "law")
     return {"series": names, "runs": len(measured), "points": options.points}
@@ -174,7 +177,7 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]
                 "r_B": math.sqrt(rare),
                 "many": "",
                 "few": "",
-                "few_cosine": (between / K - rare / half) / length if length > 0 else math.nan,
+                "few_cosine": (between / K - rare / half) / length if length > 1e-9 else math.nan,
                 "relative_gap": solution.relative_gap,
             }
         )
