@@ -117,8 +117,8 @@ def rms(vectors: np.ndarray) -> float:
 def test_penalties_decide_which_classes_survive() -> None:
     """The law of docs/theory/collapse-law.md on a network: the threshold of the rare classes is 0.11, of the others 0.35.
 
-    At 0.22 the rare classes have no vectors of their own and the frequent ones do. Without the penalties both have. In the
-    last case the penalties are equal, as at any minimum: l_W |W|^2 = l_H mean |h|^2.
+    At 0.22 the rare classes have no vectors of their own and the frequent ones do: .03 over three seeds. Without the
+    penalties and at 0.05 both have: .91 and .44 at least.
     """
     ratios = {}
     for mu in (0.0, 0.05, 0.22):
@@ -131,6 +131,6 @@ def test_penalties_decide_which_classes_survive() -> None:
             learner.train_epoch()
         W = learner.network.classifier.class_vectors.detach().numpy()
         ratios[mu] = rms(W[5:]) / rms(W[:5])
-    assert ratios[0.0] > 0.4
-    assert ratios[0.05] > 0.4
+    assert ratios[0.0] > 0.3
+    assert ratios[0.05] > 0.3
     assert ratios[0.22] < 0.1
