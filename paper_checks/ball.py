@@ -19,22 +19,16 @@ The error of quadrature is not bounded: for Beta laws the statements are about t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from flint import arb, arb_mat, ctx, fmpq
+from flint import arb, arb_mat, ctx
 
 from lpm import orbits, recovery
 from lpm.problem import Problem
 from lpm.solution import Solution
-
-BITS = 256
-"""Precision of all balls."""
-
-SQUARINGS = 40
-"""Squarings of A in the bound on its spectral radius, which exceeds the radius by a factor K^(2^-40) at most."""
+from paper_checks.ball_losses import BITS, BallLosses, ball_of, exact, fraction, matrix, root_of_radius, trace
 
 
 @dataclass(frozen=True)
@@ -42,10 +36,8 @@ class _Point:
     """A feasible point, in balls, of a problem that is written out.
 
     Attributes:
-        problem: the problem, with m rows and K classes.
-        p: weight of each row in the loss (m).
+        losses: the losses of its m rows and K classes.
         d: weight of each row in the feature budget (m).
-        lam: mixing ratio of each row (m).
         C: metric of the class vectors (K, K).
         tau: radius of the nuclear-norm ball, sqrt(E_H E_W).
         W: class vectors (K, r).
@@ -53,117 +45,46 @@ class _Point:
         Z: logits H W^T (m, K).
     """
 
-    problem: Problem
-    p: list[arb]
+    losses: BallLosses
     d: list[arb]
-    lam: list[arb]
     C: arb_mat
     tau: arb
     W: arb_mat
     H: arb_mat
     Z: arb_mat
 
-
-def fraction(x: float) -> Fraction:
-    """Read a coefficient back as the fraction that it was rounded from.
-
-    Args:
-        x: the coefficient in float64.
-
-    Returns:
-        The fraction with denominator up to 10^7 within rounding of x, or else x exactly.
-    """
-    guess = Fraction(float(x)).limit_denominator(10**7)
-    return guess if abs(float(guess) - x) <= 4 * np.spacing(x) else Fraction(float(x))
-
-
-def _arb(x: Fraction) -> arb:
-    return arb(fmpq(x.numerator, x.denominator))
+    @property
+    def problem(self) -> Problem:
+        """The problem, written out."""
+        return self.losses.problem
 
 
 def _point(solution: Solution) -> _Point:
     """Lemma 1's W and H as exact numbers, scaled into the budgets."""
     full, Z = recovery.logits(solution)
+    if full.decay is not None:
+        raise ArithmeticError("these balls are about budgets")
     K, m = full.K, len(Z)
     shift = Z @ full.C_block @ np.ones(K)
     Z = Z - np.outer(shift, np.ones(K)) / full.C_block.sum()  # Z C 1 = 0: no budget on a constant
     W, H = recovery.class_vectors_and_features(full, Z)
-    p, d, lam = ([fraction(x) for x in values] for values in (full.rows.p, full.rows.d, full.rows.lam))
-    total = sum(p)  # 1 but for the rounding of quadrature weights
     c, beta = [fraction(x) for x in full.c], fraction(full.beta)
     diagonal = [x + beta for x in c] if full.diagonal is None else [fraction(x) for x in full.diagonal]
-    C = arb_mat([[_arb(diagonal[i] if i == j else beta) for j in range(K)] for i in range(K)])
-    balls = [_arb(x) for x in d]
-    w, h = _matrix(W), _matrix(H)
-    spent_w = _trace(C * w * w.transpose())
-    spent_h = sum((balls[k] * h[k, j] ** 2 for k in range(m) for j in range(h.ncols())), arb(0))
-    e_w, e_h = _arb(fraction(full.e_w)), _arb(fraction(full.e_h))
+    C = arb_mat([[ball_of(diagonal[i] if i == j else beta) for j in range(K)] for i in range(K)])
+    d = exact(full.rows.d)
+    w, h = matrix(W), matrix(H)
+    spent_w = trace(C * w * w.transpose())
+    spent_h = sum((d[k] * h[k, j] ** 2 for k in range(m) for j in range(h.ncols())), arb(0))
+    e_w, e_h = ball_of(fraction(full.e_w)), ball_of(fraction(full.e_h))
     tau = (e_w * e_h).sqrt()
     scale = (e_w / spent_w).sqrt().lower(), (e_h / spent_h).sqrt().lower()
     w, h = w * arb(min(scale[0], arb(1))), h * arb(min(scale[1], arb(1)))
-    return _Point(full, [_arb(x / total) for x in p], balls, [_arb(x) for x in lam], C, tau, w, h, h * w.transpose())
-
-
-def _matrix(values: np.ndarray) -> arb_mat:
-    return arb_mat([[arb(float(x)) for x in row] for row in values])
-
-
-def _trace(A: arb_mat) -> arb:
-    return sum((A[i, i] for i in range(A.nrows())), arb(0))
-
-
-def _softmax(point: _Point, k: int, z: Sequence[arb]) -> tuple[arb, list[arb], list[arb]]:
-    """Log-partition of row k, its gradient in z, and the probabilities of the softmax's classes."""
-    K, lam = point.problem.K, point.lam[k]
-    if point.problem.partition == "classes":
-        e = [x.exp() for x in z]
-        total = sum(e, arb(0))
-        q = [x / total for x in e]
-        return total.log(), q, q
-    unordered = point.problem.partition == "unordered"
-    classes = [(a, b) for a in range(K) for b in range(K) if a < b or not unordered]
-    e = [(lam * z[a] + (1 - lam) * z[b]).exp() for a, b in classes]
-    total = sum(e, arb(0))
-    q, gradient = [x / total for x in e], [arb(0)] * K
-    for (a, b), x in zip(classes, q, strict=True):
-        gradient[a] += lam * x
-        gradient[b] += (1 - lam) * x
-    return total.log(), gradient, q
-
-
-def _value_and_gradient(point: _Point) -> tuple[arb, arb_mat, list[arb]]:
-    """f(Z), its gradient (m, K), and the smallest probability of each row's softmax."""
-    rows, K = point.problem.rows, point.problem.K
-    f, G, smallest = arb(0), [], []
-    for k in range(len(rows)):
-        z = [point.Z[k, i] for i in range(K)]
-        value, slope, q = _softmax(point, k, z)
-        a, b, lam = int(rows.first[k]), int(rows.second[k]), point.lam[k]
-        f += point.p[k] * (value - lam * z[a] - (1 - lam) * z[b])
-        slope = list(slope)
-        slope[a] -= lam
-        slope[b] -= 1 - lam
-        G.append([point.p[k] * x for x in slope])
-        smallest.append(min(x.lower() for x in q))
-    return f, arb_mat(G), smallest
+    return _Point(BallLosses.of(full), d, C, tau, w, h, h * w.transpose())
 
 
 def _spectral_norm(point: _Point, G: arb_mat) -> arb:
     """An upper bound on ||D^{-1/2} G C^{-1/2}||_2."""
-    A = _normal(point, G)
-    # Scale A to trace 1 before each squaring, and sum the logarithms of the scales.
-    log_norm = arb(0)
-    for j in range(SQUARINGS + 1):
-        size = _trace(A)
-        if not size.is_finite():
-            raise ArithmeticError("the bound on the spectral norm is not finite")
-        if not size > 0:  # a zero matrix, or too wide balls: multiply the bound so far by the trace's upper end
-            rest = size.upper() if size.upper() > 0 else arb(0)
-            return ((log_norm / 2).exp() * rest.root(2 ** (j + 1))).upper()
-        log_norm += size.log() / 2**j
-        A = A * (1 / size)
-        A = A * A
-    return (log_norm / 2).exp().upper()
+    return root_of_radius(_normal(point, G))
 
 
 def _normal(point: _Point, G: arb_mat) -> arb_mat:
@@ -188,7 +109,7 @@ def loss(solution: Solution) -> tuple[float, float]:
         Lower and upper bound.
     """
     point = _point(solution)
-    f, G, _ = _value_and_gradient(point)
+    f, G, _ = point.losses.evaluate(point.Z)
     return _down(f - _gap(point, G, _spectral_norm(point, G))), _up(f)
 
 
@@ -217,12 +138,12 @@ def collapsed(solution: Solution) -> bool | None:
         raise ValueError(f"program {solution.problem.program!r} has no group of exchangeable minority classes")
     point = _point(solution)
     B = solution.problem.members[solution.problem.minority]
-    f, G, _ = _value_and_gradient(point)
+    f, G, _ = point.losses.evaluate(point.Z)
     K = point.problem.K
-    average = arb_mat([[_arb(_averaging(i, j, B)) for j in range(K)] for i in range(K)])
+    average = arb_mat([[ball_of(_averaging(i, j, B)) for j in range(K)] for i in range(K)])
     X, _ = orbits.optimum(solution.coordinates, target=1e-11, frozen=(solution.problem.minority,))
     merged = _point(replace(solution, X=X))
-    f_merged, G_merged, _ = _value_and_gradient(merged)
+    f_merged, G_merged, _ = merged.losses.evaluate(merged.Z)
     if f_merged - _gap(merged, G_merged, _spectral_norm(merged, G_merged * average)) > f:
         return False
     norm = _spectral_norm(point, G)
@@ -232,8 +153,8 @@ def collapsed(solution: Solution) -> bool | None:
 
 
 def _gradient_error(point: _Point, gap: arb) -> arb:
-    """A bound on |M - M*|_F: sqrt(2 L gap) with L = max_k p_k / (2 d_k c), because softmax Hessians are at most 1/2."""
-    smoothness = max((p / d).upper() for p, d in zip(point.p, point.d, strict=True)) / (2 * _least_eigenvalue(point))
+    """A bound on |M - M*|_F: sqrt(2 L gap), L = max_k m_k p_k phi^2 / (2 d_k c), because softmax Hessians are at most 1/2."""
+    smoothness = point.losses.steepest(point.d) / (2 * _least_eigenvalue(point))
     return (2 * smoothness * gap).sqrt()
 
 
@@ -258,7 +179,7 @@ def _rayleigh(point: _Point, G: arb_mat) -> arb:
     A = _normal(point, G)
     mid = np.array([[float(A[i, j].mid()) for j in range(A.ncols())] for i in range(A.nrows())])
     values, vectors = np.linalg.eig(mid)
-    v = _matrix(np.real(vectors[:, [int(np.argmax(np.real(values)))]]))
+    v = matrix(np.real(vectors[:, [int(np.argmax(np.real(values)))]]))
     image = G * v
     top = sum((image[k, 0] ** 2 / point.d[k] for k in range(G.nrows())), arb(0))
     return (top / (v.transpose() * point.C * v)[0, 0]).sqrt()
@@ -275,11 +196,13 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
         Lower and upper bounds, (K, K) each.
 
     Raises:
-        ArithmeticError: if the gap is too wide to bound them, or the budget may not be used up.
+        ArithmeticError: if the gap is too wide to bound them, the budget may not be used up, or the loss is not the paper's.
     """
+    if solution.problem.changed:
+        raise ArithmeticError("cosines are bounded for the paper's losses only")
     point = _point(solution)
     K, rows = point.problem.K, point.problem.rows
-    _f, G, smallest = _value_and_gradient(point)
+    _f, G, smallest = point.losses.evaluate(point.Z)
     gap = abs(_gap(point, G, _spectral_norm(point, G))).upper()
     if not _rayleigh(point, G) > _gradient_error(point, gap):
         raise ArithmeticError("the budget may not be used up at the optimum, so its class vectors need not be unique")
@@ -290,14 +213,20 @@ def cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     for quarter in range(-120, 1):
         rho = (arb(10) ** (arb(quarter) / 4)).upper()
         mu = min(
-            (point.p[k] / (point.d[k] * c_high) * m * sigma[k] * (-2 * rho / (point.d[k] * c_low).sqrt()).exp()).lower()
+            (
+                point.losses.p[k]
+                / (point.d[k] * c_high)
+                * m
+                * sigma[k]
+                * (-2 * rho / (point.d[k] * c_low).sqrt()).exp()
+            ).lower()
             for k, m in enumerate(smallest)
         )
         if mu * rho**2 > 2 * gap:
             break
     else:
         raise ArithmeticError(f"gap {float(gap):.1e} is too wide for an interval of cosines")
-    e_w, e_h = _arb(fraction(point.problem.e_w)), _arb(fraction(point.problem.e_h))
+    e_w, e_h = ball_of(fraction(point.problem.e_w)), ball_of(fraction(point.problem.e_h))
     # Powers and Stoermer: |B - |Z'||_F^2 is at most the trace norm of B^2 - Z'^T Z', sqrt(K) times its Frobenius norm.
     gamma2 = (e_w / e_h).sqrt()
     B = F.transpose() * point.W * point.W.transpose() * F * (1 / gamma2)
@@ -347,7 +276,7 @@ def _cholesky(C: arb_mat) -> arb_mat:
 
 def _least_spread(point: _Point, k: int) -> arb:
     """A lower bound on the least eigenvalue, on sum-zero vectors, of V^T (I - 11^T/n) V; V: the softmax's classes."""
-    K, lam = point.problem.K, point.lam[k]
+    K, lam = point.problem.K, point.losses.lam[k]
     if point.problem.partition == "classes":
         return arb(1)
     if point.problem.partition == "pairs":
@@ -357,4 +286,4 @@ def _least_spread(point: _Point, k: int) -> arb:
     n = len(classes)
     mean = arb_mat([[arb(1) / n] * n for _ in range(n)])
     A = V.transpose() * (V - mean * V) + arb_mat([[arb(1)] * K for _ in range(K)])
-    return 1 / _trace(A.inv())  # the added 11^T acts on the constant vector only
+    return 1 / trace(A.inv())  # the added 11^T acts on the constant vector only

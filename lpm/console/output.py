@@ -107,6 +107,8 @@ class OutputFolder:
 
     def _listed(self, folder: Path) -> list[str] | None:
         """The files that the tool's manifest of a folder lists; None if it has none."""
+        if not (folder / MANIFEST).is_file():  # a pipe would be waited for
+            return None
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             return list(map(str, manifest["files"])) if manifest["tool"] == self.tool else None

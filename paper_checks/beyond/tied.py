@@ -9,6 +9,7 @@ import numpy as np
 
 from lpm.losses import log_partition
 from paper_checks.claim import Finding, Quantity, check, conclude
+from paper_checks.claims.tied_features import TiedProgram
 from paper_checks.interval import FLOAT64, Fact
 from paper_checks.lab import Lab, pair_vectors
 
@@ -131,9 +132,10 @@ def tied_features_decay(lab: Lab, *, power: int = 1) -> Finding:
     Formula: c_B = q pi_B, as for free features; q^2 pi_B with unmixed features under decay. In the normal form D is
         V^T diag(p) V, or diag(pi), in place of diag(p).
     Assumptions: random pairs; decay on single samples, C = I; cross-entropy.
-    Test: Certified optima at 0.97 and 1.03 of each threshold, K = 4 and 5, lambda = 1/2 and 0.2.
+    Test: Certified optima at 0.97 and 1.03 of each threshold, K = 4 and 5, lambda = 1/2 and 0.2. Under budgets on both
+        sides of R0 = 60.2.
     Verdict: Proved: V^T diag(p) V is the very matrix of the targets' moments, so one factor of it cancels. Under budgets
-        the two differ (claim tied-features of the paper).
+        the two differ: R0 is 60.2 with tied features and 297.8 with free ones (claim tied-features).
     Overturned by: a certified optimum on the other side.
     References: Verma et al. 2019 mix features (not read).
 
@@ -155,6 +157,10 @@ def tied_features_decay(lab: Lab, *, power: int = 1) -> Finding:
                 )
                 for factor in (0.97, 1.03)
             ]
+    quantities += [
+        Quantity(f"collapsed at R = {R:g} under budgets (K=4, lambda=1/2)", R > 60.2, TiedProgram(R, 0.5).collapsed())
+        for R in (60, 60.4)
+    ]
     return conclude(
         quantities,
         evidence=f"{sum(q.agrees is True for q in quantities)} of {len(quantities)} certified optima agree",

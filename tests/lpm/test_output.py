@@ -148,6 +148,23 @@ def test_folders_of_others_and_of_living_processes_stay(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_pipe_under_the_name_of_the_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from lpm.console import output; output.OutputFolder(output.Path({str(tmp_path)!r}), 't')",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "holds files of another origin (manifest.json)" in said.stderr
+
+
 def test_an_error_between_the_two_renames_puts_the_old_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,12 +14,14 @@ import pytest
 from lpm import orbits
 from lpm.family import Family
 from lpm.law import collapse_number
+from lpm.losses import Losses
 from lpm.mixing import fixed
 from lpm.pairs import class_counts, product
 from lpm.programs import fc, plain
 from paper_checks.__main__ import choose, expected, main, run
 from paper_checks.beyond.catalogue import BEYOND, CONJECTURES, EXPECTED, by_id
 from paper_checks.beyond.decided import collapsed
+from paper_checks.beyond.growth import least_norm_fc, least_norm_plain
 from paper_checks.beyond.imbalance import survives, top_eigenvalue
 from paper_checks.beyond.tied import TiedDecay
 from paper_checks.catalogue import CHECKS
@@ -34,7 +36,7 @@ FAILS, HOLDS = Verdict.FAILS, Verdict.HOLDS
 RECORD = expected(EXPECTED, BEYOND)
 SOLVED_IN_BALLS = (
     "collapse-law", "mixup-earlier", "ms-same-threshold", "offsets-do-not-move", "balanced-sampling",
-    "class-weights-invert", "small-budgets",
+    "class-weights-invert", "small-budgets", "tempered-pairs",
 )  # fmt: skip
 
 
@@ -134,11 +136,12 @@ def test_free_features_and_a_tied_program_with_one_feature_per_class_are_one_pro
     assert lower - 1e-7 <= solution.objective <= upper + 1e-7
 
 
-def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
-    rng = np.random.default_rng(0)
-    for i in range(16):
-        K, lam = int(rng.integers(3, 8)), float(rng.uniform(0.05, 0.95))
-        counts = np.exp(rng.uniform(0, 5, K))
+@pytest.mark.parametrize("number", [16, pytest.param(400, marks=pytest.mark.heavy)])
+def test_ranks_agree_with_the_conjecture_about_eigenvalues(number: int) -> None:
+    rng = np.random.default_rng(number)
+    for i in range(number):
+        K, lam = int(rng.integers(3, 11)), float(rng.uniform(0.05, 0.95))
+        counts = np.exp(rng.uniform(0, rng.uniform(0.5, 7), K))
         problem = plain(class_counts(counts)) if i % 2 else fc(product(class_counts(counts)), fixed(lam))
         q, pi = 1.0 if i % 2 else lam**2 + (1 - lam) ** 2, counts / counts.sum()
         M, P = q * np.diag(pi) + (1 - q) * np.outer(pi, pi), np.eye(K) - 1 / K
@@ -151,6 +154,37 @@ def test_ranks_agree_with_the_conjecture_about_eigenvalues() -> None:
             assert count - 1 <= high
             assert low <= count
         assert survives(problem.under_decay(mu)).value is True
+
+
+@pytest.mark.parametrize(("K", "K_A"), [(4, 2), (5, 3), (4, 1)])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_least_norm_with_margins_is_the_closed_form(K: int, K_A: int, mixed: bool) -> None:
+    cp = pytest.importorskip("cvxpy", reason="cvxpy, the extra 'sweep', is not installed")
+    pairs = [(a, b) for a in range(K_A) for b in range(K_A) if mixed or a == b]
+    Z = cp.Variable((len(pairs), K))
+    rows = [(Z[k], a, b) for k, (a, b) in enumerate(pairs)]
+    limits = [z[a] == z[b] for z, a, b in rows if a != b]
+    limits += [z[a] - z[c] >= 1 for z, a, b in rows for c in range(K) if c not in (a, b)]
+    least = cp.Problem(cp.Minimize(cp.normNuc(Z)), limits).solve(solver="CLARABEL")
+    known = least_norm_fc(K, K_A) * K**1.5 if mixed else least_norm_plain(K, K_A) * K
+    assert least == pytest.approx(known, rel=1e-5)
+
+
+def test_losses_in_balls_are_those_in_float64() -> None:
+    ball_losses = pytest.importorskip("paper_checks.ball_losses", reason="python-flint is not installed")
+    rng = np.random.default_rng(3)
+    for program in ("plain", "fc", "ms", "ms-unordered"):
+        problem, _ = Family(program, K=4, mixing=fixed(0.3)).at(5.0).expand()
+        if program in ("plain", "fc"):
+            label = rng.uniform(0, 1, (len(problem.rows), problem.K + 2))
+            problem = replace(problem, rows=replace(problem.rows, label=label))
+        problem = replace(problem, offset=rng.normal(size=problem.K), factor=rng.uniform(0.5, 2, problem.K))
+        Z = rng.normal(size=(len(problem.rows), problem.K))
+        value, slope, _ = Losses.of(problem, slice(None), 0.0).evaluate(Z)
+        f, G, _ = ball_losses.BallLosses.of(problem).evaluate(ball_losses.matrix(Z))
+        assert float(f) == pytest.approx(problem.rows.p @ value, rel=1e-12)
+        gradient = np.array([[float(G[k, i]) for i in range(problem.K)] for k in range(len(Z))])
+        np.testing.assert_allclose(gradient, problem.rows.p[:, None] * slope, atol=1e-14)
 
 
 def test_conjectures_come_with_evidence() -> None:

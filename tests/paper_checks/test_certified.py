@@ -196,12 +196,12 @@ def test_common_shifts_of_logits_are_part_of_the_radius() -> None:
     pytest.importorskip("flint", reason="python-flint, the extra 'rigorous', is not installed")
     from flint import ctx
 
-    from paper_checks import ball
+    from paper_checks import ball, ball_losses
 
-    with ctx.workprec(ball.BITS):
+    with ctx.workprec(ball_losses.BITS):
         point = ball._point(exact)
         assert float(ball._shift(point)) < 1e-12
-        assert float(ball._shift(replace(point, Z=ball._matrix(shifted)))) == pytest.approx(shift, rel=1e-9)
+        assert float(ball._shift(replace(point, Z=ball_losses.matrix(shifted)))) == pytest.approx(shift, rel=1e-9)
 
 
 def test_cosines_need_a_budget_that_is_used_up() -> None:
@@ -216,13 +216,13 @@ def test_cosines_need_a_budget_that_is_used_up() -> None:
 
 def test_ball_arithmetic_reads_fractions_back_and_restores_its_precision() -> None:
     flint = pytest.importorskip("flint", reason="python-flint, the extra 'rigorous', is not installed")
-    from paper_checks import ball
+    from paper_checks import ball, ball_losses
 
     before = flint.ctx.prec
     ball.loss(solve(fc(block(imbalanced(3, 1, 2)))))
     assert flint.ctx.prec == before
-    assert ball.fraction(0.1) == Fraction(1, 10)
-    assert ball.fraction(math.pi) == Fraction(math.pi)
+    assert ball_losses.fraction(0.1) == Fraction(1, 10)
+    assert ball_losses.fraction(math.pi) == Fraction(math.pi)
 
 
 def test_a_wrong_gradient_or_a_wrong_point_widens_the_ball_interval_but_never_moves_it() -> None:
