@@ -18,6 +18,7 @@ FIGURES = {
     "fig4": "class vectors of classes 0, 8 and 9, test features and confidence, beside the model's optimum (Figure 4)",
     "theory": "cosines, norms and thresholds of the layer-peeled model",
     "geometry": "trained networks against their own layer-peeled optimum",
+    "law": "networks on the line of the collapse law: optimum and trained class vectors against weight decay",
     "explore": "one HTML file with sliders for the imbalance, the mixing ratio, K, the program and the sampler",
 }
 """The figures. Each is a module of that name with ``add_options(parser)`` and ``make(options, folder)``.

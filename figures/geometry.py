@@ -181,7 +181,7 @@ def _described(run: RunFolder) -> dict[str, Any]:
 def _few(run: RunFolder) -> slice:
     """Return the few-shot classes. Raise InvalidInput unless there are two, between which there is a cosine."""
     counts = np.array(run.result().train_counts)
-    first, last = splits(run.config.dataset, counts).get("few", (0, 0))
+    first, last = splits(run.config.dataset, counts, run.config.tail).get("few", (0, 0))
     if first == last:
         raise InvalidInput(f"{str(run.path)!r} has less than two few-shot classes, and no cosine between them")
     return slice(first, last + 1)

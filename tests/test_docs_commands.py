@@ -28,6 +28,7 @@ NOT_RUN = {
     r"--dataset (imagenet-lt|inaturalist2018|places-lt-ft) ": "needs the images of ImageNet, iNaturalist or Places",
     r"training\.table 10 ": "needs the images of ImageNet",
     r"benchmarks\.gpu_plan ": "needs a GPU",
+    r"benchmarks\.law ": "trains networks for an hour; tests/benchmarks/test_law.py runs it on one",
     r"training\.table 8 --data-root D --jobs 4$": "trains hundreds of runs; numbers.md has such commands with fewer",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
@@ -165,7 +166,7 @@ def test_commands_run_as_printed(
     lines = [f"echo '# line {i}' >&2\n{line}" for i, line in enumerate(typed(page))]
     # The page divides the same folder in two ways; a reader chooses one.
     script = "\n".join(lines).replace("python -m training.split D --", "rm D/*.txt\npython -m training.split D --")
-    script = re.sub(r"--epochs \d+", f"--epochs {EPOCHS}", script.replace("RUN...", "runs/*/seed-0"))
+    script = re.sub(r"--(epochs|decay-warmup) \d+", rf"--\1 {EPOCHS}", script.replace("RUN...", "runs/*/seed-0"))
     done = shell(script)
     last = int(re.findall(r"^# line (\d+)$", done.stderr, re.MULTILINE)[-1])
     assert done.returncode == 0, f"{typed(page)[last]}\n{done.stderr[-1500:]}"

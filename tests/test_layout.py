@@ -63,7 +63,18 @@ WITHOUT_TORCH = (
 ALSO_WITHOUT_TORCH = (
     *(
         f"training.{name}"
-        for name in ("train", "compare", "table", "confusion", "predict", "split", "check", "measure")
+        for name in (
+            "train",
+            "compare",
+            "table",
+            "confusion",
+            "diagnose",
+            "diagnosis",
+            "predict",
+            "split",
+            "check",
+            "measure",
+        )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),
 )

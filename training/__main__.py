@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train one setting, by default the built-in digits",
     "compare": "train several methods and print them side by side",
     "confusion": "what the test images of finished runs are predicted as",
+    "diagnose": "why finished runs are wrong on some classes, and what to try next",
     "predict": "the likeliest classes of other images",
     "split": "lists for training and testing, from one folder per class",
     "check": "find image files that cannot be used",

@@ -165,6 +165,16 @@ class RunConfig:
         **_between(0, 2**32 - 1, rule="must lie in 0..2^32-1"),
         **_IN_MEMORY,
     )
+    tail: str = _choice(
+        "exp",
+        "how class counts fall from n_max to n_min",
+        "data",
+        words={
+            "exp": "exponentially",
+            "step": "the first half of the classes has n_max images each, the other half n_min",
+        },
+        **_IN_MEMORY,
+    )
     classes: int = _choice(
         0,
         "number of classes of your own images (default: counted in the folders or names under --data-root)",
@@ -189,6 +199,13 @@ class RunConfig:
     )
     classifier: str = _choice("fc", "what turns features into logits", "method", words=_helps(CLASSIFIERS))
     loss: str = _choice("ce", "what is minimised", "method", words=_helps(LOSSES))
+    tau: float = _choice(
+        1.0,
+        "strength of logit adjustment; 1 is balanced softmax",
+        "method",
+        **_between(0, 10),
+        **_taken_by("tau"),
+    )
     bias: bool = _choice(True, "a bias in the classifier", "method", **_taken_by("bias"))
     features: str = _choice(
         "auto",
@@ -246,10 +263,44 @@ class RunConfig:
     )
     weight_decay: float = _choice(
         2e-4,
-        "weight decay on every parameter",
+        "weight decay on every parameter; with --classifier-decay on those of the backbone",
         "recipe",
         holds=lambda run, value: 0 <= value < 1,
         rule="must lie in [0, 1)",
+    )
+    feature_decay: float = _choice(
+        0.0,
+        "l_H, a penalty in the loss: l_H / 2 times the mean squared length of the classifier inputs",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        applies=lambda run: run.prepares == "as-is",
+        scope="features 'as-is', whose lengths are free",
+    )
+    feature_decay_centred: bool = _choice(
+        False,
+        "the feature penalty is on distances from the batch's mean",
+        "recipe",
+        applies=lambda run: run.feature_decay > 0,
+        scope="runs with --feature-decay",
+    )
+    classifier_decay: float = _choice(
+        0.0,
+        "l_W, a penalty in the loss: l_W / 2 times the sum of the class vectors' squared lengths",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        applies=lambda run: CLASSIFIERS[run.classifier].trains_lengths,
+        scope=f"classifier {_alternatives([row.name for row in CLASSIFIERS.values() if row.trains_lengths])}",
+    )
+    decay_warmup: int = _choice(
+        0,
+        "epochs in which both penalties rise linearly from zero; a network that starts with all of them may stay collapsed",
+        "recipe",
+        holds=lambda run, value: 0 <= value <= run.epochs,
+        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs",
+        applies=lambda run: run.feature_decay > 0 or run.classifier_decay > 0,
+        scope="runs with --feature-decay or --classifier-decay",
     )
     warmup: int = _choice(
         5,
@@ -426,14 +477,19 @@ class RunConfig:
         return self.size or 224
 
     @property
+    def prepares(self) -> str:
+        """What the classifier does to features first, a word of ``features`` other than 'auto'."""
+        return CLASSIFIERS[self.classifier].features if self.features == "auto" else self.features
+
+    @property
     def parts(self) -> int:
         """Parts of a batch that BatchNorm normalises separately (ghost BatchNorm); 0 if it is the whole batch."""
         return self.batch // self.norm_batch if self.norm_batch else 0
 
     @property
     def factor(self) -> str:
-        """The imbalance factor as a word; 'own' for image files, which have class counts of their own."""
-        return "own" if self.data_set.files else f"{self.imbalance:g}"
+        """The imbalance factor as a word, '10-step' for a step; 'own' for image files, which have class counts of their own."""
+        return "own" if self.data_set.files else f"{self.imbalance:g}" + "-step" * (self.tail == "step")
 
     @property
     def method(self) -> str:
@@ -458,6 +514,17 @@ class RunConfig:
         factor = () if self.data_set.user_named else (self.factor,)
         words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
+
+    def penalty_at(self, epoch: int) -> float:
+        """The share of the penalties that an epoch has: epoch / decay_warmup, at most 1.
+
+        Args:
+            epoch: from 1.
+
+        Returns:
+            The share, in (0, 1].
+        """
+        return min(1.0, epoch / self.decay_warmup) if self.decay_warmup else 1.0
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch.
@@ -547,7 +614,7 @@ OF_RECIPES = ("cas_m", "bias", "scale")
 """Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
 
 SETTING = (
-    *("dataset", "classes", "name", "imbalance", "sampler", "classifier", "loss", "seed", "preset"),
+    *("dataset", "classes", "name", "imbalance", "tail", "sampler", "classifier", "loss", "seed", "preset"),
     *(name for name in settings() if name not in OF_RECIPES),
 )
 """Choices that are no part of a recipe: the data, the method with its settings, and the seed."""

@@ -26,9 +26,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
     "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
+    "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
+    "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", "alpha": 0.0, "ratio_per": "batch"},
 }
-"""The methods of the tables, BMLS-all+MS, and training without mixup, by name: the choices of a run that make each.
+"""The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
 
 BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
 for them BMLS-all+MS draws all K^2.

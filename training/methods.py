@@ -58,9 +58,11 @@ class Sampler(Method):
 
     Attributes:
         draws: the label pairs that it draws.
+        classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
     """
 
     draws: LabelPairs = "all"
+    classes: Literal["as they are", "balanced", "other"] = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class Classifier(Method):
         takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own.
         names_loss: whether tables show the loss even if it is the default one.
         random: whether ``make`` takes a ``generator``.
+        trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
         features: what becomes of the features first, under ``--features auto``.
     """
 
@@ -86,6 +89,7 @@ class Classifier(Method):
     takes_loss: bool = False
     names_loss: bool = False
     random: bool = False
+    trains_lengths: bool = True
     features: str = "as-is"
 
 
@@ -121,12 +125,14 @@ SAMPLERS: dict[str, Sampler] = {
             title="random",
             help="every image once per epoch, its partner by a random permutation of the batch",
             make="training.sampling.samplers:Random",
+            classes="as they are",
         ),
         Sampler(
             name="cbs",
             title="CBS",
             help="class-balanced sampling: all classes equally often, drawn independently",
             make="training.sampling.samplers:ClassBalanced",
+            classes="balanced",
         ),
         Sampler(
             name="cas",
@@ -134,12 +140,14 @@ SAMPLERS: dict[str, Sampler] = {
             help="class-aware sampling: all classes equally often, in shuffled cycles",
             make="training.sampling.samplers:ClassAware",
             settings={"m": "cas_m"},
+            classes="balanced",
         ),
         Sampler(
             name="lom",
             title="LOM",
             help="label-occurrence-balanced mixup: both sides of a pair are independent class-balanced draws",
             make="training.sampling.samplers:LabelOccurrence",
+            classes="balanced",
         ),
         Sampler(
             name="bmls",
@@ -148,6 +156,7 @@ SAMPLERS: dict[str, Sampler] = {
             make="training.sampling.samplers:BalancedMixedLabels",
             fixed={"ordered": False},
             draws="a < b",
+            classes="balanced",
         ),
         Sampler(
             name="bmls-all",
@@ -155,6 +164,7 @@ SAMPLERS: dict[str, Sampler] = {
             help="balanced mixed labels over all K^2 label pairs",
             make="training.sampling.samplers:BalancedMixedLabels",
             fixed={"ordered": True},
+            classes="balanced",
         ),
         Sampler(
             name="coverage",
@@ -205,6 +215,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             takes_loss=True,
             names_loss=True,
             random=True,
+            trains_lengths=False,
             features="norm-unit",
         ),
         Classifier(
@@ -249,6 +260,21 @@ LOSSES: dict[str, Loss] = {
             title="DR",
             help="dot regression, for fixed class vectors",
             make="training.model.losses:dot_regression_loss",
+        ),
+        Loss(
+            name="la",
+            title="LA",
+            help="logit adjustment: cross-entropy of the logits plus tau times the log of the class frequencies",
+            make="training.model.long_tail_losses:LogitAdjustment",
+            settings={"tau": "tau"},
+            classifiers=("fc",),
+        ),
+        Loss(
+            name="cw",
+            title="CW",
+            help="class weights: a label's cross-entropy times N / (K n), n images of its class among N",
+            make="training.model.long_tail_losses:ClassWeights",
+            classifiers=("fc",),
         ),
     )
 }

@@ -44,11 +44,19 @@ class Recorded:
 
 
 @pytest.mark.parametrize("batch", [32, 200, 1000])  # of 486 pairs: sixteen steps an epoch, three, one
-@pytest.mark.parametrize(("sampler", "classifier"), [("random", "fc"), ("bmls", "ms-unordered"), ("cas", "ms")])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"sampler": "bmls", "classifier": "ms-unordered"},
+        {"sampler": "cas", "classifier": "ms"},
+        {"feature_decay": 0.1, "feature_decay_centred": True, "classifier_decay": 0.2, "decay_warmup": 2},
+    ],
+)
 def test_captured_steps_train_bit_for_bit_like_plain_ones(
-    sampler: str, classifier: str, batch: int, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
+    choices: dict[str, Any], batch: int, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(TINY, sampler=sampler, classifier=classifier, batch=batch)
+    config = replace(TINY, batch=batch, **choices)
     plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
     graphs.steps.capture = True
     monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))

@@ -23,6 +23,7 @@ from training.model import build
 from training.model.cifar_resnets import ResNet
 from training.model.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF, simplex_etf
 from training.model.imagenet_resnets import Bottlenecks
+from training.model.long_tail_losses import ClassWeights, LogitAdjustment
 from training.model.losses import dot_regression, mixed_cross_entropy, mixed_singleton
 
 
@@ -410,3 +411,28 @@ def test_learning_rate_curve() -> None:
     rates = {e: config.lr_at(e) for e in (1, 2, 5, 6, 160, 161, 180, 181, 200)}
     expected = {1: 0.02, 2: 0.04, 5: 0.1, 6: 0.1, 160: 0.1, 161: 0.01, 180: 0.01, 181: 0.001, 200: 0.001}
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_losses_that_know_class_frequencies(per_image: bool) -> None:
+    """Against the formulas in float64: -sum_j t_j log(pi_j^tau e^z_j / sum_i pi_i^tau e^z_i), and t_j over K pi_j."""
+    rng = np.random.default_rng(3)
+    B, K, tau = 7, 5, 1.5
+    z, counts = rng.normal(size=(B, K)), np.array([50, 20, 10, 5, 1])
+    a, b = rng.integers(0, K, (2, B))
+    lam = rng.random(B if per_image else ())
+    targets = np.zeros((B, K))
+    np.add.at(targets, (np.arange(B), a), lam)
+    np.add.at(targets, (np.arange(B), b), 1 - lam)
+    pi = counts / counts.sum()
+
+    def expected(weights: np.ndarray, strength: float) -> float:
+        scores = pi**strength * np.exp(z)
+        return float(-(targets * weights * np.log(scores / scores.sum(axis=1, keepdims=True))).sum(axis=1).mean())
+
+    batch = tuple(map(torch.from_numpy, (z.astype(np.float32), a, b, np.asarray(lam, np.float32))))
+    images = torch.from_numpy(counts)
+    assert float(LogitAdjustment(images, tau)(*batch)) == pytest.approx(expected(np.ones(K), tau), rel=1e-5)
+    assert float(ClassWeights(images)(*batch)) == pytest.approx(expected(1 / (K * pi), 0.0), rel=1e-5)
+    assert float(LogitAdjustment(images, 0.0)(*batch)) == pytest.approx(expected(np.ones(K), 0.0), rel=1e-5)
+    assert float(ClassWeights(torch.full((K,), 3))(*batch)) == pytest.approx(expected(np.ones(K), 0.0), rel=1e-5)

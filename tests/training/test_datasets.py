@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from numpy._core.multiarray import _reconstruct
 from PIL import Image
 
 from lpm.console.errors import InvalidInput
-from training.data.datasets import load, long_tailed_counts, long_tailed_indices
+from training.config import RunConfig
+from training.data.datasets import load, long_tailed_counts, long_tailed_indices, of
+from training.store.metrics import splits
 
 COUNTS = {
     (10, 10): [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500],
@@ -30,6 +33,22 @@ COUNTS = {
 TOTALS = {(100, 10): 19573, (100, 50): 12608, (100, 100): 10847, (100, 200): 9502}
 ROOT = Path(__file__).parents[2]
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
+
+
+@pytest.mark.parametrize(("K", "expected"), [(4, [60, 60, 6, 6]), (5, [60, 60, 6, 6, 6]), (2, [60, 6])])
+def test_a_step_has_two_counts(K: int, expected: list[int]) -> None:
+    counts = long_tailed_counts(60, K, 10, "step")
+    assert counts.tolist() == expected
+    few = expected.count(6)
+    assert splits("digits-lt", counts, "step") == {"many": (0, K - few - 1), "few": (K - few, K - 1)}
+
+
+def test_a_run_with_a_step_has_its_counts() -> None:
+    run = RunConfig(imbalance=10, tail="step", preset="smoke", model="resnet8")
+    data = of(run, None, train_list=None, test_list=None)
+    assert data.counts.tolist() == [120] * 5 + [12] * 5
+    assert run.factor == "10-step"
+    assert run.key != replace(run, tail="exp").key
 
 
 @pytest.mark.parametrize(("K", "factor"), COUNTS)

@@ -265,7 +265,14 @@ def test_rare_checkpoints_as_on_a_gpu_cost_time_and_nothing_else(
     assert a == b
 
 
-@pytest.mark.parametrize("change", [{"momentum": 0.0}, {"batch": 97, "classifier": "etf", "loss": "dr", "width": 8}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"momentum": 0.0},
+        {"batch": 97, "classifier": "etf", "loss": "dr", "width": 8},
+        {"feature_decay": 0.1, "feature_decay_centred": True, "classifier_decay": 0.2, "decay_warmup": 2, "loss": "la"},
+    ],
+)
 def test_odd_recipes_resume_too(change: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path) -> None:
     """Without momentum there is no buffer; 486 pairs in batches of 97 leave a single one over."""
     config = replace(TINY, epochs=2, **change)

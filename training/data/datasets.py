@@ -166,6 +166,7 @@ class Request:
         row: the data set's row of the catalogue.
         root: the folder of its files, which exists; None where none was given and the row needs none.
         imbalance: n_max / n_min of the long-tailed subset, at least 1.
+        tail: how class counts fall, 'exp' or 'step'.
         subset_seed: which images the subset keeps.
         classes: number of classes.
         name: the name in results.
@@ -177,6 +178,7 @@ class Request:
     row: DataSet
     root: Path | None = None
     imbalance: float = 1.0
+    tail: str = "exp"
     subset_seed: int = 0
     classes: int = 0
     name: str = ""
@@ -203,19 +205,21 @@ class Request:
             InvalidInput: if a class has too few images, or would be left with none.
         """
         n_max = len(labels) // self.classes
-        counts = long_tailed_counts(n_max, self.classes, self.imbalance)
+        counts = long_tailed_counts(n_max, self.classes, self.imbalance, self.tail)
         return long_tailed_indices(labels, counts, self.subset_seed)
 
 
-def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
-    """The standard long-tailed class counts, n_k = floor(n_max imbalance^(-k/(K-1))).
+def long_tailed_counts(n_max: int, K: int, imbalance: float, tail: str = "exp") -> np.ndarray:
+    """The standard long-tailed class counts, n_k = floor(n_max imbalance^(-k/(K-1))); or a step.
 
-    Source: Cao et al. 2019.
+    With a step the first floor(K/2) classes have n_max images each, and the others floor(n_max / imbalance). Source: Cao et
+    al. 2019, for both.
 
     Args:
         n_max: images of the most frequent class.
         K: number of classes.
         imbalance: n_max / n_min.
+        tail: 'exp' or 'step'.
 
     Returns:
         (K,), falling.
@@ -225,6 +229,8 @@ def long_tailed_counts(n_max: int, K: int, imbalance: float) -> np.ndarray:
     """
     if not imbalance >= 1:
         raise InvalidInput(f"imbalance {imbalance:g} must be at least 1, n_max / n_min")
+    if tail == "step":
+        return np.where(np.arange(K) < K // 2, n_max, int(n_max * (1 / imbalance)))
     return np.array([int(n_max * (1 / imbalance) ** (k / (K - 1.0))) for k in range(K)])
 
 
@@ -284,6 +290,7 @@ def of(
         config.dataset,
         root,
         imbalance=config.imbalance,
+        tail=config.tail,
         subset_seed=config.subset_seed,
         classes=config.classes,
         name=config.data,
@@ -304,6 +311,7 @@ def load(
     root: Path | None,
     *,
     imbalance: float = 1.0,
+    tail: str = "exp",
     subset_seed: int = 0,
     classes: int = 0,
     name: str = "",
@@ -317,6 +325,7 @@ def load(
         dataset: its name.
         root: the folder of its files; image files may lie in its folder of the data set's name.
         imbalance: n_max / n_min of the long-tailed subset of CIFAR and the digits.
+        tail: how that subset's class counts fall, 'exp' or 'step'.
         subset_seed: which images that subset keeps.
         classes: number of classes, for dataset 'own'.
         name: the name in results; by default the data set's.
@@ -344,6 +353,7 @@ def load(
         row=row,
         root=root,
         imbalance=imbalance,
+        tail=tail,
         subset_seed=subset_seed,
         classes=row.classes or classes,
         name=name or dataset,

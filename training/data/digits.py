@@ -29,7 +29,7 @@ def load(request: Request) -> LongTailed:
     K = request.classes
     test = np.concatenate([np.flatnonzero(labels == k)[-TEST_IMAGES:] for k in range(K)])
     rest = np.setdiff1d(np.arange(len(labels)), test)
-    counts = long_tailed_counts(TRAINING_IMAGES, K, request.imbalance)
+    counts = long_tailed_counts(TRAINING_IMAGES, K, request.imbalance, request.tail)
     subset = rest[long_tailed_indices(labels[rest], counts, request.subset_seed)]
     mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
     labels = labels.astype(np.int64)

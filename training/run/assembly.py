@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +22,24 @@ from training.sampling.samplers import PairSampler
 
 
 class Objective(nn.Module):
-    """The mean loss of a batch of mixed images, as the one module that several processes wrap.
+    """The mean loss of a batch of mixed images and the penalties, as the one module that several processes wrap.
+
+    Penalties are ``l_H / 2 mean |h|^2`` of the classifier inputs h, and ``l_W / 2 |W|^2`` of the class vectors. See
+    :class:`training.config.RunConfig`, ``feature_decay`` and ``classifier_decay``.
 
     Args:
         network: backbone and classifier.
-        bf16: whether the backbone computes in bfloat16.
+        config: the run.
+        penalty: (), the share of the penalties that the epoch has, a tensor because a captured step reads it anew.
+        ranks: the processes that share a batch.
     """
 
-    def __init__(self, network: build.Network, bf16: bool) -> None:
+    def __init__(self, network: build.Network, config: RunConfig, penalty: Tensor, ranks: Ranks = ALONE) -> None:
         super().__init__()
-        self.network, self.bf16 = network, bf16
+        self.network, self.config, self.penalty, self.ranks = network, config, penalty, ranks
 
     def forward(self, mixed: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Compute the mean loss.
+        """Compute the mean loss, with the penalties.
 
         Args:
             mixed: (B, C, H, W) mixed images; B = 0 for a process without a share of the batch.
@@ -44,10 +50,24 @@ class Objective(nn.Module):
         Returns:
             (); for an empty batch a zero that depends on all weights.
         """
-        features = self.network.features(mixed, bf16=self.bf16)
+        config, classifier = self.config, self.network.classifier
+        h = self.network.features(mixed, bf16=config.precision == "bf16")
+        centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(mixed):
-            return (self.network.classifier(features) * 0).sum()
-        return self.network.classifier.loss(features, a, b, lam)
+            return (classifier(h) * 0).sum()
+        loss = classifier.loss(h, a, b, lam)
+        if config.feature_decay:  # a choice of runs whose classifier inputs are the features
+            loss = loss + self.penalty * config.feature_decay / 2 * (h - centre).square().sum(dim=1).mean()
+        if config.classifier_decay:
+            loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
+        return loss
+
+    @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
+    def _mean(self, h: Tensor) -> Tensor:
+        """The mean (p,) over the rows of all processes; every process must call it."""
+        sums = torch.cat([h.sum(dim=0), h.new_full((1,), len(h))])
+        self.ranks.all_reduce(sums)
+        return sums[:-1] / sums[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +86,7 @@ class Assembly:
         objective: the loss of a batch, wrapped where several processes train.
         optimizer: SGD on the parameters that train.
         lr: (), the learning rate, a tensor because a captured step reads it anew.
+        penalty: (), the share of the penalties, in the same way.
     """
 
     config: RunConfig
@@ -79,6 +100,7 @@ class Assembly:
     objective: nn.Module
     optimizer: torch.optim.SGD
     lr: Tensor
+    penalty: Tensor
 
     @property
     def momentum(self) -> list[Tensor]:
@@ -120,7 +142,7 @@ def assemble(
     network = build.network(config, source.channels, weights, counts=data.counts).to(device)
     network.to(memory_format=layout)  # type: ignore[call-overload]
     norms.convert_batch_norms(network, ranks, config.parts)
-    lr = torch.zeros((), device=device)
+    lr, penalty = (torch.zeros((), device=device) for _ in range(2))
     return Assembly(
         config=config,
         data=data,
@@ -130,9 +152,10 @@ def assemble(
         source=source,
         sampler=sampler,
         network=network,
-        objective=_wrapped(Objective(network, config.precision == "bf16"), ranks),
+        objective=_wrapped(Objective(network, config, penalty, ranks), ranks),
         optimizer=_optimizer(config, network, lr),
         lr=lr,
+        penalty=penalty,
     )
 
 
@@ -157,7 +180,14 @@ def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.o
         raise InvalidInput(
             f"trains {config.trains!r} with classifier {config.classifier!r} leaves nothing to train; change one of them"
         )
-    optimizer = torch.optim.SGD(trained, lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    groups: list[dict[str, Any]] = [{"params": trained}]
+    if config.classifier_decay:  # which takes the place of weight decay there
+        of_classifier = {id(p) for p in network.classifier.parameters()}
+        groups = [
+            {"params": [p for p in trained if id(p) not in of_classifier]},
+            {"params": [p for p in trained if id(p) in of_classifier], "weight_decay": 0.0},
+        ]
+    optimizer = torch.optim.SGD(groups, lr, config.momentum, weight_decay=config.weight_decay, fused=True)
     for parameter in (
         trained if config.momentum else ()
     ):  # a captured step needs them from the start; zeros change nothing

@@ -70,6 +70,7 @@ class Steps:
         self._started = time.perf_counter()
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
+        run.penalty.fill_(config.penalty_at(self.epoch))
         epoch, drawn = self._ahead
         if epoch != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)

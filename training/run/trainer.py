@@ -60,7 +60,7 @@ class Trainer:
         self.network, self.source = self.assembly.network, self.assembly.source
         capture = capture and device.type == "cuda" and ranks.world == 1 and not config.data_set.files
         self.steps = Steps(self.assembly, capture=capture)
-        self.splits = splits(config.dataset, data.split_counts)
+        self.splits = splits(config.dataset, data.split_counts, config.tail)
 
     @property
     def epoch(self) -> int:

@@ -144,7 +144,7 @@ def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
         raise InvalidInput(
             f"{str(folder.path / 'metrics.json')!r} has class counts of another run; delete it to finish the run again"
         )
-    return metrics.splits(folder.config.dataset, np.array(counts))
+    return metrics.splits(folder.config.dataset, np.array(counts), folder.config.tail)
 
 
 def counted(

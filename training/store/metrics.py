@@ -7,16 +7,22 @@ import numpy as np
 from training.catalogue import CATALOGUE, FEW, MANY
 
 
-def splits(dataset: str, counts: np.ndarray) -> dict[str, tuple[int, int]]:
+def splits(dataset: str, counts: np.ndarray, tail: str = "exp") -> dict[str, tuple[int, int]]:
     """Divide the classes into many, medium and few: as published, else by their numbers of training images.
+
+    Counts that fall in one step have many and few classes only.
 
     Args:
         dataset: name of the data set.
         counts: (K,) training images of each class, falling.
+        tail: how counts fall, 'exp' or 'step'.
 
     Returns:
         First and last class of each split, both included; splits without classes are left out.
     """
+    if tail == "step":
+        half = len(counts) // 2
+        return {"many": (0, half - 1), "few": (half, len(counts) - 1)}
     published = CATALOGUE[dataset].ranges
     if published is not None:
         return dict(published)

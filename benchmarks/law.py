@@ -1,0 +1,211 @@
+"""Train the networks that the collapse law is tried on, and write their rows: ``python -m benchmarks.law``.
+
+docs/contribute/log.md has the predictions, which were written before the runs. Runs that the store has are not trained again.
+The last line of ``--help`` is the order; ``--only NAME`` takes a part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.rows import as_csv, origin
+from lpm.console import cli
+from lpm.console.output import write
+from training.config import RunConfig, with_preset
+from training.options import Options, seeds
+from training.store import collapse
+from training.store.runs import RunFolder
+
+STEP = replace(
+    with_preset(RunConfig(imbalance=10.0, tail="step"), "smoke"),
+    preset="smoke+",
+    weight_decay=1e-5,
+)
+"""Five classes of 120 digits and five of 12."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Runs that differ in mu and seed.
+
+    Attributes:
+        name: the series' word in rows.
+        choices: what makes its method, and how long it trains.
+        c: the collapse number that decides it.
+        grid: mu over sqrt(c); with ``absolute`` mu itself.
+        first: the part of the grid that is trained first, for all series and seeds.
+        absolute: whether the grid is of mu.
+        ordinary: whether mu is the weight decay of all layers, and there are no penalties.
+    """
+
+    name: str
+    choices: dict[str, Any]
+    c: float
+    grid: tuple[float, ...]
+    first: tuple[float, ...]
+    absolute: bool = False
+    ordinary: bool = False
+
+    def configs(self, grid: Sequence[float] | None = None) -> Iterator[RunConfig]:
+        """The runs with seed 0.
+
+        Args:
+            grid: the part of the grid that is asked for; all of it by default.
+
+        Yields:
+            Their configs, in the grid's order.
+        """
+        for x in self.grid if grid is None else grid:
+            mu = float(f"{x if self.absolute else x * math.sqrt(self.c):.4g}")
+            if self.ordinary:
+                yield replace(STEP, **self.choices, weight_decay=mu)
+            else:
+                yield replace(STEP, **self.choices, classifier_decay=mu, feature_decay=mu, feature_decay_centred=True)
+
+
+S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
+LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
+NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
+SERIES = (
+    Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
+    Series(name="LA", choices={"loss": "la", **LONG}, c=S * PI_B, grid=NEAR, first=(0.8, 0.9, 0.95, 1.05)),
+    Series(name="CW", choices={"loss": "cw", **SHORT}, c=S / (K**2 * PI_A), grid=WIDE, first=(0.6, 0.9, 1.05, 1.2)),
+    Series(
+        name="FC-exp",
+        choices={"tail": "exp", **SHORT},
+        c=S * 12 / 486,
+        grid=(0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26),
+        first=(0.09, 0.15, 0.18, 0.22),
+        absolute=True,
+    ),
+    Series(name="MS", choices={"classifier": "ms", **SHORT}, c=S * PI_B, grid=NEAR[1:], first=(0.9, 1.05)),
+    Series(name="CAS", choices={"sampler": "cas", **SHORT}, c=S / K, grid=BALANCED, first=(0.5, 0.9, 1.2)),
+    Series(
+        name="weight-decay",
+        choices={"epochs": 100},
+        c=S * PI_B,
+        grid=(2e-4, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 1e-1),
+        first=(2e-4, 2e-2, 5e-2, 1e-1),
+        absolute=True,
+        ordinary=True,
+    ),
+    Series(name="no-mixup", choices={"alpha": 0.0, **SHORT}, c=PI_B, grid=NEAR, first=(0.9, 1.05)),
+    Series(
+        name="BMLS",
+        choices={"sampler": "bmls", **SHORT},
+        c=S / K - (1 - S) / (K * (K - 1)),
+        grid=BALANCED,
+        first=(0.5, 0.9, 1.2),
+    ),
+    Series(name="FC-cold", choices={"epochs": 200}, c=S * PI_B, grid=(0.2, 0.4, 0.6, 0.8, 1.05), first=(0.8,)),
+)
+"""In the order of training, most valuable first."""
+
+
+def row(series: Series, folder: RunFolder) -> dict[str, Any]:
+    """Measure a finished run.
+
+    Args:
+        series: its series.
+        folder: the run.
+
+    Returns:
+        Its row: mu, the threshold, accuracies in per cent, singular values of class vectors.
+    """
+    config, result = folder.config, folder.result()
+    geometry, counts = folder.geometry(config.epochs), np.array(result.train_counts)
+    W, half = geometry["class_vectors"], K // 2
+    drawn = folder.final()["pair_counts"]
+    mu = collapse.decay(config, W, collapse.mean_squared_length(config, geometry, drawn, counts))
+    accuracy = np.array(result.per_class)
+    few = W[half:] - W.mean(axis=0)
+    few = few / np.linalg.norm(few, axis=1, keepdims=True)
+    spectra = {"s": W, "sA": W[:half], "sB": W[half:]}
+    return {
+        "series": series.name,
+        "seed": config.seed,
+        "mu": f"{mu:.5g}",
+        "ratio": f"{mu / math.sqrt(series.c):.4f}",
+        "all": f"{accuracy.mean():.2f}",
+        "many": f"{accuracy[:half].mean():.2f}",
+        "few": f"{accuracy[half:].mean():.2f}",
+        "few_cosine": f"{float((few @ few.T)[np.triu_indices(half, 1)].mean()):.4f}",
+        **{
+            f"{word}{n}": f"{value:.5f}"
+            for word, vectors in spectra.items()
+            for n, value in enumerate(collapse.singular_values(vectors), 1)
+        },
+        "counts": " ".join(map(str, counts)),
+        "nearest": " ".join(f"{d:.5f}" for d in nearest(W)),
+        "per_class": " ".join(f"{a:.0f}" for a in accuracy),
+        "weight_decay": f"{config.weight_decay:g}",
+        "train_seconds": f"{result.train_seconds:.1f}",
+        "config": config.key,
+    }
+
+
+def nearest(vectors: np.ndarray) -> np.ndarray:
+    """The distance of each class vector to the nearest other one.
+
+    Args:
+        vectors: (K, p) class vectors.
+
+    Returns:
+        (K,).
+    """
+    distances = np.linalg.norm(vectors[:, None].astype(float) - vectors[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return distances.min(axis=1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+    """
+    parser = cli.Parser("benchmarks.law", "networks on the digits that try the collapse law")
+    names = tuple(series.name for series in SERIES)
+    parser.add_argument("--only", type=cli.choice(*names), nargs="+", metavar="NAME", help="|".join(names))
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, such as 0-2")
+    parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="CSV of all finished runs of the plan")
+    parser.add_argument("--rows-only", action="store_true", help="train nothing")
+    options = parser.parse_args(arguments)
+    chosen = [series for series in SERIES if options.only is None or series.name in options.only]
+    if not options.rows_only:
+        import torch
+
+        from training.jobs.train_all import train_all
+
+        torch.set_num_threads(1)
+        for whole in (False, True):
+            for seed, series in itertools.product(options.seeds, chosen):
+                configs = [replace(c, seed=seed) for c in series.configs(None if whole else series.first)]
+                train_all(configs, Options(store=options.store, device="cpu", quiet=True), printed=False)
+                print(series.name, seed, "all" if whole else "first", flush=True)
+    rows = [
+        row(series, folder) | origin()
+        for series in chosen
+        for config in series.configs()
+        for seed in options.seeds
+        if (folder := RunFolder(options.store, replace(config, seed=seed))).done
+    ]
+    if options.out is not None and rows:
+        write(options.out, as_csv(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

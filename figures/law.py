@@ -1,0 +1,278 @@
+"""Networks on the line of the collapse law: ``python -m figures law``.
+
+Lines are the optimum of the penalised program with a free bias, points are trained networks, from the rows that
+``python -m benchmarks.law`` writes. Against mu over the law's threshold: singular values of the class vectors, accuracies, and
+the cosine among rare classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from figures.style import PAGE_WIDTH, Row, save
+from lpm import orbits
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.cure_rows import CURES, Setting
+from lpm.law import collapse_number
+from lpm.pairs import imbalanced
+from lpm.problem import Problem
+from lpm.solution import Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
+"""The rows that are drawn by default."""
+
+K, IMBALANCE, NODES = 10, 10.0, 8
+"""Classes, n_A / n_B, and quadrature nodes of the mixing ratio."""
+
+NEAR = (0.97, 0.99, 0.998)
+"""Further points, where lines end steeply."""
+
+WIDEST_BIAS = 20.0
+"""Largest difference of the bias between rare and frequent classes that is tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A method, one column of the figure.
+
+    Attributes:
+        title: its title.
+        cure: its name in :data:`lpm.cure_rows.CURES`.
+        group: the group whose collapse number is the threshold: 0 frequent, 1 rare classes.
+    """
+
+    title: str
+    cure: str
+    group: int = 1
+
+
+PANELS = {
+    "FC": Panel(title="mixup, FC", cure="mixup"),
+    "MS": Panel(title="mixup, MS", cure="MS"),
+    "LA": Panel(title="logit adjustment", cure="logit adjustment 1"),
+    "CW": Panel(title="class weights", cure="class weights", group=0),
+    "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
+    "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
+    "no-mixup": Panel(title="no mixup", cure="no mixup"),
+}
+"""The methods by their series in the rows."""
+
+BUILDERS = {cure.name: cure.build for cure in CURES}
+
+SIZES = {
+    "r_A": ("#0072B2", "s", "frequent classes"),
+    "s_AB": ("#8c8c8c", "o", "between"),
+    "r_B": ("#D55E00", "D", "rare classes"),
+}
+"""Colour, marker and label of each singular value: r is the root mean square of a group's own ones."""
+
+
+def add_options(parser: cli.Parser) -> None:
+    """Add the options of the figure.
+
+    Args:
+        parser: parser of the command.
+    """
+    add = parser.group("figure").add_argument
+    add("--runs", type=Path, default=RUNS, metavar="FILE", help="CSV of benchmarks.law (default: the committed rows)")
+    add("--points", type=int, default=17, help="points of each predicted line, at least 2")
+
+
+def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Solve the lines, read the points, and draw both.
+
+    Args:
+        options: parsed options.
+        folder: folder for the files.
+
+    Returns:
+        The record for the manifest.
+
+    Raises:
+        InvalidInput: if the rows cannot be read, or there are too few points.
+        NotCertified: if an optimum cannot be certified.
+    """
+    if not 2 <= options.points <= 1000:
+        raise InvalidInput(f"--points {options.points} must lie in 2..1000")
+    measured = measured_rows(options.runs)
+    names = [name for name in PANELS if any(row["series"] == name for row in measured)]
+    if not names:
+        raise InvalidInput(f"--runs {str(options.runs)!r} has no runs of {', '.join(PANELS)}")
+    ratios = sorted({*np.linspace(0.45, 1.25, options.points).tolist(), *NEAR})
+    rows = [row for name in names for row in predicted_rows(name, ratios)]
+    save(plot, [*rows, *measured], folder, "law")
+    return {"series": names, "runs": len(measured), "points": options.points}
+
+
+def setting() -> Setting:
+    """The class counts of the runs: five frequent classes and five rare ones."""
+    return Setting(classes=imbalanced(K, K // 2, IMBALANCE), nodes=NODES)
+
+
+def with_bias(problem: Problem) -> Solution:
+    """Solve a program whose logits have a free bias that is not penalised.
+
+    A bias that is equal inside groups is an offset of each group, and only the difference of the two matters. The optimal
+    value is convex in it.
+
+    Args:
+        problem: a program of two groups under decay.
+
+    Returns:
+        The certified solution at the best bias.
+    """
+    fixed = np.zeros(2) if problem.offset is None else problem.offset
+
+    def at(bias: float) -> Solution:
+        return orbits.solve(replace(problem, offset=fixed + np.array([0.0, bias])))
+
+    best = minimize_scalar(lambda bias: at(bias).objective, bounds=(-WIDEST_BIAS, WIDEST_BIAS), options={"xatol": 1e-7})
+    return at(float(best.x))
+
+
+def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]:
+    """Solve a method's program at several decays.
+
+    Args:
+        name: key of ``PANELS``.
+        ratios: mu over the threshold.
+
+    Returns:
+        One row per decay: the singular values of the centred class vectors, and the cosine among rare classes.
+    """
+    panel = PANELS[name]
+    problem = BUILDERS[panel.cure](setting()).under_decay(1.0)
+    threshold = math.sqrt(collapse_number(problem, panel.group))
+    rows: list[Row] = []
+    for ratio in ratios:
+        solution = with_bias(replace(problem, decay=float(ratio * threshold)))
+        gram, half = solution.gram, K // 2
+        between = float(gram.block[0, 0] + gram.block[1, 1] - 2 * gram.block[0, 1]) / 2
+        frequent, rare = (max(float(value), 0.0) for value in gram.eigenvalue)
+        length = between / K + rare * (half - 1) / half  # of a centred class vector of B, squared
+        rows.append(
+            {
+                "series": name,
+                "what": "predicted",
+                "seed": "",
+                "mu": ratio * threshold,
+                "ratio": float(ratio),
+                "r_A": math.sqrt(frequent),
+                "s_AB": math.sqrt(max(between, 0.0)),
+                "r_B": math.sqrt(rare),
+                "many": "",
+                "few": "",
+                "few_cosine": (between / K - rare / half) / length if length > 1e-9 else math.nan,
+                "relative_gap": solution.relative_gap,
+            }
+        )
+    return rows
+
+
+def measured_rows(path: Path) -> list[Row]:
+    """Read the rows of trained networks.
+
+    Args:
+        path: a CSV that ``benchmarks.law`` wrote.
+
+    Returns:
+        One row per run of a series that is drawn, with the columns of :func:`predicted_rows`.
+
+    Raises:
+        InvalidInput: if the file is missing, or lacks a column or a number.
+    """
+    try:
+        with path.open(newline="") as file:
+            read = [row for row in csv.DictReader(file) if row["series"] in PANELS]
+        return [_measured(row) for row in read]
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InvalidInput(f"--runs {str(path)!r} cannot be read as rows of benchmarks.law: {reason[:100]}") from None
+
+
+def _measured(row: dict[str, str]) -> Row:
+    own = {
+        side: math.sqrt(math.fsum(float(row[f"s{side}{n}"]) ** 2 for n in range(1, K // 2)) / (K // 2 - 1))
+        for side in "AB"
+    }
+    # The squares of all nine add up to those inside A, inside B and between: they are traces of one Gram matrix.
+    whole = math.fsum(float(row[f"s{n}"]) ** 2 for n in range(1, K))
+    between = whole - (K // 2 - 1) * (own["A"] ** 2 + own["B"] ** 2)
+    numbers = {name: float(row[name]) for name in ("mu", "ratio", "many", "few", "few_cosine")}
+    if not all(math.isfinite(value) for value in (*numbers.values(), *own.values(), between)):
+        raise ValueError("a number is not finite")
+    return {
+        "series": row["series"],
+        "what": "measured",
+        "seed": row["seed"],
+        "mu": numbers["mu"],
+        "ratio": numbers["ratio"],
+        "r_A": own["A"],
+        "s_AB": math.sqrt(max(between, 0.0)),
+        "r_B": own["B"],
+        "many": numbers["many"],
+        "few": numbers["few"],
+        "few_cosine": numbers["few_cosine"],
+        "relative_gap": "",
+    }
+
+
+def plot(rows: Sequence[Row]) -> Figure:
+    """Draw predicted lines and measured points.
+
+    Args:
+        rows: rows of :func:`predicted_rows` and :func:`measured_rows`.
+
+    Returns:
+        The figure: one column per method, three lines of panels.
+    """
+    from matplotlib.figure import Figure
+
+    names = [name for name in PANELS if any(row["series"] == name for row in rows)]
+    figure = Figure(figsize=(max(PAGE_WIDTH, 1.5 * len(names)), 5.2), layout="constrained")
+    axes = figure.subplots(3, len(names), squeeze=False, sharex=True, sharey="row")
+    for column, name in zip(axes.T, names, strict=True):
+        lines, points = (
+            [row for row in rows if (row["series"], row["what"]) == (name, what)] for what in ("predicted", "measured")
+        )
+        column[0].set_title(PANELS[name].title, fontsize=8)
+        draw = partial(_draw, lines=lines, points=points)
+        for key, (colour, marker, label) in SIZES.items():
+            draw(column[0], key, colour, marker, label)
+        for key, side in (("many", "r_A"), ("few", "r_B")):
+            draw(column[1], key, *SIZES[side][:2], "")
+        draw(column[2], "few_cosine", *SIZES["r_B"][:2], "")
+        for axis in column:
+            axis.axvline(1.0, color="black", lw=0.7, linestyle=":")
+            axis.grid(alpha=0.25, lw=0.5)
+            axis.tick_params(labelsize=7)
+    for axis, label in zip(axes[:, 0], ("singular value", "accuracy (%)", "cosine among rare"), strict=True):
+        axis.set_ylabel(label, fontsize=8)
+    figure.supxlabel("decay μ over the threshold of the law (lines: optimum; points: networks)", fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _draw(
+    axis: Axes, key: str, colour: str, marker: str, label: str, *, lines: Sequence[Row], points: Sequence[Row]
+) -> None:
+    if key not in ("many", "few"):
+        axis.plot([row["ratio"] for row in lines], [row[key] for row in lines], color=colour, lw=1.3, label=label)
+    x, y = [row["ratio"] for row in points], [row[key] for row in points]
+    axis.plot(x, y, color=colour, marker=marker, markersize=2.8, linestyle="none", alpha=0.8)

@@ -1,0 +1,60 @@
+"""The plan of the collapse law's networks: its thresholds are the law's, its keys stay, and rows hold what a run measured."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import law
+from figures.law import measured_rows
+from training.data.datasets import long_tailed_counts
+from training.store import collapse
+from training.store.runs import RunFolder
+
+
+@pytest.mark.parametrize("series", law.SERIES, ids=lambda series: series.name)
+def test_the_plans_thresholds_are_those_of_the_law(series: law.Series) -> None:
+    for config in series.configs():
+        counts = long_tailed_counts(120, 10, config.imbalance, config.tail)
+        numbers = collapse.collapse_numbers(config, counts)
+        assert numbers is not None
+        first_to_collapse = 0 if config.loss == "cw" else 9
+        assert numbers[first_to_collapse] == pytest.approx(series.c)
+        assert numbers[first_to_collapse] == pytest.approx(numbers.min())
+
+
+def test_what_is_trained_first_is_a_part_of_the_whole() -> None:
+    for series in law.SERIES:
+        assert set(series.configs(series.first)) <= set(series.configs())
+    keys = [config.key for series in law.SERIES for config in series.configs()]
+    assert len(set(keys)) == len(keys)
+
+
+def test_rows_hold_what_a_run_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run of one epoch through the command, and its row against the run's own files."""
+    short = {"epochs": 1, "warmup": 0, "width": 4}
+    series = law.Series(name="FC", choices=short, c=law.S * law.PI_B, grid=(0.8, 1.0), first=(0.8,))
+    monkeypatch.setattr(law, "SERIES", (series,))
+    out = tmp_path / "rows.csv"
+    assert law.main(["--seeds", "3", "--store", str(tmp_path / "store"), "--out", str(out)]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["ratio"]) for row in rows] == pytest.approx([0.8, 1.0], abs=1e-3)
+    config = replace(next(series.configs()), seed=3)
+    folder = RunFolder(tmp_path / "store", config)
+    W = folder.geometry(1)["class_vectors"].astype(float)
+    assert float(rows[0]["s1"]) == pytest.approx(np.linalg.norm(W - W.mean(axis=0), 2), rel=1e-4)
+    assert float(rows[0]["sB4"]) == pytest.approx(np.linalg.svd(W[5:] - W[5:].mean(axis=0))[1][3], abs=1e-4)
+    assert np.mean([float(rows[0]["many"]), float(rows[0]["few"])]) == pytest.approx(folder.result().last["all"])
+    assert float(rows[0]["nearest"].split()[0]) == pytest.approx(min(np.linalg.norm(W[0] - w) for w in W[1:]), rel=1e-4)
+    assert float(rows[0]["mu"]) == pytest.approx(config.feature_decay)
+    assert [row["seed"] for row in measured_rows(out)] == ["3", "3"]
+    before = (folder.path / "metrics.json").read_bytes()
+    assert law.main(["--seeds", "3", "--store", str(tmp_path / "store"), "--rows-only"]) == 0
+    assert (folder.path / "metrics.json").read_bytes() == before

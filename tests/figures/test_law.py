@@ -1,0 +1,134 @@
+"""Networks on the line of the collapse law: lines against another solver and closed forms, points against runs, bad input."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from figures import __main__ as command
+from figures import law
+from lpm.console.errors import InvalidInput
+
+S, PI = 2 / 3, np.repeat([2 / 11, 1 / 55], 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        ("FC", math.sqrt(S / 55)),
+        ("MS", math.sqrt(S / 55)),
+        ("LA", math.sqrt(S / 55)),
+        ("CW", math.sqrt(S * 11 / 200)),
+        ("CAS", math.sqrt(S / 10)),
+        ("BMLS", math.sqrt(S / 10 - (1 - S) / 90)),
+        ("no-mixup", math.sqrt(1 / 55)),
+    ],
+)
+def test_lines_end_at_the_threshold(name: str, threshold: float) -> None:
+    below, above = law.predicted_rows(name, [0.97, 1.03])
+    assert below["mu"] == pytest.approx(0.97 * threshold)
+    vanishing = "r_A" if law.PANELS[name].group == 0 else "r_B"
+    assert below[vanishing] > 0.1
+    assert above[vanishing] == 0
+    assert max(below["relative_gap"], above["relative_gap"]) <= 1e-6
+
+
+@pytest.mark.parametrize("name", ["FC", "CW", "MS"])
+def test_lines_are_the_optimum_over_class_vectors_features_and_bias(name: str) -> None:
+    """Against L-BFGS on W, H and the bias themselves, with penalties in place of the nuclear norm."""
+    ((row),) = law.predicted_rows(name, [0.8])
+    mu, (nodes, masses) = row["mu"], np.polynomial.legendre.leggauss(law.NODES)
+    a, b, q = (x.ravel() for x in np.meshgrid(range(10), range(10), range(law.NODES), indexing="ij"))
+    lam, p = (nodes[q] + 1) / 2, PI[a] * PI[b] * masses[q] / 2
+    eye = np.eye(10)
+    targets = (lam[:, None] * eye[a] + (1 - lam[:, None]) * eye[b]) / (10 * PI if name == "CW" else 1)
+    parts = (lam, 1 - lam) if name == "MS" else (np.ones(len(p)),)
+    mass = np.ones(len(p)) if name == "MS" else targets.sum(axis=1)
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        W, bias, scaled = x[:100].reshape(10, 10), x[100:110], x[110:].reshape(-1, 10)
+        H = scaled / np.sqrt(p)[:, None]
+        z = H @ W.T + bias
+        value, gradient = -(targets * z).sum(axis=1), -targets
+        for part in parts:
+            e = np.exp(part[:, None] * z)
+            value = value + mass * np.log(e.sum(axis=1))
+            gradient = gradient + (mass * part)[:, None] * e / e.sum(axis=1, keepdims=True)
+        gradient = p[:, None] * gradient
+        whole = p @ value + mu / 2 * ((W**2).sum() + (scaled**2).sum())
+        of_H = gradient @ W / np.sqrt(p)[:, None] + mu * scaled
+        return whole, np.concatenate([(gradient.T @ H + mu * W).ravel(), gradient.sum(axis=0), of_H.ravel()])
+
+    start = np.random.default_rng(0).normal(size=110 + 10 * len(p)) / 3
+    options = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+    W = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x[:100].reshape(10, 10)
+    groups = [np.linalg.svd(W[k] - W[k].mean(axis=0), compute_uv=False)[:4] for k in (slice(5), slice(5, 10))]
+    for own, key in zip(groups, ("r_A", "r_B"), strict=True):
+        assert own == pytest.approx(np.full(4, row[key]), rel=2e-3)
+    centred = W - W.mean(axis=0)
+    between = (centred**2).sum() - sum((own**2).sum() for own in groups)
+    assert math.sqrt(between) == pytest.approx(row["s_AB"], rel=2e-3)
+    rare = centred[5:] / np.linalg.norm(centred[5:], axis=1, keepdims=True)
+    assert (rare @ rare.T)[0, 1] == pytest.approx(row["few_cosine"], abs=2e-3)
+
+
+def rows_of(vectors: np.ndarray) -> dict[str, str]:
+    """The row that benchmarks.law would write of class vectors (10, p)."""
+    spectra = {"s": vectors, "sA": vectors[:5], "sB": vectors[5:]}
+    values = {
+        f"{word}{n}": str(value)
+        for word, some in spectra.items()
+        for n, value in enumerate(np.linalg.svd(some - some.mean(axis=0), compute_uv=False)[: len(some) - 1], 1)
+    }
+    return {
+        "series": "FC",
+        "seed": "0",
+        "mu": "0.1",
+        "ratio": "0.9",
+        "many": "99",
+        "few": "5",
+        "few_cosine": "0.3",
+    } | values
+
+
+def written(path: Path, row: dict[str, str]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    return path
+
+
+def test_points_are_the_parts_of_a_spectrum(tmp_path: Path) -> None:
+    """Orthogonal parts inside A, inside B and between have their sizes back."""
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.normal(size=(12, 9)))[0].T
+    within = np.linalg.qr(np.eye(5) - 0.2)[0][:, :4]
+    between = np.repeat([1.0, -1.0], 5)[:, None] / math.sqrt(10)
+    A, B = np.vstack([within, np.zeros((5, 4))]), np.vstack([np.zeros((5, 4)), within])
+    W = 3 * A @ basis[:4] + 2 * B @ basis[4:8] + 7 * between @ basis[8:]
+    (row,) = law.measured_rows(written(tmp_path / "runs.csv", rows_of(W)))
+    assert [row[key] for key in ("r_A", "r_B", "s_AB")] == pytest.approx([3, 2, 7])
+
+
+def test_the_figure_is_drawn_from_its_rows(tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", rows_of(np.random.default_rng(0).normal(size=(10, 12))))
+    assert command.main(["law", "--runs", str(path), "--points", "2", "--quiet", "--out", str(tmp_path / "law")]) == 0
+    assert (tmp_path / "law" / "law.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "law" / "law.csv").open() as file:
+        assert [row["what"] for row in csv.DictReader(file)] == ["predicted"] * (2 + len(law.NEAR)) + ["measured"]
+
+
+@pytest.mark.parametrize("change", [{"few": "many"}, {"few": "nan"}, {"s9": None}, {"series": "other"}])
+def test_unreadable_rows_are_one_line(change: dict[str, str | None], tmp_path: Path) -> None:
+    row = {k: v for k, v in (rows_of(np.eye(10)) | change).items() if v is not None}
+    written(tmp_path / "runs.csv", row)
+    for words in (["--runs", str(tmp_path / "runs.csv")], ["--runs", str(tmp_path / "none.csv")], ["--points", "1"]):
+        with pytest.raises(InvalidInput) as refused:
+            command.main(["law", *words, "--out", str(tmp_path / "law")])
+        assert "\n" not in str(refused.value)

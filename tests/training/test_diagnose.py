@@ -1,0 +1,230 @@
+"""Why runs are wrong on rare classes: verdicts by hand, the law's numbers, a planted run of each kind, and bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lpm.console.cli import run as run_command
+from training import diagnosis
+from training.config import RunConfig, with_preset
+from training.data import datasets
+from training.diagnose import main
+from training.run import loop, trainer
+from training.store import collapse
+from training.store.runs import RunFolder
+from training.train import main as train
+
+CPU = torch.device("cpu")
+TINY = replace(with_preset(RunConfig(imbalance=10.0, tail="step"), "smoke"), epochs=2, warmup=0, width=4)
+COUNTS = np.array([120] * 5 + [12] * 5)
+S = 2 / 3  # E[lambda^2 + (1 - lambda)^2] of a uniform lambda
+
+
+@pytest.mark.parametrize(
+    ("change", "frequent", "rare"),
+    [
+        ({}, S * 2 / 11, S / 55),
+        ({"alpha": 0.0}, 2 / 11, 1 / 55),
+        ({"classifier": "ms"}, S * 2 / 11, S / 55),
+        ({"loss": "la", "tau": 0.5}, S * 2 / 11, S / 55),
+        ({"loss": "cw"}, S * 11 / 200, S * 55 / 100),
+        ({"sampler": "cas"}, S / 10, S / 10),
+        ({"sampler": "bmls"}, S / 10 - (1 - S) / 90, S / 10 - (1 - S) / 90),
+    ],
+)
+def test_collapse_numbers_are_second_moments_of_targets(change: dict[str, Any], frequent: float, rare: float) -> None:
+    """The closed forms, and the moments themselves: c of a group is M_jj - M_jk of M = E[t t^T] for two of its classes."""
+    config = replace(TINY, **change)
+    numbers = collapse.collapse_numbers(config, COUNTS)
+    assert numbers is not None
+    assert numbers[[0, 4, 5, 9]] == pytest.approx([frequent, frequent, rare, rare])
+    pi = COUNTS / COUNTS.sum() if config.sampler == "random" else np.full(10, 0.1)
+    pairs = np.outer(pi, pi)
+    if config.sampler == "bmls":
+        pairs = np.triu(np.ones((10, 10)), 1) / 45
+    weights = 1 / (10 * COUNTS / COUNTS.sum()) if config.loss == "cw" else np.ones(10)
+    moments = np.zeros((10, 10))
+    nodes, masses = np.polynomial.legendre.leggauss(4)  # exact for squares of lambda
+    for lam, mass in zip((nodes + 1) / 2, masses / 2, strict=True) if config.alpha else [(1.0, 1.0)]:
+        for a, b in np.ndindex(10, 10):
+            t = weights * (lam * np.eye(10)[a] + (1 - lam) * np.eye(10)[b])
+            moments += mass * pairs[a, b] * np.outer(t, t)
+    for j, k, number in ((0, 1, frequent), (8, 9, rare)):
+        assert moments[j, j] - moments[j, k] == pytest.approx(number)
+
+
+def test_no_number_where_the_law_has_none() -> None:
+    for change in (
+        {"sampler": "coverage", "coverage": 0.5},
+        {"sampler": "bmls", "classifier": "ms-unordered"},
+        {"classifier": "etf", "loss": "dr"},
+    ):
+        assert collapse.collapse_numbers(replace(TINY, **change), COUNTS) is None
+
+
+def test_decay_by_balance_is_the_chosen_one_at_a_minimum() -> None:
+    """At a minimum the penalties are equal, l_W |W|^2 = l_H mean |h|^2; the measured mu is then sqrt(l_W l_H)."""
+    l_W, l_H, W = 0.02, 0.05, np.random.default_rng(0).normal(size=(10, 3))
+    squared = l_W * float((W**2).sum()) / l_H
+    chosen = replace(TINY, classifier_decay=l_W, feature_decay=l_H)
+    assert collapse.decay(chosen, W, 1.0) == pytest.approx(math.sqrt(l_W * l_H))
+    assert collapse.decay(replace(TINY, classifier_decay=l_W), W, squared) == pytest.approx(math.sqrt(l_W * l_H))
+    assert collapse.decay(replace(TINY, weight_decay=l_W), W, squared) == pytest.approx(math.sqrt(l_W * l_H))
+
+
+def test_squared_lengths_are_weighed_as_pairs_were_drawn() -> None:
+    """Two classes of one bin; label pair (0, 1) was drawn three times as often as (1, 0)."""
+    drawn = np.array([[0, 3], [1, 0]])
+    means = np.array([[[[9.0], [1.0]], [[5.0], [9.0]]]])
+    geometry = {"pair_means": means, "pair_squares": np.array([[[99.0, 2.0], [30.0, 99.0]]])}
+    whole = collapse.mean_squared_length(replace(TINY, bias=False), geometry, drawn, COUNTS)
+    assert whole == pytest.approx((3 * 2 + 30) / 4)
+    centred = collapse.mean_squared_length(TINY, geometry, drawn, COUNTS)
+    assert centred == pytest.approx(whole - ((3 * 1 + 5) / 4) ** 2)
+
+
+def planted(folder: RunFolder, kind: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A finished run whose network is one by hand: features are noisy one-hot vectors, so that W = 1 is right.
+
+    Args:
+        folder: where the run goes.
+        kind: 'fine'; 'not preferred': a bias of 10 for the frequent half; 'collapsed': rare classes share one class vector;
+            'unfitted': the features of rare classes are pure noise.
+    """
+    data = datasets.of(folder.config, None, train_list=None, test_list=None)
+    rng = np.random.default_rng(0)
+    vectors, bias = np.zeros((10, 16), np.float32), np.zeros(10, np.float32)
+    vectors[range(10), range(10)] = 5
+    features = {}
+    for part, images in (("test", data.test), ("train", data.train)):
+        h = np.eye(16, dtype=np.float32)[images.labels] * 2 + 0.05 * rng.normal(size=(len(images.labels), 16))
+        if kind == "unfitted":
+            rare = images.labels >= 5
+            h[rare] = np.eye(16)[rng.integers(5, 10, int(rare.sum()))]
+        features[part] = torch.from_numpy(h.astype(np.float32))
+    if kind == "not preferred":
+        bias[:5] = 20
+    if kind == "collapsed":
+        vectors[5:] = vectors[5:].mean(axis=0)
+
+    def evaluate(self: trainer.Trainer) -> np.ndarray:
+        z = features["test"].numpy() @ vectors.T + bias
+        own = np.where((np.arange(10) < 5) == (data.test.labels < 5)[:, None], z, -np.inf)
+        return np.stack([z.argmax(axis=1), own.argmax(axis=1)], axis=1).astype(np.int32)
+
+    real = trainer.Trainer.outcome
+
+    def outcome(self: trainer.Trainer, predictions: np.ndarray) -> dict[str, torch.Tensor]:
+        return real(self, predictions) | {"test_features": features["test"].half()}
+
+    def measured(self: trainer.Trainer) -> dict[str, torch.Tensor]:
+        return {
+            "class_vectors": torch.from_numpy(vectors),
+            "class_bias": torch.from_numpy(bias),
+            "pair_squares": torch.ones(8, 10, 10),
+            "pair_means": torch.zeros(8, 10, 10, 16),
+        }
+
+    monkeypatch.setattr(trainer.Trainer, "evaluate", evaluate)
+    monkeypatch.setattr(trainer.Trainer, "outcome", outcome)
+    monkeypatch.setattr(loop, "measured", measured)
+    loop.run(folder.config, data, folder, CPU)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["fine", "not preferred", "collapsed", "unfitted"])
+def test_each_verdict_on_a_run_that_has_that_fault(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = diagnosis.of(planted(RunFolder(tmp_path, TINY), kind, monkeypatch))
+    assert [c.verdict for c in report.classes] == ["fine"] * 5 + [kind] * 5
+    assert len(report.singular_values) == 9
+    rare = report.classes[-1]
+    assert rare.collapse_number == pytest.approx(S / 55)
+    if kind == "not preferred":
+        assert rare.right == 0
+        assert rare.among_split == 100
+        assert "--loss la" in report.next_command
+    if kind == "collapsed":
+        assert rare.distance == pytest.approx(0, abs=1e-6)
+        assert sum(value > 1e-3 for value in report.singular_values) == 5  # four among the frequent, and one between
+        assert "logit adjustment cannot" in rare.sentence
+        assert "--sampler cas" in report.next_command
+    if kind == "unfitted":
+        assert f"--epochs {2 * TINY.epochs}" in report.next_command
+    if kind == "fine":
+        assert report.next_command == ""
+
+
+def test_the_correction_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias of log pi is what z - log pi takes away: all is right again."""
+    folder = planted(RunFolder(tmp_path, TINY), "fine", monkeypatch)
+    report = diagnosis.of(folder)
+    assert report.right == report.corrected == 100
+    geometry = folder.geometry(2)
+    biased = geometry | {"class_bias": (60 * np.log(COUNTS / COUNTS.sum())).astype(np.float32)}
+    monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch: biased)
+    assert 50 <= (diagnosis.of(folder).corrected or 0) < 100
+
+
+def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words are read by training.train itself, and give the run with that one change."""
+    config = replace(TINY, preset="smoke+", alpha=0.3, augment=True, lr=0.05, weight_decay=1e-5, seed=3)
+    words = diagnosis.command(config, loss="la").split()
+    assert words[:3] == ["python", "-m", "training.train"]
+    asked: list[RunConfig] = []
+    monkeypatch.setattr("training.jobs.train_all.train_all", lambda configs, options: asked.extend(configs) or 0)
+    assert train(words[3:]) == 0
+    assert asked == [replace(config, loss="la")]
+    assert diagnosis.command(replace(TINY, classifier="ms"), loss="la") == ""  # which does not go together
+
+
+def test_the_command_prints_and_draws(
+    digits: datasets.LongTailed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(TINY, tail="exp")
+    folder = RunFolder(tmp_path / "store", config)
+    loop.run(config, digits, folder, CPU)
+    assert main([str(folder.path), "--json", "--out", str(tmp_path / "spectrum.png")]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert [c["name"] for c in report["classes"]] == list(map(str, range(10)))
+    assert (tmp_path / "spectrum.png").read_bytes().startswith(b"\x89PNG")
+    assert main([str(folder.path)]) == 0
+    text = capsys.readouterr().out
+    assert all(len(c["sentence"]) > 10 for c in report["classes"])
+    assert text.count("\n| ") == 12
+    assert report["mu"] > 0
+    assert not report["mu_known"]
+
+
+def test_bad_input_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = planted(RunFolder(tmp_path / "store", TINY), "fine", monkeypatch)
+    whole = folder.geometry(2)
+
+    def refused(*words: str) -> str:
+        assert run_command(lambda: main(list(words))) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        return captured.err
+
+    assert "none" in refused(str(tmp_path / "none"))
+    for out in ("spectrum.gif", "spectrum"):
+        assert "must be one .png or .pdf" in refused(str(folder.path), "--out", out)
+    for name, damaged in (
+        ("pair_squares", np.ones((8, 9, 9))),
+        ("pair_means", np.full((8, 10, 10, 16), np.nan)),
+        ("class_bias", np.zeros(3)),
+    ):
+        monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch, change={name: damaged}: whole | change)
+        assert "do not fit the run" in refused(str(folder.path))
+    monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch: {"class_vectors": whole["class_vectors"]})
+    assert "do not fit the run" in refused(str(folder.path))

@@ -1,0 +1,153 @@
+"""Say why finished runs are wrong on rare classes, and what to try: ``python -m training.diagnose RUN...``.
+
+A rare class may be told apart and yet not be chosen (*not preferred*), its class vector may have merged with another
+(*collapsed*), or it was not learnt (*unfitted*). Each needs another cure. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.output import write
+from lpm.console.text import markdown as markdown_text
+from training import diagnosis
+from training.diagnosis import Report
+from training.store import runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NOTE = """\
+In % of a class's test images. right: predicted as it. among its own split: predicted as it where only the classes of its
+split (many, med or few) can be chosen. corrected: predicted as it by the largest z - log pi, pi the class frequencies of
+the training images. threshold: the decay mu above which the collapse law lets the class vectors of such classes merge."""
+"""The note below the tables that explains their columns."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if a run is not finished or is damaged.
+    """
+    parser = cli.Parser("training.diagnose", "why finished runs are wrong on some classes, and what to try next")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished runs, or folders that hold them")
+    parser.add_argument("--json", action="store_true", help="print JSON, one object per run")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="picture of one run, .png or .pdf: spectrum and thresholds"
+    )
+    options = parser.parse_args(arguments)
+    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    if options.out is not None and (len(folders) > 1 or options.out.suffix not in (".png", ".pdf")):
+        raise InvalidInput(f"--out {str(options.out)!r} must be one .png or .pdf for one run; {len(folders)} are named")
+    reports = [diagnosis.of(folder) for folder in folders]
+    if options.json:
+        print(json.dumps([as_json(report) for report in reports], indent=1, allow_nan=False))
+    else:
+        print("\n".join(markdown(report) for report in reports) + NOTE)
+    if options.out is not None:
+        write(options.out, picture(reports[0], options.out.suffix[1:]))
+    return 0
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Make an object of a report.
+
+    Args:
+        report: the diagnosis of a run.
+
+    Returns:
+        The object: mu is null where it is not defined.
+    """
+    classes = [
+        asdict(c) | {"verdict": c.verdict, "threshold": c.threshold, "sentence": c.sentence} for c in report.classes
+    ]
+    mu = report.mu if math.isfinite(report.mu) else None
+    return asdict(report) | {"mu": mu, "classes": [{**c, "mu": mu} for c in classes]}
+
+
+def markdown(report: Report) -> str:
+    """Write a report as Markdown: one row per class, its sentence, and the next command.
+
+    Args:
+        report: the diagnosis of a run.
+
+    Returns:
+        The text.
+    """
+    rows = [["class", "images", "verdict", "right", "among its own split", "corrected", "threshold"], ["---"] * 7]
+    for c in report.classes:
+        corrected = "" if c.corrected is None else f"{c.corrected:.0f}"
+        threshold = "" if c.threshold is None else f"{c.threshold:.3g}"
+        shares = [f"{c.right:.0f}", f"{c.among_split:.0f}", corrected, threshold]
+        rows.append([markdown_text(c.name), str(c.images), c.verdict, *shares])
+    how = "chosen" if report.mu_known else "measured by balance"
+    lines = [f"{markdown_text(report.run)}: {report.method}, mu = {report.mu:.3g} ({how})", ""]
+    lines += [cli.markdown_table(rows)]
+    lines += [
+        f"- {markdown_text(c.name)}, {c.verdict}. {markdown_text(c.sentence)}"
+        for c in report.classes
+        if c.verdict != "fine"
+    ]
+    if report.corrected is not None:
+        lines.append(f"- All classes: {report.right:.1f} % right; by the largest z - log pi {report.corrected:.1f} %.")
+    if report.next_command:
+        lines += ["", f"Next: {report.next_command}"]
+    return "\n".join(lines) + "\n"
+
+
+def picture(report: Report, form: str) -> bytes:
+    """Draw the spectrum of the class vectors, and each class against its threshold.
+
+    Args:
+        report: the diagnosis of a run.
+        form: 'png' or 'pdf'.
+
+    Returns:
+        The file's content.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    spectrum, classes = figure.subplots(1, 2)
+    spectrum.bar(range(1, len(report.singular_values) + 1), report.singular_values, color="#0b3c8c")
+    spectrum.set_xlabel("singular value of the centred class vectors")
+    spectrum.set_ylabel("size")
+    _draw_thresholds(classes, report)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=150, format=form)
+    return content.getvalue()
+
+
+COLOURS = {"fine": "#0b3c8c", "not preferred": "#e8a33d", "collapsed": "#d1495b", "unfitted": "#7a7a7a"}
+"""By verdict, the colour of a class in the picture."""
+
+
+def _draw_thresholds(axis: Axes, report: Report) -> None:
+    for verdict, colour in COLOURS.items():
+        points = [(c.threshold, c.distance) for c in report.classes if c.verdict == verdict and c.threshold is not None]
+        if points:
+            axis.plot(*zip(*points, strict=True), "o", color=colour, label=verdict)
+    if math.isfinite(report.mu):
+        axis.axvline(report.mu, color="black", lw=1, linestyle="--", label="mu of the run")
+    axis.set_xlabel("threshold of the class")
+    axis.set_ylabel("relative distance to the nearest class vector")
+    axis.legend(fontsize=8)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,278 @@
+"""Why a finished run is wrong on a class: the class is not preferred, its vector has collapsed, or it was not fitted.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput
+from training.config import CHOICES, RunConfig, with_preset
+from training.methods import CLASSIFIERS
+from training.store import collapse, confusions
+from training.store.metrics import by_class
+from training.store.runs import RunFolder
+
+Verdict = Literal["fine", "not preferred", "collapsed", "unfitted", "no test images"]
+
+NEAR = 0.1
+"""Two class vectors v and w have merged where |v - w|^2 is below this share of |v|^2 + |w|^2, both centred over all classes."""
+
+MUCH = 10.0
+"""Per cent of a class's test images that another rule must win before the class counts as not preferred."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What is known of one class. Shares are in per cent of its test images.
+
+    Attributes:
+        name: its name.
+        images: its training images.
+        tested: its test images.
+        right: predicted as it.
+        among_split: predicted as it where only the classes of its split can be chosen.
+        chance: what a guess among these classes gives.
+        corrected: predicted as it by argmax of z - log pi; None where features of the test images were not stored.
+        mu: the decay that the class vectors are under; NaN where it is not defined.
+        collapse_number: c of the class; None where the law has none.
+        nearest: the name of the class with the nearest class vector.
+        distance: |v - w|^2 / (|v|^2 + |w|^2) to it.
+    """
+
+    name: str
+    images: int
+    tested: int
+    right: float
+    among_split: float
+    chance: float
+    corrected: float | None
+    mu: float
+    collapse_number: float | None
+    nearest: str
+    distance: float
+
+    @property
+    def threshold(self) -> float | None:
+        """The decay above which the law lets the class vectors of such classes merge."""
+        return None if self.collapse_number is None else math.sqrt(self.collapse_number)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is wrong with the class."""
+        alone = self.chance == 100  # the only class of its split
+        if not self.tested:
+            return "no test images"
+        if self.distance < NEAR:
+            return "collapsed"
+        if not alone and self.among_split < (self.chance + 100) / 2:
+            return "unfitted"
+        best = max(self.right if alone else self.among_split, self.corrected or 0.0)
+        return "not preferred" if best - self.right > MUCH else "fine"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers."""
+        fixed = "" if self.corrected is None else f"; argmax of z - log pi makes it {self.corrected:.0f} %"
+        law = ""
+        if self.threshold is not None and math.isfinite(self.mu):
+            side = "above" if self.mu >= self.threshold else "below"
+            law = f"; mu = {self.mu:.3g} is {side} its threshold {self.threshold:.3g}"
+        return {
+            "no test images": "There are no test images of it.",
+            "fine": f"It is predicted right in {self.right:.0f} %.",
+            "not preferred": f"It is told apart, {self.among_split:.0f} % among its own split, but chosen in {self.right:.0f} % "
+            f"only{fixed}.",
+            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split: {self.right:.0f} % in all.",
+            "collapsed": f"Its class vector has merged with that of {self.nearest}{law}; logit adjustment cannot separate them.",
+        }[self.verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The diagnosis of a run.
+
+    Attributes:
+        run: its folder.
+        method: its method.
+        mu: the decay that its class vectors are under.
+        mu_known: whether mu was chosen; otherwise it is measured by balance.
+        right: test images that are predicted right, the mean over classes in per cent.
+        corrected: the same by argmax of z - log pi; None without features.
+        classes: the diagnoses, by falling count of training images.
+        singular_values: of the centred class vectors, falling.
+        next_command: what to try next; '' where nothing is wrong.
+    """
+
+    run: str
+    method: str
+    mu: float
+    mu_known: bool
+    right: float
+    corrected: float | None
+    classes: tuple[Diagnosis, ...]
+    singular_values: tuple[float, ...]
+    next_command: str
+
+
+def of(folder: RunFolder) -> Report:
+    """Diagnose a finished run.
+
+    Args:
+        folder: the run.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidInput: if the run is not finished, or its files are damaged.
+    """
+    config, result = folder.config, folder.result()
+    confusions.of(folder)  # which refuses damaged predictions and class vectors
+    counts, splits = np.array(result.train_counts), confusions.splits_of(folder)
+    geometry, final, K = folder.geometry(config.epochs), folder.final(), config.K
+    labels, answers, vectors = final["test_labels"], final["test_answers"], geometry["class_vectors"].astype(float)
+    scores = _scores(folder, geometry, final)
+    total = by_class(labels, labels, K)[1]
+    shares = [by_class(labels, predicted, K)[0] for predicted in answers.T]
+    if scores is not None:
+        shares.append(by_class(labels, (scores - np.log(counts / counts.sum())).argmax(axis=1), K)[0])
+    right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
+    names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
+    numbers = collapse.collapse_numbers(config, counts)
+    mu, distances = _decay(folder, geometry, final, counts), _distances(vectors)
+    classes = [
+        Diagnosis(
+            name=names[k],
+            images=int(counts[k]),
+            tested=int(total[k]),
+            right=float(right[k]),
+            among_split=float(among[k]),
+            chance=100 / (last - first + 1),
+            corrected=float(corrected[0][k]) if corrected else None,
+            mu=mu,
+            collapse_number=None if numbers is None else float(numbers[k]),
+            nearest=names[int(distances[k].argmin())],
+            distance=float(distances[k].min()),
+        )
+        for first, last in splits.values()
+        for k in range(first, last + 1)
+    ]
+    present = total > 0
+    return Report(
+        run=str(folder.path),
+        method=config.method,
+        mu=mu,
+        mu_known=bool(config.feature_decay),
+        right=float(right[present].mean()),
+        corrected=float(corrected[0][present].mean()) if corrected else None,
+        classes=tuple(classes),
+        singular_values=tuple(collapse.singular_values(vectors).tolist()),
+        next_command=_next(config, mu, classes),
+    )
+
+
+def _damaged(folder: RunFolder) -> InvalidInput:
+    return InvalidInput(f"measurements in {str(folder.path)!r} do not fit the run; training.measure makes them again")
+
+
+def _scores(folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Logits (n, K) of the test images; None without stored features (image files) or logits (dot regression)."""
+    if "test_features" not in final or folder.config.loss == "dr":
+        return None
+    h, W, bias = (
+        final["test_features"].astype(float),
+        geometry["class_vectors"],
+        geometry.get("class_bias", np.zeros(1)),
+    )
+    if h.shape != (len(final["test_labels"]), W.shape[1]) or bias.shape not in ((1,), W.shape[:1]):
+        raise _damaged(folder)
+    scores: np.ndarray = h @ W.T + bias
+    if not np.isfinite(scores).all():
+        raise _damaged(folder)
+    return scores
+
+
+def _decay(
+    folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray], counts: np.ndarray
+) -> float:
+    config = folder.config
+    if not CLASSIFIERS[config.classifier].trains_lengths:
+        return math.nan
+    try:
+        squared = collapse.mean_squared_length(config, geometry, final.get("pair_counts"), counts)
+    except (KeyError, ValueError, IndexError):
+        raise _damaged(folder) from None
+    if not math.isfinite(squared):
+        raise _damaged(folder)
+    return collapse.decay(config, geometry["class_vectors"], squared)
+
+
+def _distances(vectors: np.ndarray) -> np.ndarray:
+    """|v - w|^2 / (|v|^2 + |w|^2) of all pairs of centred class vectors, (K, K), infinite on the diagonal."""
+    centred = vectors - vectors.mean(axis=0)
+    squares = (centred**2).sum(axis=1)
+    sums = squares[:, None] + squares
+    distances = (sums - 2 * centred @ centred.T) / np.maximum(sums, np.finfo(float).tiny)
+    np.fill_diagonal(distances, np.inf)
+    return np.maximum(distances, 0.0)
+
+
+def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
+    """The command to try next, for the verdict that matters most: collapsed, then not preferred, then unfitted."""
+    verdicts = {found.verdict for found in classes}
+    if "collapsed" in verdicts:
+        return _against_collapse(config, mu, classes)
+    if "not preferred" in verdicts and config.sampler == "random":
+        adjustable = config.classifier == "fc" and config.loss == "ce"
+        return command(config, loss="la") if adjustable else command(config, sampler="cas")
+    return command(config, epochs=2 * config.epochs) if "unfitted" in verdicts else ""
+
+
+def _against_collapse(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
+    numbers = [c.collapse_number for c in classes if c.verdict == "collapsed" and c.collapse_number is not None]
+    threshold = math.sqrt(min(numbers)) if numbers else math.nan
+    if config.feature_decay and not config.decay_warmup and mu < threshold:  # the law lets the classes live
+        return command(config, decay_warmup=config.epochs // 2)
+    s = (config.alpha + 1) / (2 * config.alpha + 1)
+    if config.sampler == "random" and config.loss != "cw" and mu < 0.8 * math.sqrt(s / config.K):
+        return command(config, sampler="cas")
+    factor = 0.8 * threshold / mu if mu > threshold else 0.5
+    names = ("classifier_decay", "feature_decay") if config.feature_decay else ("weight_decay",)
+    return command(config, **{name: float(f"{factor * getattr(config, name):.2g}") for name in names})
+
+
+def command(config: RunConfig, **changes: Any) -> str:
+    """Write the command that trains a run with some choices changed.
+
+    Args:
+        config: the run.
+        changes: the choices that differ from it.
+
+    Returns:
+        The command, with the options in which the run differs from its preset; '' if the choices do not go together.
+    """
+    try:
+        wanted = replace(config, **changes)
+        base = with_preset(RunConfig(dataset=config.dataset, classes=config.classes), config.preset.removesuffix("+"))
+    except InvalidInput:
+        return ""
+    words = ["python", "-m", "training.train", "--dataset", config.dataset, "--preset", base.preset]
+    words += [] if config.data_set.files else ["--imbalance", f"{config.imbalance:g}"]
+    for name, known in CHOICES.items():
+        value = getattr(wanted, name)
+        if not known.listed or name in ("dataset", "imbalance", "classes") or value == getattr(base, name):
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += ["--data-root", "DIR"] if config.data_set.needs_root else []
+    return shlex.join([*words, "--seeds", str(config.seed)])

@@ -1,0 +1,101 @@
+"""What the collapse law says of a finished run: its decay mu, the collapse number of each class, the spectrum of class vectors.
+
+Under weight decay a group of equally treated classes keeps class vectors of its own where its collapse number c is above mu
+squared. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from training.config import RunConfig
+from training.methods import SAMPLERS
+
+
+def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None:
+    """Compute the collapse number of each class, the second moment of its targets.
+
+    s pi_k for random pairs, s / K for class-balanced ones, s / K - (1 - s) / (K (K - 1)) for balanced label pairs a < b, with
+    s = (alpha + 1) / (2 alpha + 1). A loss that weighs a label by 1 / (K pi_k) multiplies it by the square of that weight.
+    Logit adjustment, a bias and mixed-singleton over all K^2 label pairs leave it as it is.
+
+    Args:
+        config: the run.
+        counts: (K,) training images of each class.
+
+    Returns:
+        (K,), or None where the law has no number for the sampler, the classifier or the loss.
+    """
+    sampler, K = SAMPLERS[config.sampler], len(counts)
+    pi = counts / counts.sum()
+    s = (config.alpha + 1) / (2 * config.alpha + 1)
+    if sampler.classes == "other" or config.classifier not in ("fc", "ms") or config.loss not in ("ce", "la", "cw"):
+        return None  # fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart
+    numbers = s * pi if sampler.classes == "as they are" else np.full(K, s / K)
+    if sampler.draws == "a < b":
+        numbers = numbers - (1 - s) / (K * (K - 1))
+    return numbers / (K * pi) ** 2 if config.loss == "cw" else numbers
+
+
+def decay(config: RunConfig, vectors: np.ndarray, squared_length: float) -> float:
+    """Find the decay mu that the class vectors and classifier inputs of a run are under.
+
+    With penalties on both it is sqrt(l_W l_H), as chosen. Else l_H is not known. At a minimum the two penalties are equal,
+    l_W |W|^2 = l_H mean |h|^2, so that mu = l_W |W| / sqrt(mean |h|^2).
+
+    Args:
+        config: the run.
+        vectors: (K, p) class vectors.
+        squared_length: mean squared length of the classifier inputs of mixed training images, from their mean where there is
+            a bias.
+
+    Returns:
+        mu; NaN where all inputs are equal.
+    """
+    l_W = config.classifier_decay or config.weight_decay
+    if config.feature_decay:
+        return math.sqrt(l_W * config.feature_decay)
+    return l_W * float(np.linalg.norm(vectors)) / math.sqrt(squared_length) if squared_length > 0 else math.nan
+
+
+def mean_squared_length(
+    config: RunConfig, geometry: Mapping[str, np.ndarray], drawn: np.ndarray | None, counts: np.ndarray
+) -> float:
+    """The mean squared length of the classifier inputs, from their mean where there is a bias.
+
+    Args:
+        config: the run.
+        geometry: what :func:`training.run.measurement.measured` stored.
+        drawn: (K, K) how often each label pair was drawn; None above 1000 classes.
+        counts: (K,) training images of each class.
+
+    Returns:
+        The mean over label pairs as they were drawn. Above 100 classes, whose label pairs are not measured, that of the class
+        means, which is lower.
+    """
+    if "pair_squares" in geometry and drawn is not None:
+        squares, means = geometry["pair_squares"].astype(float), geometry["pair_means"].astype(float)
+        weights = np.broadcast_to(drawn / drawn.sum() / len(squares), squares.shape)
+    else:
+        means, weights = geometry["class_means"].astype(float), counts / counts.sum()
+        squares = (means**2).sum(axis=-1)
+    common = np.tensordot(weights, means, axes=weights.ndim)
+    centred = config.bias or config.feature_decay_centred
+    return float((weights * squares).sum() - (common @ common) * centred)
+
+
+def singular_values(vectors: np.ndarray) -> np.ndarray:
+    """The singular values of class vectors, centred over their classes.
+
+    Args:
+        vectors: (n, p) class vectors of some or all classes.
+
+    Returns:
+        The n - 1 largest, falling. Zeros say how many directions have collapsed.
+    """
+    n = len(vectors)
+    values: np.ndarray = np.linalg.svd(vectors.astype(float) - vectors.mean(axis=0, dtype=float), compute_uv=False)
+    return np.pad(values, (0, n))[: n - 1]
