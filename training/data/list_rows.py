@@ -88,6 +88,9 @@ def names_in(source: Path) -> list[str] | None:
     labels = dict.fromkeys(row.label for row in list_rows(source, named=True)[0])
     if all(isinstance(label, int) for label in labels):
         return None
+    words = [label for label in labels if isinstance(label, str)]
+    if len(words) < len(labels) and all(word[:1] == "-" and word[1:].isdecimal() for word in words):
+        raise InvalidInput(f"{str(source)!r} has label {words[0][:20]!r}, no class; leave out rows that have no label")
     content, ending = contents(source, LIMIT), source.suffix.lower()
     if ending == ".json":
         names = list(_categories(json.loads(content, object_hook=_needed), str(source)).values())
