@@ -133,7 +133,7 @@ PATHS = (
 
 LABELS = (
     *("label", "labels", "class", "category", "target", "class_name"),
-    *("category_name", "diagnosis", "class_id", "category_id", "y"),
+    *("category_name", "diagnosis", "dx", "breed", "species", "class_id", "category_id", "y"),
 )
 """Names of a table's columns, the likelier one first, in small letters."""
 
@@ -183,8 +183,6 @@ def _csv_rows(data: bytes, name: str) -> Iterator[Row]:
         if path is None:
             path, label = _columns(first, name)
         one_hot = [column for column in range(len(first)) if column != path] if label is None else []
-        if label is None and len(first) == 2 and first[one_hot[0]] and not first[one_hot[0]].lower().endswith(IMAGES):
-            label = one_hot[0]  # the only other column of a header, whatever its name
         if label is None and len(one_hot) < 2:
             raise InvalidInput(f"{name!r} has no column for labels; name one of its columns 'label'")
         for cells in rest:
