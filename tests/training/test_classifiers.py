@@ -271,6 +271,7 @@ def test_the_mixing_ratio_is_a_number_an_array_or_a_tensor_of_any_usual_shape(cl
         torch.tensor(0.25).bfloat16(),
     ):
         assert torch.equal(classifier.loss(h, *PAIRS, lam), classifier.loss(h, *PAIRS, torch.tensor(0.25)))
+    assert torch.equal(classifier.loss(h, *PAIRS, np.int64(1)), classifier.loss(h, *PAIRS, torch.tensor(1.0)))
     each = torch.tensor([0.1, 0.9, 0.5, 0.0])
     for lam in (each[:, None], each[:, None, None, None], each.double(), each.numpy(), each.double().numpy()[:, None]):
         loss = classifier.loss(h, *PAIRS, lam)

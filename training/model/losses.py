@@ -102,7 +102,7 @@ def _ratio(lam: MixingRatio, z: Tensor) -> Tensor:
         ratio = lam
     elif isinstance(lam, np.ndarray) and (torch.compiler.is_compiling() or lam.dtype.kind == "f"):
         ratio = torch.from_numpy(lam.astype(np.float64))  # torch.compile, too, sees NumPy's numbers as arrays
-    elif isinstance(lam, int | float | np.floating) and not isinstance(lam, bool):
+    elif isinstance(lam, int | float | np.integer | np.floating) and not isinstance(lam, bool):
         ratio = torch.tensor(float(lam), dtype=torch.float64)
     else:
         raise InvalidInput(
