@@ -175,6 +175,9 @@ def test_numbers_beside_names_are_names(root: Path) -> None:
     (root / "a.csv").write_text("id,label\n" + "".join(table))
     found = labelled(root, root / "a.csv")
     assert [found.names[label] for _, label in found.images] == said
+    (root / "b.csv").write_text("test/cat/00.jpg,1\ntest/dog/00.jpg,1b\ntest/emu/00.jpg,2\n")
+    train, _, names = load("own", root, classes=3, train_list=root / "a.csv", test_list=root / "b.csv")
+    assert [names[label] for label in train.labels] == said
 
 
 def test_a_negative_number_is_no_class(root: Path) -> None:

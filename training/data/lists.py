@@ -356,11 +356,14 @@ def _listed(
     )
     files, number_of = FilesBelow(root), {normal(name): label for label, name in enumerate(names or ())}
     find = finder_of(root, source).find
+    # Whether numbers count the names. In a list that has names of its own, a number is one of them.
+    places = names is None or os.path.lexists(root / CLASS_NAMES)
     paths: list[str] = []
     labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
     for number, path, row_label in rows:
         try:
-            label = number_of.get(normal(row_label), row_label) if isinstance(row_label, str) else row_label
+            word = row_label if places else str(row_label)
+            label = number_of.get(normal(word), row_label) if isinstance(word, str) else row_label
             if isinstance(label, str):
                 raise ValueError(f"label {label[:40]!r} is none of the {K} classes' names")
             if not 0 <= label < K:
