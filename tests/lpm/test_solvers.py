@@ -9,9 +9,10 @@ import pytest
 
 from lpm import factored, mixing, orbits, pairs, programs, recovery, sdp
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.coordinates import Coordinates
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
-from lpm.solution import Solution
+from lpm.solution import Solution, certify
 from lpm.solve import solve
 from tests.lpm import closed_forms
 
@@ -208,6 +209,14 @@ def test_a_gap_that_C_makes_wide_names_C() -> None:
     with pytest.raises(NotCertified, match="C has eigenvalues far apart: use --solver orbits, or take lambda further"):
         factored.solve(problem)
     assert orbits.solve(problem).relative_gap < 1e-9
+
+
+@pytest.mark.parametrize(("solver", "advised"), [("factored", True), ("orbits", False)])
+def test_a_solver_that_fails_is_not_advised_again(solver: str, advised: bool) -> None:
+    coordinates = Coordinates(programs.ms_unordered(pairs.product(imbalanced(4, 2, 10)), mixing.fixed(0.001)))
+    with pytest.raises(NotCertified) as refused:
+        certify(coordinates, np.zeros(coordinates.shape), solver=solver, seconds=0.0, iterations=0)
+    assert ("use --solver orbits" in str(refused.value)) == advised
 
 
 def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training.data import datasets
 from training.data.found import number_of_classes
-from training.data.lists import files, load
+from training.data.lists import files, labelled, load
 
 IMAGES = [(f"train/{name}/{i:02d}.jpg", name) for name in ("cat", "dog", "emu") for i in range(3)]
 NUMBER = {"cat": 0, "dog": 1, "emu": 2}
@@ -49,6 +49,9 @@ def rows(row: str, images: list[tuple[str, str]] = IMAGES) -> str:
         ("a.csv", "\ufefffile_name;label\n", "{path};{name}"),
         ("a.tsv", "path\tclass\n", "{stem}\t{name}"),
         ("a.csv", "id,label\n", '"{path}","{name}"\n'),
+        ("a.csv", "id,breed\n", "{stem},{name}"),
+        ("a.csv", "species;image_id\n", "{name};{stem}"),
+        ("a.csv", "id_code,diagnosis\n", "{stem},{name}"),
         ("a.jsonl", "", '{{"file_name": "{path}", "label": "{name}"}}'),
         ("a.txt", "", "{path} {name}"),
     ],
@@ -105,6 +108,7 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
         ("a.jsonl", '{"file_name": "train/cat/00.jpg"}\n', r"line 1: it needs file_name \(str\) and label"),
         ("a.jsonl", "no json\n", "line 1: Expecting value"),
         ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
+        ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "has label '-1', no class; leave out rows"),
         ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),
         ("a.csv", "id,label\n" + rows("{path},{name}") + "x,yak\n", "has 4 names"),
     ],
@@ -163,3 +167,19 @@ def test_a_run_on_a_json_list_goes_on_though_its_classes_have_names_now(tmp_path
     named = datasets.load("own", tmp_path, classes=3)
     assert named.class_names == ("fern", "alga", "moss")
     assert named.fingerprint == unnamed.fingerprint
+
+
+def test_numbers_beside_names_are_names(root: Path) -> None:
+    said = ["1", "1b", "2"] * 3  # 1 is no place in the sorted names
+    table = [f"{path},{label}\n" for (path, _), label in zip(IMAGES, said, strict=True)]
+    (root / "a.csv").write_text("id,label\n" + "".join(table))
+    found = labelled(root, root / "a.csv")
+    assert [found.names[label] for _, label in found.images] == said
+
+
+def test_a_negative_number_is_no_class(root: Path) -> None:
+    (root / "a.jsonl").write_text(
+        "".join(json.dumps({"path": p, "label": i - 1}) + "\n" for i, (p, _) in enumerate(IMAGES))
+    )
+    with pytest.raises(InvalidInput, match="label '-1' is none of the 9 classes"):
+        labelled(root, root / "a.jsonl")

@@ -88,6 +88,9 @@ def names_in(source: Path) -> list[str] | None:
     labels = dict.fromkeys(row.label for row in list_rows(source, named=True)[0])
     if all(isinstance(label, int) for label in labels):
         return None
+    words = [label for label in labels if isinstance(label, str)]
+    if len(words) < len(labels) and all(word[:1] == "-" and word[1:].isdecimal() for word in words):
+        raise InvalidInput(f"{str(source)!r} has label {words[0][:20]!r}, no class; leave out rows that have no label")
     content, ending = contents(source, LIMIT), source.suffix.lower()
     if ending == ".json":
         names = list(_categories(json.loads(content, object_hook=_needed), str(source)).values())
@@ -125,7 +128,7 @@ def _text_rows(data: bytes, name: str, *, named: bool) -> Iterator[Row]:
 
 PATHS = (
     *("file_name", "filename", "path", "filepath", "file_path", "image_path"),
-    *("file", "image", "image_id", "image_name", "img", "id", "name"),
+    *("img_path", "file", "image", "image_id", "image_name", "img", "id", "id_code", "name"),
 )
 
 LABELS = (
@@ -180,6 +183,8 @@ def _csv_rows(data: bytes, name: str) -> Iterator[Row]:
         if path is None:
             path, label = _columns(first, name)
         one_hot = [column for column in range(len(first)) if column != path] if label is None else []
+        if label is None and len(first) == 2 and first[one_hot[0]] and not first[one_hot[0]].lower().endswith(IMAGES):
+            label = one_hot[0]  # the only other column of a header, whatever its name
         if label is None and len(one_hot) < 2:
             raise InvalidInput(f"{name!r} has no column for labels; name one of its columns 'label'")
         for cells in rest:

@@ -233,7 +233,8 @@ def labelled(root: Path, source: Path) -> Labelled:
         InvalidInput: if the list is malformed, or a path leaves the root or occurs twice.
     """
     source = unpacked(root, [source]) if source.suffix.lower() == ".parquet" else source
-    root, known = Path(os.path.realpath(root)), label_names(root) or names_in(source)
+    root, listed = Path(os.path.realpath(root)), label_names(root)
+    known = listed or names_in(source)
     rows, place = list_rows(source, named=True, known=known)
     found, find, look = list[tuple[str, int | str]](), finder_of(root, source).find, FilesBelow(root).look
     unusable, seen = dict[str, str](), set[str]()
@@ -258,11 +259,12 @@ def labelled(root: Path, source: Path) -> Labelled:
     names = known or [str(label) for label in sorted({label for _, label in found if isinstance(label, int)})]
     number_of = {normal(name): number for number, name in enumerate(names)}
 
-    counts = known is not None and not all(map(str.isdecimal, names))
+    counts = listed is not None and not all(map(str.isdecimal, names))
 
     def numbered(label: int | str) -> int:
-        """A number counts the names, unless these are numbers themselves."""
-        number = label if isinstance(label, int) and counts else number_of.get(normal(str(label)), -1)
+        """A number counts the names of classes.txt, unless these are numbers themselves; else it is a name."""
+        counted = isinstance(label, int) and (counts or label < 0)
+        number = int(label) if counted else number_of.get(normal(str(label)), -1)
         if not 0 <= number < len(names):
             raise InvalidInput(f"{str(source)!r}: label {str(label)[:40]!r} is none of the {len(names)} classes")
         return number
