@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from dataclasses import replace
@@ -29,6 +30,9 @@ Solver = Literal["auto", "orbits", "factored", "merged", "sdp"]
 
 PLAIN_SHARE, SMALL_BUDGET = 0.02, 0.5
 """A minority that takes more than this share of the nuclear norm, at a radius tau above this, is plainly apart."""
+
+SMALL = 1_000_000
+"""Largest number of logits for which ``auto`` tries the first-order solver where ``orbits`` does not certify."""
 
 TOO_FAR_APART = "numbers are too far apart for float64: take lambda, counts and budgets nearer to 1"
 """The remedy where linear algebra fails in float64."""
@@ -73,7 +77,13 @@ def solve(
         raise InvalidInput(f"time limit = {time_limit:g} s must be positive")
     if len(problem.sizes) > orbits.MAX_GROUPS:
         problem = merge_equal(problem)
-    solver = choose(problem) if solver == "auto" else solver
+    if solver == "auto" and (solver := choose(problem)) == "orbits" and problem.rows.count.sum() * problem.K <= SMALL:
+        try:
+            return solve(problem, "orbits", tolerance=tolerance)
+        except NotCertified as refusal:  # at tiny budgets the first-order solver sees more
+            with contextlib.suppress(NotCertified):
+                return solve(problem, "factored", tolerance=tolerance)
+            raise refusal from None
     try:
         solution = _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
         return _decided(solution) if solver == "orbits" else solution

@@ -10,6 +10,7 @@ import pytest
 from lpm import factored, mixing, orbits, pairs, programs, recovery, sdp
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
+from lpm.family import Family
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution, certify
@@ -226,3 +227,10 @@ def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(orbits, "solve", fail)
     with pytest.raises(NotCertified, match="too far apart for float64"):
         solve(programs.plain(imbalanced(4, 2, 10)))
+
+
+def test_auto_falls_back_to_the_first_order_solver_at_tiny_budgets() -> None:
+    problem = Family("plain", K=3, e_h=4e-11, e_w=0.06).at(1713.66)
+    with pytest.raises(NotCertified):
+        solve(problem, "orbits")
+    assert solve(problem).solver == "factored"
