@@ -226,7 +226,7 @@ def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(orbits, "solve", fail)
     with pytest.raises(NotCertified, match="too far apart for float64"):
-        solve(programs.plain(imbalanced(4, 2, 10)))
+        solve(programs.plain(imbalanced(4, 2, 10)), "orbits")
 
 
 def test_auto_falls_back_to_the_first_order_solver_at_tiny_budgets() -> None:
