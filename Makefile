@@ -51,11 +51,11 @@ endif
 	touch $@
 
 .venv/test: .venv/torch pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,onnx]"
 	touch $@ .venv/sweep .venv/claims
 
 .venv/lint: .venv/torch pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,onnx,dev]"
 	touch $@ .venv/test .venv/sweep .venv/claims
 
 .venv/docs: .venv/bin/python pyproject.toml constraints.txt

@@ -382,6 +382,7 @@ def test_a_network_compiled_to_code_predicts_the_same() -> None:
     assert torch.allclose(torch.compile(network)(x), network(x), atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # torch's own
 @torch.no_grad()
 def test_onnx_of_a_network_at_inference_predicts_the_same(network: build.Network, tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
