@@ -12,6 +12,7 @@ import contextlib
 import csv
 import functools
 import io
+import math
 import os
 import signal
 import subprocess
@@ -43,6 +44,8 @@ from training.store import tables
 
 METHODS = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
 """Methods that are trained, most valuable first."""
+CORRECTIONS = ("random+FC, no mixup", "random+FC+LA", "random+FC+CW")
+"""Methods beside them at imbalance 100: no mixup, and corrections in the loss."""
 
 PRESETS = tuple(CATALOGUE["cifar10-lt"].presets)
 """Recipes that the runs may have."""
@@ -95,7 +98,7 @@ class Timed(Work):
         if time.monotonic() > self.end:
             return Stopped()
         try:
-            work = replace(self, data=long_tailed(self.root, config.imbalance))
+            work = replace(self, data=long_tailed(self.root, config.imbalance, config.tail))
             return (yield from Work.stages(work, config, check_time))
         except TimeIsUp:
             return Stopped()
@@ -111,17 +114,18 @@ class Timed(Work):
 
 
 @functools.cache
-def long_tailed(root: Path, imbalance: float) -> datasets.LongTailed:
-    """Load CIFAR10-LT, once for each imbalance.
+def long_tailed(root: Path, imbalance: float, tail: str = "exp") -> datasets.LongTailed:
+    """Load CIFAR10-LT, once for each imbalance and tail.
 
     Args:
         root: folder with CIFAR's files.
         imbalance: n_max / n_min.
+        tail: how class counts fall, 'exp' or 'step'.
 
     Returns:
         The data.
     """
-    return datasets.load("cifar10-lt", root, imbalance=imbalance)
+    return datasets.load("cifar10-lt", root, imbalance=imbalance, tail=tail)
 
 
 def plan(preset: str) -> Iterator[RunConfig]:
@@ -137,6 +141,37 @@ def plan(preset: str) -> Iterator[RunConfig]:
         for seed in range(3):
             for method in METHODS:
                 yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
+        if factor == 100:
+            for seed in range(3):
+                for method in CORRECTIONS:
+                    yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
+            yield from law(preset)
+
+
+def law(preset: str) -> Iterator[RunConfig]:
+    """List runs on the line of the collapse law: both decays known, step counts at imbalance 100.
+
+    Args:
+        preset: their recipe.
+
+    Yields:
+        Three decays around the threshold sqrt(s pi_B), s = 2/3 under Beta(1, 1), for mixup with and without logit
+        adjustment.
+    """
+    threshold = math.sqrt(2 / 3 / (5 * 100 + 5))
+    for share in (0.8, 1.05, 0.95):
+        for method in ("random+FC", "random+FC+LA"):
+            base = config(method, "cifar10-lt", 100, preset)
+            yield replace(
+                base,
+                tail="step",
+                preset=base.preset + "+",
+                feature_decay=share * threshold,
+                classifier_decay=share * threshold,
+                feature_decay_centred=True,
+                weight_decay=1e-5,
+                decay_warmup=base.epochs // 2,
+            )
 
 
 def train(options: argparse.Namespace, device: torch.device) -> int:

@@ -23,6 +23,8 @@ from training.jobs.work import Work
 from training.model import build
 from training.store.tables import COLUMNS
 
+PLAN = gpu_plan.plan
+"""The plan itself; the other tests put a small one in its place."""
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
 DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 
@@ -31,7 +33,7 @@ DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the plan three runs on the digits, which train in this process, as on CUDA."""
     monkeypatch.setattr(gpu_plan, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
-    monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance: DIGITS)
+    monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
     monkeypatch.setattr(gpu_plan, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
 
 
@@ -241,3 +243,13 @@ def test_captured_steps_are_compared_with_plain_ones(capsys: Any, monkeypatch: p
     assert "captured and plain steps differ: loss of step 0, losses, " in capsys.readouterr().out
     assert captured.compared(build.device("cpu"), 1) == 0
     assert "plain steps differ among themselves" in capsys.readouterr().out
+
+
+def test_the_plan_has_each_run_once_and_trains_around_the_threshold_of_the_law() -> None:
+    runs = list(PLAN("paper"))
+    assert len({(run.key, run.seed) for run in runs}) == len(runs)
+    penalised = [run for run in runs if run.classifier_decay]
+    assert {run.tail for run in penalised} == {"step"}
+    pi_B = 50 / (5 * 5000 + 5 * 50)
+    shares = {round((run.classifier_decay / (2 / 3 * pi_B) ** 0.5), 6) for run in penalised}
+    assert shares == {0.8, 0.95, 1.05}
