@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified, check_within
 from lpm.console.output import OutputFolder
 from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, Cure, Setting
 from lpm.family import limited
 from lpm.law import collapse_number
 from lpm.options import add_limits, limits_of, settings_of
-from lpm.pairs import ClassCounts, class_counts, imbalanced
+from lpm.pairs import ClassCounts, check_imbalances, class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution
 from lpm.solve import solve
@@ -98,16 +98,13 @@ class Table:
             cure: the cure.
 
         Returns:
-            Its row; with a note alone, if the setting does not admit it.
-
-        Raises:
-            NotCertified: as :func:`lpm.solve.solve`.
+            Its row; with a note alone, if the setting does not admit it or its optimum is not certified.
         """
         try:
             problem = cure.build(self.setting)
-        except InvalidInput as refusal:
+            solution = solve(self.limit(problem))
+        except (InvalidInput, NotCertified) as refusal:
             return Row(cure=cure.name, note=str(refusal))
-        solution = solve(self.limit(problem))
         minority, majority, note = _numbers(problem)
         threshold = self._threshold(cure) if self.at is not None and solution.problem.minority is not None else None
         sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
@@ -315,6 +312,15 @@ def _table(options: argparse.Namespace) -> Table:
     """The table that the options describe. Raises InvalidInput."""
     if options.alpha < 0 or not math.isfinite(options.alpha):
         raise InvalidInput(f"alpha = {options.alpha:g} must be at least 0")
+    if not 1 <= options.nodes <= 200:
+        raise InvalidInput(f"nodes = {options.nodes} must lie in 1..200")
+    check_within("n-max", options.n_max, 1.0, 1e12)
+    check_imbalances(options.R_min, options.R_max)
+    for k, count in enumerate(options.counts or []):
+        if not 0 < count < math.inf:
+            raise InvalidInput(
+                f"--counts: count of class {k} is {count:g}, must be positive and finite; drop the class"
+            )
     limits = limits_of(options)
 
     def limit(problem: Problem) -> Problem:
@@ -325,6 +331,9 @@ def _table(options: argparse.Namespace) -> Table:
 
     classes = at(options.R) if options.counts is None else class_counts(options.counts)
     setting = Setting(classes=classes, alpha=options.alpha, nodes=options.nodes, n_max=options.n_max)
+    limit(CURES[0].build(setting))  # a budget, decay or alpha out of range is no matter of single cures
+    if setting.alpha:
+        _ = setting.mixing
     return Table(
         setting=setting,
         limit=limit,

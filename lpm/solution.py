@@ -359,4 +359,5 @@ def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate, err
     if np.all(np.isnan(group_slack)):
         group_slack = np.full_like(group_slack, 1e-9)
     groups = (coordinates.problem.sizes - 1)[share > group_slack + error]
-    return int((s / radius > np.maximum(slack, 0.0) + error).sum() + groups.sum())
+    rank = int((s / radius > np.maximum(slack, 0.0) + error).sum() + groups.sum())
+    return min(rank, coordinates.problem.K - 1)  # a common shift of the logits is in no optimum

@@ -179,6 +179,12 @@ def test_the_command_prints_writes_and_lists(tmp_path: Path, capsys: pytest.Capt
         (["--alpha", "-1"], "alpha = -1"),
         (["--counts", "5"], "at least 2 classes"),
         (["--R", "0"], "R = 0"),
+        (["--counts", "10,0,3"], "count of class 1 is 0"),
+        (["--R-min", "5", "--R-max", "2"], "0 < R_min < R_max"),
+        (["--nodes", "0"], "nodes = 0"),
+        (["--alpha", "1e9"], "alpha = 1e+09"),
+        (["--E-H", "-2"], "E_H = -2"),
+        (["--n-max", "-5"], "n-max = -5"),
     ],
 )
 def test_bad_words_are_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,6 +192,13 @@ def test_bad_words_are_one_line(words: list[str], part: str, capsys: pytest.Capt
     error = capsys.readouterr().err
     assert part in error
     assert error.count("\n") == 1
+
+
+def test_a_cure_that_is_not_certified_has_a_note_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: cures.main(["--K", "4", "--R", "1e30", "--decay", "0.1", "--nodes", "2", "--json"])) == 0
+    rows = {row["cure"]: row for row in json.loads(capsys.readouterr().out)}
+    assert "not certified" in rows["class weights"]["note"] or "relative gap" in rows["class weights"]["note"]
+    assert rows["mixup"]["relative_gap"] < 1e-6
 
 
 def test_a_setting_without_mixing_has_no_law_of_lambda() -> None:
