@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-from scipy.special import betainc, betaincinv
 
 from lpm.console.errors import InvalidInput
+from lpm.label_weights import Weights, between, merged, patches
 from lpm.mixing import Mixing, beta
 from lpm.pairs import ClassCounts, LabelPairs, distinct
 from lpm.problem import Problem, Rows
@@ -23,15 +23,10 @@ KAPPA, TAU = 3.0, 0.5
 """Remix: the label is the rarer class's if counts differ by kappa and its image has at least a share 1 - tau."""
 UNIMIX_ALPHA, UNIMIX_POWER = 0.8, 0.5
 """UniMix: the law that it shifts, and the power of counts by which it draws partners (tau = -0.5 for CIFAR-10)."""
-SIDE, CUT_SHARE = 32, 0.5
-"""CutMix and CMO: pixels of an image's side, and the share of batches in which a patch is pasted."""
 SMOOTHING, BETA, LARGEST_MARGIN = 0.1, 0.9999, 0.5
 """Label smoothing; effective numbers; the margin of LDAM for the rarest class, in units of the logits."""
 VS_GAMMA, VS_TAU = 0.3, 1.0
 """VS: the power of the factors and the strength of the offsets."""
-
-Weights = tuple[np.ndarray, np.ndarray]
-"""A discrete law of the weight of a in the label: values (Q,) in [0, 1] and probabilities (Q,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +60,6 @@ class Setting:
         if self.alpha == 0:
             raise InvalidInput("--alpha 0 mixes nothing")
         return beta(self.alpha, self.nodes)
-
-    def ratios(self, alpha: float, breaks: tuple[float, ...] = ()) -> Weights:
-        """Discretise Beta(alpha, alpha), exactly between breaks for alpha = 1.
-
-        Args:
-            alpha: its parameter.
-            breaks: ratios at which what is averaged may jump.
-
-        Returns:
-            Gauss-Legendre nodes in the law's distribution function, and their weights.
-        """
-        ends = np.unique([0.0, *betainc(alpha, alpha, np.array(breaks)), 1.0])
-        x, w = np.polynomial.legendre.leggauss(self.nodes)
-        low, width = ends[:-1, None], np.diff(ends)[:, None]
-        u, weights = low + width * (x + 1) / 2, width * w / 2
-        return betaincinv(alpha, alpha, u.ravel()), weights.ravel()
 
 
 def _pairs(classes: ClassCounts, first: np.ndarray, second: np.ndarray) -> LabelPairs:
@@ -267,7 +246,7 @@ def _unimix(setting: Setting) -> Problem:
 
     def law(g: int, h: int) -> Weights:
         shift = n[h] / (n[g] + n[h])
-        values, weights = setting.ratios(UNIMIX_ALPHA, (1 - shift,))
+        values, weights = between(UNIMIX_ALPHA, setting.nodes, (1 - shift,))
         return (values + shift) % 1.0, weights
 
     return program(setting, _pairs(setting.classes, setting.pi, second), law, "UniMix")
@@ -285,62 +264,14 @@ def _remix(setting: Setting) -> Problem:
         raise InvalidInput("--alpha 0 mixes nothing")
 
     def law(g: int, h: int) -> Weights:
-        values, weights = setting.ratios(setting.alpha, (TAU, 1 - TAU))
+        values, weights = between(setting.alpha, setting.nodes, (TAU, 1 - TAU))
         if n[g] >= KAPPA * n[h]:
             values = np.where(values < TAU, 0.0, values)
         elif n[h] >= KAPPA * n[g]:
             values = np.where(1 - values < TAU, 1.0, values)
-        return _merged(values, weights)
+        return merged(values, weights)
 
     return program(setting, _random(setting), law, "Remix")
-
-
-def _merged(values: np.ndarray, weights: np.ndarray) -> Weights:
-    """Equal values made one."""
-    distinct_values, owner = np.unique(values, return_inverse=True)
-    return distinct_values, np.bincount(owner, weights)
-
-
-@lru_cache
-def patches(nodes: int) -> Weights:
-    """The law of the label weight of CutMix: 1 less the share of the image that a clipped box covers, 1 without a box.
-
-    Box sides are ``2 floor(floor(32 sqrt(1 - lambda)) / 2)``, lambda uniform, around a uniform centre. The exact law
-    has hundreds of values; Gauss's quadrature of ``nodes`` points has the same moments up to 2 nodes - 1.
-
-    Args:
-        nodes: number of quadrature nodes.
-
-    Returns:
-        The law.
-    """
-    values, weights = [1.0], [1.0 - CUT_SHARE]
-    centre = np.arange(SIDE)
-    for side in range(SIDE + 1):
-        share = ((side + 1) / SIDE) ** 2 - (side / SIDE) ** 2 if side < SIDE else 0.0
-        half = side // 2
-        length = np.minimum(centre + half, SIDE) - np.maximum(centre - half, 0)
-        area = np.outer(length, length).ravel() / SIDE**2
-        values += (1 - area).tolist()
-        weights += [CUT_SHARE * share / SIDE**2] * len(area)
-    return _quadrature(*_merged(np.array(values), np.array(weights)), nodes)
-
-
-def _quadrature(values: np.ndarray, weights: np.ndarray, nodes: int) -> Weights:
-    """Gauss's quadrature of a discrete law, from the three-term recurrence of its orthogonal polynomials (Lanczos)."""
-    nodes = min(nodes, len(values))
-    Q = [np.sqrt(weights / weights.sum())]
-    diagonal, beside = [], []
-    for _ in range(nodes):
-        v = values * Q[-1]
-        diagonal.append(float(Q[-1] @ v))
-        v = v - np.array(Q).T @ (np.array(Q) @ v)
-        v = v - np.array(Q).T @ (np.array(Q) @ v)  # twice is enough for orthogonality to rounding
-        beside.append(float(np.linalg.norm(v)))
-        Q.append(v / max(beside[-1], 1e-300))
-    J = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
-    points, vectors = np.linalg.eigh(J)
-    return np.clip(points, 0.0, 1.0), vectors[0] ** 2
 
 
 def _cutmix(setting: Setting) -> Problem:

@@ -13,16 +13,8 @@ import pytest
 from lpm import cures
 from lpm.console.cli import run
 from lpm.console.errors import InvalidInput
-from lpm.cure_rows import (
-    CURES,
-    CUT_SHARE,
-    SIDE,
-    SMOOTHING,
-    VS_GAMMA,
-    Setting,
-    _quadrature,
-    patches,
-)
+from lpm.cure_rows import CURES, SMOOTHING, VS_GAMMA, Setting
+from lpm.label_weights import CUT_SHARE, SIDE, _quadrature, patches
 from lpm.law import collapse_number
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
