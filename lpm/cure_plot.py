@@ -37,20 +37,12 @@ def plot(rows: Sequence[Row], paths: Sequence[Path], settings: str, decay: float
     for side, label in (("A", "majority"), ("B", "minority")):
         known = [(getattr(row, f"c_{side}"), place) for row, place in zip(rows, places, strict=True)]
         known = [(number, place) for number, place in known if number]
-        left.plot(*zip(*known, strict=True), "o" if side == "A" else "s", ms=4.5, color=colours[side], label=label)
+        if known:  # a side of one class has no collapse number
+            left.plot(*zip(*known, strict=True), "o" if side == "A" else "s", ms=4.5, color=colours[side], label=label)
     if decay is not None:
         left.axvline(decay**2, color="black", lw=0.9, ls="-.", label="$\\mu^2$: collapsed to its left")
     left.set_xscale("log")
     left.set_xlabel("collapse number $c$")
-    left.legend(
-        fontsize=7.5,
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        handletextpad=0.3,
-        columnspacing=0.8,
-    )
     left.set_yticks(list(places), [row.cure for row in rows], fontsize=8)
     for name, (colour, _, label) in LINES.items():
         known = [(getattr(row, name), place) for row, place in zip(rows, places, strict=True)]
@@ -66,17 +58,17 @@ def plot(rows: Sequence[Row], paths: Sequence[Path], settings: str, decay: float
             )
     right.set_xlabel("cosine of class vectors")
     right.set_xlim(-1.05, 1.05)
-    right.legend(
-        fontsize=7.5,
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        handletextpad=0.3,
-        columnspacing=0.8,
-    )
     for axis in (left, right):
         axis.grid(alpha=0.25, lw=0.6)
+        axis.legend(
+            fontsize=7.5,
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            handletextpad=0.3,
+            columnspacing=0.8,
+        )
         axis.tick_params(axis="x", labelsize=8)
     figure.supxlabel(settings, fontsize=8)
     with rc_context({"pdf.fonttype": 42}):

@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from lpm.losses import log_partition
 from paper_checks.claim import Finding, Quantity, check, conclude
-from paper_checks.claims.tied_features import TiedProgram
+from paper_checks.claims.tied_features import TiedLosses, TiedProgram
 from paper_checks.interval import FLOAT64, Fact
 from paper_checks.lab import Lab, pair_vectors
 
@@ -19,7 +18,7 @@ STEPS = 50_000
 """Largest number of its steps."""
 
 
-class TiedDecay:
+class TiedDecay(TiedLosses):
     """The program min_Z f(V Z) + mu |D^{1/2} Z|_* over Z (K, K), for random label pairs of class shares pi.
 
     V maps classes to label pairs. D = sum_k p_k v_k v_k^T if the mixed features are under decay, diag(pi) if those of
@@ -34,29 +33,9 @@ class TiedDecay:
     """
 
     def __init__(self, pi: np.ndarray, K_A: int, lam: float, mu: float, features: Literal["mixed", "unmixed"]) -> None:
-        K = len(pi)
-        self.p, self.V, self.mu = np.outer(pi, pi).ravel(), pair_vectors(K, lam), mu
-        D = self.V.T @ (self.p[:, None] * self.V) if features == "mixed" else np.diag(pi)
-        values, vectors = np.linalg.eigh(D)
-        self.A = self.V @ (vectors / np.sqrt(values)) @ vectors.T  # logits are A X
-        # Softmax Hessians are at most 1/2.
-        self.L = 0.5 * float(np.linalg.eigvalsh(self.A.T @ (self.p[:, None] * self.A))[-1])
-        self.average = np.eye(K)
-        self.average[K_A:, K_A:] = 1 / (K - K_A)  # makes the minority's class vectors equal
-        self.at_zero = math.log(K)
-
-    def loss(self, X: np.ndarray) -> tuple[float, np.ndarray]:
-        """Evaluate f and its gradient.
-
-        Args:
-            X: the point (K, K).
-
-        Returns:
-            The loss and its gradient (K, K).
-        """
-        Z = self.A @ X
-        value, slope = log_partition("classes", Z, np.ones(len(Z)))
-        return float(self.p @ (value - (self.V * Z).sum(axis=1))), self.A.T @ (self.p[:, None] * (slope - self.V))
+        K, p, V = len(pi), np.outer(pi, pi).ravel(), pair_vectors(len(pi), lam)
+        super().__init__(p, lam, K, K_A, V.T @ (p[:, None] * V) if features == "mixed" else np.diag(pi))
+        self.mu, self.at_zero = mu, math.log(K)
 
     def bounds(self, X: np.ndarray, right: np.ndarray) -> tuple[float, float]:
         """Enclose the smallest objective over all Y with Y P = Y.
@@ -112,13 +91,13 @@ class TiedDecay:
         Returns:
             True or False when certified, otherwise open.
         """
-        everything = np.eye(len(self.average))
+        everything = np.eye(len(self.mean))
         X = self.solve(everything)
         lower, upper = self.bounds(X, everything)
         error = math.sqrt(2 * self.L * (upper - lower))
-        if float(np.linalg.norm(self.loss(X)[1] @ (everything - self.average), 2)) + error < self.mu:
+        if float(np.linalg.norm(self.loss(X)[1] @ (everything - self.mean), 2)) + error < self.mu:
             return Fact(True, FLOAT64)
-        return Fact(False if self.bounds(self.solve(self.average), self.average)[0] > upper else None, FLOAT64)
+        return Fact(False if self.bounds(self.solve(self.mean), self.mean)[0] > upper else None, FLOAT64)
 
 
 @check("tied-features-decay")

@@ -18,7 +18,43 @@ GAP = 1e-12
 """Gap at which the solver of the tied program stops."""
 
 
-class TiedProgram:
+class TiedLosses:
+    """The loss f of tied features: cross-entropy on lambda e_a + (1-lambda) e_b at logits V Z, of any Z (K, K).
+
+    V maps classes to label pairs. A point is X = M^(1/2) Z.
+
+    Args:
+        p: share of each label pair, (K^2,).
+        lam: mixing ratio.
+        K: number of classes, small.
+        K_A: number of majority classes.
+        M: matrix of the features' budget or decay, (K, K).
+    """
+
+    def __init__(self, p: np.ndarray, lam: float, K: int, K_A: int, M: np.ndarray) -> None:
+        self.p, self.V = p, pair_vectors(K, lam)  # labels, too: row (a, b) is lambda e_a + (1-lambda) e_b
+        values, vectors = np.linalg.eigh(M)
+        self.A = self.V @ (vectors / np.sqrt(values)) @ vectors.T  # logits of the point X are A X
+        # The Hessian of a softmax is at most 1/2, so f is L-smooth in X.
+        self.L = 0.5 * float(np.linalg.eigvalsh(self.A.T @ (p[:, None] * self.A))[-1])
+        self.mean = np.eye(K)
+        self.mean[K_A:, K_A:] = 1 / (K - K_A)  # makes the minority's class vectors equal
+
+    def loss(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluate f and its gradient at a point.
+
+        Args:
+            X: the point (K, K).
+
+        Returns:
+            The loss and its gradient (K, K).
+        """
+        Z = self.A @ X
+        value, gradient = log_partition("classes", Z, np.ones(len(Z)))
+        return float(self.p @ (value - (self.V * Z).sum(axis=1))), self.A.T @ (self.p[:, None] * (gradient - self.V))
+
+
+class TiedProgram(TiedLosses):
     """LPM_lambda with h_(a,b) = lambda h_a + (1-lambda) h_b, for K_A majority classes of K and product frequencies.
 
     With V the map from classes to label pairs, logits are V Z, Z = H W^T (K, K), and the feature budget of Eq. 5 is
@@ -35,28 +71,9 @@ class TiedProgram:
 
     def __init__(self, R: float, lam: float, K: int = 4, K_A: int = 2, e_h: float = 5.0) -> None:
         counts = np.where(np.arange(K) < K_A, R, 1.0)
-        self.p = np.outer(counts, counts).ravel() / counts.sum() ** 2  # share of each label pair (K^2,)
-        self.V = pair_vectors(K, lam)  # labels, too: row (a, b) is lambda e_a + (1-lambda) e_b
-        values, vectors = np.linalg.eigh(self.V.T @ self.V / K**2)
-        self.A = self.V @ (vectors / np.sqrt(values)) @ vectors.T  # logits of the point X = M^(1/2) Z are A X
+        V = pair_vectors(K, lam)
+        super().__init__(np.outer(counts, counts).ravel() / counts.sum() ** 2, lam, K, K_A, V.T @ V / K**2)
         self.tau = math.sqrt(K * e_h)
-        # The Hessian of a softmax is at most 1/2, so f is L-smooth in X.
-        self.L = 0.5 * float(np.linalg.eigvalsh(self.A.T @ (self.p[:, None] * self.A))[-1])
-        self.mean = np.eye(K)
-        self.mean[K_A:, K_A:] = 1 / (K - K_A)  # makes the minority's class vectors equal
-
-    def loss(self, X: np.ndarray) -> tuple[float, np.ndarray]:
-        """Evaluate f and its gradient at a point.
-
-        Args:
-            X: the point (K, K).
-
-        Returns:
-            The loss and its gradient (K, K).
-        """
-        Z = self.A @ X
-        value, gradient = log_partition("classes", Z, np.ones(len(Z)))
-        return float(self.p @ (value - (self.V * Z).sum(axis=1))), self.A.T @ (self.p[:, None] * (gradient - self.V))
 
     def solve(self, projector: np.ndarray) -> tuple[float, float, np.ndarray]:
         """Minimise f over the ball of the nuclear norm, by accelerated projected gradient with restarts.

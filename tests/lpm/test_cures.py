@@ -193,6 +193,12 @@ def test_a_cure_that_is_not_certified_has_a_note_and_the_others_go_on(capsys: py
     assert rows["mixup"]["relative_gap"] < 1e-6
 
 
+def test_a_side_of_one_class_is_drawn_without_its_number(tmp_path: Path) -> None:
+    words = ["--K", "2", "--R", "5", "--decay", "0.1", "--nodes", "2", "--quiet", "--out", str(tmp_path / "out")]
+    assert run(lambda: cures.main(words)) == 0
+    assert (tmp_path / "out/cures.png").exists()
+
+
 def test_a_setting_without_mixing_has_no_law_of_lambda() -> None:
     with pytest.raises(InvalidInput, match="mixes nothing"):
         _ = setting(alpha=0.0).mixing
