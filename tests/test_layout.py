@@ -28,7 +28,10 @@ LAYERS = {
     "the solvers": [f"lpm.{name}" for name in SOLVERS.split()],
     "lpm": "lpm",
     "paper_checks.paper": "paper_checks.paper",
-    "what a run is": [f"training.{name}" for name in ("catalogue", "config", "experiments", "methods")],
+    "what a run is": [
+        *(f"training.{name}" for name in ("catalogue", "config", "experiments", "methods")),
+        *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
+    ],
     "training.data": "training.data",
     "training.sampling": "training.sampling",
     "training.model": "training.model",

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 
 from lpm.console.text import shown
-from training.config import BOTTLENECKS, RunConfig
+from training.choices.recipe import BOTTLENECKS
+from training.config import RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
 from training.data.depth import Largest

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from lpm.console.errors import InvalidInput
-from training.config import BOTTLENECKS, RunConfig
+from training.choices.recipe import BOTTLENECKS
+from training.config import RunConfig
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.model.cifar_resnets import ResNet
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF

@@ -1,0 +1,126 @@
+"""What a row of the registry says, kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+LabelPairs = Literal["all", "a < b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What the rows of all kinds say.
+
+    Attributes:
+        name: the word of the command-line option.
+        title: the name in tables; ``{coverage:g}`` stands for a choice of the run.
+        help: what it does, for ``--help`` and the documentation.
+        make: the class or function that makes it, as ``module:name``.
+        settings: choices of the run that it takes: the keyword of ``make``, and the field of :class:`training.config.RunConfig`.
+        fixed: further keywords of ``make``.
+    """
+
+    name: str
+    title: str
+    help: str
+    make: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def made(self, config: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Make it for a run.
+
+        Args:
+            config: the run's :class:`training.config.RunConfig`.
+            arguments: positional arguments of ``make``.
+            keywords: keywords of ``make`` beside :attr:`settings` and :attr:`fixed`.
+
+        Returns:
+            What ``make`` returns.
+        """
+        chosen = {keyword: getattr(config, name) for keyword, name in self.settings.items()}
+        return function(self.make)(*arguments, **keywords, **chosen, **self.fixed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Method):
+    """A sampler of image pairs.
+
+    ``make`` takes labels (N,), ``seed``, ``batch``, ``rank`` and ``world_size``, and returns a
+    :class:`training.sampling.samplers.PairSampler`. A run draws the pairs of all processes: rank 0 of one.
+
+    Attributes:
+        draws: the label pairs that it draws.
+        classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
+    """
+
+    draws: LabelPairs = "all"
+    classes: Literal["as they are", "balanced", "other"] = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(Method):
+    """A classifier.
+
+    ``make`` takes the feature width p, the number of classes K and ``features``, and returns a module like
+    :class:`training.model.classifiers.FC`.
+
+    Attributes:
+        pairs: label pairs that have a class.
+        singleton: whether label pairs are classes of their own, so that it needs those that the sampler draws.
+        losses: the losses that it can be trained with.
+        takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own.
+        names_loss: whether tables show the loss even if it is the default one.
+        random: whether ``make`` takes a ``generator``.
+        trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
+        features: what becomes of the features first, under ``--features auto``.
+    """
+
+    pairs: LabelPairs = "all"
+    singleton: bool = False
+    losses: tuple[str, ...] = ("ce",)
+    takes_loss: bool = False
+    names_loss: bool = False
+    random: bool = False
+    trains_lengths: bool = True
+    features: str = "as-is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Method):
+    """A loss on mixed labels.
+
+    ``make`` takes the training images of each class, a tensor (K,) on the CPU, and returns a function of logits (B, K),
+    labels a and b (B,) and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module
+    with a buffer, so that it moves to the GPU with the network.
+
+    Attributes:
+        classifiers: the classifiers that can be trained with it; the row of the classifier may name it instead.
+    """
+
+    classifiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing(Method):
+    """A law of the mixing ratio.
+
+    ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
+    :class:`training.batches.mixing.Ratios`.
+    """
+
+
+def function(path: str) -> Any:
+    """Import what a row names.
+
+    Args:
+        path: ``module:name``.
+
+    Returns:
+        The class or function.
+    """
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
