@@ -204,5 +204,5 @@ def _polish(programs: Programs, state: State, target: float) -> tuple[np.ndarray
         best[:, :, members[better]], best_gap[members[better]] = point[:, :, better], gap[better]
         left = np.flatnonzero(fine & (stalled <= np.where(best_gap[members] <= target, 0, 2)))
     g = programs.g
-    best[:g] = np.einsum("ijb,jmb->imb", V, best[:g])
+    best[:g] = np.einsum("bij,jmb->imb", V, best[:g])
     return best, np.where(np.isnan(best_gap), np.inf, best_gap), steps

@@ -160,15 +160,13 @@ def newton_step(programs: Programs, state: State) -> tuple[State, np.ndarray]:
 
 def _barrier(programs: Programs, X: np.ndarray, A: np.ndarray, a: np.ndarray, epsilon: np.ndarray) -> np.ndarray:
     """The functions f - epsilon (log of both scalar slacks + log det A), (B,); infinite outside the domain."""
-    g = programs.g
-    root, diagonal = small.cholesky(A), np.arange(g)
-    inverse = small.inverse_of_lower(root)
+    g, root = programs.g, small.cholesky(A.transpose(2, 0, 1))
+    inverse = small.inverse(root)
     # The slack h = tau^2 - tr(X A^{-1} X^T): the group sums, then the zero-sum coordinates.
-    q = (np.einsum("ijb,jmb->imb", inverse, X[:g]) ** 2).sum(axis=(0, 1)) + (
-        programs.sum_by_group(X[g:] ** 2) / a
-    ).sum(axis=0)
-    log_det = 2 * np.log(root[diagonal, diagonal]).sum(axis=0) + np.log(a).sum(axis=0)
-    trace = (A[diagonal, diagonal] * programs.use).sum(axis=0) + (a * programs.use_group).sum(axis=0)
+    Y = X[:g] / root[:, 0, 0] if g == 1 else np.einsum("bij,jmb->imb", inverse, X[:g])
+    q = (Y**2).sum(axis=(0, 1)) + (programs.sum_by_group(X[g:] ** 2) / a).sum(axis=0)
+    log_det = 2 * np.log(np.einsum("bii->bi", root)).sum(axis=1) + np.log(a).sum(axis=0)
+    trace = np.einsum("iib,ib->b", A, programs.use) + (a * programs.use_group).sum(axis=0)
     value = programs.value(X) - epsilon * log_det
     if programs.decay is not None:
         value += programs.decay / 2 * (q + trace)
@@ -188,26 +186,24 @@ def deflate(programs: Programs, state: State) -> tuple[Programs, State, np.ndarr
 
     Returns:
         The programs in which they are not in use, the states in these, and the new directions of the group sums in
-        terms of the old ones, (g, g, B). Nothing is left out where the budget is not used up: A is then arbitrary.
+        terms of the old ones, (B, g, g). Nothing is left out where the budget is not used up: A is then arbitrary.
     """
     g, all_used = programs.g, ~uses_budget(programs, state)
+    A, L = state.A.transpose(2, 0, 1), state.L.transpose(2, 0, 1)
     if g > 1:
-        a, V = np.linalg.eigh(state.A.transpose(2, 0, 1))
-        a, V = a.T, np.ascontiguousarray(V.transpose(1, 2, 0))
+        V = np.linalg.eigh(A)[1]
+        A, L = (small.product(small.transposed(V), matrix, V) for matrix in (A, L))
     else:
-        a, V = state.A[0, :g].reshape(g, -1), np.ones((g, g, len(programs)))
-    back = V.transpose(1, 0, 2)
-    A, L = (small.product(small.product(back, matrix), V) for matrix in (state.A, state.L))
+        V = np.ones((len(programs), g, g))
+    a, along = (np.einsum("bii->ib", matrix) for matrix in (A, L))
     # Complementarity: on the path A L = epsilon I, so along each direction either A or L falls to 0 with epsilon.
     # nu brings both to one scale, as nu I = L - s grad_A q on the path.
-    diagonal = np.arange(g)
-    use = programs.use * ((a * state.nu > L[diagonal, diagonal]) | all_used)
+    use = programs.use * ((a * state.nu > along) | all_used)
     use_group = programs.use_group * ((state.a * state.nu > state.l) | all_used)
     smaller = programs.rotated(V, use, use_group)
-    X = np.concatenate([np.einsum("jib,jmb->imb", V, state.X[:g]), state.X[g:]]) * smaller.active
+    X = np.concatenate([np.einsum("bji,jmb->imb", V, state.X[:g]), state.X[g:]]) * smaller.active
     dropped = ((1 - use) * programs.use * a).sum(axis=0) + ((programs.use_group - use_group) * state.a).sum(axis=0)
-    pairs = use[:, None] * use
-    A, L = (matrix * pairs + _diagonal(1 - use) for matrix in (A, L))
+    A, L = (matrix.transpose(1, 2, 0) * (use[:, None] * use) + _diagonal(1 - use) for matrix in (A, L))
     a, l = (np.where(use_group > 0, number, 1.0) for number in (state.a, state.l))  # noqa: E741
     return smaller, replace(state, X=X, A=A, a=a, L=L, l=l, k=state.k + dropped), V
 

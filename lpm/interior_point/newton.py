@@ -15,6 +15,7 @@ the decrement at any weight is a quadratic form in four numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -110,40 +111,34 @@ class NewtonSystem:
     def __init__(self, programs: Programs, state: State, guarded: bool) -> None:
         self.programs, self.state, self.guarded = programs, state, guarded
         g = programs.g
-        self.root = small.cholesky(state.A)
-        self.inverse = small.inverse_of_lower(self.root)
+        A = state.A.transpose(2, 0, 1)
+        self.root = small.cholesky(A)  # these, and the whitened L, are (B, g, g)
+        self.inverse = small.inverse(self.root)
         self.scale = programs.by_group(np.sqrt(state.a))
         Y = np.concatenate([_on_rows(self.inverse, state.X[:g]), state.X[g:] / self.scale])
         Y *= programs.active
         moment = np.einsum("imb,jmb->ijb", Y[:g], Y[:g])  # Y^T Y, block diagonal like A
         moments = programs.sum_by_group(Y[g:] ** 2)
-        diagonal = np.arange(g)
-        self.q = moment[diagonal, diagonal].sum(axis=0) + moments.sum(axis=0)
-        self.trace = (state.A[diagonal, diagonal] * programs.use).sum(axis=0)
-        self.trace += (state.a * programs.use_group).sum(axis=0)
-        self.log_det = 2 * np.log(self.root[diagonal, diagonal]).sum(axis=0) + np.log(state.a).sum(axis=0)
+        self.q = np.einsum("iib->b", moment) + moments.sum(axis=0)
+        self.trace = np.einsum("iib,ib->b", state.A, programs.use) + (state.a * programs.use_group).sum(axis=0)
+        self.log_det = 2 * np.log(np.einsum("bii->bi", self.root)).sum(axis=1) + np.log(state.a).sum(axis=0)
         self.h = programs.tau2 - self.q if guarded and programs.decay is None else state.h
         self.residual = programs.tau2 - self.q - self.h
-        self.L = small.product(small.product(self.root.transpose(1, 0, 2), state.L), self.root)
+        self.L = small.product(small.transposed(self.root), state.L.transpose(2, 0, 1), self.root)
         self.l = state.a * state.l
         self.f, gradient, hessian = programs.derivatives(state.X, self.root, self.scale)
         self.q_Y = 2 * Y
         # The numbers of A: those of a symmetric block in an orthonormal basis, then those of the groups.
-        self.i, self.j = np.triu_indices(g)
-        self.times = np.where(self.i == self.j, 1.0, 2**0.5)[:, None]
-        moved = small.product(self.root.transpose(1, 0, 2), self.root)
-        # Right sides for Y, of all four: grad f, grad q, the trace, the identity. The last two have no part of Y.
-        self.right_Y = [gradient, self.q_Y]
-        self.right_A = np.stack(
-            [
-                np.zeros_like(programs.use_basis),
-                -np.concatenate([self.times * moment[self.i, self.j], moments]),
-                np.concatenate([self.times * moved[self.i, self.j], state.a]) * programs.use_basis,
-                np.concatenate([np.repeat(self.i == self.j, len(self.q)).reshape(-1, len(self.q)), np.ones_like(state.a)])
-                * programs.use_basis,
-            ],
-            axis=1,
-        )
+        self.i, self.j, self.times, identity = _numbers(g)
+        moved = small.product(small.transposed(self.root), self.root).transpose(1, 2, 0)
+        # Right sides, of all four: grad f, grad q, the trace, the identity. The last two have no part of Y.
+        self.right_Y = gradient, self.q_Y
+        block, P = len(self.i), len(programs.use_basis)
+        self.right_A = np.zeros((P, 4, len(programs)))
+        self.right_A[:block, 1], self.right_A[block:, 1] = -self.times * moment[self.i, self.j], -moments
+        self.right_A[:block, 2], self.right_A[block:, 2] = self.times * moved[self.i, self.j], state.a
+        self.right_A[:block, 3], self.right_A[block:, 3] = identity, 1.0
+        self.right_A *= programs.use_basis[:, None]
         self._eliminate(hessian, moment, moments)
 
     def _eliminate(self, hessian: np.ndarray, moment: np.ndarray, moments: np.ndarray) -> None:
@@ -153,50 +148,50 @@ class NewtonSystem:
         The Schur complement is the block of A minus B^T H^{-1} B.
         """
         programs, s, active = self.programs, self.state.s, self.programs.active
-        g, n, P = programs.g, len(active), len(programs.use_basis)
+        g, (n, M, B), P, block = programs.g, active.shape, len(programs.use_basis), len(self.i)
         # H: the Hessian of f + s q in Y. Absent coordinates get a 1 on the diagonal and nothing else, so they stay 0.
         hessian *= active[:, None] * active
-        diagonal = np.arange(n)
-        hessian[diagonal, diagonal] += 2 * s + (1 - active)
+        np.einsum("nnmb->nmb", hessian)[...] += 2 * s + (1 - active)
         # B: the mixed derivatives of s q by Y and A. By A = I, d(grad_Y q)[dA] = -grad_Y q dA.
-        right = np.zeros((n, P + 2, *active.shape[1:]))
-        minus = -s * self.q_Y
-        block = P - len(self.state.a)
+        right = small.right_sides(n, P + 2, M, B)
+        minus, basis = -s * self.q_Y, programs.basis
         if g == 1:
             right[0, 0] = minus[0]
-        else:
-            right[:g, :block] = np.tensordot(programs.basis.transpose(1, 0, 2), minus[:g], axes=1)
-        right[g:, block:P] = minus[g:, None] * programs.in_group.transpose(1, 0, 2, 3)
+        elif g > 1:
+            right[:g, :block] = (basis.transpose(1, 0, 2).reshape(-1, g) @ minus[:g].reshape(g, -1)).reshape(
+                g, block, M, B
+            )
+        if n > g:
+            right[g:, block:P] = minus[g:, None] * programs.in_group.transpose(1, 0, 2, 3)
         right[:, :P] *= active[:, None]
         right[:, P], right[:, P + 1] = self.right_Y
         self.solved = small.solve(hessian, right)
-        cross = right[:, :P]
         # Block of A: d^2 (s q) / dA^2 = 2 s Y^T Y dA and the multiplier's L dA, both symmetrised, and the slack k's
         # nu/k (trace)(trace)^T.
-        schur = np.zeros((P, P, len(s)))
-        weight = 2 * s * moment + self.L
+        schur = np.zeros((P, P, B))
+        weight = 2 * s * moment + self.L.transpose(1, 2, 0)
         if g == 1:
             schur[0, 0] = weight[0, 0]
         elif g > 1:
-            curvature = np.tensordot(programs.basis, weight, axes=1)  # (P, g, g, B)
-            curved = np.tensordot(programs.basis, curvature.transpose(2, 1, 0, 3), axes=2)
+            curvature = (basis.reshape(-1, g) @ weight.reshape(g, -1)).reshape(block, g, g, B)
+            curved = basis.reshape(block, -1) @ curvature.transpose(2, 1, 0, 3).reshape(g * g, -1)
+            curved = curved.reshape(block, block, B)
             schur[:block, :block] = (curved + curved.transpose(1, 0, 2)) / 2
-        zero_sum = np.arange(block, P)
-        schur[zero_sum, zero_sum] = 2 * s * moments + self.l
+        diagonal = np.einsum("ppb->pb", schur)
+        diagonal[block:] = 2 * s * moments + self.l
         if programs.decay is None:
             trace = self.right_A[:, 2]
             schur += (self.state.nu / self.state.k) * trace[:, None] * trace
         # Minus B^T H^{-1} B, and the same for all right sides.
-        eliminated = _inner(cross, self.solved)
+        eliminated = small.inner(right[:, :P], self.solved)
         schur -= eliminated[:, :P]
         use = programs.use_basis
         schur *= use[:, None] * use
-        numbers = np.arange(P)
-        schur[numbers, numbers] += 1 - use
+        diagonal += 1 - use
         self.schur = schur
-        right_A = self.right_A.copy()
-        right_A[:, :2] -= eliminated[:, P:]
-        self.reduced_A = right_A * use[:, None]
+        self.reduced_A = self.right_A.copy()
+        self.reduced_A[:, :2] -= eliminated[:, P:]
+        self.reduced_A *= use[:, None]
 
     def _solutions(self, right_A: np.ndarray, solved_Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Solve for Y and A, for right sides with the rows of Y eliminated.
@@ -204,8 +199,8 @@ class NewtonSystem:
         right_A: (P, q, B). solved_Y: H^{-1} times the right sides of Y, (n, q', M, B); those that lack are 0.
         """
         P = len(self.schur)
-        d_A = small.solve(self.schur, right_A)
-        d_Y = -np.einsum("npmb,pqb->nqmb", self.solved[:, :P], d_A)
+        d_A = small.solve(self.schur[:, :, None], right_A[:, :, None])[:, :, 0]
+        d_Y = -small.combined(self.solved[:, :P], d_A)
         d_Y[:, : solved_Y.shape[1]] += solved_Y
         return d_Y, d_A
 
@@ -213,15 +208,18 @@ class NewtonSystem:
         """Write the right side at a barrier weight in terms of grad f, grad q, the trace and the identity.
 
         Args:
-            epsilon: barrier weights, (..., B).
+            epsilon: barrier weights, (B,).
 
         Returns:
-            Their factors, (4, ..., B).
+            Their factors, (4, B).
         """
-        state, one = self.state, np.ones_like(epsilon)
+        state, weights = self.state, np.empty((4, len(epsilon)))
+        weights[0], weights[3] = 1.0, -epsilon
         if self.programs.decay is not None:
-            return np.stack([one, state.s * one, state.nu * one, -epsilon])
-        return np.stack([one, (epsilon - state.s * self.residual) / self.h, epsilon / state.k, -epsilon])
+            weights[1], weights[2] = state.s, state.nu
+        else:
+            weights[1], weights[2] = (epsilon - state.s * self.residual) / self.h, epsilon / state.k
+        return weights
 
     def descend(self, epsilon: np.ndarray, stride: float, least: float) -> tuple[np.ndarray, Direction]:
         """Lower the barrier's weight while the point is central, and solve for the direction towards the path there.
@@ -236,10 +234,9 @@ class NewtonSystem:
         """
         P = len(self.schur)
         d_Y, d_A = self._solutions(self.reduced_A, self.solved[:, P:])
-        inner = np.zeros((4, 4, len(epsilon)))
+        inner = np.einsum("pib,pqb->iqb", self.right_A, d_A)
         for i, right in enumerate(self.right_Y):
-            inner[i] = np.einsum("nmb,nqmb->qb", right, d_Y)
-        inner += np.einsum("pib,pqb->iqb", self.right_A, d_A)
+            inner[i] += np.einsum("nmb,nqmb->qb", right, d_Y)
         curvature = self.h / self.state.s + inner[1, 1]
 
         def coefficients(epsilon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -247,8 +244,8 @@ class NewtonSystem:
             weights = self.weights(epsilon)
             along = -weights
             if self.programs.decay is None:  # Sherman-Morrison for the rank-one term of q
-                along[1] += np.einsum("q...b,qb->...b", weights, inner[1]) / curvature
-            return along, -np.einsum("i...b,iqb,q...b->...b", weights, inner, along)
+                along[1] += (weights * inner[1]).sum(axis=0) / curvature
+            return along, -(weights * (inner * along).sum(axis=1)).sum(axis=0)
 
         # decrement / epsilon is the squared Newton decrement of the barrier function over epsilon. At 1 or less the
         # point is central: Newton's method would converge from there, and a smaller weight can be tried.
@@ -292,9 +289,9 @@ class NewtonSystem:
     def _direction(self, Y: np.ndarray, numbers: np.ndarray, epsilon: np.ndarray, decrement: np.ndarray) -> Direction:
         """The direction of all variables from that of Y (n, M, B) and of the numbers of A (P, B)."""
         programs, state, h, g = self.programs, self.state, self.h, self.programs.g
-        block = len(numbers) - len(state.a)
-        A, a = np.zeros_like(state.A), numbers[block:]
-        A[self.i, self.j] = A[self.j, self.i] = numbers[:block] / self.times
+        block = len(self.i)
+        A, a = np.zeros((len(epsilon), g, g)), numbers[block:]
+        A[:, self.i, self.j] = A[:, self.j, self.i] = (numbers[:block] / self.times).T
         if programs.decay is None:
             d_h = self.residual - self._q_change(Y, numbers)
             d_k = -(self.right_A[:, 2] * numbers).sum(axis=0)
@@ -302,30 +299,31 @@ class NewtonSystem:
             d_nu = (epsilon - state.nu * d_k) / state.k - state.nu
         else:
             d_h = d_k = d_s = d_nu = np.zeros_like(epsilon)
-        AL = small.product(A, self.L)
-        L = -(AL + AL.transpose(1, 0, 2)) / 2 - self.L
-        diagonal = np.arange(g)
-        L[diagonal, diagonal] += epsilon
-        L *= programs.use[:, None] * programs.use
+        AL, use = small.product(A, self.L), programs.use.T
+        L = -(AL + small.transposed(AL)) / 2 - self.L
+        np.einsum("bii->bi", L)[...] += epsilon[:, None]
+        L *= use[:, :, None] * use[:, None]
         l = (epsilon - a * self.l - self.l) * programs.use_group  # noqa: E741
         if g == 1:
-            least_L = np.where(self.L[0, 0] > 0, L[0, 0] / self.L[0, 0], np.nan)
+            least_L = np.where(self.L > 0, L / self.L, np.nan)[:, 0, 0]
         else:
-            inverse = small.inverse_of_lower(small.cholesky(self.L))
-            least_L = small.least_eigenvalue(small.product(small.product(inverse, L), inverse.transpose(1, 0, 2)))
+            inverse = small.inverse(small.cholesky(self.L))
+            least_L = small.least_eigenvalue(small.product(inverse, L, small.transposed(inverse)))
         primal = [small.least_eigenvalue(A), a.min(axis=0, initial=0.0), d_k / state.k]
         if not self.guarded:
             primal.append(d_h / h)
-        back = self.inverse.transpose(1, 0, 2)
+        least_l = np.where(self.l > 0, l / self.l, np.nan).min(axis=0, initial=0.0)
+        moved_A = small.product(self.root, A, small.transposed(self.root))
+        moved_L = small.product(small.transposed(self.inverse), L, self.inverse)
         change = State(
             X=np.concatenate([_on_rows(self.root, Y[:g]), Y[g:] * self.scale]) * programs.active,
-            A=small.product(small.product(self.root, A), self.root.transpose(1, 0, 2)),
+            A=moved_A.transpose(1, 2, 0),
             a=a * state.a,
             h=d_h,
             k=d_k,
             s=d_s,
             nu=d_nu,
-            L=small.product(small.product(back, L), self.inverse),
+            L=moved_L.transpose(1, 2, 0),
             l=l / state.a,
             epsilon=epsilon,
             stride=state.stride,
@@ -334,9 +332,7 @@ class NewtonSystem:
             change=change,
             decrement=decrement,
             longest_primal=_to_boundary(primal),
-            longest_dual=_to_boundary(
-                [d_s / state.s, d_nu / state.nu, least_L, np.where(self.l > 0, l / self.l, np.nan).min(axis=0, initial=0.0)]
-            ),
+            longest_dual=_to_boundary([d_s / state.s, d_nu / state.nu, least_L, least_l]),
         )
 
 
@@ -360,19 +356,21 @@ def advanced(state: State, direction: Direction, primal: np.ndarray, dual: np.nd
     return replace(state, **(new | {"epsilon": epsilon, "stride": np.minimum(primal, dual)}))
 
 
+@lru_cache
+def _numbers(g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of the numbers of a symmetric block, (P,) each, their times in it, and the identity, (P, 1)."""
+    i, j = np.triu_indices(g)
+    return i, j, np.where(i == j, 1.0, 2**0.5)[:, None], (i == j).astype(float)[:, None]
+
+
 def _on_rows(matrix: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Matrices (g, g, B) times the group sums of all rows, (g, M, B)."""
-    return matrix[0] * X if len(X) == 1 else np.einsum("ijb,jmb->imb", matrix, X)
-
-
-def _inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Sums over all coordinates of all rows of left (n, P, M, B) times right (n, q, M, B), as (P, q, B)."""
-    n, P, M, B = left.shape
-    matrices = left.transpose(3, 1, 0, 2).reshape(B, P, n * M), right.transpose(3, 0, 2, 1).reshape(B, n * M, -1)
-    return np.ascontiguousarray(np.matmul(*matrices).transpose(1, 2, 0))
+    """Matrices (B, g, g) times the group sums of all rows, (g, M, B)."""
+    return matrix[:, 0, 0] * X if len(X) == 1 else np.einsum("bij,jmb->imb", matrix, X)
 
 
 def _to_boundary(relative_changes: list[np.ndarray]) -> np.ndarray:
     """Longest step, at most 1, that goes at most 99 % of the way to a point where a positive quantity vanishes."""
-    fastest = np.minimum.reduce(relative_changes)  # nan if one is
+    fastest = relative_changes[0]
+    for change in relative_changes[1:]:
+        fastest = np.minimum(fastest, change)  # nan if one is
     return np.where(fastest > -0.99, 1.0, -0.99 / fastest)

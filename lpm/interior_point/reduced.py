@@ -186,7 +186,7 @@ class Programs:
 
         Args:
             X: a point of each program, (n, M, B).
-            root: linear maps of the group sums, (g, g, B).
+            root: linear maps of the group sums, (B, g, g).
             scale: factors of the zero-sum coordinates, (n - g, M, B).
 
         Returns:
@@ -194,11 +194,11 @@ class Programs:
         """
         f, pi = self.softmax(X)
         g, across = self.g, np.empty_like(self.maps)  # from Y to the values
-        across[:, :g] = self.maps[:, :g] * root[0, 0] if g == 1 else np.einsum("vitmb,ijb->vjtmb", self.maps[:, :g], root)
+        across[:, :g] = self.maps[:, :g] * root[:, 0, 0] if g == 1 else np.einsum("vitmb,bij->vjtmb", self.maps[:, :g], root)
         across[:, g:] = self.maps[:, g:] * scale[:, None]
         weight = pi * self.share
         gradient = np.einsum("vtmb,vntmb->nmb", weight, across)
-        gradient[:g] -= self.target[:g] * root[0, 0] if g == 1 else np.einsum("imb,ijb->jmb", self.target[:g], root)
+        gradient[:g] -= self.target[:g] * root[:, 0, 0] if g == 1 else np.einsum("imb,bij->jmb", self.target[:g], root)
         gradient[g:] -= self.target[g:] * scale
         # The Hessian of a log-sum-exp is the covariance of the rows of the map under the softmax.
         across -= np.einsum("vtmb,vntmb->ntmb", pi, across)
@@ -209,7 +209,7 @@ class Programs:
         """Turn the directions of the group sums, and leave some directions and groups out.
 
         Args:
-            V: orthogonal matrices, (g, g, B).
+            V: orthogonal matrices, (B, g, g).
             use: 1 for each new direction to keep, 0 for the others, (g, B).
             use_group: the same for groups, (z, B).
 
@@ -218,8 +218,8 @@ class Programs:
         """
         g, maps, target = self.g, self.maps, self.target
         if g > 1:
-            maps = np.concatenate([np.einsum("vitmb,ijb->vjtmb", maps[:, :g], V), maps[:, g:]], axis=1)
-            target = np.concatenate([np.einsum("imb,ijb->jmb", target[:g], V), target[g:]])
+            maps = np.concatenate([np.einsum("vitmb,bij->vjtmb", maps[:, :g], V), maps[:, g:]], axis=1)
+            target = np.concatenate([np.einsum("imb,bij->jmb", target[:g], V), target[g:]])
         keep = np.broadcast_to(use[:, None], (g, *self.active.shape[1:]))
         active = np.concatenate([keep, self.by_group(use_group) * self.active[g:]])
         return replace(self, maps=maps, target=target, active=active, use=use, use_group=use_group)
