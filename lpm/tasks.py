@@ -21,7 +21,7 @@ from lpm.solution import TOLERANCE
 from lpm.solve import Solver, choose
 from lpm.threshold import Threshold, threshold, thresholds
 
-BATCH = 64
+BATCH = 128
 """Largest number of tasks that are solved at once. A batch takes a fraction of a second, and is lost as a whole where a
 sweep is killed."""
 
