@@ -44,7 +44,7 @@ The columns are majority against minority, inside the majority, and inside the m
 diagonalises every optimal Gram matrix, whose kernel contains the vector of ones.
 """
 
-TOGETHER = 16
+TOGETHER = 32
 """Number of families that are solved at once."""
 
 SHORTEST = 1e-5

@@ -20,7 +20,7 @@ from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
 from lpm.interior_point.newton import State
-from lpm.interior_point.reduced import Programs, embed, joined, reduce
+from lpm.interior_point.reduced import Programs, joined, reduce
 from lpm.problem import Problem
 from lpm.solution import TOLERANCE, Solution, certify_all
 from lpm.stack import stacks
@@ -149,10 +149,10 @@ def optima(
             X, steps = _solve(programs, target)
             first = 0
             for index in indices:
-                positions, part, span = parts[index]
+                positions, part, embedded = parts[index]
                 members = slice(first, first + len(part))
                 first = members.stop
-                points = embed(X[:, : part.rows, members], span)
+                points = embedded(X[:, : part.rows, members])
                 for position, point, number in zip(positions, points, steps[members], strict=True):
                     found[position] = point, int(number)
     return found

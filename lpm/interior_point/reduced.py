@@ -286,26 +286,31 @@ def taken(record: object, members: np.ndarray) -> dict[str, np.ndarray | None]:
     return {name: None if value is None else value.take(members, axis=-1) for name, value in values.items()}
 
 
-def reduce(stack: Stack, frozen: Sequence[tuple[int, ...]]) -> tuple[Programs, np.ndarray]:
-    """Reduce problems: leave out the common shift of the logits, and frozen groups.
+def reduce(stack: Stack, frozen: Sequence[tuple[int, ...]]) -> tuple[Programs, Embedding]:
+    """Reduce problems: leave out the common shift of the logits, frozen groups, and rows that are like others.
 
     Args:
         stack: coordinates of the problems.
         frozen: for each problem the groups with u_g = 0.
 
     Returns:
-        The reduced programs, and orthonormal directions of the group sums that are in use, (B, G, G - 1).
+        The reduced programs, and the way back to all coordinates.
     """
-    span, G = _without_shift(stack), stack.G
+    way = Embedding.of(stack, _without_shift(stack))
+    span, G, rows = way.span, stack.G, way.representative
     maps, logn, share, linear = _log_sum_exps(stack)
+    # A row that stands for several has the sum of their weights, and the root of the sum of their squared scales.
+    scale = way.share[:, rows, None]
+    maps, linear = maps[:, rows] * scale[..., None, None], linear[:, rows] * scale
+    weight = way.added(stack.weight)
     maps = np.concatenate([np.matmul(maps[..., :G], span[:, None, None]), maps[..., G:]], axis=-1)
-    linear = np.concatenate([linear[..., :G] @ span, linear[..., G:]], axis=-1) * stack.weight[..., None]
-    share = share * stack.weight[..., None]
+    linear = np.concatenate([linear[..., :G] @ span, linear[..., G:]], axis=-1) * weight[..., None]
+    logn, share = logn[:, rows], share[:, rows] * weight[..., None]
     top = logn.max(axis=3)
     at_zero = (share * (top + np.log(np.exp(logn - top[..., None]).sum(axis=3)))).sum(axis=(1, 2))
-    slots = np.where(_frozen(stack, frozen)[np.arange(len(stack))[:, None, None], stack.slots], -1, stack.slots)
-    groups = 0 if stack.expanded else G
-    use_group = np.stack([(slots == group).any(axis=(1, 2)) for group in range(groups)]) if groups else np.empty((0, len(stack)))
+    slots = stack.slots[:, rows]
+    slots = np.where(_frozen(stack, frozen)[np.arange(len(stack))[:, None, None], slots], -1, slots)
+    used = [(slots == group).any(axis=(1, 2)) for group in range(0 if stack.expanded else G)]
     active = np.concatenate([np.ones((*slots.shape[:2], G - 1)), slots >= 0], axis=2)
     programs = Programs(
         maps=_last(maps.transpose(0, 3, 4, 2, 1)),
@@ -318,9 +323,101 @@ def reduce(stack: Stack, frozen: Sequence[tuple[int, ...]]) -> tuple[Programs, n
         slot=_last(np.maximum(slots, 0).transpose(0, 2, 1)),
         active=_last(active.transpose(0, 2, 1)),
         use=np.ones((G - 1, len(stack))),
-        use_group=use_group.astype(float),
+        use_group=np.array(used, dtype=float).reshape(-1, len(stack)),
     )
-    return programs, span
+    return programs, way
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """The way from points of reduced programs to points of their problems.
+
+    A label pair (a, b) at lambda and (b, a) at 1 - lambda have the same target, as (a, a) has at every lambda under
+    cross-entropy. Their logits are equal at an optimum if their p/d are. One row then stands for them.
+
+    Attributes:
+        span: orthonormal directions of the group sums that are in use, (B, G, G - 1).
+        representative: the rows that are kept, (m,) int.
+        owner: position among these of the one that stands for each row, (M,) int.
+        share: scale of each row over the scale of the one that stands for it, (B, M).
+        turned: rows in which a and b have changed places, (M,) bool.
+        inside: rows with a and b in one group, (M,) bool.
+    """
+
+    span: np.ndarray
+    representative: np.ndarray
+    owner: np.ndarray
+    share: np.ndarray
+    turned: np.ndarray
+    inside: np.ndarray
+
+    @classmethod
+    def of(cls, stack: Stack, span: np.ndarray) -> Embedding:
+        """Find rows that are alike in all problems.
+
+        Args:
+            stack: coordinates of the problems.
+            span: directions of the group sums that are in use.
+
+        Returns:
+            The way back.
+        """
+        rows, M = stack.members[0].problem.rows, stack.scale.shape[1]
+        lam, turned = stack.losses.lam.reshape(-1, M), np.zeros(M, dtype=bool)
+        owner = np.arange(M)
+        plain = stack.losses.mass is None and stack.losses.margin is None and stack.losses.partition != "unordered"
+        if plain and np.all(lam == lam[0]) and all(one.frame is stack.members[0].frame for one in stack.members):
+            a, b, ratio = rows.first, rows.second, lam[0]
+            if stack.losses.partition == "classes":
+                ratio = np.where(rows.same, 1.0, ratio)
+            turned = (ratio < 0.5) | ((ratio == 0.5) & (a > b))
+            a, b, ratio = np.where(turned, b, a), np.where(turned, a, b), np.where(turned, 1 - ratio, ratio)
+            weights = np.round(np.log(stack.weight / stack.scale**2), 12)  # p/d
+            keys = np.concatenate([np.stack([a, b, rows.same, np.round(ratio, 12)]), weights])
+            owner = np.unique(keys, axis=1, return_inverse=True)[1].ravel()
+        representative = np.unique(owner, return_index=True)[1]
+        turned = (turned != turned[representative[owner]]) & ~rows.same
+        square = np.zeros((len(representative), len(stack)))
+        np.add.at(square, owner, (stack.scale**2).T)
+        return cls(
+            span=span,
+            representative=representative,
+            owner=owner,
+            share=stack.scale / np.sqrt(square.T[:, owner]),
+            turned=turned,
+            inside=rows.first == rows.second,
+        )
+
+    def added(self, weight: np.ndarray) -> np.ndarray:
+        """Add the weights of rows that are alike.
+
+        Args:
+            weight: a number per row, (B, M).
+
+        Returns:
+            The sums, (B, m).
+        """
+        sums = np.zeros((len(self.representative), len(weight)))
+        np.add.at(sums, self.owner, weight.T)
+        return sums.T
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Write points in all coordinates of their problems.
+
+        Args:
+            X: a point of each program, (n, m, B).
+
+        Returns:
+            The points, (B, M, n + 1).
+        """
+        _, G, g = self.span.shape
+        points = X.transpose(2, 1, 0)[:, self.owner] * self.share[:, :, None]
+        points = np.concatenate([points[..., :g] @ self.span.transpose(0, 2, 1), points[..., g:]], axis=2)
+        if self.turned.any() and points.shape[2] > G:
+            across, within = self.turned & ~self.inside, np.flatnonzero(self.turned & self.inside)
+            points[:, across, G:] = points[:, across, : G - 1 : -1]  # a's deviation is the other one's b's
+            points[:, within, G + 1] *= -1  # the difference of a and b
+        return points
 
 
 def joined(many: Sequence[Programs]) -> Iterator[tuple[list[int], Programs]]:
@@ -418,17 +515,3 @@ def _log_sum_exps(stack: Stack) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
             terms.append((ratio * maps[:, :, v] + (1 - ratio) * maps[:, :, w], number + shift, mass))
     maps, logn, mass = (np.stack(parts, axis=2) for parts in zip(*terms, strict=True))
     return maps, logn, mass, linear
-
-
-def embed(X: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """Write points in all coordinates of their problems.
-
-    Args:
-        X: a point of each program, (n, M, B).
-        span: directions of the group sums, (B, G, g).
-
-    Returns:
-        The points, (B, M, n + G - g).
-    """
-    points, g = np.moveaxis(X, -1, 0).transpose(0, 2, 1), span.shape[2]
-    return np.concatenate([points[..., :g] @ span.transpose(0, 2, 1), points[..., g:]], axis=2)
