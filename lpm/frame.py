@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from lpm.problem import Problem
 
@@ -29,6 +28,8 @@ def square_root(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         F and its inverse, (G, G) each.
     """
     if problem.C_graded:
+        from scipy.linalg import solve_triangular  # here, because scipy takes long to import
+
         F = np.linalg.cholesky(problem.C_block)
         return F, solve_triangular(F, np.eye(len(F)), lower=True)
     eigenvalues, vectors = np.linalg.eigh(problem.C_block)

@@ -28,10 +28,6 @@ from lpm.stack import stacks
 MAX_GROUPS = 16
 """Largest number of groups. With more, the Schur complement is the bottleneck and the first-order solver is faster."""
 
-FEW = 2
-"""Largest number of directions of the group sums with which a result is the same bit for bit whatever is solved beside
-it. With more, products of larger matrices are added up in blocks."""
-
 POLISH_STEPS = 15
 """Largest number of polishing steps. Newton's method converges or stalls within 10."""
 DEPTHS = (1e-5, 1e-7, 1e-9, 1e-11)
@@ -160,11 +156,6 @@ def optima(
 
 def _solve(programs: Programs, target: float) -> tuple[np.ndarray, np.ndarray]:
     """Optimal points (n, M, B) of reduced programs of one shape, and their numbers of Newton steps (B,)."""
-    if len(programs) == 1 and programs.g <= FEW:
-        # NumPy adds up in another order where there is one member. So that a result does not depend on what is solved
-        # beside it, a small program is never alone.
-        X, steps = _solve(programs.take(np.array([0, 0])), target)
-        return X[:, :, :1], steps[:1]
     state = central_path.start(programs)
     best, best_gap, spent = state.X.copy(), np.full(len(programs), np.inf), np.zeros(len(programs), dtype=int)
     least, members = state.epsilon / np.maximum(programs.size, 1), np.arange(len(programs))

@@ -35,8 +35,11 @@ ROOT = 1e-11
 """Error of a root that is looked for, relative to 1 + |log R|."""
 ROUNDS = 40
 """Largest number of rounds of a search for a root; 3 to 5 are usual."""
-FACTORS = ((0.25, 0.5, 1.0, 2.0), (4.0, 8.0, 16.0, 32.0, 64.0))
+FACTORS = tuple(tuple(2.0**n for n in powers) for powers in ((-2, -1, -0.5, 0, 0.5, 1), (1.5, 2, 3, 4, 5, 6)))
 """Multiples of the expected distance at which proofs next to a root are tried, in two rounds."""
+CLEAR = 1.2
+"""A margin at the end of a bracket exceeds its error by this factor. The error depends on how the last digits are rounded,
+and with them on what is solved beside it. So the proof can be repeated by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +274,8 @@ def _bracket(root: float, distance: float, above: bool) -> Search:
         asked = [(side, factor) for side in (-1, 1) if side not in ends for factor in factors]
         found = yield [root + side * factor * distance for side, factor in asked]
         for (side, factor), proof in zip(asked, found, strict=True):
-            if side not in ends and proof.certified and (proof.value > 0) == (above if side == 1 else not above):
+            clear = proof.certified and abs(proof.value) >= CLEAR * proof.error
+            if side not in ends and clear and (proof.value > 0) == (above if side == 1 else not above):
                 ends[side] = math.exp(root + side * factor * distance)
         if len(ends) == 2:
             break

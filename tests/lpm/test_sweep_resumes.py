@@ -72,6 +72,10 @@ def rows_of(out: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+def numbers_of(row: dict[str, str]) -> list[float]:
+    return [float(row[name]) for name in ("R", "loss", "lower_bound", "cos_AA", "cos_AB", "cos_BB", "norm_A", "norm_B")]
+
+
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
 def test_the_same_command_goes_on(
     signal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -92,7 +96,10 @@ def test_the_same_command_goes_on(
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
     assert sorted(entry.name for entry in out.iterdir()) == sorted([*manifest["files"], "manifest.json"])
     assert run(*WORDS, "--quiet", "--out", str(whole)) == 0
-    assert rows_of(out) == rows_of(whole)
+    for row, other in zip(rows_of(out), rows_of(whole), strict=True):
+        # Last digits depend on what is solved in one batch.
+        assert numbers_of(row) == pytest.approx(numbers_of(other), rel=1e-9, abs=1e-12, nan_ok=True)
+        assert (row["program"], row["profile"], row["collapsed"]) == (other["program"], other["profile"], other["collapsed"])
     solves.clear()
     assert run(*WORDS, "--quiet", "--out", str(out)) == 0  # a complete sweep is made anew
     assert len(solves) == 18
