@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from figures.style import PAGE_WIDTH, STYLES, Row, save
 from figures.theory_gram import fc_ms_cases, gram_rows, plot_gram, sampler_cases
-from figures.theory_maps import EMPTY, budget_rows, certified_thresholds, class_rows, plot_budget, plot_classes, settings
+from figures.theory_maps import (
+    EMPTY,
+    budget_rows,
+    certified_thresholds,
+    class_rows,
+    plot_budget,
+    plot_classes,
+    settings,
+)
 from lpm import mixing
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, check_within

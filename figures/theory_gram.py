@@ -131,7 +131,9 @@ def gram_rows(decay: float | None, cases: Callable[..., Iterable[Case]], *argume
     """
     limited_cases = [replace(case, problem=limited(case.problem, decay, None)) for case in cases(*arguments)]
     solutions = solve_all([case.problem for case in limited_cases])
-    return [row for case, solution in zip(limited_cases, solutions, strict=True) for row in optimum_rows(case, solution)]
+    return [
+        row for case, solution in zip(limited_cases, solutions, strict=True) for row in optimum_rows(case, solution)
+    ]
 
 
 def optimum_rows(case: Case, solution: Solution | NotCertified) -> list[Row]:

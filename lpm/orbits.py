@@ -19,8 +19,9 @@ import numpy as np
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
-from lpm.interior_point.newton import State
-from lpm.interior_point.reduced import Programs, joined, reduce
+from lpm.interior_point.embedding import reduce
+from lpm.interior_point.reduced import Programs, joined
+from lpm.interior_point.state import State
 from lpm.problem import Problem
 from lpm.solution import TOLERANCE, Solution, certify_all
 from lpm.stack import stacks

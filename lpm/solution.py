@@ -357,12 +357,14 @@ def _certify(
     certificates, collapsed = list(first), share < slack
     fine = finite & [one.relative_gap <= tolerance for one in first]
     if (some := np.flatnonzero(fine & collapsed.any(axis=1))).size:
-        part = stack if len(some) == len(stack) else Stack([stack.members[b] for b in some])
+        part = stack if len(some) == len(stack) else Stack([stack.members[int(b)] for b in some])
         exact = X[some]
-        exact[:, :, stack.G :][collapsed[some][np.arange(len(some))[:, None, None], part.slots] & (part.slots >= 0)] = 0.0
+        exact[:, :, stack.G :][collapsed[some][np.arange(len(some))[:, None, None], part.slots] & (part.slots >= 0)] = (
+            0.0
+        )
         if stack.decay is None:
             exact *= (part.nuclear_norm(X[some]) / part.nuclear_norm(exact))[:, None, None]
-        for b, trial, point in zip(some, evaluate_all(part, exact), exact, strict=True):
+        for b, trial, point in zip(some.tolist(), evaluate_all(part, exact), exact, strict=True):
             if trial.relative_gap <= tolerance:
                 X[b], certificates[b] = point, trial
             else:

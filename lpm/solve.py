@@ -165,10 +165,10 @@ def _decided(solutions: Sequence[Solution | NotCertified]) -> list[Solution | No
     a small gap proves its absence no more than its presence, and the dual condition decides, with one more solve.
     """
     results = list(solutions)
-    near = [i for i, solution in enumerate(solutions) if isinstance(solution, Solution) and _may_be_near(solution)]
-    conditions = margins([results[i].problem for i in near])
-    for i, condition in zip(near, conditions, strict=True):
-        results[i] = _judged(results[i], condition)
+    near = {i: one for i, one in enumerate(solutions) if isinstance(one, Solution) and _may_be_near(one)}
+    conditions = margins([solution.problem for solution in near.values()])
+    for (i, solution), condition in zip(near.items(), conditions, strict=True):
+        results[i] = _judged(solution, condition)
     return results
 
 

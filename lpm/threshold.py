@@ -191,8 +191,8 @@ def _search(R_min: float, R_max: float) -> Search:
             proofs=() if certified else proofs,
         )
     roots = []
-    for i in change:
-        root, error = yield from _root(grid, values, int(i))
+    for i in change.tolist():
+        root, error = yield from _root(grid, values, i)
         roots.append((root, error))
     i, (root, error) = int(change[0]), roots[0]
     above = values[i + 1] > 0

@@ -23,8 +23,9 @@ from dataclasses import replace
 import numpy as np
 
 from lpm.interior_point import small
-from lpm.interior_point.newton import NewtonSystem, State, advanced
+from lpm.interior_point.newton import NewtonSystem
 from lpm.interior_point.reduced import Programs
+from lpm.interior_point.state import State, advanced
 
 MAX_STEPS = 150
 """Largest number of steps between two barrier weights; 2 to 12 are usual."""
@@ -56,7 +57,7 @@ def start(programs: Programs) -> State:
     Returns:
         The first state, with a barrier weight of f(0), or under a decay of f(0) / size.
     """
-    g, B = programs.g, len(programs)
+    B = len(programs)
     X, one, size = np.zeros(programs.target.shape), np.ones(B), np.maximum(programs.size, 1)
     epsilon = programs.value(X)
     if programs.decay is None:

@@ -99,7 +99,11 @@ def test_the_same_command_goes_on(
     for row, other in zip(rows_of(out), rows_of(whole), strict=True):
         # Last digits depend on what is solved in one batch.
         assert numbers_of(row) == pytest.approx(numbers_of(other), rel=1e-9, abs=1e-12, nan_ok=True)
-        assert (row["program"], row["profile"], row["collapsed"]) == (other["program"], other["profile"], other["collapsed"])
+        assert (row["program"], row["profile"], row["collapsed"]) == (
+            other["program"],
+            other["profile"],
+            other["collapsed"],
+        )
     solves.clear()
     assert run(*WORDS, "--quiet", "--out", str(out)) == 0  # a complete sweep is made anew
     assert len(solves) == 18
