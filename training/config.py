@@ -16,6 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.choices.branches import BranchChoices
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.method import MethodChoices
@@ -25,7 +26,7 @@ from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, BranchChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -258,7 +259,7 @@ OF_RECIPES = ("cas_m", "bias", "scale")
 """Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
 
 SETTING = (
-    *("dataset", "classes", "name", "imbalance", "tail", "sampler", "classifier", "loss", "seed", "preset"),
+    *("dataset", "classes", "name", "imbalance", "tail", "sampler", "classifier", "loss", "branches", "seed", "preset"),
     *(name for name in settings() if name not in OF_RECIPES),
 )
 """Choices that are no part of a recipe: the data, the method with its settings, and the seed."""

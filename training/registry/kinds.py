@@ -113,6 +113,22 @@ class Mixing(Method):
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Branching(Method):
+    """A network with one or two branches, and how it is trained.
+
+    ``make`` takes the network, the run's config, the share of the penalties and the processes, and returns a module like
+    :class:`training.run.assembly.Objective`.
+
+    Attributes:
+        doubled: what the backbone has twice: its last stage, its last block, or nothing.
+        heads: number of classifiers; a single one has the joined features of all branches.
+    """
+
+    doubled: Literal["stage", "block", ""] = ""
+    heads: int = 1
+
+
 def function(path: str) -> Any:
     """Import what a row names.
 
