@@ -11,7 +11,7 @@ BRANCHES: dict[str, Branching] = {
             name="none",
             title="",
             help="one network",
-            make="training.run.assembly:Objective",
+            make="training.run.objective:Objective",
         ),
         Branching(
             name="dbn",
@@ -19,6 +19,7 @@ BRANCHES: dict[str, Branching] = {
             help="DBN-mix: the last stage and the classifier exist twice; one branch is shown each mixture, the other one with "
             "exchanged shares, and the score is the mean of both logits",
             make="training.run.branch_objectives:DBN",
+            ratios="training.batches.branch_ratios:folded",
             doubled="stage",
             heads=2,
         ),
@@ -28,6 +29,7 @@ BRANCHES: dict[str, Branching] = {
             help="BBN: the last block exists twice; one branch is shown the first image of a pair, the other the second, and one "
             "classifier has the features of both, whose shares change from epoch to epoch",
             make="training.run.branch_objectives:BBN",
+            ratios="training.batches.branch_ratios:falling",
             doubled="block",
         ),
     )

@@ -117,14 +117,15 @@ class Mixing(Method):
 class Branching(Method):
     """A network with one or two branches, and how it is trained.
 
-    ``make`` takes the network, the run's config, the share of the penalties and the processes, and returns a module like
-    :class:`training.run.assembly.Objective`.
+    ``make`` takes the arguments of :class:`training.run.objective.Objective`, and returns such a module.
 
     Attributes:
+        ratios: the function, as ``module:name``, that changes the mixing ratios of an epoch; '' leaves them.
         doubled: what the backbone has twice: its last stage, its last block, or nothing.
         heads: number of classifiers; a single one has the joined features of all branches.
     """
 
+    ratios: str = ""
     doubled: Literal["stage", "block", ""] = ""
     heads: int = 1
 

@@ -27,12 +27,17 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
         counts: (K,) training images of each class.
 
     Returns:
-        (K,), or None where the law has no number for the sampler, the classifier or the loss.
+        (K,), or None where the law has no number for the sampler, the classifier, the loss or the branches.
     """
     sampler, K = SAMPLERS[config.sampler], len(counts)
     pi = counts / counts.sum()
     s = (config.alpha + 1) / (2 * config.alpha + 1)
-    if sampler.classes == "other" or config.classifier not in ("fc", "ms") or config.loss not in ("ce", "la", "cw"):
+    if (
+        config.branches != "none"
+        or sampler.classes == "other"
+        or config.classifier not in ("fc", "ms")
+        or config.loss not in ("ce", "la", "cw")
+    ):
         return None  # fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart
     numbers = s * pi if sampler.classes == "as they are" else np.full(K, s / K)
     if sampler.draws == "a < b":
