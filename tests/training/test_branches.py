@@ -13,6 +13,8 @@ from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
 from tests.training.test_capture import Recorded
+from training.batches.branch_ratios import mean_share
+from training.batches.epoch import batch_sizes
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -22,6 +24,7 @@ from training.model.imagenet_resnets import Bottlenecks
 from training.run import loop, steps, trainer
 from training.run.capture import captured
 from training.run.measurement import measured
+from training.sampling.label_law import label_frequencies
 from training.store import collapse
 from training.store.runs import RunFolder
 
@@ -176,6 +179,38 @@ def test_shares_of_both_branches() -> None:
     for share, expected in zip(shares, (1.0, 0.75, 1 - (199 / 200) ** 2), strict=True):
         assert share.shape == (148,)
         assert torch.allclose(share, torch.full((148,), expected))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_mean_shares_are_those_that_are_drawn(alpha: float) -> None:
+    config = replace(DBN, alpha=alpha, ratio_per="sample")
+    drawn = ratios(config, 1, [400_000]).of_pairs.double()
+    assert mean_share(config, 0) == pytest.approx(drawn.mean().item(), abs=4 * drawn.std().item() / 400_000**0.5)
+    assert mean_share(config, 0) + mean_share(config, 1) == 1
+    for epochs in (1, 7):
+        run = replace(BBN, epochs=epochs, warmup=0)
+        shares = [ratios(run, epoch, [20]).of_pairs[0].item() for epoch in range(1, epochs + 1)]
+        assert mean_share(run, 0) == mean_share(run, 1) == pytest.approx(np.mean(shares), rel=1e-6)
+    assert mean_share(replace(DBN, alpha=0.0), 0) == 1
+
+
+@pytest.mark.parametrize("config", [DBN, BBN], ids=["DBN", "BBN"])
+@pytest.mark.parametrize("sampler", ["random", "cbs", "bmls"])
+def test_the_prior_of_each_branch_is_the_law_of_its_labels(
+    config: RunConfig, sampler: str, digits: datasets.LongTailed
+) -> None:
+    config = replace(config, sampler=sampler, ratio_per="sample" if config.alpha else "batch", epochs=60)
+    pairs, labels, K = build.sampler(config, digits.train.labels), digits.train.labels, digits.K
+    for branch in (0, 1):
+        counted = np.zeros(K)
+        for epoch in range(1, config.epochs + 1):
+            drawn = pairs.pairs(epoch - 1)
+            share = ratios(config, epoch, batch_sizes(len(drawn), config)).of_pairs.double().numpy()
+            share = 1 - share if branch and config.branches == "dbn" else share
+            counted += np.bincount(labels[drawn[:, 0]], share, K) + np.bincount(labels[drawn[:, 1]], 1 - share, K)
+        frequencies = label_frequencies(config, digits.counts, branch)
+        assert frequencies.sum() == pytest.approx(1)
+        assert np.allclose(counted / counted.sum(), frequencies, atol=4 * (0.1 / (486 * 60)) ** 0.5)
 
 
 METHODS = [

@@ -55,7 +55,7 @@ class Objective(nn.Module):
             (); for an empty batch a zero that depends on all weights.
         """
         config, classifier = self.config, self.network.classifier
-        h = self.inputs(first, second, ratios, boxes)
+        h = self.mixed_features(first, second, ratios, boxes)
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
             return (classifier(h) * 0).sum()
@@ -66,7 +66,7 @@ class Objective(nn.Module):
             loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
         return loss
 
-    def inputs(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+    def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
         """Compute the features that the classifier's loss is of.
 
         Args:
