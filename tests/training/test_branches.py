@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.training.own import ORDER, pets, trained
 from tests.training.test_capture import Recorded
+from training import predict
 from training.batches.branch_ratios import mean_share
 from training.batches.epoch import batch_sizes
 from training.batches.mixing import ratios
@@ -26,7 +29,7 @@ from training.run.capture import captured
 from training.run.measurement import measured
 from training.sampling.label_law import label_frequencies
 from training.store import collapse
-from training.store.runs import RunFolder
+from training.store.runs import RunFolder, find
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=8, imbalance=10.0, precision="fp32")
 DBN, BBN = replace(TINY, branches="dbn"), replace(TINY, branches="bbn", alpha=0.0)
@@ -252,6 +255,31 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     learner.load(3, (folder.path / "final.safetensors").read_bytes())
     again = measured(learner)
     assert all(np.allclose(again[name].numpy(), geometry[name], atol=1e-5) for name in geometry)
+
+
+@pytest.mark.parametrize(
+    "words", [("--branches", "dbn"), ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch")]
+)
+def test_image_files_train_both_branches_and_are_predicted_as_the_result_says(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = pets(tmp_path / "data")
+    assert trained(root, tmp_path / "store", "--name", "pets", "--model", "resnet50", *words) == 0
+    (folder,) = find(tmp_path / "store")
+    capsys.readouterr()
+    assert predict.main([str(folder.path), str(root / "test"), "--workers", "0"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
+    assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(folder.result().per_class)
+
+
+def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
+    plain = Bottlenecks("resnet50", width=4)
+    torch.save(plain.state_dict(), tmp_path / "weights.pth")
+    config = RunConfig(dataset="places-lt", model="resnet50", width=4, pretrained=True, branches="dbn")
+    backbone = build.network(config, 3, tmp_path / "weights.pth").backbone
+    for end in backbone.ends:
+        assert all(torch.equal(a, b) for a, b in zip(end.parameters(), plain.layer4.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
