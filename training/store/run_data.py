@@ -24,6 +24,9 @@ from training.data.untrusted import contents, line
 DATA, IMAGES = "data.json", "images.json.gz"
 """Names of the two files in a run's folder."""
 
+PARTS = ("train", "test", "holdout")
+"""The sets of images that a run may have; a run has no holdout unless it was asked for."""
+
 LIMIT = 100_000_000
 """Bytes that either file may have, also when it is unpacked. iNaturalist's list of images has forty million."""
 
@@ -136,7 +139,7 @@ def change(folder: Path, data: LongTailed, epoch: int) -> DataChange | None:
     if begun is None or not isinstance(data.train, Listed) or begun["class_names"] != list(data.class_names):
         return None
     old, new = (
-        {(part, path): (label, size) for part in ("train", "test") for path, label, size in content[part]}
+        {(part, path): (label, size) for part in PARTS for path, label, size in content.get(part, ())}
         for content in (begun, _content(data))
     )
     changed = [key for key in new if key in old and old[key] != new[key]]
@@ -263,7 +266,7 @@ def changes_of(entries: Sequence[Mapping[str, Any]]) -> tuple[DataChange, ...]:
 def _content(data: LongTailed) -> dict[str, Any]:
     """The content of ``images.json.gz``."""
     parts = {}
-    for name, part in (("train", data.train), ("test", data.test)):
+    for name, part in data.parts.items():
         assert isinstance(part, Listed)
         parts[name] = [list(row) for row in zip(part.paths, part.labels.tolist(), part.sizes.tolist(), strict=True)]
     return {
@@ -282,7 +285,7 @@ def _images(folder: Path) -> dict[str, Any] | None:
         unpack = zlib.decompressobj(wbits=31)  # 31: the form of gzip
         content = json.loads(unpack.decompress(contents(folder / IMAGES, LIMIT), LIMIT))
         counts, names = content["counts"], content["class_names"]
-        rows = [row for part in ("train", "test") for row in content[part]]
+        rows = [row for part in PARTS for row in (content.get(part, ()) if part == "holdout" else content[part])]
         right = (
             [type(content["sha256"]), type(names)] == [str, list]
             and {type(name) for name in names} == {str}
