@@ -49,7 +49,7 @@ def test_penalties_are_added_to_the_loss(method: dict[str, Any], centred: bool, 
     for learner in (plain, penalised):
         learner.assembly.penalty.fill_(1.0)
         learner.network.eval()
-        losses.append(learner.assembly.objective(*batch))
+        losses.append(learner.assembly.objective(batch[0], *batch, batch[3], torch.zeros(4, 0, dtype=torch.int64)))
         losses[-1].backward()
         gradients.append(torch.cat([p.grad.ravel() for p in learner.network.parameters()]))
     network = plain.network

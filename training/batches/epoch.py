@@ -33,6 +33,9 @@ class Epoch:
             image files, which are cropped where they are decoded.
         flips: whether each side's image is flipped, (2, N) bool.
         factors: of each side's brightness, contrast and saturation, (2, 3, N); empty, (2, 3, 0), without colour jitter.
+        weights: weight of the first image's label, (N,) float32; the second one's has the rest to 1.
+        boxes: rows and columns of the second image that are pasted into the first, (4, N) int64, as
+            :func:`training.batches.blending.blended` has them; empty, (4, 0), where images are mixed by ``ratios``.
     """
 
     number: Tensor
@@ -41,6 +44,8 @@ class Epoch:
     crops: Tensor
     flips: Tensor
     factors: Tensor
+    weights: Tensor
+    boxes: Tensor
 
     def to(self, device: torch.device) -> Epoch:
         """Copy it to a device.
@@ -71,12 +76,10 @@ class Epoch:
         Returns:
             What is random for these pairs, in this order.
         """
-        return Epoch(
-            self.number[positions],
-            self.pairs[positions],
-            self.ratios[positions],
-            *(x[..., positions] if x.shape[-1] else x for x in (self.crops, self.flips, self.factors)),
-        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        pairs = values.pop("pairs")[positions]  # the pairs alone have their N first
+        chosen = {name: x[..., positions] if x.shape[-1] else x for name, x in values.items()}
+        return Epoch(pairs=pairs, **chosen)
 
 
 def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALONE) -> Epoch:
@@ -99,7 +102,17 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
     else:
         crops, flips = _augmentation(sizes, generator)
         factors = torch.ones(2, 3, 0)
-    whole = Epoch(torch.arange(len(pairs)), pairs, ratios(config, epoch, sizes).of_pairs, crops, flips, factors)
+    lam = ratios(config, epoch, sizes).of_pairs
+    whole = Epoch(
+        number=torch.arange(len(pairs)),
+        pairs=pairs,
+        ratios=lam,
+        crops=crops,
+        flips=flips,
+        factors=factors,
+        weights=lam.clone(),  # apart, because copy_ writes into both
+        boxes=torch.zeros(4, 0, dtype=torch.int64),
+    )
     return whole if ranks.world == 1 and not config.parts else whole.select(ranks.epoch_shard(sizes, config.parts))
 
 

@@ -1,0 +1,86 @@
+"""The loss of a batch as one module, from the two images of each pair to a number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.batches.blending import blended
+from training.config import RunConfig
+from training.distributed.ranks import ALONE, Ranks
+from training.model import build
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch of mixed images and the penalties, as the one module that several processes wrap.
+
+    Penalties are ``l_H / 2 mean |h|^2`` of the classifier inputs h, and ``l_W / 2 |W|^2`` of the class vectors. See
+    :class:`training.config.RunConfig`, ``feature_decay`` and ``classifier_decay``.
+
+    Args:
+        network: backbone and classifier.
+        config: the run.
+        penalty: (), the share of the penalties that the epoch has, a tensor because a captured step reads it anew.
+        ranks: the processes that share a batch.
+        layout: memory layout of the images that the network is shown.
+    """
+
+    def __init__(
+        self,
+        network: build.Network,
+        config: RunConfig,
+        penalty: Tensor,
+        ranks: Ranks = ALONE,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
+        super().__init__()
+        self.network, self.config, self.penalty, self.ranks = network, config, penalty, ranks
+        self.layout = layout
+
+    def forward(
+        self, first: Tensor, second: Tensor, a: Tensor, b: Tensor, ratios: Tensor, weights: Tensor, boxes: Tensor
+    ) -> Tensor:
+        """Compute the mean loss, with the penalties.
+
+        Args:
+            first: (B, C, H, W) first image of each pair; B = 0 for a process without a share of the batch.
+            second: (B, C, H, W) second image of each pair.
+            a: (B,) label of the first image of each pair.
+            b: (B,) label of the second one.
+            ratios: (B,) mixing ratio, the weight of the first image.
+            weights: (B,) weight of the label a; b has the rest to 1.
+            boxes: (4, B) or (4, 0), as :func:`training.batches.blending.blended` has them.
+
+        Returns:
+            (); for an empty batch a zero that depends on all weights.
+        """
+        config, classifier = self.config, self.network.classifier
+        h = self.features(blended(first, second, ratios, boxes))
+        centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
+        if not len(first):
+            return (classifier(h) * 0).sum()
+        loss = classifier.loss(h, a, b, weights)
+        if config.feature_decay:  # a choice of runs whose classifier inputs are the features
+            loss = loss + self.penalty * config.feature_decay / 2 * (h - centre).square().sum(dim=1).mean()
+        if config.classifier_decay:
+            loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
+        return loss
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute the features of images as the network shall see them.
+
+        Args:
+            images: (B, C, H, W).
+
+        Returns:
+            (B, p) float32.
+        """
+        images = images.contiguous(memory_format=self.layout)
+        return self.network.features(images, bf16=self.config.precision == "bf16")
+
+    @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
+    def _mean(self, h: Tensor) -> Tensor:
+        """The mean (p,) over the rows of all processes; every process must call it."""
+        sums = torch.cat([h.sum(dim=0), h.new_full((1,), len(h))])
+        self.ranks.all_reduce(sums)
+        return sums[:-1] / sums[-1]
