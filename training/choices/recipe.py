@@ -134,6 +134,14 @@ class RecipeChoices:
         applies=lambda run: run.schedule == "steps",
         scope="schedule 'steps'",
     )
+    clean_statistics: bool = choice(
+        False,
+        "before each step the network also sees the first images unmixed, so that BatchNorm's running statistics are half "
+        "theirs; imbalanced-DL and SBN-mix train so",
+        "recipe",
+        applies=lambda run: run.alpha > 0,
+        scope="training with mixup, alpha above 0",
+    )
     augment: bool = choice(True, "random crop and flip", "recipe")
     jitter: float = choice(
         0.0,
