@@ -1,4 +1,4 @@
-"""The registry of training methods: one row per sampler, classifier, loss and law of mixing that a run can name.
+"""The registry of training methods: one row per sampler, classifier, loss, law of mixing and branched network.
 
 A row names the class or function that does the work, as ``module:name``, so that this file needs no torch. CONTRIBUTING.md,
 "Add a training method", says how to add one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from training.registry.branches import BRANCHES
 from training.registry.classifiers import CLASSIFIERS
 from training.registry.kinds import Method, function
 from training.registry.losses import LOSSES
@@ -16,6 +17,7 @@ from training.registry.ratios import MIXINGS
 from training.registry.samplers import SAMPLERS
 
 __all__ = [
+    "BRANCHES",
     "CLASSIFIERS",
     "KINDS",
     "LAWS",
@@ -34,6 +36,7 @@ KINDS: dict[str, Mapping[str, Method]] = {
     "loss": LOSSES,
     "ratio_per": MIXINGS,
     "mixing": LAWS,
+    "branches": BRANCHES,
 }
 """The tables by the field of :class:`training.config.RunConfig` that names a row."""
 
