@@ -159,8 +159,9 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingCho
             words.append(self._weights_word())
         if self.mixing != _DEFAULTS["mixing"]:
             words.append(self._title(LAWS[self.mixing]))
-        if self.branches != "none":
-            words.append(BRANCHES[self.branches].title)
+        branches = BRANCHES[self.branches]
+        if branches.title:
+            words = [*(words if "+".join(words) != branches.usual else ()), branches.title]
         return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
 
     def _deferred(self, title: str) -> str:

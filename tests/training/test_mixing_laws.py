@@ -267,7 +267,7 @@ def test_titles_say_what_is_not_usual() -> None:
         "random+FC+Remix(0.4)": {"mixing": "remix", "remix_tau": 0.4},
         "bilateral+FC+CMO": {"mixing": "cmo", "sampler": "bilateral"},
         "bilateral(-1)+FC": {"sampler": "bilateral", "second_power": -1.0},
-        "UniMix-partners+FC+LA+UniMix": {"sampler": "unimix", "mixing": "unimix", "loss": "la", "alpha": 0.8},
+        "UniMix+FC+LA+UniMix": {"sampler": "unimix", "mixing": "unimix", "loss": "la", "alpha": 0.8},
         "BMLS+MS+UniMix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
         "DRS+FC": {"sampler": "cbs", "sampler_from": 0.8},
         "DRS(0.5)+FC": {"sampler": "cbs", "sampler_from": 0.5},

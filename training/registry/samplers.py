@@ -63,7 +63,7 @@ SAMPLERS: dict[str, Sampler] = {
         ),
         Sampler(
             name="unimix",
-            title="UniMix-partners",
+            title="UniMix",
             help="every image once per epoch, its partner drawn from the batch, rare classes preferred",
             make="training.sampling.two_laws:WeightedPartners",
             settings={"power": "partner_power"},
