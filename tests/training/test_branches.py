@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.pages import code
 from tests.training.own import ORDER, pets, trained
 from tests.training.test_capture import Recorded
 from training import experiments, predict
@@ -289,6 +290,16 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
     backbone = build.network(config, 3, tmp_path / "weights.pth").backbone
     for end in backbone.ends:
         assert all(torch.equal(a, b) for a, b in zip(end.parameters(), plain.layer4.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("page", ["bbn", "dbn-mix"])
+def test_the_parts_drop_into_a_loop_of_ones_own(page: str) -> None:
+    (example,) = code(f"docs/practice/methods/{page}.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, page, "exec"), names)
+    names["loss"].backward()
+    assert names["scores"].shape == (16, 10)
+    assert all(p.grad is not None for p in names["backbone"].parameters())
 
 
 @pytest.mark.parametrize(
