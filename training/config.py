@@ -18,15 +18,16 @@ from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
+from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import CLASSIFIERS, LAWS, LOSSES, SAMPLERS, Method, losses_of, settings
+from training.methods import CLASSIFIERS, LAWS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, MixingChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -54,9 +55,14 @@ class RunConfig(RunChoices, RecipeChoices, MixingChoices, MethodChoices, DataCho
         if self.model in BOTTLENECKS and not self.data_set.files:
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
         if self.loss not in losses_of(self.classifier):
-            known_losses = ", ".join(losses_of(self.classifier))
+            known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
+            why = f": {reason}" if reason else ""
             raise InvalidInput(
-                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}; choose one of {known_losses}"
+                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}{why}; choose one of {known_losses}"
+            )
+        if self.classifier == "cosine" and self.prepares == "as-is":
+            raise InvalidInput(
+                "features 'as-is' have lengths, which cosines do not; take 'auto', 'unit' or 'norm-unit'"
             )
         check_mixing(self)
 
@@ -142,26 +148,43 @@ class RunConfig(RunChoices, RecipeChoices, MixingChoices, MethodChoices, DataCho
     def method(self) -> str:
         """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [self._deferred(self._title(sampler)), classifier.title]
+        words = [self._sampler_word(), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
-            words.append(self._title(loss))
+            words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
+        if self.class_weights != "none":
+            words.append(self._weights_word())
         if self.mixing != _DEFAULTS["mixing"]:
-            words.append(self._title(LAWS[self.mixing]))
+            words.append(LAWS[self.mixing].title + self._shown(*LAWS[self.mixing].settings.values()))
         return "+".join(words) + ", no mixup" * (not self.alpha)
 
-    def _deferred(self, title: str) -> str:
-        """The title of a sampler that sets in later; without a number where it does so at the usual share of the epochs."""
+    def _sampler_word(self) -> str:
+        """The sampler's title; of one that sets in later, 'DRS' for class-balanced sampling, 'LOM-deferred' for others."""
+        row = SAMPLERS[self.sampler]
+        title = row.title.format(**vars(self)) + self._shown(*row.shown)
         if not self.sampler_from:
             return title
         word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
-        return word if self.sampler_from == DEFERRED else f"{word}({self.sampler_from:g})"
+        return word + self._shown(*["sampler_from"] * (self.sampler_from != DEFERRED))
 
-    def _title(self, row: Method) -> str:
-        """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
-        shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
-        return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
+    def _shown(self, *names: str) -> str:
+        """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
+        values = {name: getattr(self, name) for name in names if getattr(self, name) != _DEFAULTS[name]}
+        texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+        words = [text if name == "tau" else f"{name.replace('_', '-')}={text}" for name, text in texts.items()]
+        return f"({','.join(words)})" if words else ""
+
+    def _weights_word(self) -> str:
+        """The name of the class weights in tables, such as 'DRW' or '1/n/batch'."""
+        of_count = self.class_weights == "inverse"
+        word = ("DRW" if self.weights_from else "CB-RW") if not of_count else "DRW-1/n" if self.weights_from else "1/n"
+        late = self.weights_from and self.weights_from != 0.8
+        return (
+            word
+            + self._shown("beta", *["weights_from"] * bool(late))
+            + "/batch" * (self.weight_normalisation == "batch")
+        )
 
     @property
     def key(self) -> str:
@@ -190,7 +213,7 @@ class RunConfig(RunChoices, RecipeChoices, MixingChoices, MethodChoices, DataCho
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch.
 
-        lr epoch / warmup during the warm-up; then lr divided by ten after each drop, or
+        lr epoch / warmup during the warm-up; then lr times the drop factor after each drop, or
         lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
 
         Args:
@@ -203,7 +226,7 @@ class RunConfig(RunChoices, RecipeChoices, MixingChoices, MethodChoices, DataCho
             return self.lr * epoch / self.warmup
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
+        return self.lr * self.drop_factor ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
 CHOICES: dict[str, Choice] = {f.name: f.metadata["choice"] for f in fields(RunConfig)}
@@ -271,25 +294,12 @@ def from_json(data: dict[str, Any]) -> RunConfig:
     return RunConfig(**choices)
 
 
-OF_RECIPES = ("cas_m", "bias", "scale")
+OF_RECIPES = ("cas_m", "bias", "features", "scale")
 """Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
 
 SETTING = (
-    *(
-        "dataset",
-        "classes",
-        "name",
-        "imbalance",
-        "tail",
-        "sampler",
-        "classifier",
-        "loss",
-        "mixing",
-        "sampler_from",
-        "seed",
-        "preset",
-    ),
-    *(name for name in settings() if name not in OF_RECIPES),
+    *("dataset", "classes", "name", "imbalance", "tail", "seed", "preset"),
+    *(name for name in CHOICES if (CHOICES[name].group == "method" or name in settings()) and name not in OF_RECIPES),
 )
 """Choices that are no part of a recipe: the data, the method with its settings, and the seed."""
 
