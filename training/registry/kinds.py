@@ -64,13 +64,18 @@ class Sampler(Method):
 
     Attributes:
         draws: the label pairs that it draws.
+        lower_first: whether the class of a lower number is first in each pair.
         classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
         shown: choices that follow the title in parentheses where they are not the default.
+        label_law: the function that computes how often labels are trained on, as ``module:name``; it takes the config, the
+            counts of the classes and :class:`training.sampling.label_law.LabelWeights`. Without it losses need ``--prior data``.
     """
 
     draws: LabelPairs = "all"
+    lower_first: bool = False
     classes: Literal["as they are", "balanced", "other"] = "other"
     shown: tuple[str, ...] = ()
+    label_law: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
