@@ -34,7 +34,7 @@ BRANCHES: dict[str, Branching] = {
             ratios="training.batches.branch_ratios:falling",
             share="training.batches.branch_ratios:mean_share",
             doubled="block",
-            usual="bilateral(-1)+FC",
+            usual="bilateral(second-power=-1)+FC",
         ),
     )
 }
