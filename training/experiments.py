@@ -43,6 +43,23 @@ BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there
 for them BMLS-all+MS draws all K^2.
 """
 
+COSTLY: dict[str, Any] = {
+    "branches": ("dbn", "bbn"),
+    "mixing": ("manifold", "otmix-train"),
+    "stage": ("crt", "lws", "mislas"),
+}
+"""Choices with which a step has more than one pass through the network, or a run needs another run before it."""
+
+GROUPS = {
+    "cheap": tuple(
+        method
+        for method, choices in METHODS.items()
+        if not any(choices.get(name) in words for name, words in COSTLY.items())
+    ),
+    "all": tuple(METHODS),
+}
+"""Groups of methods that are compared with one word: those of one stage at about the cost of plain training, and all."""
+
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
 ETF = ("random+ETF+DR", "CBS+ETF+DR", "CAS+ETF+DR", "BMLS+ETF+DR", "BMLS+MS-WETF+CE")
