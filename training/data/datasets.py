@@ -53,12 +53,14 @@ class Listed:
         paths: N paths.
         labels: (N,) int64 classes; class 0 is the most frequent in training.
         sizes: (N,) int64 bytes of each file.
+        times: (N,) int64 nanoseconds, when each file was changed last.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
     sizes: np.ndarray
+    times: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,7 +69,8 @@ class Listed:
         """Add every relative path, label and file size to a hash, in order.
 
         Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
-        that were scaled, encoded again or cut short.
+        that were scaled, encoded again or cut short. A run has hashes of contents where they are known
+        (:mod:`training.store.run_images`).
 
         Args:
             digest: the hash.
