@@ -13,7 +13,6 @@ from lpm.console.text import shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import GROUPS, METHODS
-from training.methods import settings
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
@@ -22,9 +21,10 @@ from training.store.verdicts import verdict
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
 
-MADE_BY_METHODS = (
-    *dict.fromkeys(name for row in METHODS.values() for name in row if CHOICES[name].group == "method"),
-    *(name for name in settings() if not CHOICES[name].applies(RunConfig())),
+MADE_BY_METHODS = tuple(
+    name
+    for name, known in CHOICES.items()
+    if known.group == "method" and (any(name in row for row in METHODS.values()) or not known.applies(RunConfig()))
 )
 """Choices that the names of methods make, with the settings of methods other than the usual one."""
 
