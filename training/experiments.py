@@ -14,6 +14,10 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
 from training.published import TABLE_2, Recipe, Row, ran
 
+RE_WEIGHTED: dict[str, Any] = {"class_weights": "effective"}
+DEFERRED: dict[str, Any] = {"class_weights": "effective", "weights_from": 0.8}
+"""Choices of class weights by the effective number of images: from the start (CB-RW), or from 4/5 of the epochs on (DRW)."""
+
 NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
 """Choices of training without mixup, under any recipe."""
 
@@ -32,10 +36,34 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
     "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
     "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
+    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
+    "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},
+    "random+FC+CDT": {"sampler": "random", "classifier": "fc", "loss": "cdt"},
+    "random+FC+T": {"sampler": "random", "classifier": "fc", "loss": "temperature"},
+    "random+FC+Focal": {"sampler": "random", "classifier": "fc", "loss": "focal"},
+    "random+FC+CL": {"sampler": "random", "classifier": "fc", "loss": "complement"},
+    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED},
+    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **DEFERRED},
+    "random+cosine+LDAM+DRW": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **DEFERRED},
     "LOM+FC": {"sampler": "lom", "classifier": "fc"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
     "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
     "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
+    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED, **NO_MIXUP},
+    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **DEFERRED, **NO_MIXUP},
+    "random+FC+Focal-LDAM+CB-RW, no mixup": {
+        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
+        **RE_WEIGHTED,
+        **NO_MIXUP,
+    },
+    "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
+    "random+cosine+LDAM+DRW, no mixup": {
+        **{"sampler": "random", "classifier": "cosine", "loss": "ldam"},
+        **DEFERRED,
+        **NO_MIXUP,
+    },
+    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **DEFERRED, **NO_MIXUP},
+    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **DEFERRED},
 }
 """The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
 
