@@ -16,17 +16,18 @@ from typing import Any, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.choices.branches import BranchChoices, check_branches
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
+from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -44,6 +45,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
                 shown = f"{value:g}" if isinstance(value, int | float) else str(value)
                 raise InvalidInput(f"{_option(name)} = {shown} {known.rule_of(self)}")
         self._check_words()
+        check_branches(self)
         self._check_label_pairs()
         for name, known in CHOICES.items():
             if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
@@ -85,12 +87,12 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
                 "others too: use 'bmls', or the classifier without 'unordered'"
             )
-        if not self.alpha and classifier.singleton:
+        if not self.alpha and classifier.singleton and self.branches != "bbn":
             raise InvalidInput(
                 f"classifier {self.classifier!r} needs mixed images, and alpha 0 mixes none: an image without mixup has one "
                 "label, no label pair; take 'fc', or an --alpha above 0"
             )
-        if not self.alpha and drawn == "a < b":
+        if not self.alpha and drawn == "a < b" and self.branches == "none":
             raise InvalidInput(
                 f"sampler {self.sampler!r} puts the lower class first in each pair, and alpha 0 trains on first images only, "
                 "so the last class has none; take 'bmls-all' or 'cbs', or an --alpha above 0"
@@ -152,7 +154,9 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
             words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
         if self.class_weights != "none":
             words.append(self._weights_word())
-        return "+".join(words) + ", no mixup" * (not self.alpha)
+        if self.branches != "none":
+            words.append(BRANCHES[self.branches].title)
+        return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
 
     def _shown(self, *names: str) -> str:
         """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""

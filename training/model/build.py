@@ -14,7 +14,8 @@ from torch import nn
 from lpm.console.errors import InvalidInput
 from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
+from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS
+from training.model.branches import Branched, Heads
 from training.model.cifar_resnets import ResNet
 from training.model.class_weights import Weighted, effective, inverse
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF
@@ -35,7 +36,7 @@ class Network(nn.Module):
         classifier: features to scores; it knows the loss that it is trained with.
     """
 
-    def __init__(self, backbone: ResNet | Bottlenecks, classifier: Classifier) -> None:
+    def __init__(self, backbone: ResNet | Bottlenecks | Branched, classifier: Classifier | Heads) -> None:
         super().__init__()
         self.backbone, self.classifier = backbone, classifier
 
@@ -50,18 +51,19 @@ class Network(nn.Module):
         """
         return self.classifier(self.backbone(x))
 
-    def features(self, x: torch.Tensor, *, bf16: bool) -> torch.Tensor:
+    def features(self, x: torch.Tensor, branch: int | None = None, *, bf16: bool) -> torch.Tensor:
         """Compute the backbone's features.
 
         Args:
             x: (B, C, H, W) normalised images.
+            branch: 0 or 1 for the features of one branch; by default those of all branches, joined.
             bf16: whether the backbone computes in bfloat16.
 
         Returns:
             (B, p) float32.
         """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            features = self.backbone(x)
+            features = self.backbone(x) if branch is None else self.backbone(x, branch)
         # Logits in float32: they are few, and enter sums of exponentials.
         return features.float()
 
@@ -147,14 +149,20 @@ def network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone: ResNet | Bottlenecks
+        backbone: ResNet | Bottlenecks | Branched
         if config.model in BOTTLENECKS:
             backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
             if weights is not None:
                 load_weights(backbone, weights)
         else:
             backbone = ResNet(config.model, width=config.channels, channels=channels)
-        return Network(backbone, classifier(config, backbone.p, counts))
+        row = BRANCHES[config.branches]
+        if row.doubled:
+            blocks = backbone.last_stage if row.doubled == "stage" else 1
+            backbone = Branched(backbone, blocks, draw=weights is None)
+        if row.heads == 1:
+            return Network(backbone, classifier(config, backbone.p, counts))
+        return Network(backbone, Heads(*(classifier(config, backbone.p // 2, counts) for _ in range(2))))
 
 
 def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> Classifier:

@@ -124,6 +124,23 @@ class Mixing(Method):
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Branching(Method):
+    """A network with one or two branches, and how it is trained.
+
+    ``make`` takes the arguments of :class:`training.run.objective.Objective`, and returns such a module.
+
+    Attributes:
+        ratios: the function, as ``module:name``, that changes the mixing ratios of an epoch; '' leaves them.
+        doubled: what the backbone has twice: its last stage, its last block, or nothing.
+        heads: number of classifiers; a single one has the joined features of all branches.
+    """
+
+    ratios: str = ""
+    doubled: Literal["stage", "block", ""] = ""
+    heads: int = 1
+
+
 def function(path: str) -> Any:
     """Import what a row names.
 

@@ -55,7 +55,7 @@ class Objective(nn.Module):
             (); for an empty batch a zero that depends on all weights.
         """
         config, classifier = self.config, self.network.classifier
-        h = self.features(blended(first, second, ratios, boxes))
+        h = self.inputs(first, second, ratios, boxes)
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
             return (classifier(h) * 0).sum()
@@ -66,17 +66,32 @@ class Objective(nn.Module):
             loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
         return loss
 
-    def features(self, images: Tensor) -> Tensor:
+    def inputs(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+        """Compute the features that the classifier's loss is of.
+
+        Args:
+            first: (B, C, H, W) first image of each pair.
+            second: (B, C, H, W) second image of each pair.
+            ratios: (B,) mixing ratio.
+            boxes: (4, B) or (4, 0).
+
+        Returns:
+            (B, p) float32.
+        """
+        return self.features(blended(first, second, ratios, boxes))
+
+    def features(self, images: Tensor, branch: int | None = None) -> Tensor:
         """Compute the features of images as the network shall see them.
 
         Args:
             images: (B, C, H, W).
+            branch: the branch that sees them, 0 or 1, of a network with two.
 
         Returns:
             (B, p) float32.
         """
         images = images.contiguous(memory_format=self.layout)
-        return self.network.features(images, bf16=self.config.precision == "bf16")
+        return self.network.features(images, branch, bf16=self.config.precision == "bf16")
 
     @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
     def _mean(self, h: Tensor) -> Tensor:
