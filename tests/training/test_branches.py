@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.training.own import ORDER, pets, trained
 from tests.training.test_capture import Recorded
+from training import predict
+from training.batches.branch_ratios import mean_share
+from training.batches.epoch import batch_sizes
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -22,8 +27,9 @@ from training.model.imagenet_resnets import Bottlenecks
 from training.run import loop, steps, trainer
 from training.run.capture import captured
 from training.run.measurement import measured
+from training.sampling.label_law import label_frequencies
 from training.store import collapse
-from training.store.runs import RunFolder
+from training.store.runs import RunFolder, find
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=8, imbalance=10.0, precision="fp32")
 DBN, BBN = replace(TINY, branches="dbn"), replace(TINY, branches="bbn", alpha=0.0)
@@ -178,6 +184,38 @@ def test_shares_of_both_branches() -> None:
         assert torch.allclose(share, torch.full((148,), expected))
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_mean_shares_are_those_that_are_drawn(alpha: float) -> None:
+    config = replace(DBN, alpha=alpha, ratio_per="sample")
+    drawn = ratios(config, 1, [400_000]).of_pairs.double()
+    assert mean_share(config, 0) == pytest.approx(drawn.mean().item(), abs=4 * drawn.std().item() / 400_000**0.5)
+    assert mean_share(config, 0) + mean_share(config, 1) == 1
+    for epochs in (1, 7):
+        run = replace(BBN, epochs=epochs, warmup=0)
+        shares = [ratios(run, epoch, [20]).of_pairs[0].item() for epoch in range(1, epochs + 1)]
+        assert mean_share(run, 0) == mean_share(run, 1) == pytest.approx(np.mean(shares), rel=1e-6)
+    assert mean_share(replace(DBN, alpha=0.0), 0) == 1
+
+
+@pytest.mark.parametrize("config", [DBN, BBN], ids=["DBN", "BBN"])
+@pytest.mark.parametrize("sampler", ["random", "cbs", "bmls"])
+def test_the_prior_of_each_branch_is_the_law_of_its_labels(
+    config: RunConfig, sampler: str, digits: datasets.LongTailed
+) -> None:
+    config = replace(config, sampler=sampler, ratio_per="sample" if config.alpha else "batch", epochs=60)
+    pairs, labels, K = build.sampler(config, digits.train.labels), digits.train.labels, digits.K
+    for branch in (0, 1):
+        counted = np.zeros(K)
+        for epoch in range(1, config.epochs + 1):
+            drawn = pairs.pairs(epoch - 1)
+            share = ratios(config, epoch, batch_sizes(len(drawn), config)).of_pairs.double().numpy()
+            share = 1 - share if branch and config.branches == "dbn" else share
+            counted += np.bincount(labels[drawn[:, 0]], share, K) + np.bincount(labels[drawn[:, 1]], 1 - share, K)
+        frequencies = label_frequencies(config, digits.counts, branch)
+        assert frequencies.sum() == pytest.approx(1)
+        assert np.allclose(counted / counted.sum(), frequencies, atol=4 * (0.1 / (486 * 60)) ** 0.5)
+
+
 METHODS = [
     DBN,
     replace(DBN, sampler="bmls", classifier="ms-unordered", ratio_per="sample"),
@@ -220,6 +258,31 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
 
 
 @pytest.mark.parametrize(
+    "words", [("--branches", "dbn"), ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch")]
+)
+def test_image_files_train_both_branches_and_are_predicted_as_the_result_says(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = pets(tmp_path / "data")
+    assert trained(root, tmp_path / "store", "--name", "pets", "--model", "resnet50", *words) == 0
+    (folder,) = find(tmp_path / "store")
+    capsys.readouterr()
+    assert predict.main([str(folder.path), str(root / "test"), "--workers", "0"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    right = {name: [row["class"] == name for row in rows if f"/{name}/" in row["image"]] for name in ORDER}
+    assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(folder.result().per_class)
+
+
+def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
+    plain = Bottlenecks("resnet50", width=4)
+    torch.save(plain.state_dict(), tmp_path / "weights.pth")
+    config = RunConfig(dataset="places-lt", model="resnet50", width=4, pretrained=True, branches="dbn")
+    backbone = build.network(config, 3, tmp_path / "weights.pth").backbone
+    for end in backbone.ends:
+        assert all(torch.equal(a, b) for a, b in zip(end.parameters(), plain.layer4.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
     ("choices", "message"),
     [
         (
@@ -233,6 +296,7 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
         ({"branches": "dbn", "alpha": 0.0, "classifier": "ms"}, "an image without mixup has one label, no label pair"),
         ({"branches": "dbn", "feature_decay": 0.1}, "drop --feature-decay and --classifier-decay"),
         ({"branches": "dbn", "classifier_decay": 0.1}, "drop --feature-decay and --classifier-decay"),
+        ({"branches": "dbn", "clean_statistics": True}, "drop --clean-statistics"),
         ({"branches": "three"}, "branches 'three' is unknown; choose one of none, dbn, bbn"),
     ],
 )

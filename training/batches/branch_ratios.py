@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.special import beta
 
 from training.batches.mixing import Ratios
 from training.config import RunConfig
@@ -37,3 +38,24 @@ def falling(config: RunConfig, epoch: int, drawn: Ratios) -> Ratios:
     """
     share = 1 - ((epoch - 1) / config.epochs) ** 2
     return Ratios(np.full_like(drawn.drawn, share), torch.full_like(drawn.of_pairs, share))
+
+
+def mean_share(config: RunConfig, branch: int) -> float:
+    """Compute the mean weight of the first image's label in what a branch is trained on, over the whole run.
+
+    For DBN-mix the first branch has E max(lambda, 1 - lambda) = 1/2 + 1 / (alpha 4^alpha B(alpha, alpha)), the second one the
+    rest to 1; for BBN both have the mean of l over all epochs.
+
+    Args:
+        config: the run, with two branches.
+        branch: 0 or 1.
+
+    Returns:
+        The share, in [0, 1].
+    """
+    if config.branches == "bbn":
+        T = config.epochs
+        return 1 - (T - 1) * (2 * T - 1) / (6 * T**2)
+    alpha = config.alpha
+    larger = 0.5 + 1 / (alpha * 4**alpha * float(beta(alpha, alpha))) if alpha else 1.0
+    return larger if branch == 0 else 1 - larger

@@ -162,16 +162,17 @@ def network(
             backbone = Branched(backbone, blocks, draw=weights is None)
         if row.heads == 1:
             return Network(backbone, classifier(config, backbone.p, counts))
-        return Network(backbone, Heads(*(classifier(config, backbone.p // 2, counts) for _ in range(2))))
+        return Network(backbone, Heads(*(classifier(config, backbone.p // 2, counts, branch) for branch in (0, 1))))
 
 
-def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> Classifier:
+def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None, branch: int = 0) -> Classifier:
     """Make the run's classifier; a simplex ETF is drawn from the seed.
 
     Args:
         config: the run.
         p: width of the features.
         counts: (K,) training images of each class, which some losses need; equal by default.
+        branch: the branch that it is for, 0 or 1, where each has a classifier.
 
     Returns:
         The classifier, which knows the loss that it is trained with.
@@ -179,28 +180,29 @@ def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> C
     row = CLASSIFIERS[config.classifier]
     keywords: dict[str, Any] = {"features": row.features if config.features == "auto" else config.features}
     if row.takes_loss:
-        keywords["loss"] = loss(config, counts)
+        keywords["loss"] = loss(config, counts, branch)
     elif config.loss not in row.losses:
-        keywords["logit_map"] = loss(config, counts)
+        keywords["logit_map"] = loss(config, counts, branch)
     if row.random:
         keywords["generator"] = torch.Generator().manual_seed(config.seed)
     made: Classifier = row.made(config, p, config.K, **keywords)
     return made
 
 
-def loss(config: RunConfig, counts: np.ndarray | None = None) -> Any:
+def loss(config: RunConfig, counts: np.ndarray | None = None, branch: int = 0) -> Any:
     """Make the run's loss, with its class weights.
 
     Args:
         config: the run.
         counts: (K,) training images of each class; equal by default.
+        branch: the branch that it is for, 0 or 1, where each has a loss.
 
     Returns:
         A function of logits, labels a and b, and the mixing ratio.
     """
     row, images = LOSSES[config.loss], np.ones(config.K, dtype=np.int64) if counts is None else np.asarray(counts)
     if row.takes == "frequencies" and config.prior == "stream":
-        known = [label_frequencies(config, images)]
+        known = [label_frequencies(config, images, branch)]
     else:  # losses that take frequencies make them of the images
         known = [images] if row.takes != "nothing" else []
     made = row.made(config, *map(torch.from_numpy, known))

@@ -16,7 +16,7 @@ class DBN(Objective):
     the second branch second ones. The loss is the mean of both heads' losses, :meth:`training.model.branches.Heads.loss`.
     """
 
-    def inputs(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+    def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
         """Compute the features of both branches, joined.
 
         Args:
@@ -41,7 +41,7 @@ class BBN(Objective):
     label. It falls from epoch to epoch (:func:`training.batches.branch_ratios.falling`).
     """
 
-    def inputs(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+    def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
         """Compute the features of both branches, weighed and joined.
 
         Args:

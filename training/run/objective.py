@@ -55,7 +55,9 @@ class Objective(nn.Module):
             (); for an empty batch a zero that depends on all weights.
         """
         config, classifier = self.config, self.network.classifier
-        h = self.inputs(first, second, ratios, boxes)
+        if config.clean_statistics:
+            self._show(first)
+        h = self.mixed_features(first, second, ratios, boxes)
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
             return (classifier(h) * 0).sum()
@@ -66,7 +68,7 @@ class Objective(nn.Module):
             loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
         return loss
 
-    def inputs(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+    def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
         """Compute the features that the classifier's loss is of.
 
         Args:
@@ -92,6 +94,11 @@ class Objective(nn.Module):
         """
         images = images.contiguous(memory_format=self.layout)
         return self.network.features(images, branch, bf16=self.config.precision == "bf16")
+
+    @torch.no_grad()
+    def _show(self, images: Tensor) -> None:
+        """Let every BatchNorm in training mode add the statistics of images to its running ones."""
+        self.network.classifier(self.features(images))
 
     @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
     def _mean(self, h: Tensor) -> Tensor:
