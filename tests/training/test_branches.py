@@ -296,6 +296,7 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
         ({"branches": "dbn", "alpha": 0.0, "classifier": "ms"}, "an image without mixup has one label, no label pair"),
         ({"branches": "dbn", "feature_decay": 0.1}, "drop --feature-decay and --classifier-decay"),
         ({"branches": "dbn", "classifier_decay": 0.1}, "drop --feature-decay and --classifier-decay"),
+        ({"branches": "dbn", "clean_statistics": True}, "drop --clean-statistics"),
         ({"branches": "three"}, "branches 'three' is unknown; choose one of none, dbn, bbn"),
     ],
 )

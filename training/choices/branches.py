@@ -55,6 +55,10 @@ def check_branches(config: RunConfig) -> None:
             "has no classifier inputs or class vectors of one network: drop --feature-decay and --classifier-decay",
         ),
         (config.trains != "all", "trains all layers: drop --trains"),
+        (
+            config.clean_statistics,
+            "has two sides of clean images, and published code shows them to one network alone: drop --clean-statistics",
+        ),
     )
     for refused, reason in refusals:
         if config.branches != "none" and refused:
