@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.rows import as_csv, origin
 from lpm.console import cli
+from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, with_preset
 from training.options import Options, seeds
@@ -30,6 +31,13 @@ STEP = replace(
     weight_decay=1e-5,
 )
 """Five classes of 120 digits and five of 12."""
+
+CIFAR = replace(
+    with_preset(RunConfig(dataset="cifar10-lt", imbalance=10.0, tail="step"), "quick"),
+    preset="quick+",
+    weight_decay=1e-5,
+)
+"""Five classes of 5,000 images and five of 500: the shares of the digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,7 @@ class Series:
         first: the part of the grid that is trained first, for all series and seeds.
         absolute: whether the grid is of mu.
         ordinary: whether mu is the weight decay of all layers, and there are no penalties.
+        base: the data and the recipe.
     """
 
     name: str
@@ -53,6 +62,7 @@ class Series:
     first: tuple[float, ...]
     absolute: bool = False
     ordinary: bool = False
+    base: RunConfig = STEP
 
     def configs(self, grid: Sequence[float] | None = None) -> Iterator[RunConfig]:
         """The runs with seed 0.
@@ -66,13 +76,15 @@ class Series:
         for x in self.grid if grid is None else grid:
             mu = float(f"{x if self.absolute else x * math.sqrt(self.c):.4g}")
             if self.ordinary:
-                yield replace(STEP, **self.choices, weight_decay=mu)
+                yield replace(self.base, **self.choices, weight_decay=mu)
             else:
-                yield replace(STEP, **self.choices, classifier_decay=mu, feature_decay=mu, feature_decay_centred=True)
+                penalties = {"classifier_decay": mu, "feature_decay": mu, "feature_decay_centred": True}
+                yield replace(self.base, **self.choices, **penalties)
 
 
 S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
 LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
+IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 0.8, 0.45, 1.05, 0.95, 1.3)
 NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
 SERIES = (
     Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
@@ -106,6 +118,8 @@ SERIES = (
         first=(0.5, 0.9, 1.2),
     ),
     Series(name="FC-cold", choices={"epochs": 200}, c=S * PI_B, grid=(0.2, 0.4, 0.6, 0.8, 1.05), first=(0.8,)),
+    Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
+    Series(name="CIFAR-LA", choices={"loss": "la", **IMAGES}, c=S * PI_B, grid=(0.3, 1.05), first=(), base=CIFAR),
 )
 """In the order of training, most valuable first."""
 
@@ -179,11 +193,15 @@ def main(arguments: list[str] | None = None) -> int:
     names = tuple(series.name for series in SERIES)
     parser.add_argument("--only", type=cli.choice(*names), nargs="+", metavar="NAME", help="|".join(names))
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, such as 0-2")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder of CIFAR-10, for its series")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     parser.add_argument("--out", type=Path, metavar="FILE", help="CSV of all finished runs of the plan")
     parser.add_argument("--rows-only", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
-    chosen = [series for series in SERIES if options.only is None or series.name in options.only]
+    chosen = [series for series in SERIES if series.name in (options.only or names)]
+    trained = [series for series in chosen if options.data_root or not series.base.data_set.needs_root]
+    if options.only and not options.rows_only and trained != chosen:
+        raise InvalidInput("the series of CIFAR-10 need --data-root, its folder")
     if not options.rows_only:
         import torch
 
@@ -191,9 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         torch.set_num_threads(1)
         for whole in (False, True):
-            for seed, series in itertools.product(options.seeds, chosen):
+            for seed, series in itertools.product(options.seeds, trained):
                 configs = [replace(c, seed=seed) for c in series.configs(None if whole else series.first)]
-                train_all(configs, Options(store=options.store, device="cpu", quiet=True), printed=False)
+                given = Options(store=options.store, data_root=options.data_root, device="cpu", quiet=True)
+                if configs:
+                    train_all(configs, given, printed=False)
                 print(series.name, seed, "all" if whole else "first", flush=True)
     rows = [
         row(series, folder) | origin()
