@@ -78,7 +78,7 @@ class Series:
             if self.ordinary:
                 yield replace(self.base, **self.choices, weight_decay=mu)
             else:
-                penalties = {"classifier_decay": mu, "feature_decay": mu, "feature_decay_centred": True}
+                penalties: dict[str, Any] = {"classifier_decay": mu, "feature_decay": mu, "feature_decay_centred": True}
                 yield replace(self.base, **self.choices, **penalties)
 
 
@@ -188,6 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Its exit status.
+
+    Raises:
+        InvalidInput: if a series is asked for that needs the folder of its data.
     """
     parser = cli.Parser("benchmarks.law", "networks on the digits that try the collapse law")
     names = tuple(series.name for series in SERIES)

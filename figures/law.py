@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from figures.style import PAGE_WIDTH, Row, save
-from lpm import orbits
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.cure_rows import CURES, Setting
 from lpm.law import collapse_number
 from lpm.pairs import imbalanced
-from lpm.problem import Problem
-from lpm.solution import Solution
+from lpm.solve import solve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +38,6 @@ K, IMBALANCE, NODES = 10, 10.0, 8
 
 NEAR = (0.97, 0.99, 0.998)
 """Further points, where lines end steeply."""
-
-WIDEST_BIAS = 20.0
-"""Largest difference of the bias between rare and frequent classes that is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,27 +118,6 @@ def setting() -> Setting:
     return Setting(classes=imbalanced(K, K // 2, IMBALANCE), nodes=NODES)
 
 
-def with_bias(problem: Problem) -> Solution:
-    """Solve a program whose logits have a free bias that is not penalised.
-
-    A bias that is equal inside groups is an offset of each group, and only the difference of the two matters. The optimal
-    value is convex in it.
-
-    Args:
-        problem: a program of two groups under decay.
-
-    Returns:
-        The certified solution at the best bias.
-    """
-    fixed = np.zeros(2) if problem.offset is None else problem.offset
-
-    def at(bias: float) -> Solution:
-        return orbits.solve(replace(problem, offset=fixed + np.array([0.0, bias])))
-
-    best = minimize_scalar(lambda bias: at(bias).objective, bounds=(-WIDEST_BIAS, WIDEST_BIAS), options={"xatol": 1e-7})
-    return at(float(best.x))
-
-
 def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]:
     """Solve a method's program at several decays.
 
@@ -160,7 +133,7 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]
     threshold = math.sqrt(collapse_number(problem, panel.group))
     rows: list[Row] = []
     for ratio in ratios:
-        solution = with_bias(replace(problem, decay=float(ratio * threshold)))
+        solution = solve(replace(problem, decay=float(ratio * threshold), bias=True))
         gram, half = solution.gram, K // 2
         between = float(gram.block[0, 0] + gram.block[1, 1] - 2 * gram.block[0, 1]) / 2
         frequent, rare = (max(float(value), 0.0) for value in gram.eigenvalue)

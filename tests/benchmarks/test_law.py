@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import law
 from figures.law import measured_rows
+from lpm.console.errors import InvalidInput
 from training.data.datasets import long_tailed_counts
 from training.store import collapse
 from training.store.runs import RunFolder
@@ -58,3 +59,8 @@ def test_rows_hold_what_a_run_measured(
     before = (folder.path / "metrics.json").read_bytes()
     assert law.main(["--seeds", "3", "--store", str(tmp_path / "store"), "--rows-only"]) == 0
     assert (folder.path / "metrics.json").read_bytes() == before
+
+
+def test_series_of_cifar_need_their_folder() -> None:
+    with pytest.raises(InvalidInput, match="--data-root"):
+        law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])
