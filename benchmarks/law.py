@@ -6,13 +6,14 @@ The last line of ``--help`` is the order; ``--only NAME`` takes a part.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from training.config import RunConfig, with_preset
 from training.options import Options, seeds
 from training.store import collapse
 from training.store.runs import RunFolder
+
+if TYPE_CHECKING:
+    from training.data.datasets import LongTailed
 
 STEP = replace(
     with_preset(RunConfig(imbalance=10.0, tail="step"), "smoke"),
@@ -220,9 +224,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows-only", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
     chosen = [series for series in SERIES if series.name in (options.only or names)]
-    trained = [series for series in chosen if options.data_root or not series.base.data_set.needs_root]
-    if options.only and not options.rows_only and trained != chosen:
-        raise InvalidInput("the series of CIFAR-10 need --data-root, its folder")
+    if options.data_root is None and any(series.base.data_set.needs_root for series in chosen):
+        if options.only:
+            raise InvalidInput("the series of CIFAR-10 need --data-root, its folder")
+        chosen = [series for series in chosen if not series.base.data_set.needs_root]
     if not options.rows_only:
         import torch
 
@@ -230,22 +235,32 @@ def main(arguments: list[str] | None = None) -> int:
 
         torch.set_num_threads(1)
         for whole in (False, True):
-            for seed, series in itertools.product(options.seeds, trained):
+            for seed, series in itertools.product(options.seeds, chosen):
                 configs = [replace(c, seed=seed) for c in series.configs(None if whole else series.first)]
                 given = Options(store=options.store, data_root=options.data_root, device="cpu", quiet=True)
                 if configs:
                     train_all(configs, given, printed=False)
                 print(series.name, seed, "all" if whole else "first", flush=True)
-    rows = [
-        row(series, folder) | origin()
-        for series in chosen
-        for config in series.configs()
-        for seed in options.seeds
-        if (folder := RunFolder(options.store, replace(config, seed=seed))).done
-    ]
-    if options.out is not None and rows:
+    if options.out is not None and (rows := list(_rows(chosen, options))):
         write(options.out, as_csv(rows))
     return 0
+
+
+def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of all finished runs. Data are loaded once for each kind of subset."""
+    from benchmarks.fit import shares
+    from training.data import datasets
+
+    loaded: dict[tuple[str, str], LongTailed] = {}
+    for series in chosen:
+        for config, seed in itertools.product(series.configs(), options.seeds):
+            folder, kind = RunFolder(options.store, replace(config, seed=seed)), (config.dataset, config.tail)
+            if not folder.done:
+                continue
+            if kind not in loaded:
+                loaded[kind] = datasets.of(config, options.data_root, train_list=None, test_list=None)
+            fit = {name: f"{share:.4f}" for name, share in shares(folder, loaded[kind]).items()}
+            yield row(series, folder) | fit | origin()
 
 
 if __name__ == "__main__":
