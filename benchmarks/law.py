@@ -140,6 +140,19 @@ SERIES = (
         absolute=True,
         ordinary=True,
     ),
+    *(
+        Series(
+            name=f"map-{R}",
+            choices={"epochs": 100},
+            c=S * rare / (5 * 120 + 5 * rare),
+            grid=(2e-4, 1e-2, 2e-2, 3.5e-2, 5e-2, 1e-1),
+            first=(),
+            absolute=True,
+            ordinary=True,
+            base=replace(STEP, imbalance=float(R)),
+        )
+        for R, rare in ((3, 40), (30, 4), (100, 1))
+    ),
     Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
     Series(name="CIFAR-LA", choices={"loss": "la", **IMAGES}, c=S * PI_B, grid=(0.3, 1.05), first=(), base=CIFAR),
 )
@@ -251,10 +264,13 @@ def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dic
     from benchmarks.fit import shares
     from training.data import datasets
 
-    loaded: dict[tuple[str, str], LongTailed] = {}
+    loaded: dict[tuple[str, str, float], LongTailed] = {}
     for series in chosen:
         for config, seed in itertools.product(series.configs(), options.seeds):
-            folder, kind = RunFolder(options.store, replace(config, seed=seed)), (config.dataset, config.tail)
+            folder, kind = (
+                RunFolder(options.store, replace(config, seed=seed)),
+                (config.dataset, config.tail, config.imbalance),
+            )
             if not folder.done:
                 continue
             if kind not in loaded:
