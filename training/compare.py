@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = train_all(wanted, Options.of(options), printed=False)
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
-        print(f"error: {shown(error)}", file=sys.stderr)
+        cli.complain(error)
     results = {
         method: comparisons.read([run for seed in options.seeds if (run := _run(options.store, config, seed)).done])
         for method, config in configs.items()

@@ -186,7 +186,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             return action()
         except InvalidInput as error:
             if str(error) not in errors:
-                print(f"error: {shown(error)}", file=sys.stderr)
+                cli.complain(error)
             errors.add(str(error))
 
     groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)

@@ -280,6 +280,15 @@ def plain_data(value: Any) -> Any:
     return value
 
 
+def complain(error: InvalidInput) -> None:
+    """Print an error on standard error, and the lines that belong to it.
+
+    Args:
+        error: the error.
+    """
+    print(*map(shown, (*error.lines, f"error: {error}")), sep="\n", file=sys.stderr)
+
+
 def run(main: Callable[[], int]) -> int:
     """Run a command: bad input ends in one line and status 2, an uncertified result in one line and status 1.
 
@@ -295,7 +304,7 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except InvalidInput as error:
-        print(shown(f"error: {error}"), file=sys.stderr)
+        complain(error)
         return 2
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:

@@ -26,8 +26,9 @@ from training.catalogue import IMAGENET
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.data.datasets import Listed
+from training.data.duplicates import duplicates
 from training.data.images import Decoding, central_view
-from training.data.lists import duplicates, load
+from training.data.lists import load
 from training.store.metrics import by_split, per_class, splits
 from training.store.runs import RunFolder, find
 from training.store.tables import export

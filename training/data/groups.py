@@ -18,7 +18,8 @@ import numpy as np
 
 from lpm.console.errors import InvalidInput
 from training.data.finder import Finder
-from training.data.list_rows import LIMIT, PATHS, delimiter, text_of
+from training.data.rows import LIMIT, text_of
+from training.data.tables import PATHS, delimiter
 from training.data.untrusted import contents, line
 
 GROUPS = (

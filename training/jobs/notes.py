@@ -11,7 +11,7 @@ from training.config import BOTTLENECKS, RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
 from training.data.depth import Largest
-from training.data.lists import duplicates
+from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, SAMPLERS
 
 
