@@ -15,7 +15,7 @@ import numpy as np
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.data import decodable, groups, lists, untrusted
 from training.data.below import images_below, left_out
 from training.data.class_folders import class_folders
@@ -132,11 +132,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
     print(
-        f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: "
+        f"{len(names)} classes, {counted(len(train), 'image')} for training, {len(test):,} for testing: "
         f"{', '.join(LISTS)} in {shown(root)}"
     )
     if skipped:
-        print(f"note: {len(skipped):,} file{'s' * (len(skipped) != 1)} left out, named in {LEFT_OUT}")
+        print(f"note: {counted(len(skipped), 'file')} left out, named in {LEFT_OUT}")
     if group_of is not None:
         print(shown(_on_sides(group_of, train, test)))
     if untested := sorted(set(range(len(names))) - {label for _, label in test}):
@@ -161,9 +161,9 @@ def _on_sides(group_of: dict[str, str], train: list[tuple[str, int]], test: list
     alone = sum(path not in group_of for part in (train, test) for path, _ in part)
     of_class = Counter(label for _, label in test)
     shares = sorted(100 * of_class[k] / n for k, n in Counter(label for _, label in (*train, *test)).items())
-    more = f", and {alone:,} images without a group" if alone else ""
+    more = f", and {counted(alone, 'image')} without a group" if alone else ""
     return (
-        f"{sides[0]:,} groups for training, {sides[1]:,} for testing, none on both sides{more}; "
+        f"{counted(sides[0], 'group')} for training, {sides[1]:,} for testing, none on both sides{more}; "
         f"{shares[0]:.0f} to {shares[-1]:.0f} % of a class's images are for testing"
     )
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from lpm.console import signals
 from lpm.console.errors import InvalidInput, NotCertified, install
 from lpm.console.text import markdown, shown
 
@@ -298,6 +299,7 @@ def run(main: Callable[[], int]) -> int:
     Returns:
         The exit status.
     """
+    signals.raise_again()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail

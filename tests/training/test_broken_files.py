@@ -122,7 +122,7 @@ def empty_class(root: Path) -> tuple[str, ...]:
         (unknown_class, "test/yak': there is no such class folder for training; remove it; --skip-broken leaves out"),
         (
             empty_class,
-            "1 of 3 classes have no training image, such as class 'cat' (7 files that cannot be used left out)",
+            "1 of 3 classes has no training image, such as class 'cat' (7 files that cannot be used left out)",
         ),
     ],
 )

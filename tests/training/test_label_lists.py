@@ -52,6 +52,8 @@ def rows(row: str, images: list[tuple[str, str]] = IMAGES) -> str:
         ("a.csv", "id,breed\n", "{stem},{name}"),
         ("a.csv", "species;image_id\n", "{name};{stem}"),
         ("a.csv", "id_code,diagnosis\n", "{stem},{name}"),
+        ("a.csv", "path\tlabel\n", "{path}\t{name}"),
+        ("a.csv", "path|label\n", "{path}|{name}"),
         ("a.jsonl", "", '{{"file_name": "{path}", "label": "{name}"}}'),
         ("a.txt", "", "{path} {name}"),
     ],
@@ -90,6 +92,11 @@ def test_one_column_per_class_holds_a_single_1(root: Path) -> None:
             read(root, "a.csv", wrong)
 
 
+@pytest.mark.parametrize(("name", "row"), [("a.csv", "{path},{name}"), ("a.txt", "{path} {name}")])
+def test_paths_may_be_written_as_on_windows(name: str, row: str, root: Path) -> None:
+    assert read(root, name, rows(row).replace("/", "\\")) == dict(IMAGES)
+
+
 def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
     assert read(root, "a.txt", rows("{path} {name}").replace("train/", f"{root}/train/")) == dict(IMAGES)
 
@@ -107,6 +114,7 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
         ("a.csv", "1,2,3\n", "line 1: a table needs two columns, path and label, or a header"),
         ("a.jsonl", '{"file_name": "train/cat/00.jpg"}\n', r"line 1: it needs file_name \(str\) and label"),
         ("a.jsonl", "no json\n", "line 1: Expecting value"),
+        ("a.csv", "path,label\n", "a.csv' lists no image"),
         ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
         ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "has label '-1', no class; leave out rows"),
         ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),

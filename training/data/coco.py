@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.data.rows import Row
 from training.data.untrusted import line
 
@@ -51,7 +52,10 @@ def json_rows(data: bytes, name: str, *, named: bool, known: Collection[str] | N
             )
         yield Row(number, entry["file_name"], labels.pop(entry["id"]))
     if labels:
-        raise InvalidInput(f"{name!r}: {len(labels)} annotations belong to images that the list does not have")
+        verb = "belongs" if len(labels) == 1 else "belong"
+        raise InvalidInput(
+            f"{name!r}: {counted(len(labels), 'annotation')} {verb} to images that the list does not have"
+        )
 
 
 def names_of(data: bytes, name: str) -> list[str]:

@@ -61,8 +61,11 @@ class Finder:
             found = self.inner.find(f"{self.within}/{path}")
             if self._exists(found):
                 return found
-        if "\0" in path or (path.isascii() and not self.table) or self._exists(path):
+        usual = path.isascii() and "\\" not in path and not self.table
+        if "\0" in path or usual or self._exists(path):
             return path
+        if "\\" in path and self._exists(posix := path.replace("\\", "/")):  # as Windows writes it
+            return posix
         if not path.isascii() and (spelled := self._in_other_form(path)) is not None:
             return spelled
         for ending in (*IMAGES, *map(str.upper, IMAGES)) if self.table else ():

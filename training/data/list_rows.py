@@ -92,6 +92,8 @@ def names_in(source: Path, *, root: Path | None = None, refuse: Refuse = at_once
         InvalidInput: as :func:`list_rows`, or if rows without a class have a negative number.
     """
     labels = dict.fromkeys(row.label for row in list_rows(source, root=root, named=True, refuse=refuse)[0])
+    if not labels:
+        refuse(f"{str(source)!r} lists no image")
     if all(isinstance(label, int) for label in labels):
         return None
     words = [label for label in labels if isinstance(label, str)]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.catalogue import CATALOGUE, DataSet
 from training.data.below import images_below
 from training.data.class_folders import class_folders
@@ -280,9 +281,9 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
     if names is not None and len(names) != K:
         shown = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
         source = (
-            f"{str(train)!r} has {len(names)} class folders"
+            f"{str(train)!r} has {counted(len(names), 'class folder')}"
             if folders
-            else f"{str(root / CLASS_NAMES if from_file else train)!r} has {len(names)} names"
+            else f"{str(root / CLASS_NAMES if from_file else train)!r} has {counted(len(names), 'name')}"
         )
         raise InvalidInput(f"{source} ({shown}), and --classes says {K}; the two numbers must agree")
     return names
@@ -335,6 +336,7 @@ def _listed(resolver: Resolver, source: Path, K: int, use: str, part: str, *, un
     if len(absent) and (use == "training" or not untested or len(absent) == K):
         example = absent[0] if resolver.names is None else repr(resolver.names[absent[0]])
         raise InvalidInput(
-            f"{str(source)!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}"
+            f"{str(source)!r}: {len(absent)} of {K} classes {'has' if len(absent) == 1 else 'have'} no {use} image, such as "
+            f"class {example}"
         )
     return Listed(resolver.root, tuple(paths), label_array, size_array, time_array)

@@ -54,4 +54,4 @@ def text_of(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidInput(f"{name!r} is not text in UTF-8") from None
+        raise InvalidInput(f"{name!r} is not text in UTF-8; save it with that encoding") from None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.data.names import IMAGES
 from training.data.refusals import Refuse
 from training.data.rows import Row, label_of, text_of
@@ -61,10 +62,10 @@ def delimiter(data: bytes, ending: str) -> str:
         ending: of its name, such as '.csv'.
 
     Returns:
-        A tab for .tsv; else a semicolon where the first line has more of these than commas, else a comma.
+        A tab for .tsv; else what the first line has most of: commas, semicolons, tabs or bars.
     """
-    first = data.split(b"\n", 1)[0]
-    return "\t" if ending == ".tsv" else ";" if first.count(b";") > first.count(b",") else ","
+    first = data.lstrip().split(b"\n", 1)[0]
+    return "\t" if ending == ".tsv" else max(",;\t|", key=lambda sign: first.count(sign.encode()))
 
 
 def csv_rows(data: bytes, name: str, refuse: Refuse, *, is_there: Callable[[str], bool]) -> Iterator[Row]:
@@ -101,7 +102,7 @@ def csv_rows(data: bytes, name: str, refuse: Refuse, *, is_there: Callable[[str]
 def _row(number: int, cells: list[str], columns: Columns, first: list[str]) -> Row:
     """One row of a table. Raises ValueError if it cannot be used."""
     if len(cells) != len(first):
-        raise ValueError(f"it has {len(cells)} cells, and the first line {len(first)}")
+        raise ValueError(f"it has {counted(len(cells), 'cell')}, and the first line {len(first)}")
     part = "" if columns.part is None else cells[columns.part]
     if columns.label is not None:
         if not cells[columns.label]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.data import datasets, decodable, lists
 from training.data.datasets import Listed, LongTailed
@@ -61,7 +61,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             return _loaded(config, options, left_out)
         except InvalidInput as error:
             number = len(left_out)
-            note = f" ({number:,} file{'s' * (number != 1)} that cannot be used left out)" if left_out else ""
+            note = f" ({counted(number, 'file')} that cannot be used left out)" if left_out else ""
             raise InvalidInput(f"{error}{note}") from None
     try:
         data = _loaded(config, options)
@@ -100,7 +100,10 @@ def _left_out(config: RunConfig, options: Options, *, quiet: bool) -> frozenset[
         print(shown(text), file=sys.stderr)
     if unusable:
         number, all_files = len(unusable), len(found.paths) + len(found.unusable)
-        print(f"note: {number:,} of {all_files:,} files left out; the run's data.json names them", file=sys.stderr)
+        print(
+            f"note: {number:,} of {counted(all_files, 'file')} left out; the run's data.json names them",
+            file=sys.stderr,
+        )
     return frozenset(unusable)
 
 
