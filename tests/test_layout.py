@@ -77,6 +77,7 @@ ALSO_WITHOUT_TORCH = (
             "split",
             "check",
             "measure",
+            "posthoc",
         )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),
