@@ -12,6 +12,10 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
+from training.published import TABLE_2, Recipe, Row, ran
+
+NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
+"""Choices of training without mixup, under any recipe."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "random+FC": {"sampler": "random", "classifier": "fc"},
@@ -28,7 +32,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
     "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
     "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
-    "random+FC, no mixup": {"sampler": "random", "classifier": "fc", "alpha": 0.0, "ratio_per": "batch"},
+    "LOM+FC": {"sampler": "lom", "classifier": "fc"},
+    "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
+    "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
+    "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
 }
 """The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
 
@@ -46,39 +53,46 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        methods: names of methods, keys of :data:`METHODS`.
+        rows: its rows, and our method for each.
         datasets: names of data sets.
         factors: imbalance factors; 0 for the class counts that the data set has already.
         splits: whether it has the many, medium and few classes beside all.
         seeds: runs per cell.
     """
 
-    methods: tuple[str, ...]
+    rows: tuple[Row, ...]
     datasets: tuple[str, ...] = BOTH
     factors: tuple[int, ...] = FACTORS
     splits: bool = False
     seeds: int = 5
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Our methods, keys of :data:`METHODS`, each once."""
+        return tuple(dict.fromkeys(row.method for row in self.rows if row.method))
+
 
 LARGE_METHODS = (*FC, "BMLS+MS")
 
 TABLES: dict[int, Table] = {
-    1: Table(("BMLS+FC", "BMLS+MS"), factors=(200, 100), splits=True),
-    2: Table((*FC[:3], "BMLS+MS")),
-    3: Table(LARGE_METHODS, ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
-    4: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
-    5: Table(ETF),
-    8: Table((*FC, "BMLS+MS"), splits=True),
-    9: Table(LARGE_METHODS, ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
-    10: Table(LARGE_METHODS, ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
-    11: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS"), splits=True),
-    12: Table(ETF, ("cifar10-lt",), splits=True),
-    13: Table(ETF, ("cifar100-lt",), splits=True),
+    1: Table(ran("BMLS+FC", "BMLS+MS"), factors=(200, 100), splits=True),
+    2: Table(TABLE_2),
+    3: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
+    4: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
+    5: Table(ran(*ETF)),
+    8: Table(ran(*FC, "BMLS+MS"), splits=True),
+    9: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
+    10: Table(ran(*LARGE_METHODS), ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
+    11: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS"), splits=True),
+    12: Table(ran(*ETF), ("cifar10-lt",), splits=True),
+    13: Table(ran(*ETF), ("cifar100-lt",), splits=True),
 }
 """By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
 
 
-def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
+def config(
+    method: str, dataset: str, imbalance: float, preset: str, seed: int = 0, own: Recipe | None = None
+) -> RunConfig:
     """Build the run of a table's cell.
 
     Args:
@@ -87,6 +101,7 @@ def config(method: str, dataset: str, imbalance: float, preset: str, seed: int =
         imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
         preset: name of the recipe.
         seed: seed of the run.
+        own: changes of the recipe, which give the preset's name a ``+``.
 
     Returns:
         The run.
@@ -98,4 +113,7 @@ def config(method: str, dataset: str, imbalance: float, preset: str, seed: int =
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     recipe = with_preset(RunConfig(dataset=dataset), preset)
     factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    return replace(recipe, seed=seed, **factor, **METHODS[method])
+    run = replace(recipe, seed=seed, **factor, **METHODS[method])
+    if own is None:
+        return run
+    return replace(run, preset=f"{preset}+", epochs=round(own.longer * run.epochs), **own.choices)

@@ -16,8 +16,8 @@ from tests.training.large import encoded
 from tests.training.own import trained
 from training import confusion, split
 from training.data import lists
-from training.data.decodable import REMEMBERED
 from training.data.names import IMAGES
+from training.data.remembered import REMEMBERED
 from training.store.runs import find
 
 ROOT = Path(__file__).parents[2]

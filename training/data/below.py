@@ -10,6 +10,7 @@ import posixpath
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from lpm.console.errors import InvalidInput
 from training.data.class_folders import refuse_file
@@ -54,6 +55,20 @@ def check_form(path: str) -> None:
         raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
 
 
+class Seen(NamedTuple):
+    """A regular file below a root.
+
+    Attributes:
+        size: in bytes.
+        time: of its last change, in nanoseconds.
+        real: its path below the root when links are followed.
+    """
+
+    size: int
+    time: int
+    real: str
+
+
 class FilesBelow:
     """The files of a root. Each folder is resolved once: a million images lie in some thousands of folders.
 
@@ -65,14 +80,14 @@ class FilesBelow:
         self.root, self.within = str(root), os.path.join(root, "")
         self.folders: dict[str, str] = {}
 
-    def look(self, path: str) -> tuple[int, str]:
+    def look(self, path: str) -> Seen:
         """Look at a file.
 
         Args:
             path: relative to the root.
 
         Returns:
-            Its size in bytes, and its path below the root when links are followed.
+            What is there.
 
         Raises:
             OSError: if it is missing.
@@ -89,7 +104,8 @@ class FilesBelow:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path[:200]!r} is not a regular file")
         inside = real[len(self.within) :]
-        return status.st_size, path if inside == path else inside  # one string in memory, not two equal ones
+        real = path if inside == path else inside  # one string in memory, not two equal ones
+        return Seen(status.st_size, status.st_mtime_ns, real)
 
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)

@@ -71,12 +71,14 @@ class Listed:
         paths: N paths.
         labels: (N,) int64 classes; class 0 is the most frequent in training.
         sizes: (N,) int64 bytes of each file.
+        times: (N,) int64 nanoseconds, when each file was changed last.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
     sizes: np.ndarray
+    times: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -96,13 +98,14 @@ class Listed:
             The images, in the same order.
         """
         paths = tuple(path for path, taken in zip(self.paths, chosen.tolist(), strict=True) if taken)
-        return Listed(self.root, paths, self.labels[chosen], self.sizes[chosen])
+        return Listed(self.root, paths, self.labels[chosen], self.sizes[chosen], self.times[chosen])
 
     def update(self, digest: hashlib._Hash) -> None:
         """Add every relative path, label and file size to a hash, in order.
 
         Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
-        that were scaled, encoded again or cut short.
+        that were scaled, encoded again or cut short. A run has hashes of contents where they are known
+        (:mod:`training.store.run_images`).
 
         Args:
             digest: the hash.

@@ -10,6 +10,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,8 +121,8 @@ def load(
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
     number = np.argsort(order)
     return (
-        Listed(root, train.paths, number[train.labels], train.sizes),
-        Listed(root, test.paths, number[test.labels], test.sizes),
+        replace(train, labels=number[train.labels]),
+        replace(test, labels=number[test.labels]),
         order if names is None else np.array(names)[order],
     )
 
@@ -246,7 +247,7 @@ def labelled(root: Path, source: Path) -> Labelled:
             raise InvalidInput(f"{start}: {error}") from None
         try:
             check_form(path)
-            _, real = look(path)
+            real = look(path).real
         except OSError as error:
             unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
         except ValueError as error:
@@ -359,7 +360,11 @@ def _listed(
     # Whether numbers count the names. In a list that has names of its own, a number is one of them.
     places = names is None or os.path.lexists(root / CLASS_NAMES)
     paths: list[str] = []
-    labels, sizes = array("q"), array("q")  # 8 bytes per image and number; a list of integers needs about forty
+    labels, sizes, times = (
+        array("q"),
+        array("q"),
+        array("q"),
+    )  # 8 bytes per number; lists need forty
     for number, path, row_label in rows:
         try:
             word = row_label if places else str(row_label)
@@ -373,21 +378,24 @@ def _listed(
             if path in leave_out:
                 continue
             check_form(path)
-            size, real = files.look(path)
-            if real in list_of_file:
-                raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[real]!r}")
+            seen = files.look(path)
+            if seen.real in list_of_file:
+                raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[seen.real]!r}")
         except OSError as error:
             raise InvalidInput(f"{name!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}") from None
         except ValueError as error:
             raise InvalidInput(f"{name!r}, {place.format(number)}: {error}") from None
-        list_of_file[real] = name
+        list_of_file[seen.real] = name
         paths.append(path)
         labels.append(label)
-        sizes.append(size)
+        sizes.append(seen.size)
+        times.append(seen.time)
     label_array = np.frombuffer(labels, dtype=np.int64)
     absent = np.flatnonzero(np.bincount(label_array, minlength=K) == 0)
     # Without a training image nothing of a class is learned. Without a test image its accuracy is unknown, no more.
     if len(absent) and (use == "training" or not untested or len(absent) == K):
         example = absent[0] if names is None else repr(names[absent[0]])
         raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}")
-    return Listed(root, tuple(paths), label_array, np.frombuffer(sizes, dtype=np.int64))
+    return Listed(
+        root, tuple(paths), label_array, *(np.frombuffer(column, dtype=np.int64) for column in (sizes, times))
+    )

@@ -2,7 +2,7 @@
 
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
         config.json data.json       every choice; the data's name and hash (training/store/run_data.py)
-        images.json.gz              of image files, every path, class and size
+        images.json.gz              of image files, path, class, size, time and hash of each (training/store/run_images.py)
         epochs.jsonl                one row per epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors); rows, and the SHA-256 of both; two are kept
         geometry-<epoch>.safetensors    measurements: class vectors, feature means by class and label pair
