@@ -18,6 +18,7 @@ from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
+from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
@@ -25,7 +26,7 @@ from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -53,9 +54,14 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
         if self.model in BOTTLENECKS and not self.data_set.files:
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
         if self.loss not in losses_of(self.classifier):
-            known_losses = ", ".join(losses_of(self.classifier))
+            known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
+            why = f": {reason}" if reason else ""
             raise InvalidInput(
-                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}; choose one of {known_losses}"
+                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}{why}; choose one of {known_losses}"
+            )
+        if self.classifier == "cosine" and self.prepares == "as-is":
+            raise InvalidInput(
+                "features 'as-is' have lengths, which cosines do not; take 'auto', 'unit' or 'norm-unit'"
             )
 
     def _check_words(self) -> None:
@@ -143,8 +149,28 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
-            words.append(loss.title.format(**vars(self)))
+            words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
+        if self.class_weights != "none":
+            words.append(self._weights_word())
         return "+".join(words) + ", no mixup" * (not self.alpha)
+
+    def _shown(self, *names: str) -> str:
+        """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
+        values = {name: getattr(self, name) for name in names if getattr(self, name) != _DEFAULTS[name]}
+        texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+        words = [text if name == "tau" else f"{name.replace('_', '-')}={text}" for name, text in texts.items()]
+        return f"({','.join(words)})" if words else ""
+
+    def _weights_word(self) -> str:
+        """The name of the class weights in tables, such as 'DRW' or '1/n/batch'."""
+        of_count = self.class_weights == "inverse"
+        word = ("DRW" if self.weights_from else "CB-RW") if not of_count else "DRW-1/n" if self.weights_from else "1/n"
+        late = self.weights_from and self.weights_from != 0.8
+        return (
+            word
+            + self._shown("beta", *["weights_from"] * bool(late))
+            + "/batch" * (self.weight_normalisation == "batch")
+        )
 
     @property
     def key(self) -> str:
@@ -254,12 +280,12 @@ def from_json(data: dict[str, Any]) -> RunConfig:
     return RunConfig(**choices)
 
 
-OF_RECIPES = ("cas_m", "bias", "scale")
+OF_RECIPES = ("cas_m", "bias", "features", "scale")
 """Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
 
 SETTING = (
-    *("dataset", "classes", "name", "imbalance", "tail", "sampler", "classifier", "loss", "seed", "preset"),
-    *(name for name in settings() if name not in OF_RECIPES),
+    *("dataset", "classes", "name", "imbalance", "tail", "seed", "preset"),
+    *(name for name in CHOICES if (CHOICES[name].group == "method" or name in settings()) and name not in OF_RECIPES),
 )
 """Choices that are no part of a recipe: the data, the method with its settings, and the seed."""
 

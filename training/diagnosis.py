@@ -230,7 +230,7 @@ def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
     if "not preferred" in verdicts and config.sampler == "random":
-        adjustable = config.classifier == "fc" and config.loss == "ce"
+        adjustable = config.classifier == "fc" and config.loss == "ce" and config.class_weights == "none"
         return command(config, loss="la") if adjustable else command(config, sampler="cas")
     return command(config, epochs=2 * config.epochs) if "unfitted" in verdicts else ""
 

@@ -16,9 +16,11 @@ from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.model.cifar_resnets import ResNet
+from training.model.class_weights import Weighted, effective, inverse
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF
 from training.model.imagenet_resnets import Bottlenecks
 from training.model.weights import load_weights
+from training.sampling.label_law import label_frequencies
 from training.sampling.samplers import PairSampler
 
 Classifier = FC | FixedETF | MixedSingletonETF
@@ -169,9 +171,33 @@ def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> C
     row = CLASSIFIERS[config.classifier]
     keywords: dict[str, Any] = {"features": row.features if config.features == "auto" else config.features}
     if row.takes_loss:
-        images = torch.ones(config.K) if counts is None else torch.from_numpy(np.asarray(counts))
-        keywords["loss"] = LOSSES[config.loss].made(config, images)
+        keywords["loss"] = loss(config, counts)
+    elif config.loss not in row.losses:
+        keywords["logit_map"] = loss(config, counts)
     if row.random:
         keywords["generator"] = torch.Generator().manual_seed(config.seed)
     made: Classifier = row.made(config, p, config.K, **keywords)
     return made
+
+
+def loss(config: RunConfig, counts: np.ndarray | None = None) -> Any:
+    """Make the run's loss, with its class weights.
+
+    Args:
+        config: the run.
+        counts: (K,) training images of each class; equal by default.
+
+    Returns:
+        A function of logits, labels a and b, and the mixing ratio.
+    """
+    row, images = LOSSES[config.loss], np.ones(config.K, dtype=np.int64) if counts is None else np.asarray(counts)
+    if row.takes == "frequencies" and config.prior == "stream":
+        known = [label_frequencies(config, images)]
+    else:  # losses that take frequencies make them of the images
+        known = [images] if row.takes != "nothing" else []
+    made = row.made(config, *map(torch.from_numpy, known))
+    if config.class_weights == "none":
+        return made
+    n = torch.from_numpy(images)
+    weights = inverse(n) if config.class_weights == "inverse" else effective(n, config.beta)
+    return Weighted(made, weights, normalisation=config.weight_normalisation, begin=config.weights_from)

@@ -72,7 +72,8 @@ class Classifier(Method):
         pairs: label pairs that have a class.
         singleton: whether label pairs are classes of their own, so that it needs those that the sampler draws.
         losses: the losses that it can be trained with.
-        takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own.
+        takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own, and a loss other than
+            'ce' is a map of its logits, which ``make`` takes as ``logit_map``.
         names_loss: whether tables show the loss even if it is the default one.
         random: whether ``make`` takes a ``generator``.
         trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
@@ -93,15 +94,25 @@ class Classifier(Method):
 class Loss(Method):
     """A loss on mixed labels.
 
-    ``make`` takes the training images of each class, a tensor (K,) on the CPU, and returns a function of logits (B, K),
-    labels a and b (B,) and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module
-    with a buffer, so that it moves to the GPU with the network.
+    ``make`` takes a tensor (K,) on the CPU as ``takes`` says, and returns a function of logits (B, K), labels a and b (B,)
+    and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module with a buffer, so
+    that it moves to the GPU with the network. A module may have ``begin_epoch(epoch, epochs)``, called before each epoch. It
+    may overwrite buffers in place that are no part of the state.
 
     Attributes:
         classifiers: the classifiers that can be trained with it; the row of the classifier may name it instead.
+        takes: the training images of each class; the label frequencies that ``--prior`` names; or nothing.
+        weighted: whether ``--class-weights`` can weigh it: ``make`` returns a
+            :class:`training.model.label_losses.LabelLoss`.
+        corrects: whether it treats a rare class as rare in training whatever the sampler draws.
+        reason: why other classifiers cannot be trained with it, for the message.
     """
 
     classifiers: tuple[str, ...] = ()
+    takes: Literal["images", "frequencies", "nothing"] = "images"
+    weighted: bool = False
+    corrects: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

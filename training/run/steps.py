@@ -71,6 +71,9 @@ class Steps:
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
         run.penalty.fill_(config.penalty_at(self.epoch))
+        for module in run.network.modules():  # such as a loss whose class weights begin later
+            if (begin := getattr(module, "begin_epoch", None)) is not None:
+                begin(self.epoch, config.epochs)
         epoch, drawn = self._ahead
         if epoch != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)

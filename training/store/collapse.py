@@ -32,8 +32,14 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
     sampler, K = SAMPLERS[config.sampler], len(counts)
     pi = counts / counts.sum()
     s = (config.alpha + 1) / (2 * config.alpha + 1)
-    if sampler.classes == "other" or config.classifier not in ("fc", "ms") or config.loss not in ("ce", "la", "cw"):
-        return None  # fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart
+    known = {"fc": ("ce", "la", "cw"), "ms": ("ce",)}
+    # Fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart.
+    if (
+        sampler.classes == "other"
+        or config.loss not in known.get(config.classifier, ())
+        or config.class_weights != "none"
+    ):
+        return None
     numbers = s * pi if sampler.classes == "as they are" else np.full(K, s / K)
     if sampler.draws == "a < b":
         numbers = numbers - (1 - s) / (K * (K - 1))

@@ -30,6 +30,9 @@ IMAGES = "images.json.gz"
 LIMIT = 200_000_000
 """Bytes that it may have, also when it is unpacked. iNaturalist's list has sixty million."""
 
+PARTS = ("train", "test", "holdout")
+"""The sets of images that a run may have; a run has no holdout unless it was asked for."""
+
 UNKNOWN = -1
 """In place of a time of change that was not stored."""
 
@@ -158,8 +161,7 @@ def load(folder: Path) -> RunImages | None:
         unpack = zlib.decompressobj(wbits=31)  # 31: the form of gzip
         content = json.loads(unpack.decompress(contents(folder / IMAGES, LIMIT), LIMIT))
         counts, names = content["counts"], content["class_names"]
-        parts = ("train", "test", *(["holdout"] if "holdout" in content else []))
-        rows = {(part, row[0]): row[1:] for part in parts for row in content[part]}
+        rows = {(part, row[0]): row[1:] for part in PARTS for row in _rows(content, part)}
         right = (
             [type(content["sha256"]), type(names)] == [str, list]
             and {type(name) for name in names} == {str}
@@ -172,6 +174,10 @@ def load(folder: Path) -> RunImages | None:
         return RunImages(content["sha256"], names, counts, {k: Image(*v) for k, v in rows.items()}) if right else None
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, zlib.error):  # InvalidInput is a ValueError
         return None
+
+
+def _rows(content: Mapping[str, Any], part: str) -> Any:
+    return content.get(part, ()) if part == "holdout" else content[part]
 
 
 def times_of(data: LongTailed) -> str:
@@ -208,7 +214,7 @@ def _listed(part: Images | Listed) -> Listed:
 
 
 def _images_of(data: LongTailed) -> dict[Key, Image]:
-    """The images without their hashes, training images first, held-out ones last."""
+    """The images without their hashes, in the order of :attr:`LongTailed.parts`."""
     return {
         (name, path): Image(label, size, time)
         for name, part in ((name, _listed(part)) for name, part in data.parts.items())
