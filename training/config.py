@@ -22,11 +22,12 @@ from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
+from training.choices.stage import StageChoices
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, STAGES, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, StageChoices, LossChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -144,6 +145,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
     @property
     def method(self) -> str:
         """The name in tables, such as 'BMLS+MS': sampler, classifier, a loss that is not the usual one, and a lack of mixup."""
+        if self.stage != "none":
+            return self._method_of_stage()
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
         words = [sampler.title.format(**vars(self)), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
@@ -153,6 +156,15 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
         if self.class_weights != "none":
             words.append(self._weights_word())
         return "+".join(words) + ", no mixup" * (not self.alpha)
+
+    def _method_of_stage(self) -> str:
+        """The first stage's method and the stage, such as 'random+FC+cRT', with choices that are not the stage's usual ones."""
+        row = STAGES[self.stage]
+        first, comma, rest = self.stage1_method.partition(",")
+        words = [SAMPLERS[self.sampler].title.format(**vars(self))] * (self.sampler != row.defaults["sampler"])
+        words += ["mixup"] * (self.alpha > 0)
+        words += [self.stage_norms] * (self.stage != "mislas" and self.stage_norms != _DEFAULTS["stage_norms"])
+        return f"{first}+{row.title}" + f"({', '.join(words)})" * bool(words) + comma + rest
 
     def _shown(self, *names: str) -> str:
         """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
@@ -182,7 +194,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
     def folder(self) -> str:
         """The run's folder inside the store."""
         factor = () if self.data_set.user_named else (self.factor,)
-        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        stage = () if self.stage == "none" else (self.stage,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, *stage, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def penalty_at(self, epoch: int) -> float:

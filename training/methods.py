@@ -13,14 +13,27 @@ from training.registry.kinds import Method, function
 from training.registry.losses import LOSSES
 from training.registry.ratios import MIXINGS
 from training.registry.samplers import SAMPLERS
+from training.registry.stages import STAGES
 
-__all__ = ["CLASSIFIERS", "KINDS", "LOSSES", "MIXINGS", "SAMPLERS", "Method", "function", "losses_of", "settings"]
+__all__ = [
+    "CLASSIFIERS",
+    "KINDS",
+    "LOSSES",
+    "MIXINGS",
+    "SAMPLERS",
+    "STAGES",
+    "Method",
+    "function",
+    "losses_of",
+    "settings",
+]
 
 KINDS: dict[str, Mapping[str, Method]] = {
     "sampler": SAMPLERS,
     "classifier": CLASSIFIERS,
     "loss": LOSSES,
     "ratio_per": MIXINGS,
+    "stage": STAGES,
 }
 """The tables by the field of :class:`training.config.RunConfig` that names a row."""
 
