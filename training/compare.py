@@ -22,7 +22,7 @@ USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CA
 """Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
 
 MADE_BY_METHODS = (
-    *("sampler", "classifier", "loss"),
+    *("sampler", "classifier", "loss", "branches"),
     *(name for name in settings() if not CHOICES[name].applies(RunConfig())),
 )
 """Choices that the names of methods make, with the settings of methods other than the usual one."""

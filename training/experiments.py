@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lpm.console.errors import InvalidInput
+from training.choices.mixing import DEFERRED
 from training.config import RunConfig, with_preset
 from training.published import TABLE_2, Recipe, Row, ran
 
@@ -32,12 +33,25 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
     "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
     "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
+    "random+FC+Remix": {"sampler": "random", "classifier": "fc", "mixing": "remix"},
+    "random+FC+MAMix": {"sampler": "random", "classifier": "fc", "mixing": "mamix"},
+    "random+FC+CutMix": {"sampler": "random", "classifier": "fc", "mixing": "cutmix"},
+    "random+FC+manifold": {"sampler": "random", "classifier": "fc", "mixing": "manifold"},
+    "UniMix-partners+FC+LA+UniMix": {
+        **{"sampler": "unimix", "classifier": "fc", "loss": "la"},
+        **{"mixing": "unimix", "alpha": 0.8},
+    },
+    "bilateral+FC": {"sampler": "bilateral", "classifier": "fc"},
+    "bilateral+FC+CMO": {"sampler": "bilateral", "classifier": "fc", "mixing": "cmo"},
+    "DRS+FC": {"sampler": "cbs", "classifier": "fc", "sampler_from": DEFERRED},
+    "CAS-deferred+FC": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED},
+    "LOM-deferred+FC": {"sampler": "lom", "classifier": "fc", "sampler_from": DEFERRED},
     "LOM+FC": {"sampler": "lom", "classifier": "fc"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
     "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
     "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
 }
-"""The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
+"""The methods of the tables, BMLS-all+MS, losses, mixing laws, and training without mixup: by name the choices that make each.
 
 BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
 for them BMLS-all+MS draws all K^2.
