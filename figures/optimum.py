@@ -268,9 +268,14 @@ def optimum(run: RunFolder, net: Network, counts: np.ndarray, budget: Budget = "
         The optimum.
 
     Raises:
-        InvalidInput: if the classifier has no program or the measurement gives no budget.
+        InvalidInput: if the network has branches, the classifier no program, or the measurement gives no budget.
         NotCertified: if no certificate is found.
     """
+    if run.config.branches != "none":
+        raise InvalidInput(
+            f"branches {run.config.branches!r} have no layer-peeled program, because each sees images of its own; choose a run "
+            "without branches"
+        )
     if net.epoch < run.config.epochs:
         counts = np.where(net.number.min(axis=0) > 0, counts, 0)  # the others were not measured
     pairs = table(counts)

@@ -16,18 +16,23 @@ from typing import Any, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.choices.branches import BranchChoices, check_branches
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
-from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
+from training.choices.mixing import MixingChoices, check_mixing
+from training.choices.names import method_of
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import CLASSIFIERS, LAWS, LOSSES, SAMPLERS, losses_of, settings
+from training.choices.stage import StageChoices
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodChoices, DataChoices):
+class RunConfig(
+    RunChoices, RecipeChoices, StageChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices
+):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -45,6 +50,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodCho
                 shown = f"{value:g}" if isinstance(value, int | float) else str(value)
                 raise InvalidInput(f"{_option(name)} = {shown} {known.rule_of(self)}")
         self._check_words()
+        check_branches(self)
         self._check_label_pairs()
         for name, known in CHOICES.items():
             if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
@@ -88,12 +94,12 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodCho
                 f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r}{deferred} "
                 "draws others too: use 'bmls', or the classifier without 'unordered'"
             )
-        if not self.alpha and classifier.singleton:
+        if not self.alpha and classifier.singleton and self.branches != "bbn":
             raise InvalidInput(
                 f"classifier {self.classifier!r} needs mixed images, and alpha 0 mixes none: an image without mixup has one "
                 "label, no label pair; take 'fc', or an --alpha above 0"
             )
-        if not self.alpha and drawn == "a < b":
+        if not self.alpha and drawn == "a < b" and self.branches == "none":
             raise InvalidInput(
                 f"sampler {self.sampler!r} puts the lower class first in each pair, and alpha 0 trains on first images only, "
                 "so the last class has none; take 'bmls-all' or 'cbs', or an --alpha above 0"
@@ -146,45 +152,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodCho
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
-        sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [self._sampler_word(), classifier.title]
-        if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
-            words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
-        if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
-            words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
-        if self.class_weights != "none":
-            words.append(self._weights_word())
-        if self.mixing != _DEFAULTS["mixing"]:
-            words.append(LAWS[self.mixing].title + self._shown(*LAWS[self.mixing].settings.values()))
-        return "+".join(words) + ", no mixup" * (not self.alpha)
-
-    def _sampler_word(self) -> str:
-        """The sampler's title; of one that sets in later, 'DRS' for class-balanced sampling, 'LOM-deferred' for others."""
-        row = SAMPLERS[self.sampler]
-        title = row.title.format(**vars(self)) + self._shown(*row.shown)
-        if not self.sampler_from:
-            return title
-        word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
-        return word + self._shown(*["sampler_from"] * (self.sampler_from != DEFERRED))
-
-    def _shown(self, *names: str) -> str:
-        """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
-        values = {name: getattr(self, name) for name in names if getattr(self, name) != _DEFAULTS[name]}
-        texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-        words = [text if name == "tau" else f"{name.replace('_', '-')}={text}" for name, text in texts.items()]
-        return f"({','.join(words)})" if words else ""
-
-    def _weights_word(self) -> str:
-        """The name of the class weights in tables, such as 'DRW' or '1/n/batch'."""
-        of_count = self.class_weights == "inverse"
-        word = ("DRW" if self.weights_from else "CB-RW") if not of_count else "DRW-1/n" if self.weights_from else "1/n"
-        late = self.weights_from and self.weights_from != 0.8
-        return (
-            word
-            + self._shown("beta", *["weights_from"] * bool(late))
-            + "/batch" * (self.weight_normalisation == "batch")
-        )
+        """The name in tables, such as 'BMLS+MS' (:func:`training.choices.names.method_of`)."""
+        return method_of(self)
 
     @property
     def key(self) -> str:
@@ -196,7 +165,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MixingChoices, MethodCho
     def folder(self) -> str:
         """The run's folder inside the store."""
         factor = () if self.data_set.user_named else (self.factor,)
-        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        stage = () if self.stage == "none" else (self.stage,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, *stage, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def penalty_at(self, epoch: int) -> float:

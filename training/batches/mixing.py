@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from training.config import RunConfig
-from training.methods import MIXINGS
+from training.methods import BRANCHES, MIXINGS, function
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def ratios(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
         The ratios.
     """
     law: Ratios = MIXINGS[config.ratio_per].made(config, config, epoch, sizes)
-    return law
+    of_branches = BRANCHES[config.branches].ratios
+    return function(of_branches)(config, epoch, law) if of_branches else law
 
 
 def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:

@@ -17,9 +17,8 @@ from training.config import RunConfig
 from training.data.datasets import Images, LongTailed
 from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
-from training.methods import LAWS
+from training.methods import BRANCHES, LAWS
 from training.model import build
-from training.run.objective import Objective
 from training.sampling.samplers import PairSampler
 
 
@@ -106,7 +105,7 @@ def assemble(
         source=source,
         sampler=sampler,
         network=network,
-        objective=_wrapped(Objective(network, config, penalty, ranks, layout), ranks),
+        objective=_wrapped(BRANCHES[config.branches].made(config, network, config, penalty, ranks, layout), ranks),
         optimizer=_optimizer(config, network, lr),
         lr=lr,
         penalty=penalty,

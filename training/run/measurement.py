@@ -89,9 +89,8 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
         "class_vectors": network.classifier.class_vectors.detach().float().cpu().clone(),
         "class_means": sums / torch.from_numpy(trainer.data.counts)[:, None],
     }
-    linear = getattr(network.classifier, "linear", None)
-    if linear is not None and linear.bias is not None:
-        tensors["class_bias"] = linear.bias.detach().cpu().clone()
+    if (bias := network.classifier.bias) is not None:
+        tensors["class_bias"] = bias.detach().cpu().clone()
     if (Q := bins(K)) and LAWS[config.mixing].as_mixup:
         tensors |= _by_label_pair(trainer, labels, Q, p)
     return tensors

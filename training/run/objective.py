@@ -76,9 +76,9 @@ class Objective(nn.Module):
         mixed with itself have, and updates BatchNorm's running statistics once.
 
         Args:
-            first: (B, C, H, W).
-            second: (B, C, H, W).
-            ratios: (B,).
+            first: (B, C, H, W) first image of each pair.
+            second: (B, C, H, W) second image of each pair.
+            ratios: (B,) mixing ratio.
             boxes: (4, B) or (4, 0).
 
         Returns:
@@ -90,17 +90,18 @@ class Objective(nn.Module):
         weight = ratios[:, None]
         return weight * of_first + (1 - weight) * of_second
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, branch: int | None = None) -> Tensor:
         """Compute the features of images as the network shall see them.
 
         Args:
             images: (B, C, H, W).
+            branch: the branch that sees them, 0 or 1, of a network with two.
 
         Returns:
             (B, p) float32.
         """
         images = images.contiguous(memory_format=self.layout)
-        return self.network.features(images, bf16=self.config.precision == "bf16")
+        return self.network.features(images, branch, bf16=self.config.precision == "bf16")
 
     @torch.no_grad()
     def _show(self, images: Tensor) -> None:

@@ -27,7 +27,7 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
         counts: (K,) training images of each class.
 
     Returns:
-        (K,), or None where the law has no number for the sampler, the mixing, the classifier or the loss.
+        (K,), or None where the law has no number for the sampler, the mixing, the classifier, the loss or the branches.
     """
     sampler, K = SAMPLERS[config.sampler], len(counts)
     pi = counts / counts.sum()
@@ -35,7 +35,8 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
     known = {"fc": ("ce", "la", "cw"), "ms": ("ce",)}
     # Fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart.
     if (
-        config.mixing != "mixup"
+        config.branches != "none"
+        or config.mixing != "mixup"
         or config.sampler_from
         or sampler.classes == "other"
         or config.loss not in known.get(config.classifier, ())
