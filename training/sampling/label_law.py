@@ -25,12 +25,12 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
     """Compute the frequencies of the labels that a run trains on, each label with its weight.
 
     For random pairs under mixup they are n_k / N exactly, for balanced samplers 1 / K. Where partners are drawn from the batch
-    with weights, the composition of a batch is taken for that of the data: an error of the order of 1 / batch.
+    with weights, a batch counts as a batch of all images: an error of the order of 1 / batch.
 
     Args:
         config: the run.
         counts: (K,) training images of each class.
-        branch: the branch, 0 or 1, whose labels are meant, of a network with a classifier per branch.
+        branch: number of the branch, for networks with two; each has a share of its own for the first image's label.
 
     Returns:
         (K,) float64, with sum 1.
@@ -42,10 +42,11 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
     if not row.label_law:
         raise InvalidInput(f"it is not known how often sampler {config.sampler!r} draws each class; take --prior data")
     sizes, groups = np.unique(n, return_inverse=True)
-    law = LAWS[config.mixing]
-    mean = function(law.mean)(config, sizes[:, None], sizes[None, :], **law.chosen(config))
-    if share := BRANCHES[config.branches].share:
-        mean = np.full_like(mean, function(share)(config, branch))
+    if config.branches != "none":
+        mean = np.full((len(sizes),) * 2, function(BRANCHES[config.branches].share)(config, branch))
+    else:
+        law = LAWS[config.mixing]
+        mean = function(law.mean)(config, sizes[:, None], sizes[None, :], **law.chosen(config))
     q: np.ndarray = function(row.label_law)(config, n, LabelWeights(mean, groups))
     return q
 
