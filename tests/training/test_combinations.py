@@ -1,0 +1,121 @@
+"""Every combination of sampler, classifier, loss, class weights, mixing and branches trains, or is refused in one line."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from lpm.console.errors import InvalidInput
+from tests.pages import text
+from training.config import CHOICES, RunConfig, type_of, with_preset
+from training.data import datasets
+from training.run import trainer
+
+TINY = replace(
+    with_preset(RunConfig(), "smoke"), epochs=8, width=4, imbalance=100.0, batch=1000, precision="fp32", warmup=0
+)
+NAMES = ("sampler", "classifier", "loss", "class_weights", "mixing", "branches")
+WIDE = {"width": 8}
+"""A simplex ETF of ten classes needs features of width 10."""
+
+
+def combinations() -> Iterator[dict[str, Any]]:
+    """All combinations; BBN without mixup, as it needs."""
+    for words in itertools.product(*(CHOICES[name].words for name in NAMES)):
+        choices = dict(zip(NAMES, words, strict=True))
+        yield choices | ({"alpha": 0.0, "ratio_per": "batch"} if choices["branches"] == "bbn" else {}) | WIDE
+
+
+@cache
+def tried() -> tuple[tuple[RunConfig, ...], tuple[str, ...]]:
+    """The combinations that are possible, and the messages of those that are not."""
+    possible, refused = [], []
+    for choices in combinations():
+        try:
+            possible.append(replace(TINY, **choices))
+        except InvalidInput as error:
+            refused.append(str(error))
+    return tuple(possible), tuple(refused)
+
+
+def covering(configs: tuple[RunConfig, ...]) -> list[RunConfig]:
+    """A part of the runs that has every two words of two choices which some run has."""
+    chosen, seen = [], set()
+    for config in random.Random(0).sample(configs, len(configs)):  # in order, neighbours would have little new
+        words = [(name, getattr(config, name)) for name in NAMES]
+        if new := set(itertools.combinations(words, 2)) - seen:
+            seen |= new
+            chosen.append(config)
+    return chosen
+
+
+def test_what_is_refused_is_refused_in_one_line_that_names_a_choice() -> None:
+    possible, refused = tried()
+    assert len(possible) > 100
+    assert {line for line in refused if "\n" in line or len(line) > 400} == set()
+    options = {name.replace("_", "-") for name in NAMES}
+    assert {line for line in refused if not any(line.startswith(option) for option in options)} == set()
+
+
+def test_methods_have_names_of_their_own() -> None:
+    names: dict[str, RunConfig] = {}
+    for config in tried()[0]:
+        assert names.setdefault(config.method, config) == config
+
+
+def test_what_is_possible_trains() -> None:
+    data = datasets.load("digits-lt", None, imbalance=100)
+    configs = covering(tried()[0])
+    for name in NAMES:
+        assert {getattr(config, name) for config in configs} == set(CHOICES[name].words)
+    for config in configs:
+        learner = trainer.Trainer(config, data, torch.device("cpu"))
+        loss = learner.train_epoch()["loss"]
+        assert math.isfinite(loss), config.method
+
+
+def rows_of_the_index() -> list[list[str]]:
+    """The methods of the page that are options of a run: name, options, with BMLS, with MS."""
+    lines = [line for line in text("docs/practice/methods/index.md").splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[row[0], row[2].strip("`"), *row[3:]] for row in cells if row[2].startswith("`--")]
+
+
+@pytest.mark.parametrize("row", rows_of_the_index(), ids=lambda row: row[0])
+def test_the_page_says_rightly_what_goes_with_bmls_and_ms(row: list[str]) -> None:
+    _, options, with_bmls, with_ms = row
+    words = options.split()
+    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
+    choices = {name: type_of(name)(word) for name, word in zip(names, words[1::2], strict=True)}
+    if choices.get("alpha") == 0:
+        choices["ratio_per"] = "batch"
+    assert with_bmls.startswith(("yes", "no", "double correction", "its mixing only")) or choices["sampler"] == "bmls"
+    assert with_ms.startswith(("yes", "no", "with")) or choices["classifier"] == "ms"
+    replace(TINY, **choices)
+    if not with_bmls.startswith("no: both are samplers"):
+        others = {k: v for k, v in choices.items() if k not in ("sampler", "second_power", "partner_power")}
+        unordered = {"classifier": "ms-unordered"} if "as `ms-unordered`" in with_bmls else {}
+        assert possible(others | {"sampler": "bmls"} | unordered) != with_bmls.startswith("no")
+    others = {k: v for k, v in choices.items() if k != "loss"} if "another loss" in with_ms else choices
+    if with_ms.startswith("with"):
+        assert not possible(others | {"classifier": "ms"})
+        assert possible(others | {"classifier": "ms", "box_probability": 1.0})
+    else:
+        assert possible(others | {"classifier": "ms"}) != with_ms.startswith("no")
+
+
+def possible(choices: dict[str, Any]) -> bool:
+    """Whether a run may have some choices."""
+    try:
+        replace(TINY, **choices)
+    except InvalidInput:
+        return False
+    return True
