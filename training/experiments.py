@@ -17,6 +17,10 @@ from training.published import TABLE_2, Recipe, Row, ran
 NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
 """Choices of training without mixup, under any recipe."""
 
+WEIGHTS: dict[str, Any] = {"class_weights": "effective"}
+DEFERRED: dict[str, Any] = {**WEIGHTS, "weights_from": 0.8}
+"""Class weights by effective numbers, and the same from 4/5 of the epochs on, DRW."""
+
 METHODS: dict[str, dict[str, Any]] = {
     "random+FC": {"sampler": "random", "classifier": "fc"},
     "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
@@ -32,12 +36,36 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
     "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
     "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
+    "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},
+    "random+FC+CDT": {"sampler": "random", "classifier": "fc", "loss": "cdt"},
+    "random+FC+T": {"sampler": "random", "classifier": "fc", "loss": "temperature"},
+    "random+FC+CL": {"sampler": "random", "classifier": "fc", "loss": "complement"},
+    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
+    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **WEIGHTS},
+    "random+FC+1/n": {"sampler": "random", "classifier": "fc", "class_weights": "inverse"},
+    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **DEFERRED},
+    "CAS+FC+DRW": {"sampler": "cas", "classifier": "fc", **DEFERRED},
+    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **DEFERRED},
+    "BMLS+FC+DRW": {"sampler": "bmls", "classifier": "fc", **DEFERRED},
     "LOM+FC": {"sampler": "lom", "classifier": "fc"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
     "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
     "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
+    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **DEFERRED, **NO_MIXUP},
+    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **WEIGHTS, **NO_MIXUP},
+    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **DEFERRED, **NO_MIXUP},
+    "random+FC+Focal, no mixup": {"sampler": "random", "classifier": "fc", "loss": "focal", **NO_MIXUP},
+    "random+FC+Focal-LDAM+CB-RW/batch, no mixup": {
+        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
+        **{**WEIGHTS, "weight_normalisation": "batch", **NO_MIXUP},
+    },
+    "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
+    "random+cosine+LDAM+DRW, no mixup": {
+        **{"sampler": "random", "classifier": "cosine", "loss": "ldam"},
+        **{**DEFERRED, **NO_MIXUP},
+    },
 }
-"""The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
+"""The methods of the tables, losses for rare classes, and training without mixup: by name the choices that make each.
 
 BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
 for them BMLS-all+MS draws all K^2.

@@ -43,7 +43,7 @@ def sides(config: RunConfig, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     row, n = SAMPLERS[config.sampler], np.asarray(counts)
     laws = {"as they are": n / n.sum(), "balanced": np.full(len(n), 1 / len(n))}
-    if config.sampler == "coverage":  # balanced in labels, whatever it mixes
+    if config.sampler == "coverage" and config.alpha:  # balanced in labels, whatever it mixes
         return laws["balanced"], laws["balanced"]
     if row.classes not in laws:
         raise InvalidInput(f"it is not known how often sampler {config.sampler!r} draws each class; take --prior data")
