@@ -199,7 +199,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch.
 
-        lr epoch / warmup during the warm-up; then lr divided by ten after each drop, or
+        lr epoch / warmup during the warm-up; then lr times the drop factor after each drop, or
         lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
 
         Args:
@@ -212,7 +212,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
             return self.lr * epoch / self.warmup
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
+        return self.lr * self.drop_factor ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
 CHOICES: dict[str, Choice] = {f.name: f.metadata["choice"] for f in fields(RunConfig)}

@@ -54,6 +54,13 @@ class RecipeChoices:
     momentum: float = choice(
         0.9, "momentum of SGD", "recipe", holds=lambda run, value: 0 <= value < 1, rule="must lie in [0, 1)"
     )
+    nesterov: bool = choice(
+        False,
+        "Nesterov's momentum, as BBN and DBN-mix train",
+        "recipe",
+        applies=lambda run: run.momentum > 0,
+        scope="runs with --momentum above 0",
+    )
     weight_decay: float = choice(
         2e-4,
         "weight decay on every parameter; with --classifier-decay on those of the backbone",
@@ -107,17 +114,33 @@ class RecipeChoices:
         "how the learning rate falls",
         "recipe",
         words={
-            "steps": "tenfold after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
+            "steps": "by --drop-factor after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
             "cosine": "along a cosine to zero",
         },
     )
     drops: tuple[float, ...] = choice(
         (0.8, 0.9),
-        "shares of the epochs after which the learning rate falls tenfold",
+        "shares of the epochs after which the learning rate falls",
         "recipe",
         holds=lambda run, value: all(0 < share < 1 for share in value) and list(value) == sorted(value),
         rule="must be rising shares of the epochs, each in (0, 1)",
         listed=False,
+    )
+    drop_factor: float = choice(
+        0.1,
+        "factor of the learning rate at each drop; LDAM's code and its relatives have 0.01",
+        "recipe",
+        **above_zero(1),
+        applies=lambda run: run.schedule == "steps",
+        scope="schedule 'steps'",
+    )
+    clean_statistics: bool = choice(
+        False,
+        "before each step the network also sees the first images unmixed, so that BatchNorm's running statistics are half "
+        "theirs; imbalanced-DL and SBN-mix train so",
+        "recipe",
+        applies=lambda run: run.alpha > 0,
+        scope="training with mixup, alpha above 0",
     )
     augment: bool = choice(True, "random crop and flip", "recipe")
     jitter: float = choice(

@@ -30,7 +30,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         device: 'cpu' or 'cuda'.
     """
     images = len(data.train.labels)
-    listed = [part for part in (data.train, data.test) if isinstance(part, Listed)]
+    listed = [part for part in data.parts.values() if isinstance(part, Listed)]
     if any(unchecked(part.root, part.paths, max_pixels=data.max_pixels) for part in listed):
         _note(
             "it is not known whether all images decode, and one that does not stops a run when it is met; --check, or "
@@ -48,6 +48,11 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(
             f"{len(untested):,} of {data.K:,} classes have no test image, such as {example}: they are trained, and left out of "
             "all means"
+        )
+    if untried := data.holdout_counts.count(0):
+        _note(
+            f"{untried:,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g}: none of theirs "
+            "is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
     usual = config.data_set.presets.get(config.preset, {}).get(

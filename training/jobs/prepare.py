@@ -67,8 +67,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
         ranks.rank_0_decision(partial(_refuse_all, error, config, options, quiet=quiet))
         raise
     assert isinstance(data.train, Listed)
-    assert isinstance(data.test, Listed)
-    root, paths = data.train.root, (*data.train.paths, *data.test.paths)
+    root, paths = data.train.root, tuple(path for part in data.parts.values() for path in part.names)
     ranks.rank_0_decision(partial(_check, root, paths, options, quiet=quiet))
     return data
 

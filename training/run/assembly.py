@@ -139,7 +139,9 @@ def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.o
             {"params": [p for p in trained if id(p) not in of_classifier]},
             {"params": [p for p in trained if id(p) in of_classifier], "weight_decay": 0.0},
         ]
-    optimizer = torch.optim.SGD(groups, lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(
+        groups, lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov, fused=True
+    )
     for parameter in (
         trained if config.momentum else ()
     ):  # a captured step needs them from the start; zeros change nothing

@@ -59,6 +59,8 @@ class Objective(nn.Module):
             (); for an empty batch a zero that depends on all weights.
         """
         config, classifier = self.config, self.network.classifier
+        if config.clean_statistics:
+            self._show(first)
         h = self.features(blended(first, second, ratios, boxes))
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
@@ -84,6 +86,11 @@ class Objective(nn.Module):
         """
         images = images.contiguous(memory_format=self.layout)
         return self.network.features(images, bf16=self.config.precision == "bf16")
+
+    @torch.no_grad()
+    def _show(self, images: Tensor) -> None:
+        """Let every BatchNorm in training mode add the statistics of images to its running ones."""
+        self.network.classifier(self.features(images))
 
     @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
     def _mean(self, h: Tensor) -> Tensor:

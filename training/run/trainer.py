@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -80,19 +81,22 @@ class Trainer:
         return self.steps.collect()
 
     @torch.no_grad()
-    def evaluate(self) -> np.ndarray:
-        """Predict the classes of the test images.
+    def evaluate(self, part: Literal["test", "holdout"] = "test") -> np.ndarray:
+        """Predict the classes of the test images, or of those that are held out of training.
+
+        Args:
+            part: which images.
 
         Returns:
             (n, 2) int32: the likeliest class, and the likeliest one among those of the image's own split (many, med or few).
         """
         self.network.eval()
-        labels = torch.from_numpy(self.data.test.labels)
+        labels = torch.from_numpy(self.data.parts[part].labels)
         images = self.ranks.shard(len(labels))
         predictions = torch.zeros(len(labels), 2, dtype=torch.int32, device=self.device)
         split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
         done = 0
-        for x in self.source.test(images):
+        for x in getattr(self.source, part)(images):
             batch = images[done : (done := done + len(x))]
             scores = self.network.classifier(self.features(x))
             other_splits = split[None, :] != split[labels[batch].to(self.device), None]
