@@ -168,11 +168,12 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"sampler": "cas", "class_weights": "effective"}, "double correction: sampler cas .* --class-weights effective favours"),
-        ({"sampler": "cbs", "loss": "la", "prior": "data"}, "double correction: .* loss la with --prior data favours"),
-        ({"sampler": "bmls", "loss": "cw"}, "double correction: .* loss cw favours"),
+        ({"sampler": "cas", "class_weights": "effective"}, "double correction: sampler cas and --class-weights effective each"),
+        ({"sampler": "cbs", "loss": "la", "prior": "data"}, "double correction: sampler cbs and loss la each"),
+        ({"sampler": "bmls", "loss": "cw"}, "double correction: sampler bmls and loss cw each"),
         ({"sampler": "lom", "loss": "vs"}, "loss vs has no effect: sampler lom draws all classes equally often"),
-        ({"sampler": "random", "loss": "la", "class_weights": "effective"}, ""),
+        ({"loss": "la", "class_weights": "effective"}, "double correction: loss la and --class-weights effective each"),
+        ({"classifier": "cosine", "loss": "ldam", "class_weights": "effective", "weights_from": 0.8}, ""),
         ({"sampler": "cas"}, ""),
     ],
 )  # fmt: skip
