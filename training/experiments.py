@@ -22,10 +22,6 @@ RE_WEIGHTED_LATE: dict[str, Any] = {"class_weights": "effective", "weights_from"
 NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
 """Choices of training without mixup, under any recipe."""
 
-WEIGHTS: dict[str, Any] = {"class_weights": "effective"}
-DEFERRED: dict[str, Any] = {**WEIGHTS, "weights_from": 0.8}
-"""Class weights by effective numbers, and the same from 4/5 of the epochs on, DRW."""
-
 METHODS: dict[str, dict[str, Any]] = {
     "random+FC": {"sampler": "random", "classifier": "fc"},
     "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
