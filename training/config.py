@@ -25,7 +25,7 @@ from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
 from training.choices.stage import StageChoices
-from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, STAGES, Method, losses_of, settings
+from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, STAGES, losses_of, settings
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class RunConfig(
         if self.stage != "none":
             return self._method_of_stage()
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [self._deferred(self._title(sampler)), classifier.title]
+        words = [self._sampler_word(), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
@@ -163,22 +163,20 @@ class RunConfig(
         if self.class_weights != "none":
             words.append(self._weights_word())
         if self.mixing != _DEFAULTS["mixing"]:
-            words.append(self._title(LAWS[self.mixing]))
-        if self.branches != "none":
-            words.append(BRANCHES[self.branches].title)
+            words.append(LAWS[self.mixing].title + self._shown(*LAWS[self.mixing].settings.values()))
+        branches = BRANCHES[self.branches]
+        if branches.title:
+            words = [*(words if "+".join(words) != branches.usual else ()), branches.title]
         return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
 
-    def _deferred(self, title: str) -> str:
-        """The title of a sampler that sets in later; without a number where it does so at the usual share of the epochs."""
+    def _sampler_word(self) -> str:
+        """The sampler's title; of one that sets in later, 'DRS' for class-balanced sampling, 'LOM-deferred' for others."""
+        row = SAMPLERS[self.sampler]
+        title = row.title.format(**vars(self)) + self._shown(*row.shown)
         if not self.sampler_from:
             return title
         word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
-        return word if self.sampler_from == DEFERRED else f"{word}({self.sampler_from:g})"
-
-    def _title(self, row: Method) -> str:
-        """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
-        shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
-        return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
+        return word + self._shown(*["sampler_from"] * (self.sampler_from != DEFERRED))
 
     def _method_of_stage(self) -> str:
         """The first stage's method and the stage, such as 'random+FC+cRT', with choices that are not the stage's usual ones."""
