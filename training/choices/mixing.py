@@ -122,6 +122,11 @@ def check_mixing(run: RunConfig) -> None:
             f"classifier {run.classifier!r} needs mixed images, and mixing {run.mixing!r} shows first images alone in some "
             "batches; take 'fc', or 'cutmix' with --box-probability 1"
         )
+    if run.branches != "none" and run.mixing != "mixup":
+        raise InvalidInput(
+            f"branches {run.branches!r} share the ratio of mixup between them, which mixing {run.mixing!r} does not have; drop "
+            "--mixing"
+        )
     if run.sampler_from and LOSSES[run.loss].takes == "frequencies" and run.prior == "stream":
         raise InvalidInput(
             f"loss {run.loss!r} corrects for the labels that training draws, and with --sampler-from they change during the run; "

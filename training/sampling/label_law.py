@@ -25,12 +25,12 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
     """Compute the frequencies of the labels that a run trains on, each label with its weight.
 
     For random pairs under mixup they are n_k / N exactly, for balanced samplers 1 / K. Where partners are drawn from the batch
-    with weights, the composition of a batch is taken for that of the data: an error of the order of 1 / batch.
+    with weights, a batch counts as a batch of all images: an error of the order of 1 / batch.
 
     Args:
         config: the run.
         counts: (K,) training images of each class.
-        branch: the branch, 0 or 1, whose labels are meant, of a network with a classifier per branch.
+        branch: number of the branch, for networks with two; each has a share of its own for the first image's label.
 
     Returns:
         (K,) float64, with sum 1.
