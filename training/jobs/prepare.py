@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -19,6 +20,8 @@ from training.data.datasets import Listed, LongTailed
 from training.data.refusals import lines_of, refuse
 from training.distributed.ranks import ALONE, Ranks
 from training.options import Options
+from training.store import run_data
+from training.store.runs import RunFolder
 
 CHECKED = 5000
 """Images that are decoded before training without being asked to, at most. On one core they take some 15 seconds."""
@@ -69,9 +72,35 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
         ranks.rank_0_decision(partial(_refuse_all, error, config, options, quiet=quiet))
         raise
     assert isinstance(data.train, Listed)
-    assert isinstance(data.test, Listed)
-    root, paths = data.train.root, (*data.train.paths, *data.test.paths)
+    root, paths = data.train.root, tuple(path for part in data.parts.values() for path in part.names)
     ranks.rank_0_decision(partial(_check, root, paths, options, quiet=quiet))
+    return data
+
+
+def again(folder: RunFolder, where: argparse.Namespace) -> LongTailed:
+    """Load the data of a finished run again, with the run's numbers of classes.
+
+    Args:
+        folder: the run.
+        where: the options of :func:`training.options.add_data` and :func:`training.options.add_lists`.
+
+    Returns:
+        The data.
+
+    Raises:
+        InvalidInput: if they are not there, or are others than the run's.
+    """
+    data = datasets.of(
+        folder.config,
+        where.data_root,
+        train_list=where.train_list,
+        test_list=where.test_list,
+        leave_out=run_data.left_out(folder.path),
+        max_pixels=where.max_pixels,
+    )
+    if (order := run_data.begun_order(folder.path, data)) is not None:
+        data = data.as_begun(*order)
+    folder.check(data.fingerprint, images=data)
     return data
 
 

@@ -131,6 +131,8 @@ def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
         (split, [result.last[split] for result in results], f"  ({ranges[split]})" if split in ranges else "")
         for split in results[0].last
     ]
+    if held_out := [r.holdout.get("balanced", r.holdout["all"]) for r in results if r.holdout]:
+        rows.append(("held out", held_out, "  (mean over the classes with held-out images)"))
     if config.K <= FEW_CLASSES and all(len(result.per_class) == config.K for result in results):
         names = results[0].class_names or tuple(f"class {k}" for k in range(config.K))
         for k, (name, count) in enumerate(zip(names, results[0].train_counts, strict=True)):

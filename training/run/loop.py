@@ -242,8 +242,8 @@ def _epochs(
         trainer.steps.launch(on_progress)
         yield
         row = trainer.steps.collect()
-        correct, total = by_class(trainer.data.test.labels, trainer.evaluate()[:, 0], config.K)
-        row |= {f"test_{name}": value for name, value in by_split(correct, total, trainer.splits).items()}
+        row |= {f"test_{name}": value for name, value in _accuracies(trainer, trainer.evaluate()[:, 0]).items()}
+        row |= {f"holdout_{name}": value for name, value in _held_out(trainer).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
             geometry = measured(trainer)
@@ -251,6 +251,18 @@ def _epochs(
                 folder.save_geometry(trainer.epoch, save_tensors(geometry))
         trainer.ranks.rank_0_decision(partial(save, row))
         on_epoch(row)
+
+
+def _accuracies(trainer: Trainer, predictions: np.ndarray, part: str = "test") -> dict[str, float]:
+    correct, total = by_class(trainer.data.parts[part].labels, predictions, trainer.config.K)
+    return by_split(correct, total, trainer.splits)
+
+
+def _held_out(trainer: Trainer) -> dict[str, float]:
+    """The accuracies of the images that are held out; none without such images."""
+    if trainer.data.holdout is None:
+        return {}
+    return _accuracies(trainer, trainer.evaluate("holdout")[:, 0], "holdout")
 
 
 def headline(row: EpochRow) -> float:
@@ -273,6 +285,8 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         method=trainer.config.method,
         last=by_split(correct, total, trainer.splits),
         best=max(headline(row) for row in rows),
+        holdout=_held_out(trainer),
+        holdout_counts=trainer.data.holdout_counts,
         per_class=per_class(correct, total),
         train_counts=tuple(trainer.data.counts.tolist()),
         left_out=trainer.data.left_out,

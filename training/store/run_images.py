@@ -30,11 +30,14 @@ IMAGES = "images.json.gz"
 LIMIT = 200_000_000
 """Bytes that it may have, also when it is unpacked. iNaturalist's list has sixty million."""
 
+PARTS = ("train", "test", "holdout")
+"""The sets of images that a run may have; a run has no holdout unless it was asked for."""
+
 UNKNOWN = -1
 """In place of a time of change that was not stored."""
 
 Key = tuple[str, str]
-"""An image: its part, 'train' or 'test', and its path."""
+"""An image: its part, 'train', 'test' or 'holdout', and its path."""
 
 
 class Image(NamedTuple):
@@ -131,7 +134,7 @@ def save(folder: Path, data: LongTailed, images: Mapping[Key, Image]) -> None:
         data: the data, with the run's numbers of classes.
         images: the images, as :func:`compared` returns them.
     """
-    rows: dict[str, list[tuple[Any, ...]]] = {"train": [], "test": []}
+    rows: dict[str, list[tuple[Any, ...]]] = {part: [] for part in data.parts}
     for (part, path), image in images.items():
         rows[part].append((path, *image))
     content = {
@@ -158,7 +161,7 @@ def load(folder: Path) -> RunImages | None:
         unpack = zlib.decompressobj(wbits=31)  # 31: the form of gzip
         content = json.loads(unpack.decompress(contents(folder / IMAGES, LIMIT), LIMIT))
         counts, names = content["counts"], content["class_names"]
-        rows = {(part, row[0]): row[1:] for part in ("train", "test") for row in content[part]}
+        rows = {(part, row[0]): row[1:] for part in PARTS for row in _rows(content, part)}
         right = (
             [type(content["sha256"]), type(names)] == [str, list]
             and {type(name) for name in names} == {str}
@@ -173,6 +176,10 @@ def load(folder: Path) -> RunImages | None:
         return None
 
 
+def _rows(content: Mapping[str, Any], part: str) -> Any:
+    return content.get(part, ()) if part == "holdout" else content[part]
+
+
 def times_of(data: LongTailed) -> str:
     """Hash the times of change of all image files. Where the hash is the run's, no file is looked at.
 
@@ -182,7 +189,7 @@ def times_of(data: LongTailed) -> str:
     Returns:
         The hash.
     """
-    return _hash(np.concatenate([_listed(data.train).times, _listed(data.test).times]))
+    return _hash(np.concatenate([_listed(part).times for part in data.parts.values()]))
 
 
 def times_in(images: Mapping[Key, Image]) -> str:
@@ -207,10 +214,10 @@ def _listed(part: Images | Listed) -> Listed:
 
 
 def _images_of(data: LongTailed) -> dict[Key, Image]:
-    """The images without their hashes, training images first."""
+    """The images without their hashes, in the order of :attr:`LongTailed.parts`."""
     return {
         (name, path): Image(label, size, time)
-        for name, part in (("train", _listed(data.train)), ("test", _listed(data.test)))
+        for name, part in ((name, _listed(part)) for name, part in data.parts.items())
         for path, label, size, time in zip(
             part.paths, part.labels.tolist(), part.sizes.tolist(), part.times.tolist(), strict=True
         )
