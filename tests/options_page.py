@@ -15,7 +15,7 @@ A run is described by its choices. Each has an option of `training.train` and `t
 A preset sets several at once (`--preset`). An option that you give overrides its preset. Results then carry the
 preset's name with a `+`.
 
-This page is made of `training/config.py` by `python -m tests.options_page`. [Words](../words.md#training) explains the terms.
+This page is made of `training/choices/` by `python -m tests.options_page`. [Words](../words.md#training) explains the terms.
 """
 
 GROUPS = {

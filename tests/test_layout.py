@@ -28,7 +28,13 @@ LAYERS = {
     "the solvers": [f"lpm.{name}" for name in SOLVERS.split()],
     "lpm": "lpm",
     "paper_checks.paper": "paper_checks.paper",
-    "what a run is": [f"training.{name}" for name in ("catalogue", "config", "experiments", "methods")],
+    "what a run is": [
+        *(
+            f"training.{name}"
+            for name in ("catalogue", "config", "experiments", "methods", "published", "second_stage")
+        ),
+        *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
+    ],
     "training.data": "training.data",
     "training.sampling": "training.sampling",
     "training.model": "training.model",
@@ -74,6 +80,7 @@ ALSO_WITHOUT_TORCH = (
             "split",
             "check",
             "measure",
+            "posthoc",
         )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),

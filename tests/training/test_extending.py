@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text()
-TABLES = {"DataSet": "catalogue.py", "Loss": "methods.py", "Sampler": "methods.py", "Mixing": "methods.py"}
+TABLES = {
+    "DataSet": "catalogue.py",
+    "Loss": "registry/losses.py",
+    "Sampler": "registry/samplers.py",
+    "Mixing": "registry/ratios.py",
+}
 """By the kind of row, the file of ``training`` whose table it belongs to."""
 
 

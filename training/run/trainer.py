@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lpm.console.errors import InvalidInput
 from training.batches.epoch import batch_sizes
-from training.batches.mixing import ratios
+from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
@@ -80,19 +81,22 @@ class Trainer:
         return self.steps.collect()
 
     @torch.no_grad()
-    def evaluate(self) -> np.ndarray:
-        """Predict the classes of the test images.
+    def evaluate(self, part: Literal["test", "holdout"] = "test") -> np.ndarray:
+        """Predict the classes of the test images, or of those that are held out of training.
+
+        Args:
+            part: which images.
 
         Returns:
             (n, 2) int32: the likeliest class, and the likeliest one among those of the image's own split (many, med or few).
         """
         self.network.eval()
-        labels = torch.from_numpy(self.data.test.labels)
+        labels = torch.from_numpy(self.data.parts[part].labels)
         images = self.ranks.shard(len(labels))
         predictions = torch.zeros(len(labels), 2, dtype=torch.int32, device=self.device)
         split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
         done = 0
-        for x in self.source.test(images):
+        for x in getattr(self.source, part)(images):
             batch = images[done : (done := done + len(x))]
             scores = self.network.classifier(self.features(x))
             other_splits = split[None, :] != split[labels[batch].to(self.device), None]
@@ -177,8 +181,9 @@ class Trainer:
             predictions: (n, 2), as :meth:`evaluate` gives them.
 
         Returns:
-            Test labels and predictions. For images in memory also every mixing ratio that was drawn, and the classifier inputs of
-            the test images; of image files there are too many.
+            Test labels and predictions. For images in memory also every share of the first image that was drawn
+            (:class:`training.batches.laws.Plan`), and the classifier inputs of the test images; of image files there are too
+            many.
         """
         labels = torch.from_numpy(np.ascontiguousarray(self.data.test.labels))  # a loader may give a view
         tensors = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
@@ -186,7 +191,8 @@ class Trainer:
             return tensors
         self.network.eval()
         sizes = batch_sizes(len(self.data.train.labels), self.config)
-        lambdas = [ratios(self.config, epoch, sizes).drawn for epoch in range(1, self.config.epochs + 1)]
+        epochs = range(1, self.config.epochs + 1)
+        lambdas = [plan(self.config, e, Pairs(self.config, self.assembly.sampler, e, sizes)).drawn for e in epochs]
         features = [self.classifier_inputs(x) for x in self.source.test(torch.arange(len(labels)))]
         return tensors | {
             "lambdas": torch.from_numpy(np.concatenate(lambdas)),

@@ -1,0 +1,201 @@
+"""The choices that make a recipe: network, mixup, optimiser, schedule, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.choices.choice import above_zero, alternatives, between, choice, helps
+from training.choices.data import AUGMENTED, FILES
+from training.methods import CLASSIFIERS, LAWS, MIXINGS
+
+BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
+"""Networks for image files; 'wide4' has a last stage of twice the width."""
+
+MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+
+_TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
+
+
+@dataclass(frozen=True)
+class RecipeChoices:
+    """The recipe of a run."""
+
+    model: str = choice("resnet32", "the network", "recipe", words=MODELS)
+    width: int = choice(0, "channels of the first stage; 0 for the paper's", "recipe", **between(0, 1024))
+    alpha: float = choice(
+        1.0,
+        "parameter of mixup's Beta(alpha, alpha); 0 trains without mixup",
+        "recipe",
+        **between(0, 100, rule="must lie in 0..100; 0 trains without mixup"),
+    )
+    ratio_per: str = choice(
+        "batch",
+        "how the mixing ratio is drawn",
+        "recipe",
+        words=helps(MIXINGS),
+        applies=lambda run: run.alpha > 0 and LAWS[run.mixing].takes_ratios,
+        scope=f"training with mixup, alpha above 0, and mixing {alternatives(_TAKE_RATIOS)}",
+    )
+    epochs: int = choice(
+        200, "number of epochs", "recipe", **between(1, 100_000, rule="must be at least 1, at most 100,000")
+    )
+    batch: int = choice(
+        128,
+        "index pairs per batch, over all processes",
+        "recipe",
+        **between(2, 1_000_000, rule="must be at least 2, at most a million"),
+    )
+    norm_batch: int = choice(
+        0,
+        "pairs that BatchNorm normalises together (ghost BatchNorm), as many as one GPU has, say; 0 for the whole batch",
+        "recipe",
+        holds=lambda run, value: value == 0 or (4 <= value < run.batch and run.batch % value == 0),
+        rule=lambda run: f"must be 0, or a divisor of --batch, {run.batch}, from 4 to half of it",
+    )
+    lr: float = choice(0.1, "learning rate after the warm-up", "recipe", **above_zero(1e3, included=False))
+    momentum: float = choice(
+        0.9, "momentum of SGD", "recipe", holds=lambda run, value: 0 <= value < 1, rule="must lie in [0, 1)"
+    )
+    nesterov: bool = choice(
+        False,
+        "Nesterov's momentum, as BBN and DBN-mix train",
+        "recipe",
+        applies=lambda run: run.momentum > 0,
+        scope="runs with --momentum above 0",
+    )
+    weight_decay: float = choice(
+        2e-4,
+        "weight decay on every parameter; with --classifier-decay on those of the backbone",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+    )
+    feature_decay: float = choice(
+        0.0,
+        "l_H, a penalty in the loss: l_H / 2 times the mean squared length of the classifier inputs",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        applies=lambda run: run.prepares == "as-is",
+        scope="features 'as-is', whose lengths are free",
+    )
+    feature_decay_centred: bool = choice(
+        False,
+        "the feature penalty is on distances from the batch's mean",
+        "recipe",
+        applies=lambda run: run.feature_decay > 0,
+        scope="runs with --feature-decay",
+    )
+    classifier_decay: float = choice(
+        0.0,
+        "l_W, a penalty in the loss: l_W / 2 times the sum of the class vectors' squared lengths",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        applies=lambda run: CLASSIFIERS[run.classifier].trains_lengths,
+        scope=f"classifier {alternatives([row.name for row in CLASSIFIERS.values() if row.trains_lengths])}",
+    )
+    decay_warmup: int = choice(
+        0,
+        "epochs in which both penalties rise linearly from zero; a network that starts with all of them may stay collapsed",
+        "recipe",
+        holds=lambda run, value: 0 <= value <= run.epochs,
+        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs",
+        applies=lambda run: run.feature_decay > 0 or run.classifier_decay > 0,
+        scope="runs with --feature-decay or --classifier-decay",
+    )
+    warmup: int = choice(
+        5,
+        "epochs of linear warm-up",
+        "recipe",
+        holds=lambda run, value: 0 <= value <= run.epochs,
+        rule=lambda run: f"must lie in 0..{run.epochs}, the epochs",
+    )
+    schedule: str = choice(
+        "steps",
+        "how the learning rate falls",
+        "recipe",
+        words={
+            "steps": "by --drop-factor after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
+            "cosine": "along a cosine to zero",
+        },
+    )
+    drops: tuple[float, ...] = choice(
+        (0.8, 0.9),
+        "shares of the epochs after which the learning rate falls",
+        "recipe",
+        holds=lambda run, value: all(0 < share < 1 for share in value) and list(value) == sorted(value),
+        rule="must be rising shares of the epochs, each in (0, 1)",
+        listed=False,
+    )
+    drop_factor: float = choice(
+        0.1,
+        "factor of the learning rate at each drop; LDAM's code and its relatives have 0.01",
+        "recipe",
+        **above_zero(1),
+        applies=lambda run: run.schedule == "steps",
+        scope="schedule 'steps'",
+    )
+    clean_statistics: bool = choice(
+        False,
+        "before each step the network also sees the first images unmixed, so that BatchNorm's running statistics are half "
+        "theirs; imbalanced-DL and SBN-mix train so",
+        "recipe",
+        applies=lambda run: run.alpha > 0,
+        scope="training with mixup, alpha above 0",
+    )
+    augment: bool = choice(True, "random crop and flip", "recipe")
+    jitter: float = choice(
+        0.0,
+        "jitter of brightness, contrast and saturation",
+        "recipe",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+        **AUGMENTED,
+    )
+    size: int = choice(
+        0,
+        "pixels per side; 0 for 224",
+        "recipe",
+        holds=lambda run, value: value == 0 or 8 <= value <= 1024,
+        rule="must lie in 8..1024, or be 0",
+        **FILES,
+    )
+    upright: bool = choice(
+        False, "turn images as their cameras say; set for dataset own, not for published ones", "recipe", **FILES
+    )
+    pixel_bits: int = choice(
+        0,
+        "depth of pixels in files with more than 8 bits per colour, such as 12; 0 for what the file says, else the largest "
+        "value of the data set rounded up to 8, 10, 12, 14 or 16 bits",
+        "recipe",
+        holds=lambda run, value: value == 0 or 8 <= value <= 32,
+        rule="must lie in 8..32, or be 0",
+        **FILES,
+    )
+    pretrained: bool = choice(
+        False,
+        "start from the weights in --weights",
+        "recipe",
+        applies=lambda run: run.model in BOTTLENECKS,
+        scope="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
+    )
+    trains: str = choice(
+        "all",
+        "which layers of a pretrained network train",
+        "recipe",
+        words={
+            "all": "",
+            "stage4": "the last stage and the classifier",
+            "block": "a new last block and the classifier",
+            "classifier": "the classifier alone",
+        },
+        applies=lambda run: run.pretrained,
+        scope="pretrained networks",
+    )
+    precision: str = choice(
+        "bf16",
+        "arithmetic of the backbone; the classifier and the loss are float32",
+        "recipe",
+        words=("bf16", "fp32"),
+    )
