@@ -62,16 +62,19 @@ METHODS: dict[str, dict[str, Any]] = {
     "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED},
     "random+FC+DRW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE},
     "random+cosine+LDAM+DRW": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **RE_WEIGHTED_LATE},
+    "random+FC+1/n": {"sampler": "random", "classifier": "fc", "class_weights": "inverse"},
+    "CAS+FC+DRW": {"sampler": "cas", "classifier": "fc", **RE_WEIGHTED_LATE},
+    "BMLS+FC+DRW": {"sampler": "bmls", "classifier": "fc", **RE_WEIGHTED_LATE},
     "LOM+FC": {"sampler": "lom", "classifier": "fc"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
     "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
     "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
     "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED, **NO_MIXUP},
     "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE, **NO_MIXUP},
-    "random+FC+Focal-LDAM+CB-RW, no mixup": {
+    "random+FC+Focal, no mixup": {"sampler": "random", "classifier": "fc", "loss": "focal", **NO_MIXUP},
+    "random+FC+Focal-LDAM+CB-RW/batch, no mixup": {
         **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
-        **RE_WEIGHTED,
-        **NO_MIXUP,
+        **{**RE_WEIGHTED, "weight_normalisation": "batch", **NO_MIXUP},
     },
     "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
     "random+cosine+LDAM+DRW, no mixup": {

@@ -10,12 +10,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import pytest
 import torch
 
 from lpm.console.errors import InvalidInput
-from tests.pages import text
-from training.config import CHOICES, RunConfig, type_of, with_preset
+from training.config import CHOICES, RunConfig, with_preset
 from training.data import datasets
 from training.run import trainer
 
@@ -80,42 +78,3 @@ def test_what_is_possible_trains() -> None:
         learner = trainer.Trainer(config, data, torch.device("cpu"))
         loss = learner.train_epoch()["loss"]
         assert math.isfinite(loss), config.method
-
-
-def rows_of_the_index() -> list[list[str]]:
-    """The methods of the page that are options of a run: name, options, with BMLS, with MS."""
-    lines = [line for line in text("docs/practice/methods/index.md").splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [[row[0], row[2].strip("`"), *row[3:]] for row in cells if row[2].startswith("`--")]
-
-
-@pytest.mark.parametrize("row", rows_of_the_index(), ids=lambda row: row[0])
-def test_the_page_says_rightly_what_goes_with_bmls_and_ms(row: list[str]) -> None:
-    _, options, with_bmls, with_ms = row
-    words = options.split()
-    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
-    choices = {name: type_of(name)(word) for name, word in zip(names, words[1::2], strict=True)}
-    if choices.get("alpha") == 0:
-        choices["ratio_per"] = "batch"
-    assert with_bmls.startswith(("yes", "no", "double correction", "its mixing only")) or choices["sampler"] == "bmls"
-    assert with_ms.startswith(("yes", "no", "with")) or choices["classifier"] == "ms"
-    replace(TINY, **choices)
-    if not with_bmls.startswith("no: both are samplers"):
-        others = {k: v for k, v in choices.items() if k not in ("sampler", "second_power", "partner_power")}
-        unordered = {"classifier": "ms-unordered"} if "as `ms-unordered`" in with_bmls else {}
-        assert possible(others | {"sampler": "bmls"} | unordered) != with_bmls.startswith("no")
-    others = {k: v for k, v in choices.items() if k != "loss"} if "another loss" in with_ms else choices
-    if with_ms.startswith("with"):
-        assert not possible(others | {"classifier": "ms"})
-        assert possible(others | {"classifier": "ms", "box_probability": 1.0})
-    else:
-        assert possible(others | {"classifier": "ms"}) != with_ms.startswith("no")
-
-
-def possible(choices: dict[str, Any]) -> bool:
-    """Whether a run may have some choices."""
-    try:
-        replace(TINY, **choices)
-    except InvalidInput:
-        return False
-    return True

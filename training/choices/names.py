@@ -39,7 +39,7 @@ def method_of(run: RunConfig) -> str:
         words.append(law.title + _shown(run, *law.settings.values()))
     branches = BRANCHES[run.branches]
     if branches.title:
-        words = [*words, branches.title] if "+".join(words) != branches.usual else [branches.title]
+        words = [*(words if "+".join(words) != branches.usual else ()), branches.title]
     return "+".join(words) + ", no mixup" * (not run.alpha and run.branches != "bbn")  # which never mixes images
 
 
