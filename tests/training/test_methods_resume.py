@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ldam+drw, no mixup": {"loss": "ldam", "classifier": "cosine", **DEFERRED, "alpha": 0.0, "ratio_per": "batch"},
     "dbn": experiments.METHODS["DBN"],
     "dbn+bmls+ms": {"branches": "dbn", "sampler": "bmls", "classifier": "ms-unordered", "ratio_per": "sample"},
-    "dbn+etf, parts": {"branches": "dbn", "classifier": "etf", "loss": "dr", "width": 8, "norm_batch": 8, "batch": 32},
+    "dbn+etf, parts": {"branches": "dbn", "classifier": "etf", "loss": "dr", "width": 8, "norm_batch": 8},
     "bbn": experiments.METHODS["BBN"],
     "bbn+bmls+ms": {**experiments.NO_MIXUP, "branches": "bbn", "sampler": "bmls", "classifier": "ms-unordered"},
 }
