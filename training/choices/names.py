@@ -37,8 +37,9 @@ def method_of(run: RunConfig) -> str:
         words.append(_weights(run))
     if _unusual(run, "mixing"):
         words.append(law.title + _shown(run, *law.settings.values()))
-    if run.branches != "none":
-        words.append(BRANCHES[run.branches].title)
+    branches = BRANCHES[run.branches]
+    if branches.title:
+        words = [*(words if "+".join(words) != branches.usual else ()), branches.title]
     return "+".join(words) + ", no mixup" * (not run.alpha and run.branches != "bbn")  # which never mixes images
 
 

@@ -200,12 +200,14 @@ class Branching(Method):
         share: the function that gives the mean label weight of the first image in a branch.
         doubled: what the backbone has twice: its last stage, its last block, or nothing.
         heads: number of classifiers; a single one has the joined features of all branches.
+        usual: the other parts of the published method, as tables name them; with these the title stands alone.
     """
 
     ratios: str = ""
     share: str = ""
     doubled: Literal["stage", "block", ""] = ""
     heads: int = 1
+    usual: str = ""
 
 
 def function(path: str) -> Any:

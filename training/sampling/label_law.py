@@ -42,11 +42,10 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
     if not row.label_law:
         raise InvalidInput(f"it is not known how often sampler {config.sampler!r} draws each class; take --prior data")
     sizes, groups = np.unique(n, return_inverse=True)
-    if config.branches != "none":
-        mean = np.full((len(sizes),) * 2, function(BRANCHES[config.branches].share)(config, branch))
-    else:
-        law = LAWS[config.mixing]
-        mean = function(law.mean)(config, sizes[:, None], sizes[None, :], **law.chosen(config))
+    law = LAWS[config.mixing]
+    mean = function(law.mean)(config, sizes[:, None], sizes[None, :], **law.chosen(config))
+    if share := BRANCHES[config.branches].share:
+        mean = np.full_like(mean, function(share)(config, branch))
     q: np.ndarray = function(row.label_law)(config, n, LabelWeights(mean, groups))
     return q
 
