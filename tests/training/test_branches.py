@@ -287,7 +287,7 @@ def test_the_parts_drop_into_a_loop_of_ones_own(page: str) -> None:
     (example,) = code(f"docs/practice/methods/{page}.md")
     names: dict[str, Any] = {}
     exec(compile(example, page, "exec"), names)
-    names["loss"].backward()
+    names["value"].backward()
     assert names["scores"].shape == (16, 10)
     assert all(p.grad is not None for p in names["backbone"].parameters())
 
