@@ -143,8 +143,12 @@ def network(run: RunFolder, epoch: int) -> Network:
         The network.
 
     Raises:
-        InvalidInput: if the run has no measurement of the epoch, or a damaged one.
+        InvalidInput: if the run has no measurement of the epoch, or a damaged one, or mixes in another way than mixup.
     """
+    if run.config.mixing != "mixup":
+        raise InvalidInput(
+            f"{str(run.path)!r}: the layer-peeled model has no program for mixing {run.config.mixing!r}; choose a run with mixup"
+        )
     tensors, K = run.geometry(epoch), run.config.K
     if epoch > run.config.epochs:
         raise InvalidInput(

@@ -29,7 +29,7 @@ LAYERS = {
     "lpm": "lpm",
     "paper_checks.paper": "paper_checks.paper",
     "what a run is": [
-        *(f"training.{name}" for name in ("catalogue", "config", "experiments", "methods", "published")),
+        *(f"training.{name}" for name in ("catalogue", "config", "experiments", "methods", "named", "published")),
         *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
     ],
     "training.data": "training.data",

@@ -12,7 +12,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import GROUPS, METHODS
+from training.named import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
@@ -109,7 +109,7 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
 
     Args:
         base: the run whose choices they share; each method replaces sampler, classifier and loss.
-        named: keys of :data:`training.experiments.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
+        named: keys of :data:`training.named.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
 
     Returns:
         The run of each method, in the order given, each method once.
@@ -131,7 +131,7 @@ def possible(base: RunConfig, named: Sequence[str]) -> dict[str, RunConfig]:
 
     Args:
         base: the run whose choices they share.
-        named: keys of :data:`training.experiments.METHODS`.
+        named: keys of :data:`training.named.METHODS`.
 
     Returns:
         The runs that are possible, in the order given.

@@ -21,13 +21,14 @@ from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
+from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
+from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, Method, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodChoices, DataChoices):
+class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -65,6 +66,7 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodCho
             raise InvalidInput(
                 "features 'as-is' have lengths, which cosines do not; take 'auto', 'unit' or 'norm-unit'"
             )
+        check_mixing(self)
 
     def _check_words(self) -> None:
         if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,29})?", self.name):
@@ -82,10 +84,11 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodCho
     def _check_label_pairs(self) -> None:
         """A classifier over label pairs needs a class for each pair that is drawn, and more than one class."""
         classifier, drawn = CLASSIFIERS[self.classifier], SAMPLERS[self.sampler].draws
-        if classifier.pairs == "a < b" and drawn != "a < b":
+        if classifier.pairs == "a < b" and (drawn != "a < b" or self.sampler_from):
+            deferred = " after random pairs" * (self.sampler_from > 0)
             raise InvalidInput(
-                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
-                "others too: use 'bmls', or the classifier without 'unordered'"
+                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r}{deferred} "
+                "draws others too: use 'bmls', or the classifier without 'unordered'"
             )
         if not self.alpha and classifier.singleton and self.branches != "bbn":
             raise InvalidInput(
@@ -125,8 +128,8 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodCho
 
     @property
     def pixels(self) -> int:
-        """Pixels per side of what the network is shown, for image files."""
-        return self.size or 224
+        """Pixels per side of what the network is shown."""
+        return self.size or (224 if self.data_set.files else self.data_set.pixels)
 
     @property
     def prepares(self) -> str:
@@ -145,18 +148,32 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MethodCho
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier, a loss that is not the usual one, and a lack of mixup."""
+        """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [sampler.title.format(**vars(self)), classifier.title]
+        words = [self._deferred(self._title(sampler)), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
             words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
         if self.class_weights != "none":
             words.append(self._weights_word())
+        if self.mixing != _DEFAULTS["mixing"]:
+            words.append(self._title(LAWS[self.mixing]))
         if self.branches != "none":
             words.append(BRANCHES[self.branches].title)
         return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
+
+    def _deferred(self, title: str) -> str:
+        """The title of a sampler that sets in later; without a number where it does so at the usual share of the epochs."""
+        if not self.sampler_from:
+            return title
+        word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
+        return word if self.sampler_from == DEFERRED else f"{word}({self.sampler_from:g})"
+
+    def _title(self, row: Method) -> str:
+        """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
+        shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
+        return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
 
     def _shown(self, *names: str) -> str:
         """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""

@@ -12,81 +12,8 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
-from training.published import TABLE_2, Recipe, Row, ran
-
-RE_WEIGHTED: dict[str, Any] = {"class_weights": "effective"}
-DEFERRED: dict[str, Any] = {"class_weights": "effective", "weights_from": 0.8}
-"""Choices of class weights by the effective number of images: from the start (CB-RW), or from 4/5 of the epochs on (DRW)."""
-
-NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
-"""Choices of training without mixup, under any recipe."""
-
-METHODS: dict[str, dict[str, Any]] = {
-    "random+FC": {"sampler": "random", "classifier": "fc"},
-    "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
-    "CAS+FC": {"sampler": "cas", "classifier": "fc"},
-    "BMLS+FC": {"sampler": "bmls", "classifier": "fc"},
-    "random+MS": {"sampler": "random", "classifier": "ms"},
-    "BMLS+MS": {"sampler": "bmls", "classifier": "ms-unordered"},
-    "BMLS-all+MS": {"sampler": "bmls-all", "classifier": "ms"},
-    "random+ETF+DR": {"sampler": "random", "classifier": "etf", "loss": "dr"},
-    "CBS+ETF+DR": {"sampler": "cbs", "classifier": "etf", "loss": "dr"},
-    "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
-    "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
-    "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
-    "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
-    "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
-    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
-    "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},
-    "random+FC+CDT": {"sampler": "random", "classifier": "fc", "loss": "cdt"},
-    "random+FC+T": {"sampler": "random", "classifier": "fc", "loss": "temperature"},
-    "random+FC+Focal": {"sampler": "random", "classifier": "fc", "loss": "focal"},
-    "random+FC+CL": {"sampler": "random", "classifier": "fc", "loss": "complement"},
-    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED},
-    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **DEFERRED},
-    "random+cosine+LDAM+DRW": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **DEFERRED},
-    "LOM+FC": {"sampler": "lom", "classifier": "fc"},
-    "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
-    "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
-    "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
-    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED, **NO_MIXUP},
-    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **DEFERRED, **NO_MIXUP},
-    "random+FC+Focal-LDAM+CB-RW, no mixup": {
-        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
-        **RE_WEIGHTED,
-        **NO_MIXUP,
-    },
-    "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
-    "random+cosine+LDAM+DRW, no mixup": {
-        **{"sampler": "random", "classifier": "cosine", "loss": "ldam"},
-        **DEFERRED,
-        **NO_MIXUP,
-    },
-    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **DEFERRED, **NO_MIXUP},
-    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **DEFERRED},
-}
-"""The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
-
-BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
-for them BMLS-all+MS draws all K^2.
-"""
-
-COSTLY: dict[str, Any] = {
-    "branches": ("dbn", "bbn"),
-    "mixing": ("manifold", "otmix-train"),
-    "stage": ("crt", "lws", "mislas"),
-}
-"""Choices with which a step has more than one pass through the network, or a run needs another run before it."""
-
-GROUPS = {
-    "cheap": tuple(
-        method
-        for method, choices in METHODS.items()
-        if not any(choices.get(name) in words for name, words in COSTLY.items())
-    ),
-    "all": tuple(METHODS),
-}
-"""Groups of methods that are compared with one word: those of one stage at about the cost of plain training, and all."""
+from training.named import METHODS
+from training.published import TABLE_2, TABLE_7, Recipe, Row, ran
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
@@ -113,7 +40,7 @@ class Table:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Our methods, keys of :data:`METHODS`, each once."""
+        """Our methods, keys of :data:`training.named.METHODS`, each once."""
         return tuple(dict.fromkeys(row.method for row in self.rows if row.method))
 
 
@@ -125,6 +52,7 @@ TABLES: dict[int, Table] = {
     3: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
     4: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
     5: Table(ran(*ETF)),
+    7: Table(TABLE_7),
     8: Table(ran(*FC, "BMLS+MS"), splits=True),
     9: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
     10: Table(ran(*LARGE_METHODS), ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
@@ -141,7 +69,7 @@ def config(
     """Build the run of a table's cell.
 
     Args:
-        method: key of :data:`METHODS`.
+        method: key of :data:`training.named.METHODS`.
         dataset: name of the data set.
         imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
         preset: name of the recipe.
@@ -161,4 +89,5 @@ def config(
     run = replace(recipe, seed=seed, **factor, **METHODS[method])
     if own is None:
         return run
-    return replace(run, preset=f"{preset}+", epochs=round(own.longer * run.epochs), **own.choices)
+    choices = {**own.choices, **own.on.get(dataset, {})}
+    return replace(run, preset=f"{preset}+", epochs=round(own.longer * run.epochs), **choices)

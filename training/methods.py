@@ -1,4 +1,4 @@
-"""The registry of training methods: one row per sampler, classifier, loss, law of the mixing ratio and branched network.
+"""The registry of training methods: one row per sampler, classifier, loss, law of mixing and branched network.
 
 A row names the class or function that does the work, as ``module:name``, so that this file needs no torch. CONTRIBUTING.md,
 "Add a training method", says how to add one.
@@ -12,6 +12,7 @@ from training.registry.branches import BRANCHES
 from training.registry.classifiers import CLASSIFIERS
 from training.registry.kinds import Method, function
 from training.registry.losses import LOSSES
+from training.registry.mixings import LAWS
 from training.registry.ratios import MIXINGS
 from training.registry.samplers import SAMPLERS
 
@@ -19,6 +20,7 @@ __all__ = [
     "BRANCHES",
     "CLASSIFIERS",
     "KINDS",
+    "LAWS",
     "LOSSES",
     "MIXINGS",
     "SAMPLERS",
@@ -33,6 +35,7 @@ KINDS: dict[str, Mapping[str, Method]] = {
     "classifier": CLASSIFIERS,
     "loss": LOSSES,
     "ratio_per": MIXINGS,
+    "mixing": LAWS,
     "branches": BRANCHES,
 }
 """The tables by the field of :class:`training.config.RunConfig` that names a row."""

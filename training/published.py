@@ -17,18 +17,25 @@ class Recipe:
 
     Attributes:
         choices: choices of the run in place of the preset's.
+        on: by data set, choices that hold there alone.
         longer: their epochs divided by 200, the epochs of preset paper.
     """
 
     choices: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     longer: float = 1.0
 
     @property
     def words(self) -> str:
         """The differences in words, such as 'batch 64, drop-factor 0.01'."""
         changes = [f"{self.longer:g} times the epochs"] if self.longer != 1 else []
-        changes += [f"{name.replace('_', '-')} {_word(value)}" for name, value in self.choices.items()]
+        changes += _words(self.choices)
+        changes += [f"{word} on {dataset}" for dataset, choices in self.on.items() for word in _words(choices)]
         return ", ".join(changes)
+
+
+def _words(choices: Mapping[str, Any]) -> list[str]:
+    return [f"{name.replace('_', '-')} {_word(value)}" for name, value in choices.items()]
 
 
 def _word(value: Any) -> str:
@@ -45,7 +52,7 @@ class Row:
 
     Attributes:
         printed: the row's name in :mod:`paper_checks.paper.tables`; '' for a method that the paper's table lacks.
-        method: our method, a key of :data:`training.experiments.METHODS`; '' where we have none.
+        method: our method, a key of :data:`training.named.METHODS`; '' where we have none.
         note: what the printed number is, and how far ours compares with it; '' where the paper ran the method itself.
         own: the recipe of the method's authors; None where it is the preset's, or not known.
     """
@@ -118,25 +125,29 @@ REPORTED = (
     ),
     Row(
         printed="BBN-mix (reported)",
-        method="BBN",
+        method="bilateral(-1)+FC+BBN",
         note="plain BBN without any mixup; 'bbn_mix' is the name of its combiner. Width 16",
         own=Recipe(choices={"nesterov": True, "drop_factor": 0.01, "drops": (0.6, 0.8)}),
     ),
     Row(
         printed="DBN-mix (reported)",
-        method="DBN",
+        method="bilateral+FC+CL+DBN",
         note="width 16 and reflect-padded crops, and each run has another subset. The best epoch on the test images is reported",
-        own=Recipe(choices={"nesterov": True}),
+        own=Recipe(choices={"nesterov": True}, on={"cifar100-lt": {"temperature_eta": 7.0}}),
     ),
     Row(
         printed="UniMix (reported)",
-        method="UniMix+FC+LA+UniMix",
-        note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. Batches of 64",
-        own=Recipe(choices={"batch": 64, "drop_factor": 0.01}),
+        method="UniMix-partners+FC+LA+UniMix",
+        note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. It adjusts by the "
+        "frequencies of the images, not by those of the labels that it draws",
+        own=Recipe(
+            choices={"prior": "data", "batch": 64, "drop_factor": 0.01},
+            on={"cifar100-lt": {"partner_power": -0.1}},
+        ),
     ),
     Row(
         printed="MiSLAS (reported)",
-        method="random+FC+MiSLAS",
+        method="",
         note="the better one of both stages by test accuracy, since stage 2 inherits stage 1's best; ours is stage 2 alone",
     ),
     Row(
@@ -218,8 +229,6 @@ BESIDE = (
         printed="", method="random+FC+CutMix", note="the Remix paper has 75.04 and 88.30, 41.86 and 59.47 at 100 and 10"
     ),
     Row(printed="", method="DRS+FC", note="the paper's table lacks it; others have 75.1 and 40.6 at 100 without mixup"),
-    Row(printed="", method="random+FC+cRT", note="the paper's table lacks it"),
-    Row(printed="", method="random+FC+LWS", note="the paper's table lacks it"),
     Row(printed="", method="BMLS+FC", note="the paper's sampler alone, from its Table 4"),
 )
 """Simple methods that the paper's table lacks."""

@@ -21,7 +21,8 @@ from lpm.console.output import write
 from lpm.console.text import shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import METHODS, TABLES, Table
+from training.experiments import TABLES, Table
+from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
 from training.store import forms, tables
 from training.store.tables import Wanted

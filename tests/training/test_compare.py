@@ -16,7 +16,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training import compare
 from training.config import RunConfig
-from training.experiments import METHODS
+from training.named import METHODS
 from training.store.runs import RunFolder, find
 
 

@@ -15,7 +15,8 @@ from lpm.console import cli
 from lpm.console.output import write
 from paper_checks.paper.tables import LAYOUTS, means
 from training.config import RunConfig
-from training.experiments import METHODS, TABLES, config
+from training.experiments import TABLES, config
+from training.named import METHODS
 from training.published import Recipe, Row
 from training.store import tables
 from training.store.forms import COMPARED, as_csv, latex, markdown

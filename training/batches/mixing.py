@@ -59,7 +59,7 @@ def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
     Returns:
         ceil(N / batch) ratios, one more than there are batches where a small last batch joins the one before.
     """
-    drawn = _beta(config, epoch, math.ceil(sum(sizes) / config.batch))
+    drawn = beta(config, epoch, math.ceil(sum(sizes) / config.batch))
     return Ratios(drawn, torch.repeat_interleave(torch.from_numpy(drawn)[: len(sizes)], torch.tensor(sizes)))
 
 
@@ -92,11 +92,21 @@ def per_sample(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
     Returns:
         N ratios.
     """
-    drawn = _beta(config, epoch, sum(sizes))
+    drawn = beta(config, epoch, sum(sizes))
     return Ratios(drawn, torch.from_numpy(drawn))
 
 
-def _beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+def beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+    """Draw from Beta(alpha, alpha).
+
+    Args:
+        config: alpha and the seed.
+        epoch: from 1.
+        number: how many.
+
+    Returns:
+        (number,) float32.
+    """
     if not config.alpha:  # the law's limit at 0 has half of its mass at 0: a random one of the two images
         return np.ones(number, dtype=np.float32)
     rng = np.random.default_rng([config.seed, 7, epoch])

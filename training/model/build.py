@@ -23,6 +23,7 @@ from training.model.imagenet_resnets import Bottlenecks
 from training.model.weights import load_weights
 from training.sampling.label_law import label_frequencies
 from training.sampling.samplers import PairSampler
+from training.sampling.two_laws import Deferred
 
 Classifier = FC | FixedETF | MixedSingletonETF
 """What a network may have as its classifier; MixedSingleton is an FC."""
@@ -124,9 +125,14 @@ def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
     present = np.unique(labels)
     if (gaps := np.flatnonzero(present != np.arange(len(present)))).size:  # a sampler would number the others anew
         raise InvalidInput(f"class {gaps[0]} has no image; every class needs one")
-    made: PairSampler = SAMPLERS[config.sampler].made(
-        config, labels, seed=config.seed, batch=config.batch, rank=0, world_size=1
-    )
+    if not config.sampler_from:
+        return _sampler(config.sampler, config, labels)
+    start = round(config.sampler_from * config.epochs)
+    return Deferred(_sampler("random", config, labels), _sampler(config.sampler, config, labels), start)
+
+
+def _sampler(name: str, config: RunConfig, labels: np.ndarray) -> PairSampler:
+    made: PairSampler = SAMPLERS[name].made(config, labels, seed=config.seed, batch=config.batch, rank=0, world_size=1)
     return made
 
 

@@ -20,6 +20,7 @@ BRANCHES: dict[str, Branching] = {
             "exchanged shares, and the score is the mean of both logits",
             make="training.run.branch_objectives:DBN",
             ratios="training.batches.branch_ratios:folded",
+            share="training.batches.branch_ratios:mean_share",
             doubled="stage",
             heads=2,
         ),
@@ -30,6 +31,7 @@ BRANCHES: dict[str, Branching] = {
             "classifier has the features of both, whose shares change from epoch to epoch",
             make="training.run.branch_objectives:BBN",
             ratios="training.batches.branch_ratios:falling",
+            share="training.batches.branch_ratios:mean_share",
             doubled="block",
         ),
     )

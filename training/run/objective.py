@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from training.batches.blending import blended
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
+from training.methods import LAWS
 from training.model import build
 
 
@@ -69,7 +70,10 @@ class Objective(nn.Module):
         return loss
 
     def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
-        """Compute the features that the classifier's loss is of.
+        """Compute the features of mixed images, or mix the features of both images (manifold mixup).
+
+        In the second case one forward of 2B images gives both sides the same batch statistics, as the rows of a batch that is
+        mixed with itself have, and updates BatchNorm's running statistics once.
 
         Args:
             first: (B, C, H, W) first image of each pair.
@@ -80,7 +84,11 @@ class Objective(nn.Module):
         Returns:
             (B, p) float32.
         """
-        return self.features(blended(first, second, ratios, boxes))
+        if not LAWS[self.config.mixing].of_features:
+            return self.features(blended(first, second, ratios, boxes))
+        of_first, of_second = self.features(torch.cat([first, second])).tensor_split(2)
+        weight = ratios[:, None]
+        return weight * of_first + (1 - weight) * of_second
 
     def features(self, images: Tensor, branch: int | None = None) -> Tensor:
         """Compute the features of images as the network shall see them.

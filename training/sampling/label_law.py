@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training.batches.branch_ratios import mean_share
 from training.config import RunConfig
-from training.methods import SAMPLERS
+from training.methods import BRANCHES, SAMPLERS, function
 
 
 def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) -> np.ndarray:
@@ -26,7 +25,7 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
     """
     first, second = sides(config, counts)
     if config.branches != "none":
-        share = mean_share(config, branch)
+        share = function(BRANCHES[config.branches].share)(config, branch)
         return share * first + (1 - share) * second
     return (first + second) / 2 if config.alpha else first
 

@@ -29,7 +29,7 @@ class Entry:
     """One cell of a table: our runs beside the paper's value.
 
     Attributes:
-        method: key of :data:`training.experiments.METHODS`; '' where we have none for the row.
+        method: key of :data:`training.named.METHODS`; '' where we have none for the row.
         dataset: name of the data set, as the paper's table has it.
         imbalance: imbalance factor; 0 for the class counts that the data set has already.
         split: 'many', 'med', 'few' or 'all'.
