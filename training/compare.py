@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.named import GROUPS, METHODS
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = train_all(wanted, Options.of(options), printed=False)
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
-        print(f"error: {shown(error)}", file=sys.stderr)
+        cli.complain(error)
     results = {
         method: comparisons.read([run for seed in options.seeds if (run := _run(options.store, config, seed)).done])
         for method, config in configs.items()
@@ -90,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
         remedy = ", for the reason above" if status else "; the same command trains them"
         status = max(status, 1)
-        print(f"{missing} of {len(wanted)} runs are missing{remedy}", file=sys.stderr)
+        verb = "is" if missing == 1 else "are"
+        print(f"{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)

@@ -24,11 +24,14 @@ from training.choices.method import MethodChoices
 from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, Method, losses_of, settings
+from training.choices.stage import StageChoices
+from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, STAGES, Method, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices):
+class RunConfig(
+    RunChoices, RecipeChoices, StageChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices
+):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -149,6 +152,8 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingCho
     @property
     def method(self) -> str:
         """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
+        if self.stage != "none":
+            return self._method_of_stage()
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
         words = [self._deferred(self._title(sampler)), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
@@ -174,6 +179,15 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingCho
         """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
         shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
         return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
+
+    def _method_of_stage(self) -> str:
+        """The first stage's method and the stage, such as 'random+FC+cRT', with choices that are not the stage's usual ones."""
+        row = STAGES[self.stage]
+        first, comma, rest = self.stage1_method.partition(",")
+        words = [SAMPLERS[self.sampler].title.format(**vars(self))] * (self.sampler != row.defaults["sampler"])
+        words += ["mixup"] * (self.alpha > 0)
+        words += [self.stage_norms] * (self.stage != "mislas" and self.stage_norms != _DEFAULTS["stage_norms"])
+        return f"{first}+{row.title}" + f"({', '.join(words)})" * bool(words) + comma + rest
 
     def _shown(self, *names: str) -> str:
         """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
@@ -203,7 +217,8 @@ class RunConfig(RunChoices, RecipeChoices, BranchChoices, LossChoices, MixingCho
     def folder(self) -> str:
         """The run's folder inside the store."""
         factor = () if self.data_set.user_named else (self.factor,)
-        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        stage = () if self.stage == "none" else (self.stage,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, *stage, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def penalty_at(self, epoch: int) -> float:

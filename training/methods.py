@@ -15,6 +15,7 @@ from training.registry.losses import LOSSES
 from training.registry.mixings import LAWS
 from training.registry.ratios import MIXINGS
 from training.registry.samplers import SAMPLERS
+from training.registry.stages import STAGES
 
 __all__ = [
     "BRANCHES",
@@ -24,6 +25,7 @@ __all__ = [
     "LOSSES",
     "MIXINGS",
     "SAMPLERS",
+    "STAGES",
     "Method",
     "function",
     "losses_of",
@@ -35,6 +37,7 @@ KINDS: dict[str, Mapping[str, Method]] = {
     "classifier": CLASSIFIERS,
     "loss": LOSSES,
     "ratio_per": MIXINGS,
+    "stage": STAGES,
     "mixing": LAWS,
     "branches": BRANCHES,
 }

@@ -128,7 +128,7 @@ def test_finished_runs_are_shown_though_others_are_missing(root: Path, tmp_path:
     with missing.lock():
         assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
     output = capsys.readouterr()
-    assert "1 of 2 runs are missing; the same command trains them" in output.err
+    assert "1 of 2 runs is missing; the same command trains them" in output.err
     assert "(1) |" in output.out
     assert " − " not in output.out
     (root / "test/cat/00.jpg").write_bytes(b"no image")

@@ -90,6 +90,7 @@ class Classifier(Method):
         random: whether ``make`` takes a ``generator``.
         trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
         features: what becomes of the features first, under ``--features auto``.
+        linear: whether its logits are W h + bias of the classifier inputs h, so that a second stage can scale them.
     """
 
     pairs: LabelPairs = "all"
@@ -100,6 +101,7 @@ class Classifier(Method):
     random: bool = False
     trains_lengths: bool = True
     features: str = "as-is"
+    linear: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,22 @@ class Mixing(Method):
     ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
     :class:`training.batches.mixing.Ratios`.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Method):
+    """What a second stage trains on frozen features.
+
+    ``make`` takes the feature width p, the number of classes K, ``bias``, ``features``, and ``counts``, the training images of
+    each class (K,); it returns a classifier like :class:`training.model.classifiers.FC`.
+
+    Attributes:
+        defaults: its recipe, by field of :class:`training.config.RunConfig`.
+        linear: whether it starts from the first run's classifier, whose logits must be linear then.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    linear: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm.console import cli
+from lpm.console.text import counted
 from paper_checks.paper.statistics import Sample, holm, welch
 from training.config import RunConfig
 from training.store import uncertainty
@@ -245,7 +246,14 @@ def sentence(results: Results, split: str) -> str:
             f"difference from {others} method is shown (p < {LEVEL}).\n"
         )
     seeds = max(len(row.values) for row in ranked.values())
-    limits = f"{seeds} seed{'s' * (seeds > 1)}" + (f" and {len(labels):,} test images" if labels is not None else "")
+    limits = counted(seeds, "seed") + (f" and {counted(len(labels), 'test image')}" if labels is not None else "")
+    if f"{difference.value:.2f}" == "0.00":
+        return (
+            f"No method is shown to be best: {best} and {second} have the same {what}accuracy, "
+            f"{ranked[best].accuracy.value:.2f} %"
+            + f" (difference {interval})" * bool(interval)
+            + f", with {limits}.\n"
+        )
     return f"No method is shown to be best: {best} is {numbers} above {second} in {what}accuracy, with {limits}.\n"
 
 
