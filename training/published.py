@@ -153,7 +153,7 @@ REPORTED = (
     Row(
         printed="CP-Mix (reported)",
         method="",
-        note="not here: its text could not be read, and nothing else is shipped under its name",
+        note="its text could not be read, and nothing else is shipped under its name",
     ),
     Row(
         printed="CB+RS (reported)",

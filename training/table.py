@@ -93,7 +93,7 @@ def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Names
         lacks = sum(replace(run, seed=0) in cells for run in missing)
         done = len(cells) * len(options.seeds) - lacks
         rows.append([dataset, tables.factor_word(factor), str(done), str(lacks), named])
-    absent = [f"{row.name} has no method here: {row.note}.\n" for row in table.rows if not row.method]
+    absent = [f"{row.name} is not trained: {row.note}.\n" for row in table.rows if not row.method]
     return cli.markdown_table(rows) + "".join(absent)
 
 

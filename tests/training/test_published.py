@@ -123,7 +123,7 @@ def test_each_recipe_has_a_command_of_its_own(
 
     summary, commands = dry(words)
     assert "| cifar10-lt | 100 | 0 | 2 | all |" in summary
-    assert "CP-Mix has no method here: not here." in summary
+    assert "CP-Mix is not trained: not here." in summary
     assert [shlex.split(line)[8:12] for line in commands] == [
         ["--method", "random+FC", "--recipe", "common"],
         ["--method", "random+FC", "--recipe", "own"],
