@@ -51,9 +51,12 @@ CORRECTED: dict[str, Choices] = {
     "random+FC+CL": _of(loss="complement"),
     "random+FC+Focal": _of(loss="focal"),
     "random+FC+CB-RW": _of(**CB_RW),
+    "random+FC+1/n": _of(class_weights="inverse"),
     "random+FC+DRW": _of(**DRW),
     "random+cosine+LDAM+DRW": _of("random", "cosine", loss="ldam", **DRW),
+    "CAS+FC+DRW": _of("cas", **DRW),
     "LOM+FC+DRW": _of("lom", **DRW),
+    "BMLS+FC+DRW": _of("bmls", **DRW),
 }
 """Losses and class weights, under mixup."""
 
@@ -97,7 +100,8 @@ UNMIXED: dict[str, Choices] = {
         "CAS+FC+DRW": _of("cas", **DRW),
         "random+FC+CB-RW": _of(**CB_RW),
         "random+FC+DRW": _of(**DRW),
-        "random+FC+Focal-LDAM+CB-RW": _of(loss="focal-ldam", **CB_RW),
+        "random+FC+Focal": _of(loss="focal"),
+        "random+FC+Focal-LDAM+CB-RW/batch": _of(loss="focal-ldam", weight_normalisation="batch", **CB_RW),
         "random+cosine+LDAM": _of("random", "cosine", loss="ldam"),
         "random+cosine+LDAM+DRW": _of("random", "cosine", loss="ldam", **DRW),
     }.items()

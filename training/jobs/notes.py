@@ -21,8 +21,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
     training images too, on classes without a test image, on few steps, on large networks without a GPU, on classifiers
-    with classes that never occur, on losses that correct for rare classes where the sampler does so already, and on more
-    label pairs than images.
+    with classes that never occur, on rare classes that are corrected for twice, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -85,25 +84,22 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
 
 
 def _note_correction(config: RunConfig) -> None:
-    """Say where a sampler that balances classes meets a loss that corrects for rare ones."""
-    if SAMPLERS[config.sampler].classes != "balanced":
-        return
-    loss = LOSSES[config.loss]
-    twice = [f"loss {config.loss}"] if loss.corrects else []
-    if loss.takes == "frequencies":
-        if config.prior == "data":
-            twice.append(f"loss {config.loss} with --prior data")
-        else:
-            _note(
-                f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
-                "corrects for the training images all the same"
-            )
-    twice += [f"--class-weights {config.class_weights}"] if config.class_weights != "none" else []
-    if twice:
+    """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
+    loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
+    adjusts = loss.takes == "frequencies"
+    if adjusts and balanced and config.prior == "stream":
         _note(
-            f"double correction: sampler {config.sampler} draws all classes equally often, and {' and '.join(twice)} favours "
-            "rare classes once more"
+            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+            "corrects for the training images all the same"
         )
+        adjusts = False
+    parts = {
+        f"sampler {config.sampler}": balanced,
+        f"loss {config.loss}": adjusts or loss.corrects,
+        f"--class-weights {config.class_weights}": config.class_weights != "none",
+    }
+    if len(correcting := [part for part, corrects in parts.items() if corrects]) > 1:
+        _note(f"double correction: {' and '.join(correcting)} each make up for rare classes")
 
 
 def _note_depth(data: LongTailed) -> None:

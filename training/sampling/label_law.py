@@ -52,7 +52,7 @@ def sides(config: RunConfig, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray
         K = len(n)
         second = 2 * np.arange(K) / (K * (K - 1))
         return second[::-1], second
-    if config.sampler == "coverage":  # balanced in labels, whatever it mixes
+    if config.sampler == "coverage" and config.alpha:  # balanced in labels, whatever it mixes
         return laws["balanced"], laws["balanced"]
     if row.classes not in laws:
         raise InvalidInput(f"it is not known how often sampler {config.sampler!r} draws each class; take --prior data")
