@@ -14,6 +14,7 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
 from training.named import METHODS
 from training.published import TABLE_2, TABLE_7, Recipe, Row, ran
+from training.second_stage import second_stage
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
@@ -63,9 +64,54 @@ TABLES: dict[int, Table] = {
 """By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
 
 
-def config(
-    method: str, dataset: str, imbalance: float, preset: str, seed: int = 0, own: Recipe | None = None
-) -> RunConfig:
+def runs_of(base: RunConfig, method: str) -> list[RunConfig]:
+    """Make the runs of a method: one, or with a second stage the run that it starts from and the stage.
+
+    Args:
+        base: the data and the recipe; the method replaces sampler, classifier and so on.
+        method: key of :data:`training.named.METHODS`.
+
+    Returns:
+        The runs in the order of training. The last one is the method's.
+
+    Raises:
+        InvalidInput: if the method is unknown, or not possible with the other choices.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    choices = dict(METHODS[method])
+    stage = choices.pop("stage", None)
+    run = replace(base, **choices)
+    return [run] if stage is None else [run, second_stage(run, stage)]
+
+
+def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe | None = None) -> list[RunConfig]:
+    """Build the runs of a table's cell, with seed 0.
+
+    Args:
+        method: key of :data:`training.named.METHODS`.
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+        own: changes of the recipe, which give the preset's name a ``+``.
+
+    Returns:
+        The runs in the order of training. The last one is the cell's.
+
+    Raises:
+        InvalidInput: if the method is unknown, or the data set has no such preset.
+    """
+    recipe = with_preset(RunConfig(dataset=dataset), preset)
+    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
+    runs = runs_of(replace(recipe, **factor), method)
+    if own is None:
+        return runs
+    choices = {**own.choices, **own.on.get(dataset, {})}
+    epochs = [round(own.longer * run.epochs) for run in runs]
+    return [replace(run, preset=f"{preset}+", epochs=n, **choices) for run, n in zip(runs, epochs, strict=True)]
+
+
+def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
     """Build the run of a table's cell.
 
     Args:
@@ -74,20 +120,11 @@ def config(
         imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
         preset: name of the recipe.
         seed: seed of the run.
-        own: changes of the recipe, which give the preset's name a ``+``.
 
     Returns:
-        The run.
+        The run; with a second stage, the stage.
 
     Raises:
         InvalidInput: if the method is unknown, or the data set has no such preset.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    recipe = with_preset(RunConfig(dataset=dataset), preset)
-    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    run = replace(recipe, seed=seed, **factor, **METHODS[method])
-    if own is None:
-        return run
-    choices = {**own.choices, **own.on.get(dataset, {})}
-    return replace(run, preset=f"{preset}+", epochs=round(own.longer * run.epochs), **choices)
+    return replace(cell(method, dataset, imbalance, preset)[-1], seed=seed)

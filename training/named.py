@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from training.choices.mixing import DEFERRED
+from training.methods import STAGES
 
 Choices = dict[str, Any]
 """Choices of a run, by field of :class:`training.config.RunConfig`."""
@@ -90,6 +91,14 @@ BRANCHED: dict[str, Choices] = {
 }
 """Networks with two branches."""
 
+STAGED: dict[str, Choices] = {
+    "random+FC+cRT": _of(stage="crt"),
+    "random+FC+LWS": _of(stage="lws"),
+    "random+FC+MiSLAS": _of(stage="mislas"),
+    "BMLS+FC+MiSLAS": _of("bmls", stage="mislas"),
+}
+"""Second stages: the run of the other choices is trained first, and the stage on its features."""
+
 UNMIXED: dict[str, Choices] = {
     f"{name}, no mixup": choices | NO_MIXUP
     for name, choices in {
@@ -108,13 +117,13 @@ UNMIXED: dict[str, Choices] = {
 }
 """Training without mixup."""
 
-METHODS: dict[str, Choices] = PAPER | CORRECTED | MIXED | COMBINED | BRANCHED | UNMIXED
+METHODS: dict[str, Choices] = PAPER | CORRECTED | MIXED | COMBINED | BRANCHED | STAGED | UNMIXED
 """All of them. A name is the ``method`` of its run."""
 
 COSTLY: dict[str, Any] = {
     "branches": ("dbn", "bbn"),
     "mixing": ("manifold", "otmix-train"),
-    "stage": ("crt", "lws", "mislas"),
+    "stage": tuple(STAGES),
 }
 """Choices with which a step has more than one pass through the network, or a run needs another run before it."""
 

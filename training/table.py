@@ -208,7 +208,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
                 cli.complain(error)
             errors.add(str(error))
 
-    groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
+    groups: dict[tuple[str, float, bool, bool], list[RunConfig]] = defaultdict(list)
     for run in tables.missing(table, options.store, options.preset, options.seeds, options.recipes):
         groups[_group(run)].append(run)
     # All data are looked for now: days may lie between the first data set and the second.
@@ -229,12 +229,13 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     return 2 if errors else status
 
 
-def _group(config: RunConfig) -> tuple[str, float, bool]:
-    """Key of the runs that are trained together: on the same data, with or without pretrained weights.
+def _group(config: RunConfig) -> tuple[str, float, bool, bool]:
+    """Key of the runs that are trained together: on the same data, with or without pretrained weights, of one stage.
 
-    Pretrained weights may be missing; then the other runs are trained all the same.
+    Pretrained weights may be missing; then the other runs are trained all the same. Second stages come after the runs that
+    they start from.
     """
-    return config.dataset, config.imbalance, config.pretrained
+    return config.dataset, config.imbalance, config.pretrained, config.stage != "none"
 
 
 def commands(number: int, table: Table, missing: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
