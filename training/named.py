@@ -72,7 +72,7 @@ MIXED: dict[str, Choices] = {
     "random+FC+MAMix": _of(mixing="mamix"),
     "random+FC+CutMix": _of(mixing="cutmix"),
     "random+FC+manifold": _of(mixing="manifold"),
-    "UniMix-partners+FC+LA+UniMix": _of("unimix", loss="la", mixing="unimix", alpha=0.8),
+    "UniMix+FC+LA+UniMix": _of("unimix", loss="la", mixing="unimix", alpha=0.8),
 }
 """Samplers of other papers, deferred samplers, and mixing laws."""
 
@@ -86,8 +86,8 @@ COMBINED: dict[str, Choices] = {
 """The paper's sampler and classifier with other people's parts, which the paper proposes as future work."""
 
 BRANCHED: dict[str, Choices] = {
-    "bilateral+FC+CL+DBN": _of("bilateral", loss="complement", branches="dbn"),
-    "bilateral(-1)+FC+BBN": _of("bilateral", second_power=-1.0, branches="bbn", **NO_MIXUP),
+    "DBN": _of("bilateral", loss="complement", branches="dbn"),
+    "BBN": _of("bilateral", second_power=-1.0, branches="bbn", **NO_MIXUP),
 }
 """Networks with two branches."""
 

@@ -125,19 +125,19 @@ REPORTED = (
     ),
     Row(
         printed="BBN-mix (reported)",
-        method="bilateral(-1)+FC+BBN",
+        method="BBN",
         note="plain BBN without any mixup; 'bbn_mix' is the name of its combiner. Width 16",
         own=Recipe(choices={"nesterov": True, "drop_factor": 0.01, "drops": (0.6, 0.8)}),
     ),
     Row(
         printed="DBN-mix (reported)",
-        method="bilateral+FC+CL+DBN",
+        method="DBN",
         note="width 16 and reflect-padded crops, and each run has another subset. The best epoch on the test images is reported",
         own=Recipe(choices={"nesterov": True}, on={"cifar100-lt": {"temperature_eta": 7.0}}),
     ),
     Row(
         printed="UniMix (reported)",
-        method="UniMix-partners+FC+LA+UniMix",
+        method="UniMix+FC+LA+UniMix",
         note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. It adjusts by the "
         "frequencies of the images, not by those of the labels that it draws",
         own=Recipe(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from lpm.console.errors import InvalidInput
 from tests.pages import ROOT, text
 from training import experiments
 from training.config import RunConfig
+from training.methods import SAMPLERS
 from training.named import METHODS
 from training.options import add_recipe, add_running, config_of
 
@@ -50,10 +52,12 @@ def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column
     if row[column] == "–":  # the method is itself a sampler or a classifier over label pairs
         assert all(getattr(run, name) != getattr(RunConfig(), name) for name in choices)
         return
-    if choices.get("sampler") == "bmls" and run.classifier == "ms":
-        choices = choices | {"classifier": "ms-unordered"}
+    changes: dict[str, Any] = dict(choices)
+    if "sampler" in choices:
+        changes |= {name: getattr(RunConfig(), name) for name in SAMPLERS[run.sampler].settings.values()}
+        changes |= {"classifier": "ms-unordered"} if run.classifier == "ms" else {}
     try:
-        replace(run, **choices)
+        replace(run, **changes)
         possible = True
     except InvalidInput:
         possible = False
