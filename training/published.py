@@ -158,7 +158,7 @@ REPORTED = (
     ),
     Row(
         printed="CB+Focal (reported)",
-        method="random+FC+Focal-LDAM+CB-RW, no mixup",
+        method="random+FC+Focal-LDAM+CB-RW/batch, no mixup",
         note="Cao et al.'s number, with the weight inside the exponent, as here",
         own=LDAM,
     ),

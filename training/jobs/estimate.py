@@ -65,7 +65,14 @@ def in_words(configs: Sequence[RunConfig], store: Path, device: str) -> str:
         groups[_cost(config)].append(config)
     rates = {cost: known.get(cost) or measured(group[0], where) for cost, group in groups.items()}
     seconds = sum(rates[_cost(config)] * config.epochs * images(config) for config in configs)
-    basis = "by finished runs" if set(groups) <= set(known) else "by some steps on noise, without reading or testing"
+    by_runs = sum(len(group) for cost, group in groups.items() if cost in known)
+    on_noise = "by some steps on noise, so without reading, augmenting and testing images: it may take twice as long"
+    if by_runs == len(configs):
+        basis = f"by finished runs of the same networks in {store}"
+    else:
+        basis = (
+            f"{by_runs} of {len(configs)} by finished runs in {store}, the others {on_noise}" if by_runs else on_noise
+        )
     return f"about {in_time(seconds)} here on {where.type}, one run after another ({basis})"
 
 

@@ -191,6 +191,7 @@ class Work:
                 else self.ranks.rank_0_decision(partial(start_of, self.store, config, self.data)),
                 ranks=self.ranks,
                 on_change=_note if self.goes_on else None,
+                on_note=_note,
             )
             return Finished(result)
         except Diverged as error:
