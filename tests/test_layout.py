@@ -81,6 +81,7 @@ ALSO_WITHOUT_TORCH = (
             "check",
             "measure",
             "posthoc",
+            "stage2",
         )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),
