@@ -15,11 +15,15 @@ from lpm.console.errors import InvalidInput
 from training.batches import sources
 from training.config import RunConfig
 from training.data.datasets import LongTailed
-from training.methods import SAMPLERS
 from training.model.build import Network, unsearched
+from training.sampling.label_law import label_frequencies
 
 EQUAL = 1e-4
 """Relative difference up to which lengths of class vectors count as equal."""
+
+
+UNIFORM = 1e-12
+"""Difference up to which frequencies of classes count as equal."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Finished:
 
     @property
     def prior(self) -> np.ndarray:
-        """How often the training stream shows each class, (K,), where the sampler takes images as they are."""
-        return self.data.counts / self.data.counts.sum()
+        """How often the stream of training labels has each class, (K,) with sum 1."""
+        return label_frequencies(self.config, self.data.counts)
 
     @property
     def class_vectors(self) -> np.ndarray:
@@ -159,6 +163,12 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
         InvalidInput: if logits are no log-probabilities under that prior.
     """
     config = run.config
+    if config.branches != "none":
+        raise InvalidInput(f"branches {config.branches!r} are trained on labels of two laws, so there is no one prior")
+    if config.class_weights != "none":
+        raise InvalidInput(
+            f"class weights {config.class_weights!r} correct the prior already, and logit adjustment would do so twice"
+        )
     if config.loss != "ce":
         raise InvalidInput(
             f"post-hoc logit adjustment corrects a network trained with plain cross-entropy, and this one has loss "
@@ -168,13 +178,11 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
         raise InvalidInput(
             "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
         )
-    if SAMPLERS[config.sampler].classes == "balanced":
+    if np.ptp(run.prior) < UNIFORM:
         raise InvalidInput(
             f"sampler {config.sampler!r} shows all classes equally often: the prior is uniform, and logit adjustment "
             "changes nothing"
         )
-    if SAMPLERS[config.sampler].classes == "other":
-        raise InvalidInput(f"the prior of sampler {config.sampler!r} is not known")
     return run.logits(part) - options.tau * np.log(run.prior)
 
 
