@@ -42,6 +42,8 @@ def solve(
 ) -> Solution:
     """Solve a problem to a relative gap of ``target`` and certify it to ``tolerance``.
 
+    With a free bias (``problem.bias``) the solution's problem has the best bias in its offsets.
+
     Args:
         problem: the problem.
         tolerance: largest relative gap that is certified.
@@ -86,13 +88,19 @@ def solve_all(
     """
     start = time.perf_counter()
     coordinates = [Coordinates(problem) for problem in problems]
-    points = optima(coordinates, target=min(target, tolerance), frozen=[frozen] * len(problems))
+    free = [i for i, problem in enumerate(problems) if not problem.bias]
+    solved = optima([coordinates[i] for i in free], target=min(target, tolerance), frozen=[frozen] * len(free))
+    points = dict(zip(free, solved, strict=True))
+    for i, problem in enumerate(problems):
+        if problem.bias:
+            coordinates[i], X, steps = at_best_bias(problem, frozen)
+            points[i] = X, steps
     return certify_all(
         coordinates,
-        [X for X, _ in points],
+        [points[i][0] for i in range(len(problems))],
         solver="orbits",
         seconds=(time.perf_counter() - start) / max(1, len(problems)),
-        iterations=[steps for _, steps in points],
+        iterations=[points[i][1] for i in range(len(problems))],
         tolerance=tolerance,
         remedy="try --solver factored, or a looser --tolerance",
     )
@@ -207,3 +215,43 @@ def _polish(programs: Programs, state: State, target: float) -> tuple[np.ndarray
     g = programs.g
     best[:g] = np.einsum("bij,jmb->imb", V, best[:g])
     return best, np.where(np.isnan(best_gap), np.inf, best_gap), steps
+
+
+def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordinates, np.ndarray, int]:
+    """Find the optimum over logits and a free bias, without a certificate.
+
+    The optimal value is convex in the bias, and its derivative is that of f at the optimal Z. A common shift changes nothing,
+    so the bias of the first group is 0.
+
+    Args:
+        problem: the problem.
+        frozen: groups with u_g = 0.
+
+    Returns:
+        Coordinates of the problem with the best bias in its offsets, the point (M, n), and the number of Newton steps.
+
+    Raises:
+        InvalidInput: as :func:`optimum`.
+    """
+    from scipy.optimize import minimize, root  # here, because scipy takes long to import
+
+    fixed, spent = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset, 0
+
+    def at(free: np.ndarray) -> tuple[Coordinates, np.ndarray]:
+        nonlocal spent
+        coordinates = Coordinates(replace(problem, offset=fixed + np.append(0.0, free)))
+        X, steps = optimum(coordinates, target=1e-13, frozen=frozen)
+        spent += steps
+        return coordinates, X
+
+    def value(free: np.ndarray) -> tuple[float, np.ndarray]:
+        coordinates, X = at(free)
+        penalty = (problem.decay or 0.0) * coordinates.nuclear_norm(X)
+        return coordinates.value_and_gradient(X)[0] + penalty, coordinates.offset_gradient(X)[1:]
+
+    best = np.zeros(len(fixed) - 1)
+    if len(best):
+        best = minimize(value, best, jac=True, method="BFGS", options={"gtol": 1e-5}).x
+        # A descent ends where values differ by rounding. The root of the gradient has all its digits.
+        best = root(lambda free: value(free)[1], best, options={"xtol": 1e-15}).x
+    return *at(best), spent

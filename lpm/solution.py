@@ -20,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lpm import bias
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import outward
 from lpm.coordinates import Coordinates
@@ -112,6 +113,9 @@ def evaluate_all(stack: Stack, X: np.ndarray) -> list[Certificate]:
         rounding += 64 * np.finfo(float).eps * penalty
         excess = np.maximum(0.0, top / mu - 1) + 64 * np.finfo(float).eps
         gap = np.maximum(0.0, inner + penalty) + excess * stack.value_at_zero + rounding
+        for b, member in enumerate(stack.members):
+            if member.problem.bias:
+                gap[b] += bias.gap(member, X[b], float(loss[b] + penalty[b]))
     error = np.sqrt(2 * stack.smoothness * gap)
     if mu is None:
         # |v_g| and top may both be off by the error. Without a gradient (the budget is not used up) the dual says

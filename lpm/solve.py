@@ -78,10 +78,14 @@ def solve(
     _check(tolerance)
     if not time_limit > 0:
         raise InvalidInput(f"time limit = {time_limit:g} s must be positive")
-    if len(problem.sizes) > orbits.MAX_GROUPS:
-        problem = merge_equal(problem)
+    if problem.bias and solver not in ("auto", "orbits"):
+        raise InvalidInput(f"--solver {solver} does not solve for a free bias; use --solver orbits, or drop --bias")
     auto = solver == "auto"
-    if auto:
+    if problem.bias:
+        solver = "orbits"
+    elif len(problem.sizes) > orbits.MAX_GROUPS:
+        problem = merge_equal(problem)
+    if solver == "auto":
         solver = choose(problem)
     if solver == "orbits":
         (solution,) = _by_orbits([problem], tolerance)
@@ -152,7 +156,7 @@ def _by_orbits(problems: Sequence[Problem], tolerance: float) -> list[Solution |
 
 def _by_another(problem: Problem, refusal: NotCertified, tolerance: float) -> Solution | NotCertified:
     """Try the first-order solver on a small problem that ``orbits`` refused: at tiny budgets it sees more."""
-    if problem.rows.count.sum() * problem.K <= SMALL:
+    if not problem.bias and problem.rows.count.sum() * problem.K <= SMALL:
         with contextlib.suppress(NotCertified):
             return solve(problem, "factored", tolerance=tolerance)
     return refusal
@@ -175,7 +179,7 @@ def _decided(solutions: Sequence[Solution | NotCertified]) -> list[Solution | No
 def _may_be_near(solution: Solution) -> bool:
     """Whether the collapse of the minority may be near, so that a gap does not tell."""
     minority, tau = solution.problem.minority, solution.problem.tau
-    if minority is None:
+    if minority is None or solution.problem.bias:
         return False
     if minority in solution.undecided_groups:
         return True
@@ -263,8 +267,8 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
             )
         law = law_of(options) if program.mixed else None
         limits = limits_of(options)
-        decay, features = limits.pop("decay"), limits.pop("features")
-        return limited(program.problem(pairs, mixing=law, budget=options.budget, **limits), decay, features)
+        decay, features, bias = (limits.pop(name) for name in ("decay", "features", "bias"))
+        return limited(program.problem(pairs, mixing=law, budget=options.budget, **limits), decay, features, bias=bias)
     if counts is None:
         return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)

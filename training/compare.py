@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import METHODS
-from training.methods import settings
+from training.experiments import runs_of
+from training.named import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
+from training.store.verdicts import verdict
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
 
-MADE_BY_METHODS = (
-    *("sampler", "classifier", "loss"),
-    *(name for name in settings() if not CHOICES[name].applies(RunConfig())),
+MADE_BY_METHODS = tuple(
+    name
+    for name, known in CHOICES.items()
+    if known.group == "method" and (any(name in row for row in METHODS.values()) or not known.applies(RunConfig()))
 )
 """Choices that the names of methods make, with the settings of methods other than the usual one."""
 
@@ -55,6 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help="|".join(METHODS) + usual,
     )
+    add(
+        "--methods",
+        type=cli.choice(*GROUPS),
+        metavar="GROUP",
+        help="cheap|all: many methods at once, those of about the cost of plain training, or all; what the data do not allow is "
+        "left out",
+    )
     parser.group("run").add_argument(
         "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
     )
@@ -65,15 +74,19 @@ def main(arguments: list[str] | None = None) -> int:
             "torchrun trains one run with all processes; use training.train with it, once for each method"
         )
     base = config_of(options)
-    configs = methods(base, options.method)
+    runs = methods(base, options.method or (() if options.methods else None))
+    runs |= possible(base, [method for method in GROUPS.get(options.methods, ()) if method not in runs])
+    configs = {method: run for method, (*_, run) in runs.items()}
     from training.jobs.train_all import train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in configs.values()]
     try:
-        status = train_all(wanted, Options.of(options), printed=False)
+        status = 0
+        for part in _parts(runs, options.seeds):
+            status = max(status, train_all(part, Options.of(options), printed=False))
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
-        print(f"error: {shown(error)}", file=sys.stderr)
+        cli.complain(error)
     results = {
         method: comparisons.read([run for seed in options.seeds if (run := _run(options.store, config, seed)).done])
         for method, config in configs.items()
@@ -81,12 +94,14 @@ def main(arguments: list[str] | None = None) -> int:
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
         remedy = ", for the reason above" if status else "; the same command trains them"
         status = max(status, 1)
-        print(f"{missing} of {len(wanted)} runs are missing{remedy}", file=sys.stderr)
+        verb = "is" if missing == 1 else "are"
+        print(f"{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
+        print(verdict(results) if options.format == "markdown" else "", end="")
     return status
 
 
@@ -94,25 +109,52 @@ def _run(store: Path, config: RunConfig, seed: int) -> RunFolder:
     return RunFolder(store, replace(config, seed=seed))
 
 
-def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig]:
-    """Make a run of each method.
+def _parts(runs: Mapping[str, Sequence[RunConfig]], seeds: Sequence[int]) -> list[list[RunConfig]]:
+    """The runs to train, each once: those of one stage, and then the second stages, which start from runs among them."""
+    every = dict.fromkeys(replace(run, seed=seed) for seed in seeds for part in runs.values() for run in part)
+    parts = [[run for run in every if (run.stage == "none") == first] for first in (True, False)]
+    return [part for part in parts if part]
+
+
+def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, list[RunConfig]]:
+    """Make the runs of each method.
 
     Args:
         base: the run whose choices they share; each method replaces sampler, classifier and loss.
-        named: keys of :data:`training.experiments.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None or empty.
+        named: keys of :data:`training.named.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
 
     Returns:
-        The run of each method, in the order given, each method once.
+        The runs of each method, in the order given, each method once: one, or with a second stage the run that it starts
+        from and the stage.
 
     Raises:
         InvalidInput: if a method is not possible with the other choices, such as with two classes.
     """
     configs = {}
-    for method in dict.fromkeys(named or (OF_TWO if base.K == 2 else USUAL)):
+    for method in dict.fromkeys((OF_TWO if base.K == 2 else USUAL) if named is None else named):
         try:
-            configs[method] = replace(base, **METHODS[method])
+            configs[method] = runs_of(base, method)
         except InvalidInput as error:
             raise InvalidInput(f"{method}: {error}") from None
+    return configs
+
+
+def possible(base: RunConfig, named: Sequence[str]) -> dict[str, list[RunConfig]]:
+    """Make the runs of each method that the data and the other choices allow. Each one that is left out is a line.
+
+    Args:
+        base: the run whose choices they share.
+        named: keys of :data:`training.named.METHODS`.
+
+    Returns:
+        The runs that are possible, in the order given.
+    """
+    configs: dict[str, list[RunConfig]] = {}
+    for method in named:
+        try:
+            configs |= methods(base, [method])
+        except InvalidInput as error:
+            print(f"left out: {shown(error)}", file=sys.stderr)
     return configs
 
 

@@ -16,16 +16,23 @@ from typing import Any, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.choices.branches import BranchChoices, check_branches
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
+from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
+from training.choices.mixing import MixingChoices, check_mixing
+from training.choices.names import method_of
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
+from training.choices.stage import StageChoices
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
+class RunConfig(
+    RunChoices, RecipeChoices, StageChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices
+):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -43,6 +50,7 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
                 shown = f"{value:g}" if isinstance(value, int | float) else str(value)
                 raise InvalidInput(f"{_option(name)} = {shown} {known.rule_of(self)}")
         self._check_words()
+        check_branches(self)
         self._check_label_pairs()
         for name, known in CHOICES.items():
             if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
@@ -53,10 +61,16 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
         if self.model in BOTTLENECKS and not self.data_set.files:
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
         if self.loss not in losses_of(self.classifier):
-            known_losses = ", ".join(losses_of(self.classifier))
+            known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
+            why = f": {reason}" if reason else ""
             raise InvalidInput(
-                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}; choose one of {known_losses}"
+                f"loss {self.loss!r} is not defined for classifier {self.classifier!r}{why}; choose one of {known_losses}"
             )
+        if self.classifier == "cosine" and self.prepares == "as-is":
+            raise InvalidInput(
+                "features 'as-is' have lengths, which cosines do not; take 'auto', 'unit' or 'norm-unit'"
+            )
+        check_mixing(self)
 
     def _check_words(self) -> None:
         if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,29})?", self.name):
@@ -74,17 +88,18 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
     def _check_label_pairs(self) -> None:
         """A classifier over label pairs needs a class for each pair that is drawn, and more than one class."""
         classifier, drawn = CLASSIFIERS[self.classifier], SAMPLERS[self.sampler].draws
-        if classifier.pairs == "a < b" and drawn != "a < b":
+        if classifier.pairs == "a < b" and (drawn != "a < b" or self.sampler_from):
+            deferred = " after random pairs" * (self.sampler_from > 0)
             raise InvalidInput(
-                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
-                "others too: use 'bmls', or the classifier without 'unordered'"
+                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r}{deferred} "
+                "draws others too: use 'bmls', or the classifier without 'unordered'"
             )
-        if not self.alpha and classifier.singleton:
+        if not self.alpha and classifier.singleton and self.branches != "bbn":
             raise InvalidInput(
                 f"classifier {self.classifier!r} needs mixed images, and alpha 0 mixes none: an image without mixup has one "
                 "label, no label pair; take 'fc', or an --alpha above 0"
             )
-        if not self.alpha and drawn == "a < b":
+        if not self.alpha and drawn == "a < b" and self.branches == "none":
             raise InvalidInput(
                 f"sampler {self.sampler!r} puts the lower class first in each pair, and alpha 0 trains on first images only, "
                 "so the last class has none; take 'bmls-all' or 'cbs', or an --alpha above 0"
@@ -117,8 +132,8 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
 
     @property
     def pixels(self) -> int:
-        """Pixels per side of what the network is shown, for image files."""
-        return self.size or 224
+        """Pixels per side of what the network is shown."""
+        return self.size or (224 if self.data_set.files else self.data_set.pixels)
 
     @property
     def prepares(self) -> str:
@@ -137,14 +152,8 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier, a loss that is not the usual one, and a lack of mixup."""
-        sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [sampler.title.format(**vars(self)), classifier.title]
-        if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
-            words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
-        if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
-            words.append(loss.title.format(**vars(self)))
-        return "+".join(words) + ", no mixup" * (not self.alpha)
+        """The name in tables, such as 'BMLS+MS' (:func:`training.choices.names.method_of`)."""
+        return method_of(self)
 
     @property
     def key(self) -> str:
@@ -156,7 +165,8 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
     def folder(self) -> str:
         """The run's folder inside the store."""
         factor = () if self.data_set.user_named else (self.factor,)
-        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        stage = () if self.stage == "none" else (self.stage,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, *stage, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def penalty_at(self, epoch: int) -> float:
@@ -173,7 +183,7 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch.
 
-        lr epoch / warmup during the warm-up; then lr divided by ten after each drop, or
+        lr epoch / warmup during the warm-up; then lr times the drop factor after each drop, or
         lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
 
         Args:
@@ -186,7 +196,7 @@ class RunConfig(RunChoices, RecipeChoices, MethodChoices, DataChoices):
             return self.lr * epoch / self.warmup
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(epoch > round(share * self.epochs) for share in self.drops)
+        return self.lr * self.drop_factor ** sum(epoch > round(share * self.epochs) for share in self.drops)
 
 
 CHOICES: dict[str, Choice] = {f.name: f.metadata["choice"] for f in fields(RunConfig)}
@@ -254,12 +264,12 @@ def from_json(data: dict[str, Any]) -> RunConfig:
     return RunConfig(**choices)
 
 
-OF_RECIPES = ("cas_m", "bias", "scale")
+OF_RECIPES = ("cas_m", "bias", "features", "scale")
 """Settings of methods that count as part of a recipe: stored runs carry a ``+`` where they differ from the preset."""
 
 SETTING = (
-    *("dataset", "classes", "name", "imbalance", "tail", "sampler", "classifier", "loss", "seed", "preset"),
-    *(name for name in settings() if name not in OF_RECIPES),
+    *("dataset", "classes", "name", "imbalance", "tail", "seed", "preset"),
+    *(name for name in CHOICES if (CHOICES[name].group == "method" or name in settings()) and name not in OF_RECIPES),
 )
 """Choices that are no part of a recipe: the data, the method with its settings, and the seed."""
 

@@ -203,8 +203,8 @@ def _decay(
     folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray], counts: np.ndarray
 ) -> float:
     config = folder.config
-    if not CLASSIFIERS[config.classifier].trains_lengths:
-        return math.nan
+    if not CLASSIFIERS[config.classifier].trains_lengths or config.branches != "none":
+        return math.nan  # which is for class vectors and inputs of one network
     try:
         squared = collapse.mean_squared_length(config, geometry, final.get("pair_counts"), counts)
     except (KeyError, ValueError, IndexError):
@@ -230,7 +230,7 @@ def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
     if "not preferred" in verdicts and config.sampler == "random":
-        adjustable = config.classifier == "fc" and config.loss == "ce"
+        adjustable = config.classifier == "fc" and config.loss == "ce" and config.class_weights == "none"
         return command(config, loss="la") if adjustable else command(config, sampler="cas")
     return command(config, epochs=2 * config.epochs) if "unfitted" in verdicts else ""
 

@@ -12,29 +12,9 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
-
-METHODS: dict[str, dict[str, Any]] = {
-    "random+FC": {"sampler": "random", "classifier": "fc"},
-    "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
-    "CAS+FC": {"sampler": "cas", "classifier": "fc"},
-    "BMLS+FC": {"sampler": "bmls", "classifier": "fc"},
-    "random+MS": {"sampler": "random", "classifier": "ms"},
-    "BMLS+MS": {"sampler": "bmls", "classifier": "ms-unordered"},
-    "BMLS-all+MS": {"sampler": "bmls-all", "classifier": "ms"},
-    "random+ETF+DR": {"sampler": "random", "classifier": "etf", "loss": "dr"},
-    "CBS+ETF+DR": {"sampler": "cbs", "classifier": "etf", "loss": "dr"},
-    "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
-    "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
-    "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
-    "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
-    "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
-    "random+FC, no mixup": {"sampler": "random", "classifier": "fc", "alpha": 0.0, "ratio_per": "batch"},
-}
-"""The methods of the tables, BMLS-all+MS, two losses, and training without mixup: by name the choices that make each.
-
-BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
-for them BMLS-all+MS draws all K^2.
-"""
+from training.named import METHODS
+from training.published import TABLE_2, TABLE_7, Recipe, Row, ran
+from training.second_stage import second_stage
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
@@ -46,56 +26,105 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        methods: names of methods, keys of :data:`METHODS`.
+        rows: its rows, and our method for each.
         datasets: names of data sets.
         factors: imbalance factors; 0 for the class counts that the data set has already.
         splits: whether it has the many, medium and few classes beside all.
         seeds: runs per cell.
     """
 
-    methods: tuple[str, ...]
+    rows: tuple[Row, ...]
     datasets: tuple[str, ...] = BOTH
     factors: tuple[int, ...] = FACTORS
     splits: bool = False
     seeds: int = 5
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Our methods, keys of :data:`training.named.METHODS`, each once."""
+        return tuple(dict.fromkeys(row.method for row in self.rows if row.method))
+
 
 LARGE_METHODS = (*FC, "BMLS+MS")
 
 TABLES: dict[int, Table] = {
-    1: Table(("BMLS+FC", "BMLS+MS"), factors=(200, 100), splits=True),
-    2: Table((*FC[:3], "BMLS+MS")),
-    3: Table(LARGE_METHODS, ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
-    4: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
-    5: Table(ETF),
-    8: Table((*FC, "BMLS+MS"), splits=True),
-    9: Table(LARGE_METHODS, ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
-    10: Table(LARGE_METHODS, ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
-    11: Table(("random+FC", "random+MS", "BMLS+FC", "BMLS+MS"), splits=True),
-    12: Table(ETF, ("cifar10-lt",), splits=True),
-    13: Table(ETF, ("cifar100-lt",), splits=True),
+    1: Table(ran("BMLS+FC", "BMLS+MS"), factors=(200, 100), splits=True),
+    2: Table(TABLE_2),
+    3: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
+    4: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
+    5: Table(ran(*ETF)),
+    7: Table(TABLE_7),
+    8: Table(ran(*FC, "BMLS+MS"), splits=True),
+    9: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
+    10: Table(ran(*LARGE_METHODS), ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
+    11: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS"), splits=True),
+    12: Table(ran(*ETF), ("cifar10-lt",), splits=True),
+    13: Table(ran(*ETF), ("cifar100-lt",), splits=True),
 }
 """By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
+
+
+def runs_of(base: RunConfig, method: str) -> list[RunConfig]:
+    """Make the runs of a method: one, or with a second stage the run that it starts from and the stage.
+
+    Args:
+        base: the data and the recipe; the method replaces sampler, classifier and so on.
+        method: key of :data:`training.named.METHODS`.
+
+    Returns:
+        The runs in the order of training. The last one is the method's.
+
+    Raises:
+        InvalidInput: if the method is unknown, or not possible with the other choices.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    choices = dict(METHODS[method])
+    stage = choices.pop("stage", None)
+    run = replace(base, **choices)
+    return [run] if stage is None else [run, second_stage(run, stage)]
+
+
+def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe | None = None) -> list[RunConfig]:
+    """Build the runs of a table's cell, with seed 0.
+
+    Args:
+        method: key of :data:`training.named.METHODS`.
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+        own: changes of the recipe, which give the preset's name a ``+``.
+
+    Returns:
+        The runs in the order of training. The last one is the cell's.
+
+    Raises:
+        InvalidInput: if the method is unknown, or the data set has no such preset.
+    """
+    recipe = with_preset(RunConfig(dataset=dataset), preset)
+    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
+    runs = runs_of(replace(recipe, **factor), method)
+    if own is None:
+        return runs
+    choices = {**own.choices, **own.on.get(dataset, {})}
+    epochs = [round(own.longer * run.epochs) for run in runs]
+    return [replace(run, preset=f"{preset}+", epochs=n, **choices) for run, n in zip(runs, epochs, strict=True)]
 
 
 def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
     """Build the run of a table's cell.
 
     Args:
-        method: key of :data:`METHODS`.
+        method: key of :data:`training.named.METHODS`.
         dataset: name of the data set.
         imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
         preset: name of the recipe.
         seed: seed of the run.
 
     Returns:
-        The run.
+        The run; with a second stage, the stage.
 
     Raises:
         InvalidInput: if the method is unknown, or the data set has no such preset.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    recipe = with_preset(RunConfig(dataset=dataset), preset)
-    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    return replace(recipe, seed=seed, **factor, **METHODS[method])
+    return replace(cell(method, dataset, imbalance, preset)[-1], seed=seed)

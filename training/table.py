@@ -18,12 +18,14 @@ from typing import Any
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import METHODS, TABLES, Table, config
+from training.experiments import TABLES, Table
+from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
-from training.store import tables
+from training.store import forms, tables
+from training.store.tables import Wanted
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
@@ -55,16 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
     number = int(options.number)
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))
+    options.recipes = tables.RECIPES if options.recipe is None else (options.recipe,)
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
     status = 0 if options.dry_run else _train(table, options)
-    missing = tables.missing(table, options.store, options.preset, options.seeds)
+    missing = tables.missing(table, options.store, options.preset, options.seeds, options.recipes)
     entries = tables.entries(number, table, options.store, options.preset, options.seeds)
     if options.dry_run and options.format is None:
-        print(_summary(table, missing, options.seeds), end="", flush=True)
+        print(_summary(table, missing, options), end="", flush=True)
     else:
-        print(tables.FORMATS[options.format or "markdown"](entries), end="", flush=True)
+        print(forms.FORMATS[options.format or "markdown"](entries), end="", flush=True)
     if missing:
         _say_missing(number, table, missing, options, failed=status == 2)
     if options.preset != "paper":
@@ -78,16 +81,24 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _summary(table: Table, missing: Sequence[RunConfig], seeds: Sequence[int]) -> str:
+def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Namespace) -> str:
     """A Markdown table of the runs that are missing, by data set and imbalance."""
     rows = [["data set", "imbalance", "finished runs", "missing runs", "methods that lack runs"], ["---"] * 5]
+    lacking = {replace(run, seed=0) for run in missing}
     for dataset, factor in itertools.product(table.datasets, table.factors):
-        lacking = [c for c in missing if c.dataset == dataset and (not factor or c.imbalance == factor)]
-        number = len(table.methods) * len(seeds)
-        methods = [m for m in table.methods if any(c.method == m for c in lacking)]
-        named = "all" if len(methods) == len(table.methods) else ", ".join(methods)
-        rows.append([dataset, tables.factor_word(factor), str(number - len(lacking)), str(len(lacking)), named])
-    return cli.markdown_table(rows)
+        part = replace(table, datasets=(dataset,), factors=(factor,))
+        cells = {cell.config: _name(cell) for cell in tables.wanted(part, options.preset, options.recipes)}
+        names = [name for config, name in cells.items() if config in lacking]
+        named = "all" if len(names) == len(cells) else ", ".join(names)
+        lacks = sum(replace(run, seed=0) in cells for run in missing)
+        done = len(cells) * len(options.seeds) - lacks
+        rows.append([dataset, tables.factor_word(factor), str(done), str(lacks), named])
+    absent = [f"{row.name} is not trained: {row.note}.\n" for row in table.rows if not row.method]
+    return cli.markdown_table(rows) + "".join(absent)
+
+
+def _name(cell: Wanted) -> str:
+    return cell.row.method + " by its own recipe" * cell.own
 
 
 def _say_missing(
@@ -95,7 +106,8 @@ def _say_missing(
 ) -> None:
     """Print on standard error how many runs are missing, how long they take, and what trains them."""
     remedy = "; the same command without --dry-run trains them" if options.dry_run else "; the same command trains them"
-    print(f"{len(missing)} runs are missing{', for the reasons above' if failed else remedy}", file=sys.stderr)
+    verb, reasons = "is" if len(missing) == 1 else "are", ", for the reasons above"
+    print(f"{counted(len(missing), 'run')} {verb} missing{reasons if failed else remedy}", file=sys.stderr)
     if options.dry_run:
         try:
             from training.jobs import estimate  # brings torch
@@ -115,7 +127,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "training.table",
         "train the runs of a table of the paper, and print our mean, the paper's value and the difference",
     )
-    add, formats = parser.add_argument, tables.FORMATS
+    add, formats = parser.add_argument, forms.FORMATS
     add(
         "number",
         type=cli.choice(*map(str, TABLES)),
@@ -133,6 +145,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         metavar="NAME",
         help="only this method of the table; the option may be repeated",
+    )
+    add(
+        "--recipe",
+        type=cli.choice(*tables.RECIPES),
+        metavar="NAME",
+        help="common|own: train only with the preset, or only with the recipes of the methods' authors where they differ "
+        "(default: both)",
     )
     add_data(parser)
     add_check(parser)
@@ -160,9 +179,9 @@ def _part(number: int, options: argparse.Namespace) -> Table:
         whole,
         datasets=tuple(d for d in whole.datasets if options.dataset in (None, d)),
         factors=tuple(f for f in whole.factors if options.imbalance in (None, f)),
-        methods=tuple(m for m in whole.methods if m in (options.method or whole.methods)),
+        rows=tuple(row for row in whole.rows if options.method is None or row.method in options.method),
     )
-    if not (part.datasets and part.factors and part.methods):
+    if not (part.datasets and part.factors and part.rows):
         raise InvalidInput(
             f"table {number} has no such cell; it has {', '.join(whole.methods)} on {', '.join(whole.datasets)} "
             f"at imbalance {', '.join(map(tables.factor_word, whole.factors))}"
@@ -186,11 +205,11 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             return action()
         except InvalidInput as error:
             if str(error) not in errors:
-                print(f"error: {shown(error)}", file=sys.stderr)
+                cli.complain(error)
             errors.add(str(error))
 
-    groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
-    for run in tables.missing(table, options.store, options.preset, options.seeds):
+    groups: dict[tuple[str, float, bool, bool], list[RunConfig]] = defaultdict(list)
+    for run in tables.missing(table, options.store, options.preset, options.seeds, options.recipes):
         groups[_group(run)].append(run)
     # All data are looked for now: days may lie between the first data set and the second.
     by_dataset = {dataset: configs for (dataset, *_), configs in groups.items()}
@@ -203,19 +222,20 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     if to_train and not options.quiet:
         first = to_train[0][0]
         print(
-            f"runs to train: {sum(map(len, to_train))}; the first is {first.model} for {first.epochs} epochs",
+            f"runs to train: {sum(map(len, to_train))}; the first is {first.model} for {counted(first.epochs, 'epoch')}",
             file=sys.stderr,
         )
     status = max((tried(partial(train_all, configs, shared, printed=False)) or 0 for configs in to_train), default=0)
     return 2 if errors else status
 
 
-def _group(config: RunConfig) -> tuple[str, float, bool]:
-    """Key of the runs that are trained together: on the same data, with or without pretrained weights.
+def _group(config: RunConfig) -> tuple[str, float, bool, bool]:
+    """Key of the runs that are trained together: on the same data, with or without pretrained weights, of one stage.
 
-    Pretrained weights may be missing; then the other runs are trained all the same.
+    Pretrained weights may be missing; then the other runs are trained all the same. Second stages come after the runs that
+    they start from.
     """
-    return config.dataset, config.imbalance, config.pretrained
+    return config.dataset, config.imbalance, config.pretrained, config.stage != "none"
 
 
 def commands(number: int, table: Table, missing: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:
@@ -236,15 +256,19 @@ def commands(number: int, table: Table, missing: Sequence[RunConfig], options: a
         name.replace("_", "-"): value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual
     }
     lines = []
-    for dataset, factor, method in itertools.product(table.datasets, table.factors, table.methods):
-        if (run := config(method, dataset, factor, options.preset)).key in keys:
-            of_cell: dict[str, Any] = {"imbalance": factor} if factor else {}
+    for cell in tables.wanted(table, options.preset, options.recipes):
+        if cell.config.key in keys:
+            run = cell.config
+            of_cell: dict[str, Any] = {} if run.data_set.files else {"imbalance": f"{run.imbalance:g}"}
             if run.pretrained:
                 of_cell |= {"weights": options.weights or "FILE"}
-            values = {"dataset": dataset, **of_cell, "method": method, **given}
+            of_cell["method"] = cell.row.method
+            if cell.row.own is not None:
+                of_cell["recipe"] = tables.RECIPES[cell.own]
+            values = {"dataset": run.dataset, **of_cell, **given}
             words = [w for name, value in values.items() for w in (f"--{name}", *[str(value)] * (value is not True))]
             lines.append(shlex.join(["python", "-m", "training.table", str(number), *words]))
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def seed_list(numbers: Sequence[int]) -> str:

@@ -14,16 +14,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks import captured, gpu_plan
+from benchmarks import captured, gpu_plan, gpu_runs
 from lpm.console import cli
 from tests.started import wait_for
+from training import experiments
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.jobs.work import Work
 from training.model import build
+from training.named import GROUPS
 from training.store.tables import COLUMNS
 
-PLAN = gpu_plan.plan
+PLAN = gpu_runs.plan
 """The plan itself; the other tests put a small one in its place."""
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
 DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
@@ -32,9 +34,9 @@ DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the plan three runs on the digits, which train in this process, as on CUDA."""
-    monkeypatch.setattr(gpu_plan, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
-    monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
-    monkeypatch.setattr(gpu_plan, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
+    monkeypatch.setattr(gpu_runs, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
+    monkeypatch.setattr(gpu_runs, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
+    monkeypatch.setattr(gpu_runs, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -110,7 +112,7 @@ def test_when_the_time_is_up_a_run_ends_between_epochs(
             report(epoch, "one more")
 
     monkeypatch.setattr(Work, "stages", stages)
-    monkeypatch.setattr(gpu_plan, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(gpu_runs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     assert gpu_plan.main(words(tmp_path, "--part", "train", "--minutes", "1")) == 0
     assert epochs == [(0, 1), (0, 2)]
     assert "time is up" in capsys.readouterr().out
@@ -119,7 +121,7 @@ def test_when_the_time_is_up_a_run_ends_between_epochs(
 def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = list[tuple[list[int], int]]()
     monkeypatch.setattr(
-        gpu_plan, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
+        gpu_runs, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
     )
     known = tmp_path / "known.csv"
     known.write_text(",".join(COLUMNS) + "\n" + ",".join(["x"] * len(COLUMNS)) + "\n")
@@ -130,10 +132,10 @@ def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("failing", "status", "begun"),
     [
-        ((), 0, ["check", "speed", "bound", "profile", "train"]),
-        (("speed", "profile"), 1, ["check", "speed", "bound", "profile", "train"]),
-        (("check",), 1, ["check", "speed plain", "bound plain", "profile plain", "train plain"]),
-        (("train",), 1, ["check", "speed", "bound", "profile", "train", "train plain"]),
+        ((), 0, ["check", "train", "speed", "bound", "profile"]),
+        (("speed", "profile"), 1, ["check", "train", "speed", "bound", "profile"]),
+        (("check",), 1, ["check", "train plain", "speed plain", "bound plain", "profile plain"]),
+        (("train",), 1, ["check", "train", "train plain", "speed plain", "bound plain", "profile plain"]),
     ],
 )
 def test_after_a_part_that_fails_the_others_go_on(
@@ -164,13 +166,13 @@ def test_no_part_is_measured_again_and_a_part_that_fails_twice_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     calls = processes(monkeypatch, tmp_path, ("speed",))
-    for later in (["check", "speed", "bound", "profile", "train"], ["speed", "train"], ["train"]):
+    for later in (["check", "train", "speed", "bound", "profile"], ["train", "speed"], ["train"]):
         calls.clear()
         for file in ("bound.csv", "profile.txt"):
             (tmp_path / file).unlink(missing_ok=True)
         gpu_plan.main(words(tmp_path))
         assert calls == later
-        if later != ["check", "speed", "bound", "profile", "train"]:
+        if later != ["check", "train", "speed", "bound", "profile"]:
             assert (tmp_path / "bound.csv").read_text() == "bound"
     assert "speed: left out after 2 attempts" in capsys.readouterr().out
 
@@ -253,3 +255,22 @@ def test_the_plan_has_each_run_once_and_trains_around_the_threshold_of_the_law()
     pi_B = 50 / (5 * 5000 + 5 * 50)
     shares = {round((run.classifier_decay / (2 / 3 * pi_B) ** 0.5), 6) for run in penalised}
     assert shares == {0.8, 0.95, 1.05}
+
+
+def test_the_plan_begins_with_the_papers_method_against_the_simple_ones() -> None:
+    runs = list(PLAN("paper"))
+    assert {(run.epochs, run.dataset) for run in runs} == {(200, "cifar10-lt")}
+    first = runs[:18]
+    assert {run.imbalance for run in first} == {100}
+    assert [run.method for run in first[:6]] == [
+        *("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
+    ]
+    assert [run.seed for run in first[::6]] == [0, 1, 2]
+    of_table4 = [run for run in runs if run.method in experiments.TABLES[4].methods and run.tail == "exp"]
+    assert len(of_table4) == 4 * 4 * 5  # methods, imbalances, seeds: the half on CIFAR-10
+    last = max(runs.index(run) for run in of_table4)
+    others = {run.method for run in runs[:last]} - set(experiments.TABLES[4].methods)
+    assert others == {"CAS+FC", "random+FC+LA", "random+FC+DRW"}
+    cheap = set(experiments.TABLES[7].methods) & set(GROUPS["cheap"])
+    assert cheap <= {run.method for run in runs if run.imbalance == 100}
+    assert not {"DBN", "BBN"} & {run.method for run in runs}

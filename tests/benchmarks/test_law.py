@@ -11,9 +11,12 @@ import pytest
 
 from benchmarks import law
 from figures.law import measured_rows
+from lpm.console.errors import InvalidInput
 from training.data.datasets import long_tailed_counts
 from training.store import collapse
 from training.store.runs import RunFolder
+
+NORMS = [f"{where}.{kind}" for where in ("1", "3.norm2", "4.norm2", "5.norm2") for kind in ("weight", "bias")]
 
 
 @pytest.mark.parametrize("series", law.SERIES, ids=lambda series: series.name)
@@ -53,8 +56,31 @@ def test_rows_hold_what_a_run_measured(
     assert float(rows[0]["sB4"]) == pytest.approx(np.linalg.svd(W[5:] - W[5:].mean(axis=0))[1][3], abs=1e-4)
     assert np.mean([float(rows[0]["many"]), float(rows[0]["few"])]) == pytest.approx(folder.result().last["all"])
     assert float(rows[0]["nearest"].split()[0]) == pytest.approx(min(np.linalg.norm(W[0] - w) for w in W[1:]), rel=1e-4)
+    norms = [folder.final()[f"network.backbone.body.{name}"] for name in NORMS]
+    assert float(rows[0]["squares_norms"]) == pytest.approx(sum(float((x**2).sum()) for x in norms), rel=1e-4)
+    assert float(rows[0]["squares_W"]) == pytest.approx((W**2).sum(), rel=1e-4)
     assert float(rows[0]["mu"]) == pytest.approx(config.feature_decay)
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("fit_AB", "fit_A", "fit_B"))
     assert [row["seed"] for row in measured_rows(out)] == ["3", "3"]
     before = (folder.path / "metrics.json").read_bytes()
     assert law.main(["--seeds", "3", "--store", str(tmp_path / "store"), "--rows-only"]) == 0
     assert (folder.path / "metrics.json").read_bytes() == before
+
+
+def test_what_rare_classes_share_with_frequent_ones() -> None:
+    rng = np.random.default_rng(0)
+    frequent = rng.normal(size=(5, 12))
+    own = np.linalg.svd(frequent - frequent.mean(axis=0))[2][4:]  # orthogonal to all differences of frequent classes
+    weights = rng.normal(size=(5, 5))
+    mixture, apart = (weights - weights.mean(axis=1, keepdims=True)) @ frequent, rng.normal(size=(5, 8)) @ own
+    mixture, apart = mixture - mixture.mean(axis=0), apart - apart.mean(axis=0)
+    assert law.shared(frequent, mixture) == pytest.approx(1)
+    assert law.shared(frequent, apart) == pytest.approx(0)
+    both = (mixture**2).sum() / ((mixture**2).sum() + (apart**2).sum())
+    assert law.shared(frequent, mixture + apart + 3) == pytest.approx(both)
+    assert np.isnan(law.shared(frequent, np.ones((5, 12))))
+
+
+def test_series_of_cifar_need_their_folder() -> None:
+    with pytest.raises(InvalidInput, match="--data-root"):
+        law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])

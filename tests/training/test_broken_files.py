@@ -14,7 +14,7 @@ from tests.started import together
 from tests.training.large import make
 from tests.training.own import pets, trained
 from training import compare, measure, split, table
-from training.data import datasets, decodable, lists
+from training.data import datasets, decodable, lists, refusals
 from training.store.runs import find
 
 BAD = ("train/cat/00.jpg", "train/dog/07.jpg", "train/dog/notes.txt", "test/emu/00.jpg")
@@ -56,7 +56,7 @@ def test_many_are_named_up_to_a_number(root: Path, tmp_path: Path, capsys: Any) 
         file.write_bytes(b"")
     assert trained(root, tmp_path / "s") == 2
     *lines, last = capsys.readouterr().err.splitlines()
-    assert len(lines) == decodable.NAMED + 1
+    assert len(lines) == refusals.NAMED + 1
     assert lines[-1] == "and 13 more; python -m training.check names all"
     assert last.startswith("error: 33 files of ")
 
@@ -70,6 +70,7 @@ def test_what_is_left_out_is_named_and_stored(root: Path, tmp_path: Path, capsys
     (folder,) = find(tmp_path / "s")
     stored = json.loads((folder.path / "data.json").read_bytes())
     assert stored.pop("left_out") == sorted(BAD)
+    del stored["times"]  # of change, of the files
     assert folder.result().left_out == tuple(sorted(BAD))
     assert folder.result().train_counts == (29, 12, 3)
     # It is the run on these data, whether files are left out or removed.
@@ -121,7 +122,7 @@ def empty_class(root: Path) -> tuple[str, ...]:
         (unknown_class, "test/yak': there is no such class folder for training; remove it; --skip-broken leaves out"),
         (
             empty_class,
-            "1 of 3 classes have no training image, such as class 'cat' (7 files that cannot be used left out)",
+            "1 of 3 classes has no training image, such as class 'cat' (7 files that cannot be used left out)",
         ),
     ],
 )
@@ -132,6 +133,14 @@ def test_what_no_file_can_be_left_out_for_is_one_line(
     assert trained(root, tmp_path / "s", "--skip-broken", *words) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "s").exists()
+
+
+def test_a_file_beside_class_folders_is_left_out(root: Path, tmp_path: Path, capsys: Any) -> None:
+    (root / "train/notes.txt").write_text("a note")
+    assert trained(root, tmp_path / "s", "--skip-broken") == 0
+    assert "left out: " in capsys.readouterr().err
+    (folder,) = find(tmp_path / "s")
+    assert folder.result().left_out == tuple(sorted([*BAD, "train/notes.txt"]))
 
 
 def test_nothing_is_left_out_where_all_is_well(root: Path, tmp_path: Path, capsys: Any) -> None:

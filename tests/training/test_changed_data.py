@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,11 @@ from safetensors.numpy import load as load_tensors
 from lpm.console.cli import run as run_command
 from tests.started import together
 from tests.training.own import older, pets, trained
-from training import measure
-from training.data import datasets
+from training import check, measure
+from training.data import datasets, remembered
 from training.model import build
 from training.run import loop
-from training.store import run_data
+from training.store import run_data, run_images
 from training.store.runs import RunFolder, find
 
 RECIPE = ("--epochs", "4", "--sampler", "cbs", "--no-check")
@@ -142,7 +145,7 @@ def test_every_change_is_stored(root: Path, tmp_path: Path) -> None:
     assert (second.missing, second.new, second.files) == (1, 1, ("train/dog/03.jpg", "train/emu/03.jpg"))
 
 
-@pytest.mark.parametrize("name", [run_data.DATA, run_data.IMAGES])
+@pytest.mark.parametrize("name", [run_data.DATA, run_images.IMAGES])
 def test_a_process_that_ends_while_it_stores_the_change_loses_nothing(
     name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +159,8 @@ def test_a_process_that_ends_while_it_stores_the_change_loses_nothing(
             raise KeyboardInterrupt
         write(file, content)
 
-    monkeypatch.setattr(run_data, "write", ended)
+    for module in (run_data, run_images):
+        monkeypatch.setattr(module, "write", ended)
     assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 130
     monkeypatch.undo()
     assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
@@ -212,12 +216,12 @@ def rename_class(root: Path, folder: RunFolder) -> None:
 
 def without_list(root: Path, folder: RunFolder) -> None:
     (root / "train/emu/03.jpg").unlink()
-    (folder.path / run_data.IMAGES).unlink()
+    (folder.path / run_images.IMAGES).unlink()
 
 
 def damaged_list(root: Path, folder: RunFolder) -> None:
     (root / "train/emu/03.jpg").unlink()
-    (folder.path / run_data.IMAGES).write_bytes(gzip.compress(b'{"sha256": "", "class_names": [1]}'))
+    (folder.path / run_images.IMAGES).write_bytes(gzip.compress(b'{"sha256": "", "class_names": [1]}'))
 
 
 @pytest.mark.parametrize("change", [rename_class, without_list, damaged_list])
@@ -235,7 +239,7 @@ def test_a_run_does_not_go_on_where_its_classes_could_be_others(
 
 def test_an_older_run_gets_a_list_of_its_images_when_it_is_resumed(root: Path, tmp_path: Path) -> None:
     folder = stopped(root, tmp_path / "s")
-    (folder.path / run_data.IMAGES).unlink()
+    (folder.path / run_images.IMAGES).unlink()
     stopped(root, tmp_path / "s", after=3)
     (root / "train/emu/03.jpg").unlink()
     assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
@@ -260,7 +264,7 @@ def test_a_finished_run_stays_what_it_is(root: Path, tmp_path: Path, capsys: Any
 def test_the_name_of_other_data_is_shown_as_text(root: Path, tmp_path: Path, capsys: Any) -> None:
     folder = stopped(root, tmp_path / "s")
     (folder.path / "data.json").write_text(json.dumps({"name": "a\x1b[31m\nb" + "c" * 10_000, "sha256": ""}))
-    (folder.path / run_data.IMAGES).unlink()
+    (folder.path / run_images.IMAGES).unlink()
     capsys.readouterr()
     assert trained(root, tmp_path / "s", *RECIPE) == 2
     line = capsys.readouterr().err.splitlines()[-1]
@@ -280,3 +284,107 @@ def test_a_result_without_changes_is_one_of_an_older_version(root: Path, tmp_pat
         file.write_text(json.dumps(content | {"data_changes": wrong}))
         with pytest.raises(ValueError, match="is damaged"):
             folder.result()
+
+
+def other_content(file: Path) -> None:
+    """Another picture of the same size: the last bytes are behind the end of the JPEG."""
+    file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+
+
+@pytest.mark.parametrize("word", ["--check", "--no-check"])
+def test_another_picture_of_the_same_size_is_noticed(word: str, root: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = stopped(root, tmp_path / "s", word)
+    before = {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()}
+    other_content(root / "train/emu/03.jpg")
+    assert trained(root, tmp_path / "s", *RECIPE) == 2
+    assert (
+        "(1 changed, 0 missing, 0 new, such as 'train/emu/03.jpg'); put them back, or go on" in capsys.readouterr().err
+    )
+    assert {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()} == before
+    assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
+    assert "goes on after epoch 2 with other images: 1 changed, 0 missing, 0 new" in capsys.readouterr().err
+    (change,) = folder.result().data_changes
+    assert (change.epoch, change.changed, change.files) == (2, 1, ("train/emu/03.jpg",))
+    # The finished run is of these images.
+    assert trained(root, tmp_path / "s", *RECIPE) == 0
+    other_content(root / "test/dog/01.jpg")
+    assert trained(root, tmp_path / "s", *RECIPE) == 2
+    assert "such as 'test/dog/01.jpg'); choose another --name, or delete it" in capsys.readouterr().err
+
+
+def test_copied_and_touched_files_are_the_same(
+    root: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(root, tmp_path / "s")
+    capsys.readouterr()
+    read, digest_of = list[str](), remembered.digest_of
+
+    def counted(root: Path, path: str) -> str:
+        read.append(path)
+        return digest_of(root, path)
+
+    monkeypatch.setattr(remembered, "digest_of", counted)
+    copy = shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
+    stopped(copy, tmp_path / "s", after=3)
+    assert len(read) == 53  # each once, since it was copied
+    read.clear()
+    assert trained(copy, tmp_path / "s", *RECIPE) == 0
+    assert trained(copy, tmp_path / "s", *RECIPE) == 0
+    assert read == []
+    assert not re.search("times of change|goes on|holds a run", capsys.readouterr().err)
+    assert folder.result().data_changes == ()
+
+
+def test_what_is_too_much_to_read_is_said_and_a_check_can_tell_later(
+    root: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_command(lambda: check.main([str(root), "--quiet"])) == 0
+    folder = stopped(root, tmp_path / "s")
+    capsys.readouterr()
+    monkeypatch.setattr(remembered, "READ", 1)
+    for name in ("03", "04"):
+        other_content(root / f"train/emu/{name}.jpg")
+    stopped(root, tmp_path / "s", after=3)
+    said = capsys.readouterr().err
+    assert "note: " in said
+    assert "2 image files have the same sizes and other times of change. Whether they are the same is not known" in said
+    assert run_command(lambda: check.main([str(root), "--quiet"])) == 0
+    assert trained(root, tmp_path / "s", *RECIPE) == 2
+    assert "(2 changed, 0 missing, 0 new, such as 'train/emu/03.jpg')" in capsys.readouterr().err
+    assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
+    assert [change.epoch for change in folder.result().data_changes] == [3]
+
+
+def test_a_run_of_an_older_version_stores_hashes_when_it_is_resumed(root: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = stopped(root, tmp_path / "s")
+    data = json.loads((folder.path / run_data.DATA).read_bytes())
+    del data["times"]
+    (folder.path / run_data.DATA).write_text(json.dumps(data, indent=1))
+    content = json.loads(gzip.decompress((folder.path / run_images.IMAGES).read_bytes()))
+    content |= {part: [row[:3] for row in content[part]] for part in ("train", "test")}
+    (folder.path / run_images.IMAGES).write_bytes(gzip.compress(json.dumps(content).encode()))
+    os.utime(root / "train/emu/04.jpg", ns=(5, 5))
+    capsys.readouterr()
+    stopped(root, tmp_path / "s", after=3)
+    assert not re.search("times of change|goes on|holds a run", capsys.readouterr().err)
+    other_content(root / "train/emu/03.jpg")
+    assert trained(root, tmp_path / "s", *RECIPE) == 2
+    assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
+    assert [change.epoch for change in folder.result().data_changes] == [3]
+
+
+def test_another_order_of_a_list_is_said_to_be_one(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = []
+    for part in ("train", "test"):
+        rows = [f"{file.relative_to(root)} {file.parent.name}\n" for file in sorted((root / part).rglob("*.jpg"))]
+        (root / f"{part}.txt").write_text("".join(rows))
+        words += [f"--{part}-list", str(root / f"{part}.txt")]
+    stopped(root, tmp_path / "s", *words)
+    lines = (root / "train.txt").read_text().splitlines()
+    (root / "train.txt").write_text("\n".join([*lines[1:], lines[0]]))
+    assert trained(root, tmp_path / "s", *RECIPE, *words) == 2
+    assert (
+        "on other data (the same files in another order of the list); put them back, or go on"
+        in capsys.readouterr().err
+    )
+    assert trained(root, tmp_path / "s", *RECIPE, *words, *GOES_ON) == 0

@@ -13,7 +13,7 @@ from lpm.console.cli import run as run_command
 from tests.training.large import make
 from tests.training.own import pets, trained
 from training import check
-from training.data import decodable
+from training.data import decodable, remembered
 from training.data.lists import load
 from training.store.runs import find
 
@@ -42,7 +42,7 @@ def test_all_broken_files_are_named_at_once(root: Path, capsys: Any) -> None:
     assert len(lines) == 5
     for name in ("notes.txt", "test/yak", "train/dog/07.jpg", "train/cat/01.jpg", "test/emu/00.jpg"):
         assert sum(name in line for line in lines) == 1
-    assert last.startswith("error: 5 files of ")
+    assert last.startswith("error: 5 files, rows or names of ")
     assert last.endswith("cannot be used, as named above; mend, replace or remove each")
 
 
@@ -60,12 +60,12 @@ def test_what_decodes_is_remembered_until_it_changes(root: Path, capsys: Any, mo
     assert sorted(decoded) == ["train/cat/00.jpg", "train/cat/02.jpg"]
 
 
-INFINITE = {"decoder": decodable._decoder(decodable.MAX_PIXELS), "files": {"a": [float("inf"), 1]}}
+INFINITE = {"decoder": remembered.decoder(decodable.MAX_PIXELS), "files": {"a": [float("inf"), 1, ""]}}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"decoder": 1}', b"\xff" * 9, json.dumps(INFINITE).encode()])
 def test_a_damaged_memory_is_made_anew(root: Path, content: bytes, capsys: Any) -> None:
-    (root / decodable.REMEMBERED).write_bytes(content)
+    (root / remembered.REMEMBERED).write_bytes(content)
     assert checked(root) == 0
     assert capsys.readouterr().out == "53 images decode\n"
     assert decodable.check(root, ["train/cat/00.jpg"]).remembered == 1
@@ -154,7 +154,7 @@ def test_an_unwritable_folder_is_checked_all_the_same(root: Path, capsys: Any, m
     def write(path: Path, data: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(decodable, "write", write)
+    monkeypatch.setattr(remembered, "write", write)
     assert checked(root) == 0
     printed = capsys.readouterr()
     assert printed.out == "53 images decode\n"

@@ -28,6 +28,7 @@ from lpm import sweep
 from lpm.console import cli, engines
 from lpm.console.errors import NotCertified
 from tests.started import ROOT, Command, Forked, wait_for
+from tests.training.own import pets
 from tests.training.test_datasets import batches
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -384,3 +385,32 @@ def test_without_ray_the_extra_is_named(
         'error: --engine ray needs the extra `cluster`; install it with pip install -c constraints.txt -e ".[cluster]"\n'
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.heavy
+@on_ray
+def test_runs_on_ray_go_on_after_their_images_changed(tmp_path: Path) -> None:
+    root = pets(tmp_path / "data")
+    words = ["training.train", "--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s")]
+    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--quiet", "--device", "cpu", "--epochs", "30"]
+    words += ["--seeds", "0,1"]
+    on_two = ["--engine", "ray", "--jobs", "2"]
+    image = root / "train/dog/03.jpg"
+    picture = image.read_bytes()
+    image.write_bytes(picture + b"0")
+    first = Command(*words, *on_two)
+    wait_for(lambda: list((tmp_path / "s").glob("*/*/epochs.jsonl")))
+    first.process.send_signal(signal.SIGINT)
+    assert first.ends()[0] == 130
+    image.write_bytes(picture + b"1")
+    status, _, err = Forked(*words, *on_two).ends()
+    assert status == 2
+    assert "holds a run on other data (1 changed, 0 missing, 0 new, such as 'train/dog/03.jpg')" in err
+    status, _, err = Forked(*words, *on_two, "--data-changed", "ok").ends()
+    assert status == 0, err
+    went_on = err.count(
+        "with other images: 1 changed, 0 missing, 0 new, such as 'train/dog/03.jpg'; its result says so"
+    )
+    files = [change.files for folder in find(tmp_path / "s") for change in folder.result().data_changes]
+    assert files == [("train/dog/03.jpg",)] * went_on
+    assert went_on

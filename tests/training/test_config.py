@@ -36,7 +36,10 @@ def test_classes_for_all_label_pairs_have_a_name_of_their_own() -> None:
         ({"sampler": "smote"}, "sampler 'smote' is unknown"),
         ({"classifier": "ms-unordered"}, "label pairs a < b only; sampler 'random' draws"),
         ({"classifier": "ms-wetf-unordered"}, "label pairs a < b only"),
-        ({"loss": "dr"}, "loss 'dr' is not defined for classifier 'fc'; choose one of ce"),
+        (
+            {"loss": "dr"},
+            "loss 'dr' is not defined for classifier 'fc': it pulls features to .*; choose one of ce, la,",
+        ),
         ({"drops": (0.9, 0.8)}, "must be rising shares"),
         ({"drops": 5}, "drops '5' has the wrong type"),
         ({"epochs": 2.5}, "epochs '2.5' has the wrong type"),

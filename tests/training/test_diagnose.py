@@ -182,7 +182,7 @@ def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("training.jobs.train_all.train_all", lambda configs, options: asked.extend(configs) or 0)
     assert train(words[3:]) == 0
     assert asked == [replace(config, loss="la")]
-    assert diagnosis.command(replace(TINY, classifier="ms"), loss="la") == ""  # which does not go together
+    assert diagnosis.command(replace(TINY, classifier="ms"), loss="cw") == ""  # which does not go together
 
 
 def test_the_command_prints_and_draws(

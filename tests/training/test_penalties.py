@@ -49,7 +49,7 @@ def test_penalties_are_added_to_the_loss(method: dict[str, Any], centred: bool, 
     for learner in (plain, penalised):
         learner.assembly.penalty.fill_(1.0)
         learner.network.eval()
-        losses.append(learner.assembly.objective(*batch))
+        losses.append(learner.assembly.objective(batch[0], *batch, batch[3], torch.zeros(4, 0, dtype=torch.int64)))
         losses[-1].backward()
         gradients.append(torch.cat([p.grad.ravel() for p in learner.network.parameters()]))
     network = plain.network
@@ -101,7 +101,7 @@ def test_penalties_rise_over_their_warm_up(digits: datasets.LongTailed) -> None:
         ({"decay_warmup": 2}, "decay-warmup applies only to runs with --feature-decay or --classifier-decay"),
         ({"decay_warmup": 9, "feature_decay": 0.1}, r"decay-warmup = 9 must lie in 0..3, the epochs"),
         ({"tau": 0.5}, "tau applies only to loss 'la'"),
-        ({"loss": "la", "classifier": "ms"}, "loss 'la' is not defined for classifier 'ms'"),
+        ({"loss": "cw", "classifier": "ms"}, "loss 'cw' is not defined for classifier 'ms': a label pair has no"),
         ({"tail": "step", "dataset": "own", "classes": 3, "imbalance": 100.0}, "tail 'step' applies only to CIFAR and"),
     ],
 )

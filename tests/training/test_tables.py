@@ -22,13 +22,15 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from paper_checks.paper.datasets import cifar_lt
 from training.config import RunConfig, with_preset
-from training.experiments import METHODS, TABLES, config
+from training.experiments import TABLES, config
 from training.jobs import estimate
 from training.jobs.progress import in_time
+from training.named import METHODS
 from training.options import seeds
 from training.store import tables
+from training.store.forms import NOTE, PLAIN, as_csv, latex, markdown
 from training.store.runs import RunFolder
-from training.store.tables import COLUMNS, HEAD, NOTE, Entry, as_csv, entries, export, latex, markdown
+from training.store.tables import COLUMNS, Entry, entries, export
 from training.table import main, seed_list
 
 DATA = {"name": "cifar10-jpeg-lt", "sha256": "0"}
@@ -83,7 +85,7 @@ def test_tables_hold_ours_beside_the_papers_numbers(tmp_path: Path, capsys: pyte
     for form, text in (
         ("markdown", "| random+FC | cifar10-jpeg-lt | 100 | all | quick | 72.50 ± 0.71 (2) | 72.94 ± 0.68 | -0.44 |"),
         ("latex", r"all & quick & 72.50 $\pm$ 0.71 (2) & 72.94 $\pm$ 0.68 & $-0.44$ \\"),
-        ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0"),
+        ("csv", "random+FC,cifar10-jpeg-lt,100,all,quick,2,72.5000,0.7071,72.94,0.68,-0.4400,0,random+FC,,0,,"),
     ):
         assert table([*words, "--dry-run", "--format", form]) == 0
         output = capsys.readouterr()
@@ -174,7 +176,10 @@ def test_a_dry_run_is_short_and_says_how_long_the_runs_take(
     counts = cifar_lt(10, 100)  # and a run that tells how long it took
     finish(tmp_path, "random+FC", 0, train_counts=counts.tolist(), train_seconds=90 * 60.0)
     assert table([*CELL, "--store", str(tmp_path), "--dry-run", "--seeds", "0", "--device", "cpu"]) == 0
-    assert "they take about 6 h 0 min here on cpu, one run after another (by finished runs)" in capsys.readouterr().err
+    assert (
+        f"they take about 6 h 0 min here on cpu, one run after another (by finished runs of the same networks in {tmp_path})"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("method", ["random+FC", "BMLS+MS", "BMLS+ETF+DR", "BMLS+MS-WETF+CE"])
@@ -263,9 +268,9 @@ def test_a_mark_is_explained_where_it_stands() -> None:
 
 def test_markdown_has_as_many_columns_in_every_row() -> None:
     head, rule, *rows = markdown([FAR, ODD, *CELLS.values()]).split("\n\n")[0].splitlines()
-    assert head == "| " + " | ".join(HEAD) + " |"
+    assert head == "| " + " | ".join(PLAIN) + " |"
     for row in (rule, *rows):
-        assert row.replace(r"\|", "").count("|") == len(HEAD) + 1
+        assert row.replace(r"\|", "").count("|") == len(PLAIN) + 1
     assert "| BMLS+MS | cifar10-lt | 100 | all | paper | – | 79.67 ± 0.21 | – |" in rows
 
 
@@ -283,8 +288,8 @@ def test_latex_escapes_what_it_would_read_as_commands() -> None:
     assert rows.pop(1) == rule == r"\hline"
     for row in rows:
         assert row.endswith(r" \\")
-        assert len(row.replace(r"\&", "").split(" & ")) == len(HEAD)
-    assert note.startswith(rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize Test accuracy in \% ")
+        assert len(row.replace(r"\&", "").split(" & ")) == len(PLAIN)
+    assert note.startswith(rf"\multicolumn{{{len(PLAIN)}}}{{p{{0.95\linewidth}}}}{{\footnotesize Test accuracy in \% ")
 
 
 def test_csv_reads_back() -> None:
@@ -293,7 +298,7 @@ def test_csv_reads_back() -> None:
     assert first == {
         "method": "random+FC", "dataset": "cifar10-lt", "imbalance": "100", "split": "all", "preset": "paper", "n": "2",
         "mean": "70.5000", "std": "0.7071", "paper_mean": "72.94", "paper_std": "0.68",
-        "difference": "-2.4400", "outside": "1",
+        "difference": "-2.4400", "outside": "1", "row": "random+FC", "best_mean": "", "own_n": "0", "own_mean": "", "own_std": "",
     }  # fmt: skip
     assert second == first | {"dataset": "cifar10-jpeg-lt, cifar10-lt", "outside": "0"}
     assert [third[k] for k in ("n", "mean", "std", "difference", "outside")] == ["0", "", "", "", "0"]

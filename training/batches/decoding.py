@@ -44,10 +44,10 @@ class Undecodable:
     reason: str
 
 
-TRAIN, TEST = 0, 1
+TRAIN, TEST, HOLDOUT = 0, 1, 2
 
 Key = tuple[int, ...]
-"""TRAIN or TEST, the epoch, the position in it, and the images to decode there; epoch 0 means no augmentation."""
+"""TRAIN, TEST or HOLDOUT, the epoch, the position in it, and the images to decode there; epoch 0 means no augmentation."""
 
 
 class Order(Sampler[list[Key]]):
@@ -80,10 +80,20 @@ class Views(Dataset[Any]):
         config: the run.
         decoding: how files become pixels.
         room: bytes of decoded images that each process may keep.
+        holdout: the images that are held out of training.
     """
 
-    def __init__(self, train: Listed, test: Listed, config: RunConfig, decoding: Decoding, room: int) -> None:
-        self.sets, self.size, self.decoding, self.room = (train, test), config.pixels, decoding, room
+    def __init__(
+        self,
+        train: Listed,
+        test: Listed,
+        config: RunConfig,
+        decoding: Decoding,
+        room: int,
+        holdout: Listed | None = None,
+    ) -> None:
+        self.sets = (train, test) if holdout is None else (train, test, holdout)
+        self.size, self.decoding, self.room = config.pixels, decoding, room
         self.seed = config.seed if config.augment else None
         self.decoded: dict[tuple[int, int], Image.Image] = {}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.batches.augment import crops_and_flips
-from training.batches.mixing import ratios
+from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
 from training.sampling.samplers import PairSampler
@@ -33,6 +33,9 @@ class Epoch:
             image files, which are cropped where they are decoded.
         flips: whether each side's image is flipped, (2, N) bool.
         factors: of each side's brightness, contrast and saturation, (2, 3, N); empty, (2, 3, 0), without colour jitter.
+        weights: weight of the first image's label, (N,) float32; the second one's has the rest to 1.
+        boxes: rows and columns of the second image that are pasted into the first, (4, N) int64, as
+            :func:`training.batches.blending.blended` has them; empty, (4, 0), where images are mixed by ``ratios``.
     """
 
     number: Tensor
@@ -41,6 +44,8 @@ class Epoch:
     crops: Tensor
     flips: Tensor
     factors: Tensor
+    weights: Tensor
+    boxes: Tensor
 
     def to(self, device: torch.device) -> Epoch:
         """Copy it to a device.
@@ -71,12 +76,10 @@ class Epoch:
         Returns:
             What is random for these pairs, in this order.
         """
-        return Epoch(
-            self.number[positions],
-            self.pairs[positions],
-            self.ratios[positions],
-            *(x[..., positions] if x.shape[-1] else x for x in (self.crops, self.flips, self.factors)),
-        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        pairs = values.pop("pairs")[positions]  # the pairs alone have their N first
+        chosen = {name: x[..., positions] if x.shape[-1] else x for name, x in values.items()}
+        return Epoch(pairs=pairs, **chosen)
 
 
 def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALONE) -> Epoch:
@@ -91,15 +94,25 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
     Returns:
         The epoch; with several processes, this one's share of it.
     """
-    pairs = torch.from_numpy(sampler.pairs(epoch - 1))
-    sizes = batch_sizes(len(pairs), config)
+    sizes = batch_sizes(sampler.N, config)
+    drawn = Pairs(config, sampler, epoch, sizes)
+    pairs, mixed = torch.from_numpy(drawn.indices), plan(config, epoch, drawn)
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
     if config.data_set.files:
         crops, flips, factors = _augmentation_of_files(len(pairs), config.jitter, generator)
     else:
         crops, flips = _augmentation(sizes, generator)
         factors = torch.ones(2, 3, 0)
-    whole = Epoch(torch.arange(len(pairs)), pairs, ratios(config, epoch, sizes).of_pairs, crops, flips, factors)
+    whole = Epoch(
+        number=torch.arange(len(pairs)),
+        pairs=pairs,
+        ratios=mixed.ratios,
+        crops=crops,
+        flips=flips,
+        factors=factors,
+        weights=mixed.weights,
+        boxes=mixed.boxes,
+    )
     return whole if ranks.world == 1 and not config.parts else whole.select(ranks.epoch_shard(sizes, config.parts))
 
 

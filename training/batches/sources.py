@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lpm.console.errors import InvalidInput
 from training.batches.augment import crop_and_flip, flipped, normalised
 from training.batches.colour import ORDERS, check, jittered
-from training.batches.decoding import KEPT, TEST, TRAIN, Order, Undecodable, Views, next_batch, start_worker
+from training.batches.decoding import HOLDOUT, KEPT, TEST, TRAIN, Order, Undecodable, Views, next_batch, start_worker
 from training.batches.epoch import Epoch
 from training.config import RunConfig
 from training.data.datasets import Images, Listed, LongTailed
@@ -87,6 +87,16 @@ class Source(Protocol):
             Images, (B, C, H, W); the B sum to n.
         """
 
+    def holdout(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over images that are held out of training, as :meth:`test`.
+
+        Args:
+            indices: which images, (n,).
+
+        Yields:
+            Images, (B, C, H, W); the B sum to n.
+        """
+
 
 def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) -> Source:
     """Make the source for a run's data.
@@ -103,15 +113,17 @@ def of(config: RunConfig, data: LongTailed, device: torch.device, workers: int) 
     Raises:
         InvalidInput: if colours shall be jittered and kornia is not installed.
     """
-    train, test = data.train, data.test
+    train, test, holdout = data.train, data.test, data.holdout
     if isinstance(train, Images) and isinstance(test, Images):
-        return Resident(config, train, test, constants(data.mean, data.std, device), device)
+        assert not isinstance(holdout, Listed)
+        return Resident(config, train, test, constants(data.mean, data.std, device), device, holdout)
     assert isinstance(train, Listed)
     assert isinstance(test, Listed)
+    assert not isinstance(holdout, Images)
     if config.augment and config.jitter:
         check()
     how = Decoding(config.upright, config.pixel_bits, data.largest_pixels, data.max_pixels)
-    return Files(config, train, test, how, constants(data.mean, data.std, device), device, workers)
+    return Files(config, train, test, how, constants(data.mean, data.std, device), device, workers, holdout)
 
 
 class Resident:
@@ -123,15 +135,23 @@ class Resident:
         test: its test images.
         constants: mean and standard deviation of the channels, (C, 1, 1) each, on the device.
         device: where the images are kept.
+        held_out: images that are held out of training.
     """
 
     def __init__(
-        self, config: RunConfig, train: Images, test: Images, constants: tuple[Tensor, Tensor], device: torch.device
+        self,
+        config: RunConfig,
+        train: Images,
+        test: Images,
+        constants: tuple[Tensor, Tensor],
+        device: torch.device,
+        held_out: Images | None = None,
     ) -> None:
         self.augment, self.chunk = config.augment, EVALUATION_BATCH[device.type]
         self.channels = train.images.shape[1]
         self.mean, self.std = constants
         self.train_images, self.test_images = (torch.from_numpy(part.images).to(device) for part in (train, test))
+        self.held_out = self.test_images[:0] if held_out is None else torch.from_numpy(held_out.images).to(device)
 
     def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
         """Do nothing: all images are on the device (:meth:`Source.begin`)."""
@@ -154,6 +174,10 @@ class Resident:
         """Iterate over test images, as :meth:`Source.test`."""
         return self._unaugmented(self.test_images, indices)
 
+    def holdout(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over images that are held out, as :meth:`Source.holdout`."""
+        return self._unaugmented(self.held_out, indices)
+
     def _unaugmented(self, images: Tensor, indices: Tensor) -> Iterator[Tensor]:
         for chunk in torch.split(indices.to(images.device), self.chunk):
             yield normalised(images[chunk], self.mean, self.std)
@@ -170,6 +194,7 @@ class Files:
         constants: mean and standard deviation of the channels, (3, 1, 1) each, on the device.
         device: where images are needed.
         workers: processes that decode; 0 decodes in this process.
+        held_out: images that are held out of training.
     """
 
     channels = 3
@@ -183,13 +208,14 @@ class Files:
         constants: tuple[Tensor, Tensor],
         device: torch.device,
         workers: int,
+        held_out: Listed | None = None,
     ) -> None:
         self.config, self.device = config, device
         self.mean, self.std = constants
         self.chunk = images_at_once(config, device)
         self.order = Order()
         self.loader: DataLoader[Any] = DataLoader(
-            Views(train, test, config, decoding, KEPT // max(1, workers)),
+            Views(train, test, config, decoding, KEPT // max(1, workers), held_out),
             sampler=self.order,
             batch_size=None,  # the dataset makes whole batches
             num_workers=workers,
@@ -233,6 +259,10 @@ class Files:
     def test(self, indices: Tensor) -> Iterator[Tensor]:
         """Iterate over test images, as :meth:`Source.test`."""
         return self._unaugmented(TEST, indices)
+
+    def holdout(self, indices: Tensor) -> Iterator[Tensor]:
+        """Iterate over images that are held out, as :meth:`Source.holdout`."""
+        return self._unaugmented(HOLDOUT, indices)
 
     def _unaugmented(self, part: int, indices: Tensor) -> Iterator[Tensor]:
         if not len(indices):  # a process's share of very few images

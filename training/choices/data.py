@@ -51,6 +51,14 @@ class DataChoices:
         },
         **IN_MEMORY,
     )
+    holdout: float = choice(
+        0.0,
+        "share of the training images of each class that is held out of training and evaluated beside the test images; "
+        "choose hyperparameters by it, never by the test images",
+        "data",
+        holds=lambda run, value: 0 <= value < 1,
+        rule="must lie in [0, 1)",
+    )
     classes: int = choice(
         0,
         "number of classes of your own images (default: counted in the folders or names under --data-root)",

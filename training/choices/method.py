@@ -42,7 +42,7 @@ class MethodChoices:
         "what the classifier does to features first",
         "method",
         words={
-            "auto": "as-is for fc and ms, norm-unit for the ETFs",
+            "auto": "as-is for fc and ms, unit for cosine, norm-unit for the ETFs",
             "as-is": "nothing",
             "unit": "scale them to unit length",
             "norm-unit": "a BatchNorm, then unit length",

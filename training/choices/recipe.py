@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from training.choices.choice import above_zero, alternatives, between, choice, helps
 from training.choices.data import AUGMENTED, FILES
-from training.methods import CLASSIFIERS, MIXINGS
+from training.methods import CLASSIFIERS, LAWS, MIXINGS
 
 BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
 
 MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+
+_TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class RecipeChoices:
         "how the mixing ratio is drawn",
         "recipe",
         words=helps(MIXINGS),
-        applies=lambda run: run.alpha > 0,
-        scope="training with mixup, alpha above 0",
+        applies=lambda run: run.alpha > 0 and LAWS[run.mixing].takes_ratios,
+        scope=f"training with mixup, alpha above 0, and mixing {alternatives(_TAKE_RATIOS)}",
     )
     epochs: int = choice(
         200, "number of epochs", "recipe", **between(1, 100_000, rule="must be at least 1, at most 100,000")
@@ -53,6 +55,13 @@ class RecipeChoices:
     lr: float = choice(0.1, "learning rate after the warm-up", "recipe", **above_zero(1e3, included=False))
     momentum: float = choice(
         0.9, "momentum of SGD", "recipe", holds=lambda run, value: 0 <= value < 1, rule="must lie in [0, 1)"
+    )
+    nesterov: bool = choice(
+        False,
+        "Nesterov's momentum, as BBN and DBN-mix train",
+        "recipe",
+        applies=lambda run: run.momentum > 0,
+        scope="runs with --momentum above 0",
     )
     weight_decay: float = choice(
         2e-4,
@@ -107,17 +116,33 @@ class RecipeChoices:
         "how the learning rate falls",
         "recipe",
         words={
-            "steps": "tenfold after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
+            "steps": "by --drop-factor after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
             "cosine": "along a cosine to zero",
         },
     )
     drops: tuple[float, ...] = choice(
         (0.8, 0.9),
-        "shares of the epochs after which the learning rate falls tenfold",
+        "shares of the epochs after which the learning rate falls",
         "recipe",
         holds=lambda run, value: all(0 < share < 1 for share in value) and list(value) == sorted(value),
         rule="must be rising shares of the epochs, each in (0, 1)",
         listed=False,
+    )
+    drop_factor: float = choice(
+        0.1,
+        "factor of the learning rate at each drop; LDAM's code and its relatives have 0.01",
+        "recipe",
+        **above_zero(1),
+        applies=lambda run: run.schedule == "steps",
+        scope="schedule 'steps'",
+    )
+    clean_statistics: bool = choice(
+        False,
+        "before each step the network also sees the first images unmixed, so that BatchNorm's running statistics are half "
+        "theirs; imbalanced-DL and SBN-mix train so",
+        "recipe",
+        applies=lambda run: run.alpha > 0,
+        scope="training with mixup, alpha above 0",
     )
     augment: bool = choice(True, "random crop and flip", "recipe")
     jitter: float = choice(

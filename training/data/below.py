@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from lpm.console.errors import InvalidInput
-from training.data.class_folders import refuse_file
 from training.data.names import IMAGES, NO_IMAGES, hidden
+from training.data.refusals import RefuseFile, file_at_once
 from training.data.untrusted import quoted, without_links
 
 
@@ -54,6 +54,20 @@ def check_form(path: str) -> None:
         raise ValueError(f"{path[:200]!r} cannot be decoded; convert it to one of {', '.join(IMAGES)}")
 
 
+class Seen(NamedTuple):
+    """A regular file below a root.
+
+    Attributes:
+        size: in bytes.
+        time: of its last change, in nanoseconds.
+        real: its path below the root when links are followed.
+    """
+
+    size: int
+    time: int
+    real: str
+
+
 class FilesBelow:
     """The files of a root. Each folder is resolved once: a million images lie in some thousands of folders.
 
@@ -65,14 +79,14 @@ class FilesBelow:
         self.root, self.within = str(root), os.path.join(root, "")
         self.folders: dict[str, str] = {}
 
-    def look(self, path: str) -> tuple[int, str]:
+    def look(self, path: str) -> Seen:
         """Look at a file.
 
         Args:
             path: relative to the root.
 
         Returns:
-            Its size in bytes, and its path below the root when links are followed.
+            What is there.
 
         Raises:
             OSError: if it is missing.
@@ -89,7 +103,8 @@ class FilesBelow:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path[:200]!r} is not a regular file")
         inside = real[len(self.within) :]
-        return status.st_size, path if inside == path else inside  # one string in memory, not two equal ones
+        real = path if inside == path else inside  # one string in memory, not two equal ones
+        return Seen(status.st_size, status.st_mtime_ns, real)
 
     def _resolved(self, part: str, path: str) -> str:
         real = os.path.realpath(os.path.join(self.root, part), strict=True)
@@ -113,7 +128,7 @@ def left_out(number: int) -> str:
     return f"{start} not end in {', '.join(IMAGES)}"
 
 
-def images_below(folder: Path, *, refuse_file: Callable[[str, str], None] = refuse_file) -> tuple[list[Path], int]:
+def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tuple[list[Path], int]:
     """Find the images in a folder, at any depth.
 
     Args:

@@ -10,13 +10,16 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.catalogue import CATALOGUE, DataSet
 from training.config import RunConfig
 from training.data.depth import NOTHING, Largest
+from training.data.holdout import held_out
 from training.data.images import MAX_PIXELS, Decoding
 from training.data.set_depth import largest_of
 from training.methods import function
@@ -33,6 +36,22 @@ class Images:
 
     images: np.ndarray
     labels: np.ndarray
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The numbers of the images, as text."""
+        return tuple(map(str, range(len(self.labels))))
+
+    def select(self, chosen: np.ndarray) -> Images:
+        """Select some of the images.
+
+        Args:
+            chosen: (N,) bool.
+
+        Returns:
+            The images, in the same order.
+        """
+        return Images(self.images[chosen], self.labels[chosen])
 
     def update(self, digest: hashlib._Hash) -> None:
         """Add every image and label to a hash.
@@ -53,21 +72,41 @@ class Listed:
         paths: N paths.
         labels: (N,) int64 classes; class 0 is the most frequent in training.
         sizes: (N,) int64 bytes of each file.
+        times: (N,) int64 nanoseconds, when each file was changed last.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
     sizes: np.ndarray
+    times: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths of the images."""
+        return self.paths
+
+    def select(self, chosen: np.ndarray) -> Listed:
+        """Select some of the images.
+
+        Args:
+            chosen: (N,) bool.
+
+        Returns:
+            The images, in the same order.
+        """
+        paths = tuple(path for path, taken in zip(self.paths, chosen.tolist(), strict=True) if taken)
+        return Listed(self.root, paths, self.labels[chosen], self.sizes[chosen], self.times[chosen])
 
     def update(self, digest: hashlib._Hash) -> None:
         """Add every relative path, label and file size to a hash, in order.
 
         Contents are left out: those of iNaturalist are a hundred gigabytes, to be read at every start. Sizes show files
-        that were scaled, encoded again or cut short.
+        that were scaled, encoded again or cut short. A run has hashes of contents where they are known
+        (:mod:`training.store.run_images`).
 
         Args:
             digest: the hash.
@@ -97,6 +136,7 @@ class LongTailed:
         largest_pixels: the largest values of image files with more than eight bits; where it has none, each file is scaled by
             its own.
         max_pixels: pixels that an image file may have.
+        holdout: training images that are held out, None where there are none; :attr:`train` is without them.
     """
 
     name: str
@@ -111,13 +151,36 @@ class LongTailed:
     begun_counts: tuple[int, ...] | None = None
     largest_pixels: Largest = NOTHING
     max_pixels: int = MAX_PIXELS
+    holdout: Images | Listed | None = None
+
+    @property
+    def parts(self) -> dict[str, Images | Listed]:
+        """The sets of images by name: 'train', 'test', and 'holdout' where there is one."""
+        parts = {"train": self.train, "test": self.test}
+        return parts if self.holdout is None else parts | {"holdout": self.holdout}
+
+    def with_holdout(self, share: float, seed: int) -> LongTailed:
+        """Hold a share of the training images of each class out of training.
+
+        Args:
+            share: in (0, 1).
+            seed: which images.
+
+        Returns:
+            The same data, with fewer training images.
+
+        Raises:
+            InvalidInput: if no class has enough images.
+        """
+        chosen = held_out(self.train.labels, self.train.names, share, seed)
+        return replace(self, train=self.train.select(~chosen), holdout=self.train.select(chosen))
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """The name, and a hash of what a run is trained and tested on: images and labels, or lists and sizes of files."""
         digest = hashlib.sha256()
-        self.train.update(digest)
-        self.test.update(digest)
+        for part in self.parts.values():
+            part.update(digest)
         names = self.class_names if self.hashed_names is None else self.hashed_names
         digest.update("\0".join(names).encode())
         return {"name": self.name, "sha256": digest.hexdigest()}
@@ -126,6 +189,18 @@ class LongTailed:
     def counts(self) -> np.ndarray:
         """Training images of each class, (K,)."""
         return np.bincount(self.train.labels, minlength=self.K)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.train.images.shape[1] if isinstance(self.train, Images) else 3
+
+    @property
+    def holdout_counts(self) -> tuple[int, ...]:
+        """Images of each class that are held out, (K,); () without such images."""
+        if self.holdout is None:
+            return ()
+        return tuple(np.bincount(self.holdout.labels, minlength=self.K).tolist())
 
     @property
     def split_counts(self) -> np.ndarray:
@@ -142,16 +217,14 @@ class LongTailed:
         Returns:
             The same images with other labels.
         """
-        assert isinstance(self.train, Listed)
-        assert isinstance(self.test, Listed)
         position = {name: label for label, name in enumerate(self.class_names)}
         order = [position[name] for name in class_names]
         number = np.argsort(order)
+        parts: dict[str, Any] = {name: replace(part, labels=number[part.labels]) for name, part in self.parts.items()}
         hashed = self.hashed_names
         return replace(
             self,
-            train=replace(self.train, labels=number[self.train.labels]),
-            test=replace(self.test, labels=number[self.test.labels]),
+            **parts,
             class_names=tuple(class_names),
             hashed_names=None if hashed is None else tuple(hashed[label] for label in order),
             begun_counts=tuple(counts),
@@ -255,7 +328,9 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
         images = np.flatnonzero(labels == k)
         rng.shuffle(images)
         if not 1 <= n <= len(images):
-            raise InvalidInput(f"class {k} has {len(images)} images and should keep {n}; take a smaller imbalance")
+            raise InvalidInput(
+                f"class {k} has {counted(len(images), 'image')} and should keep {n}; take a smaller imbalance"
+            )
         subset.append(images[:n])
     return np.concatenate(subset)
 
@@ -299,11 +374,12 @@ def of(
         leave_out=leave_out,
     )
     if not (isinstance(data.train, Listed) and isinstance(data.test, Listed)):
-        return data
+        return data.with_holdout(config.holdout, config.subset_seed) if config.holdout else data
     decoding = Decoding(config.upright, config.pixel_bits, max_pixels=max_pixels)
     workers = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes here
     largest = largest_of(data.train.root, (*data.train.paths, *data.test.paths), decoding, workers=workers)
-    return replace(data, largest_pixels=largest, max_pixels=max_pixels)
+    data = replace(data, largest_pixels=largest, max_pixels=max_pixels)
+    return data.with_holdout(config.holdout, config.subset_seed) if config.holdout else data
 
 
 def load(

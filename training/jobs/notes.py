@@ -6,14 +6,17 @@ import sys
 
 import numpy as np
 
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
 from training.data.depth import Largest
-from training.data.lists import duplicates
-from training.methods import CLASSIFIERS, SAMPLERS
+from training.data.duplicates import duplicates
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
+
+NAMED = 10
+"""Classes that a note names."""
 
 
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
@@ -21,7 +24,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
     training images too, on classes without a test image, on few steps, on large networks without a GPU, on classifiers
-    with classes that never occur, and on more label pairs than images.
+    with classes that never occur, on rare classes that are corrected for twice, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -29,7 +32,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         device: 'cpu' or 'cuda'.
     """
     images = len(data.train.labels)
-    listed = [part for part in (data.train, data.test) if isinstance(part, Listed)]
+    listed = [part for part in data.parts.values() if isinstance(part, Listed)]
     if any(unchecked(part.root, part.paths, max_pixels=data.max_pixels) for part in listed):
         _note(
             "it is not known whether all images decode, and one that does not stops a run when it is met; --check, or "
@@ -38,15 +41,20 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     if listed:
         _note_depth(data)
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
-        _note(
-            f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
-        )
+        among = "is a training image" if len(seen) == 1 else "are training images"
+        _note(f"{len(seen):,} of {counted(len(data.test.labels), 'test image')} {among} too, for example {seen[0]!r}")
     untested = np.flatnonzero(np.bincount(data.test.labels, minlength=data.K) == 0)
     if len(untested):
         example = repr(data.class_names[untested[0]]) if data.class_names else str(untested[0])
         _note(
-            f"{len(untested):,} of {data.K:,} classes have no test image, such as {example}: they are trained, and left out of "
-            "all means"
+            f"{len(untested):,} of {data.K:,} classes {'has' if len(untested) == 1 else 'have'} no test image, such as "
+            f"{example}: trained, and left out of all means"
+        )
+    if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
+        names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
+        _note(
+            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
     usual = config.data_set.presets.get(config.preset, {}).get(
@@ -54,12 +62,12 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     )
     if config.preset == "quick" and config.batch != usual:
         _note(
-            f"{images:,} images in batches of {config.batch} are {steps} steps per epoch, {steps * config.epochs:,} in all; "
-            f"preset quick takes {usual} for more images, and --batch {usual} here"
+            f"{counted(images, 'image')} in batches of {config.batch} are {counted(steps, 'step')} per epoch, "
+            f"{steps * config.epochs:,} in all; preset quick takes {usual} for more images, and --batch {usual} here"
         )
     elif steps < 10:
         _note(
-            f"{images:,} images are {steps} step{'s' * (steps > 1)} per epoch, {steps * config.epochs:,} in all; "
+            f"{counted(images, 'image')} are {counted(steps, 'step')} per epoch, {steps * config.epochs:,} in all; "
             "a smaller --batch makes more"
         )
     if device == "cpu" and config.model in BOTTLENECKS:
@@ -67,6 +75,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
             + ("use a GPU" if config.pretrained else "--preset quick is for a first look")
         )
+    _note_correction(config)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
     if classifier.singleton and draws == "a < b" and classifier.pairs == "all":
         _note(
@@ -75,7 +84,26 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         )
     if config.sampler.startswith("bmls") and (pairs := number_of_label_pairs(config)) > images:
         epochs = -(-pairs // images)
-        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
+        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
+
+
+def _note_correction(config: RunConfig) -> None:
+    """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
+    loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
+    adjusts = loss.takes == "frequencies"
+    if adjusts and balanced and config.prior == "stream":
+        _note(
+            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+            "corrects for the training images all the same"
+        )
+        adjusts = False
+    parts = {
+        f"sampler {config.sampler}": balanced,
+        f"loss {config.loss}": adjusts or loss.corrects,
+        f"--class-weights {config.class_weights}": config.class_weights != "none",
+    }
+    if len(correcting := [part for part, corrects in parts.items() if corrects]) > 1:
+        _note(f"double correction: {' and '.join(correcting)} each make up for rare classes")
 
 
 def _note_depth(data: LongTailed) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.ranks import Ranks, joined
 from training.jobs import notes
@@ -124,18 +124,22 @@ FEW_CLASSES = 20
 
 def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
     """Print the accuracies of some runs, by split and where there are few classes by class."""
-    seeds = "1 seed" if len(results) == 1 else f"{len(results)} seeds"
+    seeds = counted(len(results), "seed")
     print(f"{config.method} on {tables.setting(config, results[0].dataset)}, {seeds}")
     ranges = tables.ranges(config, results[0])
     rows = [
         (split, [result.last[split] for result in results], f"  ({ranges[split]})" if split in ranges else "")
         for split in results[0].last
     ]
+    if held_out := [r.holdout.get("balanced", r.holdout["all"]) for r in results if r.holdout]:
+        rows.append(("held out", held_out, "  (mean over the classes with held-out images)"))
+    if first := [r.stage1_last.get("balanced", r.stage1_last["all"]) for r in results if r.stage1_last]:
+        rows.append(("before", first, f"  (the first stage, {config.stage1_method})"))
     if config.K <= FEW_CLASSES and all(len(result.per_class) == config.K for result in results):
         names = results[0].class_names or tuple(f"class {k}" for k in range(config.K))
         for k, (name, count) in enumerate(zip(names, results[0].train_counts, strict=True)):
             values = [value for result in results if (value := result.per_class[k]) is not None]
-            rows.append((name, values, f"  ({count:,} training image{'s' * (count != 1)})"))
+            rows.append((name, values, f"  ({counted(count, 'training image')})"))
     width = max(8, *(min(len(name) + 1, 30) for name, _, _ in rows))
     for name, values, note in rows:
         deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""

@@ -22,10 +22,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
+from training.model.features import Features
+from training.model.long_tail_losses import LogitMap
 from training.model.losses import (
     LossFunction,
     MixingRatio,
@@ -35,43 +36,6 @@ from training.model.losses import (
     mixed_singleton,
     without_autocast,
 )
-
-
-class Features(nn.Module):
-    """The classifier inputs: what class vectors are multiplied with, made of the backbone's features.
-
-    Args:
-        p: width of the features.
-        kind: 'as-is' leaves them; 'unit' scales each to unit length; 'norm-unit' does so after a BatchNorm. In training
-            a batch of fewer than two rows is normalised by the running statistics.
-    """
-
-    def __init__(self, p: int, kind: str = "as-is") -> None:
-        super().__init__()
-        self.kind = kind
-        if kind == "norm-unit":
-            self.norm = nn.BatchNorm1d(p)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Turn features into classifier inputs.
-
-        Args:
-            h: features, (B, p).
-
-        Returns:
-            Classifier inputs, (B, p).
-        """
-        if self.kind == "as-is":
-            return h
-        return F.normalize(self._normalised(h) if self.kind == "norm-unit" else h, dim=1, eps=1e-8)
-
-    def _normalised(self, h: Tensor) -> Tensor:
-        norm = self.norm
-        if norm.training and len(h) < 2 and isinstance(norm, nn.BatchNorm1d):
-            # One row has no variance, and torch refuses it: a loop would stop at a last batch of one image.
-            return F.batch_norm(h, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        normalised: Tensor = norm(h)
-        return normalised
 
 
 class FC(nn.Module):
@@ -107,6 +71,11 @@ class FC(nn.Module):
     def class_vectors(self) -> Tensor:
         """The class vectors W, (K, p)."""
         return self.linear.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, (K,), or None."""
+        return self.linear.bias
 
     def forward(self, h: Tensor) -> Tensor:
         """Compute logits.
@@ -153,11 +122,22 @@ class MixedSingleton(FC):
         bias: whether there is a bias.
         unordered: whether only the label pairs a < b are classes; by default all K^2.
         features: what is done with the features, see :class:`Features`.
+        logit_map: map of the logits of classes that the training loss is of, such as
+            :class:`training.model.long_tail_losses.LogitAdjustment`; none by default.
     """
 
-    def __init__(self, p: int, K: int, *, bias: bool = True, unordered: bool = False, features: str = "as-is") -> None:
+    def __init__(
+        self,
+        p: int,
+        K: int,
+        *,
+        bias: bool = True,
+        unordered: bool = False,
+        features: str = "as-is",
+        logit_map: LogitMap | None = None,
+    ) -> None:
         super().__init__(p, K, bias=bias, features=features)
-        self.unordered = unordered
+        self.unordered, self.logit_map = unordered, logit_map
 
     def loss(self, h: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean mixed-singleton loss.
@@ -175,7 +155,10 @@ class MixedSingleton(FC):
             InvalidInput: if a shape or type does not fit, or a label pair is no class (``unordered`` and a == b);
                 :func:`training.model.losses.mixed_singleton` says what becomes of such a pair on a GPU.
         """
-        return mixed_singleton(self(h), a, b, lam, unordered=self.unordered)
+        z, mapping = self(h), self.logit_map
+        if mapping is None:
+            return mixed_singleton(z, a, b, lam, unordered=self.unordered)
+        return mixed_singleton(mapping.scaled(z), a, b, lam, unordered=self.unordered, offsets=mapping.offsets)
 
 
 def _loss(function: LossFunction, z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
@@ -216,6 +199,7 @@ class _OnETF(nn.Module):
     """Logits against the directions of a random simplex ETF that is not trained. Args and errors as :class:`FixedETF`."""
 
     etf: Tensor
+    bias = None
 
     def __init__(self, p: int, K: int, features: str, generator: torch.Generator | None) -> None:
         super().__init__()

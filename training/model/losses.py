@@ -33,18 +33,6 @@ LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """The mean loss, (), of logits (B, K), labels a and b (B,), and the mixing ratio () or (B,)."""
 
 
-def cross_entropy_loss(counts: Tensor) -> LossFunction:
-    """Make the loss 'ce', cross-entropy on mixed labels; a row of :data:`training.methods.LOSSES`.
-
-    Args:
-        counts: training images of each class, (K,); without effect here.
-
-    Returns:
-        :func:`mixed_cross_entropy`.
-    """
-    return mixed_cross_entropy
-
-
 def dot_regression_loss(counts: Tensor) -> LossFunction:
     """Make the loss 'dr', dot regression; a row of :data:`training.methods.LOSSES`.
 
@@ -160,11 +148,19 @@ def mixed_cross_entropy(z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Te
     """
     z, a, b, lam = checked(z, a, b, lam)
     with without_autocast(z):
-        target = lam * _pick(z, a) + (1 - lam) * _pick(z, b)
-        return _mean(torch.logsumexp(z, dim=1) - target)
+        target = lam * pick(z, a) + (1 - lam) * pick(z, b)
+        return mean_of_rows(torch.logsumexp(z, dim=1) - target)
 
 
-def mixed_singleton(z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio, *, unordered: bool = False) -> Tensor:
+def mixed_singleton(
+    z: Tensor,
+    a: Tensor,
+    b: Tensor,
+    lam: MixingRatio,
+    *,
+    unordered: bool = False,
+    offsets: Tensor | None = None,
+) -> Tensor:
     r"""Compute the mean mixed-singleton loss in O(K) per image (Eq. 3, 4).
 
     .. math:: \operatorname{lse}_{(c, d)} [\lambda z_c + (1-\lambda) z_d] - \lambda z_a - (1-\lambda) z_b
@@ -178,12 +174,16 @@ def mixed_singleton(z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio, *, unorde
     A label pair (a, a) has no class. It is refused where labels can be read at once, on a CPU without torch.compile.
     Elsewhere its lambda becomes NaN, and so do the loss and all gradients: no wrong number passes for a loss.
 
+    With ``offsets`` o the logit of a label pair (c, d) is lambda z_c + (1-lambda) z_d + o_c + o_d, whatever lambda is: with
+    o = tau log q a label pair is adjusted by tau times the log of its frequency q_c q_d.
+
     Args:
         z: logits, (B, K).
         a: first label, (B,).
         b: second label, (B,).
         lam: mixing ratio lambda, () or (B,); see :data:`MixingRatio`.
         unordered: whether only the label pairs a < b are classes.
+        offsets: what each class adds to the logits of its label pairs, (K,); none by default.
 
     Returns:
         The mean over the batch, (); 0 for an empty one.
@@ -195,14 +195,17 @@ def mixed_singleton(z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio, *, unorde
     with without_autocast(z):
         if unordered:
             a, b, lam = _in_order(a, b, lam)
-        target = lam * _pick(z, a) + (1 - lam) * _pick(z, b)
+        target = lam * pick(z, a) + (1 - lam) * pick(z, b)
         weight = lam.reshape(-1, 1) if lam.ndim else lam
+        x, y = weight * z, (1 - weight) * z
+        if offsets is not None:
+            x, y, target = x + offsets, y + offsets, target + offsets[a] + offsets[b]
         if not unordered:
-            return _mean(torch.logsumexp(weight * z, dim=1) + torch.logsumexp((1 - weight) * z, dim=1) - target)
+            return mean_of_rows(torch.logsumexp(x, dim=1) + torch.logsumexp(y, dim=1) - target)
         if z.shape[1] > SCAN:
-            return _mean(_log_sum_of_pairs(weight * z, (1 - weight) * z) - target)
-        before = torch.logcumsumexp(weight * z, dim=1)[:, :-1]
-        return _mean(torch.logsumexp((1 - weight) * z[:, 1:] + before, dim=1) - target)
+            return mean_of_rows(_log_sum_of_pairs(x, y) - target)
+        before = torch.logcumsumexp(x, dim=1)[:, :-1]
+        return mean_of_rows(torch.logsumexp(y[:, 1:] + before, dim=1) - target)
 
 
 def _in_order(a: Tensor, b: Tensor, lam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -253,14 +256,30 @@ def dot_regression(cosines: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> T
     """
     cosines, a, b, lam = checked(cosines, a, b, lam)
     with without_autocast(cosines):
-        first, second = (_pick(cosines, label) - 1 for label in (a, b))
-        return _mean(lam / 2 * first**2 + (1 - lam) / 2 * second**2)
+        first, second = (pick(cosines, label) - 1 for label in (a, b))
+        return mean_of_rows(lam / 2 * first**2 + (1 - lam) / 2 * second**2)
 
 
-def _mean(losses: Tensor) -> Tensor:
-    """The mean; of an empty batch the sum, a zero with gradients, where a mean would be NaN."""
+def mean_of_rows(losses: Tensor) -> Tensor:
+    """Compute the mean over a batch.
+
+    Args:
+        losses: one per image, (B,).
+
+    Returns:
+        The mean, (); of an empty batch the sum, a zero with gradients, where a mean would be NaN.
+    """
     return losses.mean() if len(losses) else losses.sum()
 
 
-def _pick(z: Tensor, label: Tensor) -> Tensor:
+def pick(z: Tensor, label: Tensor) -> Tensor:
+    """Pick the entry of each row that belongs to its label.
+
+    Args:
+        z: (B, K).
+        label: (B,).
+
+    Returns:
+        (B,).
+    """
     return z.gather(1, label[:, None])[:, 0]

@@ -34,6 +34,17 @@ CLASSIFIERS: dict[str, Classifier] = {
             pairs="a < b",
         ),
         Classifier(
+            name="cosine",
+            title="cosine",
+            help="cosines of features and class vectors, times a scale",
+            make="training.model.cosine:Cosine",
+            settings={"scale": "cosine_scale"},
+            takes_loss=True,
+            trains_lengths=False,
+            features="unit",
+            linear=False,
+        ),
+        Classifier(
             name="etf",
             title="ETF",
             help="class vectors fixed as a simplex equiangular tight frame",

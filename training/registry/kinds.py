@@ -41,8 +41,18 @@ class Method:
         Returns:
             What ``make`` returns.
         """
-        chosen = {keyword: getattr(config, name) for keyword, name in self.settings.items()}
-        return function(self.make)(*arguments, **keywords, **chosen, **self.fixed)
+        return function(self.make)(*arguments, **keywords, **self.chosen(config), **self.fixed)
+
+    def chosen(self, config: Any) -> dict[str, Any]:
+        """The choices of a run that it takes.
+
+        Args:
+            config: the run's :class:`training.config.RunConfig`.
+
+        Returns:
+            Keywords of ``make``.
+        """
+        return {keyword: getattr(config, name) for keyword, name in self.settings.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +64,18 @@ class Sampler(Method):
 
     Attributes:
         draws: the label pairs that it draws.
+        lower_first: whether the class of a lower number is first in each pair.
         classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
+        shown: choices that follow the title in parentheses where they are not the default.
+        label_law: the function that computes how often labels are trained on, as ``module:name``; it takes the config, the
+            counts of the classes and :class:`training.sampling.label_law.LabelWeights`. Without it losses need ``--prior data``.
     """
 
     draws: LabelPairs = "all"
+    lower_first: bool = False
     classes: Literal["as they are", "balanced", "other"] = "other"
+    shown: tuple[str, ...] = ()
+    label_law: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +89,13 @@ class Classifier(Method):
         pairs: label pairs that have a class.
         singleton: whether label pairs are classes of their own, so that it needs those that the sampler draws.
         losses: the losses that it can be trained with.
-        takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own.
+        takes_loss: whether ``make`` takes the loss as ``loss``; otherwise the classifier has its own, and a loss other than
+            'ce' is a map of its logits, which ``make`` takes as ``logit_map``.
         names_loss: whether tables show the loss even if it is the default one.
         random: whether ``make`` takes a ``generator``.
         trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
         features: what becomes of the features first, under ``--features auto``.
+        linear: whether its logits are W h + bias of the classifier inputs h, so that a second stage can scale them.
     """
 
     pairs: LabelPairs = "all"
@@ -87,21 +106,62 @@ class Classifier(Method):
     random: bool = False
     trains_lengths: bool = True
     features: str = "as-is"
+    linear: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Method):
     """A loss on mixed labels.
 
-    ``make`` takes the training images of each class, a tensor (K,) on the CPU, and returns a function of logits (B, K),
-    labels a and b (B,) and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module
-    with a buffer, so that it moves to the GPU with the network.
+    ``make`` takes a tensor (K,) on the CPU as ``takes`` says, and returns a function of logits (B, K), labels a and b (B,)
+    and the mixing ratio, () or (B,), whose value is the mean loss. A loss that keeps a tensor is a module with a buffer, so
+    that it moves to the GPU with the network. A module may have ``begin_epoch(epoch, epochs)``, called before each epoch. It
+    may overwrite buffers in place that are no part of the state.
 
     Attributes:
         classifiers: the classifiers that can be trained with it; the row of the classifier may name it instead.
+        takes: the training images of each class; the label frequencies that ``--prior`` names; or nothing.
+        weighted: whether ``--class-weights`` can weigh it: ``make`` returns a
+            :class:`training.model.label_losses.LabelLoss`.
+        corrects: whether it treats a rare class as rare in training whatever the sampler draws.
+        reason: why other classifiers cannot be trained with it, for the message.
     """
 
     classifiers: tuple[str, ...] = ()
+    takes: Literal["images", "frequencies", "nothing"] = "images"
+    weighted: bool = False
+    corrects: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law(Method):
+    """A law of mixing: what becomes of two images and their labels.
+
+    ``make`` takes the run's config, the epoch from 1 and a :class:`training.batches.laws.Pairs`, and returns a
+    :class:`training.batches.laws.Plan`.
+
+    Attributes:
+        mean: the function that computes the expected label weight of the first image, as ``module:name``; it takes the config,
+            the counts of both classes, and :attr:`settings`.
+        takes_ratios: whether images are mixed by the ratio of ``--ratio-per``, as mixup does.
+        labels_as_images: whether labels weigh as their images do.
+        boxes: whether a part of one image is pasted into the other.
+        of_features: whether pooled features are mixed instead of images.
+        alpha: parameter of the Beta law where a command does not give it; None for the recipe's.
+    """
+
+    mean: str
+    takes_ratios: bool = False
+    labels_as_images: bool = True
+    boxes: bool = False
+    of_features: bool = False
+    alpha: float | None = None
+
+    @property
+    def as_mixup(self) -> bool:
+        """Whether images are mixed as by mixup, so that features of mixed images can be measured by their ratio."""
+        return self.takes_ratios and not self.of_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +171,43 @@ class Mixing(Method):
     ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
     :class:`training.batches.mixing.Ratios`.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Method):
+    """What a second stage trains on frozen features.
+
+    ``make`` takes the feature width p, the number of classes K, ``bias``, ``features``, and ``counts``, the training images of
+    each class (K,); it returns a classifier like :class:`training.model.classifiers.FC`.
+
+    Attributes:
+        defaults: its recipe, by field of :class:`training.config.RunConfig`.
+        linear: whether it starts from the first run's classifier, whose logits must be linear then.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    linear: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branching(Method):
+    """A network with one or two branches, and how it is trained.
+
+    ``make`` takes the arguments of :class:`training.run.objective.Objective`, and returns such a module.
+
+    Attributes:
+        ratios: the function, as ``module:name``, that changes the mixing ratios of an epoch; '' leaves them.
+        share: the function that gives the mean label weight of the first image in a branch.
+        doubled: what the backbone has twice: its last stage, its last block, or nothing.
+        heads: number of classifiers; a single one has the joined features of all branches.
+        usual: the other parts of the published method, as tables name them; with these the title stands alone.
+    """
+
+    ratios: str = ""
+    share: str = ""
+    doubled: Literal["stage", "block", ""] = ""
+    heads: int = 1
+    usual: str = ""
 
 
 def function(path: str) -> Any:

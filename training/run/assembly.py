@@ -1,4 +1,4 @@
-"""A run's parts put together: where its images come from, its network, its optimizer, its loss as one module."""
+"""A run's parts put together: where its images come from, its network, its optimizer, its objective."""
 
 from __future__ import annotations
 
@@ -14,60 +14,15 @@ from torch.nn.parallel import DistributedDataParallel
 from lpm.console.errors import InvalidInput
 from training.batches import sources
 from training.config import RunConfig
-from training.data.datasets import LongTailed
+from training.data.datasets import Images, LongTailed
 from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
+from training.methods import BRANCHES, LAWS, STAGES
 from training.model import build
+from training.model.classifiers import FC
+from training.model.second_stage import Frozen
+from training.model.second_stage import start as begin_from
 from training.sampling.samplers import PairSampler
-
-
-class Objective(nn.Module):
-    """The mean loss of a batch of mixed images and the penalties, as the one module that several processes wrap.
-
-    Penalties are ``l_H / 2 mean |h|^2`` of the classifier inputs h, and ``l_W / 2 |W|^2`` of the class vectors. See
-    :class:`training.config.RunConfig`, ``feature_decay`` and ``classifier_decay``.
-
-    Args:
-        network: backbone and classifier.
-        config: the run.
-        penalty: (), the share of the penalties that the epoch has, a tensor because a captured step reads it anew.
-        ranks: the processes that share a batch.
-    """
-
-    def __init__(self, network: build.Network, config: RunConfig, penalty: Tensor, ranks: Ranks = ALONE) -> None:
-        super().__init__()
-        self.network, self.config, self.penalty, self.ranks = network, config, penalty, ranks
-
-    def forward(self, mixed: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
-        """Compute the mean loss, with the penalties.
-
-        Args:
-            mixed: (B, C, H, W) mixed images; B = 0 for a process without a share of the batch.
-            a: (B,) label of the first image of each pair.
-            b: (B,) label of the second one.
-            lam: (B,) mixing ratio, the weight of the first image.
-
-        Returns:
-            (); for an empty batch a zero that depends on all weights.
-        """
-        config, classifier = self.config, self.network.classifier
-        h = self.network.features(mixed, bf16=config.precision == "bf16")
-        centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
-        if not len(mixed):
-            return (classifier(h) * 0).sum()
-        loss = classifier.loss(h, a, b, lam)
-        if config.feature_decay:  # a choice of runs whose classifier inputs are the features
-            loss = loss + self.penalty * config.feature_decay / 2 * (h - centre).square().sum(dim=1).mean()
-        if config.classifier_decay:
-            loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
-        return loss
-
-    @torch.no_grad()  # the mean's own gradient is that of the sum of all differences from it, which is 0
-    def _mean(self, h: Tensor) -> Tensor:
-        """The mean (p,) over the rows of all processes; every process must call it."""
-        sums = torch.cat([h.sum(dim=0), h.new_full((1,), len(h))])
-        self.ranks.all_reduce(sums)
-        return sums[:-1] / sums[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +42,7 @@ class Assembly:
         optimizer: SGD on the parameters that train.
         lr: (), the learning rate, a tensor because a captured step reads it anew.
         penalty: (), the share of the penalties, in the same way.
+        vectors_lr: (), the learning rate of the class vectors of MiSLAS's second stage, in the same way.
     """
 
     config: RunConfig
@@ -101,6 +57,7 @@ class Assembly:
     optimizer: torch.optim.SGD
     lr: Tensor
     penalty: Tensor
+    vectors_lr: Tensor
 
     @property
     def momentum(self) -> list[Tensor]:
@@ -116,6 +73,7 @@ def assemble(
     layout: torch.memory_format = torch.channels_last,
     workers: int = 0,
     weights: Path | None = None,
+    start: build.Network | None = None,
     ranks: Ranks = ALONE,
 ) -> Assembly:
     """Put a run together.
@@ -127,6 +85,7 @@ def assemble(
         layout: memory layout of weights and images.
         workers: processes that decode image files.
         weights: a file that a pretrained network starts from.
+        start: the network that a second stage starts from; None where weights are loaded later.
         ranks: the processes that train the run together.
 
     Returns:
@@ -137,12 +96,17 @@ def assemble(
             processes than pairs in a batch, or if parts of a batch cannot be shared by the processes or have too few images.
     """
     _check_shares(config, data, ranks)
+    _check_pixels(config, data)
     source = sources.of(config, data, device, workers)
     sampler = build.sampler(config, data.train.labels)
-    network = build.network(config, source.channels, weights, counts=data.counts).to(device)
-    network.to(memory_format=layout)  # type: ignore[call-overload]
+    network = build.network(config, source.channels, weights, counts=data.counts)
+    if config.stage != "none":
+        network = Frozen(network, shift=config.stage_norms == "shift")
+        if start is not None:
+            begin_from(network, start, classifier=STAGES[config.stage].linear)
+    network.to(device, memory_format=layout)  # type: ignore[call-overload]
     norms.convert_batch_norms(network, ranks, config.parts)
-    lr, penalty = (torch.zeros((), device=device) for _ in range(2))
+    lr, penalty, vectors_lr = (torch.zeros((), device=device) for _ in range(3))
     return Assembly(
         config=config,
         data=data,
@@ -152,10 +116,11 @@ def assemble(
         source=source,
         sampler=sampler,
         network=network,
-        objective=_wrapped(Objective(network, config, penalty, ranks), ranks),
-        optimizer=_optimizer(config, network, lr),
+        objective=_wrapped(BRANCHES[config.branches].made(config, network, config, penalty, ranks, layout), ranks),
+        optimizer=_optimizer(config, network, lr, vectors_lr),
         lr=lr,
         penalty=penalty,
+        vectors_lr=vectors_lr,
     )
 
 
@@ -174,7 +139,17 @@ def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
         )
 
 
-def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.optim.SGD:
+def _check_pixels(config: RunConfig, data: LongTailed) -> None:
+    P = config.pixels
+    if LAWS[config.mixing].boxes and isinstance(data.train, Images) and data.train.images.shape[2:] != (P, P):
+        H, W = data.train.images.shape[2:]
+        raise InvalidInput(
+            f"mixing {config.mixing!r} cuts boxes from images of {P} x {P} pixels, and those of {config.dataset} have {H} x {W}; "
+            "give the row of training/catalogue.py its pixels"
+        )
+
+
+def _optimizer(config: RunConfig, network: build.Network, lr: Tensor, vectors_lr: Tensor) -> torch.optim.SGD:
     trained = [p for p in network.parameters() if p.requires_grad]
     if not trained:
         raise InvalidInput(
@@ -187,7 +162,16 @@ def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.o
             {"params": [p for p in trained if id(p) not in of_classifier]},
             {"params": [p for p in trained if id(p) in of_classifier], "weight_decay": 0.0},
         ]
-    optimizer = torch.optim.SGD(groups, lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.vectors_lr != 1:  # of a second stage with scales
+        assert isinstance(network.classifier, FC)
+        vectors = {id(p) for p in network.classifier.linear.parameters()}
+        groups = [
+            {"params": [p for p in trained if id(p) not in vectors]},
+            {"params": [p for p in trained if id(p) in vectors], "lr": vectors_lr},
+        ]
+    optimizer = torch.optim.SGD(
+        groups, lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov, fused=True
+    )
     for parameter in (
         trained if config.momentum else ()
     ):  # a captured step needs them from the start; zeros change nothing

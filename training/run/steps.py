@@ -70,7 +70,11 @@ class Steps:
         self._started = time.perf_counter()
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
+        run.vectors_lr.fill_(config.vectors_lr * config.lr_at(self.epoch))
         run.penalty.fill_(config.penalty_at(self.epoch))
+        for module in run.network.modules():  # such as a loss whose class weights begin later
+            if (begin := getattr(module, "begin_epoch", None)) is not None:
+                begin(self.epoch, config.epochs)
         epoch, drawn = self._ahead
         if epoch != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)
@@ -136,15 +140,13 @@ class Steps:
             local: pairs of this process, its share of the batch.
             size: pairs of the batch.
         """
-        run = self.assembly
+        run, drawn = self.assembly, self.drawn
         rows = self._position + self.offsets[:local]
-        pairs, lam = self.drawn.pairs[rows], self.drawn.ratios[rows]
-        first, second = (run.source.side(self.drawn, rows, side) for side in (0, 1))
-        weight = lam.view(-1, 1, 1, 1)
-        mixed = (weight * first + (1 - weight) * second).contiguous(memory_format=run.layout)
-        run.optimizer.zero_grad(set_to_none=True)
+        pairs, boxes = drawn.pairs[rows], drawn.boxes[:, rows] if drawn.boxes.shape[1] else drawn.boxes
+        first, second = (run.source.side(drawn, rows, side) for side in (0, 1))
         a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
-        loss = run.objective(mixed, a, b, lam) * (local / size)
+        run.optimizer.zero_grad(set_to_none=True)
+        loss = run.objective(first, second, a, b, drawn.ratios[rows], drawn.weights[rows], boxes) * (local / size)
         (loss * run.ranks.world).backward()  # processes average their gradients, where the batch's is the sum
         run.optimizer.step()
         self.losses.index_copy_(0, self._number, loss.detach().view(1))

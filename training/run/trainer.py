@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lpm.console.errors import InvalidInput
 from training.batches.epoch import batch_sizes
-from training.batches.mixing import ratios
+from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
@@ -33,6 +34,7 @@ class Trainer:
         layout: memory layout of weights and images.
         workers: processes that decode image files.
         weights: a file that a pretrained network starts from.
+        start: the network that a second stage starts from.
         ranks: the processes that train the run together.
 
     Attributes:
@@ -53,10 +55,13 @@ class Trainer:
         layout: torch.memory_format = torch.channels_last,
         workers: int = 0,
         weights: Path | None = None,
+        start: build.Network | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.data, self.device, self.ranks = config, data, device, ranks
-        self.assembly = assemble(config, data, device, layout=layout, workers=workers, weights=weights, ranks=ranks)
+        self.assembly = assemble(
+            config, data, device, layout=layout, workers=workers, weights=weights, start=start, ranks=ranks
+        )
         self.network, self.source = self.assembly.network, self.assembly.source
         capture = capture and device.type == "cuda" and ranks.world == 1 and not config.data_set.files
         self.steps = Steps(self.assembly, capture=capture)
@@ -80,19 +85,22 @@ class Trainer:
         return self.steps.collect()
 
     @torch.no_grad()
-    def evaluate(self) -> np.ndarray:
-        """Predict the classes of the test images.
+    def evaluate(self, part: Literal["test", "holdout"] = "test") -> np.ndarray:
+        """Predict the classes of the test images, or of those that are held out of training.
+
+        Args:
+            part: which images.
 
         Returns:
             (n, 2) int32: the likeliest class, and the likeliest one among those of the image's own split (many, med or few).
         """
         self.network.eval()
-        labels = torch.from_numpy(self.data.test.labels)
+        labels = torch.from_numpy(self.data.parts[part].labels)
         images = self.ranks.shard(len(labels))
         predictions = torch.zeros(len(labels), 2, dtype=torch.int32, device=self.device)
         split = torch.from_numpy(split_of(self.splits, self.config.K)).to(self.device)
         done = 0
-        for x in self.source.test(images):
+        for x in getattr(self.source, part)(images):
             batch = images[done : (done := done + len(x))]
             scores = self.network.classifier(self.features(x))
             other_splits = split[None, :] != split[labels[batch].to(self.device), None]
@@ -177,8 +185,9 @@ class Trainer:
             predictions: (n, 2), as :meth:`evaluate` gives them.
 
         Returns:
-            Test labels and predictions. For images in memory also every mixing ratio that was drawn, and the classifier inputs of
-            the test images; of image files there are too many.
+            Test labels and predictions. For images in memory also every share of the first image that was drawn
+            (:class:`training.batches.laws.Plan`), and the classifier inputs of the test images; of image files there are too
+            many.
         """
         labels = torch.from_numpy(np.ascontiguousarray(self.data.test.labels))  # a loader may give a view
         tensors = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
@@ -186,7 +195,8 @@ class Trainer:
             return tensors
         self.network.eval()
         sizes = batch_sizes(len(self.data.train.labels), self.config)
-        lambdas = [ratios(self.config, epoch, sizes).drawn for epoch in range(1, self.config.epochs + 1)]
+        epochs = range(1, self.config.epochs + 1)
+        lambdas = [plan(self.config, e, Pairs(self.config, self.assembly.sampler, e, sizes)).drawn for e in epochs]
         features = [self.classifier_inputs(x) for x in self.source.test(torch.arange(len(labels)))]
         return tensors | {
             "lambdas": torch.from_numpy(np.concatenate(lambdas)),

@@ -35,6 +35,10 @@ class RunResult:
             classes, only where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
         best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was
             not stored.
+        stage1: for a second stage, the folder of the run that it started from, inside the store.
+        stage1_last: the accuracies of that run after its last epoch; :attr:`best` is never its.
+        holdout: accuracies as :attr:`last`, over the training images that are held out; none without ``--holdout``.
+        holdout_counts: images of each class that are held out, (K,).
         per_class: accuracy in per cent of each class, (K,); None for a class without a test image.
         train_counts: training images of each class, (K,).
         splits: first and last class of many, med and few, both included.
@@ -61,6 +65,10 @@ class RunResult:
     method: str = ""
     last: Mapping[str, float]
     best: float | None = None
+    stage1: str = ""
+    stage1_last: Mapping[str, float] = field(default_factory=dict)
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    holdout_counts: tuple[int, ...] = ()
     per_class: tuple[float | None, ...] = ()
     train_counts: tuple[int, ...] = ()
     splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -121,6 +129,18 @@ def sealed(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content | {"sha256": _digest(content)}, indent=1, allow_nan=False) + "\n").encode()
 
 
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Tell whether values have the hash that :func:`sealed` added.
+
+    Args:
+        content: the content of a file that :func:`sealed` wrote.
+
+    Returns:
+        Whether they have.
+    """
+    return content.get("sha256") == _digest({key: value for key, value in content.items() if key != "sha256"})
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     """The SHA-256 of values, whatever the white space and the order of the keys that they are written in."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -151,7 +171,7 @@ def from_json(data: Any, file: Path) -> RunResult:
             f"{str(file)!r} is damaged: its values do not have the SHA-256 in it; delete it to finish the run again"
         )
     stored = {name: data[name] for name in _CHECKS if name in data}
-    for name in ("per_class", "train_counts", "class_names", "left_out"):
+    for name in ("per_class", "train_counts", "holdout_counts", "class_names", "left_out"):
         stored[name] = tuple(stored.get(name, ()))
     stored["largest_pixels"] = tuple(stored.get("largest_pixels", (0, 0.0)))
     stored["data_changes"] = run_data.changes_of(stored.get("data_changes", ()))
@@ -193,6 +213,10 @@ _CHECKS: dict[str, Any] = {
     "method": _is_word,
     "last": lambda v: _maps_words_to(_is_accuracy)(v) and "all" in v,
     "best": _is_accuracy,
+    "stage1": _is_word,
+    "stage1_last": _maps_words_to(_is_accuracy),
+    "holdout": _maps_words_to(_is_accuracy),
+    "holdout_counts": _are(_is_whole),
     "per_class": _are(lambda v: v is None or _is_accuracy(v)),
     "train_counts": _are(_is_whole),
     "splits": _maps_words_to(_is_range),

@@ -1,16 +1,14 @@
-"""What a run was trained on: ``data.json`` and, for image files, ``images.json.gz``. Needs no torch.
+"""What a run was trained on, ``data.json``. Needs no torch.
 
-``data.json`` holds the name and the hash of the data, the files that were left out, and each change of the data while
-the run was trained. ``images.json.gz`` holds the path, class and size of every image, so that a change can be named,
-and the order of the classes, so that the network's outputs keep their meaning.
+It holds the name and the hash of the data, the files that were left out, and each change of the data while the run was
+trained. For image files it also holds a hash of their times of change, so that unchanged files cost no look, and
+``images.json.gz`` holds the files themselves (:mod:`training.store.run_images`).
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
-import zlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,14 +16,23 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from lpm.console.text import shown
 from training.data.datasets import Listed, LongTailed
 from training.data.untrusted import contents, line
+from training.store import run_images
+from training.store.run_images import Comparison, compared, times_in
 
-DATA, IMAGES = "data.json", "images.json.gz"
-"""Names of the two files in a run's folder."""
+DATA, TIMES = "data.json", "times"
+"""Name of the file in a run's folder, and of its hash of times of change."""
 
 LIMIT = 100_000_000
-"""Bytes that either file may have, also when it is unpacked. iNaturalist's list of images has forty million."""
+"""Bytes that it may have."""
+
+UNREAD = (
+    "{:,} image files have the same sizes and other times of change. Whether they are the same is not known, because no check "
+    "has read them; python -m training.check does it once"
+)
+"""What is said of files that are too many to be read at a start."""
 
 NAMED = 20
 """Files that a change names."""
@@ -38,8 +45,8 @@ class DataChange:
     Attributes:
         epoch: the last epoch on the data before.
         before: SHA-256 of the data before, as in ``data.json``.
-        after: SHA-256 of the data from then on.
-        changed: number of files whose size or class is another.
+        after: SHA-256 of the data from then on; the same where only contents changed, and no size.
+        changed: number of files whose contents, size or class are others.
         missing: number of files that are gone or left out.
         new: number of files that were not there before.
         files: the paths of these files, :data:`NAMED` at most.
@@ -54,6 +61,8 @@ class DataChange:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
+        if not self.files:
+            return "the same files in another order of the list"
         numbers = f"{self.changed:,} changed, {self.missing:,} missing, {self.new:,} new"
         return numbers + (f", such as {line(repr(self.files[0]))}" if self.files else "")
 
@@ -115,10 +124,10 @@ def begun_order(folder: Path, data: LongTailed) -> tuple[list[str], list[int]] |
     """
     content = stored(folder)
     same = content.get("sha256") == data.fingerprint["sha256"] and not content.get("changes")
-    if not content or same or not isinstance(data.train, Listed) or (begun := _images(folder)) is None:
+    if not content or same or not isinstance(data.train, Listed) or (begun := run_images.load(folder)) is None:
         return None
-    names = begun["class_names"]
-    return (names, begun["counts"]) if sorted(names) == sorted(data.class_names) else None
+    names = begun.class_names
+    return (names, begun.counts) if sorted(names) == sorted(data.class_names) else None
 
 
 def change(folder: Path, data: LongTailed, epoch: int) -> DataChange | None:
@@ -132,24 +141,29 @@ def change(folder: Path, data: LongTailed, epoch: int) -> DataChange | None:
     Returns:
         The change; None where it cannot be known, or the classes have other names: the run cannot go on then.
     """
-    begun = _images(folder)
-    if begun is None or not isinstance(data.train, Listed) or begun["class_names"] != list(data.class_names):
+    begun = run_images.load(folder)
+    if begun is None or not isinstance(data.train, Listed) or begun.class_names != list(data.class_names):
         return None
-    old, new = (
-        {(part, path): (label, size) for part in ("train", "test") for path, label, size in content[part]}
-        for content in (begun, _content(data))
-    )
-    changed = [key for key in new if key in old and old[key] != new[key]]
-    missing, added = [key for key in old if key not in new], [key for key in new if key not in old]
+    return _change(compared(begun.images, data), begun.sha256, data, epoch)
+
+
+def _change(found: Comparison, before: str, data: LongTailed, epoch: int) -> DataChange:
     return DataChange(
         epoch=epoch,
-        before=str(begun["sha256"]),
+        before=before,
         after=data.fingerprint["sha256"],
-        changed=len(changed),
-        missing=len(missing),
-        new=len(added),
-        files=tuple(path for _, path in (*changed, *missing, *added)[:NAMED]),
+        changed=len(found.changed),
+        missing=len(found.missing),
+        new=len(found.new),
+        files=tuple(path for _, path in (*found.changed, *found.missing, *found.new)[:NAMED]),
     )
+
+
+def _are_those_of(content: Mapping[str, Any], data: LongTailed | None) -> bool:
+    """Whether no image file was changed since ``data.json`` was written; True also where that cannot be known."""
+    if data is None or not isinstance(data.train, Listed) or TIMES not in content:
+        return True
+    return bool(content[TIMES] == run_images.times_of(data))
 
 
 def check(
@@ -173,9 +187,11 @@ def check(
     """
     content = stored(folder)
     others = {key for key in data if content.get(key) != data[key]}
-    if not others:
+    if not others and _are_those_of(content, images):
         return ""
-    difference = change(folder, images, 0) if images is not None and others == {"sha256"} else None
+    difference = change(folder, images, 0) if images is not None and others <= {"sha256"} else None
+    if not others and (difference is None or not difference.files):  # files were touched or copied, no more
+        return ""
     if difference is not None and go_on:
         return str(difference)
     if difference is not None:
@@ -201,19 +217,31 @@ def record(folder: Path, data: LongTailed, fingerprint: Mapping[str, str], epoch
     Returns:
         The change, if the data changed after an epoch.
     """
-    so_far, new = changes(folder) if epoch else (), None
-    if epoch and stored(folder).get("sha256") != fingerprint["sha256"]:
-        new = change(folder, data, epoch)
+    before, so_far, new = stored(folder), changes(folder) if epoch else (), None
     content: dict[str, Any] = dict(fingerprint)
     content |= {"left_out": list(data.left_out)} if data.left_out else {}
+    images, begun = None, None
+    if isinstance(data.train, Listed):
+        begun = run_images.load(folder)
+        as_before = before.get("sha256") == fingerprint["sha256"] and _are_those_of(before, data)
+        # A process that was killed below, between two writes, has left a list that data.json does not fit.
+        fits = begun is not None and (begun.sha256, times_in(begun.images)) == (before.get("sha256"), before.get(TIMES))
+        if as_before and fits:
+            content[TIMES] = before[TIMES]
+        else:
+            found = compared(begun.images if begun is not None and epoch else {}, data)
+            content[TIMES], images = times_in(found.images), found.images
+            if epoch and begun is not None and not (as_before or found.same):
+                new = _change(found, begun.sha256, data, epoch)
+            if found.unknown:
+                print(shown(f"note: {folder}: {UNREAD.format(found.unknown)}"), file=sys.stderr)
     if every_change := [*so_far, *([] if new is None else [new])]:
         content["changes"] = [asdict(entry) for entry in every_change]
     text = json.dumps(content, indent=1).encode()
     if not (folder / DATA).is_file() or contents(folder / DATA, LIMIT) != text:
         write(folder / DATA, text)
-    # In this order: a process that is killed in between leaves a list that the hash below does not fit.
-    if isinstance(data.train, Listed) and ((begun := _images(folder)) is None or begun["sha256"] != content["sha256"]):
-        write(folder / IMAGES, gzip.compress(json.dumps(_content(data)).encode(), compresslevel=3, mtime=0))
+    if images is not None:
+        run_images.save(folder, data, images)
     return new
 
 
@@ -258,38 +286,3 @@ def changes_of(entries: Sequence[Mapping[str, Any]]) -> tuple[DataChange, ...]:
         The changes.
     """
     return tuple(DataChange(**{**entry, "files": tuple(entry["files"])}) for entry in entries)
-
-
-def _content(data: LongTailed) -> dict[str, Any]:
-    """The content of ``images.json.gz``."""
-    parts = {}
-    for name, part in (("train", data.train), ("test", data.test)):
-        assert isinstance(part, Listed)
-        parts[name] = [list(row) for row in zip(part.paths, part.labels.tolist(), part.sizes.tolist(), strict=True)]
-    return {
-        "sha256": data.fingerprint["sha256"],
-        "class_names": list(data.class_names),
-        "counts": data.split_counts.tolist(),
-        **parts,
-    }
-
-
-def _images(folder: Path) -> dict[str, Any] | None:
-    """The content of ``images.json.gz``; None if it is missing or damaged."""
-    if not os.path.isfile(folder / IMAGES):
-        return None
-    try:
-        unpack = zlib.decompressobj(wbits=31)  # 31: the form of gzip
-        content = json.loads(unpack.decompress(contents(folder / IMAGES, LIMIT), LIMIT))
-        counts, names = content["counts"], content["class_names"]
-        rows = [row for part in ("train", "test") for row in content[part]]
-        right = (
-            [type(content["sha256"]), type(names)] == [str, list]
-            and {type(name) for name in names} == {str}
-            and {type(count) for count in counts} == {int}
-            and len(counts) == len(names)
-            and {tuple(map(type, row)) for row in rows} == {(str, int, int)}
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, zlib.error):  # InvalidInput is a ValueError
-        return None
-    return content if right else None

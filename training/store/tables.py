@@ -1,25 +1,23 @@
-"""Make tables of runs: mean ± std (n) beside the paper's value, as Markdown, CSV or LaTeX. Needs no torch.
+"""The paper's tables filled from the run store: our runs beside its values, and what is missing. Needs no torch.
 
 The paper's numbers come from ``paper_checks/data`` through :mod:`paper_checks.paper.tables`, and from nowhere else.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
+import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
-from training.config import SETTING, RunConfig, with_preset
-from training.experiments import Table, config
+from training.config import CHOICES, SETTING, RunConfig, with_preset
+from training.experiments import Table, cell
+from training.published import Recipe, Row
 from training.store.results import RunResult
 from training.store.runs import RunFolder, find
 
@@ -31,7 +29,7 @@ class Entry:
     """One cell of a table: our runs beside the paper's value.
 
     Attributes:
-        method: key of :data:`training.experiments.METHODS`.
+        method: key of :data:`training.named.METHODS`; '' where we have none for the row.
         dataset: name of the data set, as the paper's table has it.
         imbalance: imbalance factor; 0 for the class counts that the data set has already.
         split: 'many', 'med', 'few' or 'all'.
@@ -39,6 +37,9 @@ class Entry:
         paper: the paper's mean and standard deviation; None where it prints no value.
         data: the data that our runs were trained on, such as re-encoded images; '' without runs.
         preset: recipe of our runs.
+        row: the row of the paper's table; None for a cell of no table.
+        best: accuracies of the same runs at their best epoch, which test images chose, where they are stored.
+        own: accuracies of runs by the recipe of the method's authors; empty without such runs.
     """
 
     method: str
@@ -49,16 +50,14 @@ class Entry:
     paper: Cell | None
     data: str
     preset: str
+    row: Row | None = None
+    best: tuple[float, ...] = ()
+    own: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
         """Mean of our runs; None without runs."""
         return statistics.fmean(self.ours) if self.ours else None
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation of our runs; None below two runs."""
-        return statistics.stdev(self.ours) if len(self.ours) > 1 else None
 
     @property
     def difference(self) -> float | None:
@@ -75,6 +74,47 @@ class Entry:
             return False
         # With another recipe or on other data the paper's standard deviation is no yardstick.
         return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that a table needs.
+
+    Attributes:
+        row: the row of the table.
+        own: whether it has the recipe of the method's authors.
+        config: the run with seed 0.
+        before: the run that a second stage starts from, with seed 0.
+    """
+
+    row: Row
+    own: bool
+    config: RunConfig
+    before: tuple[RunConfig, ...] = ()
+
+
+RECIPES = ("common", "own")
+"""Recipes of a table's runs: the preset, and that of the method's authors where it differs."""
+
+
+def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[Wanted]:
+    """List the runs that a table needs.
+
+    Args:
+        table: the table, or a part of it.
+        preset: recipe of the runs.
+        recipes: words of :data:`RECIPES`.
+
+    Returns:
+        The runs in the table's order, with seed 0. Rows of one method share their runs.
+    """
+    runs = []
+    for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
+        for own in (False, True):
+            if row.method and RECIPES[own] in recipes and (row.own is not None or not own):
+                *before, run = cell(row.method, dataset, factor, preset, row.own if own else None)
+                runs.append(Wanted(row, own, run, tuple(before)))
+    return runs
 
 
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
@@ -94,32 +134,40 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
         InvalidInput: if the result of a run is damaged or lacks an accuracy.
     """
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
+
+    def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[RunResult]:
+        if not row.method:
+            return []
+        run = cell(row.method, dataset, factor, preset, own)[-1]
+        folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
+        return [folder.result(*RESULT, *SPLITS) for folder in folders if folder.done]
+
     cells = []
-    for dataset in table.datasets:
-        for factor in table.factors:
-            for method in table.methods:
-                folders = [RunFolder(store, replace(config(method, dataset, factor, preset), seed=s)) for s in seeds]
-                results = [f.result(*RESULT, *SPLITS) for f in folders if f.done]
-                for split in SPLITS if table.splits else ("all",):
-                    values = tuple(float(result.last[split]) for result in results)
-                    data = ", ".join(sorted({result.dataset for result in results}))
-                    cell = printed.get((method, dataset, str(factor or ""), split))
-                    cells.append(
-                        Entry(
-                            method=method,
-                            dataset=dataset,
-                            imbalance=factor,
-                            split=split,
-                            ours=values,
-                            paper=cell,
-                            data=data,
-                            preset=preset,
-                        )
-                    )
+    for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
+        results = finished(row, dataset, factor)
+        by_own = [] if row.own is None else finished(row, dataset, factor, row.own)
+        for split in SPLITS if table.splits else ("all",):
+            cells.append(
+                Entry(
+                    method=row.method,
+                    dataset=dataset,
+                    imbalance=factor,
+                    split=split,
+                    ours=tuple(float(result.last[split]) for result in results),
+                    paper=printed.get((row.printed, dataset, str(factor or ""), split)),
+                    data=", ".join(sorted({result.dataset for result in (*results, *by_own)})),
+                    preset=preset,
+                    row=row,
+                    best=tuple(float(r.best) for r in results if r.best is not None and split == "all"),
+                    own=tuple(float(result.last[split]) for result in by_own),
+                )
+            )
     return cells
 
 
-def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[RunConfig]:
+def missing(
+    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
+) -> list[RunConfig]:
     """List the runs of a table that are not finished.
 
     Args:
@@ -127,18 +175,25 @@ def missing(table: Table, store: Path, preset: str, seeds: Sequence[int]) -> lis
         store: folder of the run store.
         preset: recipe of the runs.
         seeds: seeds of each cell.
+        recipes: words of :data:`RECIPES`.
 
     Returns:
-        The runs: all cells of the first seed, then those of the next.
+        The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
+        stands before it.
     """
-    wanted = [
-        replace(config(method, dataset, factor, preset), seed=s)
-        for s in seeds
-        for dataset in table.datasets
-        for factor in table.factors
-        for method in table.methods
+
+    def lacking(runs: Iterable[RunConfig], seed: int) -> list[RunConfig]:
+        return [run for config in runs if not RunFolder(store, run := replace(config, seed=seed)).done]
+
+    cells = wanted(table, preset, recipes)
+    runs = [
+        run
+        for seed in seeds
+        for one in cells
+        if lacking([one.config], seed)
+        for run in lacking([*one.before, one.config], seed)
     ]
-    return [c for c in wanted if not RunFolder(store, c).done]
+    return list(dict.fromkeys(runs))
 
 
 RESULT = ("dataset", "device", "torch", "time", "train_seconds")
@@ -190,7 +245,7 @@ def changed(config: RunConfig) -> dict[str, Any]:
     Returns:
         The run's values by name; none if this version has no such preset.
     """
-    same = {name: getattr(config, name) for name in SETTING if name != "preset"}
+    same = {name: getattr(config, name) for name in SETTING if CHOICES[name].group == "data"}
     try:
         base = with_preset(RunConfig(**same), config.preset.removesuffix("+"))
     except InvalidInput:
@@ -218,17 +273,6 @@ def ranges(config: RunConfig, result: RunResult) -> dict[str, str]:
     }
 
 
-NOTE = (
-    "Test accuracy in % after the last epoch. ours: mean ± standard deviation (n runs). difference: our mean minus the "
-    "paper's. * marks one of our means that is outside the paper's mean ± standard deviation, only at preset paper and "
-    "on the paper's data."
-)
-"""The line below a table that explains its columns and its mark."""
-
-HEAD = ("method", "data set", "imbalance", "split", "preset", "ours (n)", "paper", "difference")
-"""Columns of a table."""
-
-
 def factor_word(imbalance: int) -> str:
     """Write an imbalance factor for tables.
 
@@ -240,82 +284,6 @@ def factor_word(imbalance: int) -> str:
     """
     return str(imbalance) if imbalance else "own"
 
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    paper = (
-        "–"
-        if entry.paper is None
-        else f"{entry.paper.mean:.2f}" + (f" ± {entry.paper.std:.2f}" if entry.paper.std is not None else "")
-    )
-    difference = "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
-    cell = entry.method, entry.data or entry.dataset, factor_word(entry.imbalance), entry.split, entry.preset
-    return *cell, in_words(entry.ours), paper, difference
-
-
-def markdown(cells: Sequence[Entry]) -> str:
-    """Write a Markdown table, and a line that explains its columns and its mark.
-
-    Args:
-        cells: cells of a table; each becomes a row.
-
-    Returns:
-        The text.
-    """
-    rows = [HEAD, ("---",) * len(HEAD), *map(_row, cells)]
-    return cli.markdown_table(rows) + "\n" + NOTE.replace("*", r"\*") + "\n"
-
-
-LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "–": "--"}
-)
-"""Characters that LaTeX reads as commands, and two signs that it may lack, with what is written in their place."""
-
-
-def _tex(words: Sequence[str]) -> str:
-    """A row of a tabular; signed numbers in math mode, where a minus is not a hyphen."""
-    return " & ".join(re.sub(r"^[+-]\d+\.\d+", r"$\g<0>$", word.translate(LATEX)) for word in words) + r" \\"
-
-
-def latex(cells: Sequence[Entry]) -> str:
-    """Write a LaTeX tabular, whose last line explains its columns and its mark.
-
-    Args:
-        cells: cells of a table; each becomes a row.
-
-    Returns:
-        The text.
-    """
-    note = rf"\multicolumn{{{len(HEAD)}}}{{p{{0.95\linewidth}}}}{{\footnotesize {NOTE.translate(LATEX)}}}"
-    body = [_tex(HEAD), r"\hline", *(_tex(_row(cell)) for cell in cells), r"\hline", note]
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(HEAD)}}}", *body, r"\end{tabular}", ""])
-
-
-def as_csv(cells: Sequence[Entry]) -> str:
-    """Write CSV, with plain numbers.
-
-    Args:
-        cells: cells of a table; each becomes a row.
-
-    Returns:
-        The text.
-    """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    numbers = ["n", "mean", "std", "paper_mean", "paper_std", "difference", "outside"]
-    writer.writerow(["method", "dataset", "imbalance", "split", "preset", *numbers])
-    for cell in cells:
-        paper = ("", "") if cell.paper is None else (cell.paper.mean, "" if cell.paper.std is None else cell.paper.std)
-        ours = ["" if value is None else f"{value:.4f}" for value in (cell.mean, cell.std)]
-        difference = "" if cell.difference is None else f"{cell.difference:z.4f}"
-        names = [cell.method, cell.data or cell.dataset, factor_word(cell.imbalance), cell.split, cell.preset]
-        writer.writerow([*names, len(cell.ours), *ours, *paper, difference, int(cell.outside)])
-    return file.getvalue()
-
-
-FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
-"""By the word of ``--format``, the function that writes a table."""
 
 COLUMNS = (
     "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch",

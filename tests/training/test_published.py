@@ -1,0 +1,165 @@
+"""The paper's comparison: each of its rows beside a method of ours, both recipes, and a note on what the number is"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lpm.console import cli
+from lpm.console.output import write
+from paper_checks.paper.tables import LAYOUTS, means
+from training.config import RunConfig
+from training.experiments import TABLES, config
+from training.named import METHODS
+from training.published import Recipe, Row
+from training.store import tables
+from training.store.forms import COMPARED, as_csv, latex, markdown
+from training.store.runs import RunFolder
+from training.table import main
+
+COMPARISONS = [number for number, table in TABLES.items() if any(row.note for row in table.rows)]
+OWN = Recipe(longer=1.5, choices={"drops": (0.5, 5 / 6), "batch": 64})
+SHORT = replace(
+    TABLES[2],
+    rows=(
+        Row(printed="Mixup (reported)", method="random+FC", note="Yang et al.'s", own=OWN),
+        Row(printed="CP-Mix (reported)", method="", note="not here"),
+        *TABLES[2].rows[3:4],
+    ),
+    datasets=("cifar10-lt",),
+    factors=(100,),
+)
+
+
+def finish(store: Path, run: RunConfig, last: float, **best: float) -> None:
+    """Put a run's result into a store."""
+    folder = RunFolder(store, run)
+    folder.open({"name": "cifar10-jpeg-lt", "sha256": "0"})
+    splits = {"all": last, "many": 90.0, "med": 70.0, "few": 50.0}
+    result = {"last": splits, "dataset": "cifar10-jpeg-lt", "device": "cpu", "torch": "x", "time": "t"}
+    write(folder.path / "metrics.json", json.dumps(result | {"train_seconds": 1.0} | best).encode())
+
+
+def test_every_printed_row_stands_in_the_papers_order_and_says_what_it_is() -> None:
+    for number in COMPARISONS:
+        rows = TABLES[number].rows
+        printed = dict.fromkeys(row.printed for row in rows if row.printed)
+        assert list(printed) == [method for _, method in LAYOUTS[number].rows]
+        assert {row.printed for row in rows if row.printed} == {method for *_, method in means(number)}
+        for row in rows:
+            assert bool(row.note) == ((row.printed or "(reported)") != row.method), row
+            assert not row.note.endswith(".")
+
+
+def test_the_rows_of_one_method_share_their_runs(tmp_path: Path) -> None:
+    wanted = tables.wanted(SHORT, "quick")
+    assert [(cell.row.name, cell.own) for cell in wanted] == [("Mixup", False), ("Mixup", True), ("random+FC", False)]
+    common, own, same = (cell.config for cell in wanted)
+    assert common == same == config("random+FC", "cifar10-lt", 100, "quick")
+    assert own == replace(common, preset="quick+", epochs=45, drops=(0.5, 5 / 6), batch=64)
+    assert len(tables.missing(SHORT, tmp_path, "quick", [0, 1])) == 4
+    assert tables.missing(SHORT, tmp_path, "quick", [1], ["own"]) == [replace(own, seed=1)]
+    finish(tmp_path, common, 70.0)
+    assert tables.missing(SHORT, tmp_path, "quick", [0]) == [own]
+
+
+def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: Path) -> None:
+    common, own, _ = (cell.config for cell in tables.wanted(SHORT, "quick"))
+    for seed in range(2):
+        finish(tmp_path, replace(common, seed=seed), 70.0 + seed, best=71.0 + seed)
+    finish(tmp_path, own, 74.0)
+    cells = tables.entries(2, SHORT, tmp_path, "quick", [0, 1])
+    text = markdown(cells)
+    head, _, *rows = text.split("\n\n")[0].splitlines()
+    assert head == "| " + " | ".join(COMPARED) + " |"
+    shared = "cifar10-jpeg-lt | 100 | quick | 70.50 ± 0.71 (2) | 71.50 ± 0.71 (2)"
+    assert rows == [
+        f"| Mixup | random+FC | {shared} | 74.00 (1) | 72.80 | -2.30 |",
+        "| CP-Mix | – | cifar10-lt | 100 | quick | – | – | same | – | – |",  # Table 2 has no such row
+        f"| random+FC | random+FC | {shared} | same | 72.94 | -2.44 |",
+    ]
+    assert text.endswith(
+        "\n- Mixup (random+FC): Yang et al.'s. Own recipe: 1.5 times the epochs, drops 0.5 and 0.833, batch 64."
+        "\n- CP-Mix: not here.\n"
+    )
+    assert "it is shown because others report it, and does not count" in text
+    assert r"CP-Mix & -- & cifar10-lt & 100 & quick & -- & -- & same & -- & -- \\" in latex(cells)
+    assert "Own recipe: 1.5 times the epochs" in latex(cells)
+    first, second, _ = csv.DictReader(io.StringIO(as_csv(cells)))
+    assert [first[name] for name in ("row", "n", "best_mean", "own_n", "own_mean", "own_std")] == [
+        *("Mixup", "2", "71.5000", "1", "74.0000", "")
+    ]
+    assert (second["row"], second["method"], second["mean"]) == ("CP-Mix", "", "")
+
+
+def test_a_second_stage_brings_the_run_that_it_starts_from_unless_it_is_finished(tmp_path: Path) -> None:
+    part = replace(SHORT, rows=(Row(printed="", method="random+FC+cRT", note="a stage"),))
+    (stage,) = (cell.config for cell in tables.wanted(part, "quick"))
+    first = config("random+FC", "cifar10-lt", 100, "quick")
+    assert stage.stage1 == first.key
+    assert tables.missing(part, tmp_path, "quick", [0]) == [first, stage]
+    finish(tmp_path, first, 70.0)
+    assert tables.missing(part, tmp_path, "quick", [0, 1]) == [stage, replace(first, seed=1), replace(stage, seed=1)]
+    finish(tmp_path, replace(stage, seed=1), 74.0)
+    assert tables.missing(part, tmp_path, "quick", [1]) == []
+    assert [entry.ours for entry in tables.entries(2, part, tmp_path, "quick", [0, 1])] == [(74.0,)]
+
+
+def test_each_recipe_has_a_command_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TABLES, 2, SHORT)
+    words = [
+        "2",
+        "--preset",
+        "quick",
+        "--store",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+        "--dry-run",
+        "--commands",
+    ]
+
+    def dry(words: list[str]) -> tuple[str, list[str]]:
+        assert cli.run(lambda: main(words)) == 0
+        output = capsys.readouterr()
+        return output.out, [line for line in output.err.splitlines() if line.startswith("python -m training.table ")]
+
+    summary, commands = dry(words)
+    assert "| cifar10-lt | 100 | 0 | 2 | all |" in summary
+    assert "CP-Mix is not trained: not here." in summary
+    assert [shlex.split(line)[8:12] for line in commands] == [
+        ["--method", "random+FC", "--recipe", "common"],
+        ["--method", "random+FC", "--recipe", "own"],
+        ["--method", "random+FC", "--seeds", "0"],
+    ]
+    finish(tmp_path, tables.wanted(SHORT, "quick")[0].config, 70.0)
+    summary, commands = dry(words)
+    assert "| cifar10-lt | 100 | 1 | 1 | random+FC by its own recipe |" in summary
+    for command in commands:
+        assert dry([*shlex.split(command)[3:], "--dry-run", "--commands", "--device", "cpu"])[1] == [command]
+    assert len(commands) == 1
+
+
+@pytest.mark.parametrize("number", COMPARISONS)
+def test_every_row_is_a_possible_run_by_both_recipes(number: int) -> None:
+    """A method that RunConfig refuses would end the command; names are told apart in tables."""
+    table = TABLES[number]
+    assert set(table.methods) <= set(METHODS)
+    for preset in ("quick", "paper"):
+        for cell in tables.wanted(table, preset):
+            assert cell.config.preset == preset + "+" * cell.own
+            assert cell.own or cell.config.method == cell.row.method
+    keys = {cell.config.key for cell in tables.wanted(table, "paper")}
+    cells = len(table.datasets) * len(table.factors)
+    own = {(row.method, row.own.words) for row in table.rows if row.own}
+    assert len(keys) == cells * (len(table.methods) + len(own))  # no two methods are one run
