@@ -99,8 +99,9 @@ class Embedding:
             a, b, ratio = np.where(turned, b, a), np.where(turned, a, b), np.where(turned, 1 - ratio, ratio)
             weights = np.round(np.log(stack.weight / stack.scale**2), 12)  # p/d
             keys = np.concatenate([np.stack([a, b, rows.same, np.round(ratio, 12)]), weights])
-            owner = np.unique(keys, axis=1, return_inverse=True)[1].ravel()
-        representative = np.unique(owner, return_index=True)[1]
+            known: dict[bytes, int] = {}
+            owner = np.array([known.setdefault(row.tobytes(), len(known)) for row in np.ascontiguousarray(keys.T)])
+        representative = np.flatnonzero(np.append(True, np.diff(np.maximum.accumulate(owner)) > 0))
         turned = (turned != turned[representative[owner]]) & ~rows.same
         square = np.zeros((len(representative), len(stack)))
         np.add.at(square, owner, (stack.scale**2).T)

@@ -14,6 +14,9 @@ import numpy as np
 LARGEST = 6
 """Largest side of the matrices for which NumPy's operations on all of them are faster than LAPACK's on each."""
 
+FEW = 16
+"""Number of matrices up to which LAPACK on each is faster all the same."""
+
 
 def product(*factors: np.ndarray) -> np.ndarray:
     """Multiply square matrices.
@@ -114,7 +117,7 @@ def solve(H: np.ndarray, right: np.ndarray) -> np.ndarray:
         The solutions, (n, q, M, B).
     """
     n = len(H)
-    if n > LARGEST:
+    if n > LARGEST or H[0, 0].size <= FEW:
         solved = _solve_each(np.ascontiguousarray(H.transpose(3, 2, 0, 1)), right.transpose(3, 2, 0, 1))
         return solved.transpose(2, 3, 1, 0)
     W = np.concatenate([H, right], axis=1)
