@@ -93,20 +93,21 @@ def follow(programs: Programs, state: State, epsilon: np.ndarray) -> tuple[State
     members = np.arange(len(programs))
     for _ in range(MAX_STEPS):
         if (done := state.epsilon <= epsilon).any():
+            if done.all():
+                break
             reached.put(members[done], state.take(np.flatnonzero(done)))
             left = np.flatnonzero(~done)
             members, programs, state, epsilon = members[left], programs.take(left), state.take(left), epsilon[left]
-        if not members.size:
-            break
         new, fine = guarded_step(programs, state)
         steps[members] += 1
         if not fine.all():  # rounding has eaten the barrier; what was reached is certified like any other point
             reached.put(members[~fine], state.take(np.flatnonzero(~fine)))
             left = np.flatnonzero(fine)
             members, programs, new, epsilon = members[left], programs.take(left), new.take(left), epsilon[left]
+            if not members.size:
+                return reached, steps
         state = new
-    if members.size:
-        reached.put(members, state)
+    reached.put(members, state)
     return reached, steps
 
 

@@ -143,10 +143,7 @@ class Programs:
         Returns:
             f, (B,).
         """
-        V = self.values(X)
-        top = V.max(axis=0)
-        lse = top + np.log(np.exp(V - top).sum(axis=0))
-        return self.constant + (self.share * lse).sum(axis=(0, 1)) - (self.target * X).sum(axis=(0, 1))
+        return self.softmax(X)[0]
 
     def softmax(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate every f and the softmaxes in its gradient.
