@@ -9,232 +9,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
-import functools
-import io
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks import bound, captured, training
+from benchmarks.gpu_runs import Row, known_rows, train
 from benchmarks.rows import as_csv
 from lpm.console import cli
 from lpm.console.cli import jobs
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.catalogue import CATALOGUE
-from training.config import RunConfig
-from training.data import cifar, datasets
-from training.data.untrusted import contents
-from training.experiments import config
-from training.jobs.local import in_flight
-from training.jobs.work import Finished, Report, Stopped, Work
+from training.data import cifar
 from training.model import build
-from training.store import tables
-
-METHODS = ("random+FC", "BMLS+FC", "BMLS+MS", "CAS+FC", "CBS+FC", "random+MS")
-"""Methods that are trained, most valuable first."""
-CORRECTIONS = ("random+FC, no mixup", "random+FC+LA", "random+FC+CW")
-"""Methods beside them at imbalance 100: no mixup, and corrections in the loss."""
 
 PRESETS = tuple(CATALOGUE["cifar10-lt"].presets)
 """Recipes that the runs may have."""
-
-Row = dict[str, Any]
-"""One row of a CSV or of a run's epochs."""
-
-
-class TimeIsUp(Exception):
-    """The time limit has passed. It is raised between two epochs, and the run continues another time."""
-
-
-@dataclass(frozen=True)
-class Timed(Work):
-    """Work that stops when the time is up. It goes on after a run that fails, but not after two that fail alike.
-
-    Attributes:
-        root: folder of the images.
-        out: folder for failures.txt.
-        end: value of time.monotonic() at which the time is up.
-        failures: messages of the runs that have failed.
-    """
-
-    root: Path = Path()
-    out: Path = Path()
-    end: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def stages(self, config: RunConfig, report: Report) -> Generator[None, None, Finished | Stopped]:
-        """Train one run as :meth:`Work.stages` does.
-
-        Args:
-            config: the run.
-            report: has no effect; the time limit is checked in its place.
-
-        Yields:
-            None, whenever another run in flight may go on.
-
-        Returns:
-            The finished run; or that it stopped, because the time is up or it failed.
-
-        Raises:
-            Exception: the run's error, if another run has failed with the same one.
-        """
-
-        def check_time(epochs: float, state: str) -> None:
-            if state and time.monotonic() > self.end:  # after an epoch, never inside one
-                raise TimeIsUp
-
-        if time.monotonic() > self.end:
-            return Stopped()
-        try:
-            work = replace(self, data=long_tailed(self.root, config.imbalance, config.tail))
-            return (yield from Work.stages(work, config, check_time))
-        except TimeIsUp:
-            return Stopped()
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            print(f"{config.folder} failed: {message}", flush=True)
-            with (self.out / "failures.txt").open("a") as file:
-                file.write(f"{config.folder}\n{traceback.format_exc()}\n")
-            if message in self.failures:
-                raise
-            self.failures.append(message)
-            return Stopped()
-
-
-@functools.cache
-def long_tailed(root: Path, imbalance: float, tail: str = "exp") -> datasets.LongTailed:
-    """Load CIFAR10-LT, once for each imbalance and tail.
-
-    Args:
-        root: folder with CIFAR's files.
-        imbalance: n_max / n_min.
-        tail: how class counts fall, 'exp' or 'step'.
-
-    Returns:
-        The data.
-    """
-    return datasets.load("cifar10-lt", root, imbalance=imbalance, tail=tail)
-
-
-def plan(preset: str) -> Iterator[RunConfig]:
-    """List the runs of the plan.
-
-    Args:
-        preset: their recipe.
-
-    Yields:
-        The runs, most valuable first.
-    """
-    for factor in (100, 200, 50, 10):
-        for seed in range(3):
-            for method in METHODS:
-                yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
-        if factor == 100:
-            for seed in range(3):
-                for method in CORRECTIONS:
-                    yield replace(config(method, "cifar10-lt", factor, preset), seed=seed)
-            yield from law(preset)
-
-
-def law(preset: str) -> Iterator[RunConfig]:
-    """List runs on the line of the collapse law: both decays known, step counts at imbalance 100.
-
-    Args:
-        preset: their recipe.
-
-    Yields:
-        Three decays around the threshold sqrt(s pi_B), s = 2/3 under Beta(1, 1), for mixup with and without logit
-        adjustment.
-    """
-    threshold = math.sqrt(2 / 3 / (5 * 100 + 5))
-    for share in (0.8, 1.05, 0.95):
-        for method in ("random+FC", "random+FC+LA"):
-            base = config(method, "cifar10-lt", 100, preset)
-            yield replace(
-                base,
-                tail="step",
-                preset=base.preset + "+",
-                feature_decay=share * threshold,
-                classifier_decay=share * threshold,
-                feature_decay_centred=True,
-                weight_decay=1e-5,
-                decay_warmup=base.epochs // 2,
-            )
-
-
-def train(options: argparse.Namespace, device: torch.device) -> int:
-    """Train until the time is up. After each run, the rows of all finished runs are written, with those of ``--skip``.
-
-    Args:
-        options: parsed options.
-        device: where runs train.
-
-    Returns:
-        The exit status.
-    """
-    end, start = time.monotonic() + 60 * options.minutes, time.monotonic()
-    known = known_rows(options.skip)
-    skipped = _runs(known)
-    done = skipped | _runs(tables.export(options.store))
-    planned = list(plan(options.preset))
-    wanted = [run for run in planned if (run.key, str(run.seed)) not in done]
-    alone = 1 if len(wanted) == len(planned) else 0  # the very first run trains alone, so that it can be timed
-    data = long_tailed(options.data_root, 100)
-    folders = {"root": options.data_root, "out": options.out}
-    work = Timed(data, options.store, device.type, False, not options.no_capture, end=end, **folders)
-    for at_once, runs in ((1, wanted[:alone]), (options.jobs, wanted[alone:])):
-        for outcome in in_flight(runs, work, at_once):
-            if isinstance(outcome, Finished):
-                result = outcome.result
-                seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
-                print(f"{result.dataset}, {result.method}: {result.last['all']:.2f} %, {seconds}", flush=True)
-            new = [row for row in tables.export(options.store) if (row["config"], row["seed"]) not in skipped]
-            if rows := known + new:
-                write(options.out / "runs.csv", as_csv(rows))
-    if time.monotonic() > end:
-        print("time is up; give the same command again to continue")
-    return 0
-
-
-def known_rows(path: Path | None) -> list[Row]:
-    """Read the runs that need no training.
-
-    Args:
-        path: a file such as ``results/runs.csv``, or None.
-
-    Returns:
-        Its rows.
-
-    Raises:
-        InvalidInput: if the file has other columns.
-    """
-    if path is None:
-        return []
-    try:
-        reader = csv.DictReader(io.StringIO(contents(path, 100_000_000).decode(), newline=""))
-        columns, rows = reader.fieldnames, list(reader)
-    except (UnicodeDecodeError, csv.Error):
-        columns, rows = None, []
-    if tuple(columns or ()) != tables.COLUMNS or any(None in (*row, *row.values()) for row in rows):
-        raise InvalidInput(f"--skip {str(path)!r} has no rows with the columns {', '.join(tables.COLUMNS)}")
-    return rows
-
-
-def _runs(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """Return the key and the seed of each run."""
-    return {(row["config"], row["seed"]) for row in rows}
 
 
 def check(options: argparse.Namespace, device: torch.device) -> int:
@@ -328,10 +126,10 @@ class Part:
 
 PARTS = {
     "check": Part(run=check, minutes=1.5),
+    "train": Part(run=train),
     "speed": Part(run=speed, file="speed.csv", minutes=4.0),
     "bound": Part(run=bounds, file="bound.csv", minutes=2.0),
     "profile": Part(run=profile, file="profile.txt", minutes=1.0),
-    "train": Part(run=train),
 }
 """The parts in their order."""
 

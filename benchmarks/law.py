@@ -6,23 +6,28 @@ The last line of ``--help`` is the order; ``--only NAME`` takes a part.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.rows import as_csv, origin
 from lpm.console import cli
+from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, with_preset
 from training.options import Options, seeds
 from training.store import collapse
 from training.store.runs import RunFolder
+
+if TYPE_CHECKING:
+    from training.data.datasets import LongTailed
 
 STEP = replace(
     with_preset(RunConfig(imbalance=10.0, tail="step"), "smoke"),
@@ -30,6 +35,13 @@ STEP = replace(
     weight_decay=1e-5,
 )
 """Five classes of 120 digits and five of 12."""
+
+CIFAR = replace(
+    with_preset(RunConfig(dataset="cifar10-lt", imbalance=10.0, tail="step"), "quick"),
+    preset="quick+",
+    weight_decay=1e-5,
+)
+"""Five classes of 5,000 images and five of 500: the shares of the digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,7 @@ class Series:
         first: the part of the grid that is trained first, for all series and seeds.
         absolute: whether the grid is of mu.
         ordinary: whether mu is the weight decay of all layers, and there are no penalties.
+        base: the data and the recipe.
     """
 
     name: str
@@ -53,6 +66,7 @@ class Series:
     first: tuple[float, ...]
     absolute: bool = False
     ordinary: bool = False
+    base: RunConfig = STEP
 
     def configs(self, grid: Sequence[float] | None = None) -> Iterator[RunConfig]:
         """The runs with seed 0.
@@ -66,13 +80,15 @@ class Series:
         for x in self.grid if grid is None else grid:
             mu = float(f"{x if self.absolute else x * math.sqrt(self.c):.4g}")
             if self.ordinary:
-                yield replace(STEP, **self.choices, weight_decay=mu)
+                yield replace(self.base, **self.choices, weight_decay=mu)
             else:
-                yield replace(STEP, **self.choices, classifier_decay=mu, feature_decay=mu, feature_decay_centred=True)
+                penalties: dict[str, Any] = {"classifier_decay": mu, "feature_decay": mu, "feature_decay_centred": True}
+                yield replace(self.base, **self.choices, **penalties)
 
 
 S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
 LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
+IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 0.8, 0.45, 1.05, 0.95, 1.3)
 NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
 SERIES = (
     Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
@@ -92,8 +108,8 @@ SERIES = (
         name="weight-decay",
         choices={"epochs": 100},
         c=S * PI_B,
-        grid=(2e-4, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 1e-1),
-        first=(2e-4, 2e-2, 5e-2, 1e-1),
+        grid=(2e-4, 5e-3, 1e-2, 2e-2, 3e-2, 3.5e-2, 5e-2, 7e-2, 1e-1),
+        first=(2e-4, 2e-2, 3.5e-2, 5e-2, 1e-1),
         absolute=True,
         ordinary=True,
     ),
@@ -106,6 +122,39 @@ SERIES = (
         first=(0.5, 0.9, 1.2),
     ),
     Series(name="FC-cold", choices={"epochs": 200}, c=S * PI_B, grid=(0.2, 0.4, 0.6, 0.8, 1.05), first=(0.8,)),
+    Series(
+        name="weight-decay-lr",
+        choices={"epochs": 400, "lr": 0.01},
+        c=S * PI_B,
+        grid=(5e-2, 1.5e-1),
+        first=(),
+        absolute=True,
+        ordinary=True,
+    ),
+    Series(
+        name="weight-decay-batch",
+        choices={"epochs": 400, "batch": 128},
+        c=S * PI_B,
+        grid=(3.5e-2,),
+        first=(),
+        absolute=True,
+        ordinary=True,
+    ),
+    *(
+        Series(
+            name=f"map-{R}",
+            choices={"epochs": 100},
+            c=S * rare / (5 * 120 + 5 * rare),
+            grid=(2e-4, 1e-2, 2e-2, 3.5e-2, 5e-2, 1e-1),
+            first=(),
+            absolute=True,
+            ordinary=True,
+            base=replace(STEP, imbalance=float(R)),
+        )
+        for R, rare in ((3, 40), (30, 4), (100, 1))
+    ),
+    Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
+    Series(name="CIFAR-LA", choices={"loss": "la", **IMAGES}, c=S * PI_B, grid=(0.3, 1.05), first=(), base=CIFAR),
 )
 """In the order of training, most valuable first."""
 
@@ -174,16 +223,24 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Its exit status.
+
+    Raises:
+        InvalidInput: if a series is asked for that needs the folder of its data.
     """
     parser = cli.Parser("benchmarks.law", "networks on the digits that try the collapse law")
     names = tuple(series.name for series in SERIES)
     parser.add_argument("--only", type=cli.choice(*names), nargs="+", metavar="NAME", help="|".join(names))
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, such as 0-2")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder of CIFAR-10, for its series")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     parser.add_argument("--out", type=Path, metavar="FILE", help="CSV of all finished runs of the plan")
     parser.add_argument("--rows-only", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
-    chosen = [series for series in SERIES if options.only is None or series.name in options.only]
+    chosen = [series for series in SERIES if series.name in (options.only or names)]
+    if options.data_root is None and any(series.base.data_set.needs_root for series in chosen):
+        if options.only:
+            raise InvalidInput("the series of CIFAR-10 need --data-root, its folder")
+        chosen = [series for series in chosen if not series.base.data_set.needs_root]
     if not options.rows_only:
         import torch
 
@@ -193,18 +250,33 @@ def main(arguments: list[str] | None = None) -> int:
         for whole in (False, True):
             for seed, series in itertools.product(options.seeds, chosen):
                 configs = [replace(c, seed=seed) for c in series.configs(None if whole else series.first)]
-                train_all(configs, Options(store=options.store, device="cpu", quiet=True), printed=False)
+                given = Options(store=options.store, data_root=options.data_root, device="cpu", quiet=True)
+                if configs:
+                    train_all(configs, given, printed=False)
                 print(series.name, seed, "all" if whole else "first", flush=True)
-    rows = [
-        row(series, folder) | origin()
-        for series in chosen
-        for config in series.configs()
-        for seed in options.seeds
-        if (folder := RunFolder(options.store, replace(config, seed=seed))).done
-    ]
-    if options.out is not None and rows:
+    if options.out is not None and (rows := list(_rows(chosen, options))):
         write(options.out, as_csv(rows))
     return 0
+
+
+def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of all finished runs. Data are loaded once for each kind of subset."""
+    from benchmarks.fit import shares
+    from training.data import datasets
+
+    loaded: dict[tuple[str, str, float], LongTailed] = {}
+    for series in chosen:
+        for config, seed in itertools.product(series.configs(), options.seeds):
+            folder, kind = (
+                RunFolder(options.store, replace(config, seed=seed)),
+                (config.dataset, config.tail, config.imbalance),
+            )
+            if not folder.done:
+                continue
+            if kind not in loaded:
+                loaded[kind] = datasets.of(config, options.data_root, train_list=None, test_list=None)
+            fit = {name: f"{share:.4f}" for name, share in shares(folder, loaded[kind]).items()}
+            yield row(series, folder) | fit | origin()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ FIGURES = {
     "theory": "cosines, norms and thresholds of the layer-peeled model",
     "geometry": "trained networks against their own layer-peeled optimum",
     "law": "networks on the line of the collapse law: optimum and trained class vectors against weight decay",
+    "law-map": "when networks of an ordinary recipe collapse: weight decay against imbalance",
     "explore": "one HTML file with sliders for the imbalance, the mixing ratio, K, the program and the sampler",
 }
 """The figures. Each is a module of that name with ``add_options(parser)`` and ``make(options, folder)``.
@@ -100,7 +101,7 @@ def draw(name: str, words: list[str]) -> int:
 
 
 def _draw(name: str, words: list[str]) -> int:
-    module = importlib.import_module(f"figures.{name}")
+    module = importlib.import_module(f"figures.{name.replace('-', '_')}")
     parser = cli.Parser(f"figures {name}", FIGURES[name])
     module.add_options(parser)
     add = parser.group("output").add_argument

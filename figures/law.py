@@ -1,8 +1,9 @@
 """Networks on the line of the collapse law: ``python -m figures law``.
 
 Lines are the optimum of the penalised program with a free bias, points are trained networks, from the rows that
-``python -m benchmarks.law`` writes. Against mu over the law's threshold: singular values of the class vectors, accuracies, and
-the cosine among rare classes.
+``python -m benchmarks.law`` writes. Dashed lines are the optimum with what the networks can fit of their labels
+(:mod:`lpm.fitted`), measured at the smallest mu of a method. Against mu over the law's threshold: singular values of the class
+vectors, accuracies, and the cosine among rare classes.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from figures.style import PAGE_WIDTH, Row, save
-from lpm import orbits
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.cure_rows import CURES, Setting
+from lpm.fitted import fitted
 from lpm.law import collapse_number
 from lpm.pairs import imbalanced
-from lpm.problem import Problem
-from lpm.solution import Solution
+from lpm.solve import solve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +39,17 @@ RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
 K, IMBALANCE, NODES = 10, 10.0, 8
 """Classes, n_A / n_B, and quadrature nodes of the mixing ratio."""
 
+FIT = ("fit_AB", "fit_A", "fit_B")
+"""Columns of the shares of labels that a network can fit."""
+
+Shares = tuple[float, float, float]
+"""Such shares, in the order of ``FIT``."""
+
+MERGED = 0.15
+"""A group has collapsed where its r is below this part of the other's."""
+
 NEAR = (0.97, 0.99, 0.998)
 """Further points, where lines end steeply."""
-
-WIDEST_BIAS = 20.0
-"""Largest difference of the bias between rare and frequent classes that is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,7 @@ PANELS = {
     "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
     "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
     "no-mixup": Panel(title="no mixup", cure="no mixup"),
+    "CIFAR": Panel(title="CIFAR-10", cure="mixup"),
 }
 """The methods by their series in the rows."""
 
@@ -113,10 +120,17 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     names = [name for name in PANELS if any(row["series"] == name for row in measured)]
     if not names:
         raise InvalidInput(f"--runs {str(options.runs)!r} has no runs of {', '.join(PANELS)}")
-    ratios = sorted({*np.linspace(0.45, 1.25, options.points).tolist(), *NEAR})
-    rows = [row for name in names for row in predicted_rows(name, ratios)]
+    rows: list[Row] = []
+    for name in names:
+        points = [row for row in measured if row["series"] == name]
+        start = min(0.45, *(row["ratio"] for row in points))
+        ratios = sorted({*np.linspace(start, 1.25, options.points).tolist(), *NEAR})
+        rows += predicted_rows(name, ratios)
+        if PANELS[name].cure != "MS":  # whose labels are label pairs: they cannot be fitted in part
+            rows += predicted_rows(name, ratios, shares_of(points))
     save(plot, [*rows, *measured], folder, "law")
-    return {"series": names, "runs": len(measured), "points": options.points}
+    thresholds = {name: threshold(measured, name) for name in names}
+    return {"series": names, "runs": len(measured), "points": options.points, "measured_thresholds": thresholds}
 
 
 def setting() -> Setting:
@@ -124,43 +138,62 @@ def setting() -> Setting:
     return Setting(classes=imbalanced(K, K // 2, IMBALANCE), nodes=NODES)
 
 
-def with_bias(problem: Problem) -> Solution:
-    """Solve a program whose logits have a free bias that is not penalised.
-
-    A bias that is equal inside groups is an offset of each group, and only the difference of the two matters. The optimal
-    value is convex in it.
+def shares_of(points: Sequence[Row]) -> Shares:
+    """The shares of the labels that networks fit at the smallest mu.
 
     Args:
-        problem: a program of two groups under decay.
+        points: measured rows of one series.
 
     Returns:
-        The certified solution at the best bias.
+        Means over the seeds: of the mass on A, inside A, inside B. What fits inside a group is at most what fits of the group.
     """
-    fixed = np.zeros(2) if problem.offset is None else problem.offset
-
-    def at(bias: float) -> Solution:
-        return orbits.solve(replace(problem, offset=fixed + np.array([0.0, bias])))
-
-    best = minimize_scalar(lambda bias: at(bias).objective, bounds=(-WIDEST_BIAS, WIDEST_BIAS), options={"xatol": 1e-7})
-    return at(float(best.x))
+    least = min(row["ratio"] for row in points)
+    runs = [row for row in points if row["ratio"] == least]
+    group, *own = (float(np.mean([row[name] for row in runs])) for name in FIT)
+    return group, min(own[0], group), min(own[1], group)
 
 
-def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]:
+def threshold(rows: Sequence[Row], name: str) -> float | None:
+    """The mu at which networks collapse: the first group's r over the other's, in the mean over seeds, crosses ``MERGED``.
+
+    Args:
+        rows: measured rows.
+        name: the series.
+
+    Returns:
+        mu, interpolated linearly between neighbours of the grid; None without a crossing.
+    """
+    first, other = ("r_A", "r_B") if PANELS[name].group == 0 else ("r_B", "r_A")
+    by_mu: dict[float, list[float]] = {}
+    for row in rows:
+        if row["series"] == name:
+            by_mu.setdefault(row["mu"], []).append(row[first] / row[other])
+    points = [(mu, float(np.mean(ratios))) for mu, ratios in sorted(by_mu.items())]
+    for (mu, ratio), (next_mu, next_ratio) in pairwise(points):
+        if ratio >= MERGED > next_ratio:
+            return mu + (ratio - MERGED) / (ratio - next_ratio) * (next_mu - mu)
+    return None
+
+
+def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray, shares: Shares | None = None) -> list[Row]:
     """Solve a method's program at several decays.
 
     Args:
         name: key of ``PANELS``.
         ratios: mu over the threshold.
+        shares: the shares of labels that can be fitted, as :func:`shares_of`; all of them if None.
 
     Returns:
         One row per decay: the singular values of the centred class vectors, and the cosine among rare classes.
     """
     panel = PANELS[name]
     problem = BUILDERS[panel.cure](setting()).under_decay(1.0)
-    threshold = math.sqrt(collapse_number(problem, panel.group))
+    root = math.sqrt(collapse_number(problem, panel.group))
+    if shares is not None:
+        problem = fitted(problem, group=shares[0], own=shares[1:])
     rows: list[Row] = []
     for ratio in ratios:
-        solution = with_bias(replace(problem, decay=float(ratio * threshold)))
+        solution = solve(replace(problem, decay=float(ratio * root), bias=True))
         gram, half = solution.gram, K // 2
         between = float(gram.block[0, 0] + gram.block[1, 1] - 2 * gram.block[0, 1]) / 2
         frequent, rare = (max(float(value), 0.0) for value in gram.eigenvalue)
@@ -168,9 +201,9 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]
         rows.append(
             {
                 "series": name,
-                "what": "predicted",
+                "what": "predicted" if shares is None else "fitted",
                 "seed": "",
-                "mu": ratio * threshold,
+                "mu": ratio * root,
                 "ratio": float(ratio),
                 "r_A": math.sqrt(frequent),
                 "s_AB": math.sqrt(max(between, 0.0)),
@@ -178,6 +211,7 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray) -> list[Row]
                 "many": "",
                 "few": "",
                 "few_cosine": (between / K - rare / half) / length if length > 1e-9 else math.nan,
+                **dict.fromkeys(FIT, ""),
                 "relative_gap": solution.relative_gap,
             }
         )
@@ -213,7 +247,7 @@ def _measured(row: dict[str, str]) -> Row:
     # The squares of all nine add up to those inside A, inside B and between: they are traces of one Gram matrix.
     whole = math.fsum(float(row[f"s{n}"]) ** 2 for n in range(1, K))
     between = whole - (K // 2 - 1) * (own["A"] ** 2 + own["B"] ** 2)
-    numbers = {name: float(row[name]) for name in ("mu", "ratio", "many", "few", "few_cosine")}
+    numbers = {name: float(row[name]) for name in ("mu", "ratio", "many", "few", "few_cosine", *FIT)}
     if not all(math.isfinite(value) for value in (*numbers.values(), *own.values(), between)):
         raise ValueError("a number is not finite")
     return {
@@ -228,6 +262,7 @@ def _measured(row: dict[str, str]) -> Row:
         "many": numbers["many"],
         "few": numbers["few"],
         "few_cosine": numbers["few_cosine"],
+        **{name: numbers[name] for name in FIT},
         "relative_gap": "",
     }
 
@@ -245,13 +280,14 @@ def plot(rows: Sequence[Row]) -> Figure:
 
     names = [name for name in PANELS if any(row["series"] == name for row in rows)]
     figure = Figure(figsize=(max(PAGE_WIDTH, 1.5 * len(names)), 5.2), layout="constrained")
-    axes = figure.subplots(3, len(names), squeeze=False, sharex=True, sharey="row")
+    axes = figure.subplots(3, len(names), squeeze=False, sharex="col", sharey="row")
     for column, name in zip(axes.T, names, strict=True):
-        lines, points = (
-            [row for row in rows if (row["series"], row["what"]) == (name, what)] for what in ("predicted", "measured")
+        lines, dashed, points = (
+            [row for row in rows if (row["series"], row["what"]) == (name, what)]
+            for what in ("predicted", "fitted", "measured")
         )
         column[0].set_title(PANELS[name].title, fontsize=8)
-        draw = partial(_draw, lines=lines, points=points)
+        draw = partial(_draw, lines=lines, dashed=dashed, points=points)
         for key, (colour, marker, label) in SIZES.items():
             draw(column[0], key, colour, marker, label)
         for key, side in (("many", "r_A"), ("few", "r_B")):
@@ -263,16 +299,28 @@ def plot(rows: Sequence[Row]) -> Figure:
             axis.tick_params(labelsize=7)
     for axis, label in zip(axes[:, 0], ("singular value", "accuracy (%)", "cosine among rare"), strict=True):
         axis.set_ylabel(label, fontsize=8)
-    figure.supxlabel("decay μ over the threshold of the law (lines: optimum; points: networks)", fontsize=8)
+    figure.supxlabel(
+        "decay μ over the threshold of the law (lines: optimum; dashed: with what is fitted; points: networks)",
+        fontsize=8,
+    )
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
 def _draw(
-    axis: Axes, key: str, colour: str, marker: str, label: str, *, lines: Sequence[Row], points: Sequence[Row]
+    axis: Axes,
+    key: str,
+    colour: str,
+    marker: str,
+    label: str,
+    *,
+    lines: Sequence[Row],
+    dashed: Sequence[Row],
+    points: Sequence[Row],
 ) -> None:
     if key not in ("many", "few"):
         axis.plot([row["ratio"] for row in lines], [row[key] for row in lines], color=colour, lw=1.3, label=label)
+        axis.plot([row["ratio"] for row in dashed], [row[key] for row in dashed], color=colour, lw=0.9, linestyle="--")
     x, y = [row["ratio"] for row in points], [row[key] for row in points]
     axis.plot(x, y, color=colour, marker=marker, markersize=2.8, linestyle="none", alpha=0.8)

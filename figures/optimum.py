@@ -143,8 +143,12 @@ def network(run: RunFolder, epoch: int) -> Network:
         The network.
 
     Raises:
-        InvalidInput: if the run has no measurement of the epoch, or a damaged one.
+        InvalidInput: if the run has no measurement of the epoch, or a damaged one, or mixes in another way than mixup.
     """
+    if run.config.mixing != "mixup":
+        raise InvalidInput(
+            f"{str(run.path)!r}: the layer-peeled model has no program for mixing {run.config.mixing!r}; choose a run with mixup"
+        )
     tensors, K = run.geometry(epoch), run.config.K
     if epoch > run.config.epochs:
         raise InvalidInput(
@@ -264,9 +268,14 @@ def optimum(run: RunFolder, net: Network, counts: np.ndarray, budget: Budget = "
         The optimum.
 
     Raises:
-        InvalidInput: if the classifier has no program or the measurement gives no budget.
+        InvalidInput: if the network has branches, the classifier no program, or the measurement gives no budget.
         NotCertified: if no certificate is found.
     """
+    if run.config.branches != "none":
+        raise InvalidInput(
+            f"branches {run.config.branches!r} have no layer-peeled program, because each sees images of its own; choose a run "
+            "without branches"
+        )
     if net.epoch < run.config.epochs:
         counts = np.where(net.number.min(axis=0) > 0, counts, 0)  # the others were not measured
     pairs = table(counts)

@@ -190,6 +190,33 @@ class Coordinates:
             return f, (slope * (self.weight / self.scale)[:, None]) @ self.C_inverse_half.T
         return f, np.matmul(slope[:, None, :], self.basis)[:, 0] * self.weight[:, None]
 
+    def offset_gradient(self, X: np.ndarray) -> np.ndarray:
+        """Evaluate the gradient of f in a number that is added to all logits of a group, factors applied already.
+
+        Args:
+            X: the point, (M, n).
+
+        Returns:
+            The gradient, (G,); its sum is 0 but for rounding.
+        """
+        slope, factor = self.losses.evaluate(self.logits(X))[1], self.losses.factor
+        return self.of_groups(self.weight[:, None] * (slope if factor is None else slope / factor))
+
+    def of_groups(self, values: np.ndarray) -> np.ndarray:
+        """Add up numbers that belong to logit values, by the groups of their classes.
+
+        Args:
+            values: one number for each logit value, (M, n), in the order of :meth:`logits`.
+
+        Returns:
+            The sums, (G,).
+        """
+        sums = values[:, : self.G].sum(axis=0)
+        if not self.problem.expanded:
+            np.add.at(sums, self.problem.rows.first, values[:, self.G])
+            np.add.at(sums, self.problem.rows.second, values[:, self.G + 1])
+        return sums
+
     @cached_property
     def value_at_zero(self) -> float:
         """f(0), an upper bound on every optimum."""

@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     table = _table(options)
     rows = [table.row(cure) for cure in CURES]
     limits = limits_of(options)
-    words = settings_of(limits["e_h"], limits["e_w"], limits["decay"])
+    words = settings_of(limits["e_h"], limits["e_w"], limits["decay"], bias=limits["bias"])
     where = f"R = {options.R:g}" if options.counts is None else "own counts"
     settings = f"K = {table.setting.classes.K}, {where}, alpha = {options.alpha:g}, {words}"
     if options.out is not None:
@@ -324,7 +324,8 @@ def _table(options: argparse.Namespace) -> Table:
     limits = limits_of(options)
 
     def limit(problem: Problem) -> Problem:
-        return limited(replace(problem, e_h=limits["e_h"], e_w=limits["e_w"]), limits["decay"], limits["features"])
+        given = replace(problem, e_h=limits["e_h"], e_w=limits["e_w"])
+        return limited(given, limits["decay"], limits["features"], bias=limits["bias"])
 
     def at(R: float) -> ClassCounts:
         return imbalanced(options.K, options.K_A, R)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lpm import orbits
+from lpm import bias, orbits
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.law import own_norm, rounding
@@ -98,9 +98,12 @@ def _by_gradient(problem: Problem, minority: int) -> Margin:
 
     Each is within sqrt(2 L delta) of its value at the optimum.
     """
-    coordinates = Coordinates(problem)
-    X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
-    _, gradient = coordinates.value_and_gradient(X)
+    if problem.bias:
+        coordinates, X, _ = orbits.at_best_bias(problem, (minority,))
+    else:
+        coordinates = Coordinates(problem)
+        X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
+    loss, gradient = coordinates.value_and_gradient(X)
     own = float(coordinates.group_norms(gradient)[minority])
     other = coordinates.spectral_norm(gradient, frozen=(minority,))
     inner, mu = float((gradient * X).sum()), problem.decay
@@ -108,7 +111,9 @@ def _by_gradient(problem: Problem, minority: int) -> Margin:
     if mu is None:
         gap += max(0.0, inner + problem.tau * other)
     else:
-        gap += max(0.0, inner + mu * coordinates.nuclear_norm(X)) + max(0.0, other / mu - 1) * coordinates.value_at_zero
+        penalty = mu * coordinates.nuclear_norm(X)
+        gap += max(0.0, inner + penalty) + max(0.0, other / mu - 1) * coordinates.value_at_zero
+        gap += bias.gap(coordinates, X, loss + penalty) if problem.bias else 0.0
         other = mu
     error = math.sqrt(2 * coordinates.smoothness * gap)
     if own <= error or other <= error:

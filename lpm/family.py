@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from lpm.console.errors import InvalidInput
 from lpm.mixing import Mixing, fixed
@@ -32,6 +32,7 @@ class Family:
         decay: mu, weight decay in place of both budgets (:meth:`lpm.problem.Problem.under_decay`); None for budgets.
         features: "sample" or "mean", what the features' budget or decay averages over; None for samples under a decay
             and means under budgets.
+        bias: whether logits have a free bias that nothing penalises; only under a decay.
 
     Raises:
         InvalidInput: if the program or the profile is unknown, the program does not take the budget, or the decay
@@ -50,6 +51,7 @@ class Family:
     budget: Budget = "paper"
     decay: float | None = None
     features: Features | None = None
+    bias: bool = False
 
     def __post_init__(self) -> None:
         if self.program not in PROGRAMS:
@@ -104,20 +106,26 @@ class Family:
         program = PROGRAMS[self.program]
         frequencies = PROFILES[self.profile](classes) if program.has_pairs else classes
         problem = program.problem(frequencies, mixing=self.mixing, e_h=self.e_h, e_w=self.e_w, budget=self.budget)
-        return limited(problem, self.decay, self.features)
+        return limited(problem, self.decay, self.features, bias=self.bias)
 
 
-def limited(problem: Problem, decay: float | None, features: Features | None) -> Problem:
+def limited(problem: Problem, decay: float | None, features: Features | None, *, bias: bool = False) -> Problem:
     """Put a program under weight decay, or leave it its budgets.
 
     Args:
         problem: the program with budgets.
         decay: mu; None for the budgets.
         features: what the features' budget or decay averages over; None for samples under a decay, else means.
+        bias: whether logits have a free bias.
 
     Returns:
         The program.
+
+    Raises:
+        InvalidInput: if there is a bias without a decay, or the program has label pairs a < b as classes.
     """
+    if bias and decay is None:
+        raise InvalidInput("--bias needs --decay MU: with budgets a free bias is not solved")
     if decay is None:
         return problem.with_features(features or "mean")
-    return problem.under_decay(decay, features or "sample")
+    return replace(problem.under_decay(decay, features or "sample"), bias=bias)

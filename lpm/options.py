@@ -81,6 +81,7 @@ def add_limits(parser: Parser) -> None:
         help="what budget or decay of features averages over: sample, or mean (label pairs alike) "
         "(default: sample with --decay, else mean)",
     )
+    add("--bias", action="store_true", help="with --decay: a free bias of the logits, not penalised, as networks have")
 
 
 def add_range(parser: Parser) -> None:
@@ -147,7 +148,7 @@ def family_of(options: argparse.Namespace, program: str, profile: str) -> Family
 
 
 def limits_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Collect what --E-H, --E-W, --decay and --features say.
+    """Collect what --E-H, --E-W, --decay, --features and --bias say.
 
     Args:
         options: the parsed options.
@@ -166,6 +167,7 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
         "e_w": DEFAULT_E_W if options.E_W is None else options.E_W,
         "decay": options.decay,
         "features": options.features,
+        "bias": options.bias,
     }
 
 
@@ -202,7 +204,7 @@ def caption(family: Family) -> str:
     words, law = [f"K = {family.K}", f"K_A = {family.majority}"], family.mixing.label
     if PROGRAMS[family.program].mixed:
         words.append(f"λ ~ {law}" if law.startswith("Beta") else f"λ = {law}")
-    words += [settings_of(family.e_h, family.e_w, family.decay)]
+    words += [settings_of(family.e_h, family.e_w, family.decay, bias=family.bias)]
     if family.features != ("mean" if family.decay is None else "sample"):
         words.append(f"features: {family.features}")
     if family.w_r != 1:
@@ -212,18 +214,20 @@ def caption(family: Family) -> str:
     return ", ".join(words)
 
 
-def settings_of(e_h: float, e_w: float, decay: float | None) -> str:
+def settings_of(e_h: float, e_w: float, decay: float | None, *, bias: bool = False) -> str:
     """Name budgets or a decay.
 
     Args:
         e_h: feature budget.
         e_w: class-vector budget.
         decay: mu, or None for budgets.
+        bias: whether logits have a free bias.
 
     Returns:
         The words.
     """
-    return f"E_H = {e_h:g}, E_W = {e_w:g}" if decay is None else f"decay = {decay:g}"
+    words = f"E_H = {e_h:g}, E_W = {e_w:g}" if decay is None else f"decay = {decay:g}"
+    return words + ", free bias" * bias
 
 
 def describe(family: Family) -> dict[str, Any]:
@@ -247,4 +251,5 @@ def describe(family: Family) -> dict[str, Any]:
         "budget": family.budget,
         "decay": family.decay,
         "features": family.features,
+        "bias": family.bias,
     }

@@ -9,8 +9,10 @@ refuses, the path is followed further.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
+from scipy.optimize import minimize, root
 
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
@@ -36,6 +38,8 @@ def solve(
 ) -> Solution:
     """Solve a problem to a relative gap of ``target`` and certify it to ``tolerance``.
 
+    With a free bias (``problem.bias``) the solution's problem has the best bias in its offsets.
+
     Args:
         problem: the problem.
         tolerance: largest relative gap that is certified.
@@ -51,8 +55,11 @@ def solve(
         NotCertified: if the gap stays above ``tolerance``.
     """
     start = time.perf_counter()
-    coordinates = Coordinates(problem)
-    X, iterations = optimum(coordinates, target=min(target, tolerance), frozen=frozen)
+    if problem.bias:
+        coordinates, X, iterations = at_best_bias(problem, frozen)
+    else:
+        coordinates = Coordinates(problem)
+        X, iterations = optimum(coordinates, target=min(target, tolerance), frozen=frozen)
     return certify(
         coordinates,
         X,
@@ -124,3 +131,41 @@ def _polish(program: ReducedProgram, state: State, target: float) -> tuple[np.nd
         if stalled > (0 if best_gap <= target else 2):
             break
     return best, best_gap, steps
+
+
+def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordinates, np.ndarray, int]:
+    """Find the optimum over logits and a free bias, without a certificate.
+
+    The optimal value is convex in the bias, and its derivative is that of f at the optimal Z. A common shift changes nothing,
+    so the bias of the first group is 0.
+
+    Args:
+        problem: the problem.
+        frozen: groups with u_g = 0.
+
+    Returns:
+        Coordinates of the problem with the best bias in its offsets, the point (M, n), and the number of Newton steps.
+
+    Raises:
+        InvalidInput: as :func:`optimum`.
+    """
+    fixed, spent = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset, 0
+
+    def at(free: np.ndarray) -> tuple[Coordinates, np.ndarray]:
+        nonlocal spent
+        coordinates = Coordinates(replace(problem, offset=fixed + np.append(0.0, free)))
+        X, steps = optimum(coordinates, target=1e-13, frozen=frozen)
+        spent += steps
+        return coordinates, X
+
+    def value(free: np.ndarray) -> tuple[float, np.ndarray]:
+        coordinates, X = at(free)
+        penalty = (problem.decay or 0.0) * coordinates.nuclear_norm(X)
+        return coordinates.value_and_gradient(X)[0] + penalty, coordinates.offset_gradient(X)[1:]
+
+    best = np.zeros(len(fixed) - 1)
+    if len(best):
+        best = minimize(value, best, jac=True, method="BFGS", options={"gtol": 1e-5}).x
+        # A descent ends where values differ by rounding. The root of the gradient has all its digits.
+        best = root(lambda free: value(free)[1], best, options={"xtol": 1e-15}).x
+    return *at(best), spent

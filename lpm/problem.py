@@ -106,6 +106,8 @@ class Problem:
         offset: what the loss adds to the logit of a class of each group, (G,); None for nothing.
         factor: what the loss multiplies that logit by first, (G,); None for 1.
         margin: what the loss takes off the logit of a label's own class, (G,); None for nothing.
+        bias: whether logits have a free bias, one for each class, that nothing penalises. A solution's problem has the
+            best one in its ``offset``. Only under a decay.
 
     Raises:
         InvalidInput: if a budget lies outside 1e-12..1e12, the decay is not positive, C is too near singular for
@@ -129,11 +131,16 @@ class Problem:
     offset: np.ndarray | None = None
     factor: np.ndarray | None = None
     margin: np.ndarray | None = None
+    bias: bool = False
 
     def __post_init__(self) -> None:
         self._check_loss()
         if self.decay is not None:
             check_within("decay", self.decay, 1e-12, 1e12)
+        if self.bias and self.partition == "unordered":
+            raise InvalidInput(
+                f"program {self.program!r} has label pairs a < b as classes; with these no bias is solved"
+            )
         for name, value in (("E_H", self.e_h), ("E_W", self.e_w)):
             check_within(name, value, 1e-12, 1e12)
         if self.C_error > MAX_C_ERROR:

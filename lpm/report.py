@@ -64,6 +64,7 @@ def as_json(solution: Solution, sides: Sides | None = None) -> dict[str, Any]:
         "E_H": problem.e_h if problem.decay is None else None,
         "E_W": problem.e_w if problem.decay is None else None,
         "decay": problem.decay,
+        "bias": problem.offset if problem.bias else None,
         "loss": solution.loss,
         "objective": solution.objective,
         "lower_bound": solution.lower_bound,
@@ -161,7 +162,7 @@ def _settings(solution: Solution, sides: Sides | None) -> str:
         parts += [f"K = {sides.K:,}", f"K_A = {sides.K_A:,}", f"R = {sides.R:.6g}"]
         if problem.K != sides.K:
             parts.append(f"{problem.K:,} label pairs as classes")
-    return ", ".join([*parts, settings_of(problem.e_h, problem.e_w, problem.decay)])
+    return ", ".join([*parts, settings_of(problem.e_h, problem.e_w, problem.decay, bias=problem.bias)])
 
 
 def _rank_is_open(solution: Solution) -> bool:

@@ -19,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lpm import bias
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import outward
 from lpm.coordinates import Coordinates
@@ -98,6 +99,8 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
         rounding += 64 * np.finfo(float).eps * penalty
         excess = max(0.0, top / mu - 1) + 64 * np.finfo(float).eps
         gap = max(0.0, inner + penalty) + excess * coordinates.value_at_zero + rounding
+        if coordinates.problem.bias:
+            gap += bias.gap(coordinates, X, loss + penalty)
     error = float(np.sqrt(2 * coordinates.smoothness * gap))
     if mu is None:
         # |v_g| and top may both be off by the error. Without a gradient (the budget is not used up) the dual says

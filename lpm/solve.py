@@ -75,6 +75,10 @@ def solve(
         raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
     if not time_limit > 0:
         raise InvalidInput(f"time limit = {time_limit:g} s must be positive")
+    if problem.bias:
+        if solver not in ("auto", "orbits"):
+            raise InvalidInput(f"--solver {solver} does not solve for a free bias; use --solver orbits, or drop --bias")
+        return orbits.solve(problem, tolerance=tolerance)
     if len(problem.sizes) > orbits.MAX_GROUPS:
         problem = merge_equal(problem)
     if solver == "auto" and (solver := choose(problem)) == "orbits" and problem.rows.count.sum() * problem.K <= SMALL:
@@ -181,8 +185,8 @@ def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
             )
         law = law_of(options) if program.mixed else None
         limits = limits_of(options)
-        decay, features = limits.pop("decay"), limits.pop("features")
-        return limited(program.problem(pairs, mixing=law, budget=options.budget, **limits), decay, features)
+        decay, features, bias = (limits.pop(name) for name in ("decay", "features", "bias"))
+        return limited(program.problem(pairs, mixing=law, budget=options.budget, **limits), decay, features, bias=bias)
     if counts is None:
         return family_of(options, program.name, options.profile or "").at(options.R)
     classes = class_counts(counts)

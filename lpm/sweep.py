@@ -18,6 +18,7 @@ from lpm.console.journal import Journal
 from lpm.console.output import OutputFolder
 from lpm.console.progress import steps
 from lpm.console.signals import Terminated
+from lpm.console.text import counted
 from lpm.family import Family
 from lpm.options import add_family, add_range, add_solver, caption, family_of
 from lpm.pairs import check_imbalances
@@ -146,9 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     elif not options.quiet:
         _print(rows, thresholds)
-        print(
-            f"{len(rows)} certified solves, {len(thresholds)} thresholds, {time.perf_counter() - start:.1f} s", end="; "
-        )
+        print(f"{_numbers(rows, thresholds)}, {time.perf_counter() - start:.1f} s", end="; ")
         print(f"files in {folder.final}")
     if outcome.complete:
         return 0
@@ -157,6 +156,14 @@ def main(arguments: list[str] | None = None) -> int:
         f"{_reason(outcome.end)}: {kept}{'' if outcome.end is None else '; the same command goes on'}", file=sys.stderr
     )
     return _status(outcome.end)
+
+
+def _numbers(rows: Sequence[Row], thresholds: dict[str, Threshold]) -> str:
+    """How many solves and thresholds are certified."""
+    certified = sum(threshold.certified and threshold.R0 is not None for threshold in thresholds.values())
+    without = sum(not threshold.certified for threshold in thresholds.values())
+    more = f" ({without} more not certified)" if without else ""
+    return f"{counted(len(rows), 'certified solve')}, {counted(certified, 'threshold')}{more}"
 
 
 def _solve_all(tasks: Sequence[Task], folder: OutputFolder, options: argparse.Namespace, silent: bool) -> Outcome:

@@ -18,7 +18,7 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-MODEL = "mixing pairs problem programs family losses coordinates solution recovery geometry"
+MODEL = "mixing pairs problem programs family losses coordinates bias solution recovery geometry"
 SOLVERS = "orbits factored merged sdp"
 LAYERS = {
     "lpm.console": "lpm.console",
@@ -29,7 +29,10 @@ LAYERS = {
     "lpm": "lpm",
     "paper_checks.paper": "paper_checks.paper",
     "what a run is": [
-        *(f"training.{name}" for name in ("catalogue", "config", "experiments", "methods", "published")),
+        *(
+            f"training.{name}"
+            for name in ("catalogue", "config", "experiments", "methods", "published", "second_stage")
+        ),
         *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
     ],
     "training.data": "training.data",
@@ -77,6 +80,7 @@ ALSO_WITHOUT_TORCH = (
             "split",
             "check",
             "measure",
+            "posthoc",
         )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),

@@ -70,6 +70,7 @@ class DataSet:
         ranges: published many, medium and few classes; None where the number of training images decides (:data:`MANY`).
         constants: mean and standard deviation per channel; None where the loader computes them.
         channels: channels of the first stage of CIFAR's residual networks.
+        pixels: pixels per side of images that are held in memory; files are cut to the run's size.
         default_preset: the preset that a run has unless another is named.
         default_imbalance: the imbalance factor that a command takes unless another is given.
         recipe: choices that differ from RunConfig's defaults under every preset.
@@ -87,6 +88,7 @@ class DataSet:
     ranges: Ranges | None = None
     constants: Constants | None = None
     channels: int = 16
+    pixels: int = 32
     default_preset: str = "paper"
     default_imbalance: float = 100.0
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +134,7 @@ ROWS = (
         classes=10,
         needs_root=False,
         ranges=TEN,
+        pixels=8,
         default_preset="smoke",
         default_imbalance=10.0,
     ),

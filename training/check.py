@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.catalogue import CATALOGUE
 from training.data import decodable, lists
 from training.data.below import left_out
@@ -52,12 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     if report.unwritable:
         print(f"note: {report.unwritable}; the next check decodes all images again", file=sys.stderr)
     if number := len(reasons):
+        what = f"{number:,} files, rows or names" if files.problems and number > 1 else counted(number, "file")
         raise InvalidInput(
-            f"{number:,} file{'s' * (number != 1)} of {str(options.root)!r} cannot be used, as named above; "
-            "mend, replace or remove each"
+            f"{what} of {str(options.root)!r} cannot be used, as named above; mend, replace or remove each"
         )
     remembered = f" ({report.remembered:,} of them as an earlier check has found)" if report.remembered else ""
-    print(f"{report.number:,} images decode{remembered}")
+    print(f"{counted(report.number, 'image')} decode{'s' * (report.number == 1)}{remembered}")
     return 0
 
 

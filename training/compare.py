@@ -9,21 +9,22 @@ from pathlib import Path
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import METHODS
-from training.methods import settings
+from training.experiments import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
+from training.store.verdicts import verdict
 
 USUAL, OF_TWO = ("random+FC", "CAS+FC", "BMLS+FC", "BMLS+MS"), ("random+FC", "CAS+FC", "BMLS+FC", "BMLS-all+MS")
 """Methods that are compared by default: in general, and for two classes, which have only one label pair a < b."""
 
-MADE_BY_METHODS = (
-    *("sampler", "classifier", "loss"),
-    *(name for name in settings() if not CHOICES[name].applies(RunConfig())),
+MADE_BY_METHODS = tuple(
+    name
+    for name, known in CHOICES.items()
+    if known.group == "method" and (any(name in row for row in METHODS.values()) or not known.applies(RunConfig()))
 )
 """Choices that the names of methods make, with the settings of methods other than the usual one."""
 
@@ -55,6 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help="|".join(METHODS) + usual,
     )
+    add(
+        "--methods",
+        type=cli.choice(*GROUPS),
+        metavar="GROUP",
+        help="cheap|all: many methods at once, those of about the cost of plain training, or all; what the data do not allow is "
+        "left out",
+    )
     parser.group("run").add_argument(
         "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
     )
@@ -65,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
             "torchrun trains one run with all processes; use training.train with it, once for each method"
         )
     base = config_of(options)
-    configs = methods(base, options.method)
+    configs = methods(base, options.method or (() if options.methods else None))
+    configs |= possible(base, [method for method in GROUPS.get(options.methods, ()) if method not in configs])
     from training.jobs.train_all import train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in configs.values()]
@@ -73,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = train_all(wanted, Options.of(options), printed=False)
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
-        print(f"error: {shown(error)}", file=sys.stderr)
+        cli.complain(error)
     results = {
         method: comparisons.read([run for seed in options.seeds if (run := _run(options.store, config, seed)).done])
         for method, config in configs.items()
@@ -81,12 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
         remedy = ", for the reason above" if status else "; the same command trains them"
         status = max(status, 1)
-        print(f"{missing} of {len(wanted)} runs are missing{remedy}", file=sys.stderr)
+        verb = "is" if missing == 1 else "are"
+        print(f"{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
+        print(verdict(results) if options.format == "markdown" else "", end="")
     return status
 
 
@@ -99,7 +110,7 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
 
     Args:
         base: the run whose choices they share; each method replaces sampler, classifier and loss.
-        named: keys of :data:`training.experiments.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None or empty.
+        named: keys of :data:`training.experiments.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
 
     Returns:
         The run of each method, in the order given, each method once.
@@ -108,11 +119,30 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
         InvalidInput: if a method is not possible with the other choices, such as with two classes.
     """
     configs = {}
-    for method in dict.fromkeys(named or (OF_TWO if base.K == 2 else USUAL)):
+    for method in dict.fromkeys((OF_TWO if base.K == 2 else USUAL) if named is None else named):
         try:
             configs[method] = replace(base, **METHODS[method])
         except InvalidInput as error:
             raise InvalidInput(f"{method}: {error}") from None
+    return configs
+
+
+def possible(base: RunConfig, named: Sequence[str]) -> dict[str, RunConfig]:
+    """Make a run of each method that the data and the other choices allow. Each one that is left out is a line.
+
+    Args:
+        base: the run whose choices they share.
+        named: keys of :data:`training.experiments.METHODS`.
+
+    Returns:
+        The runs that are possible, in the order given.
+    """
+    configs: dict[str, RunConfig] = {}
+    for method in named:
+        try:
+            configs |= methods(base, [method])
+        except InvalidInput as error:
+            print(f"left out: {shown(error)}", file=sys.stderr)
     return configs
 
 

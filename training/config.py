@@ -16,17 +16,22 @@ from typing import Any, get_args, get_type_hints
 
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
+from training.choices.branches import BranchChoices, check_branches
 from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
+from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
+from training.choices.stage import StageChoices
+from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, STAGES, Method, losses_of, settings
 
 
 @dataclass(frozen=True)
-class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoices):
+class RunConfig(
+    RunChoices, RecipeChoices, StageChoices, BranchChoices, LossChoices, MixingChoices, MethodChoices, DataChoices
+):
     """Every choice of one training run. :mod:`training.choices` and ``docs/practice/options.md`` say what each means.
 
     A new choice needs a default under which old runs are what they were: the key leaves out what has its default.
@@ -44,6 +49,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
                 shown = f"{value:g}" if isinstance(value, int | float) else str(value)
                 raise InvalidInput(f"{_option(name)} = {shown} {known.rule_of(self)}")
         self._check_words()
+        check_branches(self)
         self._check_label_pairs()
         for name, known in CHOICES.items():
             if getattr(self, name) != _DEFAULTS[name] and not known.applies(self):
@@ -63,6 +69,7 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
             raise InvalidInput(
                 "features 'as-is' have lengths, which cosines do not; take 'auto', 'unit' or 'norm-unit'"
             )
+        check_mixing(self)
 
     def _check_words(self) -> None:
         if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,29})?", self.name):
@@ -80,17 +87,18 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
     def _check_label_pairs(self) -> None:
         """A classifier over label pairs needs a class for each pair that is drawn, and more than one class."""
         classifier, drawn = CLASSIFIERS[self.classifier], SAMPLERS[self.sampler].draws
-        if classifier.pairs == "a < b" and drawn != "a < b":
+        if classifier.pairs == "a < b" and (drawn != "a < b" or self.sampler_from):
+            deferred = " after random pairs" * (self.sampler_from > 0)
             raise InvalidInput(
-                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r} draws "
-                "others too: use 'bmls', or the classifier without 'unordered'"
+                f"classifier {self.classifier!r} has classes for the label pairs a < b only; sampler {self.sampler!r}{deferred} "
+                "draws others too: use 'bmls', or the classifier without 'unordered'"
             )
-        if not self.alpha and classifier.singleton:
+        if not self.alpha and classifier.singleton and self.branches != "bbn":
             raise InvalidInput(
                 f"classifier {self.classifier!r} needs mixed images, and alpha 0 mixes none: an image without mixup has one "
                 "label, no label pair; take 'fc', or an --alpha above 0"
             )
-        if not self.alpha and drawn == "a < b":
+        if not self.alpha and drawn == "a < b" and self.branches == "none":
             raise InvalidInput(
                 f"sampler {self.sampler!r} puts the lower class first in each pair, and alpha 0 trains on first images only, "
                 "so the last class has none; take 'bmls-all' or 'cbs', or an --alpha above 0"
@@ -123,8 +131,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
 
     @property
     def pixels(self) -> int:
-        """Pixels per side of what the network is shown, for image files."""
-        return self.size or 224
+        """Pixels per side of what the network is shown."""
+        return self.size or (224 if self.data_set.files else self.data_set.pixels)
 
     @property
     def prepares(self) -> str:
@@ -143,16 +151,43 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier, a loss that is not the usual one, and a lack of mixup."""
+        """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
+        if self.stage != "none":
+            return self._method_of_stage()
         sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [sampler.title.format(**vars(self)), classifier.title]
+        words = [self._deferred(self._title(sampler)), classifier.title]
         if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
             words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
         if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
             words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
         if self.class_weights != "none":
             words.append(self._weights_word())
-        return "+".join(words) + ", no mixup" * (not self.alpha)
+        if self.mixing != _DEFAULTS["mixing"]:
+            words.append(self._title(LAWS[self.mixing]))
+        if self.branches != "none":
+            words.append(BRANCHES[self.branches].title)
+        return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
+
+    def _deferred(self, title: str) -> str:
+        """The title of a sampler that sets in later; without a number where it does so at the usual share of the epochs."""
+        if not self.sampler_from:
+            return title
+        word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
+        return word if self.sampler_from == DEFERRED else f"{word}({self.sampler_from:g})"
+
+    def _title(self, row: Method) -> str:
+        """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
+        shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
+        return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
+
+    def _method_of_stage(self) -> str:
+        """The first stage's method and the stage, such as 'random+FC+cRT', with choices that are not the stage's usual ones."""
+        row = STAGES[self.stage]
+        first, comma, rest = self.stage1_method.partition(",")
+        words = [SAMPLERS[self.sampler].title.format(**vars(self))] * (self.sampler != row.defaults["sampler"])
+        words += ["mixup"] * (self.alpha > 0)
+        words += [self.stage_norms] * (self.stage != "mislas" and self.stage_norms != _DEFAULTS["stage_norms"])
+        return f"{first}+{row.title}" + f"({', '.join(words)})" * bool(words) + comma + rest
 
     def _shown(self, *names: str) -> str:
         """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
@@ -182,7 +217,8 @@ class RunConfig(RunChoices, RecipeChoices, LossChoices, MethodChoices, DataChoic
     def folder(self) -> str:
         """The run's folder inside the store."""
         factor = () if self.data_set.user_named else (self.factor,)
-        words = (self.data, *factor, self.sampler, self.classifier, self.loss, self.preset, self.key)
+        stage = () if self.stage == "none" else (self.stage,)
+        words = (self.data, *factor, self.sampler, self.classifier, self.loss, *stage, self.preset, self.key)
         return "-".join(words) + f"/seed-{self.seed}"
 
     def penalty_at(self, epoch: int) -> float:

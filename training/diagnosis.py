@@ -203,8 +203,8 @@ def _decay(
     folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray], counts: np.ndarray
 ) -> float:
     config = folder.config
-    if not CLASSIFIERS[config.classifier].trains_lengths:
-        return math.nan
+    if not CLASSIFIERS[config.classifier].trains_lengths or config.branches != "none":
+        return math.nan  # which is for class vectors and inputs of one network
     try:
         squared = collapse.mean_squared_length(config, geometry, final.get("pair_counts"), counts)
     except (KeyError, ValueError, IndexError):

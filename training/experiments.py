@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lpm.console.errors import InvalidInput
+from training.choices.mixing import DEFERRED
 from training.config import RunConfig, with_preset
 from training.published import TABLE_2, Recipe, Row, ran
 
+RE_WEIGHTED: dict[str, Any] = {"class_weights": "effective"}
+RE_WEIGHTED_LATE: dict[str, Any] = {"class_weights": "effective", "weights_from": 0.8}
+"""Choices of class weights by the effective number of images: from the start (CB-RW), or from 4/5 of the epochs on (DRW)."""
+
 NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
 """Choices of training without mixup, under any recipe."""
-
-WEIGHTS: dict[str, Any] = {"class_weights": "effective"}
-DEFERRED: dict[str, Any] = {**WEIGHTS, "weights_from": 0.8}
-"""Class weights by effective numbers, and the same from 4/5 of the epochs on, DRW."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "random+FC": {"sampler": "random", "classifier": "fc"},
@@ -36,40 +37,71 @@ METHODS: dict[str, dict[str, Any]] = {
     "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
     "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
     "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
+    "random+FC+Remix": {"sampler": "random", "classifier": "fc", "mixing": "remix"},
+    "random+FC+MAMix": {"sampler": "random", "classifier": "fc", "mixing": "mamix"},
+    "random+FC+CutMix": {"sampler": "random", "classifier": "fc", "mixing": "cutmix"},
+    "random+FC+manifold": {"sampler": "random", "classifier": "fc", "mixing": "manifold"},
+    "UniMix-partners+FC+LA+UniMix": {
+        **{"sampler": "unimix", "classifier": "fc", "loss": "la"},
+        **{"mixing": "unimix", "alpha": 0.8},
+    },
+    "bilateral+FC": {"sampler": "bilateral", "classifier": "fc"},
+    "bilateral+FC+CMO": {"sampler": "bilateral", "classifier": "fc", "mixing": "cmo"},
+    "DRS+FC": {"sampler": "cbs", "classifier": "fc", "sampler_from": DEFERRED},
+    "CAS-deferred+FC": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED},
+    "LOM-deferred+FC": {"sampler": "lom", "classifier": "fc", "sampler_from": DEFERRED},
+    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
     "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},
     "random+FC+CDT": {"sampler": "random", "classifier": "fc", "loss": "cdt"},
     "random+FC+T": {"sampler": "random", "classifier": "fc", "loss": "temperature"},
+    "random+FC+Focal": {"sampler": "random", "classifier": "fc", "loss": "focal"},
     "random+FC+CL": {"sampler": "random", "classifier": "fc", "loss": "complement"},
-    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
-    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **WEIGHTS},
+    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED},
     "random+FC+1/n": {"sampler": "random", "classifier": "fc", "class_weights": "inverse"},
-    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **DEFERRED},
-    "CAS+FC+DRW": {"sampler": "cas", "classifier": "fc", **DEFERRED},
-    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **DEFERRED},
-    "BMLS+FC+DRW": {"sampler": "bmls", "classifier": "fc", **DEFERRED},
+    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE},
+    "random+cosine+LDAM+DRW": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **RE_WEIGHTED_LATE},
     "LOM+FC": {"sampler": "lom", "classifier": "fc"},
     "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
     "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
     "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
-    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **DEFERRED, **NO_MIXUP},
-    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **WEIGHTS, **NO_MIXUP},
-    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **DEFERRED, **NO_MIXUP},
-    "random+FC+Focal, no mixup": {"sampler": "random", "classifier": "fc", "loss": "focal", **NO_MIXUP},
+    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED, **NO_MIXUP},
+    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE, **NO_MIXUP},
     "random+FC+Focal-LDAM+CB-RW/batch, no mixup": {
-        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
-        **{**WEIGHTS, "weight_normalisation": "batch", **NO_MIXUP},
+        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam", "weight_normalisation": "batch"},
+        **RE_WEIGHTED,
+        **NO_MIXUP,
     },
     "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
     "random+cosine+LDAM+DRW, no mixup": {
         **{"sampler": "random", "classifier": "cosine", "loss": "ldam"},
-        **{**DEFERRED, **NO_MIXUP},
+        **RE_WEIGHTED_LATE,
+        **NO_MIXUP,
     },
+    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **RE_WEIGHTED_LATE, **NO_MIXUP},
+    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **RE_WEIGHTED_LATE},
 }
-"""The methods of the tables, losses for rare classes, and training without mixup: by name the choices that make each.
+"""The methods of the tables, BMLS-all+MS, losses, mixing laws, and training without mixup: by name the choices that make each.
 
 BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
 for them BMLS-all+MS draws all K^2.
 """
+
+COSTLY: dict[str, Any] = {
+    "branches": ("dbn", "bbn"),
+    "mixing": ("manifold", "otmix-train"),
+    "stage": ("crt", "lws", "mislas"),
+}
+"""Choices with which a step has more than one pass through the network, or a run needs another run before it."""
+
+GROUPS = {
+    "cheap": tuple(
+        method
+        for method, choices in METHODS.items()
+        if not any(choices.get(name) in words for name, words in COSTLY.items())
+    ),
+    "all": tuple(METHODS),
+}
+"""Groups of methods that are compared with one word: those of one stage at about the cost of plain training, and all."""
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")

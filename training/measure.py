@@ -13,7 +13,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
-from training.store import run_data, runs
+from training.store import runs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     from safetensors.torch import save
 
-    from training.data import datasets
+    from training.jobs.prepare import again
     from training.model import build
     from training.run.measurement import measured
     from training.run.trainer import Trainer
@@ -47,18 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     folders = [runs.at(path) for path in runs.run_paths(options.runs)]
     device = build.device(options.device)
     for folder in folders:
-        config = folder.config
-        data = datasets.of(
-            config,
-            options.data_root,
-            train_list=options.train_list,
-            test_list=options.test_list,
-            leave_out=run_data.left_out(folder.path),
-            max_pixels=options.max_pixels,
-        )
-        if (order := run_data.begun_order(folder.path, data)) is not None:
-            data = data.as_begun(*order)
-        folder.check(data.fingerprint, images=data)
+        config, data = folder.config, again(folder, options)
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         with folder.lock():
             trainer.load(config.epochs, folder.content(runs.FINAL))

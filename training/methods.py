@@ -1,4 +1,4 @@
-"""The registry of training methods: one row per sampler, classifier, loss and law of the mixing ratio that a run can name.
+"""The registry of training methods: one row per sampler, classifier, loss, law of mixing and branched network.
 
 A row names the class or function that does the work, as ``module:name``, so that this file needs no torch. CONTRIBUTING.md,
 "Add a training method", says how to add one.
@@ -8,19 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from training.registry.branches import BRANCHES
 from training.registry.classifiers import CLASSIFIERS
 from training.registry.kinds import Method, function
 from training.registry.losses import LOSSES
+from training.registry.mixings import LAWS
 from training.registry.ratios import MIXINGS
 from training.registry.samplers import SAMPLERS
+from training.registry.stages import STAGES
 
-__all__ = ["CLASSIFIERS", "KINDS", "LOSSES", "MIXINGS", "SAMPLERS", "Method", "function", "losses_of", "settings"]
+__all__ = [
+    "BRANCHES",
+    "CLASSIFIERS",
+    "KINDS",
+    "LAWS",
+    "LOSSES",
+    "MIXINGS",
+    "SAMPLERS",
+    "STAGES",
+    "Method",
+    "function",
+    "losses_of",
+    "settings",
+]
 
 KINDS: dict[str, Mapping[str, Method]] = {
     "sampler": SAMPLERS,
     "classifier": CLASSIFIERS,
     "loss": LOSSES,
     "ratio_per": MIXINGS,
+    "stage": STAGES,
+    "mixing": LAWS,
+    "branches": BRANCHES,
 }
 """The tables by the field of :class:`training.config.RunConfig` that names a row."""
 

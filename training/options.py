@@ -16,6 +16,7 @@ from training.catalogue import CATALOGUE, preset_names
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.found import number_of_classes, number_of_images
 from training.data.images import MAX_PIXELS, MOST_PIXELS
+from training.methods import LAWS
 
 
 @dataclass(frozen=True)
@@ -398,8 +399,11 @@ def config_of(options: argparse.Namespace) -> RunConfig:
             base = base if given.get("batch", batch) != batch else replace(base, batch=batch)
     if given.get("epochs", base.warmup) < base.warmup:
         given.setdefault("warmup", 0)  # the preset's warm-up does not fit
+    if (alpha := LAWS[given.get("mixing", RunConfig.mixing)].alpha) is not None:
+        given.setdefault("alpha", alpha)
     config = replace(base, **given)
-    of_method = (*SETTING, "alpha") if config.alpha == 0 else SETTING  # the method "random+FC, no mixup" sets it, too
+    # The methods "random+FC, no mixup" and UniMix set it, too.
+    of_method = (*SETTING, "alpha") if config.alpha in (0, alpha) else SETTING
     unchanged = all(getattr(config, name) == getattr(base, name) for name in CHOICES if name not in of_method)
     if getattr(options, "weights", None) is not None and not config.pretrained:
         raise InvalidInput("--weights applies only to pretrained networks; give --pretrained too, or drop it")

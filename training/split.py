@@ -15,12 +15,14 @@ import numpy as np
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.data import decodable, groups, lists, untrusted
 from training.data.below import images_below, left_out
 from training.data.class_folders import class_folders
 from training.data.found import CLASS_NAMES, undivided
 from training.data.images import MAX_PIXELS
+from training.data.parts import is_divided
+from training.data.refusals import lines_of, refuse
 from training.data.untrusted import quoted
 from training.options import add_max_pixels
 
@@ -90,6 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput(f"{str(root)!r} is not a folder")
     existing = [name for name in (*LISTS, LEFT_OUT) if os.path.lexists(root / name)]
     source = undivided(root) if options.list is None else options.list
+    if options.list is None and source is not None and is_divided(source, by_column=True):
+        raise InvalidInput(f"{str(source)!r} is divided already, by a column such as 'split'; train on it")
     # Some of the lists may be what a killed process left, see below.
     for name in (*(LISTS if {*LISTS} <= {*existing} else ()), *(("train", "test", "val") if source is None else ())):
         if os.path.lexists(root / name):
@@ -103,7 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     skipped: dict[str, str] = {}
     leave_out = skipped.__setitem__ if options.skip_broken else None
     names, train, test = split(root, options.test_share, options.seed, group_of, source=source, leave_out=leave_out)
-    decodable.name(skipped.values(), "left out: ")
+    for text in lines_of(skipped.values(), "left out: "):
+        print(shown(text), file=sys.stderr)
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
     contents = {
         name: "".join(f"{line}\n" for line in rows).encode() for name, rows in zip(LISTS, (*lines, names), strict=True)
@@ -127,11 +132,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         raise InvalidInput(f"{str(root)!r} cannot be written: {error.strerror}") from None
     print(
-        f"{len(names)} classes, {len(train):,} images for training, {len(test):,} for testing: "
+        f"{len(names)} classes, {counted(len(train), 'image')} for training, {len(test):,} for testing: "
         f"{', '.join(LISTS)} in {shown(root)}"
     )
     if skipped:
-        print(f"note: {len(skipped):,} file{'s' * (len(skipped) != 1)} left out, named in {LEFT_OUT}")
+        print(f"note: {counted(len(skipped), 'file')} left out, named in {LEFT_OUT}")
     if group_of is not None:
         print(shown(_on_sides(group_of, train, test)))
     if untested := sorted(set(range(len(names))) - {label for _, label in test}):
@@ -156,9 +161,9 @@ def _on_sides(group_of: dict[str, str], train: list[tuple[str, int]], test: list
     alone = sum(path not in group_of for part in (train, test) for path, _ in part)
     of_class = Counter(label for _, label in test)
     shares = sorted(100 * of_class[k] / n for k, n in Counter(label for _, label in (*train, *test)).items())
-    more = f", and {alone:,} images without a group" if alone else ""
+    more = f", and {counted(alone, 'image')} without a group" if alone else ""
     return (
-        f"{sides[0]:,} groups for training, {sides[1]:,} for testing, none on both sides{more}; "
+        f"{counted(sides[0], 'group')} for training, {sides[1]:,} for testing, none on both sides{more}; "
         f"{shares[0]:.0f} to {shares[-1]:.0f} % of a class's images are for testing"
     )
 
@@ -212,8 +217,8 @@ def split(
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
-    names, paths, unusable = _in_folders(root) if source is None else lists.labelled(root, source)
-    images = _hashed(root, seed, paths, unusable, leave_out, max_pixels)
+    found = _in_folders(root) if source is None else lists.labelled(root, source)
+    names, images = found.names, _hashed(root, seed, found, leave_out, max_pixels)
     if len(names) < 2:
         what = f"class folder{'s' * (len(names) != 1)}" if source is None else "of its classes in the list"
         raise InvalidInput(f"{str(root)!r} holds {len(names)} {what}; it needs at least two")
@@ -252,12 +257,13 @@ def _by_folder(images: list[Image]) -> list[bool] | None:
 
 def _in_folders(root: Path) -> lists.Labelled:
     """The images in class folders."""
-    names, first = class_folders(root), dict[str, Path]()
-    for name in names:
-        if name != name.strip():
-            raise InvalidInput(
-                f"{str(root / name)!r}: lists cannot hold a name with white space at its ends; rename it"
-            )
+    problems, first = list[str](), dict[str, Path]()
+    names = class_folders(root, refuse=problems.append)
+    problems += [
+        f"{quoted(root / name)}: lists cannot hold a name with white space at its ends; rename it"
+        for name in names
+        if name != name.strip()
+    ]
     label, paths = {name: number for number, name in enumerate(names)}, list[tuple[str, int]]()
     unusable: dict[str, str] = {}
     files, ignored = images_below(root, refuse_file=unusable.__setitem__) if names else ([], 0)
@@ -272,20 +278,21 @@ def _in_folders(root: Path) -> lists.Labelled:
             unusable[path] = f"{str(file)!r} is in no class folder; move it into one"
         else:
             paths.append((path, label[path.split("/")[0]]))
-    return lists.Labelled(names, paths, unusable)
+    return lists.Labelled(names, paths, unusable, problems)
 
 
 def _hashed(
     root: Path,
     seed: int,
-    paths: list[tuple[str, int]],
-    unusable: dict[str, str],
+    found: lists.Labelled,
     leave_out: Callable[[str, str], None] | None,
     max_pixels: int,
 ) -> list[Image]:
     """All images that can be used, each decoded once."""
+    paths, unusable = found.images, found.unusable
+    refused = {name for name in found.names if not name.isprintable()}  # folders, as all problems are
     for path, _ in paths:
-        if not path.isprintable():
+        if not path.isprintable() and path.partition("/")[0] not in refused:
             unusable[path] = (
                 f"{quoted(root / path)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
             )
@@ -293,10 +300,12 @@ def _hashed(
     usable = [path for path, _ in paths if path not in unusable]
     cores = len(os.sched_getaffinity(0))
     unusable |= decodable.check(real_root, usable, workers=cores, quiet=False, max_pixels=max_pixels).broken
+    if found.problems:
+        reasons = (*found.problems, *(() if leave_out else unusable.values()))
+        refuse(reasons, f"files and rows of {str(root)!r}", "mend or remove each")
     if leave_out is None:
-        decodable.refuse(
-            unusable.values(), repr(str(root)), "mend, replace or remove each, or leave them out with --skip-broken"
-        )
+        remedy = "mend, replace or remove each, or leave them out with --skip-broken"
+        refuse(unusable.values(), f"files of {str(root)!r}", remedy)
     else:
         for path, reason in unusable.items():
             leave_out(path, reason)

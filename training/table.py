@@ -18,7 +18,7 @@ from typing import Any
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import METHODS, TABLES, Table
@@ -105,7 +105,8 @@ def _say_missing(
 ) -> None:
     """Print on standard error how many runs are missing, how long they take, and what trains them."""
     remedy = "; the same command without --dry-run trains them" if options.dry_run else "; the same command trains them"
-    print(f"{len(missing)} runs are missing{', for the reasons above' if failed else remedy}", file=sys.stderr)
+    verb, reasons = "is" if len(missing) == 1 else "are", ", for the reasons above"
+    print(f"{counted(len(missing), 'run')} {verb} missing{reasons if failed else remedy}", file=sys.stderr)
     if options.dry_run:
         try:
             from training.jobs import estimate  # brings torch
@@ -203,7 +204,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             return action()
         except InvalidInput as error:
             if str(error) not in errors:
-                print(f"error: {shown(error)}", file=sys.stderr)
+                cli.complain(error)
             errors.add(str(error))
 
     groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
@@ -220,7 +221,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     if to_train and not options.quiet:
         first = to_train[0][0]
         print(
-            f"runs to train: {sum(map(len, to_train))}; the first is {first.model} for {first.epochs} epochs",
+            f"runs to train: {sum(map(len, to_train))}; the first is {first.model} for {counted(first.epochs, 'epoch')}",
             file=sys.stderr,
         )
     status = max((tried(partial(train_all, configs, shared, printed=False)) or 0 for configs in to_train), default=0)

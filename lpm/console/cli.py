@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from lpm.console import signals
 from lpm.console.errors import InvalidInput, NotCertified, install
 from lpm.console.text import markdown, shown
 
@@ -280,6 +281,15 @@ def plain_data(value: Any) -> Any:
     return value
 
 
+def complain(error: InvalidInput) -> None:
+    """Print an error on standard error, and the lines that belong to it.
+
+    Args:
+        error: the error.
+    """
+    print(*map(shown, (*error.lines, f"error: {error}")), sep="\n", file=sys.stderr)
+
+
 def run(main: Callable[[], int]) -> int:
     """Run a command: bad input ends in one line and status 2, an uncertified result in one line and status 1.
 
@@ -289,13 +299,14 @@ def run(main: Callable[[], int]) -> int:
     Returns:
         The exit status.
     """
+    signals.raise_again()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
     try:
         return main()
     except InvalidInput as error:
-        print(shown(f"error: {error}"), file=sys.stderr)
+        complain(error)
         return 2
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:

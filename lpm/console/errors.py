@@ -9,7 +9,19 @@ from lpm.console.rounding import upward
 
 
 class InvalidInput(ValueError):
-    """Input that breaks a rule; the message names the value, the rule and the remedy in one line."""
+    """Input that breaks a rule; the message names the value, the rule and the remedy in one line.
+
+    Args:
+        message: the line.
+        lines: what a command prints above it, where several things are wrong at once.
+
+    Attributes:
+        lines: as given.
+    """
+
+    def __init__(self, message: object, *, lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.lines = lines
 
 
 def check_within(name: str, value: float, low: float, high: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 
@@ -46,3 +48,25 @@ def raised() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end(number: int, frame: object) -> None:
+    """End at once. Nothing is done yet that would have to be cleaned up."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+def end_while_importing() -> None:
+    """Let Ctrl-C end a command in one line while it imports: packages call this first. It changes nothing for other programs.
+
+    :func:`raise_again` ends this.
+    """
+    started = sys.argv[:1] == ["-m"]  # as Python has it while it imports the package of ``python -m package.command``
+    if started and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again, which commands catch."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

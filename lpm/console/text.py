@@ -35,3 +35,17 @@ def markdown(text: object) -> str:
         One printable line, with a backslash before each character that Markdown may read as a sign.
     """
     return MARKDOWN.sub(r"\\\g<0>", shown(text))
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number of things.
+
+    Args:
+        number: how many.
+        noun: one of them.
+        plural: several of them, where it is not the noun with an s.
+
+    Returns:
+        Such as '1 image' or '1,200 images'.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -118,6 +118,43 @@ def counts_all_differ(lab: Lab, *, shift: float = 1.0) -> Finding:
     )
 
 
+@check("rank-exceeds-count")
+def rank_exceeds_count(lab: Lab, *, lam: float = 0.5) -> Finding:
+    """Statement: With mixup more directions can survive a decay than P M P has eigenvalues above mu^2.
+
+    So the number of eigenvalues is no upper bound on the rank of W. It was a conjecture here until a search refuted it.
+
+    Where: beyond the paper; docs/theory/collapse-law.md.
+    Quote: none
+    Formula: rank W >= 2 at mu^2 = 1.003 e_2, where e_1 > mu^2 > e_2 are the two non-zero eigenvalues of P M P.
+    Assumptions: K = 3, counts 10, 300, 1000, random pairs, lambda = 1/2, no offsets; decay on single samples, C = I.
+    Test: The lower bound on the rank that the gap leaves open, at 1.001 and 1.003 of e_2; none survives beside the first at 1.01.
+    Verdict: Certified on this instance. The same counts at lambda = 0.1, or without mixup, have rank 1 there.
+    Overturned by: a certified optimum of rank 1.
+    References: none beside this project.
+
+    Args:
+        lab: the instruments.
+        lam: the mixing ratio.
+    """
+    counts = np.array([10.0, 300.0, 1000.0])
+    pi, q = counts / counts.sum(), lam**2 + (1 - lam) ** 2
+    P = np.eye(3) - 1 / 3
+    second = float(np.linalg.eigvalsh(P @ (q * np.diag(pi) + (1 - q) * np.outer(pi, pi)) @ P)[1])
+    quantities, bounds = [], []
+    for factor in (1.001, 1.003, 1.01):
+        solution = orbits.solve(fc(product(class_counts(counts)), fixed(lam)).under_decay(math.sqrt(factor * second)))
+        low, high = solution.rank_bounds or (0, 2)
+        bounds.append(f"{low} to {high}")
+        both = True if low == 2 else (False if high < 2 else None)
+        quantities.append(Quantity(f"two directions survive mu^2 = {factor} e_2", factor < 1.005, Fact(both, FLOAT64)))
+    return conclude(
+        quantities,
+        evidence=f"rank at 1.001, 1.003 and 1.01 of e_2 = {second:.6g}: " + ", ".join(bounds),
+        instances=f"K=3, counts 10, 300, 1000, lambda={lam:g}",
+    )
+
+
 def top_eigenvalue(M: np.ndarray) -> float:
     """Compute the largest eigenvalue of P M P, P the projector on vectors of sum 0.
 

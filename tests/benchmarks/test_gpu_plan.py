@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import captured, gpu_plan
+from benchmarks import captured, gpu_plan, gpu_runs
 from lpm.console import cli
 from tests.started import wait_for
 from training.config import RunConfig, with_preset
@@ -23,7 +23,7 @@ from training.jobs.work import Work
 from training.model import build
 from training.store.tables import COLUMNS
 
-PLAN = gpu_plan.plan
+PLAN = gpu_runs.plan
 """The plan itself; the other tests put a small one in its place."""
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
 DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
@@ -32,9 +32,9 @@ DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the plan three runs on the digits, which train in this process, as on CUDA."""
-    monkeypatch.setattr(gpu_plan, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
-    monkeypatch.setattr(gpu_plan, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
-    monkeypatch.setattr(gpu_plan, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
+    monkeypatch.setattr(gpu_runs, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
+    monkeypatch.setattr(gpu_runs, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
+    monkeypatch.setattr(gpu_runs, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -110,7 +110,7 @@ def test_when_the_time_is_up_a_run_ends_between_epochs(
             report(epoch, "one more")
 
     monkeypatch.setattr(Work, "stages", stages)
-    monkeypatch.setattr(gpu_plan, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(gpu_runs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     assert gpu_plan.main(words(tmp_path, "--part", "train", "--minutes", "1")) == 0
     assert epochs == [(0, 1), (0, 2)]
     assert "time is up" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_when_the_time_is_up_a_run_ends_between_epochs(
 def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = list[tuple[list[int], int]]()
     monkeypatch.setattr(
-        gpu_plan, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
+        gpu_runs, "in_flight", lambda runs, work, jobs: together.append(([r.seed for r in runs], jobs)) or ()
     )
     known = tmp_path / "known.csv"
     known.write_text(",".join(COLUMNS) + "\n" + ",".join(["x"] * len(COLUMNS)) + "\n")
@@ -130,10 +130,10 @@ def test_the_very_first_run_trains_alone_whatever_is_skipped(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("failing", "status", "begun"),
     [
-        ((), 0, ["check", "speed", "bound", "profile", "train"]),
-        (("speed", "profile"), 1, ["check", "speed", "bound", "profile", "train"]),
-        (("check",), 1, ["check", "speed plain", "bound plain", "profile plain", "train plain"]),
-        (("train",), 1, ["check", "speed", "bound", "profile", "train", "train plain"]),
+        ((), 0, ["check", "train", "speed", "bound", "profile"]),
+        (("speed", "profile"), 1, ["check", "train", "speed", "bound", "profile"]),
+        (("check",), 1, ["check", "train plain", "speed plain", "bound plain", "profile plain"]),
+        (("train",), 1, ["check", "train", "train plain", "speed plain", "bound plain", "profile plain"]),
     ],
 )
 def test_after_a_part_that_fails_the_others_go_on(
@@ -164,13 +164,13 @@ def test_no_part_is_measured_again_and_a_part_that_fails_twice_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     calls = processes(monkeypatch, tmp_path, ("speed",))
-    for later in (["check", "speed", "bound", "profile", "train"], ["speed", "train"], ["train"]):
+    for later in (["check", "train", "speed", "bound", "profile"], ["train", "speed"], ["train"]):
         calls.clear()
         for file in ("bound.csv", "profile.txt"):
             (tmp_path / file).unlink(missing_ok=True)
         gpu_plan.main(words(tmp_path))
         assert calls == later
-        if later != ["check", "speed", "bound", "profile", "train"]:
+        if later != ["check", "train", "speed", "bound", "profile"]:
             assert (tmp_path / "bound.csv").read_text() == "bound"
     assert "speed: left out after 2 attempts" in capsys.readouterr().out
 

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import law
 from figures.law import measured_rows
+from lpm.console.errors import InvalidInput
 from training.data.datasets import long_tailed_counts
 from training.store import collapse
 from training.store.runs import RunFolder
@@ -54,7 +55,13 @@ def test_rows_hold_what_a_run_measured(
     assert np.mean([float(rows[0]["many"]), float(rows[0]["few"])]) == pytest.approx(folder.result().last["all"])
     assert float(rows[0]["nearest"].split()[0]) == pytest.approx(min(np.linalg.norm(W[0] - w) for w in W[1:]), rel=1e-4)
     assert float(rows[0]["mu"]) == pytest.approx(config.feature_decay)
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("fit_AB", "fit_A", "fit_B"))
     assert [row["seed"] for row in measured_rows(out)] == ["3", "3"]
     before = (folder.path / "metrics.json").read_bytes()
     assert law.main(["--seeds", "3", "--store", str(tmp_path / "store"), "--rows-only"]) == 0
     assert (folder.path / "metrics.json").read_bytes() == before
+
+
+def test_series_of_cifar_need_their_folder() -> None:
+    with pytest.raises(InvalidInput, match="--data-root"):
+        law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])

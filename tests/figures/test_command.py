@@ -177,7 +177,7 @@ def test_all_is_quiet_if_told(tmp_path: Path, monkeypatch: Any, capsys: Any) -> 
 
     monkeypatch.setattr("importlib.import_module", lambda name: Module(name.removeprefix("figures.")))
     assert command.main(["--all", "--quiet", "--out", str(tmp_path), "--seeds", "0-1"]) == 0
-    assert made == [(name, tmp_path / f"figures-{name}", True) for name in command.FIGURES]
+    assert made == [(name.replace("-", "_"), tmp_path / f"figures-{name}", True) for name in command.FIGURES]
     assert capsys.readouterr() == ("", "")
 
 

@@ -77,6 +77,36 @@ def test_lines_are_the_optimum_over_class_vectors_features_and_bias(name: str) -
     assert (rare @ rare.T)[0, 1] == pytest.approx(row["few_cosine"], abs=2e-3)
 
 
+def test_what_is_fitted_shifts_the_line_to_smaller_decays() -> None:
+    """With a share of .81 inside rare classes they collapse at .9 of the threshold, up to pairs of two images of one class."""
+    below, above, far = law.predicted_rows("FC", [0.88, 0.92, 1.03], (0.9, 0.9, 0.81))
+    assert below["what"] == "fitted"
+    assert below["r_B"] > 0.1
+    assert above["r_B"] == far["r_B"] == 0
+    (plain,) = law.predicted_rows("FC", [0.88])
+    assert below["r_B"] < plain["r_B"]
+    assert below["r_A"] < plain["r_A"]
+
+
+def test_shares_are_those_at_the_smallest_decay() -> None:
+    points = [
+        {"ratio": ratio, "fit_AB": ab, "fit_A": 0.99, "fit_B": 0.5}
+        for ratio, ab in ((0.8, 0.1), (0.6, 0.9), (0.6, 0.96))
+    ]
+    assert law.shares_of(points) == pytest.approx((0.93, 0.93, 0.5))
+
+
+def test_thresholds_are_where_the_mean_ratio_crosses() -> None:
+    rows = [
+        {"series": "FC", "mu": mu, "r_A": 2.0, "r_B": 2 * ratio}
+        for mu, ratio in ((0.1, 0.3), (0.1, 0.2), (0.12, 0.05), (0.09, 0.5), (0.3, 0.01))
+    ]
+    assert law.threshold(rows, "FC") == pytest.approx(0.1 + 0.02 * (0.25 - 0.15) / 0.2)
+    assert law.threshold(rows[:2], "FC") is None
+    swapped = [row | {"series": "CW", "r_A": row["r_B"], "r_B": row["r_A"]} for row in rows]
+    assert law.threshold(swapped, "CW") == law.threshold(rows, "FC")
+
+
 def rows_of(vectors: np.ndarray) -> dict[str, str]:
     """The row that benchmarks.law would write of class vectors (10, p)."""
     spectra = {"s": vectors, "sA": vectors[:5], "sB": vectors[5:]}
@@ -93,6 +123,9 @@ def rows_of(vectors: np.ndarray) -> dict[str, str]:
         "many": "99",
         "few": "5",
         "few_cosine": "0.3",
+        "fit_AB": "0.9",
+        "fit_A": "0.95",
+        "fit_B": "0.8",
     } | values
 
 
@@ -120,11 +153,16 @@ def test_the_figure_is_drawn_from_its_rows(tmp_path: Path) -> None:
     path = written(tmp_path / "runs.csv", rows_of(np.random.default_rng(0).normal(size=(10, 12))))
     assert command.main(["law", "--runs", str(path), "--points", "2", "--quiet", "--out", str(tmp_path / "law")]) == 0
     assert (tmp_path / "law" / "law.png").read_bytes().startswith(b"\x89PNG")
+    points = 2 + len(law.NEAR)
     with (tmp_path / "law" / "law.csv").open() as file:
-        assert [row["what"] for row in csv.DictReader(file)] == ["predicted"] * (2 + len(law.NEAR)) + ["measured"]
+        assert [row["what"] for row in csv.DictReader(file)] == ["predicted"] * points + ["fitted"] * points + [
+            "measured"
+        ]
 
 
-@pytest.mark.parametrize("change", [{"few": "many"}, {"few": "nan"}, {"s9": None}, {"series": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"few": "many"}, {"fit_B": None}, {"few": "nan"}, {"s9": None}, {"series": "other"}]
+)
 def test_unreadable_rows_are_one_line(change: dict[str, str | None], tmp_path: Path) -> None:
     row = {k: v for k, v in (rows_of(np.eye(10)) | change).items() if v is not None}
     written(tmp_path / "runs.csv", row)

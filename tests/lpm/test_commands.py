@@ -626,3 +626,24 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     read = next(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert float(read["R"]) == 1 / 3
     assert read["cos_AB"] == "nan"
+
+
+def test_a_sweep_counts_the_thresholds_that_are_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--program",
+        "fc",
+        "--profile",
+        "block",
+        "--lam",
+        "0.1",
+        "--E-H",
+        "60",
+        "--R-min",
+        "1e9",
+        "--R-max",
+        "1e11",
+    ]
+    run("sweep", *words, "--points", "2", "--out", str(tmp_path / "a"))
+    assert "0 thresholds (1 more not certified), " in capsys.readouterr().out
+    run("sweep", "--program", "fc", "--profile", "block", "--points", "2", "--out", str(tmp_path / "b"))
+    assert "2 certified solves, 1 threshold, " in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from lpm import solve
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import markdown, shown
+from lpm.console.text import counted, markdown, shown
 
 EVIL = "a\x1b[31m\nb\x07\u202e\x9b\ud800"
 
@@ -66,3 +66,8 @@ def test_errors_of_options_are_one_printable_line(capsys: Any) -> None:
             solve.main(words)
         said = capsys.readouterr().err
         assert (said.count("\n"), said.strip().isprintable()) == (1, True)
+
+
+def test_one_thing_has_no_s() -> None:
+    assert [counted(n, "image") for n in (0, 1, 1200)] == ["0 images", "1 image", "1,200 images"]
+    assert counted(2, "class", "classes") == "2 classes"

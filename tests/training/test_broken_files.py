@@ -14,7 +14,7 @@ from tests.started import together
 from tests.training.large import make
 from tests.training.own import pets, trained
 from training import compare, measure, split, table
-from training.data import datasets, decodable, lists
+from training.data import datasets, decodable, lists, refusals
 from training.store.runs import find
 
 BAD = ("train/cat/00.jpg", "train/dog/07.jpg", "train/dog/notes.txt", "test/emu/00.jpg")
@@ -56,7 +56,7 @@ def test_many_are_named_up_to_a_number(root: Path, tmp_path: Path, capsys: Any) 
         file.write_bytes(b"")
     assert trained(root, tmp_path / "s") == 2
     *lines, last = capsys.readouterr().err.splitlines()
-    assert len(lines) == decodable.NAMED + 1
+    assert len(lines) == refusals.NAMED + 1
     assert lines[-1] == "and 13 more; python -m training.check names all"
     assert last.startswith("error: 33 files of ")
 
@@ -122,7 +122,7 @@ def empty_class(root: Path) -> tuple[str, ...]:
         (unknown_class, "test/yak': there is no such class folder for training; remove it; --skip-broken leaves out"),
         (
             empty_class,
-            "1 of 3 classes have no training image, such as class 'cat' (7 files that cannot be used left out)",
+            "1 of 3 classes has no training image, such as class 'cat' (7 files that cannot be used left out)",
         ),
     ],
 )

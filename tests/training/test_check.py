@@ -42,7 +42,7 @@ def test_all_broken_files_are_named_at_once(root: Path, capsys: Any) -> None:
     assert len(lines) == 5
     for name in ("notes.txt", "test/yak", "train/dog/07.jpg", "train/cat/01.jpg", "test/emu/00.jpg"):
         assert sum(name in line for line in lines) == 1
-    assert last.startswith("error: 5 files of ")
+    assert last.startswith("error: 5 files, rows or names of ")
     assert last.endswith("cannot be used, as named above; mend, replace or remove each")
 
 

@@ -106,8 +106,15 @@ def test_a_run_with_damaged_weights_is_not_done(
     assert file.read_bytes() == whole
     # Who has removed the weights of a finished run to save space still has its result.
     file.unlink()
+    capsys.readouterr()
     assert run_command(lambda: train([*words, "--quiet"])) == 0
     assert not file.exists()
+    said = capsys.readouterr().err
+    assert said.startswith(f"note: {path} is finished, and its final.safetensors is gone: its result stays")
+    assert said.endswith("delete its metrics.json to train it again\n")
+    (path / "metrics.json").unlink()
+    assert run_command(lambda: train([*words, "--quiet"])) == 0
+    assert file.read_bytes() == whole
 
 
 def test_every_changed_bit_of_a_result_is_told(run: RunFolder) -> None:

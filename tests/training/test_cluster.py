@@ -392,7 +392,7 @@ def test_without_ray_the_extra_is_named(
 def test_runs_on_ray_go_on_after_their_images_changed(tmp_path: Path) -> None:
     root = pets(tmp_path / "data")
     words = ["training.train", "--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s")]
-    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--quiet", "--device", "cpu", "--epochs", "100"]
+    words += ["--preset", "smoke", "--width", "4", "--workers", "0", "--quiet", "--device", "cpu", "--epochs", "30"]
     words += ["--seeds", "0,1"]
     on_two = ["--engine", "ray", "--jobs", "2"]
     image = root / "train/dog/03.jpg"

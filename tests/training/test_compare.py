@@ -16,6 +16,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training import compare
 from training.config import RunConfig
+from training.experiments import METHODS
 from training.store.runs import RunFolder, find
 
 
@@ -44,7 +45,10 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert table[0] == "own, preset smoke+ (resnet8, epochs: 1, width: 4)"
     assert table[2] == "| method | all | balanced | med | few | balanced, 95 % | balanced − best |"
     assert [line.split(" | ")[0] for line in table[4:6]] == ["| BMLS+MS", "| random+FC"]
-    assert "few: 2 of 3 classes, below 20 training images" in table[-1]
+    assert "few: 2 of 3 classes, below 20 training images" in table[-2]
+    assert table[-1].startswith(
+        "In balanced accuracy no method differs from BMLS+MS by more than seeds and test images do "
+    )
     results = {folder.config.folder: folder.result() for folder in find(tmp_path)}
     assert {(r.method, name[-1]) for name, r in results.items()} == {
         (method, seed) for method in ("BMLS+MS", "random+FC") for seed in "03"
@@ -74,6 +78,38 @@ def test_a_method_without_mixup_stands_beside_those_with_it() -> None:
         compare.methods(replace(base, alpha=0.0, ratio_per="batch"), ["BMLS+MS"])
 
 
+def test_a_group_leaves_out_what_the_data_do_not_allow(monkeypatch: Any, capsys: Any) -> None:
+    """On two classes MS over a < b has nothing to learn: by its name it is refused, in a group it is a line."""
+    trained: list[RunConfig] = []
+
+    def train_all(runs: list[RunConfig], options: Any, *, printed: bool) -> int:
+        trained.extend(runs)
+        return 0
+
+    monkeypatch.setattr("training.jobs.train_all.train_all", train_all)
+    monkeypatch.setattr(compare, "config_of", lambda options: RunConfig(dataset="own", classes=2))
+    for group, methods in compare.GROUPS.items():
+        trained.clear()
+        assert compare.main(["--methods", group, "--seeds", "0-1", "--quiet"]) == 1
+        left_out = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out: ")]
+        assert any(line.startswith("left out: BMLS+MS: classifier 'ms-unordered' has one class") for line in left_out)
+        assert trained[0].method == "random+FC"
+        assert {run.seed for run in trained} == {0, 1}
+        assert len(trained) == 2 * (len(methods) - len(left_out))
+    trained.clear()
+    assert compare.main(["--methods", "cheap", "--method", "CAS+FC", "--quiet"]) == 1
+    assert [run.method for run in trained[:2]] == ["CAS+FC", "random+FC"]  # all are compared with the named one
+    with pytest.raises(InvalidInput, match=r"^BMLS\+MS: classifier 'ms-unordered' has one class"):
+        compare.main(["--methods", "cheap", "--method", "BMLS+MS"])
+
+
+def test_cheap_methods_have_one_stage_and_one_pass() -> None:
+    assert set(compare.GROUPS["cheap"]) <= set(compare.GROUPS["all"]) == set(METHODS)
+    configs = compare.methods(RunConfig(), compare.GROUPS["cheap"])
+    assert {getattr(config, "branches", "none") for config in configs.values()} == {"none"}
+    assert {getattr(config, "stage", "none") for config in configs.values()} == {"none"}
+
+
 def test_other_methods_are_compared_on_two_classes(capsys: Any) -> None:
     two = RunConfig(dataset="own", classes=2)
     assert list(compare.methods(two, None)) == list(compare.OF_TWO)
@@ -92,7 +128,7 @@ def test_finished_runs_are_shown_though_others_are_missing(root: Path, tmp_path:
     with missing.lock():
         assert run_command(lambda: compare.main([*words, "--seeds", "0-1"])) == 1
     output = capsys.readouterr()
-    assert "1 of 2 runs are missing; the same command trains them" in output.err
+    assert "1 of 2 runs is missing; the same command trains them" in output.err
     assert "(1) |" in output.out
     assert " − " not in output.out
     (root / "test/cat/00.jpg").write_bytes(b"no image")

@@ -130,6 +130,9 @@ def test_a_lead_that_seeds_or_test_images_may_make_is_no_win() -> None:
     assert text.startswith("No method is shown to be best: a is 2.50 points (-")
     assert text.endswith(" above b in accuracy, with 3 seeds and 80 test images.\n")
     assert comparisons.sentence({"a": runs(one)}, "all") == ""
+    text = comparisons.sentence({"a": runs(one), "b": runs(one)}, "all")
+    assert text.startswith("No method is shown to be best: a and b have the same accuracy, 51.25 % (difference ")
+    assert "0.00 points" not in text
     every = {"a": drawn(0.97, seed=1), "b": drawn(0.5, seed=2), "c": drawn(0.96, seed=3)}
     assert comparisons.sentence(every, "all").startswith("No method is shown to be best: ")  # far above b alone
 

@@ -119,3 +119,19 @@ def test_image_files_are_held_out_too(tmp_path: Path) -> None:
     assert not paths & set(data.train.names)
     result = loop.run(config, data, RunFolder(tmp_path / "runs", config), CPU)
     assert 0 <= result.holdout["all"] <= 100
+
+
+def test_a_run_knows_which_held_out_file_was_changed(tmp_path: Path) -> None:
+    root = pets(tmp_path / "pets")
+    config = replace(
+        with_preset(RunConfig(dataset="own", classes=3), "smoke"), epochs=1, size=16, width=4, batch=8, holdout=0.25
+    )
+    data = datasets.of(config, root, train_list=None, test_list=None)
+    folder = RunFolder(tmp_path / "runs", config)
+    loop.run(config, data, folder, CPU)
+    assert folder.check(data.fingerprint, images=data) == ""
+    path = data.parts["holdout"].names[0]
+    (root / path).write_bytes((root / path).read_bytes() + b"\0")
+    again = datasets.of(config, root, train_list=None, test_list=None)
+    with pytest.raises(InvalidInput, match=f"1 changed, 0 missing, 0 new, such as '{path}'"):
+        folder.check(again.fingerprint, images=again)

@@ -317,3 +317,46 @@ def test_links_are_not_written_through(tmp_path: Path) -> None:
     os.mkfifo(root / LAYOUTS["data"][0])
     with pytest.raises(InvalidInput, match="is not a regular file"):
         load("own", root, classes=3)
+
+
+def in_one_list(root: Path, form: str, *, by_column: bool) -> Path:
+    """Images with one list of all of them: a column, or the folders, say which are for training."""
+    root.mkdir()
+    entries = []
+    for part in ("train", "test"):
+        for number, (name, k) in enumerate(rows(part)):
+            path = f"{part}-{name}" if by_column else f"{part}/{name}"
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_bytes(encoded(10)[number % 10])
+            entries.append({"file_name": path, "label": NAMES[k]} | ({"split": part} if by_column else {}))
+    header = ",".join(entries[0])
+    lines = [header, *(",".join(entry.values()) for entry in entries)] if form == "csv" else map(json.dumps, entries)
+    (root / f"metadata.{form}").write_text("\n".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_one_list_of_both_parts_trains(form: str, by_column: bool, tmp_path: Path, capsys: Any) -> None:
+    root = in_one_list(tmp_path / "D", form, by_column=by_column)
+    assert number_of_classes(root, None) == 3
+    train, test, names = load("own", root, classes=3)
+    assert names.tolist() == ORDER
+    assert [np.bincount(part.labels).tolist() for part in (train, test)] == [[30, 12, 4], [3, 2, 2]]
+    assert all(path.startswith("test") for path in test.paths)
+    assert run_command(lambda: check.main([str(root), "--quiet"])) == 0
+    assert capsys.readouterr().out == "53 images decode\n"
+    assert trained(root, tmp_path / "s") == 0
+    given = root / f"metadata.{form}"
+    assert load("own", root, classes=3, train_list=given, test_list=given)[1].paths == test.paths
+    if by_column:
+        assert run_command(lambda: split.main([str(root)])) == 2
+        assert "is divided already, by a column such as 'split'; train on it" in capsys.readouterr().err
+
+
+def test_rows_that_say_no_part_are_named(tmp_path: Path, capsys: Any) -> None:
+    root = in_one_list(tmp_path / "D", "csv", by_column=True)
+    text = (root / "metadata.csv").read_text()
+    (root / "metadata.csv").write_text(text.replace("train-dog-3.jpg,dog,train", "train-dog-3.jpg,dog,"))
+    assert trained(root, tmp_path / "s") == 2
+    assert "neither a column 'split' nor the folder says 'train' or 'test'" in capsys.readouterr().err

@@ -52,6 +52,8 @@ def rows(row: str, images: list[tuple[str, str]] = IMAGES) -> str:
         ("a.csv", "id,breed\n", "{stem},{name}"),
         ("a.csv", "species;image_id\n", "{name};{stem}"),
         ("a.csv", "id_code,diagnosis\n", "{stem},{name}"),
+        ("a.csv", "path\tlabel\n", "{path}\t{name}"),
+        ("a.csv", "path|label\n", "{path}|{name}"),
         ("a.jsonl", "", '{{"file_name": "{path}", "label": "{name}"}}'),
         ("a.txt", "", "{path} {name}"),
     ],
@@ -90,6 +92,11 @@ def test_one_column_per_class_holds_a_single_1(root: Path) -> None:
             read(root, "a.csv", wrong)
 
 
+@pytest.mark.parametrize(("name", "row"), [("a.csv", "{path},{name}"), ("a.txt", "{path} {name}")])
+def test_paths_may_be_written_as_on_windows(name: str, row: str, root: Path) -> None:
+    assert read(root, name, rows(row).replace("/", "\\")) == dict(IMAGES)
+
+
 def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
     assert read(root, "a.txt", rows("{path} {name}").replace("train/", f"{root}/train/")) == dict(IMAGES)
 
@@ -107,6 +114,7 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
         ("a.csv", "1,2,3\n", "line 1: a table needs two columns, path and label, or a header"),
         ("a.jsonl", '{"file_name": "train/cat/00.jpg"}\n', r"line 1: it needs file_name \(str\) and label"),
         ("a.jsonl", "no json\n", "line 1: Expecting value"),
+        ("a.csv", "path,label\n", "a.csv' lists no image"),
         ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
         ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "has label '-1', no class; leave out rows"),
         ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),
@@ -140,7 +148,8 @@ def test_cocos_categories_name_the_classes(root: Path, ids: list[int | str], as_
 
 def test_the_files_of_a_table_are_checked(root: Path) -> None:
     (root / "a.csv").write_text("id,label\n" + rows("{stem},{name}") + "none,cat\n")
-    found = files("own", root, train_list=root / "a.csv", test_list=root / "a.csv")
+    (root / "b.csv").write_text("id,label\n")
+    found = files("own", root, train_list=root / "a.csv", test_list=root / "b.csv")
     assert found.paths == [path for path, _ in IMAGES]
     assert (found.problems, list(found.unusable)) == ([], ["none"])
 
@@ -184,5 +193,57 @@ def test_a_negative_number_is_no_class(root: Path) -> None:
     (root / "a.jsonl").write_text(
         "".join(json.dumps({"path": p, "label": i - 1}) + "\n" for i, (p, _) in enumerate(IMAGES))
     )
-    with pytest.raises(InvalidInput, match="label '-1' is none of the 9 classes"):
-        labelled(root, root / "a.jsonl")
+    (problem,) = labelled(root, root / "a.jsonl").problems
+    assert problem.endswith("line 1: label '-1' is none of the 9 classes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Photo,Kind\n" + rows("{path},{name}"),
+        "Kind,Photo\n" + rows("{name},{path}"),
+        "Photo,Kind\n" + rows("{stem},{name}"),  # endings left off: the files that are there tell
+        "photo_file,split,label\n" + rows("{path},train,{name}"),
+        "number,photo_file,label\n" + rows("7,{path},{name}"),
+        "path,Kind\n" + rows("{path},{name}"),
+        "\n\npath,label\n\n" + rows("{path},{name}"),
+        "label,cat,photo_file\n" + rows("{name},0,{path}"),
+        "photo_file,cat,dog,emu\n"
+        + "".join(f"{path},{','.join(str(int(name == k)) for k in NUMBER)}\n" for path, name in IMAGES),
+    ],
+)
+def test_a_header_with_other_names_is_a_header(text: str, root: Path) -> None:
+    assert read(root, "a.csv", text) == dict(IMAGES)
+    assert number_of_classes(root, root / "a.csv") == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        ("train/cat/00,cat", rows("{path},{name}", IMAGES[1:])),  # without its ending
+        ("train/cat/00.jpg,label", rows("{path},{name}", IMAGES[1:])),  # a class of this name
+        ("train/cat/00,y", rows("{stem},{name}", IMAGES[1:])),
+    ],
+)
+def test_the_first_row_of_a_table_without_a_header_is_an_image(first: str, rest: str, root: Path) -> None:
+    classes = len({first.split(",")[1], "cat", "dog", "emu"})
+    (root / "test.csv").write_text("path,label\ntest/cat/00.jpg,cat\n")
+    (root / "a.csv").write_text(f"{first}\n{rest}")
+    train, _, _ = load("own", root, classes=classes, train_list=root / "a.csv", test_list=root / "test.csv")
+    assert train.paths == tuple(path for path, _ in IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Photo,Kind\nx,cat\ny,dog\n", "line 1: 'Photo': No such file or directory; if the line is a header, name its"),
+        ("a,b,label\n1,2,cat\n", "has no column for paths that is known; name one of its columns 'path'"),
+        (
+            "path,a,b\n" + rows("{path},{name},x"),
+            "has no column for labels; name one of its columns 'label', or have one",
+        ),
+    ],
+)
+def test_a_header_that_is_not_understood_says_which_names_are(text: str, message: str, root: Path) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        read(root, "a.csv", text, classes=len({line.split(",")[1] for line in text.splitlines()}))

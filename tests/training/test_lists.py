@@ -137,7 +137,7 @@ def test_links_inside_the_root_are_followed(root: Path) -> None:
         (b"/etc/passwd 2\n", "line 1: '/etc/passwd' must be relative to --data-root, without '..'"),
         (b"a/../../x.jpg 2\n", "line 1: 'a/../../x.jpg' must be relative to --data-root, without '..'"),
         (b"", "3 of 3 classes have no training image, such as class 0"),
-        (b"a/0.jpg 2\nb/2.jpg 0\n", "1 of 3 classes have no training image, such as class 1"),
+        (b"a/0.jpg 2\nb/2.jpg 0\n", "1 of 3 classes has no training image, such as class 1"),
         (b"x" * 300 + b".jpg 2\n", "line 1: 'x{200}': File name too long"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_wrong_line_is_named(content: bytes, message: str, root: Path) -> None
 
 def test_a_test_list_is_checked_as_the_other_and_against_it(root: Path) -> None:
     write(root, TRAIN, TEST[:2])
-    refused(root, "Places_LT_test.txt': 1 of 3 classes have no test image, such as class 2")
+    refused(root, "Places_LT_test.txt': 1 of 3 classes has no test image, such as class 2")
     write(root, TRAIN, [*TEST, TRAIN[0]])
     refused(root, "Places_LT_test.txt', line 4: 'a/0.jpg' is there already, in .*Places_LT_train.txt'")
 
@@ -251,7 +251,7 @@ def altered(change: Callable[[dict[str, list[dict[str, object]]]], object]) -> s
         (altered(lambda c: c["annotations"][5].update(category_id=-1)), r"images\[0\]: label -1 must lie in 0\.\.2"),
         (altered(lambda c: c["annotations"][5].update(image_id=7)), r"annotations\[5\]: its image has a label already"),
         (altered(lambda c: c["annotations"].pop()), r"images\[0\]: no annotation is left for its id"),
-        (altered(lambda c: c["images"].pop()), "1 annotations belong to images that the list does not have"),
+        (altered(lambda c: c["images"].pop()), "1 annotation belongs to images that the list does not have"),
     ],
 )
 def test_wrong_json_is_one_line(content: str, message: str, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -186,6 +187,17 @@ def test_any_batch_will_do(name: str) -> None:
     assert torch.isfinite(torch.autograd.grad(value, far)[0]).all()
     with pytest.raises(InvalidInput, match="labels a must be"):
         loss(z, a.double(), b, lam)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "ms"])
+def test_losses_wait_for_no_device_and_compile_whole(name: str) -> None:
+    """A meta tensor has no values, as those of a GPU are not there yet: any that were read would raise."""
+    loss, (z, a, b, lam) = copy.deepcopy(FUNCTIONS[name]), batch(4)
+    torch.compiler.reset()  # each loss is the first to be compiled
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(z, a, b, lam), loss(z, a, b, lam))
+    assert isinstance(loss, torch.nn.Module)
+    assert loss.to("meta")(*(x.to("meta") for x in (z, a, b, lam))).shape == ()
 
 
 @pytest.mark.parametrize("per_image", [True, False])

@@ -26,8 +26,9 @@ from training.catalogue import IMAGENET
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.data.datasets import Listed
+from training.data.duplicates import duplicates
 from training.data.images import Decoding, central_view
-from training.data.lists import duplicates, load
+from training.data.lists import load
 from training.store.metrics import by_split, per_class, splits
 from training.store.runs import RunFolder, find
 from training.store.tables import export
@@ -151,7 +152,7 @@ def to_outside(root: Path) -> None:
         ),
         (
             lambda root: [file.unlink() for file in (root / "train/cat").iterdir()],
-            "1 of 3 classes have no training image, such as class 'cat'",
+            "1 of 3 classes has no training image, such as class 'cat'",
         ),
         (lambda root: (root / "train/cat").rename(root / "train/c\x1b"), "the name of a class must be printable text"),
         (lambda root: (root / "test/fly").symlink_to("../train/emu"), "test/fly': there is no such class folder"),
@@ -234,7 +235,7 @@ def test_test_images_that_are_training_images_are_said(root: Path, tmp_path: Pat
     train_set, test_set, _ = load("own", root, classes=3)
     assert duplicates(train_set, test_set) == ["test/dog/00.jpg"]
     assert trained(root, tmp_path / "s") == 0
-    assert "note: 1 of 7 test images are training images too, for example 'test/dog/00.jpg'" in capsys.readouterr().err
+    assert "note: 1 of 7 test images is a training image too, for example 'test/dog/00.jpg'" in capsys.readouterr().err
 
 
 def test_runs_from_before_images_were_turned_are_other_runs() -> None:

@@ -102,6 +102,9 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
         # BatchNorms of 8 pairs each, two per process; the remaining six pairs join the last batch.
         (2, ("--sampler", "bmls", "--classifier", "etf", "--norm-batch", "8")),
+        # Two forwards per step: networks with two branches. With seed 4 no ReLU has an input that rounding takes across zero.
+        (2, ("--branches", "dbn", "--seeds", "4")),
+        (4, ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch", "--batch", "44")),
         # Penalties: the mean classifier input is that of the whole batch, though two processes have no share of the last one.
         (4, ("--batch", "44", "--feature-decay", "0.2", "--feature-decay-centred", "--classifier-decay", "0.1")),
         # A batch is divided by the weights of all its processes.

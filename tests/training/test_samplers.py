@@ -29,6 +29,7 @@ from training.sampling.samplers import (
     PairSampler,
     Random,
 )
+from training.sampling.two_laws import Bilateral, Deferred, WeightedPartners
 
 MAKE: dict[str, Callable[..., PairSampler]] = {
     "random": Random,
@@ -38,6 +39,10 @@ MAKE: dict[str, Callable[..., PairSampler]] = {
     "cas m=1": lambda labels, **k: ClassAware(labels, m=1, **k),
     "bmls": BalancedMixedLabels,
     "bmls all": lambda labels, **k: BalancedMixedLabels(labels, ordered=True, **k),
+    "bilateral": Bilateral,
+    "bilateral -1": lambda labels, **k: Bilateral(labels, power=-1.0, **k),
+    "unimix": WeightedPartners,
+    "cas after random": lambda labels, **k: Deferred(Random(labels, **k), ClassAware(labels, **k), 7),
     "coverage 0": lambda labels, **k: Coverage(labels, ratio=0.0, **k),
     "coverage 0.6": lambda labels, **k: Coverage(labels, ratio=0.6, **k),
 }
@@ -514,11 +519,16 @@ PAIRS_OF_0_1_60 = {
     "bmls all": "00e2f5d9 915ea731 8fd20129",
     "coverage 0": "d952e582 bb21ef67 38d12db9",
     "coverage 0.6": "dfb9d957 f018e44f 1882b98a",
+    "bilateral": "68ba0342 031da5fe 4b913087",
+    "cas after random": "40692ffc c74f4ab4 646d193b",
 }
-"""First digits of the SHA-256 of epochs 0, 1 and 60, as the first version of the samplers drew them for stored runs."""
+"""First digits of the SHA-256 of epochs 0, 1 and 60, as the first version of the samplers drew them for stored runs.
+
+Samplers that raise counts to a power are left out: the last digits of a power differ between processors.
+"""
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("name", PAIRS_OF_0_1_60)
 def test_pairs_are_those_that_stored_runs_were_trained_on(name: str) -> None:
     counts = [150, 40, 17, 9, 6, 5, 4, 3, 3, 2, 2, 1]
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(12), counts))

@@ -88,7 +88,7 @@ def test_a_class_with_one_image_is_trained_and_not_tested(root: Path, tmp_path: 
     train, test, names = lists.load("own", root, classes=3)
     assert [part.labels.tolist().count(names.tolist().index("emu")) for part in (train, test)] == [1, 0]
     assert trained(root, tmp_path / "store", "--name", "pets") == 0
-    assert "note: 1 of 3 classes have no test image, such as 'emu': they are trained" in capsys.readouterr().err
+    assert "note: 1 of 3 classes has no test image, such as 'emu': trained" in capsys.readouterr().err
     (run,) = find(tmp_path / "store")
     result = run.result()
     assert result.per_class[2] is None

@@ -175,7 +175,10 @@ def test_a_dry_run_is_short_and_says_how_long_the_runs_take(
     counts = cifar_lt(10, 100)  # and a run that tells how long it took
     finish(tmp_path, "random+FC", 0, train_counts=counts.tolist(), train_seconds=90 * 60.0)
     assert table([*CELL, "--store", str(tmp_path), "--dry-run", "--seeds", "0", "--device", "cpu"]) == 0
-    assert "they take about 6 h 0 min here on cpu, one run after another (by finished runs)" in capsys.readouterr().err
+    assert (
+        f"they take about 6 h 0 min here on cpu, one run after another (by finished runs of the same networks in {tmp_path})"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("method", ["random+FC", "BMLS+MS", "BMLS+ETF+DR", "BMLS+MS-WETF+CE"])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.batches.augment import crops_and_flips
-from training.batches.mixing import ratios
+from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
 from training.sampling.samplers import PairSampler
@@ -94,24 +94,24 @@ def draw(config: RunConfig, sampler: PairSampler, epoch: int, ranks: Ranks = ALO
     Returns:
         The epoch; with several processes, this one's share of it.
     """
-    pairs = torch.from_numpy(sampler.pairs(epoch - 1))
-    sizes = batch_sizes(len(pairs), config)
+    sizes = batch_sizes(sampler.N, config)
+    drawn = Pairs(config, sampler, epoch, sizes)
+    pairs, mixed = torch.from_numpy(drawn.indices), plan(config, epoch, drawn)
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
     if config.data_set.files:
         crops, flips, factors = _augmentation_of_files(len(pairs), config.jitter, generator)
     else:
         crops, flips = _augmentation(sizes, generator)
         factors = torch.ones(2, 3, 0)
-    lam = ratios(config, epoch, sizes).of_pairs
     whole = Epoch(
         number=torch.arange(len(pairs)),
         pairs=pairs,
-        ratios=lam,
+        ratios=mixed.ratios,
         crops=crops,
         flips=flips,
         factors=factors,
-        weights=lam.clone(),  # apart, because copy_ writes into both
-        boxes=torch.zeros(4, 0, dtype=torch.int64),
+        weights=mixed.weights,
+        boxes=mixed.boxes,
     )
     return whole if ranks.world == 1 and not config.parts else whole.select(ranks.epoch_shard(sizes, config.parts))
 

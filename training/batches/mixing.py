@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from training.config import RunConfig
-from training.methods import MIXINGS
+from training.methods import BRANCHES, MIXINGS, function
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def ratios(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
         The ratios.
     """
     law: Ratios = MIXINGS[config.ratio_per].made(config, config, epoch, sizes)
-    return law
+    of_branches = BRANCHES[config.branches].ratios
+    return function(of_branches)(config, epoch, law) if of_branches else law
 
 
 def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
@@ -58,7 +59,7 @@ def per_batch(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
     Returns:
         ceil(N / batch) ratios, one more than there are batches where a small last batch joins the one before.
     """
-    drawn = _beta(config, epoch, math.ceil(sum(sizes) / config.batch))
+    drawn = beta(config, epoch, math.ceil(sum(sizes) / config.batch))
     return Ratios(drawn, torch.repeat_interleave(torch.from_numpy(drawn)[: len(sizes)], torch.tensor(sizes)))
 
 
@@ -91,11 +92,21 @@ def per_sample(config: RunConfig, epoch: int, sizes: Sequence[int]) -> Ratios:
     Returns:
         N ratios.
     """
-    drawn = _beta(config, epoch, sum(sizes))
+    drawn = beta(config, epoch, sum(sizes))
     return Ratios(drawn, torch.from_numpy(drawn))
 
 
-def _beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+def beta(config: RunConfig, epoch: int, number: int) -> np.ndarray:
+    """Draw from Beta(alpha, alpha).
+
+    Args:
+        config: alpha and the seed.
+        epoch: from 1.
+        number: how many.
+
+    Returns:
+        (number,) float32.
+    """
     if not config.alpha:  # the law's limit at 0 has half of its mass at 0: a random one of the two images
         return np.ones(number, dtype=np.float32)
     rng = np.random.default_rng([config.seed, 7, epoch])

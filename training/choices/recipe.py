@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from training.choices.choice import above_zero, alternatives, between, choice, helps
 from training.choices.data import AUGMENTED, FILES
-from training.methods import CLASSIFIERS, MIXINGS
+from training.methods import CLASSIFIERS, LAWS, MIXINGS
 
 BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
 
 MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+
+_TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class RecipeChoices:
         "how the mixing ratio is drawn",
         "recipe",
         words=helps(MIXINGS),
-        applies=lambda run: run.alpha > 0,
-        scope="training with mixup, alpha above 0",
+        applies=lambda run: run.alpha > 0 and LAWS[run.mixing].takes_ratios,
+        scope=f"training with mixup, alpha above 0, and mixing {alternatives(_TAKE_RATIOS)}",
     )
     epochs: int = choice(
         200, "number of epochs", "recipe", **between(1, 100_000, rule="must be at least 1, at most 100,000")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from lpm.console.errors import InvalidInput
-from training.data.class_folders import refuse_file
 from training.data.names import IMAGES, NO_IMAGES, hidden
+from training.data.refusals import RefuseFile, file_at_once
 from training.data.untrusted import quoted, without_links
 
 
@@ -129,7 +128,7 @@ def left_out(number: int) -> str:
     return f"{start} not end in {', '.join(IMAGES)}"
 
 
-def images_below(folder: Path, *, refuse_file: Callable[[str, str], None] = refuse_file) -> tuple[list[Path], int]:
+def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tuple[list[Path], int]:
     """Find the images in a folder, at any depth.
 
     Args:

@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lpm.console.errors import InvalidInput
-from training.data.list_rows import Row
-from training.data.names import IMAGES, METADATA, check_name, hidden, normal
+from training.data.names import IMAGES, METADATA, hidden, name_problem, normal
+from training.data.refusals import Refuse, RefuseFile, at_once, file_at_once
+from training.data.rows import Row
 from training.data.untrusted import contents, quoted, without_links
 
 NAMES_LIMIT = 20_000_000
 """Bytes that a file with the names of classes may have."""
 
 
-def class_folders(train: Path) -> list[str]:
+def class_folders(train: Path, *, refuse: Refuse = at_once) -> list[str]:
     """List the class folders for training.
 
     Args:
         train: the folder that holds one folder per class.
+        refuse: called with what is wrong for each name that results cannot show, and for each of two that look the same; by
+            default it raises InvalidInput.
 
     Returns:
         Their names, sorted.
 
     Raises:
-        InvalidInput: if the folder cannot be read, results cannot show a name, or two names look the same.
+        InvalidInput: if the folder cannot be read.
     """
     names, first = [name for name in names_below(train) if (train / name).is_dir()], dict[str, str]()
     for name in names:
-        check_name(name, quoted(train / name))
+        if problem := name_problem(name):
+            refuse(f"{quoted(train / name)}: {problem}")
         if first.setdefault(normal(name), name) != name:
-            raise InvalidInput(
+            refuse(
                 f"{str(train)!r} has two class folders that look the same, {first[normal(name)]!a} and {name!a}; "
                 "rename or merge them"
             )
     return names
 
 
-def class_names(file: Path) -> list[str]:
+def class_names(file: Path, *, refuse: Refuse = at_once) -> list[str]:
     """Read the names of the labels 0, 1, ... of a list, one per line.
 
     Args:
         file: text in UTF-8.
+        refuse: called with what is wrong for each name that results cannot show, or that occurs twice; by default it raises
+            InvalidInput.
 
     Returns:
         The names.
 
     Raises:
-        InvalidInput: if the file cannot be read, results cannot show a name, or a name occurs twice.
+        InvalidInput: if the file cannot be read.
     """
     try:
         text = contents(file, NAMES_LIMIT).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -57,9 +63,10 @@ def class_names(file: Path) -> list[str]:
     names = [name.strip() for name in text.rstrip().split("\n")]
     first: dict[str, int] = {}
     for number, name in enumerate(names, 1):
-        check_name(name, f"{str(file)!r}, line {number}")
-        if first.setdefault(name, number) != number:
-            raise InvalidInput(f"{str(file)!r}, line {number}: {name!r} is the name of line {first[name]} already")
+        if problem := name_problem(name):
+            refuse(f"{str(file)!r}, line {number}: {problem}")
+        elif first.setdefault(name, number) != number:
+            refuse(f"{str(file)!r}, line {number}: {name!r} is the name of line {first[name]} already")
     return names
 
 
@@ -81,31 +88,14 @@ def names_below(folder: Path) -> list[str]:
         raise InvalidInput(f"{str(folder)!r} cannot be read: {error.strerror}") from None
 
 
-def _refuse(reason: str) -> None:
-    raise InvalidInput(reason)
-
-
-def refuse_file(path: str, reason: str) -> None:
-    """Refuse a file; the default where files may be left out.
-
-    Args:
-        path: the file.
-        reason: what is wrong, naming it.
-
-    Raises:
-        InvalidInput: always, with the reason.
-    """
-    raise InvalidInput(reason)
-
-
 def folder_rows(
     source: Path,
     root: Path,
     names: list[str],
     *,
     leave_out: Collection[str] = (),
-    refuse: Callable[[str], None] = _refuse,
-    refuse_file: Callable[[str, str], None] = refuse_file,
+    refuse: Refuse = at_once,
+    refuse_file: RefuseFile = file_at_once,
 ) -> Iterator[Row]:
     """Iterate over the images in class folders; other files are refused, not left out.
 

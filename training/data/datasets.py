@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.catalogue import CATALOGUE, DataSet
 from training.config import RunConfig
 from training.data.depth import NOTHING, Largest
@@ -322,7 +323,9 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
         images = np.flatnonzero(labels == k)
         rng.shuffle(images)
         if not 1 <= n <= len(images):
-            raise InvalidInput(f"class {k} has {len(images)} images and should keep {n}; take a smaller imbalance")
+            raise InvalidInput(
+                f"class {k} has {counted(len(images), 'image')} and should keep {n}; take a smaller imbalance"
+            )
         subset.append(images[:n])
     return np.concatenate(subset)
 

@@ -6,9 +6,7 @@ files only.
 
 from __future__ import annotations
 
-import itertools
-import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,15 +16,11 @@ from rich.progress import Progress
 
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
 from training.data.images import MAX_PIXELS, Decoding, decode
 from training.data.remembered import Checked, digest_of, remember, remembered, state_of
 
 CHUNK, ALONE = 64, 200
 """Images per task of a process, and images that are decoded without further processes."""
-
-NAMED = 20
-"""Files that are named when many are refused or left out."""
 
 Outcome = tuple[str, str | None, str]
 """The path of a file, what is wrong with the image or None, and the hash of a right one's contents."""
@@ -101,37 +95,6 @@ def unchecked(root: Path, paths: Iterable[str], *, max_pixels: int = MAX_PIXELS)
     """
     known = remembered(root, max_pixels)
     return sum(path not in known or known[path].state != state_of(root, path) for path in paths)
-
-
-def refuse(reasons: Collection[str], among: str, remedy: str) -> None:
-    """Refuse files that cannot be used, all at once: several are named on standard error, :data:`NAMED` at most.
-
-    Args:
-        reasons: one sentence for each file.
-        among: of what they are, for the error of several files.
-        remedy: what to do about each.
-
-    Raises:
-        InvalidInput: if there is a reason.
-    """
-    if len(reasons) == 1:
-        raise InvalidInput(f"{next(iter(reasons))}; {remedy}")
-    name(reasons)
-    if reasons:
-        raise InvalidInput(f"{len(reasons):,} files of {among} cannot be used, as named above; {remedy}")
-
-
-def name(reasons: Collection[str], start: str = "") -> None:
-    """Name files on standard error, one per line, :data:`NAMED` at most.
-
-    Args:
-        reasons: one sentence for each file.
-        start: the beginning of each line.
-    """
-    for reason in itertools.islice(reasons, NAMED):
-        print(shown(f"{start}{reason}"), file=sys.stderr)
-    if len(reasons) > NAMED:
-        print(f"and {len(reasons) - NAMED:,} more; python -m training.check names all", file=sys.stderr)
 
 
 def _decoded(root: Path, paths: Sequence[str], workers: int, max_pixels: int) -> Iterator[Outcome]:

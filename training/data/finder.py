@@ -11,7 +11,23 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from training.data.names import IMAGES, normal
+from training.data.names import IMAGES, METADATA, TABLES, normal
+
+
+def finder_of(root: Path, source: Path) -> Finder:
+    """Make what finds the images of a list.
+
+    Args:
+        root: the folder that paths are relative to.
+        source: the list. Hugging Face's has paths relative to its own folder.
+
+    Returns:
+        The finder.
+    """
+    root = Path(os.path.realpath(root))
+    within = os.path.relpath(os.path.realpath(source.parent), root) if source.name in METADATA else "."
+    table = source.suffix.lower() in TABLES
+    return Finder(root, table=table, within="" if within.startswith(".") else within)
 
 
 class Finder:
@@ -45,14 +61,32 @@ class Finder:
             found = self.inner.find(f"{self.within}/{path}")
             if self._exists(found):
                 return found
-        if "\0" in path or (path.isascii() and not self.table) or self._exists(path):
+        usual = path.isascii() and "\\" not in path and not self.table
+        if "\0" in path or usual or self._exists(path):
             return path
+        if "\\" in path and self._exists(posix := path.replace("\\", "/")):  # as Windows writes it
+            return posix
         if not path.isascii() and (spelled := self._in_other_form(path)) is not None:
             return spelled
         for ending in (*IMAGES, *map(str.upper, IMAGES)) if self.table else ():
             if self._exists(path + ending):
                 return path + ending
         return path if "/" in path or not self.table else _only(self.below()[normal(path)], path) or path
+
+    def finds(self, path: str) -> bool:
+        """Tell whether an image is there.
+
+        Args:
+            path: as in :meth:`find`.
+
+        Returns:
+            Whether it, or several that may be meant, are there.
+        """
+        try:
+            path = self.find(path)
+        except ValueError:
+            return True
+        return bool(path) and "\0" not in path and self._exists(path)
 
     def _exists(self, path: str) -> bool:
         return os.path.lexists(os.path.join(self.root, path))

@@ -9,10 +9,11 @@ from typing import Literal
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, DataSet
 from training.data.class_folders import class_folders, class_names, folder_rows
-from training.data.finder import Finder
 from training.data.list_rows import has_labels, list_rows, names_in
 from training.data.names import METADATA, TABLES
 from training.data.parquet import files_of, unpacked
+from training.data.parts import is_divided
+from training.data.refusals import Refuse, at_once
 from training.data.untrusted import without_links
 
 Part = Literal["train", "test"]
@@ -90,6 +91,9 @@ def usual_source(row: DataSet, root: Path, part: Part) -> Path | None:
                     return root / f"{stem}{ending}"
         if files := files_of(root, stems):
             return unpacked(root, files)
+        for metadata in (root / name for name in METADATA if (root / name).is_file()):
+            if is_divided(metadata):
+                return metadata
     return without_classes
 
 
@@ -128,12 +132,16 @@ def number_of_classes(root: Path, train_list: Path | None) -> int:
         without names.
 
     Raises:
-        InvalidInput: if the root, the list or a folder is missing, or a name cannot be used.
+        InvalidInput: if the root, the list or a folder is missing.
     """
     if not root.is_dir():
         raise InvalidInput(f"--data-root {str(root)!r} is not a folder")
     source = source_of(CATALOGUE["own"], root, train_list, "train")
-    return len((class_folders(source) if source.is_dir() else label_names(root) or names_in(source)) or ())
+    # Names and rows that cannot be used are refused when the data are loaded, all at once.
+    skip = _ignore
+    if source.is_dir():
+        return len(class_folders(source, refuse=skip))
+    return len(label_names(root, refuse=skip) or names_in(source, root=root, refuse=skip) or ())
 
 
 def number_of_images(root: Path, train_list: Path | None) -> int:
@@ -151,9 +159,13 @@ def number_of_images(root: Path, train_list: Path | None) -> int:
     """
     source = source_of(CATALOGUE["own"], root, train_list, "train")
     if not source.is_dir():
-        return len({row.path for row in list_rows(source, named=True)[0]})
-    real, names = Path(os.path.realpath(root)), class_folders(source)
-    return sum(1 for _ in folder_rows(source, real, names, refuse=lambda reason: None, refuse_file=lambda *file: None))
+        return len({row.path for row in list_rows(source, root=root, named=True, refuse=_ignore)[0]})
+    real, names = Path(os.path.realpath(root)), class_folders(source, refuse=_ignore)
+    return sum(1 for _ in folder_rows(source, real, names, refuse=_ignore, refuse_file=lambda *file: None))
+
+
+def _ignore(reason: str) -> None:
+    """Leave out what cannot be used."""
 
 
 def _has_folders(path: Path) -> bool:
@@ -164,32 +176,18 @@ def _has_folders(path: Path) -> bool:
         raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}") from None
 
 
-def finder_of(root: Path, source: Path) -> Finder:
-    """Make what finds the images of a list.
-
-    Args:
-        root: the folder that paths are relative to.
-        source: the list. Hugging Face's has paths relative to its own folder.
-
-    Returns:
-        The finder.
-    """
-    within = os.path.relpath(os.path.realpath(source.parent), root) if source.name in METADATA else "."
-    table = source.suffix.lower() in TABLES
-    return Finder(root, table=table, within="" if within.startswith(".") else within)
-
-
 def _leaves(root: Path, name: str) -> bool:
     """Whether a file is a link that leaves the root."""
     # Not Path.resolve, which up to Python 3.12 raises RuntimeError for a link to itself.
     return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
 
 
-def label_names(root: Path) -> list[str] | None:
+def label_names(root: Path, *, refuse: Refuse = at_once) -> list[str] | None:
     """Read the names of labels in ``classes.txt``.
 
     Args:
         root: the folder that holds it.
+        refuse: as in :func:`training.data.class_folders.class_names`.
 
     Returns:
         The names; None without that file.
@@ -201,4 +199,4 @@ def label_names(root: Path) -> list[str] | None:
         return None
     if _leaves(root, CLASS_NAMES):
         raise InvalidInput(f"{str(root / CLASS_NAMES)!r} is a link that leaves --data-root; put a copy in its place")
-    return class_names(root / CLASS_NAMES)
+    return class_names(root / CLASS_NAMES, refuse=refuse)

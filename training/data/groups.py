@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.data.finder import Finder
-from training.data.list_rows import LIMIT, PATHS, delimiter, text_of
+from training.data.rows import LIMIT, text_of
+from training.data.tables import PATHS, delimiter
 from training.data.untrusted import contents, line
 
 GROUPS = (
@@ -87,7 +89,7 @@ def _rows(source: Path, column: str | None) -> Iterable[tuple[int, str, str]]:
             if any(cells):
                 if len(cells) != len(first):
                     raise InvalidInput(
-                        f"{name}, line {lines.line_num}: it has {len(cells)} cells, and the first line {len(first)}"
+                        f"{name}, line {lines.line_num}: it has {counted(len(cells), 'cell')}, and the first line {len(first)}"
                     )
                 yield lines.line_num, cells[of_path].strip(), cells[of_group].strip()
     except csv.Error as error:

@@ -1,15 +1,11 @@
-"""Find the images on disk that lists name, for training and testing.
-
-A list (:mod:`training.data.list_rows`) is data from elsewhere. Every path is checked before training: it must lead to a
-regular file inside the root.
-"""
+"""Find the images on disk that lists name, for training and testing; :mod:`training.data.resolve` checks each path."""
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 from array import array
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.catalogue import CATALOGUE, DataSet
-from training.data.below import FilesBelow, check_form, images_below, inside
-from training.data.class_folders import class_folders, folder_rows
-from training.data.datasets import Images, Listed, LongTailed, Request
-from training.data.found import CLASS_NAMES, Part, finder_of, label_names, source_of, usual_source
+from training.data.below import images_below
+from training.data.class_folders import class_folders
+from training.data.datasets import Listed, LongTailed, Request
+from training.data.found import CLASS_NAMES, Part, label_names, source_of, usual_source
 from training.data.list_rows import list_rows, names_in
-from training.data.names import normal
+from training.data.names import TABLES, normal
 from training.data.parquet import unpacked
-from training.data.untrusted import contents
+from training.data.refusals import Refuse, at_once
+from training.data.resolve import Resolver
 
 
 def load_long_tailed(request: Request) -> LongTailed:
@@ -113,10 +111,17 @@ def load(
     sources = source_of(row, root, train_list, "train"), source_of(row, root, test_list, "test")
     root = Path(os.path.realpath(root))
     names = _named(root, *sources, K) if row.user_named else None
-    list_of_file: dict[str, str] = {}
+    counted = names is None or os.path.lexists(root / CLASS_NAMES)
+    resolver = Resolver(
+        root=root,
+        label_of=_label_of(names, K, counted=counted),
+        names=names,
+        named=row.user_named,
+        leave_out=leave_out,
+    )
     train, test = (
-        _listed(root, source, K, use, list_of_file, names, leave_out, untested=row.user_named)
-        for source, use in zip(sources, ("training", "test"), strict=True)
+        _listed(resolver, source, K, use, part, untested=row.user_named)
+        for source, use, part in zip(sources, ("training", "test"), _parts(*sources), strict=True)
     )
     order = np.argsort(-np.bincount(train.labels, minlength=K), kind="stable")
     number = np.argsort(order)
@@ -139,7 +144,7 @@ class Files(NamedTuple):
     Attributes:
         root: the folder that paths are relative to, with links resolved.
         paths: the regular files, each once.
-        problems: one sentence for each other row or folder, which cannot be left out.
+        problems: one sentence for each other row or folder, and each name of a class, which cannot be left out.
         unusable: by path, one sentence for each file that is missing or no image.
         left_out: number of files that are left out for their names.
     """
@@ -151,12 +156,15 @@ class Files(NamedTuple):
     left_out: int = 0
 
 
-def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list: Path | None = None) -> Files:
+def files(
+    dataset: str, root: Path, *, classes: int = 0, train_list: Path | None = None, test_list: Path | None = None
+) -> Files:
     """Find the image files that :func:`load` would read, and everything about them that it would refuse.
 
     Args:
         dataset: its name in the catalogue.
         root: the folder that paths are relative to; the user's own may also hold images without lists.
+        classes: as in :func:`load`; 0 where it is not known.
         train_list: as in :func:`load`.
         test_list: as in :func:`load`.
 
@@ -177,33 +185,20 @@ def files(dataset: str, root: Path, *, train_list: Path | None = None, test_list
     if not any(sources.values()):
         images, other_files = images_below(root, refuse_file=unusable.__setitem__)
         return Files(real, [image.relative_to(root).as_posix() for image in images], problems, unusable, other_files)
-    paths: dict[str, None] = {}
-    known = FilesBelow(real)
-    folders = next((class_folders(source) for source in sources.values() if source and source.is_dir()), [])
-    for source in filter(None, sources.values()):
-        rows, place = (
-            (folder_rows(source, real, folders, refuse=problems.append, refuse_file=unusable.__setitem__), "image {}")
-            if source.is_dir()
-            else list_rows(source, named=row.user_named)
-        )
-        find = finder_of(real, source).find
-        for number, path, _ in rows:
-            start = f"{str(source)!r}, {place.format(number)}"
-            try:
-                path = inside(find(path), real)
-            except ValueError as error:
-                problems.append(f"{start}: {error}")
-                continue
-            try:
-                check_form(path)
-                known.look(path)
-            except OSError as error:
-                unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
-            except ValueError as error:
-                unusable[path] = f"{start}: {error}"
-            else:
-                paths[path] = None
-    return Files(real, list(paths), problems, unusable)
+    lists = [source for source in sources.values() if source is not None]
+    names = _names(root, lists[0], problems.append) if row.user_named else None
+    K = len(names) if names is not None else row.classes or classes
+    resolver = Resolver(
+        root=real,
+        label_of=_label_of(names, K, counted=names is None or os.path.lexists(root / CLASS_NAMES)),
+        names=names,
+        named=row.user_named,
+        refuse=problems.append,
+        refuse_file=unusable.__setitem__,
+    )
+    parts = _parts(*lists) if len(lists) == 2 else ("",)
+    paths = [found.path for source, part in zip(lists, parts, strict=True) for found in resolver.files(source, part)]
+    return Files(real, paths, list(dict.fromkeys(problems)), unusable)
 
 
 class Labelled(NamedTuple):
@@ -213,11 +208,13 @@ class Labelled(NamedTuple):
         names: of the classes; the position of a name is its label.
         images: path below the root and label of each image.
         unusable: by path, one sentence for each file that is missing or no image.
+        problems: one sentence for each other row, and each name of a class, which cannot be left out.
     """
 
     names: list[str]
     images: list[tuple[str, int]]
     unusable: dict[str, str]
+    problems: list[str]
 
 
 def labelled(root: Path, source: Path) -> Labelled:
@@ -231,75 +228,42 @@ def labelled(root: Path, source: Path) -> Labelled:
         Its images.
 
     Raises:
-        InvalidInput: if the list is malformed, or a path leaves the root or occurs twice.
+        InvalidInput: if it is no list at all.
     """
     source = unpacked(root, [source]) if source.suffix.lower() == ".parquet" else source
-    root, listed = Path(os.path.realpath(root)), label_names(root)
-    known = listed or names_in(source)
-    rows, place = list_rows(source, named=True, known=known)
-    found, find, look = list[tuple[str, int | str]](), finder_of(root, source).find, FilesBelow(root).look
-    unusable, seen = dict[str, str](), set[str]()
-    for number, path, label in rows:
-        start = f"{str(source)!r}, {place.format(number)}"
-        try:
-            path = inside(find(path), root)
-        except ValueError as error:
-            raise InvalidInput(f"{start}: {error}") from None
-        try:
-            check_form(path)
-            real = look(path).real
-        except OSError as error:
-            unusable[path] = f"{start}: {path[:200]!r}: {error.strerror}"
-        except ValueError as error:
-            unusable[path] = f"{start}: {error}"
-        else:
-            if real in seen:
-                raise InvalidInput(f"{start}: {path[:200]!r} is there already")
-            seen.add(real)
-            found.append((path, label))
-    names = known or [str(label) for label in sorted({label for _, label in found if isinstance(label, int)})]
+    real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
+    known = _names(root, source, problems.append)
+    from_file = os.path.lexists(root / CLASS_NAMES)
+    found = [row.label for row in list_rows(source, root=root, named=True, known=known, refuse=lambda reason: None)[0]]
+    names = known or [str(label) for label in sorted({label for label in found if isinstance(label, int)})]
     number_of = {normal(name): number for number, name in enumerate(names)}
+    counts = from_file and not all(map(str.isdecimal, names))
 
-    counts = listed is not None and not all(map(str.isdecimal, names))
-
-    def numbered(label: int | str) -> int:
+    def label_of(label: int | str) -> int:
         """A number counts the names of classes.txt, unless these are numbers themselves; else it is a name."""
         counted = isinstance(label, int) and (counts or label < 0)
         number = int(label) if counted else number_of.get(normal(str(label)), -1)
         if not 0 <= number < len(names):
-            raise InvalidInput(f"{str(source)!r}: label {str(label)[:40]!r} is none of the {len(names)} classes")
+            raise ValueError(f"label {str(label)[:40]!r} is none of the {len(names)} classes")
         return number
 
-    return Labelled(names, [(path, numbered(label)) for path, label in found], unusable)
+    resolver = Resolver(
+        root=real, label_of=label_of, names=known, refuse=problems.append, refuse_file=unusable.__setitem__
+    )
+    images = [(path, label) for path, label, _ in resolver.files(source)]
+    return Labelled(names, images, unusable, list(dict.fromkeys(problems)))
 
 
-COMPARED = 1_000_000_000
-"""Bytes of images that are read in search of duplicates."""
+def _parts(train: Path, test: Path) -> tuple[str, str]:
+    """The part of each list that is used: a list that both are, such as Hugging Face's, has both parts."""
+    return ("train", "test") if train == test and train.suffix.lower() in TABLES else ("", "")
 
 
-def duplicates(train: Images | Listed, test: Images | Listed) -> list[str]:
-    """Find test images that are training images too, byte for byte. They do not test a network, which has seen them.
-
-    Files of equal size are compared. If such files have more than :data:`COMPARED` bytes together, no file is compared.
-
-    Args:
-        train: the training images.
-        test: the test images.
-
-    Returns:
-        The paths of the test images; none for images in memory.
-    """
-    if not (isinstance(train, Listed) and isinstance(test, Listed)):
-        return []
-    same_size = np.isin(train.sizes, test.sizes), np.isin(test.sizes, train.sizes)
-    if sum(int(part.sizes[chosen].sum()) for part, chosen in zip((train, test), same_size, strict=True)) > COMPARED:
-        return []
-
-    def digest(part: Listed, image: int) -> bytes:
-        return hashlib.sha256(contents(part.root / part.paths[image], COMPARED)).digest()
-
-    seen = {digest(train, int(image)) for image in np.flatnonzero(same_size[0])}
-    return [test.paths[image] for image in np.flatnonzero(same_size[1]).tolist() if digest(test, image) in seen]
+def _names(root: Path, train: Path, refuse: Refuse = at_once) -> list[str] | None:
+    """The names of the user's own classes, None for lists without names."""
+    if train.is_dir():
+        return class_folders(train, refuse=refuse)
+    return label_names(root, refuse=refuse) or names_in(train, root=root, refuse=refuse)
 
 
 def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
@@ -312,90 +276,67 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
     if folders != test.is_dir():
         kind, other_kind = ("a folder", "a list") if folders else ("a list", "a folder")
         raise InvalidInput(f"{str(train)!r} is {kind} and {str(test)!r} is {other_kind}; give two lists or two folders")
-    from_file = None if folders else label_names(root)
-    names = class_folders(train) if folders else from_file or names_in(train)
+    from_file = not folders and os.path.lexists(root / CLASS_NAMES)
+    names = _names(root, train)
     if names is not None and len(names) != K:
         shown = ", ".join(name[:20] for name in names[:10]) + (", ..." if len(names) > 10 else "")
         source = (
-            f"{str(train)!r} has {len(names)} class folders"
+            f"{str(train)!r} has {counted(len(names), 'class folder')}"
             if folders
-            else f"{str(root / CLASS_NAMES if from_file else train)!r} has {len(names)} names"
+            else f"{str(root / CLASS_NAMES if from_file else train)!r} has {counted(len(names), 'name')}"
         )
         raise InvalidInput(f"{source} ({shown}), and --classes says {K}; the two numbers must agree")
     return names
 
 
-def _listed(
-    root: Path,
-    source: Path,
-    K: int,
-    use: str,
-    list_of_file: dict[str, str],
-    names: list[str] | None = None,
-    leave_out: Collection[str] = (),
-    *,
-    untested: bool = False,
-) -> Listed:
+def _label_of(names: list[str] | None, K: int, *, counted: bool) -> Callable[[int | str], int]:
+    """What numbers the labels of lists.
+
+    Args:
+        names: of the classes; None for lists without names.
+        K: number of classes; 0 where it is not known.
+        counted: whether numbers count the names. In a list that has names of its own, a number is one of them.
+    """
+    number_of = {normal(name): label for label, name in enumerate(names or ())}
+
+    def label_of(row_label: int | str) -> int:
+        word = row_label if counted else str(row_label)
+        label = number_of.get(normal(word), row_label) if isinstance(word, str) else row_label
+        if isinstance(label, str):
+            raise ValueError(f"label {label[:40]!r} is none of the {f'{K} ' if K else ''}classes' names")
+        if not 0 <= label < (K or math.inf):
+            hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
+            raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1 if K else ''}: labels count from 0{hint}")
+        return label
+
+    return label_of
+
+
+def _listed(resolver: Resolver, source: Path, K: int, use: str, part: str, *, untested: bool = False) -> Listed:
     """The images of one list, or of a folder that holds one folder per class, with the labels that it has.
 
     Args:
-        root: the folder that paths are relative to, without links.
+        resolver: finds the files.
         source: the list, or the folder.
         K: number of classes.
         use: 'training' or 'test', for errors.
-        list_of_file: the list that names each file, for all files so far; those of this list are added.
-        names: names of the classes; None for lists without names.
-        leave_out: paths of files that are left out.
+        part: 'train' or 'test', where one list has both.
         untested: whether classes may have no test image.
     """
-    name = str(source)
-    folders = names is not None and source.is_dir()
-    rows, place = (
-        (folder_rows(source, root, names or [], leave_out=leave_out), "image {}")
-        if folders
-        else list_rows(source, named=names is not None, known=names)
-    )
-    files, number_of = FilesBelow(root), {normal(name): label for label, name in enumerate(names or ())}
-    find = finder_of(root, source).find
-    # Whether numbers count the names. In a list that has names of its own, a number is one of them.
-    places = names is None or os.path.lexists(root / CLASS_NAMES)
     paths: list[str] = []
-    labels, sizes, times = (
-        array("q"),
-        array("q"),
-        array("q"),
-    )  # 8 bytes per number; lists need forty
-    for number, path, row_label in rows:
-        try:
-            word = row_label if places else str(row_label)
-            label = number_of.get(normal(word), row_label) if isinstance(word, str) else row_label
-            if isinstance(label, str):
-                raise ValueError(f"label {label[:40]!r} is none of the {K} classes' names")
-            if not 0 <= label < K:
-                hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""
-                raise ValueError(f"label {str(label)[:20]} must lie in 0..{K - 1}: labels count from 0{hint}")
-            path = inside(find(path), root)
-            if path in leave_out:
-                continue
-            check_form(path)
-            seen = files.look(path)
-            if seen.real in list_of_file:
-                raise ValueError(f"{path[:200]!r} is there already, in {list_of_file[seen.real]!r}")
-        except OSError as error:
-            raise InvalidInput(f"{name!r}, {place.format(number)}: {path[:200]!r}: {error.strerror}") from None
-        except ValueError as error:
-            raise InvalidInput(f"{name!r}, {place.format(number)}: {error}") from None
-        list_of_file[seen.real] = name
+    labels, sizes, times = array("q"), array("q"), array("q")  # 8 bytes per number; lists need forty
+    for path, label, seen in resolver.files(source, part):
         paths.append(path)
         labels.append(label)
         sizes.append(seen.size)
         times.append(seen.time)
-    label_array = np.frombuffer(labels, dtype=np.int64)
+    label_array, size_array, time_array = (np.frombuffer(column, dtype=np.int64) for column in (labels, sizes, times))
     absent = np.flatnonzero(np.bincount(label_array, minlength=K) == 0)
     # Without a training image nothing of a class is learned. Without a test image its accuracy is unknown, no more.
     if len(absent) and (use == "training" or not untested or len(absent) == K):
-        example = absent[0] if names is None else repr(names[absent[0]])
-        raise InvalidInput(f"{name!r}: {len(absent)} of {K} classes have no {use} image, such as class {example}")
-    return Listed(
-        root, tuple(paths), label_array, *(np.frombuffer(column, dtype=np.int64) for column in (sizes, times))
-    )
+        example = absent[0] if resolver.names is None else repr(resolver.names[absent[0]])
+        raise InvalidInput(
+            f"{str(source)!r}: {len(absent)} of {K} classes {'has' if len(absent) == 1 else 'have'} no {use} image, such as "
+            f"class {example}"
+        )
+    return Listed(resolver.root, tuple(paths), label_array, size_array, time_array)

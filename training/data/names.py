@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-from lpm.console.errors import InvalidInput
-
 IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Endings of the names of images in class folders."""
 
@@ -59,15 +57,15 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
 
 
-def check_name(name: str, source: str) -> None:
+def name_problem(name: str) -> str:
     """Check the name of a class.
 
     Args:
         name: the name.
-        source: where it stands, for the error.
 
-    Raises:
-        InvalidInput: if results cannot show it.
+    Returns:
+        What is wrong, if results cannot show it; '' if they can.
     """
-    if not (name and name.isprintable() and len(name) < 200):
-        raise InvalidInput(f"{source}: the name of a class must be printable text, below 200 characters")
+    if name and name.isprintable() and len(name) < 200:
+        return ""
+    return "the name of a class must be printable text, below 200 characters"

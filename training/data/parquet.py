@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lpm.console.errors import InvalidInput, install
 from lpm.console.output import write
 from lpm.console.text import shown
-from training.data.list_rows import LABELS
+from training.data.tables import LABELS
 from training.data.untrusted import contents, line, opened, quoted
 
 if TYPE_CHECKING:

@@ -199,9 +199,9 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield Ranks(rank, world)
     except InvalidInput as error:
-        raise InvalidInput(
-            f"process {rank}: {error}" if rank else str(error)
-        ) from None  # only its host may have failed
+        if rank:  # only its host may have failed
+            raise InvalidInput(f"process {rank}: {error}") from None
+        raise
     finally:
         gc.collect()  # a trainer that outlives the group ends the process with an error
         dist.destroy_process_group()

@@ -14,6 +14,7 @@ import torch
 from paper_checks.paper.datasets import cifar_lt, datasets
 from training.config import RunConfig
 from training.jobs.progress import in_time
+from training.methods import BRANCHES
 from training.model import build
 from training.store.runs import find
 
@@ -64,13 +65,21 @@ def in_words(configs: Sequence[RunConfig], store: Path, device: str) -> str:
         groups[_cost(config)].append(config)
     rates = {cost: known.get(cost) or measured(group[0], where) for cost, group in groups.items()}
     seconds = sum(rates[_cost(config)] * config.epochs * images(config) for config in configs)
-    basis = "by finished runs" if set(groups) <= set(known) else "by some steps on noise, without reading or testing"
+    by_runs = sum(len(group) for cost, group in groups.items() if cost in known)
+    on_noise = "by some steps on noise, so without reading, augmenting and testing images: it may take twice as long"
+    if by_runs == len(configs):
+        basis = f"by finished runs of the same networks in {store}"
+    else:
+        basis = (
+            f"{by_runs} of {len(configs)} by finished runs in {store}, the others {on_noise}" if by_runs else on_noise
+        )
     return f"about {in_time(seconds)} here on {where.type}, one run after another ({basis})"
 
 
 def _cost(config: RunConfig) -> tuple[object, ...]:
     """What decides how long an image takes. Classifiers cost little beside the network."""
-    return config.dataset, config.model, config.channels, config.pixels, config.trains, config.precision
+    network = config.model, config.channels, config.trains, config.branches
+    return config.dataset, *network, config.pixels, config.precision
 
 
 def _known(store: Path, device: str) -> Mapping[tuple[object, ...], float]:
@@ -99,16 +108,17 @@ def measured(config: RunConfig, device: torch.device) -> float:
     n = max(4, min(config.batch, PIXELS // side**2))
     network = build.network(config, 3).to(device).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = BRANCHES[config.branches].made(config, network, config, torch.zeros((), device=device))
     x = torch.randn(n, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(n, device=device) % config.K
     a, b = torch.minimum(labels, labels.roll(1)), torch.maximum(labels, labels.roll(1))
     # a < b, for classifiers that know no other label pairs
     a, b = torch.where(a == b, 0, a), torch.where(a == b, 1, b)
+    half, no_boxes = torch.full((n,), 0.5, device=device), torch.zeros(4, 0, dtype=torch.int64, device=device)
 
     def step() -> float:
         start = time.perf_counter()
-        features = network.features(x, bf16=config.precision == "bf16")
-        loss: Any = network.classifier.loss(features, a, b, torch.full((n,), 0.5, device=device))
+        loss: Any = objective(x, x, a, b, half, half, no_boxes)
         network.zero_grad()
         loss.backward()
         loss.item()  # waits for the device

@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
 from training.data.depth import Largest
-from training.data.lists import duplicates
+from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 
 
@@ -38,15 +38,14 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     if listed:
         _note_depth(data)
     if config.data_set.user_named and (seen := duplicates(data.train, data.test)):
-        _note(
-            f"{len(seen):,} of {len(data.test.labels):,} test images are training images too, for example {seen[0]!r}"
-        )
+        among = "is a training image" if len(seen) == 1 else "are training images"
+        _note(f"{len(seen):,} of {counted(len(data.test.labels), 'test image')} {among} too, for example {seen[0]!r}")
     untested = np.flatnonzero(np.bincount(data.test.labels, minlength=data.K) == 0)
     if len(untested):
         example = repr(data.class_names[untested[0]]) if data.class_names else str(untested[0])
         _note(
-            f"{len(untested):,} of {data.K:,} classes have no test image, such as {example}: they are trained, and left out of "
-            "all means"
+            f"{len(untested):,} of {data.K:,} classes {'has' if len(untested) == 1 else 'have'} no test image, such as "
+            f"{example}: trained, and left out of all means"
         )
     if untried := data.holdout_counts.count(0):
         _note(
@@ -59,12 +58,12 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     )
     if config.preset == "quick" and config.batch != usual:
         _note(
-            f"{images:,} images in batches of {config.batch} are {steps} steps per epoch, {steps * config.epochs:,} in all; "
-            f"preset quick takes {usual} for more images, and --batch {usual} here"
+            f"{counted(images, 'image')} in batches of {config.batch} are {counted(steps, 'step')} per epoch, "
+            f"{steps * config.epochs:,} in all; preset quick takes {usual} for more images, and --batch {usual} here"
         )
     elif steps < 10:
         _note(
-            f"{images:,} images are {steps} step{'s' * (steps > 1)} per epoch, {steps * config.epochs:,} in all; "
+            f"{counted(images, 'image')} are {counted(steps, 'step')} per epoch, {steps * config.epochs:,} in all; "
             "a smaller --batch makes more"
         )
     if device == "cpu" and config.model in BOTTLENECKS:
@@ -81,7 +80,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         )
     if config.sampler.startswith("bmls") and (pairs := number_of_label_pairs(config)) > images:
         epochs = -(-pairs // images)
-        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {epochs} epochs")
+        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
 
 
 def _note_correction(config: RunConfig) -> None:

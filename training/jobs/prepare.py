@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -12,11 +13,15 @@ from pathlib import Path
 from rich.console import Console
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.data import datasets, decodable, lists
 from training.data.datasets import Listed, LongTailed
+from training.data.refusals import lines_of, refuse
 from training.distributed.ranks import ALONE, Ranks
 from training.options import Options
+from training.store import run_data
+from training.store.runs import RunFolder
 
 CHECKED = 5000
 """Images that are decoded before training without being asked to, at most. On one core they take some 15 seconds."""
@@ -59,7 +64,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             return _loaded(config, options, left_out)
         except InvalidInput as error:
             number = len(left_out)
-            note = f" ({number:,} file{'s' * (number != 1)} that cannot be used left out)" if left_out else ""
+            note = f" ({counted(number, 'file')} that cannot be used left out)" if left_out else ""
             raise InvalidInput(f"{error}{note}") from None
     try:
         data = _loaded(config, options)
@@ -69,6 +74,33 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
     assert isinstance(data.train, Listed)
     root, paths = data.train.root, tuple(path for part in data.parts.values() for path in part.names)
     ranks.rank_0_decision(partial(_check, root, paths, options, quiet=quiet))
+    return data
+
+
+def again(folder: RunFolder, where: argparse.Namespace) -> LongTailed:
+    """Load the data of a finished run again, with the run's numbers of classes.
+
+    Args:
+        folder: the run.
+        where: the options of :func:`training.options.add_data` and :func:`training.options.add_lists`.
+
+    Returns:
+        The data.
+
+    Raises:
+        InvalidInput: if they are not there, or are others than the run's.
+    """
+    data = datasets.of(
+        folder.config,
+        where.data_root,
+        train_list=where.train_list,
+        test_list=where.test_list,
+        leave_out=run_data.left_out(folder.path),
+        max_pixels=where.max_pixels,
+    )
+    if (order := run_data.begun_order(folder.path, data)) is not None:
+        data = data.as_begun(*order)
+    folder.check(data.fingerprint, images=data)
     return data
 
 
@@ -89,12 +121,18 @@ def _left_out(config: RunConfig, options: Options, *, quiet: bool) -> frozenset[
     Raises InvalidInput where something is wrong that no file can be left out for, such as a folder of an unknown class.
     """
     found = _files(config, options)
-    decodable.refuse(found.problems, repr(str(options.data_root)), "--skip-broken leaves out files only")
+    refuse(
+        found.problems, f"rows, folders or names of {str(options.data_root)!r}", "--skip-broken leaves out files only"
+    )
     unusable = found.unusable | _broken(found.root, found.paths, options, quiet=quiet)
-    decodable.name(unusable.values(), "left out: ")
+    for text in lines_of(unusable.values(), "left out: "):
+        print(shown(text), file=sys.stderr)
     if unusable:
         number, all_files = len(unusable), len(found.paths) + len(found.unusable)
-        print(f"note: {number:,} of {all_files:,} files left out; the run's data.json names them", file=sys.stderr)
+        print(
+            f"note: {number:,} of {counted(all_files, 'file')} left out; the run's data.json names them",
+            file=sys.stderr,
+        )
     return frozenset(unusable)
 
 
@@ -110,14 +148,15 @@ def _refuse_all(error: InvalidInput, config: RunConfig, options: Options, *, qui
         raise error
     broken = _broken(found.root, found.paths, options, quiet=quiet) if _is_due(found.root, found.paths, options) else {}
     reasons = dict.fromkeys((*found.problems, *found.unusable.values(), *broken.values(), str(error)))
-    decodable.refuse(reasons, repr(str(options.data_root)), REMEDY)
+    among = f"files{' and rows' * bool(found.problems)} of {str(options.data_root)!r}"
+    refuse(reasons, among, "mend or remove each" if found.problems else REMEDY)
 
 
 def _check(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -> None:
     """Raise InvalidInput if images cannot be decoded, where they are to be checked."""
     if _is_due(root, paths, options):
         broken = _broken(root, paths, options, quiet=quiet)
-        decodable.refuse(broken.values(), repr(str(options.data_root)), REMEDY)
+        refuse(broken.values(), f"files of {str(options.data_root)!r}", REMEDY)
 
 
 def _is_due(root: Path, paths: Sequence[str], options: Options) -> bool:
@@ -131,7 +170,8 @@ def _is_due(root: Path, paths: Sequence[str], options: Options) -> bool:
 
 def _files(config: RunConfig, options: Options) -> lists.Files:
     assert options.data_root is not None
-    return lists.files(config.dataset, options.data_root, train_list=options.train_list, test_list=options.test_list)
+    given = {"train_list": options.train_list, "test_list": options.test_list}
+    return lists.files(config.dataset, options.data_root, classes=config.K, **given)
 
 
 def _broken(root: Path, paths: Sequence[str], options: Options, *, quiet: bool) -> dict[str, str]:

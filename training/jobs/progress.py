@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.jobs.work import Watcher
 
@@ -125,7 +125,7 @@ class Bars(Watcher):
         self._pace = Pace(sum(config.epochs for config in configs), sum(begun))
         self._total: TaskID | None = None
         if len(configs) > 1:
-            name = f"{len(configs)} runs" + f", {at_once}" * bool(at_once)
+            name = counted(len(configs), "run") + f", {at_once}" * bool(at_once)
             self._total = self._task(name, self._pace)
 
     def __enter__(self) -> Bars:

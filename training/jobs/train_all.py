@@ -9,7 +9,7 @@ from functools import partial
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.ranks import Ranks, joined
 from training.jobs import notes
@@ -124,7 +124,7 @@ FEW_CLASSES = 20
 
 def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
     """Print the accuracies of some runs, by split and where there are few classes by class."""
-    seeds = "1 seed" if len(results) == 1 else f"{len(results)} seeds"
+    seeds = counted(len(results), "seed")
     print(f"{config.method} on {tables.setting(config, results[0].dataset)}, {seeds}")
     ranges = tables.ranges(config, results[0])
     rows = [
@@ -137,7 +137,7 @@ def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
         names = results[0].class_names or tuple(f"class {k}" for k in range(config.K))
         for k, (name, count) in enumerate(zip(names, results[0].train_counts, strict=True)):
             values = [value for result in results if (value := result.per_class[k]) is not None]
-            rows.append((name, values, f"  ({count:,} training image{'s' * (count != 1)})"))
+            rows.append((name, values, f"  ({counted(count, 'training image')})"))
     width = max(8, *(min(len(name) + 1, 30) for name, _, _ in rows))
     for name, values, note in rows:
         deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""

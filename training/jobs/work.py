@@ -186,6 +186,7 @@ class Work:
                 weights=self.weights if config.pretrained else None,
                 ranks=self.ranks,
                 on_change=_note if self.goes_on else None,
+                on_note=_note,
             )
             return Finished(result)
         except Diverged as error:

@@ -14,7 +14,8 @@ from torch import nn
 from lpm.console.errors import InvalidInput
 from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
+from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS
+from training.model.branches import Branched, Heads
 from training.model.cifar_resnets import ResNet
 from training.model.class_weights import Weighted, effective, inverse
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF
@@ -22,6 +23,7 @@ from training.model.imagenet_resnets import Bottlenecks
 from training.model.weights import load_weights
 from training.sampling.label_law import label_frequencies
 from training.sampling.samplers import PairSampler
+from training.sampling.two_laws import Deferred
 
 Classifier = FC | FixedETF | MixedSingletonETF
 """What a network may have as its classifier; MixedSingleton is an FC."""
@@ -35,7 +37,7 @@ class Network(nn.Module):
         classifier: features to scores; it knows the loss that it is trained with.
     """
 
-    def __init__(self, backbone: ResNet | Bottlenecks, classifier: Classifier) -> None:
+    def __init__(self, backbone: ResNet | Bottlenecks | Branched, classifier: Classifier | Heads) -> None:
         super().__init__()
         self.backbone, self.classifier = backbone, classifier
 
@@ -50,18 +52,19 @@ class Network(nn.Module):
         """
         return self.classifier(self.backbone(x))
 
-    def features(self, x: torch.Tensor, *, bf16: bool) -> torch.Tensor:
+    def features(self, x: torch.Tensor, branch: int | None = None, *, bf16: bool) -> torch.Tensor:
         """Compute the backbone's features.
 
         Args:
             x: (B, C, H, W) normalised images.
+            branch: 0 or 1 for the features of one branch; by default those of all branches, joined.
             bf16: whether the backbone computes in bfloat16.
 
         Returns:
             (B, p) float32.
         """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            features = self.backbone(x)
+            features = self.backbone(x) if branch is None else self.backbone(x, branch)
         # Logits in float32: they are few, and enter sums of exponentials.
         return features.float()
 
@@ -122,9 +125,14 @@ def sampler(config: RunConfig, labels: np.ndarray) -> PairSampler:
     present = np.unique(labels)
     if (gaps := np.flatnonzero(present != np.arange(len(present)))).size:  # a sampler would number the others anew
         raise InvalidInput(f"class {gaps[0]} has no image; every class needs one")
-    made: PairSampler = SAMPLERS[config.sampler].made(
-        config, labels, seed=config.seed, batch=config.batch, rank=0, world_size=1
-    )
+    if not config.sampler_from:
+        return _sampler(config.sampler, config, labels)
+    start = round(config.sampler_from * config.epochs)
+    return Deferred(_sampler("random", config, labels), _sampler(config.sampler, config, labels), start)
+
+
+def _sampler(name: str, config: RunConfig, labels: np.ndarray) -> PairSampler:
+    made: PairSampler = SAMPLERS[name].made(config, labels, seed=config.seed, batch=config.batch, rank=0, world_size=1)
     return made
 
 
@@ -147,23 +155,30 @@ def network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone: ResNet | Bottlenecks
+        backbone: ResNet | Bottlenecks | Branched
         if config.model in BOTTLENECKS:
             backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
             if weights is not None:
                 load_weights(backbone, weights)
         else:
             backbone = ResNet(config.model, width=config.channels, channels=channels)
-        return Network(backbone, classifier(config, backbone.p, counts))
+        row = BRANCHES[config.branches]
+        if row.doubled:
+            blocks = backbone.last_stage if row.doubled == "stage" else 1
+            backbone = Branched(backbone, blocks, draw=weights is None)
+        if row.heads == 1:
+            return Network(backbone, classifier(config, backbone.p, counts))
+        return Network(backbone, Heads(*(classifier(config, backbone.p // 2, counts, branch) for branch in (0, 1))))
 
 
-def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> Classifier:
+def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None, branch: int = 0) -> Classifier:
     """Make the run's classifier; a simplex ETF is drawn from the seed.
 
     Args:
         config: the run.
         p: width of the features.
         counts: (K,) training images of each class, which some losses need; equal by default.
+        branch: the branch that it is for, 0 or 1, where each has a classifier.
 
     Returns:
         The classifier, which knows the loss that it is trained with.
@@ -171,28 +186,29 @@ def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None) -> C
     row = CLASSIFIERS[config.classifier]
     keywords: dict[str, Any] = {"features": row.features if config.features == "auto" else config.features}
     if row.takes_loss:
-        keywords["loss"] = loss(config, counts)
+        keywords["loss"] = loss(config, counts, branch)
     elif config.loss not in row.losses:
-        keywords["logit_map"] = loss(config, counts)
+        keywords["logit_map"] = loss(config, counts, branch)
     if row.random:
         keywords["generator"] = torch.Generator().manual_seed(config.seed)
     made: Classifier = row.made(config, p, config.K, **keywords)
     return made
 
 
-def loss(config: RunConfig, counts: np.ndarray | None = None) -> Any:
+def loss(config: RunConfig, counts: np.ndarray | None = None, branch: int = 0) -> Any:
     """Make the run's loss, with its class weights.
 
     Args:
         config: the run.
         counts: (K,) training images of each class; equal by default.
+        branch: the branch that it is for, 0 or 1, where each has a loss.
 
     Returns:
         A function of logits, labels a and b, and the mixing ratio.
     """
     row, images = LOSSES[config.loss], np.ones(config.K, dtype=np.int64) if counts is None else np.asarray(counts)
     if row.takes == "frequencies" and config.prior == "stream":
-        known = [label_frequencies(config, images)]
+        known = [label_frequencies(config, images, branch)]
     else:  # losses that take frequencies make them of the images
         known = [images] if row.takes != "nothing" else []
     made = row.made(config, *map(torch.from_numpy, known))

@@ -53,6 +53,10 @@ class ResNet(nn.Module):
         name: a key of :data:`BLOCKS`.
         width: channels of the first stage; the second and third have twice and four times as many.
         channels: channels of the images.
+
+    Attributes:
+        p: width of the features.
+        last_stage: blocks in the last stage.
     """
 
     def __init__(self, name: str = "resnet32", *, width: int = 16, channels: int = 3) -> None:
@@ -65,9 +69,22 @@ class ResNet(nn.Module):
                 inputs = outputs
         self.body = nn.Sequential(*layers)
         self.p = 4 * width
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        self.last_stage = BLOCKS[name]
+        self.apply(self.initialise)
+
+    @staticmethod
+    def initialise(module: nn.Module) -> None:
+        """Draw the initial weights of a convolution, from torch's global generator.
+
+        Args:
+            module: a module of the network; any other than a convolution stays as it is.
+        """
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+
+    def layers(self) -> list[nn.Module]:
+        """List the layers in the order of their use; the blocks of the last stage come last."""
+        return list(self.body)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute features.

@@ -72,6 +72,11 @@ class FC(nn.Module):
         """The class vectors W, (K, p)."""
         return self.linear.weight
 
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, (K,), or None."""
+        return self.linear.bias
+
     def forward(self, h: Tensor) -> Tensor:
         """Compute logits.
 
@@ -194,6 +199,7 @@ class _OnETF(nn.Module):
     """Logits against the directions of a random simplex ETF that is not trained. Args and errors as :class:`FixedETF`."""
 
     etf: Tensor
+    bias = None
 
     def __init__(self, p: int, K: int, features: str, generator: torch.Generator | None) -> None:
         super().__init__()

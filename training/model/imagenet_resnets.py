@@ -65,6 +65,11 @@ class Bottlenecks(nn.Module):
         trains: which parts train. 'all' trains all; 'stage4' the last stage; 'classifier' none of the network. 'block'
             keeps two of the last stage's three blocks, frozen, and trains one new block after them: MiSLAS's recipe for
             Places, with PyTorch's own initialisation.
+
+    Attributes:
+        p: width of the features.
+        last_stage: blocks in the last stage.
+        frozen: the parts that do not train.
     """
 
     def __init__(self, name: str = "resnet50", *, width: int = 64, channels: int = 3, trains: str = "all") -> None:
@@ -83,15 +88,29 @@ class Bottlenecks(nn.Module):
             rest = [Bottleneck(inputs, planes) for _ in range(more)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
         self.p: int = inputs
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.last_stage = BLOCKS[name][-1]
+        self.apply(self.initialise)
         if trains == "block":
             self.block = Bottleneck(inputs, inputs // 4)
         self.frozen = list(self.children())[: FROZEN[trains]]
         for part in self.frozen:
             part.requires_grad_(False)
         self.train()
+
+    @staticmethod
+    def initialise(module: nn.Module) -> None:
+        """Draw the initial weights of a convolution, from torch's global generator.
+
+        Args:
+            module: a module of the network; any other than a convolution stays as it is.
+        """
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def layers(self) -> list[nn.Module]:
+        """List the layers in the order of their use, stages block by block; the blocks of the last stage come last."""
+        parts = [[*part] if isinstance(part, nn.Sequential) else [part] for part in self.children()]
+        return [layer for part in parts for layer in part]
 
     def train(self, mode: bool = True) -> Bottlenecks:
         """Set training or evaluation mode; frozen parts stay in evaluation mode.

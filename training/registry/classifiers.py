@@ -42,6 +42,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             takes_loss=True,
             trains_lengths=False,
             features="unit",
+            linear=False,
         ),
         Classifier(
             name="etf",

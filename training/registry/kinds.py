@@ -21,6 +21,7 @@ class Method:
         make: the class or function that makes it, as ``module:name``.
         settings: choices of the run that it takes: the keyword of ``make``, and the field of :class:`training.config.RunConfig`.
         fixed: further keywords of ``make``.
+        shown: choices that follow the title in parentheses where they are not the default, such as ``LA(0.5)``.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Method:
     make: str
     settings: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
 
     def made(self, config: Any, *arguments: Any, **keywords: Any) -> Any:
         """Make it for a run.
@@ -41,8 +43,18 @@ class Method:
         Returns:
             What ``make`` returns.
         """
-        chosen = {keyword: getattr(config, name) for keyword, name in self.settings.items()}
-        return function(self.make)(*arguments, **keywords, **chosen, **self.fixed)
+        return function(self.make)(*arguments, **keywords, **self.chosen(config), **self.fixed)
+
+    def chosen(self, config: Any) -> dict[str, Any]:
+        """The choices of a run that it takes.
+
+        Args:
+            config: the run's :class:`training.config.RunConfig`.
+
+        Returns:
+            Keywords of ``make``.
+        """
+        return {keyword: getattr(config, name) for keyword, name in self.settings.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +90,7 @@ class Classifier(Method):
         random: whether ``make`` takes a ``generator``.
         trains_lengths: whether the lengths of its class vectors are trained, so that ``--classifier-decay`` can shorten them.
         features: what becomes of the features first, under ``--features auto``.
+        linear: whether its logits are W h + bias of the classifier inputs h, so that a second stage can scale them.
     """
 
     pairs: LabelPairs = "all"
@@ -88,6 +101,7 @@ class Classifier(Method):
     random: bool = False
     trains_lengths: bool = True
     features: str = "as-is"
+    linear: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +130,77 @@ class Loss(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Law(Method):
+    """A law of mixing: what becomes of two images and their labels.
+
+    ``make`` takes the run's config, the epoch from 1 and a :class:`training.batches.laws.Pairs`, and returns a
+    :class:`training.batches.laws.Plan`.
+
+    Attributes:
+        mean: the function that computes the expected label weight of the first image, as ``module:name``; it takes the config,
+            the counts of both classes, and :attr:`settings`.
+        takes_ratios: whether images are mixed by the ratio of ``--ratio-per``, as mixup does.
+        labels_as_images: whether labels weigh as their images do.
+        boxes: whether a part of one image is pasted into the other.
+        of_features: whether pooled features are mixed instead of images.
+        alpha: parameter of the Beta law where a command does not give it; None for the recipe's.
+    """
+
+    mean: str
+    takes_ratios: bool = False
+    labels_as_images: bool = True
+    boxes: bool = False
+    of_features: bool = False
+    alpha: float | None = None
+
+    @property
+    def as_mixup(self) -> bool:
+        """Whether images are mixed as by mixup, so that features of mixed images can be measured by their ratio."""
+        return self.takes_ratios and not self.of_features
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mixing(Method):
     """A law of the mixing ratio.
 
     ``make`` takes the run's config, the epoch from 1 and the sizes of its batches, and returns
     :class:`training.batches.mixing.Ratios`.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Method):
+    """What a second stage trains on frozen features.
+
+    ``make`` takes the feature width p, the number of classes K, ``bias``, ``features``, and ``counts``, the training images of
+    each class (K,); it returns a classifier like :class:`training.model.classifiers.FC`.
+
+    Attributes:
+        defaults: its recipe, by field of :class:`training.config.RunConfig`.
+        linear: whether it starts from the first run's classifier, whose logits must be linear then.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    linear: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branching(Method):
+    """A network with one or two branches, and how it is trained.
+
+    ``make`` takes the arguments of :class:`training.run.objective.Objective`, and returns such a module.
+
+    Attributes:
+        ratios: the function, as ``module:name``, that changes the mixing ratios of an epoch; '' leaves them.
+        share: the function that gives the mean label weight of the first image in a branch.
+        doubled: what the backbone has twice: its last stage, its last block, or nothing.
+        heads: number of classifiers; a single one has the joined features of all branches.
+    """
+
+    ratios: str = ""
+    share: str = ""
+    doubled: Literal["stage", "block", ""] = ""
+    heads: int = 1
 
 
 def function(path: str) -> Any:

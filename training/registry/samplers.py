@@ -54,6 +54,22 @@ SAMPLERS: dict[str, Sampler] = {
             classes="balanced",
         ),
         Sampler(
+            name="bilateral",
+            title="bilateral",
+            help="every image once per epoch, its partner from a stream of its own, balanced unless --second-power says else",
+            make="training.sampling.two_laws:Bilateral",
+            settings={"power": "second_power"},
+            shown=("second_power",),
+        ),
+        Sampler(
+            name="unimix",
+            title="UniMix-partners",
+            help="every image once per epoch, its partner drawn from the batch, rare classes preferred",
+            make="training.sampling.two_laws:WeightedPartners",
+            settings={"power": "partner_power"},
+            shown=("partner_power",),
+        ),
+        Sampler(
             name="coverage",
             title="coverage {coverage:g}",
             help="for Figure 3: a share of the classes is mixed with one another, each other class with itself",

@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from lpm.console.errors import InvalidInput
 from training.batches import sources
 from training.config import RunConfig
-from training.data.datasets import LongTailed
+from training.data.datasets import Images, LongTailed
 from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
+from training.methods import BRANCHES, LAWS
 from training.model import build
-from training.run.objective import Objective
 from training.sampling.samplers import PairSampler
 
 
@@ -89,6 +89,7 @@ def assemble(
             processes than pairs in a batch, or if parts of a batch cannot be shared by the processes or have too few images.
     """
     _check_shares(config, data, ranks)
+    _check_pixels(config, data)
     source = sources.of(config, data, device, workers)
     sampler = build.sampler(config, data.train.labels)
     network = build.network(config, source.channels, weights, counts=data.counts).to(device)
@@ -104,7 +105,7 @@ def assemble(
         source=source,
         sampler=sampler,
         network=network,
-        objective=_wrapped(Objective(network, config, penalty, ranks, layout), ranks),
+        objective=_wrapped(BRANCHES[config.branches].made(config, network, config, penalty, ranks, layout), ranks),
         optimizer=_optimizer(config, network, lr),
         lr=lr,
         penalty=penalty,
@@ -123,6 +124,16 @@ def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
         raise InvalidInput(
             f"BatchNorm needs two images per part, and {len(data.train.labels)} do not make {config.parts} parts; take a "
             "larger --norm-batch"
+        )
+
+
+def _check_pixels(config: RunConfig, data: LongTailed) -> None:
+    P = config.pixels
+    if LAWS[config.mixing].boxes and isinstance(data.train, Images) and data.train.images.shape[2:] != (P, P):
+        H, W = data.train.images.shape[2:]
+        raise InvalidInput(
+            f"mixing {config.mixing!r} cuts boxes from images of {P} x {P} pixels, and those of {config.dataset} have {H} x {W}; "
+            "give the row of training/catalogue.py its pixels"
         )
 
 

@@ -107,6 +107,7 @@ def stages(
     weights: Path | None = None,
     ranks: Ranks = ALONE,
     on_change: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> Generator[None, None, RunResult]:
     """Do what :func:`run` does in stages, so that one thread can train several runs in turn.
 
@@ -123,6 +124,7 @@ def stages(
         ranks: the processes that train the run together.
         on_change: called in rank 0 with how image files differ from the run's, with which it then goes on; None
             refuses other images.
+        on_note: called in rank 0 with what the user should know of a finished run.
 
     Yields:
         None, whenever an epoch is under way on the device.
@@ -140,7 +142,7 @@ def stages(
     if (order := ranks.rank_0_decision(lambda: _begun_order(folder, data))) is not None:
         data = data.as_begun(*order)
     fingerprint = data.fingerprint | of_weights
-    if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint, data, on_change))) is not None:
+    if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint, data, on_change, on_note))) is not None:
         return result
     # Before anything is written, because the run may be impossible.
     trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
@@ -183,7 +185,11 @@ def _begun_order(folder: RunFolder, data: LongTailed) -> tuple[list[str], list[i
 
 
 def _checked(
-    folder: RunFolder, fingerprint: dict[str, str], data: LongTailed, on_change: Callable[[str], None] | None
+    folder: RunFolder,
+    fingerprint: dict[str, str],
+    data: LongTailed,
+    on_change: Callable[[str], None] | None,
+    on_note: Callable[[str], None],
 ) -> RunResult | None:
     """The result of a finished run, else None.
 
@@ -194,8 +200,13 @@ def _checked(
         return None
     if change and on_change is not None:
         on_change(f"{folder.path} is finished, and its result is of other images: {change}")
-    if (folder.path / FINAL).is_file():  # one may have removed it to save space
+    if (folder.path / FINAL).is_file():
         folder.content(FINAL)
+    else:  # one may have removed it to save space
+        on_note(
+            f"{folder.path} is finished, and its {FINAL} is gone: its result stays, without predictions and weights; "
+            "delete its metrics.json to train it again"
+        )
     folder.drop_checkpoints()  # a process that was killed at the very end has left them
     return folder.result()
 

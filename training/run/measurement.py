@@ -14,6 +14,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from training.config import RunConfig
+from training.methods import LAWS
 
 if TYPE_CHECKING:
     from training.run.trainer import Trainer
@@ -71,7 +72,7 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
         - pair_number, (Q, K, K) int64: how many there are;
         - ratio_means, (Q,): means of the ratios.
 
-        The last four are there up to 100 classes.
+        The last four are there up to 100 classes, for laws that mix images as mixup does.
     """
     config, network = trainer.config, trainer.network
     network.eval()
@@ -88,10 +89,9 @@ def measured(trainer: Trainer) -> dict[str, Tensor]:
         "class_vectors": network.classifier.class_vectors.detach().float().cpu().clone(),
         "class_means": sums / torch.from_numpy(trainer.data.counts)[:, None],
     }
-    linear = getattr(network.classifier, "linear", None)
-    if linear is not None and linear.bias is not None:
-        tensors["class_bias"] = linear.bias.detach().cpu().clone()
-    if Q := bins(K):
+    if (bias := network.classifier.bias) is not None:
+        tensors["class_bias"] = bias.detach().cpu().clone()
+    if (Q := bins(K)) and LAWS[config.mixing].as_mixup:
         tensors |= _by_label_pair(trainer, labels, Q, p)
     return tensors
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from training.batches.blending import blended
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
+from training.methods import LAWS
 from training.model import build
 from training.model.class_weights import Weighted
 
@@ -61,7 +62,7 @@ class Objective(nn.Module):
         config, classifier = self.config, self.network.classifier
         if config.clean_statistics:
             self._show(first)
-        h = self.features(blended(first, second, ratios, boxes))
+        h = self.mixed_features(first, second, ratios, boxes)
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
             zero = (classifier(h) * 0).sum()
@@ -75,17 +76,39 @@ class Objective(nn.Module):
             loss = loss + self.penalty * config.classifier_decay / 2 * classifier.class_vectors.square().sum()
         return loss
 
-    def features(self, images: Tensor) -> Tensor:
+    def mixed_features(self, first: Tensor, second: Tensor, ratios: Tensor, boxes: Tensor) -> Tensor:
+        """Compute the features of mixed images, or mix the features of both images (manifold mixup).
+
+        In the second case one forward of 2B images gives both sides the same batch statistics, as the rows of a batch that is
+        mixed with itself have, and updates BatchNorm's running statistics once.
+
+        Args:
+            first: (B, C, H, W) first image of each pair.
+            second: (B, C, H, W) second image of each pair.
+            ratios: (B,) mixing ratio.
+            boxes: (4, B) or (4, 0).
+
+        Returns:
+            (B, p) float32.
+        """
+        if not LAWS[self.config.mixing].of_features:
+            return self.features(blended(first, second, ratios, boxes))
+        of_first, of_second = self.features(torch.cat([first, second])).tensor_split(2)
+        weight = ratios[:, None]
+        return weight * of_first + (1 - weight) * of_second
+
+    def features(self, images: Tensor, branch: int | None = None) -> Tensor:
         """Compute the features of images as the network shall see them.
 
         Args:
             images: (B, C, H, W).
+            branch: the branch that sees them, 0 or 1, of a network with two.
 
         Returns:
             (B, p) float32.
         """
         images = images.contiguous(memory_format=self.layout)
-        return self.network.features(images, bf16=self.config.precision == "bf16")
+        return self.network.features(images, branch, bf16=self.config.precision == "bf16")
 
     @torch.no_grad()
     def _show(self, images: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lpm.console.errors import InvalidInput
 from training.batches.epoch import batch_sizes
-from training.batches.mixing import ratios
+from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
@@ -181,8 +181,9 @@ class Trainer:
             predictions: (n, 2), as :meth:`evaluate` gives them.
 
         Returns:
-            Test labels and predictions. For images in memory also every mixing ratio that was drawn, and the classifier inputs of
-            the test images; of image files there are too many.
+            Test labels and predictions. For images in memory also every share of the first image that was drawn
+            (:class:`training.batches.laws.Plan`), and the classifier inputs of the test images; of image files there are too
+            many.
         """
         labels = torch.from_numpy(np.ascontiguousarray(self.data.test.labels))  # a loader may give a view
         tensors = {"test_labels": labels, "test_answers": torch.from_numpy(predictions)}
@@ -190,7 +191,8 @@ class Trainer:
             return tensors
         self.network.eval()
         sizes = batch_sizes(len(self.data.train.labels), self.config)
-        lambdas = [ratios(self.config, epoch, sizes).drawn for epoch in range(1, self.config.epochs + 1)]
+        epochs = range(1, self.config.epochs + 1)
+        lambdas = [plan(self.config, e, Pairs(self.config, self.assembly.sampler, e, sizes)).drawn for e in epochs]
         features = [self.classifier_inputs(x) for x in self.source.test(torch.arange(len(labels)))]
         return tensors | {
             "lambdas": torch.from_numpy(np.concatenate(lambdas)),

@@ -27,7 +27,7 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
         counts: (K,) training images of each class.
 
     Returns:
-        (K,), or None where the law has no number for the sampler, the classifier or the loss.
+        (K,), or None where the law has no number for the sampler, the mixing, the classifier, the loss or the branches.
     """
     sampler, K = SAMPLERS[config.sampler], len(counts)
     pi = counts / counts.sum()
@@ -35,7 +35,10 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
     known = {"fc": ("ce", "la", "cw"), "ms": ("ce",)}
     # Fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart.
     if (
-        sampler.classes == "other"
+        config.branches != "none"
+        or config.mixing != "mixup"
+        or config.sampler_from
+        or sampler.classes == "other"
         or config.loss not in known.get(config.classifier, ())
         or config.class_weights != "none"
     ):
@@ -79,7 +82,7 @@ def mean_squared_length(
         counts: (K,) training images of each class.
 
     Returns:
-        The mean over label pairs as they were drawn. Above 100 classes, whose label pairs are not measured, that of the class
+        The mean over label pairs as they were drawn. Where label pairs are not measured, as above 100 classes, that of the class
         means, which is lower.
     """
     if "pair_squares" in geometry and drawn is not None:

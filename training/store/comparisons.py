@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm.console import cli
+from lpm.console.text import counted
 from paper_checks.paper.statistics import Sample, holm, welch
 from training.config import RunConfig
 from training.store import uncertainty
@@ -112,7 +113,7 @@ def rows(results: Results, split: str) -> dict[str, Row]:
     ranked = sorted(means, key=lambda method: -means[method])
     shares = _shares([results[method] for method in ranked], split)
     others = {method: ranked[0] if number else next(iter(ranked[1:]), "") for number, method in enumerate(ranked)}
-    differences = {method: _difference(results, split, shares, method, other) for method, other in others.items()}
+    differences = {method: difference(results, split, method, other) for method, other in others.items()}
     tested = [method for method in ranked[1:] if not math.isnan(differences[method].p)]
     corrected = dict(zip(tested, holm([differences[method].p for method in tested]), strict=True))
     if tested and tested[0] == ranked[1]:  # the best method is compared with the runner-up, and the runner-up with it
@@ -144,10 +145,23 @@ def _shares(runs: Sequence[Runs], split: str) -> Shares | None:
     return uncertainty.of_classes(first.labels, *classes[split]) if split in classes else None
 
 
-def _difference(results: Results, split: str, shares: Shares | None, method: str, other: str) -> Estimate:
+def difference(results: Results, split: str, method: str, other: str) -> Estimate:
+    """Estimate how much better a method is than another one.
+
+    Args:
+        results: the runs of each method.
+        split: name of an accuracy.
+        method: the method.
+        other: the other one; '' for none.
+
+    Returns:
+        The difference of their accuracies. Its interval and p count seeds and test images where all methods have stored
+        their predictions; else p is Welch's over the seeds.
+    """
     if not other:
         return UNKNOWN
     runs, rest = results[method], results[other]
+    shares = _shares([one for one in results.values() if one.values(split)], split)
     if shares is not None and runs.right is not None and rest.right is not None:
         return uncertainty.difference(runs.right, rest.right, shares)
     first, second = Sample.of(runs.values(split)), Sample.of(rest.values(split))
@@ -170,7 +184,7 @@ def markdown(base: RunConfig, results: Results) -> str:
     """
     example = next(result for runs in results.values() for result in runs.results)
     columns = _splits(results)
-    total = "balanced" if "balanced" in columns else "all"
+    total = headline(results)
     ranked = rows(results, total)
     head = ["method", *columns, f"{total}, 95 %", f"{total} − best"]
     table = [head, ["---"] * len(head)]
@@ -232,7 +246,14 @@ def sentence(results: Results, split: str) -> str:
             f"difference from {others} method is shown (p < {LEVEL}).\n"
         )
     seeds = max(len(row.values) for row in ranked.values())
-    limits = f"{seeds} seed{'s' * (seeds > 1)}" + (f" and {len(labels):,} test images" if labels is not None else "")
+    limits = counted(seeds, "seed") + (f" and {counted(len(labels), 'test image')}" if labels is not None else "")
+    if f"{difference.value:.2f}" == "0.00":
+        return (
+            f"No method is shown to be best: {best} and {second} have the same {what}accuracy, "
+            f"{ranked[best].accuracy.value:.2f} %"
+            + f" (difference {interval})" * bool(interval)
+            + f", with {limits}.\n"
+        )
     return f"No method is shown to be best: {best} is {numbers} above {second} in {what}accuracy, with {limits}.\n"
 
 
@@ -291,6 +312,18 @@ def _against(row: Row, best: bool) -> str:
     corrected = "" if math.isnan(row.holm) or row.holm == row.difference.p else f", Holm {row.holm:.2g}"
     interval = _interval(row.difference, sign=True)
     return f"{row.difference.value:+z.2f} ({interval}{'; ' * bool(interval)}p = {row.difference.p:.2g}{corrected})"
+
+
+def headline(results: Results) -> str:
+    """The accuracy that decides between methods.
+
+    Args:
+        results: the runs of each method.
+
+    Returns:
+        'balanced' where a run has it, else 'all'.
+    """
+    return "balanced" if "balanced" in _splits(results) else "all"
 
 
 def _splits(results: Results) -> list[str]:

@@ -125,6 +125,18 @@ def sealed(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content | {"sha256": _digest(content)}, indent=1, allow_nan=False) + "\n").encode()
 
 
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Tell whether values have the hash that :func:`sealed` added.
+
+    Args:
+        content: the content of a file that :func:`sealed` wrote.
+
+    Returns:
+        Whether they have.
+    """
+    return content.get("sha256") == _digest({key: value for key, value in content.items() if key != "sha256"})
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     """The SHA-256 of values, whatever the white space and the order of the keys that they are written in."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@
         final.safetensors           weights, label-pair counts, mixing ratios; predictions and features of test images
         metrics.json                the result: last and best epoch, per class, versions, commit, device, seconds; the
                                     SHA-256 of final.safetensors, of the measurements and of its own values
+        posthoc.json                what corrections make of the finished run (training/store/posthoc.py)
         lock                        the process that trains the run (training/store/locks.py)
 
 Files are written under another name and then renamed.
@@ -41,7 +42,7 @@ LIMIT = 4_000_000_000
 """Bytes that a file of a run may have; a checkpoint of ResNet-152 has half a billion."""
 
 OURS = (
-    r"(config|data|metrics)\.json|images\.json\.gz|epochs\.jsonl|final\.safetensors"
+    r"(config|data|metrics|posthoc)\.json|images\.json\.gz|epochs\.jsonl|final\.safetensors"
     r"|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
 )
 """Regular expression of the names of a run's files."""

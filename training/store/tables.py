@@ -15,7 +15,7 @@ from typing import Any
 from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
-from training.config import SETTING, RunConfig, with_preset
+from training.config import CHOICES, SETTING, RunConfig, with_preset
 from training.experiments import Table, config
 from training.published import Recipe, Row
 from training.store.results import RunResult
@@ -230,7 +230,7 @@ def changed(config: RunConfig) -> dict[str, Any]:
     Returns:
         The run's values by name; none if this version has no such preset.
     """
-    same = {name: getattr(config, name) for name in SETTING if name != "preset"}
+    same = {name: getattr(config, name) for name in SETTING if CHOICES[name].group == "data"}
     try:
         base = with_preset(RunConfig(**same), config.preset.removesuffix("+"))
     except InvalidInput:

@@ -1,0 +1,160 @@
+"""Correct finished runs without training: ``python -m training.posthoc RUN...``.
+
+The corrections are post-hoc logit adjustment, tau-norm, the nearest class mean, and BatchNorm recalibrated on unmixed
+images. Their accuracies are those of the weights after the last epoch. They are stored in the run's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.text import markdown as markdown_text
+from lpm.console.text import shown
+from training.options import add_data, add_device, add_lists
+from training.store import posthoc, runs
+from training.store.posthoc import NAMES, Corrected
+from training.store.runs import RunFolder
+from training.store.tables import in_words
+
+NOTE = (
+    "Test accuracy in % of the weights after the last epoch, mean ± standard deviation (n runs). ECE: expected calibration "
+    "error in %, 15 bins; at T: with the temperature that held-out images chose."
+)
+"""The line below the table."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if a run is not finished, is on other data, or has damaged weights; if a correction that was asked for is
+            not defined for it.
+        Busy: if another process holds the run.
+    """
+    parser = cli.Parser(
+        "training.posthoc", "correct finished runs without training, and measure them on the test images"
+    )
+    add = parser.add_argument
+    add("runs", type=Path, nargs="+", metavar="RUN", help="finished runs, or folders that hold them")
+    names = "|".join(NAMES)
+    add(
+        "--correction",
+        type=cli.choice(*NAMES),
+        nargs="+",
+        metavar="NAME",
+        help=f"{names} (default: all that are defined for the run)",
+    )
+    add("--tau", type=_tau, default=1.0, metavar="T", help="strength of la and tau-norm")
+    add("--scan", action="store_true", help="let the held-out images of the run (--holdout) choose tau instead")
+    add("--bias", action="store_true", help="tau-norm keeps the bias, as some codes do")
+    add(
+        "--ncm-features",
+        type=cli.choice("cl2n", "l2n", "un"),
+        default="cl2n",
+        metavar="NAME",
+        help="cl2n|l2n|un: what ncm does to features: centred and unit length, unit length, nothing",
+    )
+    add("--json", action="store_true", help="print the results as JSON")
+    add_data(parser, weights=False)
+    add_lists(parser)
+    add_device(parser)
+    options = parser.parse_args(arguments)
+    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    rows = {folder: _corrected(folder, options) for folder in folders}
+    if options.json:
+        cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in folders])
+    else:
+        print(markdown(rows), end="")
+    return 0
+
+
+def _tau(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number in 0..100")
+    return value
+
+
+def _corrected(folder: RunFolder, options: argparse.Namespace) -> list[Corrected]:
+    """The corrections of a run, which are stored in its folder."""
+    from training.jobs.prepare import again  # these bring torch
+    from training.model import build
+    from training.run.correcting import corrected
+    from training.run.corrections import Finished, Options
+    from training.run.inference import network_of
+
+    device = build.device(options.device)
+    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+    data = again(folder, options)
+    channels = 3 if folder.config.data_set.files else data.train.images.shape[1]  # type: ignore[union-attr]
+    run = Finished(folder.config, network_of(folder, channels, device), data, device, workers)
+    how, rows = Options(options.tau, options.bias, options.ncm_features), []
+    for name in dict.fromkeys(("none", *(options.correction or NAMES))):
+        try:
+            rows.append(corrected(run, name, how, scan=options.scan))
+        except InvalidInput as error:
+            if options.correction is not None or (options.scan and data.holdout is None):
+                raise InvalidInput(f"{str(folder.path)!r}: {error}") from None
+            print(f"note: {name} is left out: {shown(error)}", file=sys.stderr)
+    with folder.lock():
+        posthoc.save(folder, rows)
+    return rows
+
+
+def markdown(rows: dict[RunFolder, list[Corrected]]) -> str:
+    """Write a Markdown table with one row per setting and correction.
+
+    Args:
+        rows: the corrections of each run; runs that differ in their seed alone share rows.
+
+    Returns:
+        The text.
+    """
+    settings: defaultdict[tuple[Path, str], list[Corrected]] = defaultdict(list)
+    methods = {folder.path.parent: f"{folder.config.method} on {folder.config.data}" for folder in rows}
+    for folder, corrections in rows.items():
+        for row in corrections:
+            settings[folder.path.parent, row.title].append(row)
+    names = [
+        name
+        for name in ("all", "balanced", "many", "med", "few")
+        if any(name in r.last for v in settings.values() for r in v)
+    ]
+    head = ("run", "correction", *names, "ECE", "ECE at T")
+    body = [
+        (
+            markdown_text(methods[path]),
+            markdown_text(title),
+            *(in_words([r.last[name] for r in group if name in r.last]) for name in names),
+            in_words(_numbers([r.ece for r in group])),
+            in_words(_numbers([r.ece_at_temperature for r in group])),
+        )
+        for (path, title), group in settings.items()
+    ]
+    return cli.markdown_table([head, ("---",) * len(head), *body]) + "\n" + NOTE + "\n"
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

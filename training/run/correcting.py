@@ -1,0 +1,71 @@
+"""A correction of a finished network measured: its accuracy, its calibration, and tau chosen by held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput
+from training.run.corrections import CORRECTIONS, Finished, Options
+from training.store.calibration import calibration_error, fitted_temperature
+from training.store.metrics import by_class, by_split, per_class, splits
+from training.store.posthoc import Corrected
+
+
+def corrected(run: Finished, name: str, options: Options, *, scan: bool = False) -> Corrected:
+    """Correct a network, and measure it on the test images.
+
+    Args:
+        run: the network.
+        name: a key of :data:`training.run.corrections.CORRECTIONS`.
+        options: how.
+        scan: whether held-out images choose tau; the test images never do.
+
+    Returns:
+        Accuracies and calibration.
+
+    Raises:
+        InvalidInput: if the correction is not defined for the run, or if nothing is held out to choose by.
+    """
+    row, held_out = CORRECTIONS[name], run.data.holdout is not None
+    chosen = scan and bool(row.grid)
+    if chosen:
+        if not held_out:
+            raise InvalidInput("tau is chosen by held-out images only, and the run has none; train with --holdout")
+        options = replace(options, tau=_best(run, name, options))
+    parts = {part: row.scores(run, part, options) for part in ("test", *(("holdout",) if held_out else ()))}
+    accuracy = {part: _accuracies(run, part, scores) for part, scores in parts.items()}
+    probable = row.probabilities and run.config.loss != "dr"  # whose logits are cosines
+    labels = {part: run.data.parts[part].labels for part in parts}
+    temperature = fitted_temperature(parts["holdout"], labels["holdout"]) if probable and held_out else None
+    return Corrected(
+        correction=name,
+        settings={option: getattr(options, option) for option in row.options},
+        last=accuracy["test"][0],
+        per_class=accuracy["test"][1],
+        holdout=accuracy["holdout"][0] if held_out else {},
+        tau_by_holdout=chosen,
+        ece=calibration_error(parts["test"], labels["test"]) if probable else None,
+        temperature=temperature,
+        ece_at_temperature=None
+        if temperature is None
+        else calibration_error(parts["test"], labels["test"], temperature),
+    )
+
+
+def _accuracies(run: Finished, part: str, scores: np.ndarray) -> tuple[dict[str, float], tuple[float | None, ...]]:
+    correct, total = by_class(run.data.parts[part].labels, scores.argmax(axis=1), run.config.K)
+    ranges = splits(run.config.dataset, run.data.split_counts, run.config.tail)
+    return by_split(correct, total, ranges), per_class(correct, total)
+
+
+def _best(run: Finished, name: str, options: Options) -> float:
+    """The tau of the grid with the highest mean recall on held-out images; of equal ones that nearest to 1."""
+    row = CORRECTIONS[name]
+
+    def recall(tau: float) -> float:
+        accuracies, _ = _accuracies(run, "holdout", row.scores(run, "holdout", replace(options, tau=tau)))
+        return accuracies.get("balanced", accuracies["all"])
+
+    return max(row.grid, key=lambda tau: (recall(tau), -abs(tau - 1)))

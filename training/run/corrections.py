@@ -1,0 +1,280 @@
+"""Corrections of a finished network that train nothing: what they need of the network, and the scores that they give."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lpm.console.errors import InvalidInput
+from training.batches import sources
+from training.config import RunConfig
+from training.data.datasets import LongTailed
+from training.methods import SAMPLERS
+from training.model.build import Network, unsearched
+
+EQUAL = 1e-4
+"""Relative difference up to which lengths of class vectors count as equal."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How corrections are made.
+
+    Attributes:
+        tau: strength of logit adjustment, and the power of tau-norm.
+        bias: whether tau-norm keeps the bias.
+        features: what the nearest class mean does to classifier inputs first: 'un' nothing, 'l2n' unit length, 'cl2n' centring by
+            the mean of all training images and then unit length.
+    """
+
+    tau: float = 1.0
+    bias: bool = False
+    features: str = "cl2n"
+
+
+class Finished:
+    """A finished network with the features of its images, computed once.
+
+    Args:
+        config: the run.
+        network: its network, in evaluation mode.
+        data: its data.
+        device: where the network is.
+        workers: processes that decode image files.
+    """
+
+    def __init__(
+        self, config: RunConfig, network: Network, data: LongTailed, device: torch.device, workers: int = 0
+    ) -> None:
+        self.config, self.network, self.data, self.device = config, network, data, device
+        self.source = sources.of(config, data, device, workers)
+        self._inputs: dict[str, Tensor] = {}
+
+    @property
+    def prior(self) -> np.ndarray:
+        """How often the training stream shows each class, (K,), where the sampler takes images as they are."""
+        return self.data.counts / self.data.counts.sum()
+
+    @property
+    def class_vectors(self) -> np.ndarray:
+        """The class vectors, (K, p) float64."""
+        return self.network.classifier.class_vectors.detach().double().cpu().numpy()
+
+    @property
+    def bias(self) -> np.ndarray:
+        """The bias of each class, (K,) float64; zeros without a bias."""
+        linear = getattr(self.network.classifier, "linear", None)
+        if linear is None or linear.bias is None:
+            return np.zeros(self.config.K)
+        bias: np.ndarray = linear.bias.detach().double().cpu().numpy()
+        return bias
+
+    def logits(self, part: str) -> np.ndarray:
+        """Compute the network's logits.
+
+        Args:
+            part: 'test' or 'holdout'.
+
+        Returns:
+            (n, K) float64.
+        """
+        return self._of_images(part, lambda h: self.network.classifier(h))
+
+    def inputs(self, part: str) -> np.ndarray:
+        """Compute the classifier inputs of unmixed images without augmentation.
+
+        Args:
+            part: 'train', 'test' or 'holdout'.
+
+        Returns:
+            (n, p) float64.
+        """
+        return self._of_images(part, lambda h: self.network.classifier.features(h))
+
+    @torch.no_grad()
+    def _of_images(self, part: str, of_features: Callable[[Tensor], Tensor]) -> np.ndarray:
+        if part not in self._inputs:
+            images = torch.arange(len(self.data.parts[part].labels))
+            with unsearched():
+                chunks = [self._features(x).cpu() for x in getattr(self.source, part)(images)]
+            self._inputs[part] = torch.cat(chunks)
+        of_part = torch.split(self._inputs[part], sources.EVALUATION_BATCH[self.device.type])
+        return torch.cat([of_features(h.to(self.device)).double().cpu() for h in of_part]).numpy()
+
+    def _features(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.network.features(x, bf16=self.config.precision == "bf16")
+
+    @cached_property
+    def recalibrated(self) -> Finished:
+        """The same network with BatchNorm statistics of unmixed training images, the mean over batches in random order."""
+        network = copy.deepcopy(self.network)
+        other = Finished(self.config, network, self.data, self.device)
+        other.source = self.source
+        network.train()
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches, each counting equally
+        order = torch.randperm(len(self.data.train.labels), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad(), unsearched():
+            for x in self.source.train(order):
+                if len(x) > 1:  # one image has no variance in the classifier's BatchNorm
+                    network.classifier(other._features(x))
+        network.eval()
+        return other
+
+
+def uncorrected(run: Finished, part: str, options: Options) -> np.ndarray:
+    """Score classes by the network's logits.
+
+    Args:
+        run: the network.
+        part: which images, 'test' or 'holdout'.
+        options: without effect.
+
+    Returns:
+        (n, K) scores.
+    """
+    return run.logits(part)
+
+
+def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
+    """Score classes by z - tau log pi, pi the class frequencies of the training stream. Source: Menon et al. 2021.
+
+    The score of MS at an unmixed image is the log-probability of one image's label too, so its prior is the same.
+
+    Args:
+        run: the network.
+        part: which images, 'test' or 'holdout'.
+        options: tau.
+
+    Returns:
+        (n, K) scores.
+
+    Raises:
+        InvalidInput: if logits are no log-probabilities under that prior.
+    """
+    config = run.config
+    if config.loss != "ce":
+        raise InvalidInput(
+            f"post-hoc logit adjustment corrects a network trained with plain cross-entropy, and this one has loss "
+            f"{config.loss!r}"
+        )
+    if config.prepares != "as-is" and np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
+        raise InvalidInput(
+            "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
+        )
+    if SAMPLERS[config.sampler].classes == "balanced":
+        raise InvalidInput(
+            f"sampler {config.sampler!r} shows all classes equally often: the prior is uniform, and logit adjustment "
+            "changes nothing"
+        )
+    if SAMPLERS[config.sampler].classes == "other":
+        raise InvalidInput(f"the prior of sampler {config.sampler!r} is not known")
+    return run.logits(part) - options.tau * np.log(run.prior)
+
+
+def tau_norm(run: Finished, part: str, options: Options) -> np.ndarray:
+    """Score classes by the vectors w_k / |w_k|^tau, without the bias unless it is kept. Source: Kang et al. 2020.
+
+    Args:
+        run: the network.
+        part: which images, 'test' or 'holdout'.
+        options: tau, and whether the bias stays.
+
+    Returns:
+        (n, K) scores.
+
+    Raises:
+        InvalidInput: if all class vectors have one length, which tau-norm does not change.
+    """
+    if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
+        raise InvalidInput("all class vectors have one length, so tau-norm changes nothing")
+    scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
+    return run.inputs(part) @ scaled.T + (run.bias if options.bias else 0.0)
+
+
+def lengths(run: Finished) -> np.ndarray:
+    """The lengths of the class vectors.
+
+    Args:
+        run: the network.
+
+    Returns:
+        (K,).
+    """
+    return np.asarray(np.linalg.norm(run.class_vectors, axis=1))
+
+
+def nearest_class_mean(run: Finished, part: str, options: Options) -> np.ndarray:
+    """Score classes by minus the squared distance to the mean of their training images. Source: Kang et al. 2020.
+
+    Images are unmixed and not augmented. After 'cl2n' and 'l2n' the means are not scaled to unit length again.
+
+    Args:
+        run: the network.
+        part: which images, 'test' or 'holdout'.
+        options: what is done with the classifier inputs first.
+
+    Returns:
+        (n, K) scores.
+    """
+    train, h = run.inputs("train"), run.inputs(part)
+    if options.features == "cl2n":
+        centre = train.mean(axis=0)
+        train, h = train - centre, h - centre
+    if options.features != "un":
+        train, h = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (train, h))
+    means = np.zeros((run.config.K, train.shape[1]))
+    np.add.at(means, run.data.train.labels, train)
+    means /= run.data.counts[:, None]
+    # |h - m|^2 without |h|^2, which all classes share.
+    return np.asarray(2 * h @ means.T - (means**2).sum(axis=1))
+
+
+def recalibrated(run: Finished, part: str, options: Options) -> np.ndarray:
+    """Score classes by the logits after BatchNorm's statistics were measured anew on unmixed training images.
+
+    Args:
+        run: the network.
+        part: which images, 'test' or 'holdout'.
+        options: without effect.
+
+    Returns:
+        (n, K) scores.
+    """
+    return run.recalibrated.logits(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A row of :data:`CORRECTIONS`.
+
+    Attributes:
+        scores: the function that scores classes.
+        options: the fields of :class:`Options` that it takes.
+        grid: values of tau that held-out images can choose from; none where there is no tau.
+        probabilities: whether scores are log-probabilities up to a constant.
+    """
+
+    scores: Callable[[Finished, str, Options], np.ndarray]
+    options: tuple[str, ...] = ()
+    grid: tuple[float, ...] = ()
+    probabilities: bool = True
+
+
+CORRECTIONS: dict[str, Correction] = {
+    "none": Correction(scores=uncorrected),
+    "la": Correction(scores=logit_adjustment, options=("tau",), grid=tuple(k / 4 for k in range(9))),
+    "tau-norm": Correction(scores=tau_norm, options=("tau", "bias"), grid=tuple(k / 10 for k in range(21))),
+    "ncm": Correction(scores=nearest_class_mean, options=("features",), probabilities=False),
+    "bn": Correction(scores=recalibrated),
+}
+"""The corrections by name, as :data:`training.store.posthoc.NAMES` has them."""
