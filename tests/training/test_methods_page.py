@@ -66,7 +66,6 @@ def test_every_method_has_its_row_or_is_made_of_such() -> None:
     assert {m for m in missing if "ETF" not in m} == {
         "BMLS-all+MS",
         "random+FC+CW",
-        "random+FC+1/n",
         "random+FC+Focal-LDAM+CB-RW/batch, no mixup",
     }
 
