@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,8 +173,8 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
     config, result = folder.config, folder.result()
     geometry, counts = folder.geometry(config.epochs), np.array(result.train_counts)
     W, half = geometry["class_vectors"], K // 2
-    drawn = folder.final()["pair_counts"]
-    mu = collapse.decay(config, W, collapse.mean_squared_length(config, geometry, drawn, counts))
+    final = folder.final()
+    mu = collapse.decay(config, W, collapse.mean_squared_length(config, geometry, final["pair_counts"], counts))
     accuracy = np.array(result.per_class)
     few = W[half:] - W.mean(axis=0)
     few = few / np.linalg.norm(few, axis=1, keepdims=True)
@@ -192,6 +193,8 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
             for word, vectors in spectra.items()
             for n, value in enumerate(collapse.singular_values(vectors), 1)
         },
+        "squares_W": f"{float((W.astype(float) ** 2).sum()):.5g}",
+        "squares_norms": f"{squares_of_norms(final):.5g}",
         "counts": " ".join(map(str, counts)),
         "nearest": " ".join(f"{d:.5f}" for d in nearest(W)),
         "per_class": " ".join(f"{a:.0f}" for a in accuracy),
@@ -199,6 +202,23 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
         "train_seconds": f"{result.train_seconds:.1f}",
         "config": config.key,
     }
+
+
+def squares_of_norms(final: Mapping[str, np.ndarray]) -> float:
+    """Add up the squared weights and biases of BatchNorms that the length of features is proportional to.
+
+    Those are the first one and the last one of each block. Under ordinary weight decay at a minimum the sum is that of squared
+    class vectors: both are the same derivative, along a stretch of class vectors or of features. Other parameters before a
+    BatchNorm have none.
+
+    Args:
+        final: a run's final tensors by name.
+
+    Returns:
+        The sum.
+    """
+    last = re.compile(r"network\.backbone\.body\.(1|\d+\.norm2)\.(weight|bias)")
+    return float(sum((values.astype(float) ** 2).sum() for name, values in final.items() if last.fullmatch(name)))
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:

@@ -41,14 +41,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "random+FC+MAMix": {"sampler": "random", "classifier": "fc", "mixing": "mamix"},
     "random+FC+CutMix": {"sampler": "random", "classifier": "fc", "mixing": "cutmix"},
     "random+FC+manifold": {"sampler": "random", "classifier": "fc", "mixing": "manifold"},
-    "UniMix-partners+FC+LA+UniMix": {
+    "UniMix+FC+LA+UniMix": {
         **{"sampler": "unimix", "classifier": "fc", "loss": "la"},
         **{"mixing": "unimix", "alpha": 0.8},
     },
     "bilateral+FC": {"sampler": "bilateral", "classifier": "fc"},
     "bilateral+FC+CMO": {"sampler": "bilateral", "classifier": "fc", "mixing": "cmo"},
+    "DBN": {"sampler": "bilateral", "classifier": "fc", "loss": "complement", "branches": "dbn"},
+    "BBN": {"sampler": "bilateral", "classifier": "fc", "second_power": -1.0, "branches": "bbn", **NO_MIXUP},
     "DRS+FC": {"sampler": "cbs", "classifier": "fc", "sampler_from": DEFERRED},
     "CAS-deferred+FC": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED},
+    "CAS-deferred+FC, no mixup": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED, **NO_MIXUP},
     "LOM-deferred+FC": {"sampler": "lom", "classifier": "fc", "sampler_from": DEFERRED},
     "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
     "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},

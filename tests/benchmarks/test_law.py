@@ -16,6 +16,8 @@ from training.data.datasets import long_tailed_counts
 from training.store import collapse
 from training.store.runs import RunFolder
 
+NORMS = [f"{where}.{kind}" for where in ("1", "3.norm2", "4.norm2", "5.norm2") for kind in ("weight", "bias")]
+
 
 @pytest.mark.parametrize("series", law.SERIES, ids=lambda series: series.name)
 def test_the_plans_thresholds_are_those_of_the_law(series: law.Series) -> None:
@@ -54,6 +56,9 @@ def test_rows_hold_what_a_run_measured(
     assert float(rows[0]["sB4"]) == pytest.approx(np.linalg.svd(W[5:] - W[5:].mean(axis=0))[1][3], abs=1e-4)
     assert np.mean([float(rows[0]["many"]), float(rows[0]["few"])]) == pytest.approx(folder.result().last["all"])
     assert float(rows[0]["nearest"].split()[0]) == pytest.approx(min(np.linalg.norm(W[0] - w) for w in W[1:]), rel=1e-4)
+    norms = [folder.final()[f"network.backbone.body.{name}"] for name in NORMS]
+    assert float(rows[0]["squares_norms"]) == pytest.approx(sum(float((x**2).sum()) for x in norms), rel=1e-4)
+    assert float(rows[0]["squares_W"]) == pytest.approx((W**2).sum(), rel=1e-4)
     assert float(rows[0]["mu"]) == pytest.approx(config.feature_decay)
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("fit_AB", "fit_A", "fit_B"))
     assert [row["seed"] for row in measured_rows(out)] == ["3", "3"]

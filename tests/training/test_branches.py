@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.pages import code
 from tests.training.own import ORDER, pets, trained
 from tests.training.test_capture import Recorded
-from training import predict
+from training import experiments, predict
 from training.batches.branch_ratios import mean_share
 from training.batches.epoch import batch_sizes
 from training.batches.mixing import ratios
@@ -216,13 +217,22 @@ def test_the_prior_of_each_branch_is_the_law_of_its_labels(
         assert np.allclose(counted / counted.sum(), frequencies, atol=4 * (0.1 / (486 * 60)) ** 0.5)
 
 
+PUBLISHED = [replace(TINY, **experiments.METHODS[name]) for name in ("DBN", "BBN")]
 METHODS = [
+    *PUBLISHED,
     DBN,
     replace(DBN, sampler="bmls", classifier="ms-unordered", ratio_per="sample"),
     replace(DBN, classifier="etf", loss="dr", norm_batch=8, batch=32),
     BBN,
     replace(BBN, sampler="bmls", classifier="ms-unordered"),
 ]
+
+
+def test_a_published_method_has_its_name_alone_and_any_other_names_its_parts() -> None:
+    assert [config.method for config in PUBLISHED] == ["DBN", "BBN"]
+    assert replace(PUBLISHED[0], temperature_eta=7.0).method == "bilateral+FC+CL(temperature-eta=7)+DBN"
+    assert replace(PUBLISHED[1], second_power=0.0).method == "bilateral+FC+BBN"
+    assert replace(PUBLISHED[0], alpha=0.0).method == "DBN, no mixup"
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
@@ -244,7 +254,7 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     folder = RunFolder(tmp_path, config)
     result = loop.run(config, digits, folder, CPU)
     assert result.method == config.method
-    assert config.method.endswith(f"+{config.branches.upper()}")
+    assert config.method.split("+")[-1] == config.branches.upper()
     final, geometry = folder.final(), folder.geometry(3)
     scores = final["test_features"].astype(float) @ geometry["class_vectors"].T.astype(float)
     scores += geometry.get("class_bias", 0)
@@ -282,6 +292,16 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(end.parameters(), plain.layer4.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("page", ["bbn", "dbn-mix"])
+def test_the_parts_drop_into_a_loop_of_ones_own(page: str) -> None:
+    (example,) = code(f"docs/practice/methods/{page}.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, page, "exec"), names)
+    names["loss"].backward()
+    assert names["scores"].shape == (16, 10)
+    assert all(p.grad is not None for p in names["backbone"].parameters())
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
@@ -291,6 +311,7 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
         ),
         ({"branches": "bbn", "alpha": 0.0, "classifier": "etf"}, "undo that: take --features as-is"),
         ({"branches": "bbn", "alpha": 0.0, "features": "unit"}, "undo that: take --features as-is"),
+        ({"branches": "dbn", "mixing": "remix"}, "which mixing 'remix' does not have: take --mixing mixup"),
         ({"branches": "dbn", "ratio_per": "batch-swapped"}, "swapped shares have no effect"),
         ({"branches": "dbn", "alpha": 0.0, "sampler": "bmls"}, "so each branch lacks a class"),
         ({"branches": "dbn", "alpha": 0.0, "classifier": "ms"}, "an image without mixup has one label, no label pair"),

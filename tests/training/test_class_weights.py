@@ -49,8 +49,9 @@ def test_label_frequencies_are_those_that_are_drawn(sampler: str, alpha: float, 
         assert np.array_equal(q, digits.counts / digits.counts.sum())
 
 
-def test_a_law_that_is_not_known_is_refused_in_one_line(digits: datasets.LongTailed) -> None:
-    with pytest.raises(InvalidInput, match="how often sampler 'coverage' draws each class; take --prior data"):
+def test_a_class_that_is_never_a_label_is_refused_in_one_line(digits: datasets.LongTailed) -> None:
+    """Coverage draws label pairs a < b, and without mixup the last class is no first label."""
+    with pytest.raises(InvalidInput, match="every class needs images or labels, and class 9 has 0"):
         build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la"), digits.counts)
     build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la", prior="data"), digits.counts)
 
@@ -174,7 +175,7 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
         ({"sampler": "cas", "class_weights": "effective"}, "double correction: sampler cas and --class-weights effective each"),
         ({"sampler": "cbs", "loss": "la", "prior": "data"}, "double correction: sampler cbs and loss la each"),
         ({"sampler": "bmls", "loss": "cw"}, "double correction: sampler bmls and loss cw each"),
-        ({"sampler": "lom", "loss": "vs"}, "loss vs has no effect: sampler lom draws all classes equally often"),
+        ({"sampler": "lom", "loss": "vs"}, "loss vs has no effect: the labels that sampler lom draws are balanced; --prior data"),
         ({"loss": "la", "class_weights": "effective"}, "double correction: loss la and --class-weights effective each"),
         ({"classifier": "cosine", "loss": "ldam", "class_weights": "effective", "weights_from": 0.8}, ""),
         ({"sampler": "cas"}, ""),

@@ -322,7 +322,7 @@ def test_the_cosine_classifier_has_scaled_cosines_and_starts_with_unit_direction
 
 def test_classes_without_images_and_unknown_words_are_refused() -> None:
     for make in (inverse, effective, LogitAdjustment, VectorScaling, Temperature, LDAM):
-        with pytest.raises(InvalidInput, match="every class needs images, and class 1 has 0"):
+        with pytest.raises(InvalidInput, match="every class needs images or labels, and class 1 has 0"):
             make(torch.tensor([3, 0, 2]))
     with pytest.raises(InvalidInput, match=r"shape \(K,\), not \(2, 2\)"):
         inverse(torch.ones(2, 2))

@@ -41,6 +41,11 @@ def check_branches(config: RunConfig) -> None:
             "--features as-is",
         ),
         (
+            dbn and config.mixing != "mixup",
+            f"gives both branches the same two images with exchanged shares, which mixing {config.mixing!r} does not have: take "
+            "--mixing mixup",
+        ),
+        (
             dbn and config.ratio_per == "batch-swapped",
             "shows one branch the larger share of the first image and the other that of the second, so swapped shares have no "
             "effect: take --ratio-per batch or sample",
