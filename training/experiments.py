@@ -41,8 +41,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "random+FC+MAMix": {"sampler": "random", "classifier": "fc", "mixing": "mamix"},
     "random+FC+CutMix": {"sampler": "random", "classifier": "fc", "mixing": "cutmix"},
     "random+FC+manifold": {"sampler": "random", "classifier": "fc", "mixing": "manifold"},
-    "UniMix+FC+LA+UniMix": {
-        **{"sampler": "unimix", "classifier": "fc", "loss": "la"},
+    "UniMix+FC+LA(prior=data)+UniMix": {
+        **{"sampler": "unimix", "classifier": "fc", "loss": "la", "prior": "data"},
         **{"mixing": "unimix", "alpha": 0.8},
     },
     "bilateral+FC": {"sampler": "bilateral", "classifier": "fc"},

@@ -130,7 +130,7 @@ REPORTED = (
     ),
     Row(
         printed="UniMix (reported)",
-        method="UniMix+FC+LA+UniMix",
+        method="UniMix+FC+LA(prior=data)+UniMix",
         note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. Batches of 64",
         own=Recipe(choices={"batch": 64, "drop_factor": 0.01}),
     ),

@@ -140,7 +140,7 @@ def test_names_in_tables(change: dict[str, Any], name: str) -> None:
 
 def test_all_methods_have_the_name_of_their_config() -> None:
     for name, choices in METHODS.items():
-        assert replace(TINY, epochs=20, **choices).method == name
+        assert replace(TINY, epochs=8, **choices).method == name  # more epochs than CMO leaves out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from lpm.console.errors import InvalidInput
 from tests.pages import ROOT, text
 from training import experiments
 from training.config import RunConfig
+from training.methods import SAMPLERS
 from training.options import add_recipe, add_running, config_of
 
 PAGE = "docs/practice/methods/index.md"
@@ -44,13 +46,15 @@ def test_options_make_the_run_of_the_name(row: list[str]) -> None:
 
 @pytest.mark.parametrize("row", ONES, ids=[row[2] for row in ONES])
 @pytest.mark.parametrize(("column", "choices"), [(4, {"sampler": "bmls"}), (5, {"classifier": "ms"})])
-def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column: int, choices: dict[str, str]) -> None:
+def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column: int, choices: dict[str, Any]) -> None:
     run = chosen(row[3])
     if row[column] == "–":  # the method is itself a sampler or a classifier over label pairs
         assert all(getattr(run, name) != getattr(RunConfig(), name) for name in choices)
         return
     if choices.get("sampler") == "bmls" and run.classifier == "ms":
         choices = choices | {"classifier": "ms-unordered"}
+    if "sampler" in choices:  # whose settings BMLS does not have
+        choices = choices | {name: getattr(RunConfig, name) for name in SAMPLERS[run.sampler].settings.values()}
     try:
         replace(run, **choices)
         possible = True

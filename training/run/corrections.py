@@ -69,11 +69,8 @@ class Finished:
     @property
     def bias(self) -> np.ndarray:
         """The bias of each class, (K,) float64; zeros without a bias."""
-        linear = getattr(self.network.classifier, "linear", None)
-        if linear is None or linear.bias is None:
-            return np.zeros(self.config.K)
-        bias: np.ndarray = linear.bias.detach().double().cpu().numpy()
-        return bias
+        bias = self.network.classifier.bias
+        return np.zeros(self.config.K) if bias is None else bias.detach().double().cpu().numpy()
 
     def logits(self, part: str) -> np.ndarray:
         """Compute the network's logits.
