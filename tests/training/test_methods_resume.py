@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.training.test_capture import Recorded
+from training import experiments
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, steps, trainer
@@ -24,6 +25,8 @@ CPU = torch.device("cpu")
 DEFERRED = {"class_weights": "effective", "weights_from": 0.5}  # from the third of three epochs on
 
 METHODS: dict[str, dict[str, Any]] = {
+    "nesterov": {"nesterov": True, "drop_factor": 0.01},
+    "clean statistics": {"clean_statistics": True},
     "la": {"loss": "la", "tau": 1.5},
     "la of pairs": {"loss": "la", "classifier": "ms"},
     "vs": {"loss": "vs"},
@@ -49,6 +52,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "bmls+ms+unimix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
     "bmls+remix": {"sampler": "bmls", "mixing": "remix"},
     "ms+manifold": {"classifier": "ms", "mixing": "manifold"},
+    "dbn": experiments.METHODS["DBN"],
+    "dbn+bmls+ms": {"branches": "dbn", "sampler": "bmls", "classifier": "ms-unordered", "ratio_per": "sample"},
+    "dbn+etf, parts": {"branches": "dbn", "classifier": "etf", "loss": "dr", "width": 8, "norm_batch": 8},
+    "bbn": experiments.METHODS["BBN"],
+    "bbn+bmls+ms": {**experiments.NO_MIXUP, "branches": "bbn", "sampler": "bmls", "classifier": "ms-unordered"},
 }
 
 
