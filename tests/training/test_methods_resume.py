@@ -25,6 +25,8 @@ CPU = torch.device("cpu")
 DEFERRED = {"class_weights": "effective", "weights_from": 0.5}  # from the third of three epochs on
 
 METHODS: dict[str, dict[str, Any]] = {
+    "nesterov": {"nesterov": True, "drop_factor": 0.01},
+    "clean statistics": {"clean_statistics": True},
     "la": {"loss": "la", "tau": 1.5},
     "la of pairs": {"loss": "la", "classifier": "ms"},
     "vs": {"loss": "vs"},
