@@ -92,10 +92,11 @@ def _note_correction(config: RunConfig) -> None:
     loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
     adjusts = loss.takes == "frequencies"
     if adjusts and balanced and config.prior == "stream":
-        _note(
-            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
-            "corrects for the training images all the same"
-        )
+        if config.branches == "none" or SAMPLERS[config.sampler].draws == "all":  # else each branch has more of one end
+            _note(
+                f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+                "corrects for the training images all the same"
+            )
         adjusts = False
     parts = {
         f"sampler {config.sampler}": balanced,
