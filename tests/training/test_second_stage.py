@@ -178,6 +178,7 @@ def test_it_has_the_published_recipe(stage: str) -> None:
         assert (run.epochs, run.sampler, run.weight_decay) == (30, "cbs", 5e-4)
     changed = second_stage(c10, stage, epochs=3)
     assert (changed.preset, changed.epochs, changed.warmup) == ("paper+", 3, 0)
+    assert second_stage(c10, stage, sampler=run.sampler, lr=run.lr, alpha=0.0) == run
     assert from_json(json.loads(json.dumps(vars(run)))) == run
 
 
