@@ -31,7 +31,7 @@ LAYERS = {
     "what a run is": [
         *(
             f"training.{name}"
-            for name in ("catalogue", "config", "experiments", "methods", "published", "second_stage")
+            for name in ("catalogue", "config", "experiments", "methods", "named", "published", "second_stage")
         ),
         *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
     ],

@@ -76,7 +76,7 @@ class Finished:
     @property
     def bias(self) -> np.ndarray:
         """The bias of each class, (K,) float64; zeros without a bias."""
-        bias: Tensor | None = getattr(self.network.classifier, "bias", None)
+        bias = self.network.classifier.bias
         return np.zeros(self.config.K) if bias is None else bias.detach().double().cpu().numpy()
 
     def logits(self, part: str) -> np.ndarray:
