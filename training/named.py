@@ -72,7 +72,7 @@ MIXED: dict[str, Choices] = {
     "random+FC+MAMix": _of(mixing="mamix"),
     "random+FC+CutMix": _of(mixing="cutmix"),
     "random+FC+manifold": _of(mixing="manifold"),
-    "UniMix+FC+LA+UniMix": _of("unimix", loss="la", mixing="unimix", alpha=0.8),
+    "UniMix+FC+LA(prior=data)+UniMix": _of("unimix", loss="la", prior="data", mixing="unimix", alpha=0.8),
 }
 """Samplers of other papers, deferred samplers, and mixing laws."""
 

@@ -139,11 +139,11 @@ REPORTED = (
     ),
     Row(
         printed="UniMix (reported)",
-        method="UniMix+FC+LA+UniMix",
+        method="UniMix+FC+LA(prior=data)+UniMix",
         note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. It adjusts by the "
         "frequencies of the images, not by those of the labels that it draws",
         own=Recipe(
-            choices={"prior": "data", "batch": 64, "drop_factor": 0.01},
+            choices={"batch": 64, "drop_factor": 0.01},
             on={"cifar100-lt": {"partner_power": -0.1}},
         ),
     ),

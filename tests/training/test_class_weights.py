@@ -46,12 +46,6 @@ def test_label_frequencies_are_those_that_are_drawn(sampler: str, alpha: float, 
         assert np.array_equal(q, digits.counts / digits.counts.sum())
 
 
-def test_a_law_that_is_not_known_is_refused_in_one_line(digits: datasets.LongTailed) -> None:
-    with pytest.raises(InvalidInput, match="how often sampler 'coverage' draws each class; take --prior data"):
-        build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la"), digits.counts)
-    build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la", prior="data"), digits.counts)
-
-
 def test_the_offsets_of_random_sampling_are_bit_for_bit_those_of_stored_runs() -> None:
     """Version 0.1.0 made them in float32 of the counts, and frequencies in float64 round to the same below 2^24 images."""
     rng = np.random.default_rng(0)
@@ -136,7 +130,7 @@ def test_names_in_tables(change: dict[str, Any], name: str) -> None:
 
 def test_all_methods_have_the_name_of_their_config() -> None:
     for name, choices in METHODS.items():
-        assert replace(TINY, **choices).method == name
+        assert replace(TINY, epochs=8, **choices).method == name  # more epochs than CMO leaves out
 
 
 @pytest.mark.parametrize(

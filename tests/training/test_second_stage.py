@@ -18,6 +18,7 @@ from torch import Tensor
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
 from tests.training.own import pets, trained
+from tests.training.test_capture import Recorded
 from training import confusion, measure, predict, stage2
 from training.config import RunConfig, from_json, with_preset
 from training.data.datasets import LongTailed
@@ -25,7 +26,8 @@ from training.experiments import METHODS
 from training.model import build
 from training.model.losses import mixed_cross_entropy
 from training.model.second_stage import LabelAwareSmoothing
-from training.run import loop
+from training.run import loop, steps
+from training.run.capture import captured
 from training.run.inference import network_of
 from training.run.starting import Start, start_of
 from training.run.trainer import Trainer
@@ -264,6 +266,29 @@ def test_it_reports_its_own_best_and_names_its_first_stage(first: Store, digits:
     assert isinstance(network, build.Network)
     with pytest.raises(InvalidInput, match="holds a run on other data or weights"):
         loop.run(config, digits, folder, CPU, start=replace(start, sha256="0" * 64))
+
+
+def test_it_never_trains_on_features_of_no_run(digits: LongTailed, first: Store, tmp_path: Path) -> None:
+    config = second_stage(TINY, "crt")
+    with pytest.raises(InvalidInput, match="needs the run that it starts from"):
+        loop.run(config, digits, RunFolder(tmp_path, config), CPU)
+    with pytest.raises(InvalidInput, match="and only then"):
+        loop.run(TINY, digits, RunFolder(tmp_path, TINY), CPU, start=start_of(first[0], config, digits))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_captured_steps_train_bit_for_bit_like_plain_ones(
+    first: Store, digits: LongTailed, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = second_stage(TINY, stage, epochs=2, stage_norms="shift")
+    (plain, _), (graphs, _) = (begun(first, digits, config) for _ in range(2))
+    graphs.steps.capture = True
+    monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
+    rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(2)]
+    assert [one["loss"] for one, _ in rows] == [other["loss"] for _, other in rows]
+    for tensor, theirs in zip(plain.network.state_dict().values(), graphs.network.state_dict().values(), strict=True):
+        assert torch.equal(tensor, theirs)
 
 
 def test_a_first_stage_that_is_missing_or_on_other_data_is_refused(

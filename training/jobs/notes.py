@@ -15,6 +15,9 @@ from training.data.depth import Largest
 from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 
+NAMED = 10
+"""Classes that a note names."""
+
 
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
@@ -47,10 +50,11 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"{len(untested):,} of {data.K:,} classes {'has' if len(untested) == 1 else 'have'} no test image, such as "
             f"{example}: trained, and left out of all means"
         )
-    if untried := data.holdout_counts.count(0):
+    if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
+        names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
         _note(
-            f"{untried:,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g}: none of theirs "
-            "is held out, and they are left out of its means"
+            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
     usual = config.data_set.presets.get(config.preset, {}).get(

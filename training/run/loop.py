@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
+from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
 from training.config import RunConfig
 from training.data.datasets import LongTailed
@@ -144,6 +145,8 @@ def stages(
         InvalidInput: if the folder holds another run, or as :class:`training.run.trainer.Trainer`.
         Diverged: if the loss or a weight is no longer a finite number.
     """
+    if (config.stage != "none") != (start is not None):
+        raise InvalidInput(f"{config.method} is a second stage, so it needs the run that it starts from, and only then")
     of_weights = {"weights": weights_hash(weights)} if weights is not None else {}
     of_weights |= {"stage1": start.sha256} if start is not None else {}
     ranks.agree(data.fingerprint | of_weights)
