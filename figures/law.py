@@ -45,7 +45,7 @@ FIT = ("fit_AB", "fit_A", "fit_B")
 Shares = tuple[float, float, float]
 """Such shares, in the order of ``FIT``."""
 
-NESTED = 0.02
+NESTED = 0.03
 """Excess of a share inside a group that is put down to the unequal sizes of groups."""
 
 MERGED = 0.15
@@ -63,22 +63,24 @@ class Panel:
         title: its title.
         cure: its name in :data:`lpm.cure_rows.CURES`.
         group: the group whose collapse number is the threshold: 0 frequent, 1 rare classes.
+        own: whether directions of the rare classes' own are drawn: where frequent classes keep theirs.
     """
 
     title: str
     cure: str
     group: int = 1
+    own: bool = False
 
 
 PANELS = {
-    "FC": Panel(title="mixup, FC", cure="mixup"),
-    "MS": Panel(title="mixup, MS", cure="MS"),
-    "LA": Panel(title="logit adjustment", cure="logit adjustment 1"),
+    "FC": Panel(title="mixup, FC", cure="mixup", own=True),
+    "MS": Panel(title="mixup, MS", cure="MS", own=True),
+    "LA": Panel(title="logit adjustment", cure="logit adjustment 1", own=True),
     "CW": Panel(title="class weights", cure="class weights", group=0),
     "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
     "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
-    "no-mixup": Panel(title="no mixup", cure="no mixup"),
-    "CIFAR": Panel(title="CIFAR-10", cure="mixup"),
+    "no-mixup": Panel(title="no mixup", cure="no mixup", own=True),
+    "CIFAR": Panel(title="CIFAR-10", cure="mixup", own=True),
 }
 """The methods by their series in the rows."""
 
@@ -297,10 +299,8 @@ def plot(rows: Sequence[Row]) -> Figure:
         draw = partial(_draw, lines=lines, dashed=dashed, points=points)
         for key, (colour, marker, label) in SIZES.items():
             draw(column[0], key, colour, marker, label)
-        own = [row["own_B"] for row in points]
-        style = {"markersize": 4.5, "markerfacecolor": "none", "linestyle": "none", "markeredgewidth": 0.7}
-        label = "rare classes, on directions of their own"
-        column[0].plot([row["ratio"] for row in points], own, "D", color=SIZES["r_B"][0], label=label, **style)
+        if PANELS[name].own:
+            _draw_own(column[0], points)
         for key, side in (("many", "r_A"), ("few", "r_B")):
             draw(column[1], key, *SIZES[side][:2], "")
         draw(column[2], "few_cosine", *SIZES["r_B"][:2], "")
@@ -317,6 +317,14 @@ def plot(rows: Sequence[Row]) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def _draw_own(axis: Axes, points: Sequence[Row]) -> None:
+    x, y = [row["ratio"] for row in points], [row["own_B"] for row in points]
+    label = "rare classes, on directions of their own"
+    axis.plot(
+        x, y, "D", color=SIZES["r_B"][0], markersize=4.5, markerfacecolor="none", markeredgewidth=0.7, label=label
+    )
 
 
 def _draw(
