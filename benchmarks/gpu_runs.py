@@ -22,9 +22,10 @@ from lpm.console.output import write
 from training.config import RunConfig
 from training.data import datasets
 from training.data.untrusted import contents
-from training.experiments import GROUPS, TABLES, config
+from training.experiments import TABLES, config
 from training.jobs.local import in_flight
 from training.jobs.work import Finished, Report, Stopped, Work
+from training.named import GROUPS
 from training.store import tables
 
 FIRST = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")

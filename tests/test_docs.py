@@ -31,6 +31,7 @@ from training import experiments
 from training.methods import CLASSIFIERS, SAMPLERS
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+METHOD_PAGES = [name for name in NAMES if name.startswith("docs/practice/methods/") and code(name)]
 
 
 class Parsed(Exception):
@@ -113,7 +114,17 @@ def test_parts_drop_into_a_loop_of_ones_own() -> None:
     examples = code("docs/practice/parts.md")
     exec(compile(examples[0], "parts.md", "exec"), names)
     assert torch.isfinite(names["loss"])
-    assert len(examples) == 3  # tests/training/test_predict.py runs the second one, test_samplers.py the third
+    exec(compile(examples[3], "parts.md", "exec"), names)
+    assert all(torch.isfinite(names[name]) for name in ("loss", "adjusted", "scaled"))
+    assert len(examples) == 4  # tests/training/test_predict.py runs the second one, test_samplers.py the third
+
+
+@pytest.mark.parametrize("page", METHOD_PAGES)
+def test_methods_drop_into_a_loop_of_ones_own(page: str) -> None:
+    for example in code(page):
+        names: dict[str, Any] = {}
+        exec(compile(example, page, "exec"), names)
+        assert torch.isfinite(names["value"])
 
 
 def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

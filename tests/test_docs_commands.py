@@ -77,6 +77,11 @@ PAGES_AND_DATA = {
     "docs/theory/collapse-law.md": CIFAR,
     "docs/theory/cures.md": CIFAR,
     "docs/theory/solving.md": CIFAR,
+    **{
+        name: CIFAR
+        for page in PAGES
+        if page.parent.name == "methods" and shell_lines(name := str(page.relative_to(ROOT)))
+    },
 }
 """What D is on a page."""
 

@@ -21,11 +21,12 @@ from training.choices.choice import Choice
 from training.choices.data import FILES, OF_DATA, DataChoices
 from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
-from training.choices.mixing import DEFERRED, MixingChoices, check_mixing
+from training.choices.mixing import MixingChoices, check_mixing
+from training.choices.names import method_of
 from training.choices.recipe import BOTTLENECKS, RecipeChoices
 from training.choices.run import RunChoices
 from training.choices.stage import StageChoices
-from training.methods import BRANCHES, CLASSIFIERS, LAWS, LOSSES, SAMPLERS, STAGES, Method, losses_of, settings
+from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
 
 
 @dataclass(frozen=True)
@@ -151,61 +152,8 @@ class RunConfig(
 
     @property
     def method(self) -> str:
-        """The name in tables, such as 'BMLS+MS': sampler, classifier, loss and mixing that are not the usual ones, no mixup."""
-        if self.stage != "none":
-            return self._method_of_stage()
-        sampler, classifier, loss = SAMPLERS[self.sampler], CLASSIFIERS[self.classifier], LOSSES[self.loss]
-        words = [self._deferred(self._title(sampler)), classifier.title]
-        if classifier.singleton and sampler.draws == "a < b" and classifier.pairs == "all":
-            words[1] += "-all"  # classes for all K^2 label pairs, though only a < b are drawn
-        if classifier.names_loss or self.loss != _DEFAULTS["loss"]:
-            words.append(loss.title.format(**vars(self)) + self._shown(*loss.settings.values(), "prior"))
-        if self.class_weights != "none":
-            words.append(self._weights_word())
-        if self.mixing != _DEFAULTS["mixing"]:
-            words.append(self._title(LAWS[self.mixing]))
-        if self.branches != "none":
-            words.append(BRANCHES[self.branches].title)
-        return "+".join(words) + ", no mixup" * (not self.alpha and self.branches != "bbn")  # which never mixes images
-
-    def _deferred(self, title: str) -> str:
-        """The title of a sampler that sets in later; without a number where it does so at the usual share of the epochs."""
-        if not self.sampler_from:
-            return title
-        word = "DRS" if self.sampler == "cbs" else f"{title}-deferred"
-        return word if self.sampler_from == DEFERRED else f"{word}({self.sampler_from:g})"
-
-    def _title(self, row: Method) -> str:
-        """A method's title, with those of its choices in parentheses that it shows and that are not the default."""
-        shown = [getattr(self, name) for name in row.shown if getattr(self, name) != _DEFAULTS[name]]
-        return row.title.format(**vars(self)) + (f"({','.join(f'{value:g}' for value in shown)})" if shown else "")
-
-    def _method_of_stage(self) -> str:
-        """The first stage's method and the stage, such as 'random+FC+cRT', with choices that are not the stage's usual ones."""
-        row = STAGES[self.stage]
-        first, comma, rest = self.stage1_method.partition(",")
-        words = [SAMPLERS[self.sampler].title.format(**vars(self))] * (self.sampler != row.defaults["sampler"])
-        words += ["mixup"] * (self.alpha > 0)
-        words += [self.stage_norms] * (self.stage != "mislas" and self.stage_norms != _DEFAULTS["stage_norms"])
-        return f"{first}+{row.title}" + f"({', '.join(words)})" * bool(words) + comma + rest
-
-    def _shown(self, *names: str) -> str:
-        """The values of settings that are not their defaults, such as '(0.5)' of tau; others come with their names."""
-        values = {name: getattr(self, name) for name in names if getattr(self, name) != _DEFAULTS[name]}
-        texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-        words = [text if name == "tau" else f"{name.replace('_', '-')}={text}" for name, text in texts.items()]
-        return f"({','.join(words)})" if words else ""
-
-    def _weights_word(self) -> str:
-        """The name of the class weights in tables, such as 'DRW' or '1/n/batch'."""
-        of_count = self.class_weights == "inverse"
-        word = ("DRW" if self.weights_from else "CB-RW") if not of_count else "DRW-1/n" if self.weights_from else "1/n"
-        late = self.weights_from and self.weights_from != 0.8
-        return (
-            word
-            + self._shown("beta", *["weights_from"] * bool(late))
-            + "/batch" * (self.weight_normalisation == "batch")
-        )
+        """The name in tables, such as 'BMLS+MS' (:func:`training.choices.names.method_of`)."""
+        return method_of(self)
 
     @property
     def key(self) -> str:

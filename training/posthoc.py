@@ -104,8 +104,7 @@ def _corrected(folder: RunFolder, options: argparse.Namespace) -> list[Corrected
     device = build.device(options.device)
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     data = again(folder, options)
-    channels = 3 if folder.config.data_set.files else data.train.images.shape[1]  # type: ignore[union-attr]
-    run = Finished(folder.config, network_of(folder, channels, device), data, device, workers)
+    run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
     how, rows = Options(options.tau, options.bias, options.ncm_features), []
     for name in dict.fromkeys(("none", *(options.correction or NAMES))):
         try:

@@ -68,6 +68,11 @@ def second_stage(first: RunConfig, stage: str, **choices: Any) -> RunConfig:
     """
     if first.stage != "none":
         raise InvalidInput(f"the run is a second stage itself ({first.method}); name the run that it starts from")
+    if first.branches != "none":
+        raise InvalidInput(
+            f"the run has branches {first.branches!r}, and a second stage is defined on the features of one network; "
+            "training.posthoc corrects it"
+        )
     row, classifier = STAGES[stage], CLASSIFIERS[first.classifier]
     if row.linear and not classifier.linear:
         raise InvalidInput(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import sys
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import remove_remains, write_all
 from lpm.console.text import counted, shown
-from training.data import decodable, groups, lists, untrusted
+from training.data import decodable, division, groups, lists, untrusted
 from training.data.below import images_below, left_out
 from training.data.class_folders import class_folders
 from training.data.found import CLASS_NAMES, undivided
@@ -225,34 +224,18 @@ def split(
     labels = [label for label, _, _ in images]
     if absent := sorted(set(range(len(names))) - set(labels)):
         raise InvalidInput(f"class {names[absent[0]]!r} has no image that can be used; remove its folder")
-    if source is not None and group_of is None and (by_folder := _by_folder(images)) is not None:
+    if source is not None and group_of is None and (by_folder := division.by_folder(images)) is not None:
         tested = by_folder
     elif group_of is None:
-        tested = _ranked(images, share)
+        tested = division.ranked(images, share)
     else:
-        joined = _joined(images, group_of)
+        joined = division.joined(images, group_of)
         tested = groups.divide(labels, joined, share, np.random.default_rng(seed)).tolist()
     rows = [(path, label) for label, _, path in images]
     train, test = ([row for row, side in zip(rows, tested, strict=True) if side == use] for use in (False, True))
     if not test:
         raise InvalidInput(f"no class of {str(root)!r} has two images to divide; there would be nothing to test on")
     return names, sorted(train), sorted(test)
-
-
-Image = tuple[int, bytes, str]
-"""Label, hash of seed and contents, and path below the root."""
-
-
-TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
-"""Names of folders that say on which side their images are."""
-
-
-def _by_folder(images: list[Image]) -> list[bool] | None:
-    """Whether each image is for testing, where their folders say so; None elsewhere."""
-    folders = [path.split("/")[0] for _, _, path in images]
-    if not {*folders} <= {*TRAIN, *TEST} or {*folders} <= {*TRAIN} or {*folders} <= {*TEST}:
-        return None
-    return [folder in TEST for folder in folders]
 
 
 def _in_folders(root: Path) -> lists.Labelled:
@@ -287,7 +270,7 @@ def _hashed(
     found: lists.Labelled,
     leave_out: Callable[[str, str], None] | None,
     max_pixels: int,
-) -> list[Image]:
+) -> list[division.Image]:
     """All images that can be used, each decoded once."""
     paths, unusable = found.images, found.unusable
     refused = {name for name in found.names if not name.isprintable()}  # folders, as all problems are
@@ -309,7 +292,7 @@ def _hashed(
     else:
         for path, reason in unusable.items():
             leave_out(path, reason)
-    images: list[Image] = []
+    images: list[division.Image] = []
     for path, label in paths:
         if path not in unusable:
             digest = hashlib.sha256(f"{seed}\n".encode() + untrusted.contents(root / path, LIMIT)).digest()
@@ -318,7 +301,7 @@ def _hashed(
     return sorted(images)
 
 
-def _note_copies(images: list[Image]) -> None:
+def _note_copies(images: list[division.Image]) -> None:
     """Say which pictures are in several classes, byte for byte: one of their labels is wrong."""
     copies: defaultdict[bytes, dict[int, str]] = defaultdict(dict)
     for label, digest, path in images:
@@ -329,36 +312,6 @@ def _note_copies(images: list[Image]) -> None:
             f"note: {number:,} picture{' is' if number == 1 else 's are'} in several classes, such as {shown(example)}",
             file=sys.stderr,
         )
-
-
-def _ranked(images: list[Image], share: float) -> list[bool]:
-    """Whether each image is for testing; the images are sorted by label and hash."""
-    tested: list[bool] = []
-    for _, members in itertools.groupby(images, key=lambda image: image[0]):
-        digests = [digest for _, digest, _ in members]
-        n = len(digests)
-        # No cut divides copies of one image, whose hashes are equal. A single image is for training.
-        cuts = [cut for cut in range(1, n) if digests[cut] != digests[cut - 1]] or list(range(1, n)) or [0]
-        last = min(cuts, key=lambda cut: abs(cut - share * n))
-        tested += [position < last for position in range(n)]
-    return tested
-
-
-def _joined(images: list[Image], group_of: dict[str, str]) -> list[str]:
-    """The group of each image; groups that hold copies of one image are one."""
-    parent: dict[str, str] = {}
-
-    def top(group: str) -> str:
-        while (above := parent.setdefault(group, group)) != group:
-            group = above
-        return group
-
-    # A digest has a prefix that no group's name has, and an image without a group is its contents' own.
-    of_image = [f"hash {digest.hex()}" for _, digest, _ in images]
-    for (_, _, path), digest in zip(images, of_image, strict=True):
-        if path in group_of:
-            parent[top(digest)] = top(f"group {group_of[path]}")
-    return [top(digest) for digest in of_image]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from lpm.console.output import write
 from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import METHODS, TABLES, Table
+from training.experiments import TABLES, Table
+from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
 from training.store import forms, tables
 from training.store.tables import Wanted
@@ -92,7 +93,7 @@ def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Names
         lacks = sum(replace(run, seed=0) in cells for run in missing)
         done = len(cells) * len(options.seeds) - lacks
         rows.append([dataset, tables.factor_word(factor), str(done), str(lacks), named])
-    absent = [f"{row.name} has no method here: {row.note}.\n" for row in table.rows if not row.method]
+    absent = [f"{row.name} is not trained: {row.note}.\n" for row in table.rows if not row.method]
     return cli.markdown_table(rows) + "".join(absent)
 
 
@@ -207,7 +208,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
                 cli.complain(error)
             errors.add(str(error))
 
-    groups: dict[tuple[str, float, bool], list[RunConfig]] = defaultdict(list)
+    groups: dict[tuple[str, float, bool, bool], list[RunConfig]] = defaultdict(list)
     for run in tables.missing(table, options.store, options.preset, options.seeds, options.recipes):
         groups[_group(run)].append(run)
     # All data are looked for now: days may lie between the first data set and the second.
@@ -228,12 +229,13 @@ def _train(table: Table, options: argparse.Namespace) -> int:
     return 2 if errors else status
 
 
-def _group(config: RunConfig) -> tuple[str, float, bool]:
-    """Key of the runs that are trained together: on the same data, with or without pretrained weights.
+def _group(config: RunConfig) -> tuple[str, float, bool, bool]:
+    """Key of the runs that are trained together: on the same data, with or without pretrained weights, of one stage.
 
-    Pretrained weights may be missing; then the other runs are trained all the same.
+    Pretrained weights may be missing; then the other runs are trained all the same. Second stages come after the runs that
+    they start from.
     """
-    return config.dataset, config.imbalance, config.pretrained
+    return config.dataset, config.imbalance, config.pretrained, config.stage != "none"
 
 
 def commands(number: int, table: Table, missing: Sequence[RunConfig], options: argparse.Namespace) -> list[str]:

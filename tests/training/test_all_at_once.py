@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,58 @@ def test_rows_without_a_class_are_all_named(root: Path, tmp_path: Path, capsys: 
     assert trained(root, tmp_path / "s", *words) == 2
     *lines, _ = capsys.readouterr().err.splitlines()
     assert [name in line for name, line in zip(("yak", "fox"), lines, strict=True)] == [True, True]
+
+
+def test_every_negative_label_is_named_with_the_broken_files(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = tables(root)
+    number = {"cat": "0", "dog": "1", "emu": "2"}
+    for part in ("train", "test"):
+        head, *rows = (root / f"{part}.csv").read_text().splitlines()
+        numbered = [f"{path},{number[name]}" for path, name in (row.split(",") for row in rows)]
+        numbered += ["train/x.jpg,-1", "train/y.jpg,-2", "train/none.jpg,1"] if part == "train" else []
+        (root / f"{part}.csv").write_text("\n".join([head, *numbered]))
+    assert trained(root, tmp_path / "s", *words, "--classes", "3") == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    for label in ("-1", "-2"):
+        assert sum(f"label '{label}' is no class; leave out rows that have no label" in line for line in lines) == 1
+    assert sum("'train/none.jpg': No such file" in line for line in lines) == 1
+    assert len(lines) == 3
+    assert last.startswith("error: 3 files and rows of ")
+
+
+COCO = (
+    (lambda c: c["annotations"][2].update(category_id=9), "annotations[2]: categories lack its category_id '9'"),
+    (lambda c: c["annotations"].append({"image_id": 3, "category_id": 2}), "]: its image has a label already"),
+    (lambda c: c["annotations"].append({"image_id": 3.5}), "]: it needs image_id"),
+    (lambda c: c["annotations"].append({"image_id": 999, "category_id": 1}), ": 1 annotation belongs to images that"),
+    (lambda c: c["images"].append({"id": 777, "file_name": "x.jpg"}), "]: no annotation is left for its id"),
+    (lambda c: c["images"].append({"id": 778}), "]: it needs id (int or str) and file_name"),
+    (lambda c: c["images"][4].update(file_name="none.jpg"), "images[4]: 'none.jpg': No such file or directory"),
+)
+
+
+def test_every_wrong_entry_of_a_coco_list_is_named(root: Path, tmp_path: Path, capsys: Any) -> None:
+    classes = ["cat", "dog", "emu"]
+    for part in ("train", "test"):
+        files = sorted((root / part).rglob("*.jpg"))
+        content: dict[str, Any] = {
+            "images": [{"id": i, "file_name": str(file.relative_to(root))} for i, file in enumerate(files)],
+            "annotations": [
+                {"image_id": i, "category_id": classes.index(file.parent.name)} for i, file in enumerate(files)
+            ],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+        }
+        for alter, _ in COCO if part == "train" else ():
+            alter(content)
+        (root / f"{part}.json").write_text(json.dumps(content))
+    words = ["--train-list", str(root / "train.json"), "--test-list", str(root / "test.json")]
+    assert trained(root, tmp_path / "s", *words) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    for _, reason in COCO:
+        assert sum(reason in line for line in lines) == 1, reason
+    assert len(lines) == len(COCO)
+    assert last.startswith(f"error: {len(COCO)} files and rows of ")
+    assert not (tmp_path / "s").exists()
 
 
 NAMES = ("c\x1b[31mat", "d\u202eog", "e\u00admu")

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
+from tests.pages import code
 from tests.training.own import ORDER, pets, trained
-from tests.training.test_capture import Recorded
-from training import predict
+from training import experiments, predict
 from training.batches.branch_ratios import mean_share
 from training.batches.epoch import batch_sizes
 from training.batches.mixing import ratios
@@ -24,10 +23,11 @@ from training.data import datasets
 from training.model import build
 from training.model.branches import Branched
 from training.model.imagenet_resnets import Bottlenecks
-from training.run import loop, steps, trainer
-from training.run.capture import captured
+from training.run import loop, trainer
+from training.run.corrections import Finished
 from training.run.measurement import measured
 from training.sampling.label_law import label_frequencies
+from training.second_stage import second_stage
 from training.store import collapse
 from training.store.runs import RunFolder, find
 
@@ -216,7 +216,9 @@ def test_the_prior_of_each_branch_is_the_law_of_its_labels(
         assert np.allclose(counted / counted.sum(), frequencies, atol=4 * (0.1 / (486 * 60)) ** 0.5)
 
 
+PUBLISHED = [replace(TINY, **experiments.METHODS[name]) for name in ("DBN", "BBN")]
 METHODS = [
+    *PUBLISHED,
     DBN,
     replace(DBN, sampler="bmls", classifier="ms-unordered", ratio_per="sample"),
     replace(DBN, classifier="etf", loss="dr", norm_batch=8, batch=32),
@@ -225,16 +227,11 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
-def test_captured_steps_train_bit_for_bit_like_plain_ones(
-    config: RunConfig, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
-    graphs.steps.capture = True
-    monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
-    rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
-    assert [a["loss"] for a, _ in rows] == [b["loss"] for _, b in rows]
-    assert save_tensors(plain.state()) == save_tensors(graphs.state())
+def test_a_published_method_has_its_name_alone_and_any_other_names_its_parts() -> None:
+    assert [config.method for config in PUBLISHED] == ["DBN", "BBN"]
+    assert replace(PUBLISHED[0], temperature_eta=7.0).method == "bilateral+FC+CL(temperature-eta=7)+DBN"
+    assert replace(PUBLISHED[1], second_power=0.0).method == "bilateral+FC+BBN"
+    assert replace(PUBLISHED[0], alpha=0.0).method == "DBN, no mixup"
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
@@ -244,7 +241,7 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     folder = RunFolder(tmp_path, config)
     result = loop.run(config, digits, folder, CPU)
     assert result.method == config.method
-    assert config.method.endswith(f"+{config.branches.upper()}")
+    assert config.method.split("+")[-1] == config.branches.upper()
     final, geometry = folder.final(), folder.geometry(3)
     scores = final["test_features"].astype(float) @ geometry["class_vectors"].T.astype(float)
     scores += geometry.get("class_bias", 0)
@@ -255,6 +252,9 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     learner.load(3, (folder.path / "final.safetensors").read_bytes())
     again = measured(learner)
     assert all(np.allclose(again[name].numpy(), geometry[name], atol=1e-5) for name in geometry)
+    finished = Finished(config, learner.network.eval(), digits, CPU)
+    scores = finished.inputs("test") @ finished.class_vectors.T + finished.bias  # what tau-norm changes
+    assert np.allclose(scores, finished.logits("test"), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +282,16 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(end.parameters(), plain.layer4.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("page", ["bbn", "dbn-mix"])
+def test_the_parts_drop_into_a_loop_of_ones_own(page: str) -> None:
+    (example,) = code(f"docs/practice/methods/{page}.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, page, "exec"), names)
+    names["value"].backward()
+    assert names["scores"].shape == (16, 10)
+    assert all(p.grad is not None for p in names["backbone"].parameters())
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
@@ -291,6 +301,7 @@ def test_pretrained_weights_start_both_branches(tmp_path: Path) -> None:
         ),
         ({"branches": "bbn", "alpha": 0.0, "classifier": "etf"}, "undo that: take --features as-is"),
         ({"branches": "bbn", "alpha": 0.0, "features": "unit"}, "undo that: take --features as-is"),
+        ({"branches": "dbn", "mixing": "remix"}, "which mixing 'remix' does not have: take --mixing mixup"),
         ({"branches": "dbn", "ratio_per": "batch-swapped"}, "swapped shares have no effect"),
         ({"branches": "dbn", "alpha": 0.0, "sampler": "bmls"}, "so each branch lacks a class"),
         ({"branches": "dbn", "alpha": 0.0, "classifier": "ms"}, "an image without mixup has one label, no label pair"),
@@ -305,6 +316,15 @@ def test_what_is_not_defined_for_branches_is_refused_in_one_line(choices: dict[s
         replace(TINY, **choices)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_second_stage_is_for_one_network() -> None:
+    with pytest.raises(InvalidInput, match="a second stage is defined on the features of one network"):
+        second_stage(DBN, "crt")
+    with pytest.raises(
+        InvalidInput, match="branches 'dbn' trains both branches, and a second stage freezes one network"
+    ):
+        replace(second_stage(TINY, "crt"), branches="dbn", alpha=1.0)
 
 
 def test_a_pretrained_network_with_branches_trains_all_layers() -> None:

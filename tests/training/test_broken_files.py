@@ -135,6 +135,14 @@ def test_what_no_file_can_be_left_out_for_is_one_line(
     assert not (tmp_path / "s").exists()
 
 
+def test_a_file_beside_class_folders_is_left_out(root: Path, tmp_path: Path, capsys: Any) -> None:
+    (root / "train/notes.txt").write_text("a note")
+    assert trained(root, tmp_path / "s", "--skip-broken") == 0
+    assert "left out: " in capsys.readouterr().err
+    (folder,) = find(tmp_path / "s")
+    assert folder.result().left_out == tuple(sorted([*BAD, "train/notes.txt"]))
+
+
 def test_nothing_is_left_out_where_all_is_well(root: Path, tmp_path: Path, capsys: Any) -> None:
     for path in BAD:
         (root / path).unlink()

@@ -371,3 +371,20 @@ def test_a_run_of_an_older_version_stores_hashes_when_it_is_resumed(root: Path, 
     assert trained(root, tmp_path / "s", *RECIPE) == 2
     assert trained(root, tmp_path / "s", *RECIPE, *GOES_ON) == 0
     assert [change.epoch for change in folder.result().data_changes] == [3]
+
+
+def test_another_order_of_a_list_is_said_to_be_one(root: Path, tmp_path: Path, capsys: Any) -> None:
+    words = []
+    for part in ("train", "test"):
+        rows = [f"{file.relative_to(root)} {file.parent.name}\n" for file in sorted((root / part).rglob("*.jpg"))]
+        (root / f"{part}.txt").write_text("".join(rows))
+        words += [f"--{part}-list", str(root / f"{part}.txt")]
+    stopped(root, tmp_path / "s", *words)
+    lines = (root / "train.txt").read_text().splitlines()
+    (root / "train.txt").write_text("\n".join([*lines[1:], lines[0]]))
+    assert trained(root, tmp_path / "s", *RECIPE, *words) == 2
+    assert (
+        "on other data (the same files in another order of the list); put them back, or go on"
+        in capsys.readouterr().err
+    )
+    assert trained(root, tmp_path / "s", *RECIPE, *words, *GOES_ON) == 0

@@ -18,6 +18,7 @@ from sklearn.datasets import load_sample_images
 from lpm.console.errors import InvalidInput
 from training.data import images
 from training.data.images import Decoding, crop_box, train_view
+from training.data.upright import TURNS
 
 
 class Script:
@@ -266,7 +267,7 @@ def test_a_tiff_is_turned_once(upright: bool, tmp_path: Path) -> None:
     image = noise(30, 20)
     image.save(tmp_path / "a.tif", exif=exif)
     view = images.central_view(tmp_path / "a.tif", 16, decoding=Decoding(upright))
-    assert np.array_equal(view, images.central_view(saved(tmp_path, image.transpose(images.TURNS[6])), 16))
+    assert np.array_equal(view, images.central_view(saved(tmp_path, image.transpose(TURNS[6])), 16))
 
 
 def test_print_colours_become_screen_colours(tmp_path: Path) -> None:

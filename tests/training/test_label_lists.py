@@ -116,7 +116,7 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
         ("a.jsonl", "no json\n", "line 1: Expecting value"),
         ("a.csv", "path,label\n", "a.csv' lists no image"),
         ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
-        ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "has label '-1', no class; leave out rows"),
+        ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "line 11: label '-1' is no class; leave out rows"),
         ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),
         ("a.csv", "id,label\n" + rows("{path},{name}") + "x,yak\n", "has 4 names"),
     ],

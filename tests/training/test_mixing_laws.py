@@ -264,13 +264,13 @@ def test_what_does_not_go_together_is_refused(change: dict[str, Any], message: s
 def test_titles_say_what_is_not_usual() -> None:
     names = {
         "random+FC+Remix": {"mixing": "remix"},
-        "random+FC+Remix(0.4)": {"mixing": "remix", "remix_tau": 0.4},
+        "random+FC+Remix(remix-tau=0.4)": {"mixing": "remix", "remix_tau": 0.4},
         "bilateral+FC+CMO": {"mixing": "cmo", "sampler": "bilateral"},
-        "bilateral(-1)+FC": {"sampler": "bilateral", "second_power": -1.0},
-        "UniMix-partners+FC+LA+UniMix": {"sampler": "unimix", "mixing": "unimix", "loss": "la", "alpha": 0.8},
+        "bilateral(second-power=-1)+FC": {"sampler": "bilateral", "second_power": -1.0},
+        "UniMix+FC+LA+UniMix": {"sampler": "unimix", "mixing": "unimix", "loss": "la", "alpha": 0.8},
         "BMLS+MS+UniMix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
         "DRS+FC": {"sampler": "cbs", "sampler_from": 0.8},
-        "DRS(0.5)+FC": {"sampler": "cbs", "sampler_from": 0.5},
+        "DRS(sampler-from=0.5)+FC": {"sampler": "cbs", "sampler_from": 0.5},
         "LOM-deferred+FC": {"sampler": "lom", "sampler_from": 0.8},
         "random+FC+manifold": {"mixing": "manifold"},
     }

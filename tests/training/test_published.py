@@ -15,7 +15,8 @@ from lpm.console import cli
 from lpm.console.output import write
 from paper_checks.paper.tables import LAYOUTS, means
 from training.config import RunConfig
-from training.experiments import METHODS, TABLES, config
+from training.experiments import TABLES, config
+from training.named import METHODS
 from training.published import Recipe, Row
 from training.store import tables
 from training.store.forms import COMPARED, as_csv, latex, markdown
@@ -97,6 +98,19 @@ def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: 
     assert (second["row"], second["method"], second["mean"]) == ("CP-Mix", "", "")
 
 
+def test_a_second_stage_brings_the_run_that_it_starts_from_unless_it_is_finished(tmp_path: Path) -> None:
+    part = replace(SHORT, rows=(Row(printed="", method="random+FC+cRT", note="a stage"),))
+    (stage,) = (cell.config for cell in tables.wanted(part, "quick"))
+    first = config("random+FC", "cifar10-lt", 100, "quick")
+    assert stage.stage1 == first.key
+    assert tables.missing(part, tmp_path, "quick", [0]) == [first, stage]
+    finish(tmp_path, first, 70.0)
+    assert tables.missing(part, tmp_path, "quick", [0, 1]) == [stage, replace(first, seed=1), replace(stage, seed=1)]
+    finish(tmp_path, replace(stage, seed=1), 74.0)
+    assert tables.missing(part, tmp_path, "quick", [1]) == []
+    assert [entry.ours for entry in tables.entries(2, part, tmp_path, "quick", [0, 1])] == [(74.0,)]
+
+
 def test_each_recipe_has_a_command_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +136,7 @@ def test_each_recipe_has_a_command_of_its_own(
 
     summary, commands = dry(words)
     assert "| cifar10-lt | 100 | 0 | 2 | all |" in summary
-    assert "CP-Mix has no method here: not here." in summary
+    assert "CP-Mix is not trained: not here." in summary
     assert [shlex.split(line)[8:12] for line in commands] == [
         ["--method", "random+FC", "--recipe", "common"],
         ["--method", "random+FC", "--recipe", "own"],

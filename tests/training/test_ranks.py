@@ -107,6 +107,8 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (4, ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch", "--batch", "44")),
         # Penalties: the mean classifier input is that of the whole batch, though two processes have no share of the last one.
         (4, ("--batch", "44", "--feature-decay", "0.2", "--feature-decay-centred", "--classifier-decay", "0.1")),
+        # A batch is divided by the weights of all its processes.
+        (4, ("--batch", "44", "--class-weights", "effective", "--loss", "focal")),
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, trainer
 from training.run.steps import Diverged
+from training.store import checkpoints
 from training.store.locks import Busy
 from training.store.runs import RunFolder, find
 
@@ -162,13 +163,15 @@ def test_killed_around_any_write_a_run_continues_and_loses_no_row(
             if remaining == -1:
                 raise Killed
 
-        monkeypatch.setattr(runs, "write", dying)
+        for module in (runs, checkpoints):
+            monkeypatch.setattr(module, "write", dying)
         try:
             loop.run(config, digits, folder, CPU)
             ended = True
         except Killed:
             ended = False
-        monkeypatch.setattr(runs, "write", real)
+        for module in (runs, checkpoints):
+            monkeypatch.setattr(module, "write", real)
         loop.run(config, digits, folder, CPU)
         assert (folder.path / "final.safetensors").read_bytes() == expected
         assert [row["epoch"] for row in folder.rows()] == [1, 2, 3]

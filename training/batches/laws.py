@@ -44,7 +44,7 @@ class Pairs:
     def indices(self) -> np.ndarray:
         """Index pairs, (N, 2) int64."""
         config, pairs = self._config, self._sampler.pairs(self._epoch - 1)
-        if not LAWS[config.mixing].boxes or SAMPLERS[config.sampler].draws != "a < b":
+        if not LAWS[config.mixing].boxes or not SAMPLERS[config.sampler].lower_first:
             return pairs
         exchanged = np.random.default_rng([config.seed, 14, self._epoch]).random(len(pairs)) < 0.5
         return np.where(exchanged[:, None], pairs[:, ::-1], pairs)

@@ -41,6 +41,11 @@ def check_branches(config: RunConfig) -> None:
             "--features as-is",
         ),
         (
+            dbn and config.mixing != "mixup",
+            f"gives both branches the same two images with exchanged shares, which mixing {config.mixing!r} does not have: take "
+            "--mixing mixup",
+        ),
+        (
             dbn and config.ratio_per == "batch-swapped",
             "shows one branch the larger share of the first image and the other that of the second, so swapped shares have no "
             "effect: take --ratio-per batch or sample",
@@ -55,6 +60,7 @@ def check_branches(config: RunConfig) -> None:
             "has no classifier inputs or class vectors of one network: drop --feature-decay and --classifier-decay",
         ),
         (config.trains != "all", "trains all layers: drop --trains"),
+        (config.stage != "none", "trains both branches, and a second stage freezes one network: take branches 'none'"),
         (
             config.clean_statistics,
             "has two sides of clean images, and published code shows them to one network alone: drop --clean-statistics",

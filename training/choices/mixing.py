@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lpm.console.errors import InvalidInput
 from training.choices.choice import between, choice, helps, taken_by
-from training.methods import CLASSIFIERS, LAWS
+from training.methods import CLASSIFIERS, LAWS, LOSSES
 
 if TYPE_CHECKING:
     from training.config import RunConfig
@@ -121,6 +121,16 @@ def check_mixing(run: RunConfig) -> None:
         raise InvalidInput(
             f"classifier {run.classifier!r} needs mixed images, and mixing {run.mixing!r} shows first images alone in some "
             "batches; take 'fc', or 'cutmix' with --box-probability 1"
+        )
+    if run.branches != "none" and run.mixing != "mixup":
+        raise InvalidInput(
+            f"branches {run.branches!r} share the ratio of mixup between them, which mixing {run.mixing!r} does not have; drop "
+            "--mixing"
+        )
+    if run.sampler_from and LOSSES[run.loss].takes == "frequencies" and run.prior == "stream":
+        raise InvalidInput(
+            f"loss {run.loss!r} corrects for the labels that training draws, and with --sampler-from they change during the run; "
+            "take --prior data"
         )
     if law.of_features and run.norm_batch:
         raise InvalidInput(

@@ -105,8 +105,8 @@ def folder_rows(
         names: of the classes; the position of a name is its label.
         leave_out: paths of files that are left out.
         refuse: called with what is wrong for each folder that should not be there; by default it raises InvalidInput.
-        refuse_file: called with the path of each file that is not named as an image, and with what is wrong; by
-            default it raises InvalidInput.
+        refuse_file: called with the path of each file that is not named as an image, or is in no class folder, and with what is
+            wrong; by default it raises InvalidInput.
 
     Yields:
         The images, class after class, sorted by name.
@@ -126,7 +126,12 @@ def folder_rows(
     for name in names_below(source):
         if name in METADATA:  # without labels, or it would be read instead of the folders
             continue
-        folder = source / name
+        folder, path = source / name, f"{within}/{name}"
+        if path in leave_out:
+            continue
+        if folder.is_file() and not folder.is_symlink():
+            refuse_file(path, f"{str(folder)!r} is not a folder; {str(source)!r} should hold one folder per class")
+            continue
         problem = ""
         if os.path.relpath(os.path.realpath(folder), root).startswith(".."):
             problem = f"{str(folder)!r} is a link that leaves --data-root; {without_links(root)}"

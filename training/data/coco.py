@@ -8,18 +8,20 @@ from typing import Any
 
 from lpm.console.errors import InvalidInput
 from lpm.console.text import counted
+from training.data.refusals import Refuse, at_once
 from training.data.rows import Row
 from training.data.untrusted import line
 
 Id = int | str
 
 
-def json_rows(data: bytes, name: str, *, named: bool, known: Collection[str] | None) -> Iterator[Row]:
+def json_rows(data: bytes, name: str, refuse: Refuse, *, named: bool, known: Collection[str] | None) -> Iterator[Row]:
     """Read a list.
 
     Args:
         data: its bytes.
         name: of its file.
+        refuse: called with what is wrong for each annotation and each image that cannot be used, which is left out.
         named: whether ``categories`` name the classes.
         known: the names of the classes, if they are known; ``categories`` with other names are not used.
 
@@ -27,35 +29,34 @@ def json_rows(data: bytes, name: str, *, named: bool, known: Collection[str] | N
         The rows, as ``images`` has them.
 
     Raises:
-        InvalidInput: if it is no such list, or an image has no label or two.
+        InvalidInput: if it is no such list.
     """
     content = _content(data, name)
     names = _categories(content, name) if named else {}
     if known is not None and not set(names.values()) <= set(known):
         names = {}
     labels: dict[Id, Id] = {}
+    refused = set[Id]()  # images with a wrong annotation, which are not said to have none
     kind: Any = (int, str) if named else int
-    for number, entry in _entries(content, "annotations", {"image_id": kind, "category_id": kind}, name):
-        label = entry["category_id"]
-        if names:
-            if label not in names:
-                raise InvalidInput(
-                    f"{name!r}, annotations[{number}]: categories lack its category_id {str(label)[:20]!r}"
-                )
-            label = names[label]
-        if labels.setdefault(entry["image_id"], label) != label or (not named and number + 1 != len(labels)):
-            raise InvalidInput(f"{name!r}, annotations[{number}]: its image has a label already")
-    for number, entry in _entries(content, "images", {"id": kind, "file_name": str}, name):
-        if entry["id"] not in labels:
-            raise InvalidInput(
-                f"{name!r}, images[{number}]: no annotation is left for its id; each image needs one of its own"
-            )
-        yield Row(number, entry["file_name"], labels.pop(entry["id"]))
+    for number, entry in _entries(content, "annotations", {"image_id": kind, "category_id": kind}, name, refuse):
+        image, label = entry["image_id"], entry["category_id"]
+        if names and label not in names:
+            refuse(f"{name!r}, annotations[{number}]: categories lack its category_id {str(label)[:20]!r}")
+            refused.add(image)
+            continue
+        label = names.get(label, label)
+        if image in labels and (not named or labels[image] != label):
+            refuse(f"{name!r}, annotations[{number}]: its image has a label already")
+            refused.add(image)
+        labels.setdefault(image, label)
+    for number, entry in _entries(content, "images", {"id": kind, "file_name": str}, name, refuse):
+        if entry["id"] in labels:
+            yield Row(number, entry["file_name"], labels.pop(entry["id"]))
+        elif entry["id"] not in refused:
+            refuse(f"{name!r}, images[{number}]: no annotation is left for its id; each image needs one of its own")
     if labels:
         verb = "belongs" if len(labels) == 1 else "belong"
-        raise InvalidInput(
-            f"{name!r}: {counted(len(labels), 'annotation')} {verb} to images that the list does not have"
-        )
+        refuse(f"{name!r}: {counted(len(labels), 'annotation')} {verb} to images that the list does not have")
 
 
 def names_of(data: bytes, name: str) -> list[str]:
@@ -100,14 +101,17 @@ def _needed(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in keys if key in entry}
 
 
-def _entries(content: Any, key: str, types: dict[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects in a list of the file. Raises InvalidInput unless each has the fields; a bool is not an integer."""
+def _entries(
+    content: Any, key: str, types: dict[str, Any], name: str, refuse: Refuse = at_once
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in a list of the file that have the fields; a bool is not an integer. The others are refused."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise InvalidInput(f"{name!r} has no list {key!r}")
     kinds = {field: kind if isinstance(kind, tuple) else (kind,) for field, kind in types.items()}
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or any(type(entry.get(field)) not in kind for field, kind in kinds.items()):
+        if isinstance(entry, dict) and all(type(entry.get(field)) in kind for field, kind in kinds.items()):
+            yield number, entry
+        else:
             wanted = " and ".join(f"{field} ({' or '.join(k.__name__ for k in kind)})" for field, kind in kinds.items())
-            raise InvalidInput(f"{name!r}, {key}[{number}]: it needs {wanted}")
-        yield number, entry
+            refuse(f"{name!r}, {key}[{number}]: it needs {wanted}")

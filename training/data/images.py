@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from lpm.console.errors import InvalidInput
 from training.data.depth import NOTHING, Largest, declared_bits, eight_bits, largest, samples
 from training.data.untrusted import contents, line
+from training.data.upright import upright
 
 Result = TypeVar("Result")
 
@@ -33,18 +34,6 @@ FORMS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 """Bounds of a random crop's share of the area and of its width / height, and how often it is tried."""
-
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The transposition that turns an image upright, by its orientation tag (Exif 2.3)."""
-
 
 MAX_PIXELS = 89_478_485
 """Pixels that an image may have unless the user says more: Pillow's limit, a quarter of a gigabyte in three colours."""
@@ -257,7 +246,7 @@ def whole(path: Path | str, *, root: Path | None = None, decoding: Decoding = US
     def decoded(image: Image.Image, again: Callable[[], Image.Image]) -> Image.Image:
         _draft(image)
         pixels = _eight_bits(image, again, decoding)
-        pixels = _rgb(_upright(pixels, image) if decoding.upright else pixels)
+        pixels = _rgb(upright(pixels, image) if decoding.upright else pixels)
         pixels.load()  # while the file is open
         return pixels
 
@@ -340,21 +329,6 @@ def _eight_bits(image: Image.Image, again: Callable[[], Image.Image], decoding: 
     if values is None:
         return image
     return Image.fromarray(eight_bits(values, bits=decoding.bits, declared=declared, of_set=decoding.of_set))
-
-
-def _upright(image: Image.Image, file: Image.Image) -> Image.Image:
-    """Do what Pillow's exif_transpose does; that fails on odd metadata and copies every image.
-
-    Args:
-        image: the image.
-        file: the opened file, which has the metadata.
-    """
-    file.load()  # getexif does so for a PNG, and only the first call reports broken data
-    try:
-        turn = TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # odd metadata, but whole pixels
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

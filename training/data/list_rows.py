@@ -48,7 +48,7 @@ def list_rows(
     """
     content, name, ending = contents(source, LIMIT), str(source), source.suffix.lower()
     if ending == ".json":
-        return json_rows(content, name, named=named, known=known), "images[{}]"
+        return json_rows(content, name, refuse, named=named, known=known), "images[{}]"
     if ending in TABLES:
         if ending == ".jsonl":
             return jsonl_rows(content, name, refuse), "line {}"
@@ -89,7 +89,7 @@ def names_in(source: Path, *, root: Path | None = None, refuse: Refuse = at_once
         The names, sorted, or in the order of COCO's ids or of a table's columns; None where labels are numbers.
 
     Raises:
-        InvalidInput: as :func:`list_rows`, or if rows without a class have a negative number.
+        InvalidInput: as :func:`list_rows`.
     """
     labels = dict.fromkeys(row.label for row in list_rows(source, root=root, named=True, refuse=refuse)[0])
     if not labels:
@@ -98,7 +98,7 @@ def names_in(source: Path, *, root: Path | None = None, refuse: Refuse = at_once
         return None
     words = [label for label in labels if isinstance(label, str)]
     if len(words) < len(labels) and all(word[:1] == "-" and word[1:].isdecimal() for word in words):
-        raise InvalidInput(f"{str(source)!r} has label {words[0][:20]!r}, no class; leave out rows that have no label")
+        return None  # numbers, among which no class is negative
     content, ending = contents(source, LIMIT), source.suffix.lower()
     if ending == ".json":
         names = names_of(content, str(source))

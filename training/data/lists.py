@@ -303,6 +303,8 @@ def _label_of(names: list[str] | None, K: int, *, counted: bool) -> Callable[[in
         word = row_label if counted else str(row_label)
         label = number_of.get(normal(word), row_label) if isinstance(word, str) else row_label
         if isinstance(label, str):
+            if label[:1] == "-" and label[1:].isdecimal():
+                raise ValueError(f"label {label[:20]!r} is no class; leave out rows that have no label")
             raise ValueError(f"label {label[:40]!r} is none of the {f'{K} ' if K else ''}classes' names")
         if not 0 <= label < (K or math.inf):
             hint = f", and {CLASS_NAMES} has {K} names" if names is not None else ""

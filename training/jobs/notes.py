@@ -15,14 +15,16 @@ from training.data.depth import Largest
 from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 
+NAMED = 10
+"""Classes that a note names."""
+
 
 def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
     training images too, on classes without a test image, on few steps, on large networks without a GPU, on classifiers
-    with classes that never occur, on losses that correct for rare classes where the sampler does so already, and on more
-    label pairs than images.
+    with classes that never occur, on rare classes that are corrected for twice, and on more label pairs than images.
 
     Args:
         config: the run.
@@ -48,10 +50,11 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"{len(untested):,} of {data.K:,} classes {'has' if len(untested) == 1 else 'have'} no test image, such as "
             f"{example}: trained, and left out of all means"
         )
-    if untried := data.holdout_counts.count(0):
+    if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
+        names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
         _note(
-            f"{untried:,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g}: none of theirs "
-            "is held out, and they are left out of its means"
+            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
     usual = config.data_set.presets.get(config.preset, {}).get(
@@ -85,25 +88,22 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
 
 
 def _note_correction(config: RunConfig) -> None:
-    """Say where a sampler that balances classes meets a loss that corrects for rare ones."""
-    if SAMPLERS[config.sampler].classes != "balanced":
-        return
-    loss = LOSSES[config.loss]
-    twice = [f"loss {config.loss}"] if loss.corrects else []
-    if loss.takes == "frequencies":
-        if config.prior == "data":
-            twice.append(f"loss {config.loss} with --prior data")
-        else:
-            _note(
-                f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
-                "corrects for the training images all the same"
-            )
-    twice += [f"--class-weights {config.class_weights}"] if config.class_weights != "none" else []
-    if twice:
+    """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
+    loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
+    adjusts = loss.takes == "frequencies"
+    if adjusts and balanced and config.prior == "stream":
         _note(
-            f"double correction: sampler {config.sampler} draws all classes equally often, and {' and '.join(twice)} favours "
-            "rare classes once more"
+            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+            "corrects for the training images all the same"
         )
+        adjusts = False
+    parts = {
+        f"sampler {config.sampler}": balanced,
+        f"loss {config.loss}": adjusts or loss.corrects,
+        f"--class-weights {config.class_weights}": config.class_weights != "none",
+    }
+    if len(correcting := [part for part, corrects in parts.items() if corrects]) > 1:
+        _note(f"double correction: {' and '.join(correcting)} each make up for rare classes")
 
 
 def _note_depth(data: LongTailed) -> None:

@@ -49,7 +49,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             which is named on standard error before.
     """
     config = configs[0]
-    if any(config.pretrained for config in configs):
+    if any(config.pretrained and config.stage == "none" for config in configs):
         if options.weights is None:
             raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
         if not os.path.isfile(options.weights):
@@ -148,6 +148,8 @@ def _refuse_all(error: InvalidInput, config: RunConfig, options: Options, *, qui
         raise error
     broken = _broken(found.root, found.paths, options, quiet=quiet) if _is_due(found.root, found.paths, options) else {}
     reasons = dict.fromkeys((*found.problems, *found.unusable.values(), *broken.values(), str(error)))
+    if found.problems and len(reasons) == 1:  # it says what to do
+        raise InvalidInput(next(iter(reasons)))
     among = f"files{' and rows' * bool(found.problems)} of {str(options.data_root)!r}"
     refuse(reasons, among, "mend or remove each" if found.problems else REMEDY)
 

@@ -69,7 +69,7 @@ class Weighted(nn.Module):
 
     Attributes:
         weights: (K,) the weights that hold now; overwritten in place, so that a captured step reads them anew.
-        over_processes: adds up a tensor over the processes that share a batch.
+        all_reduce: sums a tensor over the processes that share a batch; by default there is one.
 
     Raises:
         InvalidInput: if the normalisation is unknown.
@@ -83,7 +83,7 @@ class Weighted(nn.Module):
         if normalisation not in ("weights", "batch"):
             raise InvalidInput(f"normalisation {normalisation[:40]!r} is unknown; choose one of weights, batch")
         self.loss, self.normalisation, self.begin = loss, normalisation, begin
-        self.over_processes: Callable[[Tensor], Tensor] = lambda sums: sums
+        self.all_reduce: Callable[[Tensor], Tensor] = _of_one_process
         self.register_buffer("chosen", positive(weights).float(), persistent=False)
         self.register_buffer(
             "weights", torch.ones_like(self.chosen) if begin else self.chosen.clone(), persistent=False
@@ -120,8 +120,28 @@ class Weighted(nn.Module):
         with without_autocast(z):
             w_a, w_b = (self.weights.to(z.dtype)[label] for label in (a, b))
             mean = mean_of_rows(self.loss.rows(z, a, b, lam, w_a, w_b))
-            if self.normalisation == "batch":
-                return mean
-            total = (lam * w_a + (1 - lam) * w_b).detach().sum()
-            pairs, total = self.over_processes(torch.stack([torch.ones_like(w_a).sum(), total]))
-            return mean * (pairs / total) if len(z) else mean
+            return mean * self.factor(a, b, lam) if len(z) else mean
+
+    @torch.no_grad()
+    def factor(self, a: Tensor, b: Tensor, lam: Tensor) -> Tensor | float:
+        """Compute what the mean is multiplied with: pairs over the sum of their weights, of all processes together.
+
+        Every process must call it for every batch, as :meth:`forward` does unless the process has no share of it.
+
+        Args:
+            a: (B,) label of the first image of each pair.
+            b: (B,) label of the second one.
+            lam: () or (B,) mixing ratio, the weight of the first image.
+
+        Returns:
+            (); exactly 1 if all weights are 1, and if the normaliser is ``batch``.
+        """
+        if self.normalisation == "batch":
+            return 1.0
+        rows = lam * self.weights[a] + (1 - lam) * self.weights[b]
+        pairs, total = self.all_reduce(torch.stack([torch.ones_like(rows).sum(), rows.sum()]))
+        return pairs / total
+
+
+def _of_one_process(sums: Tensor) -> Tensor:
+    return sums

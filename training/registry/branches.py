@@ -23,6 +23,7 @@ BRANCHES: dict[str, Branching] = {
             share="training.batches.branch_ratios:mean_share",
             doubled="stage",
             heads=2,
+            usual="bilateral+FC+CL",
         ),
         Branching(
             name="bbn",
@@ -33,6 +34,7 @@ BRANCHES: dict[str, Branching] = {
             ratios="training.batches.branch_ratios:falling",
             share="training.batches.branch_ratios:mean_share",
             doubled="block",
+            usual="bilateral(second-power=-1)+FC",
         ),
     )
 }

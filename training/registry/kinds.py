@@ -21,7 +21,6 @@ class Method:
         make: the class or function that makes it, as ``module:name``.
         settings: choices of the run that it takes: the keyword of ``make``, and the field of :class:`training.config.RunConfig`.
         fixed: further keywords of ``make``.
-        shown: choices that follow the title in parentheses where they are not the default, such as ``LA(0.5)``.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Method:
     make: str
     settings: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    shown: tuple[str, ...] = ()
 
     def made(self, config: Any, *arguments: Any, **keywords: Any) -> Any:
         """Make it for a run.
@@ -66,11 +64,18 @@ class Sampler(Method):
 
     Attributes:
         draws: the label pairs that it draws.
+        lower_first: whether the class of a lower number is first in each pair.
         classes: how often it draws classes: by their numbers of images, equally often, or by neither rule.
+        shown: choices that follow the title in parentheses where they are not the default.
+        label_law: the function that computes how often labels are trained on, as ``module:name``; it takes the config, the
+            counts of the classes and :class:`training.sampling.label_law.LabelWeights`. Without it losses need ``--prior data``.
     """
 
     draws: LabelPairs = "all"
+    lower_first: bool = False
     classes: Literal["as they are", "balanced", "other"] = "other"
+    shown: tuple[str, ...] = ()
+    label_law: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,12 +200,14 @@ class Branching(Method):
         share: the function that gives the mean label weight of the first image in a branch.
         doubled: what the backbone has twice: its last stage, its last block, or nothing.
         heads: number of classifiers; a single one has the joined features of all branches.
+        usual: the other parts of the published method, as tables name them; with these the title stands alone.
     """
 
     ratios: str = ""
     share: str = ""
     doubled: Literal["stage", "block", ""] = ""
     heads: int = 1
+    usual: str = ""
 
 
 def function(path: str) -> Any:

@@ -22,7 +22,6 @@ LAWS: dict[str, Law] = {
             make="training.batches.laws:remix",
             mean="training.batches.mean_weights:remix",
             settings={"kappa": "remix_kappa", "tau": "remix_tau"},
-            shown=("remix_kappa", "remix_tau"),
             takes_ratios=True,
             labels_as_images=False,
         ),
@@ -33,7 +32,6 @@ LAWS: dict[str, Law] = {
             make="training.batches.laws:mamix",
             mean="training.batches.mean_weights:mamix",
             settings={"c": "mamix_c"},
-            shown=("mamix_c",),
             takes_ratios=True,
             labels_as_images=False,
         ),
@@ -52,7 +50,6 @@ LAWS: dict[str, Law] = {
             make="training.batches.boxes:cutmix",
             mean="training.batches.mean_weights:cutmix",
             settings={"probability": "box_probability"},
-            shown=("box_probability",),
             boxes=True,
         ),
         Law(
@@ -62,7 +59,6 @@ LAWS: dict[str, Law] = {
             make="training.batches.boxes:cmo",
             mean="training.batches.mean_weights:cmo",
             settings={"probability": "box_probability", "first": "cmo_first", "last": "cmo_last"},
-            shown=("box_probability", "cmo_first", "cmo_last"),
             boxes=True,
         ),
         Law(

@@ -12,6 +12,7 @@ SAMPLERS: dict[str, Sampler] = {
             title="random",
             help="every image once per epoch, its partner by a random permutation of the batch",
             make="training.sampling.samplers:Random",
+            label_law="training.sampling.label_law:as_they_are",
             classes="as they are",
         ),
         Sampler(
@@ -19,6 +20,7 @@ SAMPLERS: dict[str, Sampler] = {
             title="CBS",
             help="class-balanced sampling: all classes equally often, drawn independently",
             make="training.sampling.samplers:ClassBalanced",
+            label_law="training.sampling.label_law:balanced",
             classes="balanced",
         ),
         Sampler(
@@ -26,6 +28,7 @@ SAMPLERS: dict[str, Sampler] = {
             title="CAS",
             help="class-aware sampling: all classes equally often, in shuffled cycles",
             make="training.sampling.samplers:ClassAware",
+            label_law="training.sampling.label_law:balanced",
             settings={"m": "cas_m"},
             classes="balanced",
         ),
@@ -34,6 +37,7 @@ SAMPLERS: dict[str, Sampler] = {
             title="LOM",
             help="label-occurrence-balanced mixup: both sides of a pair are independent class-balanced draws",
             make="training.sampling.samplers:LabelOccurrence",
+            label_law="training.sampling.label_law:balanced_pairs",
             classes="balanced",
         ),
         Sampler(
@@ -41,8 +45,10 @@ SAMPLERS: dict[str, Sampler] = {
             title="BMLS",
             help="balanced mixed labels, the paper's sampler: all label pairs a < b equally often",
             make="training.sampling.samplers:BalancedMixedLabels",
+            label_law="training.sampling.label_law:ordered_pairs",
             fixed={"ordered": False},
             draws="a < b",
+            lower_first=True,
             classes="balanced",
         ),
         Sampler(
@@ -50,6 +56,7 @@ SAMPLERS: dict[str, Sampler] = {
             title="BMLS-all",
             help="balanced mixed labels over all K^2 label pairs",
             make="training.sampling.samplers:BalancedMixedLabels",
+            label_law="training.sampling.label_law:balanced_pairs",
             fixed={"ordered": True},
             classes="balanced",
         ),
@@ -58,14 +65,16 @@ SAMPLERS: dict[str, Sampler] = {
             title="bilateral",
             help="every image once per epoch, its partner from a stream of its own, balanced unless --second-power says else",
             make="training.sampling.two_laws:Bilateral",
+            label_law="training.sampling.label_law:bilateral",
             settings={"power": "second_power"},
             shown=("second_power",),
         ),
         Sampler(
             name="unimix",
-            title="UniMix-partners",
+            title="UniMix",
             help="every image once per epoch, its partner drawn from the batch, rare classes preferred",
             make="training.sampling.two_laws:WeightedPartners",
+            label_law="training.sampling.label_law:weighted_partners",
             settings={"power": "partner_power"},
             shown=("partner_power",),
         ),
@@ -74,7 +83,9 @@ SAMPLERS: dict[str, Sampler] = {
             title="coverage {coverage:g}",
             help="for Figure 3: a share of the classes is mixed with one another, each other class with itself",
             make="training.sampling.samplers:Coverage",
+            label_law="training.sampling.label_law:covered",
             settings={"ratio": "coverage"},
+            lower_first=True,
         ),
     )
 }

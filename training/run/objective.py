@@ -10,6 +10,7 @@ from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
 from training.methods import LAWS
 from training.model import build
+from training.model.class_weights import Weighted
 
 
 class Objective(nn.Module):
@@ -37,6 +38,9 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.config, self.penalty, self.ranks = network, config, penalty, ranks
         self.layout = layout
+        self.weighted = [module for module in network.modules() if isinstance(module, Weighted)]
+        for loss in self.weighted:
+            loss.all_reduce = ranks.all_reduce
 
     def forward(
         self, first: Tensor, second: Tensor, a: Tensor, b: Tensor, ratios: Tensor, weights: Tensor, boxes: Tensor
@@ -61,7 +65,10 @@ class Objective(nn.Module):
         h = self.mixed_features(first, second, ratios, boxes)
         centre = self._mean(h) if config.feature_decay_centred else h.new_zeros(h.shape[1])
         if not len(first):
-            return (classifier(h) * 0).sum()
+            zero = (classifier(h) * 0).sum()
+            for loss_function in self.weighted:  # the other processes wait for this one's sums
+                loss_function.factor(a, b, weights)
+            return zero
         loss = classifier.loss(h, a, b, weights)
         if config.feature_decay:  # a choice of runs whose classifier inputs are the features
             loss = loss + self.penalty * config.feature_decay / 2 * (h - centre).square().sum(dim=1).mean()

@@ -70,6 +70,7 @@ class Steps:
         self._started = time.perf_counter()
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
+        run.vectors_lr.fill_(config.vectors_lr * config.lr_at(self.epoch))
         run.penalty.fill_(config.penalty_at(self.epoch))
         for module in run.network.modules():  # such as a loss whose class weights begin later
             if (begin := getattr(module, "begin_epoch", None)) is not None:

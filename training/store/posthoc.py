@@ -122,7 +122,7 @@ def _word(name: str, value: float | str | bool) -> str:
 
 
 SETTINGS: dict[str, Any] = {
-    "tau": lambda v: type(v) is float and 0 <= v <= 100,
+    "tau": lambda v: type(v) in (int, float) and 0 <= v <= 100,
     "bias": lambda v: type(v) is bool,
     "features": lambda v: v in ("cl2n", "l2n", "un"),
 }

@@ -61,6 +61,8 @@ class DataChange:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
+        if not self.files:
+            return "the same files in another order of the list"
         numbers = f"{self.changed:,} changed, {self.missing:,} missing, {self.new:,} new"
         return numbers + (f", such as {line(repr(self.files[0]))}" if self.files else "")
 

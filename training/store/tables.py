@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
-from training.experiments import Table, config
+from training.experiments import Table, cell
 from training.published import Recipe, Row
 from training.store.results import RunResult
 from training.store.runs import RunFolder, find
@@ -29,7 +29,7 @@ class Entry:
     """One cell of a table: our runs beside the paper's value.
 
     Attributes:
-        method: key of :data:`training.experiments.METHODS`; '' where we have none for the row.
+        method: key of :data:`training.named.METHODS`; '' where we have none for the row.
         dataset: name of the data set, as the paper's table has it.
         imbalance: imbalance factor; 0 for the class counts that the data set has already.
         split: 'many', 'med', 'few' or 'all'.
@@ -84,11 +84,13 @@ class Wanted:
         row: the row of the table.
         own: whether it has the recipe of the method's authors.
         config: the run with seed 0.
+        before: the run that a second stage starts from, with seed 0.
     """
 
     row: Row
     own: bool
     config: RunConfig
+    before: tuple[RunConfig, ...] = ()
 
 
 RECIPES = ("common", "own")
@@ -106,12 +108,13 @@ def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[
     Returns:
         The runs in the table's order, with seed 0. Rows of one method share their runs.
     """
-    return [
-        Wanted(row, own, config(row.method, dataset, factor, preset, own=row.own if own else None))
-        for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows)
-        for own in (False, True)
-        if row.method and RECIPES[own] in recipes and (row.own is not None or not own)
-    ]
+    runs = []
+    for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
+        for own in (False, True):
+            if row.method and RECIPES[own] in recipes and (row.own is not None or not own):
+                *before, run = cell(row.method, dataset, factor, preset, row.own if own else None)
+                runs.append(Wanted(row, own, run, tuple(before)))
+    return runs
 
 
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
@@ -135,7 +138,7 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
     def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[RunResult]:
         if not row.method:
             return []
-        run = config(row.method, dataset, factor, preset, own=own)
+        run = cell(row.method, dataset, factor, preset, own)[-1]
         folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
         return [folder.result(*RESULT, *SPLITS) for folder in folders if folder.done]
 
@@ -175,10 +178,22 @@ def missing(
         recipes: words of :data:`RECIPES`.
 
     Returns:
-        The runs, each once: all cells of the first seed, then those of the next.
+        The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
+        stands before it.
     """
-    runs = [replace(run.config, seed=seed) for seed in seeds for run in wanted(table, preset, recipes)]
-    return [run for run in dict.fromkeys(runs) if not RunFolder(store, run).done]
+
+    def lacking(runs: Iterable[RunConfig], seed: int) -> list[RunConfig]:
+        return [run for config in runs if not RunFolder(store, run := replace(config, seed=seed)).done]
+
+    cells = wanted(table, preset, recipes)
+    runs = [
+        run
+        for seed in seeds
+        for one in cells
+        if lacking([one.config], seed)
+        for run in lacking([*one.before, one.config], seed)
+    ]
+    return list(dict.fromkeys(runs))
 
 
 RESULT = ("dataset", "device", "torch", "time", "train_seconds")
