@@ -89,7 +89,7 @@ class Series:
 
 S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
 LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
-IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 0.8, 0.45, 1.05, 0.95, 1.3)
+IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 1.05, 0.1, 0.8, 0.45, 0.95, 1.3)
 NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
 SERIES = (
     Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
@@ -193,6 +193,8 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
             for word, vectors in spectra.items()
             for n, value in enumerate(collapse.singular_values(vectors), 1)
         },
+        "shared_B": f"{shared(W[:half], W[half:]):.4f}",
+        "resembles": " ".join(f"{k}:{cosine:.2f}" for k, cosine in resembles(W[:half], W[half:])),
         "squares_W": f"{float((W.astype(float) ** 2).sum()):.5g}",
         "squares_norms": f"{squares_of_norms(final):.5g}",
         "counts": " ".join(map(str, counts)),
@@ -202,6 +204,43 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
         "train_seconds": f"{result.train_seconds:.1f}",
         "config": config.key,
     }
+
+
+def shared(frequent: np.ndarray, rare: np.ndarray) -> float:
+    """Measure how much of the rare classes' differences lies on directions that frequent classes use.
+
+    The law is about directions of the rare classes' own. Where rare classes resemble frequent ones, theirs carry a difference
+    too, for which nothing has to be paid.
+
+    Args:
+        frequent: (n, p) class vectors.
+        rare: (m, p) class vectors.
+
+    Returns:
+        The share of the squared length of the rare ones, centred, in the span of the frequent ones, centred; NaN if it is 0.
+    """
+    one, other = (vectors.astype(float) - vectors.mean(axis=0, dtype=float) for vectors in (frequent, rare))
+    _, _, axes = np.linalg.svd(one, full_matrices=False)
+    whole = float((other**2).sum())
+    return float(((other @ axes[: len(one) - 1].T) ** 2).sum()) / whole if whole > 0 else math.nan
+
+
+def resembles(frequent: np.ndarray, rare: np.ndarray) -> list[tuple[int, float]]:
+    """Find the frequent class that each rare one resembles most.
+
+    Args:
+        frequent: (n, p) class vectors.
+        rare: (m, p) class vectors.
+
+    Returns:
+        For each rare class that frequent class, and the cosine of the two vectors, each centred inside its group.
+    """
+    one, other = (vectors.astype(float) - vectors.mean(axis=0, dtype=float) for vectors in (frequent, rare))
+    one, other = (
+        vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300) for vectors in (one, other)
+    )
+    cosines = other @ one.T
+    return [(int(k), float(cosines[i, k])) for i, k in enumerate(cosines.argmax(axis=1))]
 
 
 def squares_of_norms(final: Mapping[str, np.ndarray]) -> float:

@@ -11,7 +11,8 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.experiments import METHODS, TABLES, config
+from training.experiments import TABLES, config
+from training.named import METHODS
 from training.store import runs
 from training.store.runs import RunFolder
 

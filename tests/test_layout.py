@@ -31,7 +31,7 @@ LAYERS = {
     "what a run is": [
         *(
             f"training.{name}"
-            for name in ("catalogue", "config", "experiments", "methods", "published", "second_stage")
+            for name in ("catalogue", "config", "experiments", "methods", "named", "published", "second_stage")
         ),
         *(name for name in MODULES if name.startswith(("training.choices", "training.registry"))),
     ],
@@ -81,6 +81,7 @@ ALSO_WITHOUT_TORCH = (
             "check",
             "measure",
             "posthoc",
+            "stage2",
         )
     ),
     *("training.sampling.label_pairs", "training.sampling.shuffles", "training.distributed.torchrun"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
-from training.experiments import GROUPS, METHODS
+from training.experiments import runs_of
+from training.named import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparisons
 from training.store.runs import RunFolder
@@ -73,13 +74,16 @@ def main(arguments: list[str] | None = None) -> int:
             "torchrun trains one run with all processes; use training.train with it, once for each method"
         )
     base = config_of(options)
-    configs = methods(base, options.method or (() if options.methods else None))
-    configs |= possible(base, [method for method in GROUPS.get(options.methods, ()) if method not in configs])
+    runs = methods(base, options.method or (() if options.methods else None))
+    runs |= possible(base, [method for method in GROUPS.get(options.methods, ()) if method not in runs])
+    configs = {method: run for method, (*_, run) in runs.items()}
     from training.jobs.train_all import train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in configs.values()]
     try:
-        status = train_all(wanted, Options.of(options), printed=False)
+        status = 0
+        for part in _parts(runs, options.seeds):
+            status = max(status, train_all(part, Options.of(options), printed=False))
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
         cli.complain(error)
@@ -105,15 +109,23 @@ def _run(store: Path, config: RunConfig, seed: int) -> RunFolder:
     return RunFolder(store, replace(config, seed=seed))
 
 
-def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig]:
-    """Make a run of each method.
+def _parts(runs: Mapping[str, Sequence[RunConfig]], seeds: Sequence[int]) -> list[list[RunConfig]]:
+    """The runs to train, each once: those of one stage, and then the second stages, which start from runs among them."""
+    every = dict.fromkeys(replace(run, seed=seed) for seed in seeds for part in runs.values() for run in part)
+    parts = [[run for run in every if (run.stage == "none") == first] for first in (True, False)]
+    return [part for part in parts if part]
+
+
+def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, list[RunConfig]]:
+    """Make the runs of each method.
 
     Args:
         base: the run whose choices they share; each method replaces sampler, classifier and loss.
-        named: keys of :data:`training.experiments.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
+        named: keys of :data:`training.named.METHODS`; :data:`USUAL` or :data:`OF_TWO` if None.
 
     Returns:
-        The run of each method, in the order given, each method once.
+        The runs of each method, in the order given, each method once: one, or with a second stage the run that it starts
+        from and the stage.
 
     Raises:
         InvalidInput: if a method is not possible with the other choices, such as with two classes.
@@ -121,23 +133,23 @@ def methods(base: RunConfig, named: Sequence[str] | None) -> dict[str, RunConfig
     configs = {}
     for method in dict.fromkeys((OF_TWO if base.K == 2 else USUAL) if named is None else named):
         try:
-            configs[method] = replace(base, **METHODS[method])
+            configs[method] = runs_of(base, method)
         except InvalidInput as error:
             raise InvalidInput(f"{method}: {error}") from None
     return configs
 
 
-def possible(base: RunConfig, named: Sequence[str]) -> dict[str, RunConfig]:
-    """Make a run of each method that the data and the other choices allow. Each one that is left out is a line.
+def possible(base: RunConfig, named: Sequence[str]) -> dict[str, list[RunConfig]]:
+    """Make the runs of each method that the data and the other choices allow. Each one that is left out is a line.
 
     Args:
         base: the run whose choices they share.
-        named: keys of :data:`training.experiments.METHODS`.
+        named: keys of :data:`training.named.METHODS`.
 
     Returns:
         The runs that are possible, in the order given.
     """
-    configs: dict[str, RunConfig] = {}
+    configs: dict[str, list[RunConfig]] = {}
     for method in named:
         try:
             configs |= methods(base, [method])

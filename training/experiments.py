@@ -11,102 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lpm.console.errors import InvalidInput
-from training.choices.mixing import DEFERRED
 from training.config import RunConfig, with_preset
-from training.published import TABLE_2, Recipe, Row, ran
-
-RE_WEIGHTED: dict[str, Any] = {"class_weights": "effective"}
-RE_WEIGHTED_LATE: dict[str, Any] = {"class_weights": "effective", "weights_from": 0.8}
-"""Choices of class weights by the effective number of images: from the start (CB-RW), or from 4/5 of the epochs on (DRW)."""
-
-NO_MIXUP: dict[str, Any] = {"alpha": 0.0, "ratio_per": "batch"}
-"""Choices of training without mixup, under any recipe."""
-
-METHODS: dict[str, dict[str, Any]] = {
-    "random+FC": {"sampler": "random", "classifier": "fc"},
-    "CBS+FC": {"sampler": "cbs", "classifier": "fc"},
-    "CAS+FC": {"sampler": "cas", "classifier": "fc"},
-    "BMLS+FC": {"sampler": "bmls", "classifier": "fc"},
-    "random+MS": {"sampler": "random", "classifier": "ms"},
-    "BMLS+MS": {"sampler": "bmls", "classifier": "ms-unordered"},
-    "BMLS-all+MS": {"sampler": "bmls-all", "classifier": "ms"},
-    "random+ETF+DR": {"sampler": "random", "classifier": "etf", "loss": "dr"},
-    "CBS+ETF+DR": {"sampler": "cbs", "classifier": "etf", "loss": "dr"},
-    "CAS+ETF+DR": {"sampler": "cas", "classifier": "etf", "loss": "dr"},
-    "BMLS+ETF+DR": {"sampler": "bmls", "classifier": "etf", "loss": "dr"},
-    "BMLS+MS-WETF+CE": {"sampler": "bmls", "classifier": "ms-wetf-unordered"},
-    "random+FC+LA": {"sampler": "random", "classifier": "fc", "loss": "la"},
-    "random+FC+CW": {"sampler": "random", "classifier": "fc", "loss": "cw"},
-    "random+FC+Remix": {"sampler": "random", "classifier": "fc", "mixing": "remix"},
-    "random+FC+MAMix": {"sampler": "random", "classifier": "fc", "mixing": "mamix"},
-    "random+FC+CutMix": {"sampler": "random", "classifier": "fc", "mixing": "cutmix"},
-    "random+FC+manifold": {"sampler": "random", "classifier": "fc", "mixing": "manifold"},
-    "UniMix+FC+LA+UniMix": {
-        **{"sampler": "unimix", "classifier": "fc", "loss": "la"},
-        **{"mixing": "unimix", "alpha": 0.8},
-    },
-    "bilateral+FC": {"sampler": "bilateral", "classifier": "fc"},
-    "bilateral+FC+CMO": {"sampler": "bilateral", "classifier": "fc", "mixing": "cmo"},
-    "DBN": {"sampler": "bilateral", "classifier": "fc", "loss": "complement", "branches": "dbn"},
-    "BBN": {"sampler": "bilateral", "classifier": "fc", "second_power": -1.0, "branches": "bbn", **NO_MIXUP},
-    "DRS+FC": {"sampler": "cbs", "classifier": "fc", "sampler_from": DEFERRED},
-    "CAS-deferred+FC": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED},
-    "CAS-deferred+FC, no mixup": {"sampler": "cas", "classifier": "fc", "sampler_from": DEFERRED, **NO_MIXUP},
-    "LOM-deferred+FC": {"sampler": "lom", "classifier": "fc", "sampler_from": DEFERRED},
-    "random+MS+LA": {"sampler": "random", "classifier": "ms", "loss": "la"},
-    "random+FC+VS": {"sampler": "random", "classifier": "fc", "loss": "vs"},
-    "random+FC+CDT": {"sampler": "random", "classifier": "fc", "loss": "cdt"},
-    "random+FC+T": {"sampler": "random", "classifier": "fc", "loss": "temperature"},
-    "random+FC+Focal": {"sampler": "random", "classifier": "fc", "loss": "focal"},
-    "random+FC+CL": {"sampler": "random", "classifier": "fc", "loss": "complement"},
-    "random+FC+CB-RW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED},
-    "random+FC+DRW": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE},
-    "random+cosine+LDAM+DRW": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **RE_WEIGHTED_LATE},
-    "random+FC+1/n": {"sampler": "random", "classifier": "fc", "class_weights": "inverse"},
-    "CAS+FC+DRW": {"sampler": "cas", "classifier": "fc", **RE_WEIGHTED_LATE},
-    "BMLS+FC+DRW": {"sampler": "bmls", "classifier": "fc", **RE_WEIGHTED_LATE},
-    "LOM+FC": {"sampler": "lom", "classifier": "fc"},
-    "random+FC, no mixup": {"sampler": "random", "classifier": "fc", **NO_MIXUP},
-    "CBS+FC, no mixup": {"sampler": "cbs", "classifier": "fc", **NO_MIXUP},
-    "CAS+FC, no mixup": {"sampler": "cas", "classifier": "fc", **NO_MIXUP},
-    "random+FC+CB-RW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED, **NO_MIXUP},
-    "random+FC+DRW, no mixup": {"sampler": "random", "classifier": "fc", **RE_WEIGHTED_LATE, **NO_MIXUP},
-    "random+FC+Focal, no mixup": {"sampler": "random", "classifier": "fc", "loss": "focal", **NO_MIXUP},
-    "random+FC+Focal-LDAM+CB-RW/batch, no mixup": {
-        **{"sampler": "random", "classifier": "fc", "loss": "focal-ldam"},
-        **{**RE_WEIGHTED, "weight_normalisation": "batch", **NO_MIXUP},
-    },
-    "random+cosine+LDAM, no mixup": {"sampler": "random", "classifier": "cosine", "loss": "ldam", **NO_MIXUP},
-    "random+cosine+LDAM+DRW, no mixup": {
-        **{"sampler": "random", "classifier": "cosine", "loss": "ldam"},
-        **RE_WEIGHTED_LATE,
-        **NO_MIXUP,
-    },
-    "CAS+FC+DRW, no mixup": {"sampler": "cas", "classifier": "fc", **RE_WEIGHTED_LATE, **NO_MIXUP},
-    "LOM+FC+DRW": {"sampler": "lom", "classifier": "fc", **RE_WEIGHTED_LATE},
-}
-"""The methods of the tables, BMLS-all+MS, losses, mixing laws, and training without mixup: by name the choices that make each.
-
-BMLS draws label pairs a < b (§4.2), so MS has these pairs as its classes there. Two classes have only one such pair;
-for them BMLS-all+MS draws all K^2.
-"""
-
-COSTLY: dict[str, Any] = {
-    "branches": ("dbn", "bbn"),
-    "mixing": ("manifold", "otmix-train"),
-    "stage": ("crt", "lws", "mislas"),
-}
-"""Choices with which a step has more than one pass through the network, or a run needs another run before it."""
-
-GROUPS = {
-    "cheap": tuple(
-        method
-        for method, choices in METHODS.items()
-        if not any(choices.get(name) in words for name, words in COSTLY.items())
-    ),
-    "all": tuple(METHODS),
-}
-"""Groups of methods that are compared with one word: those of one stage at about the cost of plain training, and all."""
+from training.named import METHODS
+from training.published import TABLE_2, TABLE_7, Recipe, Row, ran
+from training.second_stage import second_stage
 
 BOTH, FACTORS = ("cifar10-lt", "cifar100-lt"), (200, 100, 50, 10)
 FC = ("random+FC", "CBS+FC", "CAS+FC", "BMLS+FC")
@@ -133,7 +41,7 @@ class Table:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Our methods, keys of :data:`METHODS`, each once."""
+        """Our methods, keys of :data:`training.named.METHODS`, each once."""
         return tuple(dict.fromkeys(row.method for row in self.rows if row.method))
 
 
@@ -145,6 +53,7 @@ TABLES: dict[int, Table] = {
     3: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft", "imagenet-lt", "inaturalist2018"), (0,), seeds=3),
     4: Table(ran("random+FC", "random+MS", "BMLS+FC", "BMLS+MS")),
     5: Table(ran(*ETF)),
+    7: Table(TABLE_7),
     8: Table(ran(*FC, "BMLS+MS"), splits=True),
     9: Table(ran(*LARGE_METHODS), ("places-lt", "places-lt-ft"), (0,), splits=True, seeds=3),
     10: Table(ran(*LARGE_METHODS), ("imagenet-lt", "inaturalist2018"), (0,), splits=True, seeds=3),
@@ -155,30 +64,67 @@ TABLES: dict[int, Table] = {
 """By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
 
 
-def config(
-    method: str, dataset: str, imbalance: float, preset: str, seed: int = 0, own: Recipe | None = None
-) -> RunConfig:
-    """Build the run of a table's cell.
+def runs_of(base: RunConfig, method: str) -> list[RunConfig]:
+    """Make the runs of a method: one, or with a second stage the run that it starts from and the stage.
 
     Args:
-        method: key of :data:`METHODS`.
+        base: the data and the recipe; the method replaces sampler, classifier and so on.
+        method: key of :data:`training.named.METHODS`.
+
+    Returns:
+        The runs in the order of training. The last one is the method's.
+
+    Raises:
+        InvalidInput: if the method is unknown, or not possible with the other choices.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    choices = dict(METHODS[method])
+    stage = choices.pop("stage", None)
+    run = replace(base, **choices)
+    return [run] if stage is None else [run, second_stage(run, stage)]
+
+
+def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe | None = None) -> list[RunConfig]:
+    """Build the runs of a table's cell, with seed 0.
+
+    Args:
+        method: key of :data:`training.named.METHODS`.
         dataset: name of the data set.
         imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
         preset: name of the recipe.
-        seed: seed of the run.
         own: changes of the recipe, which give the preset's name a ``+``.
 
     Returns:
-        The run.
+        The runs in the order of training. The last one is the cell's.
 
     Raises:
         InvalidInput: if the method is unknown, or the data set has no such preset.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     recipe = with_preset(RunConfig(dataset=dataset), preset)
     factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    run = replace(recipe, seed=seed, **factor, **METHODS[method])
+    runs = runs_of(replace(recipe, **factor), method)
     if own is None:
-        return run
-    return replace(run, preset=f"{preset}+", epochs=round(own.longer * run.epochs), **own.choices)
+        return runs
+    choices = {**own.choices, **own.on.get(dataset, {})}
+    epochs = [round(own.longer * run.epochs) for run in runs]
+    return [replace(run, preset=f"{preset}+", epochs=n, **choices) for run, n in zip(runs, epochs, strict=True)]
+
+
+def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:
+    """Build the run of a table's cell.
+
+    Args:
+        method: key of :data:`training.named.METHODS`.
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+        seed: seed of the run.
+
+    Returns:
+        The run; with a second stage, the stage.
+
+    Raises:
+        InvalidInput: if the method is unknown, or the data set has no such preset.
+    """
+    return replace(cell(method, dataset, imbalance, preset)[-1], seed=seed)

@@ -17,18 +17,25 @@ class Recipe:
 
     Attributes:
         choices: choices of the run in place of the preset's.
+        on: by data set, choices that hold there alone.
         longer: their epochs divided by 200, the epochs of preset paper.
     """
 
     choices: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     longer: float = 1.0
 
     @property
     def words(self) -> str:
         """The differences in words, such as 'batch 64, drop-factor 0.01'."""
         changes = [f"{self.longer:g} times the epochs"] if self.longer != 1 else []
-        changes += [f"{name.replace('_', '-')} {_word(value)}" for name, value in self.choices.items()]
+        changes += _words(self.choices)
+        changes += [f"{word} on {dataset}" for dataset, choices in self.on.items() for word in _words(choices)]
         return ", ".join(changes)
+
+
+def _words(choices: Mapping[str, Any]) -> list[str]:
+    return [f"{name.replace('_', '-')} {_word(value)}" for name, value in choices.items()]
 
 
 def _word(value: Any) -> str:
@@ -45,20 +52,22 @@ class Row:
 
     Attributes:
         printed: the row's name in :mod:`paper_checks.paper.tables`; '' for a method that the paper's table lacks.
-        method: our method, a key of :data:`training.experiments.METHODS`; '' where we have none.
+        method: our method, a key of :data:`training.named.METHODS`; '' where we have none.
         note: what the printed number is, and how far ours compares with it; '' where the paper ran the method itself.
+        correction: a correction of the finished run, as :mod:`training.store.posthoc` titles it; '' for none.
         own: the recipe of the method's authors; None where it is the preset's, or not known.
     """
 
     printed: str
     method: str
     note: str = ""
+    correction: str = ""
     own: Recipe | None = None
 
     @property
     def name(self) -> str:
         """The name in tables: the paper's, else the method's."""
-        return self.printed.removesuffix(" (reported)") or self.method
+        return self.printed.removesuffix(" (reported)") or self.method + f", {self.correction}" * bool(self.correction)
 
 
 def ran(*methods: str) -> tuple[Row, ...]:
@@ -126,13 +135,17 @@ REPORTED = (
         printed="DBN-mix (reported)",
         method="DBN",
         note="width 16 and reflect-padded crops, and each run has another subset. The best epoch on the test images is reported",
-        own=Recipe(choices={"nesterov": True}),
+        own=Recipe(choices={"nesterov": True}, on={"cifar100-lt": {"temperature_eta": 7.0}}),
     ),
     Row(
         printed="UniMix (reported)",
-        method="UniMix+FC+LA+UniMix",
-        note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. Batches of 64",
-        own=Recipe(choices={"batch": 64, "drop_factor": 0.01}),
+        method="UniMix+FC+LA(prior=data)+UniMix",
+        note="UniMix with logit adjustment (its 'Bayias'); one stage and one network, despite the heading. It adjusts by the "
+        "frequencies of the images, not by those of the labels that it draws",
+        own=Recipe(
+            choices={"batch": 64, "drop_factor": 0.01},
+            on={"cifar100-lt": {"partner_power": -0.1}},
+        ),
     ),
     Row(
         printed="MiSLAS (reported)",
@@ -142,7 +155,7 @@ REPORTED = (
     Row(
         printed="CP-Mix (reported)",
         method="",
-        note="not here: its text could not be read, and nothing else is shipped under its name",
+        note="its text could not be read, and nothing else is shipped under its name",
     ),
     Row(
         printed="CB+RS (reported)",
@@ -218,8 +231,25 @@ BESIDE = (
         printed="", method="random+FC+CutMix", note="the Remix paper has 75.04 and 88.30, 41.86 and 59.47 at 100 and 10"
     ),
     Row(printed="", method="DRS+FC", note="the paper's table lacks it; others have 75.1 and 40.6 at 100 without mixup"),
-    Row(printed="", method="random+FC+cRT", note="the paper's table lacks it"),
-    Row(printed="", method="random+FC+LWS", note="the paper's table lacks it"),
+    *(
+        Row(printed="", method="random+FC", correction=correction, note=f"{others}; the paper's table lacks it")
+        for correction, others in (
+            ("post-hoc LA", "others have 77.3 and 44.1 at 100, from plain training"),
+            ("tau-norm", "others have 72.7 and 41.0 at 100, from plain training"),
+            ("NCM", "nearest class mean"),
+            ("BN", "BatchNorm's statistics taken again from unmixed images, as a second stage does in passing"),
+        )
+    ),
+    Row(
+        printed="",
+        method="random+FC+cRT",
+        note="the paper's table lacks it; others have 75.0 and 40.3 at 100 without mixup",
+    ),
+    Row(
+        printed="",
+        method="random+FC+LWS",
+        note="the paper's table lacks it; others have 72.6 and 40.2 at 100 without mixup",
+    ),
     Row(printed="", method="BMLS+FC", note="the paper's sampler alone, from its Table 4"),
 )
 """Simple methods that the paper's table lacks."""

@@ -67,6 +67,29 @@ def test_rows_hold_what_a_run_measured(
     assert (folder.path / "metrics.json").read_bytes() == before
 
 
+def test_what_rare_classes_share_with_frequent_ones() -> None:
+    rng = np.random.default_rng(0)
+    frequent = rng.normal(size=(5, 12))
+    own = np.linalg.svd(frequent - frequent.mean(axis=0))[2][4:]  # orthogonal to all differences of frequent classes
+    weights = rng.normal(size=(5, 5))
+    mixture, apart = (weights - weights.mean(axis=1, keepdims=True)) @ frequent, rng.normal(size=(5, 8)) @ own
+    mixture, apart = mixture - mixture.mean(axis=0), apart - apart.mean(axis=0)
+    assert law.shared(frequent, mixture) == pytest.approx(1)
+    assert law.shared(frequent, apart) == pytest.approx(0)
+    both = (mixture**2).sum() / ((mixture**2).sum() + (apart**2).sum())
+    assert law.shared(frequent, mixture + apart + 3) == pytest.approx(both)
+    assert np.isnan(law.shared(frequent, np.ones((5, 12))))
+
+
+def test_which_frequent_class_a_rare_one_resembles() -> None:
+    frequent = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    rare = np.array([[0, 0, 0.5, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0.1]]) + 7
+    found = law.resembles(frequent, rare)
+    assert [k for k, _ in found] == [2, 0, 1]
+    a, b = frequent[2] - frequent.mean(axis=0), rare[0] - rare.mean(axis=0)
+    assert found[0][1] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
 def test_series_of_cifar_need_their_folder() -> None:
     with pytest.raises(InvalidInput, match="--data-root"):
         law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save as save_tensors
 
+from figures import optimum
 from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import ORDER, pets, trained
-from tests.training.test_capture import Recorded
 from training import experiments, predict
 from training.batches.branch_ratios import mean_share
 from training.batches.epoch import batch_sizes
@@ -25,10 +24,11 @@ from training.data import datasets
 from training.model import build
 from training.model.branches import Branched
 from training.model.imagenet_resnets import Bottlenecks
-from training.run import loop, steps, trainer
-from training.run.capture import captured
+from training.run import loop, trainer
+from training.run.corrections import Finished
 from training.run.measurement import measured
 from training.sampling.label_law import label_frequencies
+from training.second_stage import second_stage
 from training.store import collapse
 from training.store.runs import RunFolder, find
 
@@ -236,18 +236,6 @@ def test_a_published_method_has_its_name_alone_and_any_other_names_its_parts() -
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
-def test_captured_steps_train_bit_for_bit_like_plain_ones(
-    config: RunConfig, digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
-    graphs.steps.capture = True
-    monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
-    rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
-    assert [a["loss"] for a, _ in rows] == [b["loss"] for _, b in rows]
-    assert save_tensors(plain.state()) == save_tensors(graphs.state())
-
-
-@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
 def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     config: RunConfig, digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
@@ -261,10 +249,15 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     assert (scores.argmax(axis=1) == final["test_answers"][:, 0]).mean() > 0.98  # features are stored in half precision
     assert geometry["class_means"].shape == geometry["class_vectors"].shape == (10, 64)
     assert collapse.collapse_numbers(config, digits.counts) is None
+    with pytest.raises(InvalidInput, match=f"the layer-peeled model has no program for branches '{config.branches}'"):
+        optimum.network(folder, 3)
     learner = trainer.Trainer(config, digits, CPU)
     learner.load(3, (folder.path / "final.safetensors").read_bytes())
     again = measured(learner)
     assert all(np.allclose(again[name].numpy(), geometry[name], atol=1e-5) for name in geometry)
+    finished = Finished(config, learner.network.eval(), digits, CPU)
+    scores = finished.inputs("test") @ finished.class_vectors.T + finished.bias  # what tau-norm changes
+    assert np.allclose(scores, finished.logits("test"), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +290,7 @@ def test_the_parts_drop_into_a_loop_of_ones_own(page: str) -> None:
     (example,) = code(f"docs/practice/methods/{page}.md")
     names: dict[str, Any] = {}
     exec(compile(example, page, "exec"), names)
-    names["loss"].backward()
+    names["value"].backward()
     assert names["scores"].shape == (16, 10)
     assert all(p.grad is not None for p in names["backbone"].parameters())
 
@@ -326,6 +319,15 @@ def test_what_is_not_defined_for_branches_is_refused_in_one_line(choices: dict[s
         replace(TINY, **choices)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_second_stage_is_for_one_network() -> None:
+    with pytest.raises(InvalidInput, match="a second stage is defined on the features of one network"):
+        second_stage(DBN, "crt")
+    with pytest.raises(
+        InvalidInput, match="branches 'dbn' trains both branches, and a second stage freezes one network"
+    ):
+        replace(second_stage(TINY, "crt"), branches="dbn", alpha=1.0)
 
 
 def test_a_pretrained_network_with_branches_trains_all_layers() -> None:

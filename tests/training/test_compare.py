@@ -16,7 +16,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training import compare
 from training.config import RunConfig
-from training.experiments import METHODS
+from training.named import METHODS
 from training.store.runs import RunFolder, find
 
 
@@ -70,7 +70,7 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
 def test_a_method_without_mixup_stands_beside_those_with_it() -> None:
     base = RunConfig(alpha=0.2, ratio_per="sample")
     configs = compare.methods(base, ["random+FC", "random+FC, no mixup"])
-    assert [(config.method, config.alpha) for config in configs.values()] == [
+    assert [(config.method, config.alpha) for (config,) in configs.values()] == [
         ("random+FC", 0.2),
         ("random+FC, no mixup", 0.0),
     ]
@@ -106,8 +106,25 @@ def test_a_group_leaves_out_what_the_data_do_not_allow(monkeypatch: Any, capsys:
 def test_cheap_methods_have_one_stage_and_one_pass() -> None:
     assert set(compare.GROUPS["cheap"]) <= set(compare.GROUPS["all"]) == set(METHODS)
     configs = compare.methods(RunConfig(), compare.GROUPS["cheap"])
-    assert {getattr(config, "branches", "none") for config in configs.values()} == {"none"}
-    assert {getattr(config, "stage", "none") for config in configs.values()} == {"none"}
+    assert {(config.branches, config.stage) for (config,) in configs.values()} == {("none", "none")}
+
+
+def test_a_second_stage_comes_after_the_run_that_it_starts_from(monkeypatch: Any) -> None:
+    parts: list[list[RunConfig]] = []
+
+    def train_all(runs: list[RunConfig], options: Any, *, printed: bool) -> int:
+        parts.append(list(runs))
+        return 0
+
+    monkeypatch.setattr("training.jobs.train_all.train_all", train_all)
+    words = ["--method", "random+FC+cRT", "random+FC", "BMLS+FC+MiSLAS", "--seeds", "0-1", "--quiet"]
+    assert compare.main(words) == 1
+    first, second = parts
+    assert [(run.method, run.seed) for run in first] == [
+        *(("random+FC", 0), ("BMLS+FC", 0), ("random+FC", 1), ("BMLS+FC", 1))
+    ]
+    assert [run.method for run in second] == ["random+FC+cRT", "BMLS+FC+MiSLAS"] * 2
+    assert {(run.stage1, run.seed) for run in second} == {(run.key, run.seed) for run in first}
 
 
 def test_other_methods_are_compared_on_two_classes(capsys: Any) -> None:

@@ -100,7 +100,7 @@ def test_the_command_says_which_classes_have_no_held_out_image(
     words = ["--epochs", "1", "--width", "4", "--holdout", "0.05", "--store", str(tmp_path)]
     assert main(words) == 0
     out, err = capsys.readouterr()
-    assert "have too few training images for --holdout 0.05" in err
+    assert "2 of 10 classes have too few training images for --holdout 0.05 (8, 9): none of theirs is held out" in err
     assert "held out" in out
     with pytest.raises(InvalidInput, match=r"must lie in \[0, 1\)"):
         replace(TINY, holdout=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from lpm.console.errors import InvalidInput
 from tests.pages import ROOT, text
 from training import experiments
 from training.config import RunConfig
+from training.methods import SAMPLERS
+from training.named import METHODS
 from training.options import add_recipe, add_running, config_of
 
 PAGE = "docs/practice/methods/index.md"
@@ -44,15 +47,17 @@ def test_options_make_the_run_of_the_name(row: list[str]) -> None:
 
 @pytest.mark.parametrize("row", ONES, ids=[row[2] for row in ONES])
 @pytest.mark.parametrize(("column", "choices"), [(4, {"sampler": "bmls"}), (5, {"classifier": "ms"})])
-def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column: int, choices: dict[str, str]) -> None:
+def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column: int, choices: dict[str, Any]) -> None:
     run = chosen(row[3])
     if row[column] == "–":  # the method is itself a sampler or a classifier over label pairs
         assert all(getattr(run, name) != getattr(RunConfig(), name) for name in choices)
         return
-    if choices.get("sampler") == "bmls" and run.classifier == "ms":
-        choices = choices | {"classifier": "ms-unordered"}
+    changes: dict[str, Any] = dict(choices)
+    if "sampler" in choices:
+        changes |= {name: getattr(RunConfig(), name) for name in SAMPLERS[run.sampler].settings.values()}
+        changes |= {"classifier": "ms-unordered"} if run.classifier == "ms" else {}
     try:
-        replace(run, **choices)
+        replace(run, **changes)
         possible = True
     except InvalidInput:
         possible = False
@@ -62,12 +67,8 @@ def test_a_combination_is_possible_where_the_page_says_so(row: list[str], column
 def test_every_method_has_its_row_or_is_made_of_such() -> None:
     """A name of ``training.compare`` is a row, or joins words that rows have."""
     words = {word for row in ROWS for word in re.split(r"\+|, ", row[2].strip("`"))}
-    missing = {m for m in experiments.METHODS if not set(re.split(r"\+|, ", m)) <= words}
-    assert {m for m in missing if "ETF" not in m} == {
-        "BMLS-all+MS",
-        "random+FC+CW",
-        "random+FC+Focal-LDAM+CB-RW/batch, no mixup",
-    }
+    missing = {m for m in METHODS if not set(re.split(r"\+|, ", m)) <= words}
+    assert {m for m in missing if "ETF" not in m} == {"BMLS-all+MS", "random+FC+CW"}
 
 
 def test_pages_of_methods_are_linked_and_in_the_navigation() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.training.test_capture import Recorded
+from training import named
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run import loop, steps, trainer
@@ -24,6 +25,8 @@ CPU = torch.device("cpu")
 DEFERRED = {"class_weights": "effective", "weights_from": 0.5}  # from the third of three epochs on
 
 METHODS: dict[str, dict[str, Any]] = {
+    "nesterov": {"nesterov": True, "drop_factor": 0.01},
+    "clean statistics": {"clean_statistics": True},
     "la": {"loss": "la", "tau": 1.5},
     "la of pairs": {"loss": "la", "classifier": "ms"},
     "vs": {"loss": "vs"},
@@ -36,6 +39,24 @@ METHODS: dict[str, dict[str, Any]] = {
     "drw, batch": {**DEFERRED, "class_weights": "inverse", "weight_normalisation": "batch"},
     "ldam": {"loss": "ldam", "classifier": "cosine"},
     "ldam+drw, no mixup": {"loss": "ldam", "classifier": "cosine", **DEFERRED, "alpha": 0.0, "ratio_per": "batch"},
+    "remix": {"mixing": "remix"},
+    "mamix": {"mixing": "mamix", "ratio_per": "sample"},
+    "unimix+la": {"mixing": "unimix", "sampler": "unimix", "loss": "la", "prior": "data", "alpha": 0.8},
+    "cutmix": {"mixing": "cutmix"},
+    "cmo": {"mixing": "cmo", "sampler": "bilateral", "cmo_first": 1, "cmo_last": 1},
+    "sbn-mix": {"sampler": "bilateral"},
+    "manifold": {"mixing": "manifold"},
+    "drs": {"sampler": "cbs", "sampler_from": 0.5},
+    "lom after random": {"sampler": "lom", "sampler_from": 0.4, "mixing": "remix"},
+    "bmls+ms+cutmix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "cutmix", "box_probability": 1.0},
+    "bmls+ms+unimix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
+    "bmls+remix": {"sampler": "bmls", "mixing": "remix"},
+    "ms+manifold": {"classifier": "ms", "mixing": "manifold"},
+    "dbn": named.METHODS["DBN"],
+    "dbn+bmls+ms": {"branches": "dbn", "sampler": "bmls", "classifier": "ms-unordered", "ratio_per": "sample"},
+    "dbn+etf, parts": {"branches": "dbn", "classifier": "etf", "loss": "dr", "width": 8, "norm_batch": 8},
+    "bbn": named.METHODS["BBN"],
+    "bbn+bmls+ms": {**named.NO_MIXUP, "branches": "bbn", "sampler": "bmls", "classifier": "ms-unordered"},
 }
 
 

@@ -11,34 +11,20 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
+from figures import optimum
 from lpm.console.errors import InvalidInput
-from tests.training.test_capture import Recorded
+from tests.training.test_methods_resume import METHODS as RESUMED
 from training.batches.epoch import draw
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.methods import LAWS
-from training.run import loop, steps, trainer
-from training.run.capture import captured
+from training.run import loop, trainer
 from training.store import collapse
 from training.store.runs import RunFolder
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0, augment=True)
 CPU = torch.device("cpu")
-METHODS: dict[str, dict[str, Any]] = {
-    "remix": {"mixing": "remix"},
-    "mamix": {"mixing": "mamix", "ratio_per": "sample"},
-    "unimix": {"mixing": "unimix", "sampler": "unimix", "loss": "la", "alpha": 0.8},
-    "cutmix": {"mixing": "cutmix"},
-    "cmo": {"mixing": "cmo", "sampler": "bilateral", "cmo_first": 1, "cmo_last": 1},
-    "sbn-mix": {"sampler": "bilateral"},
-    "manifold": {"mixing": "manifold"},
-    "drs": {"sampler": "cbs", "sampler_from": 0.5},
-    "lom after random": {"sampler": "lom", "sampler_from": 0.4, "mixing": "remix"},
-    "bmls+ms+cutmix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "cutmix", "box_probability": 1.0},
-    "bmls+ms+unimix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
-    "bmls+remix": {"sampler": "bmls", "mixing": "remix"},
-    "ms+manifold": {"classifier": "ms", "mixing": "manifold"},
-}
+METHODS = {name: choices for name, choices in RESUMED.items() if name in ("remix", "unimix+la", "cutmix")}
 
 
 def weights(config: RunConfig, data: datasets.LongTailed, epochs: int) -> bytes:
@@ -47,40 +33,6 @@ def weights(config: RunConfig, data: datasets.LongTailed, epochs: int) -> bytes:
     for _ in range(epochs):
         learner.train_epoch()
     return save_tensors({name: x for name, x in learner.state().items() if name != "pair_counts"})
-
-
-@pytest.mark.parametrize("choices", METHODS.values(), ids=METHODS)
-def test_an_interrupted_run_ends_bit_for_bit_the_same(
-    choices: dict[str, Any], digits: datasets.LongTailed, tmp_path: Path
-) -> None:
-    config = replace(TINY, **choices)
-    loop.run(config, digits, whole := RunFolder(tmp_path / "a", config), CPU)
-
-    def stop(row: dict[str, Any]) -> None:
-        raise RuntimeError("stop")
-
-    for _ in range(2):  # after each epoch
-        with pytest.raises(RuntimeError, match="stop"):
-            loop.run(config, digits, RunFolder(tmp_path / "b", config), CPU, on_epoch=stop)
-    loop.run(config, digits, folder := RunFolder(tmp_path / "b", config), CPU)
-    a, b = ((f.path / "final.safetensors").read_bytes() for f in (whole, folder))
-    assert a == b
-
-
-@pytest.mark.parametrize("choices", METHODS.values(), ids=METHODS)
-def test_a_captured_step_is_the_plain_step(
-    choices: dict[str, Any], digits: datasets.LongTailed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Boxes that come and go with the epochs are values of the same tensors, which a graph reads anew."""
-    config = replace(TINY, batch=200, **choices)
-    plain, graphs = (trainer.Trainer(config, digits, CPU) for _ in range(2))
-    graphs.steps.capture = True
-    monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
-    pointers = [tensor.data_ptr() for tensor in vars(graphs.steps.drawn).values()]
-    rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
-    assert [a["loss"] for a, _ in rows] == [b["loss"] for _, b in rows]
-    assert save_tensors(plain.state()) == save_tensors(graphs.state())
-    assert pointers == [tensor.data_ptr() for tensor in vars(graphs.steps.drawn).values()]
 
 
 def test_boxes_that_never_come_are_training_without_mixup(digits: datasets.LongTailed) -> None:
@@ -134,11 +86,11 @@ def logits(
 
 def test_a_run_keeps_what_its_law_drew(digits: datasets.LongTailed, tmp_path: Path) -> None:
     N, batches = len(digits.train.labels), -(-len(digits.train.labels) // TINY.batch)
-    for name in ("remix", "unimix", "cutmix"):
+    for name in METHODS:
         config = replace(TINY, **METHODS[name])
         loop.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
         kept = folder.final()["lambdas"]
-        assert kept.shape == (3 * (N if name == "unimix" else batches),)
+        assert kept.shape == (3 * (N if name == "unimix+la" else batches),)
         learner = trainer.Trainer(config, digits, CPU)
         drawn = torch.cat([draw(config, learner.assembly.sampler, epoch).ratios for epoch in (1, 2, 3)])
         assert set(kept.tolist()) == set(drawn.tolist())
@@ -155,6 +107,9 @@ def test_label_pairs_are_measured_where_images_are_mixed_as_by_mixup(
         assert ("pair_means" in measured) == (law in ("mixup", "remix", "mamix"))
         assert measured["class_means"].shape == (10, 16)
         assert (collapse.collapse_numbers(config, digits.counts) is None) == (law != "mixup")
+        if law != "mixup":
+            with pytest.raises(InvalidInput, match=f"no program for mixing '{law}'; choose a run with mixup"):
+                optimum.network(folder, 1)
 
 
 def test_images_of_another_size_than_the_row_says_are_refused(digits: datasets.LongTailed) -> None:

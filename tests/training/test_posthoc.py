@@ -170,11 +170,13 @@ def test_held_out_images_choose_tau_and_test_images_never(plain: Plain) -> None:
     ("choices", "correction", "reason"),
     [
         ({"sampler": "cbs"}, "la", "the prior is uniform, and logit adjustment changes nothing"),
+        ({"class_weights": "effective"}, "la", "would do so twice"),
+        ({"branches": "dbn", "sampler": "bilateral"}, "la", "so there is no one prior"),
         ({"loss": "la"}, "la", "this one has loss 'la'"),
         ({"classifier": "etf", "loss": "dr"}, "la", "this one has loss 'dr'"),
         ({"classifier": "etf"}, "la", "not defined for cosines"),
         ({"classifier": "etf"}, "tau-norm", "one length, so tau-norm changes nothing"),
-        ({"sampler": "coverage", "coverage": 0.5}, "la", "prior of sampler 'coverage' is not known"),
+        ({"sampler": "coverage", "coverage": 0.5}, "la", "the prior is uniform"),
     ],
 )
 def test_what_is_not_defined_is_refused_with_the_reason(

@@ -22,9 +22,10 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from paper_checks.paper.datasets import cifar_lt
 from training.config import RunConfig, with_preset
-from training.experiments import METHODS, TABLES, config
+from training.experiments import TABLES, config
 from training.jobs import estimate
 from training.jobs.progress import in_time
+from training.named import METHODS
 from training.options import seeds
 from training.store import tables
 from training.store.forms import NOTE, PLAIN, as_csv, latex, markdown

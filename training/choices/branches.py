@@ -60,6 +60,7 @@ def check_branches(config: RunConfig) -> None:
             "has no classifier inputs or class vectors of one network: drop --feature-decay and --classifier-decay",
         ),
         (config.trains != "all", "trains all layers: drop --trains"),
+        (config.stage != "none", "trains both branches, and a second stage freezes one network: take branches 'none'"),
         (
             config.clean_statistics,
             "has two sides of clean images, and published code shows them to one network alone: drop --clean-statistics",

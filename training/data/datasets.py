@@ -191,6 +191,11 @@ class LongTailed:
         return np.bincount(self.train.labels, minlength=self.K)
 
     @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.train.images.shape[1] if isinstance(self.train, Images) else 3
+
+    @property
     def holdout_counts(self) -> tuple[int, ...]:
         """Images of each class that are held out, (K,); () without such images."""
         if self.holdout is None:

@@ -49,7 +49,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             which is named on standard error before.
     """
     config = configs[0]
-    if any(config.pretrained for config in configs):
+    if any(config.pretrained and config.stage == "none" for config in configs):
         if options.weights is None:
             raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
         if not os.path.isfile(options.weights):

@@ -133,6 +133,8 @@ def _print(config: RunConfig, results: Sequence[RunResult]) -> None:
     ]
     if held_out := [r.holdout.get("balanced", r.holdout["all"]) for r in results if r.holdout]:
         rows.append(("held out", held_out, "  (mean over the classes with held-out images)"))
+    if first := [r.stage1_last.get("balanced", r.stage1_last["all"]) for r in results if r.stage1_last]:
+        rows.append(("before", first, f"  (the first stage, {config.stage1_method})"))
     if config.K <= FEW_CLASSES and all(len(result.per_class) == config.K for result in results):
         names = results[0].class_names or tuple(f"class {k}" for k in range(config.K))
         for k, (name, count) in enumerate(zip(names, results[0].train_counts, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
 from training.run import loop
 from training.run.loop import EpochRow
+from training.run.starting import start_of
 from training.run.steps import Diverged
 from training.store.locks import Busy
 from training.store.results import RunResult
@@ -183,7 +185,10 @@ class Work:
                 on_progress=lambda epochs: report(epochs, ""),
                 capture=self.capture,
                 workers=self.workers,
-                weights=self.weights if config.pretrained else None,
+                weights=self.weights if config.pretrained and config.stage == "none" else None,
+                start=None
+                if config.stage == "none"
+                else self.ranks.rank_0_decision(partial(start_of, self.store, config, self.data)),
                 ranks=self.ranks,
                 on_change=_note if self.goes_on else None,
                 on_note=_note,

@@ -14,7 +14,7 @@ from torch import nn
 from lpm.console.errors import InvalidInput
 from training.choices.recipe import BOTTLENECKS
 from training.config import RunConfig
-from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS
+from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, STAGES
 from training.model.branches import Branched, Heads
 from training.model.cifar_resnets import ResNet
 from training.model.class_weights import Weighted, effective, inverse
@@ -183,6 +183,12 @@ def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None, bran
     Returns:
         The classifier, which knows the loss that it is trained with.
     """
+    if config.stage != "none":
+        images = torch.ones(config.K) if counts is None else torch.from_numpy(np.asarray(counts))
+        of_stage: Classifier = STAGES[config.stage].made(
+            config, p, config.K, counts=images, bias=config.bias, features=config.prepares
+        )
+        return of_stage
     row = CLASSIFIERS[config.classifier]
     keywords: dict[str, Any] = {"features": row.features if config.features == "auto" else config.features}
     if row.takes_loss:

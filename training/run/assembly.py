@@ -17,8 +17,11 @@ from training.config import RunConfig
 from training.data.datasets import Images, LongTailed
 from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
-from training.methods import BRANCHES, LAWS
+from training.methods import BRANCHES, LAWS, STAGES
 from training.model import build
+from training.model.classifiers import FC
+from training.model.second_stage import Frozen
+from training.model.second_stage import start as begin_from
 from training.sampling.samplers import PairSampler
 
 
@@ -39,6 +42,7 @@ class Assembly:
         optimizer: SGD on the parameters that train.
         lr: (), the learning rate, a tensor because a captured step reads it anew.
         penalty: (), the share of the penalties, in the same way.
+        vectors_lr: (), the learning rate of the class vectors of MiSLAS's second stage, in the same way.
     """
 
     config: RunConfig
@@ -53,6 +57,7 @@ class Assembly:
     optimizer: torch.optim.SGD
     lr: Tensor
     penalty: Tensor
+    vectors_lr: Tensor
 
     @property
     def momentum(self) -> list[Tensor]:
@@ -68,6 +73,7 @@ def assemble(
     layout: torch.memory_format = torch.channels_last,
     workers: int = 0,
     weights: Path | None = None,
+    start: build.Network | None = None,
     ranks: Ranks = ALONE,
 ) -> Assembly:
     """Put a run together.
@@ -79,6 +85,7 @@ def assemble(
         layout: memory layout of weights and images.
         workers: processes that decode image files.
         weights: a file that a pretrained network starts from.
+        start: the network that a second stage starts from; None where weights are loaded later.
         ranks: the processes that train the run together.
 
     Returns:
@@ -92,10 +99,14 @@ def assemble(
     _check_pixels(config, data)
     source = sources.of(config, data, device, workers)
     sampler = build.sampler(config, data.train.labels)
-    network = build.network(config, source.channels, weights, counts=data.counts).to(device)
-    network.to(memory_format=layout)  # type: ignore[call-overload]
+    network = build.network(config, source.channels, weights, counts=data.counts)
+    if config.stage != "none":
+        network = Frozen(network, shift=config.stage_norms == "shift")
+        if start is not None:
+            begin_from(network, start, classifier=STAGES[config.stage].linear)
+    network.to(device, memory_format=layout)  # type: ignore[call-overload]
     norms.convert_batch_norms(network, ranks, config.parts)
-    lr, penalty = (torch.zeros((), device=device) for _ in range(2))
+    lr, penalty, vectors_lr = (torch.zeros((), device=device) for _ in range(3))
     return Assembly(
         config=config,
         data=data,
@@ -106,9 +117,10 @@ def assemble(
         sampler=sampler,
         network=network,
         objective=_wrapped(BRANCHES[config.branches].made(config, network, config, penalty, ranks, layout), ranks),
-        optimizer=_optimizer(config, network, lr),
+        optimizer=_optimizer(config, network, lr, vectors_lr),
         lr=lr,
         penalty=penalty,
+        vectors_lr=vectors_lr,
     )
 
 
@@ -137,7 +149,7 @@ def _check_pixels(config: RunConfig, data: LongTailed) -> None:
         )
 
 
-def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.optim.SGD:
+def _optimizer(config: RunConfig, network: build.Network, lr: Tensor, vectors_lr: Tensor) -> torch.optim.SGD:
     trained = [p for p in network.parameters() if p.requires_grad]
     if not trained:
         raise InvalidInput(
@@ -149,6 +161,13 @@ def _optimizer(config: RunConfig, network: build.Network, lr: Tensor) -> torch.o
         groups = [
             {"params": [p for p in trained if id(p) not in of_classifier]},
             {"params": [p for p in trained if id(p) in of_classifier], "weight_decay": 0.0},
+        ]
+    if config.vectors_lr != 1:  # of a second stage with scales
+        assert isinstance(network.classifier, FC)
+        vectors = {id(p) for p in network.classifier.linear.parameters()}
+        groups = [
+            {"params": [p for p in trained if id(p) not in vectors]},
+            {"params": [p for p in trained if id(p) in vectors], "lr": vectors_lr},
         ]
     optimizer = torch.optim.SGD(
         groups, lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov, fused=True

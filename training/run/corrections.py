@@ -15,11 +15,18 @@ from lpm.console.errors import InvalidInput
 from training.batches import sources
 from training.config import RunConfig
 from training.data.datasets import LongTailed
-from training.methods import SAMPLERS
 from training.model.build import Network, unsearched
+from training.sampling.label_law import label_frequencies
 
 EQUAL = 1e-4
 """Relative difference up to which lengths of class vectors count as equal."""
+
+
+CHUNK = 10_000
+"""Images whose classifier inputs are held in double precision at a time."""
+
+UNIFORM = 1e-12
+"""Difference up to which frequencies of classes count as equal."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ class Finished:
 
     @property
     def prior(self) -> np.ndarray:
-        """How often the training stream shows each class, (K,), where the sampler takes images as they are."""
-        return self.data.counts / self.data.counts.sum()
+        """How often the stream of training labels has each class, (K,) with sum 1."""
+        return label_frequencies(self.config, self.data.counts)
 
     @property
     def class_vectors(self) -> np.ndarray:
@@ -69,11 +76,8 @@ class Finished:
     @property
     def bias(self) -> np.ndarray:
         """The bias of each class, (K,) float64; zeros without a bias."""
-        linear = getattr(self.network.classifier, "linear", None)
-        if linear is None or linear.bias is None:
-            return np.zeros(self.config.K)
-        bias: np.ndarray = linear.bias.detach().double().cpu().numpy()
-        return bias
+        bias = self.network.classifier.bias
+        return np.zeros(self.config.K) if bias is None else bias.detach().double().cpu().numpy()
 
     def logits(self, part: str) -> np.ndarray:
         """Compute the network's logits.
@@ -84,7 +88,7 @@ class Finished:
         Returns:
             (n, K) float64.
         """
-        return self._of_images(part, lambda h: self.network.classifier(h))
+        return self._of_images(part, lambda h: self.network.classifier(h)).astype(np.float64)
 
     def inputs(self, part: str) -> np.ndarray:
         """Compute the classifier inputs of unmixed images without augmentation.
@@ -93,7 +97,7 @@ class Finished:
             part: 'train', 'test' or 'holdout'.
 
         Returns:
-            (n, p) float64.
+            (n, p) float32.
         """
         return self._of_images(part, lambda h: self.network.classifier.features(h))
 
@@ -105,7 +109,7 @@ class Finished:
                 chunks = [self._features(x).cpu() for x in getattr(self.source, part)(images)]
             self._inputs[part] = torch.cat(chunks)
         of_part = torch.split(self._inputs[part], sources.EVALUATION_BATCH[self.device.type])
-        return torch.cat([of_features(h.to(self.device)).double().cpu() for h in of_part]).numpy()
+        return torch.cat([of_features(h.to(self.device)).float().cpu() for h in of_part]).numpy()
 
     def _features(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -162,6 +166,12 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
         InvalidInput: if logits are no log-probabilities under that prior.
     """
     config = run.config
+    if config.branches != "none":
+        raise InvalidInput(f"branches {config.branches!r} are trained on labels of two laws, so there is no one prior")
+    if config.class_weights != "none":
+        raise InvalidInput(
+            f"class weights {config.class_weights!r} correct the prior already, and logit adjustment would do so twice"
+        )
     if config.loss != "ce":
         raise InvalidInput(
             f"post-hoc logit adjustment corrects a network trained with plain cross-entropy, and this one has loss "
@@ -171,13 +181,11 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
         raise InvalidInput(
             "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
         )
-    if SAMPLERS[config.sampler].classes == "balanced":
+    if np.ptp(run.prior) < UNIFORM:
         raise InvalidInput(
             f"sampler {config.sampler!r} shows all classes equally often: the prior is uniform, and logit adjustment "
             "changes nothing"
         )
-    if SAMPLERS[config.sampler].classes == "other":
-        raise InvalidInput(f"the prior of sampler {config.sampler!r} is not known")
     return run.logits(part) - options.tau * np.log(run.prior)
 
 
@@ -198,7 +206,7 @@ def tau_norm(run: Finished, part: str, options: Options) -> np.ndarray:
     if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
         raise InvalidInput("all class vectors have one length, so tau-norm changes nothing")
     scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
-    return run.inputs(part) @ scaled.T + (run.bias if options.bias else 0.0)
+    return run.inputs(part).astype(np.float64) @ scaled.T + (run.bias if options.bias else 0.0)
 
 
 def lengths(run: Finished) -> np.ndarray:
@@ -226,17 +234,20 @@ def nearest_class_mean(run: Finished, part: str, options: Options) -> np.ndarray
     Returns:
         (n, K) scores.
     """
-    train, h = run.inputs("train"), run.inputs(part)
-    if options.features == "cl2n":
-        centre = train.mean(axis=0)
-        train, h = train - centre, h - centre
-    if options.features != "un":
-        train, h = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (train, h))
+    train, labels = run.inputs("train"), run.data.train.labels
+    centre = train.mean(axis=0, dtype=np.float64) if options.features == "cl2n" else 0.0
+
+    def prepared(h: np.ndarray) -> np.ndarray:
+        h = h.astype(np.float64) - centre
+        return h if options.features == "un" else h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12)
+
     means = np.zeros((run.config.K, train.shape[1]))
-    np.add.at(means, run.data.train.labels, train)
+    for start in range(0, len(train), CHUNK):  # all of iNaturalist would be seven gigabytes
+        part_of = slice(start, start + CHUNK)
+        np.add.at(means, labels[part_of], prepared(train[part_of]))
     means /= run.data.counts[:, None]
     # |h - m|^2 without |h|^2, which all classes share.
-    return np.asarray(2 * h @ means.T - (means**2).sum(axis=1))
+    return np.asarray(2 * prepared(run.inputs(part)) @ means.T - (means**2).sum(axis=1))
 
 
 def recalibrated(run: Finished, part: str, options: Options) -> np.ndarray:

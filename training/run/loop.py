@@ -18,12 +18,14 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
+from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
 from training.model.weights import weights_hash
 from training.run.measurement import epochs_measured, measured
+from training.run.starting import Start
 from training.run.steps import Diverged
 from training.run.trainer import Trainer
 from training.store import run_data
@@ -51,6 +53,7 @@ def run(
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
     workers: int = 0,
     weights: Path | None = None,
+    start: Start | None = None,
     ranks: Ranks = ALONE,
 ) -> RunResult:
     """Train a run to its end, from its last checkpoint if there is one, and store its result.
@@ -63,6 +66,7 @@ def run(
         on_epoch: called after each epoch with what is written of it.
         workers: processes that decode image files; 0 decodes in this process.
         weights: file of pretrained weights, for a pretrained network.
+        start: what a second stage starts from.
         ranks: the processes that train the run together.
 
     Returns:
@@ -74,7 +78,9 @@ def run(
         Diverged: if the loss or a weight is no longer a finite number.
     """
     return finished(
-        stages(config, data, folder, device, on_epoch=on_epoch, workers=workers, weights=weights, ranks=ranks)
+        stages(
+            config, data, folder, device, on_epoch=on_epoch, workers=workers, weights=weights, start=start, ranks=ranks
+        )
     )
 
 
@@ -105,6 +111,7 @@ def stages(
     capture: bool = True,
     workers: int = 0,
     weights: Path | None = None,
+    start: Start | None = None,
     ranks: Ranks = ALONE,
     on_change: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda text: None,
@@ -121,6 +128,7 @@ def stages(
         capture: whether steps are captured on CUDA.
         workers: processes that decode image files; 0 decodes in this process.
         weights: file of pretrained weights, for a pretrained network.
+        start: what a second stage starts from.
         ranks: the processes that train the run together.
         on_change: called in rank 0 with how image files differ from the run's, with which it then goes on; None
             refuses other images.
@@ -137,7 +145,10 @@ def stages(
         InvalidInput: if the folder holds another run, or as :class:`training.run.trainer.Trainer`.
         Diverged: if the loss or a weight is no longer a finite number.
     """
+    if (config.stage != "none") != (start is not None):
+        raise InvalidInput(f"{config.method} is a second stage, so it needs the run that it starts from, and only then")
     of_weights = {"weights": weights_hash(weights)} if weights is not None else {}
+    of_weights |= {"stage1": start.sha256} if start is not None else {}
     ranks.agree(data.fingerprint | of_weights)
     if (order := ranks.rank_0_decision(lambda: _begun_order(folder, data))) is not None:
         data = data.as_begun(*order)
@@ -145,7 +156,8 @@ def stages(
     if (result := ranks.rank_0_decision(lambda: _checked(folder, fingerprint, data, on_change, on_note))) is not None:
         return result
     # Before anything is written, because the run may be impossible.
-    trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, ranks=ranks)
+    first = None if start is None else start.network
+    trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, start=first, ranks=ranks)
     with contextlib.ExitStack() as locks:
 
         def take() -> tuple[RunResult | None, list[EpochRow]]:
@@ -164,7 +176,7 @@ def stages(
                 on_change(f"{folder.path} goes on after epoch {epoch} with other images: {change}; its result says so")
             return None, rows
 
-        start = time.perf_counter()
+        started = time.perf_counter()
         result, rows = ranks.rank_0_decision(take)
         if result is not None:
             return result
@@ -174,7 +186,9 @@ def stages(
             yield from _epochs(trainer, folder, rows, on_epoch, on_progress)
             predictions = trainer.evaluate()
             outcome = trainer.outcome(predictions)
-            result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - start)
+            result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - started)
+            if start is not None:
+                result = replace(result, stage1=start.folder, stage1_last=start.last)
             return ranks.rank_0_decision(lambda: _stored(folder, save_tensors(trainer.state() | outcome), result))
         finally:
             trainer.steps.release()

@@ -37,8 +37,8 @@ class Steps:
 
     Attributes:
         epoch: the last epoch that was begun; 0 before the first.
-        label_counts: (K, K) int64, how often each label pair was drawn so far; above ``COUNTED`` classes (2, K), the labels of
-            each side.
+        label_counts: (K, K) int64, how often each label pair was drawn so far, whatever its weights; above ``COUNTED`` classes
+            (2, K), the labels of each side.
         drawn: everything random of the current epoch, on the device.
         sizes: for each batch the pairs of this process, and of the batch.
         offsets: (largest batch,) 0, 1, ...
@@ -70,6 +70,7 @@ class Steps:
         self._started = time.perf_counter()
         self.epoch += 1
         run.lr.fill_(config.lr_at(self.epoch))
+        run.vectors_lr.fill_(config.vectors_lr * config.lr_at(self.epoch))
         run.penalty.fill_(config.penalty_at(self.epoch))
         for module in run.network.modules():  # such as a loss whose class weights begin later
             if (begin := getattr(module, "begin_epoch", None)) is not None:

@@ -34,6 +34,7 @@ class Trainer:
         layout: memory layout of weights and images.
         workers: processes that decode image files.
         weights: a file that a pretrained network starts from.
+        start: the network that a second stage starts from.
         ranks: the processes that train the run together.
 
     Attributes:
@@ -54,10 +55,13 @@ class Trainer:
         layout: torch.memory_format = torch.channels_last,
         workers: int = 0,
         weights: Path | None = None,
+        start: build.Network | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.data, self.device, self.ranks = config, data, device, ranks
-        self.assembly = assemble(config, data, device, layout=layout, workers=workers, weights=weights, ranks=ranks)
+        self.assembly = assemble(
+            config, data, device, layout=layout, workers=workers, weights=weights, start=start, ranks=ranks
+        )
         self.network, self.source = self.assembly.network, self.assembly.source
         capture = capture and device.type == "cuda" and ranks.world == 1 and not config.data_set.files
         self.steps = Steps(self.assembly, capture=capture)

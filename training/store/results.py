@@ -35,6 +35,8 @@ class RunResult:
             classes, only where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
         best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was
             not stored.
+        stage1: for a second stage, the folder of the run that it started from, inside the store.
+        stage1_last: the accuracies of that run after its last epoch; :attr:`best` is never its.
         holdout: accuracies as :attr:`last`, over the training images that are held out; none without ``--holdout``.
         holdout_counts: images of each class that are held out, (K,).
         per_class: accuracy in per cent of each class, (K,); None for a class without a test image.
@@ -63,6 +65,8 @@ class RunResult:
     method: str = ""
     last: Mapping[str, float]
     best: float | None = None
+    stage1: str = ""
+    stage1_last: Mapping[str, float] = field(default_factory=dict)
     holdout: Mapping[str, float] = field(default_factory=dict)
     holdout_counts: tuple[int, ...] = ()
     per_class: tuple[float | None, ...] = ()
@@ -209,6 +213,8 @@ _CHECKS: dict[str, Any] = {
     "method": _is_word,
     "last": lambda v: _maps_words_to(_is_accuracy)(v) and "all" in v,
     "best": _is_accuracy,
+    "stage1": _is_word,
+    "stage1_last": _maps_words_to(_is_accuracy),
     "holdout": _maps_words_to(_is_accuracy),
     "holdout_counts": _are(_is_whole),
     "per_class": _are(lambda v: v is None or _is_accuracy(v)),

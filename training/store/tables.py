@@ -16,8 +16,9 @@ from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
-from training.experiments import Table, config
+from training.experiments import Table, cell
 from training.published import Recipe, Row
+from training.store import posthoc
 from training.store.results import RunResult
 from training.store.runs import RunFolder, find
 
@@ -29,7 +30,7 @@ class Entry:
     """One cell of a table: our runs beside the paper's value.
 
     Attributes:
-        method: key of :data:`training.experiments.METHODS`; '' where we have none for the row.
+        method: key of :data:`training.named.METHODS`; '' where we have none for the row.
         dataset: name of the data set, as the paper's table has it.
         imbalance: imbalance factor; 0 for the class counts that the data set has already.
         split: 'many', 'med', 'few' or 'all'.
@@ -76,44 +77,6 @@ class Entry:
         return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A run that a table needs.
-
-    Attributes:
-        row: the row of the table.
-        own: whether it has the recipe of the method's authors.
-        config: the run with seed 0.
-    """
-
-    row: Row
-    own: bool
-    config: RunConfig
-
-
-RECIPES = ("common", "own")
-"""Recipes of a table's runs: the preset, and that of the method's authors where it differs."""
-
-
-def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[Wanted]:
-    """List the runs that a table needs.
-
-    Args:
-        table: the table, or a part of it.
-        preset: recipe of the runs.
-        recipes: words of :data:`RECIPES`.
-
-    Returns:
-        The runs in the table's order, with seed 0. Rows of one method share their runs.
-    """
-    return [
-        Wanted(row, own, config(row.method, dataset, factor, preset, own=row.own if own else None))
-        for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows)
-        for own in (False, True)
-        if row.method and RECIPES[own] in recipes and (row.own is not None or not own)
-    ]
-
-
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
     """Fill a table from the runs that the store has.
 
@@ -135,9 +98,13 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
     def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[RunResult]:
         if not row.method:
             return []
-        run = config(row.method, dataset, factor, preset, own=own)
+        run = cell(row.method, dataset, factor, preset, own)[-1]
         folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
-        return [folder.result(*RESULT, *SPLITS) for folder in folders if folder.done]
+        results = [(folder, folder.result(*RESULT, *SPLITS)) for folder in folders if folder.done]
+        if not row.correction:
+            return [result for _, result in results]
+        corrections = [(result, posthoc.corrected(folder, row.correction)) for folder, result in results]
+        return [replace(result, last=c.last, best=None) for result, c in corrections if c is not None]
 
     cells = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
@@ -160,25 +127,6 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                 )
             )
     return cells
-
-
-def missing(
-    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
-) -> list[RunConfig]:
-    """List the runs of a table that are not finished.
-
-    Args:
-        table: the table, or a part of it.
-        store: folder of the run store.
-        preset: recipe of the runs.
-        seeds: seeds of each cell.
-        recipes: words of :data:`RECIPES`.
-
-    Returns:
-        The runs, each once: all cells of the first seed, then those of the next.
-    """
-    runs = [replace(run.config, seed=seed) for seed in seeds for run in wanted(table, preset, recipes)]
-    return [run for run in dict.fromkeys(runs) if not RunFolder(store, run).done]
 
 
 RESULT = ("dataset", "device", "torch", "time", "train_seconds")
