@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from figures import optimum
 from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import ORDER, pets, trained
@@ -248,6 +249,8 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     assert (scores.argmax(axis=1) == final["test_answers"][:, 0]).mean() > 0.98  # features are stored in half precision
     assert geometry["class_means"].shape == geometry["class_vectors"].shape == (10, 64)
     assert collapse.collapse_numbers(config, digits.counts) is None
+    with pytest.raises(InvalidInput, match=f"the layer-peeled model has no program for branches '{config.branches}'"):
+        optimum.network(folder, 3)
     learner = trainer.Trainer(config, digits, CPU)
     learner.load(3, (folder.path / "final.safetensors").read_bytes())
     again = measured(learner)

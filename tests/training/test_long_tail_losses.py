@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -188,6 +189,17 @@ def test_any_batch_will_do(name: str) -> None:
         loss(z, a.double(), b, lam)
 
 
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "ms"])
+def test_losses_wait_for_no_device_and_compile_whole(name: str) -> None:
+    """A meta tensor has no values, as those of a GPU are not there yet: any that were read would raise."""
+    loss, (z, a, b, lam) = copy.deepcopy(FUNCTIONS[name]), batch(4)
+    torch.compiler.reset()  # each loss is the first to be compiled
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(z, a, b, lam), loss(z, a, b, lam))
+    assert isinstance(loss, torch.nn.Module)
+    assert loss.to("meta")(*(x.to("meta") for x in (z, a, b, lam))).shape == ()
+
+
 @pytest.mark.parametrize("per_image", [True, False])
 @pytest.mark.parametrize(
     "loss",
@@ -310,7 +322,7 @@ def test_the_cosine_classifier_has_scaled_cosines_and_starts_with_unit_direction
 
 def test_classes_without_images_and_unknown_words_are_refused() -> None:
     for make in (inverse, effective, LogitAdjustment, VectorScaling, Temperature, LDAM):
-        with pytest.raises(InvalidInput, match="every class needs images, and class 1 has 0"):
+        with pytest.raises(InvalidInput, match="every class needs images or labels, and class 1 has 0"):
             make(torch.tensor([3, 0, 2]))
     with pytest.raises(InvalidInput, match=r"shape \(K,\), not \(2, 2\)"):
         inverse(torch.ones(2, 2))

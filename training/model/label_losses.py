@@ -192,5 +192,5 @@ def positive(counts: Tensor) -> Tensor:
         raise InvalidInput(f"class counts must have shape (K,), not {tuple(n.shape)}")
     if not bool((possible := (n > 0) & torch.isfinite(n)).all()):
         k = int(torch.nonzero(~possible)[0])
-        raise InvalidInput(f"every class needs images, and class {k} has {float(n[k]):g}")
+        raise InvalidInput(f"every class needs images or labels, and class {k} has {float(n[k]):g}")
     return n
