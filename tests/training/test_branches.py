@@ -122,6 +122,14 @@ def test_dbn_is_the_mean_of_two_losses_on_exchanged_mixtures(training: bool, dig
     assert loss.item() == pytest.approx(expected / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("choices", [{}, {"loss": "complement"}, {"classifier": "ms"}])
+def test_gradients_of_both_heads_are_those_of_finite_differences(choices: dict[str, Any]) -> None:
+    heads = build.network(replace(DBN, **choices), 1, counts=np.arange(40, 0, -4)).classifier.double()
+    _, _, a, b, lam, _, _ = batch_of(6)
+    h = torch.randn(6, 64, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda h: heads.loss(h, a, b, lam.double()), (h,))
+
+
 @pytest.mark.parametrize("classifier", ["fc", "ms", "ms-unordered", "etf"])
 def test_dbn_is_symmetric_under_exchanging_branches_and_shares(classifier: str, digits: datasets.LongTailed) -> None:
     sampler = "bmls" if classifier == "ms-unordered" else "random"
