@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from argparse import Namespace
 from dataclasses import replace
@@ -15,7 +16,8 @@ import pytest
 from lpm.console import cli
 from lpm.console.output import write
 from paper_checks.paper.tables import LAYOUTS, means
-from training.config import RunConfig
+from training import experiments
+from training.config import RunConfig, with_preset
 from training.experiments import TABLES, config
 from training.named import METHODS
 from training.published import Recipe, Row
@@ -148,6 +150,28 @@ def test_corrections_of_finished_runs_are_rows_and_those_that_lack_are_made(
         ("random+FC, post-hoc LA", "75.0000", ""),
         ("random+FC, NCM", "76.0000", ""),
     ]
+
+
+def test_a_table_trains_its_first_stages_then_the_second_ones_and_corrects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(printed="", method="random+FC+MiSLAS", note="a stage"),
+        Row(printed="", method="random+FC", correction="post-hoc LA", note="a correction"),
+    ]
+    monkeypatch.setitem(TABLES, 2, replace(SHORT, rows=tuple(rows), datasets=("digits-lt",), factors=(10,)))
+    small = {"epochs": 1, "warmup": 0, "width": 4, "batch": 128}
+    monkeypatch.setattr(
+        experiments, "with_preset", lambda config, preset: replace(with_preset(config, preset), **small)
+    )
+    words = ["2", "--preset", "smoke", "--seeds", "0", "--store", str(tmp_path), "--device", "cpu", "--quiet"]
+    assert cli.run(lambda: main(words)) == 0
+    output = capsys.readouterr()
+    assert "missing" not in output.err
+    for name in ("random+FC+MiSLAS", "random+FC, post-hoc LA"):
+        row = re.escape(f"| {name} | {name} | digits-lt | 10 | smoke | ") + r"\d+\.\d\d \(1\) "
+        assert re.search(row, output.out)
+    assert len(list(tmp_path.glob("*/seed-0/metrics.json"))) == 2
 
 
 def test_each_recipe_has_a_command_of_its_own(
