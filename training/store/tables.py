@@ -16,11 +16,12 @@ from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
-from training.experiments import Table, cell
-from training.published import Recipe, Row
+from training.experiments import Table
+from training.published import Row
 from training.store import posthoc
 from training.store.results import RunResult
 from training.store.runs import RunFolder, find
+from training.store.wanted import runs_of_row
 
 SPLITS = ("many", "med", "few", "all")
 
@@ -95,11 +96,9 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
     """
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
 
-    def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[RunResult]:
-        if not row.method:
-            return []
-        run = cell(row.method, dataset, factor, preset, own)[-1]
-        folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
+    def finished(row: Row, dataset: str, factor: int, *, own: bool) -> list[RunResult]:
+        runs, _ = runs_of_row(row, dataset, factor, preset, own=own)
+        folders = [RunFolder(store, replace(run, seed=seed)) for run in runs[-1:] for seed in seeds]
         results = [(folder, folder.result(*RESULT, *SPLITS)) for folder in folders if folder.done]
         if not row.correction:
             return [result for _, result in results]
@@ -108,8 +107,8 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
 
     cells = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
-        results = finished(row, dataset, factor)
-        by_own = [] if row.own is None else finished(row, dataset, factor, row.own)
+        results = finished(row, dataset, factor, own=False)
+        by_own = [] if row.own is None else finished(row, dataset, factor, own=True)
         for split in SPLITS if table.splits else ("all",):
             cells.append(
                 Entry(
