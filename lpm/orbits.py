@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lpm import bias
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
@@ -87,23 +88,30 @@ def solve_all(
         InvalidInput: if a problem has more than ``MAX_GROUPS`` groups.
     """
     start = time.perf_counter()
-    coordinates = [Coordinates(problem) for problem in problems]
+    found: dict[int, tuple[Coordinates, np.ndarray, int]] = {}
+    results: dict[int, Solution | NotCertified] = {}
     free = [i for i, problem in enumerate(problems) if not problem.bias]
-    solved = optima([coordinates[i] for i in free], target=min(target, tolerance), frozen=[frozen] * len(free))
-    points = dict(zip(free, solved, strict=True))
+    coordinates = [Coordinates(problems[i]) for i in free]
+    points = optima(coordinates, target=min(target, tolerance), frozen=[frozen] * len(free))
+    for i, member, (X, steps) in zip(free, coordinates, points, strict=True):
+        found[i] = member, X, steps
     for i, problem in enumerate(problems):
         if problem.bias:
-            coordinates[i], X, steps = at_best_bias(problem, frozen)
-            points[i] = X, steps
-    return certify_all(
-        coordinates,
-        [points[i][0] for i in range(len(problems))],
+            try:
+                found[i] = at_best_bias(problem, frozen)
+            except NotCertified as refusal:
+                results[i] = refusal
+    certified = certify_all(
+        [member for member, _, _ in found.values()],
+        [X for _, X, _ in found.values()],
         solver="orbits",
         seconds=(time.perf_counter() - start) / max(1, len(problems)),
-        iterations=[points[i][1] for i in range(len(problems))],
+        iterations=[steps for _, _, steps in found.values()],
         tolerance=tolerance,
         remedy="try --solver factored, or a looser --tolerance",
     )
+    results |= dict(zip(found, certified, strict=True))
+    return [results[i] for i in range(len(problems))]
 
 
 def optimum(coordinates: Coordinates, *, target: float, frozen: tuple[int, ...] = ()) -> tuple[np.ndarray, int]:
@@ -232,9 +240,13 @@ def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordi
 
     Raises:
         InvalidInput: as :func:`optimum`.
+        NotCertified: if no label is ever put on a class.
     """
     from scipy.optimize import minimize, root  # here, because scipy takes long to import
 
+    if not bias.label_mass(Coordinates(problem)).min() > 0:
+        remedy = "a class that no label is put on has no best bias; drop --bias"
+        raise NotCertified(gap=np.inf, relative_gap=np.inf, tolerance=TOLERANCE, solver="orbits", remedy=remedy)
     fixed, spent = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset, 0
 
     def at(free: np.ndarray) -> tuple[Coordinates, np.ndarray]:
