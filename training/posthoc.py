@@ -17,7 +17,6 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import markdown as markdown_text
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
 from training.store import posthoc, runs
@@ -46,6 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
             not defined for it.
         Busy: if another process holds the run.
     """
+    options = parse(arguments)
+    rows = corrections(options)
+    if options.json:
+        cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in rows])
+    else:
+        print(markdown(rows), end="")
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        The options.
+    """
     parser = cli.Parser(
         "training.posthoc", "correct finished runs without training, and measure them on the test images"
     )
@@ -73,14 +90,23 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser, weights=False)
     add_lists(parser)
     add_device(parser)
-    options = parser.parse_args(arguments)
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
-    rows = {folder: _corrected(folder, options) for folder in folders}
-    if options.json:
-        cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in folders])
-    else:
-        print(markdown(rows), end="")
-    return 0
+    return parser.parse_args(arguments)
+
+
+def corrections(options: argparse.Namespace) -> dict[RunFolder, list[Corrected]]:
+    """Correct runs, and store the corrections in their folders.
+
+    Args:
+        options: what :func:`parse` returns.
+
+    Returns:
+        The corrections of each run.
+
+    Raises:
+        InvalidInput: as :func:`main`.
+        Busy: if another process holds a run.
+    """
+    return {folder: _corrected(folder, options) for folder in map(runs.at, runs.run_paths(options.runs))}
 
 
 def _tau(text: str) -> float:
@@ -140,8 +166,8 @@ def markdown(rows: dict[RunFolder, list[Corrected]]) -> str:
     head = ("run", "correction", *names, "ECE", "ECE at T")
     body = [
         (
-            markdown_text(methods[path]),
-            markdown_text(title),
+            methods[path],
+            title,
             *(in_words([r.last[name] for r in group if name in r.last]) for name in names),
             in_words(_numbers([r.ece for r in group])),
             in_words(_numbers([r.ece_at_temperature for r in group])),

@@ -21,6 +21,7 @@ TABLES = {
     "Loss": "registry/losses.py",
     "Sampler": "registry/samplers.py",
     "Mixing": "registry/ratios.py",
+    "Law": "registry/mixings.py",
 }
 """By the kind of row, the file of ``training`` whose table it belongs to."""
 
@@ -69,6 +70,6 @@ def test_the_documented_steps_are_enough(title: str, tmp_path: Path) -> None:
     assert result["last"]["all"] >= 0
     expected = {
         "Add a data set": ("blobs-lt", "random+FC"),
-        "Add a training method": ("digits-lt", "reversed+FC+smoothed"),
+        "Add a training method": ("digits-lt", "reversed+FC+smoothed+winner"),
     }
     assert (result["dataset"], result["method"]) == expected[title]

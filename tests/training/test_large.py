@@ -20,6 +20,7 @@ from lpm.console.errors import InvalidInput
 from tests.started import Command, Forked, checkpointed, together, torchrun
 from tests.training.large import make
 from training import train
+from training.batches.blending import blended
 from training.batches.epoch import batch_sizes, draw
 from training.config import RunConfig, with_preset
 from training.data import datasets, images, untrusted
@@ -154,6 +155,29 @@ def test_images_as_they_are_in_chunks_pairs_or_none(workers: int, places: datase
         for seen, i in zip(pairs.flatten(0, 1), some.flatten().tolist(), strict=True):
             image = torch.from_numpy(central(part.paths[i], 32, root=part.root))  # type: ignore[union-attr]
             assert torch.allclose(seen, (image.float() / 255 - mean) / std, atol=1e-5)
+
+
+def test_boxes_are_cut_from_the_views_of_files(places: datasets.LongTailed) -> None:
+    """The label weighs what the first view keeps, of the pixels that the network is shown."""
+    config = replace(SMOKE, mixing="cutmix", box_probability=1.0, alpha=1.0, size=24)
+    learner = trainer.Trainer(config, places, CPU)
+    sizes = batch_sizes(len(places.train.labels), config)
+    drawn = draw(config, learner.assembly.sampler, 1)
+    learner.source.begin(1, drawn, sizes)
+    boxed = next(n for n, start in enumerate(np.cumsum(sizes) - sizes) if drawn.weights[start] < 1)
+    for _ in range(boxed + 1):
+        learner.source.advance()
+    rows = sum(sizes[:boxed]) + torch.arange(sizes[boxed])
+    first, second = (learner.source.side(drawn, rows, side) for side in (0, 1))
+    mixed = blended(first, second, drawn.ratios[rows], drawn.boxes[:, rows])
+    assert mixed.shape == (sizes[boxed], 3, 24, 24)
+    kept = (mixed == first).all(dim=1).double().mean(dim=(1, 2))
+    expected = drawn.weights[rows].double()
+    assert float(kept.min()) == pytest.approx(
+        float(expected[0]), abs=1e-6
+    )  # more where a pixel is the same in both views
+    assert 0 < float(expected[0]) < 1
+    assert torch.isfinite(torch.tensor(learner.train_epoch()["loss"]))
 
 
 def test_factors_are_uniform_and_flips_fair(places: datasets.LongTailed) -> None:

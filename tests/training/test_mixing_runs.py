@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
+from figures import optimum
 from lpm.console.errors import InvalidInput
 from tests.training.test_methods_resume import METHODS as RESUMED
 from training.batches.epoch import draw
@@ -106,6 +107,9 @@ def test_label_pairs_are_measured_where_images_are_mixed_as_by_mixup(
         assert ("pair_means" in measured) == (law in ("mixup", "remix", "mamix"))
         assert measured["class_means"].shape == (10, 16)
         assert (collapse.collapse_numbers(config, digits.counts) is None) == (law != "mixup")
+        if law != "mixup":
+            with pytest.raises(InvalidInput, match=f"no program for mixing '{law}'; choose a run with mixup"):
+                optimum.network(folder, 1)
 
 
 def test_images_of_another_size_than_the_row_says_are_refused(digits: datasets.LongTailed) -> None:

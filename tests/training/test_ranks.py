@@ -107,6 +107,9 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
         (4, ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch", "--batch", "44")),
         # Penalties: the mean classifier input is that of the whole batch, though two processes have no share of the last one.
         (4, ("--batch", "44", "--feature-decay", "0.2", "--feature-decay-centred", "--classifier-decay", "0.1")),
+        # Boxes, and features that are mixed: a process may have no pair to mix. Seed 3 for the same reason.
+        (4, ("--sampler", "bilateral", "--mixing", "cutmix", "--batch", "44", "--seeds", "3")),
+        (4, ("--mixing", "manifold", "--batch", "44", "--seeds", "3")),
         # A batch is divided by the weights of all its processes.
         (4, ("--batch", "44", "--class-weights", "effective", "--loss", "focal")),
     ],

@@ -14,6 +14,7 @@ from training.data.decodable import unchecked
 from training.data.depth import Largest
 from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
+from training.sampling.label_law import label_frequencies
 
 NAMED = 10
 """Classes that a note names."""
@@ -52,8 +53,9 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         )
     if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
         names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
+        verb = "has" if len(untried) == 1 else "have"
         _note(
-            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"{len(untried):,} of {data.K:,} classes {verb} too few training images for --holdout {config.holdout:g} "
             f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
@@ -75,7 +77,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
             + ("use a GPU" if config.pretrained else "--preset quick is for a first look")
         )
-    _note_correction(config)
+    _note_correction(config, data.counts)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
     if classifier.singleton and draws == "a < b" and classifier.pairs == "all":
         _note(
@@ -87,13 +89,13 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
 
 
-def _note_correction(config: RunConfig) -> None:
+def _note_correction(config: RunConfig, counts: np.ndarray) -> None:
     """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
     loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
     adjusts = loss.takes == "frequencies"
-    if adjusts and balanced and config.prior == "stream":
+    if adjusts and balanced and config.prior == "stream" and np.ptp(label_frequencies(config, counts)) < 1e-9:
         _note(
-            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+            f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
             "corrects for the training images all the same"
         )
         adjusts = False

@@ -37,8 +37,8 @@ class Steps:
 
     Attributes:
         epoch: the last epoch that was begun; 0 before the first.
-        label_counts: (K, K) int64, how often each label pair was drawn so far; above ``COUNTED`` classes (2, K), the labels of
-            each side.
+        label_counts: (K, K) int64, how often each label pair was drawn so far, whatever its weights; above ``COUNTED`` classes
+            (2, K), the labels of each side.
         drawn: everything random of the current epoch, on the device.
         sizes: for each batch the pairs of this process, and of the batch.
         offsets: (largest batch,) 0, 1, ...
