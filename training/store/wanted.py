@@ -11,7 +11,9 @@ from training.config import RunConfig
 from training.experiments import Table, cell
 from training.published import Row
 from training.store import posthoc
+from training.store.rows import Rows
 from training.store.runs import RunFolder
+from training.store.tables import NO_ROWS
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[
 
 
 def missing(
-    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
+    table: Table,
+    store: Path,
+    preset: str,
+    seeds: Sequence[int],
+    recipes: Sequence[str] = RECIPES,
+    rows: Rows = NO_ROWS,
 ) -> list[RunConfig]:
     """List the runs of a table that are not finished.
 
@@ -66,6 +73,7 @@ def missing(
         preset: recipe of the runs.
         seeds: seeds of each cell.
         recipes: words of :data:`RECIPES`.
+        rows: finished runs of a CSV file, which are not missing.
 
     Returns:
         The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
@@ -80,7 +88,7 @@ def missing(
         run
         for seed in seeds
         for one in cells
-        if lacking([one.config], seed)
+        if lacking([one.config], seed) and (one.config.key, seed, one.config.method) not in rows
         for run in lacking([*one.before, one.config], seed)
     ]
     return list(dict.fromkeys(runs))
