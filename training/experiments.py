@@ -90,6 +90,24 @@ def runs_of(base: RunConfig, method: str, own: Recipe | None = None) -> list[Run
     return [run] if stage is None else [run, second_stage(run, stage)]
 
 
+def recipe(dataset: str, imbalance: float, preset: str) -> RunConfig:
+    """Build what the runs of a table's cells share.
+
+    Args:
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+
+    Returns:
+        A run of plain mixup with seed 0.
+
+    Raises:
+        InvalidInput: if the data set has no such preset.
+    """
+    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
+    return replace(with_preset(RunConfig(dataset=dataset), preset), **factor)
+
+
 def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe | None = None) -> list[RunConfig]:
     """Build the runs of a table's cell, with seed 0.
 
@@ -104,11 +122,9 @@ def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe |
         The runs in the order of training. The last one is the cell's.
 
     Raises:
-        InvalidInput: if the method is unknown, or the data set has no such preset.
+        InvalidInput: if the method is unknown or not possible with the recipe, or the data set has no such preset.
     """
-    recipe = with_preset(RunConfig(dataset=dataset), preset)
-    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    return runs_of(replace(recipe, **factor), method, own)
+    return runs_of(recipe(dataset, imbalance, preset), method, own)
 
 
 def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:

@@ -99,8 +99,13 @@ def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Names
         lacks = sum(replace(run, seed=0) in cells for run in missing)
         done = len(cells) * len(options.seeds) - lacks
         rows.append([dataset, tables.factor_word(factor), str(done), str(lacks), named])
-    absent = [f"{row.name} is not trained: {row.note}.\n" for row in table.rows if not row.method]
-    return cli.markdown_table(rows) + "".join(absent)
+    settings = itertools.product(table.rows, table.datasets, table.factors)
+    reasons = {
+        row.name: shown(why)
+        for row, dataset, factor in settings
+        if (why := wanted.runs_of_row(row, dataset, factor, options.preset)[1])
+    }
+    return cli.markdown_table(rows) + "".join(f"{name} is not trained: {why}.\n" for name, why in reasons.items())
 
 
 def _name(cell: Wanted) -> str:

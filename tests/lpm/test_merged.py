@@ -384,6 +384,14 @@ def test_counts_too_far_apart_for_float64_are_not_certified_and_said(capsys: pyt
     assert Spectrum(np.array([1e17, 1.0]), np.array([1.0, 3.0]), np.eye(1)).project(3.3).tolist() == [0.0, 0.0]
 
 
+def test_a_loss_of_0_in_float64_is_not_certified_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--program", "plain", "--K", "3", "--K-A", "2", "--R", "1e8", "--E-H", "6.8e7", "--solver", "merged"]
+    assert cli.run(lambda: solve.main([*words, "--quiet"])) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "relative gap inf" in line
+    assert "the loss is too close to 0" in line
+
+
 def test_the_command_says_how_far_it_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = LongTail(images=30_000, largest=600, smallest=5, many=100, medium=150, few=50).stand_in()
     G, file = len(np.unique(small)), tmp_path / "counts.txt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from argparse import Namespace
 from dataclasses import replace
@@ -16,7 +17,7 @@ from lpm.console import cli
 from lpm.console.output import write
 from paper_checks.paper.tables import LAYOUTS, means
 from training import experiments
-from training.config import RunConfig
+from training.config import RunConfig, with_preset
 from training.experiments import TABLES, config
 from training.named import METHODS
 from training.published import Recipe, Row
@@ -100,6 +101,26 @@ def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: 
         *("Mixup", "2", "71.5000", "1", "74.0000", "")
     ]
     assert (second["row"], second["method"], second["mean"]) == ("CP-Mix", "", "")
+
+
+def test_a_method_that_the_preset_does_not_allow_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        TABLES, 2, replace(SHORT, rows=(Row(printed="", method="bilateral+FC+CMO", note="boxes"), *SHORT.rows))
+    )
+    monkeypatch.setattr(
+        experiments, "with_preset", lambda config, preset: replace(with_preset(config, preset), epochs=3, warmup=0)
+    )
+    words = ["2", "--preset", "quick", "--store", str(tmp_path), "--device", "cpu", "--seeds", "0", "--dry-run"]
+    assert cli.run(lambda: main(words)) == 0
+    output = capsys.readouterr()
+    assert "bilateral+FC+CMO is not trained: mixing 'cmo' has no box in the first 4 and last 3 epochs" in output.out
+    assert "| cifar10-lt | 100 | 0 | 2 | all |" in output.out
+    assert cli.run(lambda: main([*words, "--format", "csv"])) == 0
+    assert "bilateral+FC+CMO" in capsys.readouterr().out
+    assert cli.run(lambda: main(["2", "--preset", "yang"])) == 2  # an impossible preset is an error all the same
+    assert "preset 'yang' is unknown for cifar10-lt" in capsys.readouterr().err
 
 
 def test_a_second_stage_brings_the_run_that_it_starts_from_unless_it_is_finished(tmp_path: Path) -> None:
@@ -225,6 +246,28 @@ def test_rows_that_no_run_can_have_are_one_line(
     assert len(output.err.splitlines()) == 1
 
 
+def test_a_table_trains_its_first_stages_then_the_second_ones_and_corrects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(printed="", method="random+FC+MiSLAS", note="a stage"),
+        Row(printed="", method="random+FC", correction="post-hoc LA", note="a correction"),
+    ]
+    monkeypatch.setitem(TABLES, 2, replace(SHORT, rows=tuple(rows), datasets=("digits-lt",), factors=(10,)))
+    small = {"epochs": 1, "warmup": 0, "width": 4, "batch": 128}
+    monkeypatch.setattr(
+        experiments, "with_preset", lambda config, preset: replace(with_preset(config, preset), **small)
+    )
+    words = ["2", "--preset", "smoke", "--seeds", "0", "--store", str(tmp_path), "--device", "cpu", "--quiet"]
+    assert cli.run(lambda: main(words)) == 0
+    output = capsys.readouterr()
+    assert "missing" not in output.err
+    for name in ("random+FC+MiSLAS", "random+FC, post-hoc LA"):
+        row = re.escape(f"| {name} | {name} | digits-lt | 10 | smoke | ") + r"\d+\.\d\d \(1\) "
+        assert re.search(row, output.out)
+    assert len(list(tmp_path.glob("*/seed-0/metrics.json"))) == 2
+
+
 def test_each_recipe_has_a_command_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,7 +309,7 @@ def test_each_recipe_has_a_command_of_its_own(
 
 @pytest.mark.parametrize("number", COMPARISONS)
 def test_every_row_is_a_possible_run_by_both_recipes(number: int) -> None:
-    """A method that RunConfig refuses would end the command; names are told apart in tables."""
+    """A method that RunConfig refuses would have no run; names are told apart in tables."""
     table = TABLES[number]
     assert set(table.methods) <= set(METHODS)
     for preset in ("quick", "paper"):

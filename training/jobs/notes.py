@@ -53,8 +53,9 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         )
     if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
         names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
+        verb = "has" if len(untried) == 1 else "have"
         _note(
-            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"{len(untried):,} of {data.K:,} classes {verb} too few training images for --holdout {config.holdout:g} "
             f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)

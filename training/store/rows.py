@@ -48,6 +48,9 @@ class Measured:
 Rows = Mapping[tuple[str, int, str], Measured]
 """By key of the config, seed and :func:`titled` method."""
 
+NO_ROWS: Rows = {}
+"""No run is known beside those of the store."""
+
 
 def titled(method: str, correction: str = "") -> str:
     """The name of a method with a correction.

@@ -16,17 +16,15 @@ from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
-from training.experiments import Table, cell
-from training.published import Recipe, Row
+from training.experiments import Table
+from training.published import Row
 from training.store import posthoc
 from training.store.results import RunResult
-from training.store.rows import NEEDED, Measured, Rows, titled
+from training.store.rows import NEEDED, NO_ROWS, Measured, Rows, titled
 from training.store.runs import RunFolder
+from training.store.wanted import runs_of_row
 
 SPLITS = ("many", "med", "few", "all")
-
-NO_ROWS: Rows = {}
-"""No run is known beside those of the store."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +100,17 @@ def entries(
     """
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
 
-    def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[Measured]:
-        if not row.method:
-            return []
-        run = cell(row.method, dataset, factor, preset, own)[-1]
-        measured = (_measured(store, replace(run, seed=seed), row.correction, rows) for seed in seeds)
+    def finished(row: Row, dataset: str, factor: int, *, own: bool) -> list[Measured]:
+        runs, _ = runs_of_row(row, dataset, factor, preset, own=own)
+        measured = [
+            _measured(store, replace(run, seed=seed), row.correction, rows) for run in runs[-1:] for seed in seeds
+        ]
         return [one for one in measured if one is not None]
 
     cells = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
-        results = finished(row, dataset, factor)
-        by_own = [] if row.own is None else finished(row, dataset, factor, row.own)
+        results = finished(row, dataset, factor, own=False)
+        by_own = [] if row.own is None else finished(row, dataset, factor, own=True)
         for split in SPLITS if table.splits else ("all",):
             cells.append(
                 Entry(
