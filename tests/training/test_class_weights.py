@@ -182,7 +182,7 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
         ({"loss": "la", "class_weights": "effective"}, "double correction: loss la and --class-weights effective each"),
         ({"classifier": "cosine", "loss": "ldam", "class_weights": "effective", "weights_from": 0.8}, ""),
         ({"sampler": "cas"}, ""),
-        ({"sampler": "cas", "loss": "la", "branches": "dbn"}, "loss la has no effect: sampler cas"),
+        ({"sampler": "cas", "loss": "la", "branches": "dbn"}, "loss la has no effect: the labels that sampler cas draws"),
         ({"sampler": "bmls", "loss": "la", "branches": "dbn"}, ""),  # each branch has more of one end of the classes
     ],
 )  # fmt: skip

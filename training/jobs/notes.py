@@ -93,12 +93,13 @@ def _note_correction(config: RunConfig, counts: np.ndarray) -> None:
     """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
     loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
     adjusts = loss.takes == "frequencies"
-    if adjusts and balanced and config.prior == "stream" and np.ptp(label_frequencies(config, counts)) < 1e-9:
-        _note(
-            f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
-            "corrects for the training images all the same"
-        )
-        adjusts = False
+    if adjusts and balanced and config.prior == "stream":
+        if np.ptp(label_frequencies(config, counts)) < 1e-9:
+            _note(
+                f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
+                "corrects for the training images all the same"
+            )
+        adjusts = False  # what is left after the sampler is corrected once
     parts = {
         f"sampler {config.sampler}": balanced,
         f"loss {config.loss}": adjusts or loss.corrects,
