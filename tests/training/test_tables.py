@@ -29,8 +29,9 @@ from training.named import METHODS
 from training.options import seeds
 from training.store import tables
 from training.store.forms import NOTE, PLAIN, as_csv, latex, markdown
+from training.store.rows import COLUMNS, export
 from training.store.runs import RunFolder
-from training.store.tables import COLUMNS, Entry, entries, export
+from training.store.tables import Entry, entries
 from training.table import main, seed_list
 
 DATA = {"name": "cifar10-jpeg-lt", "sha256": "0"}

@@ -12,6 +12,7 @@ from training.config import RunConfig
 from training.experiments import Table, cell, recipe
 from training.published import Row
 from training.store import posthoc
+from training.store.rows import NO_ROWS, Rows
 from training.store.runs import RunFolder
 
 
@@ -87,7 +88,12 @@ def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[
 
 
 def missing(
-    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
+    table: Table,
+    store: Path,
+    preset: str,
+    seeds: Sequence[int],
+    recipes: Sequence[str] = RECIPES,
+    rows: Rows = NO_ROWS,
 ) -> list[RunConfig]:
     """List the runs of a table that are not finished.
 
@@ -97,6 +103,7 @@ def missing(
         preset: recipe of the runs.
         seeds: seeds of each cell.
         recipes: words of :data:`RECIPES`.
+        rows: finished runs of a CSV file, which are not missing.
 
     Returns:
         The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
@@ -111,7 +118,7 @@ def missing(
         run
         for seed in seeds
         for one in cells
-        if lacking([one.config], seed)
+        if lacking([one.config], seed) and (one.config.key, seed, one.config.method) not in rows
         for run in lacking([*one.before, one.config], seed)
     ]
     return list(dict.fromkeys(runs))
