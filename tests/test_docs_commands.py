@@ -126,7 +126,8 @@ def prepare(page: str, folder: Path) -> None:
     (folder / "patients.csv").write_text("image,patient\nmole/mole-0.png,1\nmole/mole-1.png,1\n")
     (folder / "counts.txt").write_text("300\n100\n40\n8\n")
     (folder / "results").mkdir()
-    shutil.copy(ROOT / "results/runs.csv", folder)
+    for place in (folder, folder / "results"):
+        shutil.copy(ROOT / "results/runs.csv", place)
     (folder / "tests").symlink_to(ROOT / "tests")
     (folder / "shortened").mkdir()
     (folder / "shortened/sitecustomize.py").write_text(SHORTENED)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
+import statistics
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -75,3 +78,21 @@ def test_pages_of_methods_are_linked_and_in_the_navigation() -> None:
     pages = {path.name for path in (ROOT / PAGE).parent.glob("*.md")} - {"index.md"}
     assert pages <= set(re.findall(r"\]\(([\w-]+\.md)\)", text(PAGE)))
     assert pages <= set(re.findall(r"practice/methods/([\w-]+\.md)", text("mkdocs.yml")))
+
+
+def test_first_runs_are_the_committed_rows() -> None:
+    """Each number of the page's last table is the mean and the standard deviation of the rows of its method."""
+    runs = defaultdict(lambda: defaultdict(list))
+    with (ROOT / "results" / "runs.csv").open() as file:
+        for row in csv.DictReader(file):
+            if (row["dataset"], row["imbalance"], row["preset"]) == ("cifar10-jpeg-lt", "100", "quick"):
+                runs[row["method"]][row["split"]].append(float(row["accuracy"]))
+    lines = [
+        line.strip("| ").split(" | ") for line in text(PAGE).split("## First runs")[1].splitlines() if line[:3] == "| `"
+    ]
+    assert {line[0].strip("`") for line in lines} == {method for method in runs if not method.startswith("coverage")}
+    for method, number, *cells in lines:
+        for split, cell in zip(("all", "many", "few"), cells, strict=True):
+            values = runs[method.strip("`")][split]
+            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            assert (number, cell) == (str(len(values)), f"{statistics.mean(values):.1f}{spread}")
