@@ -68,6 +68,7 @@ MIXED: dict[str, Choices] = {
     "LOM-deferred+FC": _of("lom", sampler_from=DEFERRED),
     "bilateral+FC": _of("bilateral"),
     "bilateral+FC+CMO": _of("bilateral", mixing="cmo"),
+    "bilateral+FC+OTMix-train": _of("bilateral", mixing="otmix-train", alpha=4.0),
     "random+FC+Remix": _of(mixing="remix"),
     "random+FC+MAMix": _of(mixing="mamix"),
     "random+FC+CutMix": _of(mixing="cutmix"),

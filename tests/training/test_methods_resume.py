@@ -44,6 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "unimix+la": {"mixing": "unimix", "sampler": "unimix", "loss": "la", "prior": "data", "alpha": 0.8},
     "cutmix": {"mixing": "cutmix"},
     "cmo": {"mixing": "cmo", "sampler": "bilateral", "cmo_first": 1, "cmo_last": 1},
+    "otmix-train": {"mixing": "otmix-train", "sampler": "bilateral", "cmo_first": 0, "cmo_last": 0, "seed": 5},
     "sbn-mix": {"sampler": "bilateral"},
     "manifold": {"mixing": "manifold"},
     "drs": {"sampler": "cbs", "sampler_from": 0.5},
@@ -89,5 +90,6 @@ def test_captured_steps_train_bit_for_bit_like_plain_ones(
     monkeypatch.setattr(steps, "captured", lambda step, state, rewind: captured(step, state, rewind, Recorded))
     rows = [(plain.train_epoch(), graphs.train_epoch()) for _ in range(3)]
     assert [first["loss"] for first, _ in rows] == [second["loss"] for _, second in rows]
+    assert torch.equal(plain.steps.label_counts, graphs.steps.label_counts)
     for tensor, theirs in zip(plain.network.state_dict().values(), graphs.network.state_dict().values(), strict=True):
         assert torch.equal(tensor, theirs)

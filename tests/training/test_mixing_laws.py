@@ -232,7 +232,7 @@ def test_processes_share_what_is_drawn(law: str) -> None:
         ({"mixing": "remix", "alpha": 0.0}, "mixing 'remix' applies only to training with mixup, alpha above 0"),
         ({"mixing": "remix", "remix_kappa": 1.0}, "remix-kappa = 1 must be above 1"),
         ({"remix_tau": 0.4}, "remix-tau applies only to mixing 'remix'"),
-        ({"box_probability": 0.4}, "box-probability applies only to mixing 'cutmix' or 'cmo'"),
+        ({"box_probability": 0.4}, "box-probability applies only to mixing 'cutmix', 'cmo' or 'otmix-train'"),
         ({"mixing": "cutmix", "box_probability": 0.0}, r"box-probability = 0 must lie in \(0, 1\]"),
         (
             {"mixing": "cutmix", "ratio_per": "sample"},

@@ -100,7 +100,7 @@ def test_label_pairs_are_measured_where_images_are_mixed_as_by_mixup(
     digits: datasets.LongTailed, tmp_path: Path
 ) -> None:
     for law in LAWS:
-        window: dict[str, Any] = {"cmo_first": 0, "cmo_last": 0} if law == "cmo" else {}
+        window: dict[str, Any] = {"cmo_first": 0, "cmo_last": 0} if law in ("cmo", "otmix-train") else {}
         config = replace(TINY, mixing=law, epochs=1, warmup=0, **window)
         loop.run(config, digits, folder := RunFolder(tmp_path, config), CPU)
         measured = folder.geometry(1)

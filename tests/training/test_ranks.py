@@ -234,6 +234,10 @@ def test_restarts_that_would_hang_are_refused(tmp_path: Path) -> None:
         (("--engine", "ray"), "drop --jobs and --engine"),
         (("--dataset", "cifar10-lt", "--preset", "quick"), "needs --data-root"),
         (("--batch", "2"), "3 processes cannot share batches of 2"),
+        (
+            ("--mixing", "otmix-train", "--cmo-first", "0", "--cmo-last", "0"),
+            "matches the images of a whole batch, which 3 processes would share",
+        ),
     ],
 )
 def test_bad_use_is_one_line_of_each_process(options: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ DEFERRED = 0.8
 """The usual share of the epochs after which a sampler or weights set in: where the learning rate first falls."""
 
 
+MATCHED_CLASSES = 1000
+"""Classes up to which backgrounds can be matched: the step then counts label pairs, (K, K), on the device."""
+
+
 @dataclass(frozen=True)
 class MixingChoices:
     """How images and labels are mixed, beyond the ratio."""
@@ -112,15 +116,21 @@ def check_mixing(run: RunConfig) -> None:
             f"classifier {run.classifier!r} mixes class vectors as images are mixed, and mixing {run.mixing!r} gives labels "
             "other weights than images; take 'fc', or a --mixing such as 'unimix'"
         )
-    if run.mixing == "cmo" and run.cmo_first + run.cmo_last >= run.epochs:
+    windowed = "cmo_first" in law.settings.values()
+    if windowed and run.cmo_first + run.cmo_last >= run.epochs:
         raise InvalidInput(
-            f"mixing 'cmo' has no box in the first {run.cmo_first} and last {run.cmo_last} epochs, and there are {run.epochs}; "
-            "take fewer with --cmo-first and --cmo-last"
+            f"mixing {run.mixing!r} has no box in the first {run.cmo_first} and last {run.cmo_last} epochs, and there are "
+            f"{run.epochs}; take fewer with --cmo-first and --cmo-last"
         )
-    if classifier.singleton and law.boxes and (run.mixing == "cmo" or run.box_probability < 1):
+    if classifier.singleton and law.boxes and (windowed or run.box_probability < 1):
         raise InvalidInput(
             f"classifier {run.classifier!r} needs mixed images, and mixing {run.mixing!r} shows first images alone in some "
             "batches; take 'fc', or 'cutmix' with --box-probability 1"
+        )
+    if law.matched and run.K > MATCHED_CLASSES:
+        raise InvalidInput(
+            f"mixing {run.mixing!r} counts errors by pairs of classes, up to {MATCHED_CLASSES:,} classes, and there are "
+            f"{run.K:,}; take 'cmo'"
         )
     if run.branches != "none" and run.mixing != "mixup":
         raise InvalidInput(

@@ -143,11 +143,13 @@ class Law(Method):
 
     Attributes:
         mean: the function that computes the expected label weight of the first image, as ``module:name``; it takes the config,
-            the counts of both classes, and :attr:`settings`.
+            the counts of both classes, and :attr:`settings`. Without it losses need ``--prior data``.
         takes_ratios: whether images are mixed by the ratio of ``--ratio-per``, as mixup does.
         labels_as_images: whether labels weigh as their images do.
         boxes: whether a part of one image is pasted into the other.
         of_features: whether pooled features are mixed instead of images.
+        matched: whether first images are exchanged within their batch in a growing share of the epochs, as
+            :mod:`training.batches.transport` says.
         alpha: parameter of the Beta law where a command does not give it; None for the recipe's.
     """
 
@@ -156,6 +158,7 @@ class Law(Method):
     labels_as_images: bool = True
     boxes: bool = False
     of_features: bool = False
+    matched: bool = False
     alpha: float | None = None
 
     @property

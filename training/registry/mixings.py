@@ -62,6 +62,17 @@ LAWS: dict[str, Law] = {
             boxes=True,
         ),
         Law(
+            name="otmix-train",
+            title="OTMix-train",
+            help="cmo, with backgrounds matched by features and the confusion of training images; alpha is 4 unless given",
+            make="training.batches.boxes:cmo",
+            mean="",
+            settings={"probability": "box_probability", "first": "cmo_first", "last": "cmo_last"},
+            boxes=True,
+            matched=True,
+            alpha=4.0,
+        ),
+        Law(
             name="manifold",
             title="manifold",
             help="pooled features are mixed instead of images",

@@ -93,7 +93,8 @@ def assemble(
 
     Raises:
         InvalidInput: if the network cannot be built or has nothing to train, if weights do not fit it, if there are more
-            processes than pairs in a batch, or if parts of a batch cannot be shared by the processes or have too few images.
+            processes than pairs in a batch or than the mixing law allows, or if parts of a batch cannot be shared by the
+            processes or have too few images.
     """
     _check_shares(config, data, ranks)
     _check_pixels(config, data)
@@ -127,6 +128,11 @@ def assemble(
 def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
     if ranks.world > config.batch:
         raise InvalidInput(f"{ranks.world} processes cannot share batches of {config.batch}; take fewer")
+    if LAWS[config.mixing].matched and ranks.world > 1:
+        raise InvalidInput(
+            f"mixing {config.mixing!r} matches the images of a whole batch, which {ranks.world} processes would share; take one "
+            "process, or 'cmo'"
+        )
     if config.parts % ranks.world:
         raise InvalidInput(
             f"{ranks.world} processes cannot share {config.parts} parts of {config.norm_batch} pairs; take a number that "

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.batches.epoch import batch_sizes, draw
+from training.batches.epoch import Epoch, batch_sizes, draw
+from training.batches.transport import matched
 from training.distributed import norms
+from training.methods import LAWS
 from training.run.assembly import Assembly
 from training.run.capture import captured
+from training.run.matching import Matching
 
 COUNTED = 1000
 """Classes up to which a run counts its label pairs, (K, K); above, the labels of each side, (2, K)."""
@@ -43,6 +46,7 @@ class Steps:
         sizes: for each batch the pairs of this process, and of the batch.
         offsets: (largest batch,) 0, 1, ...
         losses: (batches,) this process's share of each batch's loss.
+        matching: chooses the backgrounds of batches where the mixing law matches them; None for other laws.
     """
 
     def __init__(self, assembly: Assembly, *, capture: bool) -> None:
@@ -58,7 +62,8 @@ class Steps:
         self.offsets = torch.arange(max(whole), device=device)
         self._position, self._number = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
         self.losses = torch.zeros(len(self.sizes), device=device)
-        self._steps: dict[tuple[int, int], Callable[[], None]] = {}
+        self.matching = Matching(assembly, self.train_labels) if LAWS[config.mixing].matched else None
+        self._steps: dict[tuple[int, int, bool], Callable[[], None]] = {}
 
     def launch(self, on_progress: Callable[[float], None] = lambda epochs: None) -> None:
         """Begin the next epoch: on CUDA its steps are queued, and the host is free.
@@ -78,11 +83,13 @@ class Steps:
         epoch, drawn = self._ahead
         if epoch != self.epoch:
             drawn = draw(config, run.sampler, self.epoch, run.ranks)
+        matches = self._matches(drawn)
         run.source.begin(self.epoch, drawn, [local for local, _ in self.sizes])
-        self._count(run.data.train.labels[drawn.pairs.numpy()])
+        counted = ~np.repeat(matches, [local for local, _ in self.sizes])  # a step counts what it matches
+        self._count(run.data.train.labels[drawn.pairs.numpy()[counted]])
         self.drawn.copy_(drawn)
         run.network.train()
-        steps = [self._step_of(*size) for size in self.sizes]
+        steps = [self._step_of(*size, match) for size, match in zip(self.sizes, matches, strict=True)]
         self.rewind()
         for number, (step, (local, _)) in enumerate(zip(steps, self.sizes, strict=True), 1):
             if local:
@@ -105,6 +112,9 @@ class Steps:
         values, lr = run.ranks.all_reduce(self.losses).cpu(), run.config.lr_at(self.epoch)
         if run.config.parts:  # evaluation uses the statistics of the first part, which rank 0 has
             run.ranks.broadcast(norms.ghost_statistics(run.network))
+        if self.matching is not None:
+            self.label_counts += self.matching.label_counts.cpu()
+            self.matching.label_counts.zero_()
         if not bool(torch.isfinite(values).all()):
             first = int(torch.nonzero(~torch.isfinite(values))[0])
             raise Diverged(
@@ -131,20 +141,25 @@ class Steps:
     def changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         run = self.assembly
-        return [*run.network.state_dict().values(), *run.momentum, self._position, self._number, self.losses]
+        counts = [] if self.matching is None else [self.matching.label_counts]
+        return [*run.network.state_dict().values(), *run.momentum, self._position, self._number, self.losses, *counts]
 
-    def step(self, local: int, size: int) -> None:
+    def step(self, local: int, size: int, match: bool = False) -> None:
         """Train on the next pairs. Reads and writes only tensors on the device.
 
         Args:
             local: pairs of this process, its share of the batch.
             size: pairs of the batch.
+            match: whether its backgrounds are matched.
         """
         run, drawn = self.assembly, self.drawn
         rows = self._position + self.offsets[:local]
         pairs, boxes = drawn.pairs[rows], drawn.boxes[:, rows] if drawn.boxes.shape[1] else drawn.boxes
         first, second = (run.source.side(drawn, rows, side) for side in (0, 1))
         a, b = self.train_labels[pairs[:, 0]], self.train_labels[pairs[:, 1]]
+        if match:
+            assert self.matching is not None
+            first, a = self.matching.matched(first, second, a, b)
         run.optimizer.zero_grad(set_to_none=True)
         loss = run.objective(first, second, a, b, drawn.ratios[rows], drawn.weights[rows], boxes) * (local / size)
         (loss * run.ranks.world).backward()  # processes average their gradients, where the batch's is the sum
@@ -162,9 +177,17 @@ class Steps:
             counts = np.stack([np.bincount(labels[:, side], minlength=K) for side in (0, 1)])
         self.label_counts += run.ranks.all_reduce(torch.from_numpy(counts).to(run.device)).cpu()
 
-    def _step_of(self, local: int, size: int) -> Callable[[], None]:
+    def _matches(self, drawn: Epoch) -> list[bool]:
+        """Whether each batch has its backgrounds matched: those with a box, in some epochs."""
+        if self.matching is None or not matched(self.assembly.config, self.epoch):
+            return [False] * len(self.sizes)
+        self.matching.begin_epoch()
+        return [bool(boxes.any()) for boxes in torch.split(drawn.boxes, [local for local, _ in self.sizes], dim=1)]
+
+    def _step_of(self, local: int, size: int, match: bool) -> Callable[[], None]:
         """The step on ``local`` pairs of a batch of ``size``, captured on CUDA."""
-        if (local, size) not in self._steps:
-            step = partial(self.step, local, size)
-            self._steps[local, size] = captured(step, self.changing(), self.rewind) if self.capture else step
-        return self._steps[local, size]
+        key = local, size, match
+        if key not in self._steps:
+            step = partial(self.step, *key)
+            self._steps[key] = captured(step, self.changing(), self.rewind) if self.capture else step
+        return self._steps[key]

@@ -36,13 +36,15 @@ def label_frequencies(config: RunConfig, counts: np.ndarray, branch: int = 0) ->
         (K,) float64, with sum 1.
 
     Raises:
-        InvalidInput: if the sampler's row does not say which label pairs it draws.
+        InvalidInput: if the row of the sampler or of the mixing law does not say how often it shows each class.
     """
     row, n = SAMPLERS[config.sampler], np.asarray(counts)
     if not row.label_law:
         raise InvalidInput(f"it is not known how often sampler {config.sampler!r} draws each class; take --prior data")
     sizes, groups = np.unique(n, return_inverse=True)
     law = LAWS[config.mixing]
+    if not law.mean:
+        raise InvalidInput(f"it is not known how often mixing {config.mixing!r} shows each class; take --prior data")
     mean = function(law.mean)(config, sizes[:, None], sizes[None, :], **law.chosen(config))
     if share := BRANCHES[config.branches].share:
         mean = np.full_like(mean, function(share)(config, branch))
