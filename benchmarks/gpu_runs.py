@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
-import io
 import math
 import time
 import traceback
@@ -17,16 +15,14 @@ from typing import Any
 import torch
 
 from benchmarks.rows import as_csv
-from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig
 from training.data import datasets
-from training.data.untrusted import contents
 from training.experiments import TABLES, config
 from training.jobs.local import in_flight
 from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
-from training.store import tables
+from training.store import rows as stored
 from training.store.wanted import wanted as cells_of
 
 FIRST = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
@@ -174,7 +170,7 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     end, start = time.monotonic() + 60 * options.minutes, time.monotonic()
     known = known_rows(options.skip)
     skipped = _runs(known)
-    done = skipped | _runs(tables.export(options.store))
+    done = skipped | _runs(stored.export(options.store))
     planned = list(plan(options.preset))
     wanted = [run for run in planned if (run.key, str(run.seed)) not in done]
     alone = 1 if len(wanted) == len(planned) else 0  # the very first run trains alone, so that it can be timed
@@ -187,7 +183,7 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
                 result = outcome.result
                 seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
                 print(f"{result.dataset}, {result.method}: {result.last['all']:.2f} %, {seconds}", flush=True)
-            new = [row for row in tables.export(options.store) if (row["config"], row["seed"]) not in skipped]
+            new = [row for row in stored.export(options.store) if (row["config"], row["seed"]) not in skipped]
             if rows := known + new:
                 write(options.out / "runs.csv", as_csv(rows))
     if time.monotonic() > end:
@@ -207,16 +203,7 @@ def known_rows(path: Path | None) -> list[Row]:
     Raises:
         InvalidInput: if the file has other columns.
     """
-    if path is None:
-        return []
-    try:
-        reader = csv.DictReader(io.StringIO(contents(path, 100_000_000).decode(), newline=""))
-        columns, rows = reader.fieldnames, list(reader)
-    except (UnicodeDecodeError, csv.Error):
-        columns, rows = None, []
-    if tuple(columns or ()) != tables.COLUMNS or any(None in (*row, *row.values()) for row in rows):
-        raise InvalidInput(f"--skip {str(path)!r} has no rows with the columns {', '.join(tables.COLUMNS)}")
-    return rows
+    return [] if path is None else stored.read(path, "--skip")
 
 
 def _runs(rows: Iterable[Row]) -> set[tuple[str, str]]:

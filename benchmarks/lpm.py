@@ -4,6 +4,7 @@
   user of a
   modelling tool would do it: one cvxpy program per point, with each conic solver's default settings. Measured are the
   ratio of times and the largest relative gap that the certificate gives each.
+- What a sweep, the maps of R0 and the explorer solve, and ``orbits`` on 1 to 1,000 points at once.
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
 - The default sweep, as a process of its own.
 
@@ -35,11 +36,14 @@ from benchmarks.long_tails import LONG_TAILS
 from benchmarks.rows import origin, write
 from lpm import factored, mixing, orbits, pairs, programs, sdp
 from lpm.coordinates import Coordinates
+from lpm.family import Family
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.recovery import fold
 from lpm.solution import Solution, evaluate
 from lpm.solve import solve
+from lpm.sweep import DEFAULT
+from lpm.tasks import solved, tasks_of
 
 Measurement = tuple[str, str, str, float]
 """Solver, problem, unit and number: columns what, on, unit and value of the CSV."""
@@ -89,6 +93,53 @@ def peer(problem: Problem, conic: str) -> float:
     return evaluate(coordinates, point / max(1.0, coordinates.nuclear_norm(point) / problem.tau)).relative_gap
 
 
+def _time_of_all(points: list[Problem]) -> tuple[float, float]:
+    """Seconds and largest relative gap of ``orbits`` on all points at once."""
+    start = time.perf_counter()
+    solutions = orbits.solve_all(points)
+    seconds = time.perf_counter() - start
+    return seconds, max(one.relative_gap for one in solutions)
+
+
+def _sweep(families: list[Family], R: np.ndarray) -> None:
+    for _ in solved(tasks_of(families, R)):
+        pass
+
+
+def many() -> list[Measurement]:
+    """Time all that a sweep, the maps of R0 and the explorer solve, without files and pictures.
+
+    Returns:
+        Seconds, the least of three calls after a warm-up.
+    """
+    from figures import explore_data, theory_maps
+
+    R = np.logspace(0, 4, 41)
+    measured: list[Measurement] = []
+
+    def add(what: str, function: Callable[[], object]) -> None:
+        function()
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        measured.append(("orbits", what, "seconds", min(seconds)))
+
+    for K in (4, 100, 8142):
+        families = [Family(*choice, K) for choice in DEFAULT]
+        add(f"default sweep, K = {K}: 328 rows, 8 thresholds", partial(_sweep, families, R))
+    for number in (1, 10, 41, 200, 1000):
+        points = [programs.plain(imbalanced(10, 5, x)) for x in np.logspace(0, 4, number)]
+        add(f"plain, K = 10, {number} points", partial(orbits.solve_all, points))
+    add("maps of R0: 328 thresholds", lambda: (theory_maps.budget_rows(4), theory_maps.class_rows()))
+    add(
+        "explorer, K = 4: 1,468 rows, 68 thresholds",
+        lambda: explore_data.solve_all(explore_data.Grid(K=(4,)), quiet=True),
+    )
+    return measured
+
+
 def fang() -> list[Measurement]:
     """Run Fang et al.'s experiment with ``orbits`` and with cvxpy's solvers, in turn.
 
@@ -98,11 +149,17 @@ def fang() -> list[Measurement]:
     measured: list[Measurement] = []
     points = [programs.plain(imbalanced(10, 5, R)) for R in np.logspace(0, 4, 41)]
     problem_name = "Fang et al., 41 points"
-    orbits.solve(points[0])
-    start = time.perf_counter()
-    gap = max(orbits.solve(problem).relative_gap for problem in points)
-    ours = time.perf_counter() - start
-    measured += [("orbits", problem_name, "seconds", ours), ("orbits", problem_name, "largest relative gap", gap)]
+    at_once = [_time_of_all(points) for _ in range(4)]
+    ours, gap = min(at_once[1:])  # the first one is a warm-up
+    alone = time.perf_counter()
+    for problem in points:
+        orbits.solve(problem)
+    alone = time.perf_counter() - alone
+    measured += [
+        ("orbits", problem_name, "seconds", ours),
+        ("orbits", problem_name, "largest relative gap", gap),
+        ("orbits, one by one", problem_name, "seconds", alone),
+    ]
     for conic in ("CLARABEL", "SCS"):
         peer(points[0], conic)
         start = time.perf_counter()
@@ -263,7 +320,7 @@ def main() -> None:
     shared = origin()
     print("{machine}, commit {commit}, {time}".format(**shared))
     measured: list[Measurement] = []
-    for part in (many_counts,) if options.counts else (fang, sizes, written_out, whole_sweep):
+    for part in (many_counts,) if options.counts else (fang, many, sizes, written_out, whole_sweep):
         for line in part():
             measured.append(line)
             solver, problem_name, unit, value = line

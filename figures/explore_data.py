@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput, check_within
+import lpm.solve
+import lpm.threshold
+from lpm.console.errors import InvalidInput, NotCertified, check_within
 from lpm.console.progress import steps
 from lpm.family import Family
 from lpm.mixing import Mixing, beta, fixed
 from lpm.solution import Solution
-from lpm.solve import solve
-from lpm.threshold import threshold
+from lpm.threshold import Threshold
 
 R_MAX = 1e4
 """Largest imbalance of the slider."""
@@ -42,6 +43,9 @@ AXES = np.array([[1, 1, -1, -1], [math.sqrt(2), -math.sqrt(2), 0, 0], [0, 0, mat
 The columns are majority against minority, inside the majority, and inside the minority. By symmetry the basis
 diagonalises every optimal Gram matrix, whose kernel contains the vector of ones.
 """
+
+TOGETHER = 32
+"""Number of families that are solved at once."""
 
 SHORTEST = 1e-5
 """Cosines of a class vector shorter than this share of the longest are left out, because they are rounding errors."""
@@ -138,7 +142,7 @@ def optima(grid: Grid) -> list[dict[str, Any]]:
     Raises:
         NotCertified: if an optimum cannot be certified.
     """
-    return [_row(family, R) for family in grid.families() for R in imbalances(grid, family)]
+    return _optima(grid, list(grid.families()))
 
 
 def thresholds(grid: Grid) -> list[dict[str, Any]]:
@@ -150,7 +154,7 @@ def thresholds(grid: Grid) -> list[dict[str, Any]]:
     Returns:
         One row per family, with R0 and its certified bracket, nan where there is none.
     """
-    return [_threshold(family) for family in grid.families()]
+    return _thresholds(list(grid.families()))
 
 
 def solve_all(grid: Grid, *, quiet: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -168,13 +172,13 @@ def solve_all(grid: Grid, *, quiet: bool) -> tuple[list[dict[str, Any]], list[di
     """
     optimum_rows, threshold_rows, families = [], [], list(grid.families())
     with steps(sum(1 + len(imbalances(grid, family)) for family in families), quiet=quiet) as step:
-        for family in families:  # family by family, because a threshold takes longer than a row
-            words = f"{family.name}, K = {family.K}"
-            threshold_rows.append(_threshold(family))
-            step(words)
-            for R in imbalances(grid, family):
-                optimum_rows.append(_row(family, R))
-                step(words)
+        for first in range(0, len(families), TOGETHER):
+            some = families[first : first + TOGETHER]
+            threshold_rows += _thresholds(some)
+            optimum_rows += _optima(grid, some)
+            for family in some:
+                for _ in range(1 + len(imbalances(grid, family))):
+                    step(f"{family.name}, K = {family.K}")
     return optimum_rows, threshold_rows
 
 
@@ -183,9 +187,16 @@ def _names(family: Family) -> dict[str, Any]:
     return {"program": family.program, "profile": family.profile, "K": family.K, "K_A": family.K // 2, "lam": lam}
 
 
-def _threshold(family: Family) -> dict[str, Any]:
-    # A short range is enough for a family that is one program for all R.
-    result = threshold(family, R_max=R_MAX if depends_on_R(family) else 2.0)
+def _thresholds(families: Sequence[Family]) -> list[dict[str, Any]]:
+    """The rows of :func:`thresholds` for some families."""
+    results: dict[int, Threshold] = {}
+    for R_max in (R_MAX, 2.0):  # a short range is enough for a family that is one program for all R
+        some = [n for n, family in enumerate(families) if (R_MAX if depends_on_R(family) else 2.0) == R_max]
+        results |= dict(zip(some, lpm.threshold.thresholds([families[n] for n in some], R_max=R_max), strict=True))
+    return [_threshold(family, results[n]) for n, family in enumerate(families)]
+
+
+def _threshold(family: Family, result: Threshold) -> dict[str, Any]:
     low, high = result.bracket or (math.nan, math.nan)
     return _names(family) | {
         "R0": math.nan if result.R0 is None else result.R0,
@@ -196,8 +207,16 @@ def _threshold(family: Family) -> dict[str, Any]:
     }
 
 
-def _row(family: Family, R: float) -> dict[str, Any]:
-    solution = solve(family.at(R))
+def _optima(grid: Grid, families: Sequence[Family]) -> list[dict[str, Any]]:
+    """The rows of :func:`optima` for some families. Raises NotCertified."""
+    points = [(family, R) for family in families for R in imbalances(grid, family)]
+    solutions = lpm.solve.solve_all([family.at(R) for family, R in points])
+    return [_row(family, R, solution) for (family, R), solution in zip(points, solutions, strict=True)]
+
+
+def _row(family: Family, R: float, solution: Solution | NotCertified) -> dict[str, Any]:
+    if isinstance(solution, NotCertified):
+        raise solution
     numbers = {
         "R": R,
         "loss": solution.loss,

@@ -23,13 +23,22 @@ from typing import TYPE_CHECKING, Any
 
 from figures.style import PAGE_WIDTH, STYLES, Row, save
 from figures.theory_gram import fc_ms_cases, gram_rows, plot_gram, sampler_cases
-from figures.theory_maps import EMPTY, budget_rows, certified_threshold, class_rows, plot_budget, plot_classes, settings
+from figures.theory_maps import (
+    EMPTY,
+    budget_rows,
+    certified_thresholds,
+    class_rows,
+    plot_budget,
+    plot_classes,
+    settings,
+)
 from lpm import mixing
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, check_within
 from lpm.console.rounding import certain
 from lpm.family import Family
-from lpm.rows import solve_row
+from lpm.rows import Row as SolvedRow
+from lpm.rows import solve_rows
 from lpm.sweep import grid
 
 if TYPE_CHECKING:
@@ -206,22 +215,19 @@ def sweep_rows(
     Returns:
         One row per program and R, with the program's R0. A solve that is not certified has nan for numbers.
     """
-    rows: list[Row] = []
-    for program, profile in programs:
-        family = Family(program, profile, K, decay=decay)
-        R0 = certified_threshold(family, R_MAX)
-        rows += [{**_point(family, float(R)), **R0} for R in grid(R_MIN, R_MAX, points)]
-    return rows
+    families = [Family(program, profile, K, decay=decay) for program, profile in programs]
+    R0 = certified_thresholds(families, R_MAX)
+    places = [(n, float(R)) for n in range(len(families)) for R in grid(R_MIN, R_MAX, points)]
+    solved = solve_rows([(families[n], R) for n, R in places])
+    return [{**_point(families[n], R, row), **R0[n]} for (n, R), row in zip(places, solved, strict=True)]
 
 
-def _point(family: Family, R: float) -> dict[str, Any]:
+def _point(family: Family, R: float, row: SolvedRow | NotCertified) -> dict[str, Any]:
     names = {"program": family.program, "profile": family.profile, "K": family.K, "K_A": family.K // 2, "R": R}
     if family.decay is not None:
         names["mu"] = family.decay
-    try:
-        row = solve_row(family, R)
-    except NotCertified as error:
-        return names | dict.fromkeys(MEASURED, math.nan) | {"relative_gap": error.relative_gap}
+    if isinstance(row, NotCertified):
+        return names | dict.fromkeys(MEASURED, math.nan) | {"relative_gap": row.relative_gap}
     return names | {name: getattr(row, name) for name in MEASURED}
 
 

@@ -18,7 +18,8 @@ from lpm.mixing import Mixing
 from lpm.pairs import LabelPairs, balanced, class_counts, distinct, product, table
 from lpm.problem import Problem
 from lpm.programs import fc, ms, ms_unordered
-from lpm.solve import solve
+from lpm.solution import Solution
+from lpm.solve import solve_all
 from paper_checks.epochs import cbs, mixup_counts
 from paper_checks.paper.datasets import cifar_lt
 
@@ -128,18 +129,19 @@ def gram_rows(decay: float | None, cases: Callable[..., Iterable[Case]], *argume
     Returns:
         The rows of all panels.
     """
+    limited_cases = [replace(case, problem=limited(case.problem, decay, None)) for case in cases(*arguments)]
+    solutions = solve_all([case.problem for case in limited_cases])
     return [
-        row
-        for case in cases(*arguments)
-        for row in optimum_rows(replace(case, problem=limited(case.problem, decay, None)))
+        row for case, solution in zip(limited_cases, solutions, strict=True) for row in optimum_rows(case, solution)
     ]
 
 
-def optimum_rows(case: Case) -> list[Row]:
-    """Solve one case.
+def optimum_rows(case: Case, solution: Solution | NotCertified) -> list[Row]:
+    """Write the optimum of one case.
 
     Args:
         case: the panel.
+        solution: the optimum, or the reason why it is not certified.
 
     Returns:
         One row per pair of classes a <= b: <w_a, w_b> and its cosine at the optimum, with the relative gap of the
@@ -154,13 +156,12 @@ def optimum_rows(case: Case) -> list[Row]:
         "K": problem.K,
         **({"E_H": problem.e_h, "E_W": problem.e_w} if problem.decay is None else {"mu": problem.decay}),
     }
-    try:
-        solution = solve(problem)
+    if isinstance(solution, NotCertified):
+        gram = np.full((problem.K, problem.K), math.nan)
+        columns |= {"rank": None, "relative_gap": solution.relative_gap}
+    else:
         gram = solution.gram.matrix(problem.members)
         columns |= {"rank": solution.rank, "relative_gap": solution.relative_gap}
-    except NotCertified as error:
-        gram = np.full((problem.K, problem.K), math.nan)
-        columns |= {"rank": None, "relative_gap": error.relative_gap}
     cosine = geometry.cosines(gram)
     return [
         {**columns, "a": int(a), "b": int(b), "inner": float(gram[a, b]), "cosine": float(cosine[a, b])}

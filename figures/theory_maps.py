@@ -12,7 +12,7 @@ from figures.style import DIVERGING, PAGE_WIDTH, SEQUENTIAL, Row
 from lpm.console.rounding import certain
 from lpm.family import Family
 from lpm.mixing import fixed
-from lpm.threshold import threshold
+from lpm.threshold import Threshold, thresholds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,18 +40,21 @@ NONE: dict[str, Any] = {"facecolor": "0.85", "linewidth": 0.0}
 """Filling of a cell without a threshold."""
 
 
-def certified_threshold(family: Family, R_max: float = R_MAX) -> dict[str, Any]:
-    """Find R0 on 1..R_max.
+def certified_thresholds(families: Sequence[Family], R_max: float = R_MAX) -> list[dict[str, Any]]:
+    """Find R0 on 1..R_max for many families at once.
 
     Args:
-        family: the programs, by R.
+        families: the programs, by R.
         R_max: largest imbalance.
 
     Returns:
-        R0, its bracket R0_low and R0_high, and the state: "certified", "none" (no collapse), "throughout" (collapsed at
-        every R) or "not certified". Numbers without a proof are nan.
+        For each R0, its bracket R0_low and R0_high, and the state: "certified", "none" (no collapse), "throughout"
+        (collapsed at every R) or "not certified". Numbers without a proof are nan.
     """
-    result = threshold(family, R_max=R_max)
+    return [_columns(result) for result in thresholds(families, R_max=R_max)]
+
+
+def _columns(result: Threshold) -> dict[str, Any]:
     state = "certified" if result.R0 is not None else "throughout" if result.collapsed_above else "none"
     low, high = result.bracket or (math.nan, math.nan)
     return {
@@ -97,23 +100,15 @@ def budget_rows(
             return Family(program, "product", K, mixing=fixed(lam), e_h=value)
         return Family(program, "product", K, mixing=fixed(lam), decay=value)
 
-    rows: list[Row] = []
-    for program in PROGRAMS:
-        for value in values:
-            names = {"program": program, "profile": "product", "K": K, "K_A": K // 2}
-            thresholds = [certified_threshold(family(program, lam, value)) for lam in lams]
-            rows += [
-                {
-                    **names,
-                    "lam": lam,
-                    axis: value,
-                    "R_max": R_MAX,
-                    **columns,
-                    "R0_ratio": columns["R0"] / thresholds[-1]["R0"],
-                }
-                for lam, columns in zip(lams, thresholds, strict=True)
-            ]
-    return rows
+    cells = [(program, value, lam) for program in PROGRAMS for value in values for lam in lams]
+    found = certified_thresholds([family(program, lam, value) for program, value, lam in cells])
+    last = {cell[:2]: columns["R0"] for cell, columns in zip(cells, found, strict=True) if cell[2] == lams[-1]}
+    return [
+        {"program": program, "profile": "product", "K": K, "K_A": K // 2, "lam": lam, axis: value, "R_max": R_MAX}
+        | columns
+        | {"R0_ratio": columns["R0"] / last[program, value]}
+        for (program, value, lam), columns in zip(cells, found, strict=True)
+    ]
 
 
 def class_rows(decay: float | None = None, classes: Sequence[int] = CLASSES) -> list[Row]:
@@ -126,14 +121,14 @@ def class_rows(decay: float | None = None, classes: Sequence[int] = CLASSES) -> 
     Returns:
         One row per program, K and K_A.
     """
+    cells = [(program, K, K_A) for program in PROGRAMS for K in classes for K_A in range(1, K - 1)]
+    found = certified_thresholds([Family(program, "product", K, K_A=K_A, decay=decay) for program, K, K_A in cells])
     return [
         {"program": program, "profile": "product", "K": K, "K_A": K_A, "lam": 0.5}
         | ({"E": 5.0} if decay is None else {"mu": decay})
         | {"R_max": R_MAX}
-        | certified_threshold(Family(program, "product", K, K_A=K_A, decay=decay))
-        for program in PROGRAMS
-        for K in classes
-        for K_A in range(1, K - 1)
+        | columns
+        for (program, K, K_A), columns in zip(cells, found, strict=True)
     ]
 
 

@@ -22,26 +22,10 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
+from lpm.frame import Frame
 from lpm.losses import Losses
 from lpm.problem import Problem
-
-
-def square_root(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Take a root F of C on the normalised group sums, C = F F^T.
-
-    Args:
-        problem: the problem.
-
-    Returns:
-        F and its inverse, (G, G) each.
-    """
-    if problem.C_graded:
-        F = np.linalg.cholesky(problem.C_block)
-        return F, solve_triangular(F, np.eye(len(F)), lower=True)
-    eigenvalues, vectors = np.linalg.eigh(problem.C_block)
-    return (vectors * np.sqrt(eigenvalues)) @ vectors.T, (vectors / np.sqrt(eigenvalues)) @ vectors.T
 
 
 class Coordinates:
@@ -54,73 +38,55 @@ class Coordinates:
 
     Attributes:
         problem: the problem.
+        frame: what it shares with alike problems.
         G: number of groups.
         scale: sqrt(count d) of each row, (M,).
         weight: count p of each row, (M,), the share of the row in f.
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        self.problem, self.frame = problem, Frame.of(problem)
         self.G = len(problem.sizes)
         self.scale = np.sqrt(problem.rows.count * problem.rows.d)
         self.weight = problem.rows.count * problem.rows.p
 
-    @cached_property
+    @property
     def C_half(self) -> np.ndarray:
         """A root F of C on the normalised group sums, C = F F^T, (G, G): the same norms whichever root it is.
 
         It is the symmetric one, C^{1/2}. Where eigenvalues are far apart, it is the Cholesky factor, whose small entries
         are accurate too.
         """
-        return square_root(self.problem)[0]
+        return self.frame.roots[0]
 
-    @cached_property
+    @property
     def C_inverse_half(self) -> np.ndarray:
         """F^{-1}, (G, G)."""
-        return square_root(self.problem)[1]
+        return self.frame.roots[1]
 
     @cached_property
     def smoothness(self) -> float:
         """An upper bound L on the curvature of f: f is L-smooth in these coordinates."""
         problem = self.problem
-        # The spectral norm of F^{-1} is 1 / (least eigenvalue of C), also where eigenvalues themselves are inaccurate.
-        least = 1 / np.linalg.norm(self.C_inverse_half, 2) ** 2
-        smallest = min(float(least), float(problem.c[problem.sizes > 1].min(initial=np.inf)))
         # A softmax Hessian is a variance: x^T H x = Var(x_i) <= (max x - min x)^2 / 4 <= |x|^2 / 2. Over label pairs it is
         # the variance of lambda x_a + (1-lambda) x_b, which stays within [min x, max x], so the bound is the same.
         largest = 0.5 if problem.factor is None else 0.5 * float(problem.factor.max()) ** 2
-        return float(largest * (problem.mass * problem.rows.p / problem.rows.d).max() / smallest)
+        return float(largest * (problem.mass * problem.rows.p / problem.rows.d).max() / self.frame.least)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Shape (M, n) of a point."""
         return len(self.scale), self.G + (0 if self.problem.expanded else 2)
 
-    @cached_property
+    @property
     def slots(self) -> np.ndarray:
         """Group of each zero-sum coordinate, (M, n - G) int; -1 for a coordinate that the row does not have."""
-        rows, sizes = self.problem.rows, self.problem.sizes
-        if self.problem.expanded:
-            return np.empty((len(rows), 0), dtype=int)
-        inside = (rows.first == rows.second) & ~rows.same
-        # A class stands out only of a group with other classes; two classes of one group need a third.
-        first = np.where(sizes[rows.first] > np.where(inside, 2, 1), rows.first, -1)
-        second = np.where(~rows.same & (sizes[rows.second] > 1), rows.second, -1)
-        return np.stack([first, second], axis=1)
+        return self.frame.slots
 
-    @cached_property
+    @property
     def log_multiplicity(self) -> np.ndarray | float:
-        """Log of the number of classes behind each logit value, (M, n).
-
-        The values are those of the other classes of each group, then of a, then of b. It is 0 when every class is a
-        group of its own.
-        """
-        rows, problem = self.problem.rows, self.problem
-        if problem.expanded:
-            return 0.0
-        number = np.concatenate([problem.others(), np.ones((len(rows), 1)), ~rows.same[:, None]], axis=1)
-        with np.errstate(divide="ignore"):
-            return np.log(number)
+        """Log of the number of classes behind each logit value, (M, n), or 0 (:class:`lpm.frame.Frame`)."""
+        return self.frame.log_multiplicity
 
     @cached_property
     def losses(self) -> Losses:
@@ -130,37 +96,7 @@ class Coordinates:
     @cached_property
     def basis(self) -> np.ndarray:
         """Linear map from a point to the logit values, (M, n, n); only for problems with groups."""
-        rows, G = self.problem.rows, self.G
-        sizes = self.problem.sizes.astype(float)
-        r = np.arange(len(rows))
-        inside = (rows.first == rows.second) & ~rows.same
-        # Logits of the other classes of each group, of a and of b: first the mean of their group ...
-        B = np.zeros((len(rows), G + 2, G + 2))
-        B[:, np.arange(G), np.arange(G)] = sizes**-0.5
-        B[r, G, rows.first] = sizes[rows.first] ** -0.5
-        B[r, G + 1, rows.second] = np.where(rows.same, 0.0, sizes[rows.second] ** -0.5)
-        # ... then the deviation from it along each zero-sum direction.
-        for slot, group in enumerate(self.slots.T):
-            stands_out = (group >= 0) & ~inside  # direction e_a - 1/K_g, normalised
-            s, g = r[stands_out], group[stands_out]
-            B[s, G + slot, G + slot] = np.sqrt((sizes[g] - 1) / sizes[g])
-            B[s, g, G + slot] = -1 / np.sqrt(sizes[g] * (sizes[g] - 1))
-        s = r[inside & (self.slots[:, 0] >= 0)]  # direction e_a + e_b - 2/K_g, normalised
-        K_g = sizes[rows.first[s]]
-        B[s, G, G] = B[s, G + 1, G] = (1 - 2 / K_g) / np.sqrt(2 * (K_g - 2) / K_g)
-        B[s, rows.first[s], G] = -2 / K_g / np.sqrt(2 * (K_g - 2) / K_g)
-        s = r[inside]  # direction e_a - e_b, normalised
-        B[s, G, G + 1], B[s, G + 1, G + 1] = 0.5**0.5, -(0.5**0.5)
-        # A point is scaled by sqrt(count d) and C^{1/2}; undo both.
-        if self.problem.beta == 0.0:  # C is diagonal; the product would cost M n G^2
-            B[:, :, :G] *= np.diag(self.C_inverse_half)
-        else:
-            B[:, :, :G] = B[:, :, :G] @ self.C_inverse_half.T
-        group = np.maximum(self.slots, 0)
-        B[:, :, G:] /= np.sqrt(self.problem.c[group] * np.maximum(sizes[group] - 1, 1))[:, None, :]
-        B /= self.scale[:, None, None]
-        B[np.isneginf(self.log_multiplicity)] = 0.0  # values of no class
-        return B
+        return self.frame.basis / self.scale[:, None, None]
 
     def logits(self, X: np.ndarray) -> np.ndarray:
         """Evaluate the logits at a point.

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from lpm.options import add_limits, limits_of, settings_of
 from lpm.pairs import ClassCounts, check_imbalances, class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution
-from lpm.solve import solve
-from lpm.threshold import Threshold, by_law, search
+from lpm.solve import solve_all
+from lpm.threshold import Threshold, by_law, searches
 
 POINTS = 33
 """Imbalances between which a threshold is looked for."""
@@ -98,48 +99,99 @@ class Table:
             cure: the cure.
 
         Returns:
-            Its row; with a note alone, if the setting does not admit it or its optimum is not certified.
+            Its row, as :meth:`rows` gives it.
         """
-        try:
-            problem = cure.build(self.setting)
-            solution = solve(self.limit(problem))
-        except (InvalidInput, NotCertified) as refusal:
-            return Row(cure=cure.name, note=str(refusal))
-        minority, majority, note = _numbers(problem)
-        threshold = self._threshold(cure) if self.at is not None and solution.problem.minority is not None else None
-        sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
-        norms, gram = solution.gram.norms, solution.gram
-        return Row(
-            cure=cure.name,
-            c_B=minority,
-            c_A=majority,
-            R0=threshold.R0 if threshold else None,
-            bracket=threshold.bracket if threshold else None,
-            collapsed=solution.collapsed,
-            cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
-            cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
-            cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
-            norm_A=float(np.mean(norms[list(sides[0])])),
-            norm_B=float(np.mean(norms[list(sides[1])])),
-            margin_B=_margin(solution, sides[1]),
-            rank=solution.rank,
-            relative_gap=solution.relative_gap,
-            seconds=solution.seconds,
-            note=note,
-        )
+        return self.rows([cure])[0]
 
-    def _threshold(self, cure: Cure) -> Threshold:
+    def rows(self, cures: Sequence[Cure]) -> list[Row]:
+        """Solve cures, all at once.
+
+        Args:
+            cures: the cures.
+
+        Returns:
+            Their rows; with a note alone, if the setting does not admit a cure or its optimum is not certified.
+        """
+        problems: dict[str, tuple[Problem, Problem]] = {}
+        notes: dict[str, str] = {}
+        for cure in cures:
+            try:
+                problem = cure.build(self.setting)
+                problems[cure.name] = problem, self.limit(problem)
+            except InvalidInput as refusal:
+                notes[cure.name] = str(refusal)
+        solutions: dict[str, Solution] = {}
+        for name, result in _solved({name: pair[1] for name, pair in problems.items()}).items():
+            if isinstance(result, Solution):
+                solutions[name] = result
+            else:
+                notes[name] = str(result)
+        two_sided = [
+            cure for cure in cures if cure.name in solutions and solutions[cure.name].problem.minority is not None
+        ]
+        thresholds = self._thresholds(two_sided)
+        return [
+            Row(cure=cure.name, note=notes[cure.name])
+            if cure.name in notes
+            else _row(cure, problems[cure.name][0], solutions[cure.name], thresholds.get(cure.name))
+            for cure in cures
+        ]
+
+    def _thresholds(self, cures: Sequence[Cure]) -> dict[str, Threshold]:
         """Where collapse sets in: by the law, or where it does not apply by the dual condition on a grid."""
+        if self.at is None:
+            return {}
+        found: dict[str, Threshold] = {}
+        searched: dict[str, Callable[[float], Problem]] = {}
+        for cure in cures:
+            at = partial(self._problem, cure)
+            problem = at(self.R_min)
+            if problem.decay is not None and problem.margin is None:
+                found[cure.name] = by_law(at, np.geomspace(self.R_min, self.R_max, POINTS).tolist(), self.R_max)
+            else:
+                searched[cure.name] = at
+        results = searches(list(searched.values()), self.R_min, self.R_max)
+        return found | dict(zip(searched, results, strict=True))
+
+    def _problem(self, cure: Cure, R: float) -> Problem:
+        """The program of a cure at an imbalance."""
         assert self.at is not None
-        classes = self.at
+        return self.limit(cure.build(replace(self.setting, classes=self.at(R))))
 
-        def at(R: float) -> Problem:
-            return self.limit(cure.build(replace(self.setting, classes=classes(R))))
 
-        problem = at(self.R_min)
-        if problem.decay is not None and problem.margin is None:
-            return by_law(at, np.geomspace(self.R_min, self.R_max, POINTS).tolist(), self.R_max)
-        return search(at, self.R_min, self.R_max)
+def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified | InvalidInput]:
+    """Solve problems at once, or one by one if a solver refuses one of them."""
+    try:
+        return dict(zip(problems, solve_all(list(problems.values())), strict=True))
+    except InvalidInput as refusal:
+        if len(problems) == 1:
+            return dict.fromkeys(problems, refusal)
+        return {name: result for one in problems for name, result in _solved({one: problems[one]}).items()}
+
+
+def _row(cure: Cure, problem: Problem, solution: Solution, threshold: Threshold | None) -> Row:
+    """The row of a cure that is solved. problem: the cure's program, before budgets or decay."""
+    minority, majority, note = _numbers(problem)
+    sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
+    norms, gram = solution.gram.norms, solution.gram
+    return Row(
+        cure=cure.name,
+        c_B=minority,
+        c_A=majority,
+        R0=threshold.R0 if threshold else None,
+        bracket=threshold.bracket if threshold else None,
+        collapsed=solution.collapsed,
+        cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
+        cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
+        cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
+        norm_A=float(np.mean(norms[list(sides[0])])),
+        norm_B=float(np.mean(norms[list(sides[1])])),
+        margin_B=_margin(solution, sides[1]),
+        rank=solution.rank,
+        relative_gap=solution.relative_gap,
+        seconds=solution.seconds,
+        note=note,
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -280,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     table = _table(options)
-    rows = [table.row(cure) for cure in CURES]
+    rows = table.rows(CURES)
     limits = limits_of(options)
     words = settings_of(limits["e_h"], limits["e_w"], limits["decay"], bias=limits["bias"])
     where = f"R = {options.R:g}" if options.counts is None else "own counts"

@@ -12,6 +12,7 @@ delta (L: smoothness of f). So a margin above that error *proves* collapse, or i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.law import own_norm, rounding
 from lpm.problem import Problem
+from lpm.stack import Stack, stacks
 
 PROBE = 1e-4
 """Relative step of the difference that estimates the curvature of f along a ray."""
@@ -78,19 +80,48 @@ def margin(problem: Problem) -> Margin:
     Raises:
         InvalidInput: as :func:`minority_of`.
     """
-    minority = minority_of(problem)
-    if problem.margin is not None:
-        return _by_gradient(problem, minority)
-    own = own_norm(problem, minority)
-    if problem.decay is not None:  # the decay itself holds them together
-        return Margin(math.log(problem.decay / own) if own > 0 else math.inf, rounding(problem))
-    coordinates = Coordinates(problem)
-    X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(minority,))
-    other, low, high = _other_norm(coordinates, X, minority)
-    if own == 0:  # minority label pairs that never occur: nothing pulls their class vectors apart
-        return Margin(value=math.inf, error=0.0 if low > 0 else math.inf)
-    error = max(math.log(high / other), math.log(other / low)) if low > 0 else math.inf
-    return Margin(value=math.log(other / own), error=error)
+    return margins([problem])[0]
+
+
+def margins(problems: Sequence[Problem]) -> list[Margin]:
+    """Evaluate the dual condition of many problems at once.
+
+    Args:
+        problems: the problems.
+
+    Returns:
+        The margin of each.
+
+    Raises:
+        InvalidInput: as :func:`minority_of`.
+    """
+    results: dict[int, Margin] = {}
+    open_ones: list[int] = []
+    minorities, own = [minority_of(problem) for problem in problems], np.zeros(len(problems))
+    for i, (problem, minority) in enumerate(zip(problems, minorities, strict=True)):
+        if problem.margin is not None:
+            results[i] = _by_gradient(problem, minority)
+            continue
+        own[i] = own_norm(problem, minority)
+        if problem.decay is not None:  # the decay itself holds them together
+            value = math.log(problem.decay / own[i]) if own[i] > 0 else math.inf
+            results[i] = Margin(value, rounding(problem))
+        else:
+            open_ones.append(i)
+    coordinates = [Coordinates(problems[i]) for i in open_ones]
+    frozen = [(minorities[i],) for i in open_ones]
+    points = orbits.optima(coordinates, target=1e-11, frozen=frozen)
+    for positions, stack in stacks(coordinates):
+        X = np.stack([points[position][0] for position in positions])
+        norms = _other_norms(stack, X, [frozen[position][0] for position in positions])
+        for position, other, low, high in zip(positions, *(values.tolist() for values in norms), strict=True):
+            i = open_ones[position]
+            if own[i] == 0:  # minority label pairs that never occur: nothing pulls their class vectors apart
+                results[i] = Margin(value=math.inf, error=0.0 if low > 0 else math.inf)
+                continue
+            error = max(math.log(high / other), math.log(other / low)) if low > 0 else math.inf
+            results[i] = Margin(value=math.log(other / own[i]), error=error)
+    return [results[i] for i in range(len(problems))]
 
 
 def _by_gradient(problem: Problem, minority: int) -> Margin:
@@ -121,22 +152,24 @@ def _by_gradient(problem: Problem, minority: int) -> Margin:
     return Margin(math.log(other / own), -math.log1p(-error / own) - math.log1p(-error / other))
 
 
-def _other_norm(coordinates: Coordinates, X: np.ndarray, minority: int) -> tuple[float, float, float]:
-    """The norm that holds the minority together: its value at X, and bounds on its value at the optimum.
+def _other_norms(stack: Stack, X: np.ndarray, minorities: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The norms that hold the minorities together, (B,): at X (B, M, n), and bounds on those at the optimum.
 
-    At the optimum it is -V'(tau), V the optimal value with u_B = 0 as a function of the radius. V is convex, so slopes
-    of chords bound it. One end is the lower bound f(X) - gap on V(tau), the other is f at X scaled to the radius
+    At the optimum such a norm is -V'(tau), V the optimal value with u_B = 0 as a function of the radius. V is convex, so
+    slopes of chords bound it. One end is the lower bound f(X) - gap on V(tau), the other is f at X scaled to the radius
     (1 + t) tau or (1 - t) tau. The error is gap / t plus curvature times t, smallest where both agree.
     """
-    tau, radius = coordinates.problem.tau, coordinates.nuclear_norm(X)
-    loss, gradient = coordinates.value_and_gradient(X)
-    inner, other = float((gradient * X).sum()), coordinates.spectral_norm(gradient, frozen=(minority,))
-    error = 3 * coordinates.rounding(X)  # of f at both ends, and of the gap
-    gap = max(0.0, inner + tau * other) + error
-    curvature = float(((coordinates.value_and_gradient((1 + PROBE) * X)[1] - gradient) * X).sum()) / PROBE
-    t = min(LONGEST, max(SHORTEST, math.sqrt(2 * gap / max(curvature, gap))))
-    outside, inside = (coordinates.value_and_gradient((1 + s * t) * tau / radius * X)[0] for s in (1, -1))
+    tau, radius, frozen = stack.tau, stack.nuclear_norm(X), np.zeros((len(stack), stack.G), dtype=bool)
+    frozen[np.arange(len(stack)), minorities] = True
+    loss, gradient, rounding = stack.evaluate(X)
+    inner, other = np.einsum("bmn,bmn->b", gradient, X), stack.spectral_norm(gradient, frozen)
+    error = 3 * rounding  # of f at both ends, and of the gap
+    gap = np.maximum(0.0, inner + tau * other) + error
+    change = stack.evaluate((1 + PROBE) * X)[1] - gradient
+    curvature = np.einsum("bmn,bmn->b", change, X) / PROBE
+    t = np.clip(np.sqrt(2 * gap / np.maximum(curvature, gap)), SHORTEST, LONGEST)
+    outside, inside = (stack.evaluate(((1 + s * t) * tau / radius)[:, None, None] * X)[0] for s in (1, -1))
     step, blur = t * tau, 64 * np.finfo(float).eps * tau  # the norm is right to some rounding errors
     low = (loss - gap - outside) / (step + blur)
     high = (inside - loss + gap) / (step - blur)
-    return other, low, max(high, other)
+    return other, low, np.maximum(high, other)

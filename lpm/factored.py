@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lpm.coordinates import Coordinates, square_root
+from lpm.coordinates import Coordinates
+from lpm.frame import square_root
 from lpm.losses import Losses
 from lpm.problem import Problem, Rows
 from lpm.recovery import fold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -91,13 +92,13 @@ class GroupGram:
     block: np.ndarray
     eigenvalue: np.ndarray
 
-    @property
+    @cached_property
     def norms(self) -> np.ndarray:
         """Length of the class vectors of each group, (G,)."""
         square = (np.diag(self.block) + (self.sizes - 1) * self.eigenvalue) / self.sizes
         return np.sqrt(np.maximum(square, 0.0))
 
-    @property
+    @cached_property
     def group_cosines(self) -> np.ndarray:
         """Cosine between two different classes of groups g and h, (G, G); nan if there are no two such classes."""
         inner = self.block / np.sqrt(np.outer(self.sizes, self.sizes))

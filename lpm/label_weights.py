@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betainc, betaincinv
 
 Weights = tuple[np.ndarray, np.ndarray]
 """A discrete law of the weight of a in the label: values (Q,) in [0, 1] and probabilities (Q,)."""
@@ -25,6 +24,8 @@ def between(alpha: float, nodes: int, breaks: tuple[float, ...]) -> Weights:
     Returns:
         Gauss-Legendre nodes in the law's distribution function, and their weights.
     """
+    from scipy.special import betainc, betaincinv  # here, because scipy takes long to import
+
     ends = np.unique([0.0, *betainc(alpha, alpha, np.array(breaks)), 1.0])
     x, w = np.polynomial.legendre.leggauss(nodes)
     low, width = ends[:-1, None], np.diff(ends)[:, None]

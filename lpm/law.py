@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lpm.console.errors import InvalidInput
 from lpm.family import Family
@@ -163,6 +162,8 @@ def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[C
     for i in range(len(x) - 1):
         if collapsed[i] != collapsed[i + 1]:
             # A finite stand-in for inf, where nothing pulls the minority apart.
+            from scipy.optimize import brentq  # here, because scipy takes long to import
+
             root = brentq(lambda y: min(value(y), 1e3), x[i], x[i + 1], xtol=1e-15, rtol=1e-15)
             found.append(Crossing(math.exp(root), _bracket(at, root, collapsed[i + 1]), collapsed[i + 1]))
     return found

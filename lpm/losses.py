@@ -21,7 +21,9 @@ Logits come as distinct *values* V (M, n) with log-multiplicities ``logn`` (M, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -154,6 +156,27 @@ class Losses:
             factor=values(problem.factor),
             margin=None if problem.margin is None else problem.margin[np.stack([a, b])],
         )
+
+    @classmethod
+    def together(cls, many: Sequence[Losses]) -> Losses:
+        """Put the rows of several problems one after another.
+
+        Args:
+            many: losses with the same partition and the same terms.
+
+        Returns:
+            The losses of all their rows.
+        """
+        if len(many) == 1:
+            return many[0]
+
+        def joined(name: str) -> Any:
+            values = [getattr(losses, name) for losses in many]
+            if not isinstance(values[0], np.ndarray):
+                return values[0]
+            return np.concatenate(values, axis=1 if name in ("at", "label", "margin") else 0)
+
+        return cls(**{field.name: joined(field.name) for field in fields(cls)})
 
     def target(self, n: int) -> np.ndarray:
         """Write the labels out.

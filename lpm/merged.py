@@ -11,6 +11,7 @@ follow, started from there. The true groups themselves come last, if their point
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
-from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
+from lpm.many_groups.blocks import Blocks, Evaluation, Logits, OutOfTime, Spectrum
 from lpm.many_groups.descent import Descent
 from lpm.many_groups.dual import gap, penalty_of, relative_gap, tighten
 from lpm.many_groups.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
@@ -39,6 +40,8 @@ MAX_STREAMED = 1_000_000_000
 many multiplications."""
 TIME_LIMIT = 600.0
 """Default time limit in seconds."""
+FIRST_SHARE = 0.2
+"""Share of the time limit after which the first merged program is left, so that its gap can be evaluated."""
 
 Progress = Callable[[int, float, float], None]
 """Called with a number of groups, the relative gap reached with them, and the seconds spent."""
@@ -163,8 +166,8 @@ def solve(
         problem: the problem.
         tolerance: largest relative gap that is certified.
         groups: largest number of merged groups; no limit if None.
-        time_limit: seconds after which no further iteration begins, so that the gap is known in time. The gap is
-            evaluated once in any case, which takes O(G^4) operations (minutes for 1,000 groups).
+        time_limit: seconds after which the solver stops, an evaluation of the gap included. One takes O(G^4) operations
+            (a minute for 1,000 groups).
         progress: called after each number of groups.
 
     Returns:
@@ -172,36 +175,52 @@ def solve(
 
     Raises:
         InvalidInput: if the program is too large even to evaluate, or if the order of classes matters in it.
-        NotCertified: if the gap stays above ``tolerance``.
+        NotCertified: if the gap stays above ``tolerance``, or none is known in time.
     """
     start = time.perf_counter()
     _refuse(problem)
     alike, row, swapped = merge_alike(problem)
     true = Level(Blocks(alike), log_frequency(alike))
-    best: _Point | None = None
-    for attempt in _attempts(problem, true, groups, tolerance, start, time_limit):
-        best = attempt.point if best is None or attempt.point.gap < best.gap else best
-        if progress is not None:
-            progress(attempt.groups, attempt.point.relative_gap, attempt.seconds)
-        if best.relative_gap <= tolerance:
-            return MergedSolution(
-                coordinates=Coordinates(problem),
-                X=_unfold(problem, best, row, swapped),
-                loss=best.primal.loss,
-                gap=best.gap,
-                collapsed_groups=best.collapsed_groups,
-                rank=best.rank,
-                solver=attempt.solver,
-                seconds=attempt.seconds,
-                iterations=attempt.iterations,
-                rounding=best.primal.rounding,
-                undecided_groups=best.undecided_groups,
-                rank_bounds=best.rank_bounds,
-                binds=bool(np.isfinite(best.slack_error)),
-                true_gram=best.gram,
-                penalty=penalty_of(best.blocks, best.spectrum),
-            )
-    assert best is not None  # there is at least one level
+    true.blocks.deadline = start + time_limit
+    best, attempt = None, None
+    try:
+        for attempt in _attempts(problem, true, groups, tolerance, start, time_limit):
+            best = attempt.point if best is None or attempt.point.gap < best.gap else best
+            if progress is not None:
+                progress(attempt.groups, attempt.point.relative_gap, attempt.seconds)
+            if best.relative_gap <= tolerance:
+                break
+    except OutOfTime:
+        if attempt is not None:
+            attempt = replace(attempt, late=True)
+    true.blocks.deadline = math.inf
+    if best is None or attempt is None:
+        raise NotCertified(
+            gap=math.inf,
+            relative_gap=math.inf,
+            tolerance=tolerance,
+            solver="merged",
+            remedy=f"raise the time limit of {time_limit:g} s, in which no gap of {true.blocks.G:,} groups is known, or "
+            "round the counts so that fewer of them differ",
+        )
+    if best.relative_gap <= tolerance:
+        return MergedSolution(
+            coordinates=Coordinates(problem),
+            X=_unfold(problem, best, row, swapped),
+            loss=best.primal.loss,
+            gap=best.gap,
+            collapsed_groups=best.collapsed_groups,
+            rank=best.rank,
+            solver=attempt.solver,
+            seconds=attempt.seconds,
+            iterations=attempt.iterations,
+            rounding=best.primal.rounding,
+            undecided_groups=best.undecided_groups,
+            rank_bounds=best.rank_bounds,
+            binds=bool(np.isfinite(best.slack_error)),
+            true_gram=best.gram,
+            penalty=penalty_of(best.blocks, best.spectrum),
+        )
     raise NotCertified(
         gap=best.gap,
         relative_gap=best.relative_gap,
@@ -245,7 +264,8 @@ def _attempts(
         # A merged program is solved more closely than is asked for, because carrying its point to the true program
         # widens the gap. Time is left for one more evaluation of the true program, as long as the last one took.
         enough = 0.9 * tolerance if level is true else tolerance / 3
-        iterations += descent.run(enough, start + time_limit - evaluation_seconds)
+        left = time_limit - evaluation_seconds if coarse is not None else FIRST_SHARE * time_limit
+        iterations += descent.run(enough, start + left)
         X, coarse = descent.X, level
         del descent  # and the other two arrays of its size
         evaluation_start = time.perf_counter()

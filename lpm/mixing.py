@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import roots_sh_jacobi
 
 from lpm.console.errors import InvalidInput
 
@@ -83,6 +82,8 @@ def beta(alpha: float, nodes: int = NODES) -> Mixing:
         raise InvalidInput(f"alpha = {alpha:g} must be positive, within 1e-4..100; mixup uses 0.2 to 1")
     if not 1 <= nodes <= 200:
         raise InvalidInput(f"nodes = {nodes} must lie in 1..200; {NODES} suffice")
+    from scipy.special import roots_sh_jacobi  # scipy takes longer to import than most commands to run
+
     ratios, weights = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
     ratios = (ratios + (1.0 - ratios[::-1])) / 2.0
     weights = (weights + weights[::-1]) / 2.0

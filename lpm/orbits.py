@@ -4,24 +4,28 @@ It needs classes that are exchangeable inside G groups (equal counts), and a few
 allowed. The method follows the central path of :mod:`lpm.interior_point.central_path` until it is plain which
 directions the optimum uses. It polishes on those by Newton's method and lets the certificate judge. If the certificate
 refuses, the path is followed further.
+
+Many problems are solved at a time, as arrays with one more axis. One problem is a batch of one.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize, root
 
 from lpm import bias
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
-from lpm.interior_point.newton import State
-from lpm.interior_point.reduced import ReducedProgram
+from lpm.interior_point.embedding import reduce
+from lpm.interior_point.reduced import Programs, joined
+from lpm.interior_point.state import State
 from lpm.problem import Problem
-from lpm.solution import TOLERANCE, Solution, certify
+from lpm.solution import TOLERANCE, Solution, certify_all
+from lpm.stack import stacks
 
 MAX_GROUPS = 16
 """Largest number of groups. With more, the Schur complement is the bottleneck and the first-order solver is faster."""
@@ -55,21 +59,59 @@ def solve(
         InvalidInput: if there are more than ``MAX_GROUPS`` groups.
         NotCertified: if the gap stays above ``tolerance``.
     """
+    (solution,) = solve_all([problem], tolerance=tolerance, target=target, frozen=frozen)
+    if isinstance(solution, NotCertified):
+        raise solution
+    return solution
+
+
+def solve_all(
+    problems: Sequence[Problem],
+    *,
+    tolerance: float = TOLERANCE,
+    target: float = 1e-10,
+    frozen: tuple[int, ...] = (),
+) -> list[Solution | NotCertified]:
+    """Solve many problems at once.
+
+    Args:
+        problems: the problems.
+        tolerance: as for :func:`solve`.
+        target: as for :func:`solve`.
+        frozen: as for :func:`solve`, for every problem.
+
+    Returns:
+        For each problem its certified solution, or the error that :func:`solve` would raise. Seconds are the time of
+        all, divided by their number.
+
+    Raises:
+        InvalidInput: if a problem has more than ``MAX_GROUPS`` groups.
+    """
     start = time.perf_counter()
-    if problem.bias:
-        coordinates, X, iterations = at_best_bias(problem, frozen)
-    else:
-        coordinates = Coordinates(problem)
-        X, iterations = optimum(coordinates, target=min(target, tolerance), frozen=frozen)
-    return certify(
-        coordinates,
-        X,
+    found: dict[int, tuple[Coordinates, np.ndarray, int]] = {}
+    results: dict[int, Solution | NotCertified] = {}
+    free = [i for i, problem in enumerate(problems) if not problem.bias]
+    coordinates = [Coordinates(problems[i]) for i in free]
+    points = optima(coordinates, target=min(target, tolerance), frozen=[frozen] * len(free))
+    for i, member, (X, steps) in zip(free, coordinates, points, strict=True):
+        found[i] = member, X, steps
+    for i, problem in enumerate(problems):
+        if problem.bias:
+            try:
+                found[i] = at_best_bias(problem, frozen)
+            except NotCertified as refusal:
+                results[i] = refusal
+    certified = certify_all(
+        [member for member, _, _ in found.values()],
+        [X for _, X, _ in found.values()],
         solver="orbits",
-        seconds=time.perf_counter() - start,
-        iterations=iterations,
+        seconds=(time.perf_counter() - start) / max(1, len(problems)),
+        iterations=[steps for _, _, steps in found.values()],
         tolerance=tolerance,
         remedy="try --solver factored, or a looser --tolerance",
     )
+    results |= dict(zip(found, certified, strict=True))
+    return [results[i] for i in range(len(problems))]
 
 
 def optimum(coordinates: Coordinates, *, target: float, frozen: tuple[int, ...] = ()) -> tuple[np.ndarray, int]:
@@ -86,52 +128,101 @@ def optimum(coordinates: Coordinates, *, target: float, frozen: tuple[int, ...] 
     Raises:
         InvalidInput: if there are more than ``MAX_GROUPS`` groups.
     """
-    if coordinates.G > MAX_GROUPS:
-        raise InvalidInput(
-            f"orbits needs at most {MAX_GROUPS} groups of equal classes, this problem has {coordinates.G}; "
-            "use --solver factored"
-        )
-    program = ReducedProgram.of(coordinates, frozen)
-    state = central_path.start(program)
-    value, best, best_gap, spent = state.epsilon, program.embed(state.X), np.inf, 0
+    return optima([coordinates], target=target, frozen=[frozen])[0]
+
+
+def optima(
+    coordinates: Sequence[Coordinates], *, target: float, frozen: Sequence[tuple[int, ...]]
+) -> list[tuple[np.ndarray, int]]:
+    """Find optimal points of many problems, without certificates.
+
+    Args:
+        coordinates: coordinates of the problems.
+        target: relative gap at which the solver stops; it may end above.
+        frozen: for each problem the groups with u_g = 0.
+
+    Returns:
+        For each problem the point (M, n), and the number of Newton steps.
+
+    Raises:
+        InvalidInput: if a problem has more than ``MAX_GROUPS`` groups.
+    """
+    for member in coordinates:
+        if member.G > MAX_GROUPS:
+            raise InvalidInput(
+                f"orbits needs at most {MAX_GROUPS} groups of equal classes, this problem has {member.G}; "
+                "use --solver factored"
+            )
+    found: list[tuple[np.ndarray, int]] = [(np.empty(0), 0)] * len(coordinates)
+    with np.errstate(all="ignore"):  # a member without an answer gets nan, and is left where it is
+        parts = []
+        for positions, stack in stacks(coordinates):
+            parts.append((positions, *reduce(stack, [frozen[position] for position in positions])))
+        for indices, programs in joined([programs for _, programs, _ in parts]):
+            X, steps = _solve(programs, target)
+            first = 0
+            for index in indices:
+                positions, part, embedded = parts[index]
+                members = slice(first, first + len(part))
+                first = members.stop
+                points = embedded(X[:, : part.rows, members])
+                for position, point, number in zip(positions, points, steps[members], strict=True):
+                    found[position] = point, int(number)
+    return found
+
+
+def _solve(programs: Programs, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """Optimal points (n, M, B) of reduced programs of one shape, and their numbers of Newton steps (B,)."""
+    state = central_path.start(programs)
+    best, best_gap, spent = state.X.copy(), np.full(len(programs), np.inf), np.zeros(len(programs), dtype=int)
+    least, members = state.epsilon / np.maximum(programs.size, 1), np.arange(len(programs))
     for depth in DEPTHS:
-        state, steps = central_path.follow(program, state, epsilon=depth * value / program.size)
-        point, gap, polish_steps = _polish(program, state, target)
-        spent += steps + polish_steps
-        if gap < best_gap:
-            best, best_gap = point, gap
-        if best_gap <= target:
+        state, steps = central_path.follow(programs, state, depth * least)
+        point, gap, polish_steps = _polish(programs, state, target)
+        spent[members] += steps + polish_steps
+        better = gap < best_gap[members]
+        best[:, :, members[better]], best_gap[members[better]] = point[:, :, better], gap[better]
+        left = np.flatnonzero(~(best_gap[members] <= target))
+        if not left.size:
             break
+        members, programs, state, least = members[left], programs.take(left), state.take(left), least[left]
     return best, spent
 
 
-def _polish(program: ReducedProgram, state: State, target: float) -> tuple[np.ndarray, float, int]:
-    """Newton's method to full accuracy on the directions in use; the best point, its gap, the number of steps.
+def _polish(programs: Programs, state: State, target: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Newton's method to full accuracy on the directions in use; the best points, their gaps, the numbers of steps.
 
     Along directions in which f is flat, a relative gap of 1e-10 leaves cosines uncertain by 1e-5. Newton's method does
     not, once the directions on which A vanishes are out of the way.
     """
-    best, stalled, steps = central_path.point(program, state), 0, 0
-    best_gap = program.relative_gap(best)
-    smaller, state = central_path.deflate(program, state)
-    if smaller.size == 0:  # a decay so strong that nothing is learned
-        best = np.zeros(program.coordinates.shape)
-        return best, program.relative_gap(best), steps
-    while steps < POLISH_STEPS:
-        steps += 1
-        try:
-            state = central_path.step(smaller, state, guarded=False)
-        except np.linalg.LinAlgError:
-            break  # rounding has eaten the barrier
-        point = central_path.point(smaller, state)
-        gap = program.relative_gap(point)
-        # A step that does not shrink the gap by two thirds has met rounding. Above the target two more are tried.
-        stalled = 0 if gap < 0.3 * best_gap else stalled + 1
-        if gap < best_gap:
-            best, best_gap = point, gap
-        if stalled > (0 if best_gap <= target else 2):
+    smaller, state, V = central_path.deflate(programs, state)
+    whole = replace(smaller, active=programs.active, use=programs.use, use_group=programs.use_group)
+    best = central_path.point(whole, state)
+    empty = smaller.size == 0  # a decay so strong that nothing is learned
+    best[:, :, empty] = 0.0
+    best_gap, steps = whole.relative_gap(best), np.zeros(len(programs), dtype=int)
+    members, stalled = np.arange(len(programs)), np.zeros(len(programs), dtype=int)
+    left = np.flatnonzero(~empty)
+    for _ in range(POLISH_STEPS):
+        if left.size < members.size:
+            members, stalled, state = members[left], stalled[left], state.take(left)
+            smaller = smaller.take(left)
+            active = (getattr(whole, name).take(left, axis=-1) for name in ("active", "use", "use_group"))
+            whole = replace(smaller, **dict(zip(("active", "use", "use_group"), active, strict=True)))
+        if not members.size:
             break
-    return best, best_gap, steps
+        state, fine = central_path.newton_step(smaller, state)
+        steps[members] += 1
+        point = central_path.point(smaller, state)
+        gap = np.where(fine, whole.relative_gap(point), np.inf)  # inf: rounding has eaten the barrier
+        # A step that does not shrink the gap by two thirds has met rounding. Above the target two more are tried.
+        stalled = np.where(gap < 0.3 * best_gap[members], 0, stalled + 1)
+        better = gap < best_gap[members]
+        best[:, :, members[better]], best_gap[members[better]] = point[:, :, better], gap[better]
+        left = np.flatnonzero(fine & (stalled <= np.where(best_gap[members] <= target, 0, 2)))
+    g = programs.g
+    best[:g] = np.einsum("bij,jmb->imb", V, best[:g])
+    return best, np.where(np.isnan(best_gap), np.inf, best_gap), steps
 
 
 def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordinates, np.ndarray, int]:
@@ -151,6 +242,8 @@ def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordi
         InvalidInput: as :func:`optimum`.
         NotCertified: if no label is ever put on a class.
     """
+    from scipy.optimize import minimize, root  # here, because scipy takes long to import
+
     if not bias.label_mass(Coordinates(problem)).min() > 0:
         remedy = "a class that no label is put on has no best bias; drop --bias"
         raise NotCertified(gap=np.inf, relative_gap=np.inf, tolerance=TOLERANCE, solver="orbits", remedy=remedy)

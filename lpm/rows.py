@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lpm.console.errors import NotCertified
 from lpm.console.rounding import upward
 from lpm.family import Family
 from lpm.programs import PROGRAMS
-from lpm.solution import TOLERANCE
-from lpm.solve import Solver, solve
+from lpm.solution import TOLERANCE, Solution
+from lpm.solve import Solver, solve_all
 from lpm.threshold import Threshold
 
 
@@ -113,7 +114,42 @@ def solve_row(
         NotCertified: as :func:`lpm.solve.solve`.
         InvalidInput: as :func:`lpm.solve.solve`, or if the family does not allow R.
     """
-    s = solve(family.at(R), solver, tolerance=tolerance, force=force)
+    (row,) = solve_rows([(family, R)], solver=solver, tolerance=tolerance, force=force)
+    if isinstance(row, NotCertified):
+        raise row
+    return row
+
+
+def solve_rows(
+    points: Sequence[tuple[Family, float]],
+    *,
+    solver: Solver = "auto",
+    tolerance: float = TOLERANCE,
+    force: bool = False,
+) -> list[Row | NotCertified]:
+    """Solve many families, each at one R, at once.
+
+    Args:
+        points: the families and imbalances.
+        solver: as for :func:`lpm.solve.solve`.
+        tolerance: largest relative gap that is certified.
+        force: lift the size limit of ``sdp``.
+
+    Returns:
+        For each point its row, or the error that :func:`solve_row` would raise.
+
+    Raises:
+        InvalidInput: as :func:`solve_row`.
+    """
+    problems = [family.at(R) for family, R in points]
+    solutions = solve_all(problems, solver, tolerance=tolerance, force=force)
+    return [
+        solution if isinstance(solution, NotCertified) else _row(family, R, solution)
+        for (family, R), solution in zip(points, solutions, strict=True)
+    ]
+
+
+def _row(family: Family, R: float, s: Solution) -> Row:
     return Row(
         program=family.program,
         profile=family.profile,

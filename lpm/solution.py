@@ -14,6 +14,7 @@ evaluates the gap in float64 and refuses the point if the gap is too wide.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from lpm.console.rounding import outward
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.problem import Problem
+from lpm.stack import Stack, stacks
 
 TOLERANCE = 1e-6
 """Default bound on the relative gap of every solution."""
@@ -83,44 +85,61 @@ def evaluate(coordinates: Coordinates, X: np.ndarray) -> Certificate:
     Returns:
         The certificate.
     """
-    loss, gradient = coordinates.value_and_gradient(X)
-    norms = coordinates.group_norms(gradient)
-    top = max(float(np.linalg.norm(gradient[:, : coordinates.G], 2)), float(norms.max()))
-    rounding, inner = coordinates.rounding(X), float((gradient * X).sum())
-    several, tau, mu = coordinates.problem.sizes > 1, coordinates.problem.tau, coordinates.problem.decay
+    return evaluate_all(Stack([coordinates]), X[None])[0]
+
+
+def evaluate_all(stack: Stack, X: np.ndarray) -> list[Certificate]:
+    """Evaluate the certificates of feasible points of problems of one shape.
+
+    Args:
+        stack: coordinates of the problems.
+        X: their points, (B, M, n), inside the nuclear-norm balls.
+
+    Returns:
+        The certificates.
+    """
+    loss, gradient, rounding = stack.evaluate(X)
+    norms = stack.group_norms(gradient)
+    top = np.maximum(np.linalg.norm(gradient[:, :, : stack.G], 2, axis=(1, 2)), norms.max(axis=1))
+    inner, tau, mu = np.einsum("bmn,bmn->b", gradient, X), stack.tau, stack.decay
     # Rounding can leave the gap of an exact optimum a hair below zero, and a negative gap would claim f* > f(X). If the
     # loss is tiny, its own rounding decides, so it is part of the gap.
     if mu is None:
-        penalty = 0.0
-        gap = max(0.0, inner + tau * top) + rounding
-        gap += coordinates.problem.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
+        penalty = np.zeros_like(loss)
+        gap = np.maximum(0.0, inner + tau * top) + rounding
+        gap += stack.C_error * tau * top  # the true ball lies in this one, enlarged by that factor
     else:
-        penalty = mu * coordinates.nuclear_norm(X)
+        penalty = mu * stack.nuclear_norm(X)
         rounding += 64 * np.finfo(float).eps * penalty
-        excess = max(0.0, top / mu - 1) + 64 * np.finfo(float).eps
-        gap = max(0.0, inner + penalty) + excess * coordinates.value_at_zero + rounding
-        if coordinates.problem.bias:
-            gap += bias.gap(coordinates, X, loss + penalty)
-    error = float(np.sqrt(2 * coordinates.smoothness * gap))
+        excess = np.maximum(0.0, top / mu - 1) + 64 * np.finfo(float).eps
+        gap = np.maximum(0.0, inner + penalty) + excess * stack.value_at_zero + rounding
+        for b, member in enumerate(stack.members):
+            if member.problem.bias:
+                gap[b] += bias.gap(member, X[b], float(loss[b] + penalty[b]))
+    error = np.sqrt(2 * stack.smoothness * gap)
     if mu is None:
         # |v_g| and top may both be off by the error. Without a gradient (the budget is not used up) the dual says
         # nothing about single directions.
         uses = tau * top > 1e-9 * loss
-        slack_error = 2 * error / (top - error) if top > error and uses else math.inf
+        above = top - error
+        slack_error = np.where((above > 0) & uses, 2 * error / np.where(above > 0, above, 1.0), np.inf)
     else:
-        top, uses, slack_error = mu, True, error / mu
-    slack = np.where(several & uses, 1 - norms / max(top, 1e-300), np.nan)
-    return Certificate(
-        loss=loss,
-        penalty=penalty,
-        gap=gap,
-        rounding=rounding,
-        gradient=gradient,
-        top=top,
-        group_slack=slack,
-        gradient_error=error,
-        slack_error=slack_error,
-    )
+        top, uses, slack_error = mu, np.ones(len(stack), dtype=bool), error / mu
+    slack = np.where((stack.sizes > 1) & uses[:, None], 1 - norms / np.maximum(top, 1e-300)[:, None], np.nan)
+    return [
+        Certificate(
+            loss=float(loss[b]),
+            penalty=float(penalty[b]),
+            gap=float(gap[b]),
+            rounding=float(rounding[b]),
+            gradient=gradient[b],
+            top=float(top[b]),
+            group_slack=slack[b],
+            gradient_error=float(error[b]),
+            slack_error=float(slack_error[b]),
+        )
+        for b in range(len(stack))
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -285,82 +304,146 @@ def certify(
     Raises:
         NotCertified: if the relative gap exceeds ``tolerance``.
     """
-    tau, C_error = coordinates.problem.tau, coordinates.problem.C_error
-    gap = relative_gap = math.inf
-    if np.all(np.isfinite(X)):
-        if coordinates.problem.decay is None:
-            X = X / max(1.0, (1 + C_error) * coordinates.nuclear_norm(X) / tau)
-        certificate = evaluate(coordinates, X)
-        gap, relative_gap = certificate.gap, certificate.relative_gap
-    if not relative_gap <= tolerance:
-        if gap < ROUNDING:
-            remedy = SMALLER
-        if coordinates.problem.C_graded and solver != "orbits":  # orbits does not mind such a C
-            remedy = "C has eigenvalues far apart: use --solver orbits, or take lambda further from 0 and 1"
-        raise NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=remedy)
-    share, first = coordinates.group_norms(X) / _radius(coordinates, X), certificate
-    collapsed = tuple(int(g) for g in np.flatnonzero(share < certificate.group_slack))
-    if collapsed:
-        exact = X.copy()
-        exact[:, coordinates.G :][np.isin(coordinates.slots, collapsed)] = 0.0
-        if coordinates.problem.decay is None:
-            exact *= coordinates.nuclear_norm(X) / coordinates.nuclear_norm(exact)
-        trial = evaluate(coordinates, exact)
-        if trial.relative_gap <= tolerance:
-            X, certificate = exact, trial
-        else:
-            collapsed = ()
-    several = coordinates.problem.sizes > 1
-    proved, plain = first.group_slack > first.slack_error, share - first.group_slack > first.slack_error
-    undecided = several & ~(proved & np.isin(np.arange(coordinates.G), collapsed)) & ~plain
-    return Solution(
-        coordinates=coordinates,
-        X=X,
-        loss=certificate.loss,
-        gap=certificate.gap,
-        collapsed_groups=collapsed,
-        rank=_rank(coordinates, X, certificate, 0.0),
-        solver=solver,
-        seconds=seconds,
-        iterations=iterations,
-        rounding=certificate.rounding,
-        undecided_groups=tuple(np.flatnonzero(undecided).tolist()),
-        rank_bounds=_rank_bounds(coordinates, X, certificate),
-        binds=bool(np.isfinite(certificate.slack_error)),
-        penalty=certificate.penalty,
+    (solution,) = certify_all(
+        [coordinates], [X], solver=solver, seconds=seconds, iterations=[iterations], tolerance=tolerance, remedy=remedy
     )
+    if isinstance(solution, NotCertified):
+        raise solution
+    return solution
 
 
-def _radius(coordinates: Coordinates, X: np.ndarray) -> float:
-    """What shares of the nuclear norm are shares of: tau, or under a decay the point's own norm."""
-    if coordinates.problem.decay is None:
-        return coordinates.problem.tau
-    return max(coordinates.nuclear_norm(X), 1e-300)
+def certify_all(
+    coordinates: Sequence[Coordinates],
+    points: Sequence[np.ndarray],
+    *,
+    solver: str,
+    seconds: float,
+    iterations: Sequence[int],
+    tolerance: float = TOLERANCE,
+    remedy: str = "try another --solver or a looser --tolerance",
+) -> list[Solution | NotCertified]:
+    """Do for many points what :func:`certify` does for one.
+
+    Args:
+        coordinates: coordinates of the problems.
+        points: any point of each, (M, n).
+        solver: name of the solver.
+        seconds: time that the solver took for each.
+        iterations: iterations that the solver took for each.
+        tolerance: largest relative gap that is accepted.
+        remedy: advice that an error ends with.
+
+    Returns:
+        For each point the certified solution, or the error.
+    """
+    results: list[Solution | NotCertified] = []
+    order: list[int] = []
+    for positions, stack in stacks(coordinates):
+        order += positions
+        X = np.stack([points[position] for position in positions])
+        steps = [iterations[position] for position in positions]
+        results += _certify(stack, X, solver, seconds, steps, tolerance, remedy)
+    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0])]
 
 
-def _rank_bounds(coordinates: Coordinates, X: np.ndarray, certificate: Certificate) -> tuple[int, int]:
-    """The smallest and the largest rank that the error of the slacks leaves open."""
-    if not np.isfinite(certificate.slack_error):
-        return 0, coordinates.problem.K - 1
-    error = certificate.slack_error
-    return _rank(coordinates, X, certificate, error), _rank(coordinates, X, certificate, -error)
+def _certify(
+    stack: Stack, X: np.ndarray, solver: str, seconds: float, iterations: list[int], tolerance: float, remedy: str
+) -> list[Solution | NotCertified]:
+    """:func:`certify_all` for problems of one shape. X: (B, M, n)."""
+    finite = np.isfinite(X).all(axis=(1, 2))
+    X = np.where(finite[:, None, None], X, 0.0)
+    if stack.decay is None:
+        norm = stack.nuclear_norm(X)
+        X = X / np.maximum(1.0, (1 + stack.C_error) * norm / stack.tau)[:, None, None]
+    first = evaluate_all(stack, X)
+    radius = _radius(stack, X)
+    share, slack = stack.group_norms(X) / radius[:, None], np.stack([one.group_slack for one in first])
+    certificates, collapsed = list(first), share < slack
+    fine = finite & [one.relative_gap <= tolerance for one in first]
+    if (some := np.flatnonzero(fine & collapsed.any(axis=1))).size:
+        part = stack if len(some) == len(stack) else Stack([stack.members[int(b)] for b in some])
+        exact = X[some]
+        exact[:, :, stack.G :][collapsed[some][np.arange(len(some))[:, None, None], part.slots] & (part.slots >= 0)] = (
+            0.0
+        )
+        if stack.decay is None:
+            exact *= (part.nuclear_norm(X[some]) / part.nuclear_norm(exact))[:, None, None]
+        for b, trial, point in zip(some.tolist(), evaluate_all(part, exact), exact, strict=True):
+            if trial.relative_gap <= tolerance:
+                X[b], certificates[b] = point, trial
+            else:
+                collapsed[b] = False
+        radius = _radius(stack, X)
+    error = np.array([one.slack_error for one in first])[:, None]
+    proved, plain = slack > error, share - slack > error
+    undecided = (stack.sizes > 1) & ~(proved & collapsed) & ~plain
+    ranks, bounds = _ranks(stack, X, radius, certificates)
+    results: list[Solution | NotCertified] = []
+    for b, (member, certificate) in enumerate(zip(stack.members, certificates, strict=True)):
+        if not fine[b]:
+            one = first[b]
+            gap, relative_gap = (one.gap, one.relative_gap) if finite[b] else (math.inf, math.inf)
+            advice = SMALLER if gap < ROUNDING else remedy
+            if member.problem.C_graded and solver != "orbits":  # orbits does not mind such a C
+                advice = "C has eigenvalues far apart: use --solver orbits, or take lambda further from 0 and 1"
+            results.append(
+                NotCertified(gap=gap, relative_gap=relative_gap, tolerance=tolerance, solver=solver, remedy=advice)
+            )
+            continue
+        results.append(
+            Solution(
+                coordinates=member,
+                X=X[b],
+                loss=certificate.loss,
+                gap=certificate.gap,
+                collapsed_groups=tuple(np.flatnonzero(collapsed[b]).tolist()),
+                rank=int(ranks[b]),
+                solver=solver,
+                seconds=seconds,
+                iterations=iterations[b],
+                rounding=certificate.rounding,
+                undecided_groups=tuple(np.flatnonzero(undecided[b]).tolist()),
+                rank_bounds=bounds[b],
+                binds=math.isfinite(certificate.slack_error),
+                penalty=certificate.penalty,
+            )
+        )
+    return results
 
 
-def _rank(coordinates: Coordinates, X: np.ndarray, certificate: Certificate, error: float) -> int:
+def _radius(stack: Stack, X: np.ndarray) -> np.ndarray:
+    """What shares of the nuclear norm are shares of: tau, or under a decay the point's own norm; (B,)."""
+    return stack.tau if stack.decay is None else np.maximum(stack.nuclear_norm(X), 1e-300)
+
+
+def _ranks(
+    stack: Stack, X: np.ndarray, radius: np.ndarray, certificates: Sequence[Certificate]
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Count, with multiplicity, the singular directions whose share of the nuclear norm exceeds their dual slack.
 
-    error: how much it must exceed it.
+    Returns the ranks (B,), and the smallest and the largest ones that the error of the slacks leaves open.
     """
-    _, s, Vt = np.linalg.svd(X[:, : coordinates.G], full_matrices=False)
-    slack = 1 - np.linalg.norm(certificate.gradient[:, : coordinates.G] @ Vt.T, axis=0) / max(certificate.top, 1e-300)
-    radius = _radius(coordinates, X)
+    G, most = stack.G, stack.sizes.sum(axis=1) - 1  # a common shift of the logits is in no optimum
+    gradient = np.stack([certificate.gradient for certificate in certificates])
+    top, loss, error = (
+        np.array([getattr(certificate, name) for certificate in certificates])
+        for name in ("top", "loss", "slack_error")
+    )
+    _, s, Vt = np.linalg.svd(X[:, :, :G], full_matrices=False)
+    along = np.linalg.norm(gradient[:, :, :G] @ Vt.transpose(0, 2, 1), axis=1)
+    slack = 1 - along / np.maximum(top, 1e-300)[:, None]
     # If the budget is not used up, the dual decides nothing: count all directions that are not rounding.
-    if coordinates.problem.decay is None and radius * certificate.top <= 1e-9 * certificate.loss:
-        slack = np.full_like(s, 1e-9)
-    share = coordinates.group_norms(X) / radius
-    group_slack = certificate.group_slack
-    if np.all(np.isnan(group_slack)):
-        group_slack = np.full_like(group_slack, 1e-9)
-    groups = (coordinates.problem.sizes - 1)[share > group_slack + error]
-    rank = int((s / radius > np.maximum(slack, 0.0) + error).sum() + groups.sum())
-    return min(rank, coordinates.problem.K - 1)  # a common shift of the logits is in no optimum
+    if stack.decay is None:
+        slack[radius * top <= 1e-9 * loss] = 1e-9
+    group_slack = np.stack([certificate.group_slack for certificate in certificates])
+    group_slack[np.isnan(group_slack).all(axis=1)] = 1e-9
+    excess = s / radius[:, None] - np.maximum(slack, 0.0)
+    group_excess = stack.group_norms(X) / radius[:, None] - group_slack
+
+    def count(error: np.ndarray) -> np.ndarray:
+        groups = np.where(group_excess > error[:, None], stack.sizes - 1, 0).sum(axis=1)
+        return np.minimum((excess > error[:, None]).sum(axis=1) + groups, most)
+
+    known = np.isfinite(error)
+    low, high = np.where(known, count(error), 0), np.where(known, count(-error), most)
+    return count(np.zeros_like(error)), list(zip(low.tolist(), high.tolist(), strict=True))

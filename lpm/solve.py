@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from lpm import factored, merged, orbits, report
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
-from lpm.dual_condition import margin
+from lpm.dual_condition import Margin, margins
 from lpm.family import limited
 from lpm.many_groups.merging import merge_equal
 from lpm.options import DEFAULT_PROGRAM, add_family, add_solver, family_of, law_of, limits_of
@@ -33,6 +34,9 @@ PLAIN_SHARE, SMALL_BUDGET = 0.02, 0.5
 
 SMALL = 1_000_000
 """Largest number of logits for which ``auto`` tries the first-order solver where ``orbits`` does not certify."""
+
+MANY = 64
+"""Number of groups above which ``merged`` is faster than ``factored``: twice as fast at 100."""
 
 TOO_FAR_APART = "numbers are too far apart for float64: take lambda, counts and budgets nearer to 1"
 """The remedy where linear algebra fails in float64."""
@@ -71,48 +75,125 @@ def solve(
         NotCertified: if no certificate within the tolerance is found.
         InvalidInput: if the solver does not apply, or an argument is out of range.
     """
-    if not 0 < tolerance <= 1:
-        raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
+    _check(tolerance)
     if not time_limit > 0:
         raise InvalidInput(f"time limit = {time_limit:g} s must be positive")
+    if problem.bias and solver not in ("auto", "orbits"):
+        raise InvalidInput(f"--solver {solver} does not solve for a free bias; use --solver orbits, or drop --bias")
+    auto = solver == "auto"
     if problem.bias:
-        if solver not in ("auto", "orbits"):
-            raise InvalidInput(f"--solver {solver} does not solve for a free bias; use --solver orbits, or drop --bias")
-        return orbits.solve(problem, tolerance=tolerance)
-    if len(problem.sizes) > orbits.MAX_GROUPS:
+        solver = "orbits"
+    elif len(problem.sizes) > orbits.MAX_GROUPS:
         problem = merge_equal(problem)
-    if solver == "auto" and (solver := choose(problem)) == "orbits" and problem.rows.count.sum() * problem.K <= SMALL:
-        try:
-            return solve(problem, "orbits", tolerance=tolerance)
-        except NotCertified as refusal:  # at tiny budgets the first-order solver sees more
-            with contextlib.suppress(NotCertified):
-                return solve(problem, "factored", tolerance=tolerance)
-            raise refusal from None
+    if solver == "auto":
+        solver = choose(problem)
+    if solver == "orbits":
+        (solution,) = _by_orbits([problem], tolerance)
+        if auto and isinstance(solution, NotCertified):
+            solution = _by_another(problem, solution, tolerance)
+        if isinstance(solution, NotCertified):
+            raise solution
+        return solution
     try:
-        solution = _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
-        return _decided(solution) if solver == "orbits" else solution
+        return _run(problem, solver, tolerance=tolerance, force=force, time_limit=time_limit, progress=progress)
     except np.linalg.LinAlgError:
-        raise NotCertified(
-            gap=np.inf, relative_gap=np.inf, tolerance=tolerance, solver=solver, remedy=TOO_FAR_APART
-        ) from None
+        raise _too_far_apart(tolerance, solver) from None
 
 
-def _decided(solution: Solution) -> Solution:
-    """Leave the collapse of the minority open unless it, or its absence, is plain or proved.
+def solve_all(
+    problems: Sequence[Problem], solver: Solver = "auto", *, tolerance: float = TOLERANCE, force: bool = False
+) -> list[Solution | NotCertified]:
+    """Solve many programs at once.
+
+    Args:
+        problems: the problems.
+        solver: as for :func:`solve`.
+        tolerance: as for :func:`solve`.
+        force: as for :func:`solve`.
+
+    Returns:
+        For each problem its certified solution, or the error that :func:`solve` would raise.
+
+    Raises:
+        InvalidInput: as :func:`solve`.
+    """
+    _check(tolerance)
+    results: dict[int, Solution | NotCertified] = {}
+    together: list[int] = []
+    for i, problem in enumerate(problems):
+        if solver in ("auto", "orbits") and len(problem.sizes) <= orbits.MAX_GROUPS:
+            together.append(i)
+        else:
+            try:
+                results[i] = solve(problem, solver, tolerance=tolerance, force=force)
+            except NotCertified as refusal:
+                results[i] = refusal
+    for i, solution in zip(together, _by_orbits([problems[i] for i in together], tolerance), strict=True):
+        if solver == "auto" and isinstance(solution, NotCertified):
+            solution = _by_another(problems[i], solution, tolerance)
+        results[i] = solution
+    return [results[i] for i in range(len(problems))]
+
+
+def _check(tolerance: float) -> None:
+    if not 0 < tolerance <= 1:
+        raise InvalidInput(f"tolerance = {tolerance:g} must be positive, at most 1")
+
+
+def _too_far_apart(tolerance: float, solver: str) -> NotCertified:
+    return NotCertified(gap=np.inf, relative_gap=np.inf, tolerance=tolerance, solver=solver, remedy=TOO_FAR_APART)
+
+
+def _by_orbits(problems: Sequence[Problem], tolerance: float) -> list[Solution | NotCertified]:
+    """Solve by ``orbits``. Where linear algebra fails for one of many problems, each is solved by itself."""
+    try:
+        return _decided(orbits.solve_all(problems, tolerance=tolerance))
+    except np.linalg.LinAlgError:
+        if len(problems) == 1:
+            return [_too_far_apart(tolerance, "orbits")]
+        return [result for problem in problems for result in _by_orbits([problem], tolerance)]
+
+
+def _by_another(problem: Problem, refusal: NotCertified, tolerance: float) -> Solution | NotCertified:
+    """Try the first-order solver on a small problem that ``orbits`` refused: at tiny budgets it sees more."""
+    if not problem.bias and problem.rows.count.sum() * problem.K <= SMALL:
+        with contextlib.suppress(NotCertified):
+            return solve(problem, "factored", tolerance=tolerance)
+    return refusal
+
+
+def _decided(solutions: Sequence[Solution | NotCertified]) -> list[Solution | NotCertified]:
+    """Leave the collapse of a minority open unless it, or its absence, is plain or proved.
 
     Where the minority's share of the nuclear norm is small, or the budgets are, collapse may be near. Then a point with
     a small gap proves its absence no more than its presence, and the dual condition decides, with one more solve.
     """
-    minority = solution.problem.minority
-    if minority is None:
-        return solution
-    collapsed, open_groups = minority in solution.collapsed_groups, set(solution.undecided_groups)
-    share = solution.coordinates.group_norms(solution.X)[minority] / solution.problem.tau
-    if minority not in open_groups and (collapsed or (share > PLAIN_SHARE and solution.problem.tau > SMALL_BUDGET)):
-        return solution
-    condition = margin(solution.problem)
-    agrees = condition.certified and (condition.value > 0) == collapsed
-    if agrees:
+    results = list(solutions)
+    near = {i: one for i, one in enumerate(solutions) if isinstance(one, Solution) and _may_be_near(one)}
+    conditions = margins([solution.problem for solution in near.values()])
+    for (i, solution), condition in zip(near.items(), conditions, strict=True):
+        results[i] = _judged(solution, condition)
+    return results
+
+
+def _may_be_near(solution: Solution) -> bool:
+    """Whether the collapse of the minority may be near, so that a gap does not tell."""
+    minority, tau = solution.problem.minority, solution.problem.tau
+    if minority is None or solution.problem.bias:
+        return False
+    if minority in solution.undecided_groups:
+        return True
+    if minority in solution.collapsed_groups:
+        return False
+    return not (tau > SMALL_BUDGET and solution.coordinates.group_norms(solution.X)[minority] / tau > PLAIN_SHARE)
+
+
+def _judged(solution: Solution, condition: Margin) -> Solution:
+    """A solution whose minority is decided if the dual condition agrees, and open if it does not."""
+    minority, open_groups = solution.problem.minority, set(solution.undecided_groups)
+    assert minority is not None
+    collapsed = minority in solution.collapsed_groups
+    if condition.certified and (condition.value > 0) == collapsed:
         return replace(solution, undecided_groups=tuple(sorted(open_groups - {minority})))
     low, high = solution.rank_bounds or (solution.rank, solution.rank)
     if low == high:  # the rank that the minority adds is open, too
@@ -131,8 +212,6 @@ def _run(
     time_limit: float,
     progress: merged.Progress | None,
 ) -> Solution:
-    if solver == "orbits":
-        return orbits.solve(problem, tolerance=tolerance)
     if solver == "factored":
         return factored.solve(problem, tolerance=tolerance)
     if solver == "merged":
@@ -149,12 +228,15 @@ def choose(problem: Problem) -> Solver:
         problem: the problem.
 
     Returns:
-        ``orbits`` for few groups; else ``factored`` if Z can be written out and most classes differ; else ``merged``.
+        ``orbits`` for few groups; else ``factored`` if Z can be written out and there are at most ``MANY`` groups, most of
+        one class, or ``merged`` does not apply; else ``merged``.
     """
     G, K = len(problem.sizes), problem.K
     if G <= orbits.MAX_GROUPS:
         return "orbits"
-    return "factored" if K <= 2 * G and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
+    ordered = problem.partition == "unordered" and bool(np.any(problem.rows.lam != 0.5))
+    alone = problem.changed or ordered or problem.profile == "table" or (G <= MANY and K <= 2 * G)
+    return "factored" if alone and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
 
 
 def _counts_of(options: argparse.Namespace) -> np.ndarray | None:

@@ -188,6 +188,8 @@ def _solve_all(tasks: Sequence[Task], folder: OutputFolder, options: argparse.Na
                     step(family.name)
         except (KeyboardInterrupt, Terminated, OSError, MemoryError) as error:
             outcome.end = error
+    order = {(task.family.name, task.R): place for place, task in enumerate(tasks)}
+    outcome.rows.sort(key=lambda row: order[row.name, row.R])  # those that were kept came first
     return outcome
 
 

@@ -5,7 +5,8 @@ restriction costs nothing, that is collapse is globally optimal, exactly when
 
 .. math:: \|u_{G,B}\|_2 \le \max(\|T_G\|_2, \|u_{G,A}\|_2),
 
-and R0 is the root of the difference (Brent's method). The gradient is the same at every optimum, and at a point of gap
+and R0 is the root of the difference. Many searches go side by side, so that the programs that they ask for next are
+solved at once. The gradient is the same at every optimum, and at a point of gap
 delta it is within sqrt(2 L delta) of it (L: smoothness of f). So a margin above that error *proves* collapse, or its
 absence, at that R. Cosines are never compared with a tolerance (docs/theory/collapse.md).
 """
@@ -15,20 +16,30 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lpm import law
 from lpm.chords import collapsed_from
 from lpm.console.rounding import outward, up
-from lpm.dual_condition import margin, minority_of
+from lpm.dual_condition import Margin, margins, minority_of
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
 from lpm.pairs import MAX_RATIO, check_imbalances
 from lpm.problem import Problem
+
+ROOT = 1e-11
+"""Error of a root that is looked for, relative to 1 + |log R|."""
+ROUNDS = 40
+"""Largest number of rounds of a search for a root; 3 to 5 are usual."""
+FACTORS = tuple(tuple(2.0**n for n in powers) for powers in ((-2, -1, -0.5, 0, 0.5, 1), (1.5, 2, 3, 4, 5, 6)))
+"""Multiples of the expected distance at which proofs next to a root are tried, in two rounds."""
+CLEAR = 1.2
+"""A margin at the end of a bracket exceeds its error by this factor. The error depends on how the last digits are rounded,
+and with them on what is solved beside it. So the proof can be repeated by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +92,33 @@ def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Thre
     Raises:
         InvalidInput: unless 0 < R_min < R_max, and as :func:`lpm.dual_condition.margin`.
     """
+    return thresholds([family], R_min=R_min, R_max=R_max)[0]
+
+
+def thresholds(families: Sequence[Family], *, R_min: float = 1.0, R_max: float = 1e4) -> list[Threshold]:
+    """Find the thresholds of many families at once.
+
+    Args:
+        families: the programs as functions of R.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        The threshold of each.
+
+    Raises:
+        InvalidInput: as :func:`threshold`.
+    """
     check_imbalances(R_min, R_max)
-    if family.decay is None:
-        return search(family.at, R_min, R_max)
-    minority_of(family.at(R_min))
-    # Beyond the range, too: that tells from where on collapse holds at every R.
-    return by_law(family.at, law.separators(family, R_min, MAX_RATIO), R_max)
+    results: dict[int, Threshold] = {}
+    for i, family in enumerate(families):
+        if family.decay is not None:
+            minority_of(family.at(R_min))
+            # Beyond the range, too: that tells from where on collapse holds at every R.
+            results[i] = by_law(family.at, law.separators(family, R_min, MAX_RATIO), R_max)
+    searched = [i for i in range(len(families)) if i not in results]
+    results |= dict(zip(searched, searches([families[i].at for i in searched], R_min, R_max), strict=True))
+    return [results[i] for i in range(len(families))]
 
 
 def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Threshold:
@@ -103,11 +135,49 @@ def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Thresh
     Raises:
         InvalidInput: as :func:`lpm.dual_condition.margin`.
     """
-    start = time.perf_counter()
-    grid = np.linspace(math.log(R_min), math.log(R_max), 2 + math.ceil(2 * math.log10(R_max / R_min)))
-    margins = [margin(at(math.exp(x))) for x in grid]
-    values = [m.value for m in margins]
-    proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, margins, strict=True) if m.certified)
+    return searches([at], R_min, R_max)[0]
+
+
+def searches(ats: Sequence[Callable[[float], Problem]], R_min: float, R_max: float) -> list[Threshold]:
+    """Do many searches side by side: the conditions that all of them ask for next are evaluated at once.
+
+    Args:
+        ats: the problem at an imbalance, for each search.
+        R_min: smallest imbalance.
+        R_max: largest imbalance.
+
+    Returns:
+        The threshold of each. Its seconds are the time of all, divided by their number.
+
+    Raises:
+        InvalidInput: as :func:`search`.
+    """
+    start, results = time.perf_counter(), {}
+    running = {i: _search(R_min, R_max) for i in range(len(ats))}
+    asked = {i: next(steps) for i, steps in running.items()}
+    while asked:
+        answers = iter(margins([ats[i](math.exp(x)) for i, points in asked.items() for x in points]))
+        for i, points in list(asked.items()):
+            try:
+                asked[i] = running[i].send([next(answers) for _ in points])
+            except StopIteration as end:
+                results[i] = end.value
+                del asked[i]
+    seconds = (time.perf_counter() - start) / max(1, len(ats))
+    return [replace(results[i], seconds=seconds) for i in range(len(ats))]
+
+
+Search = Generator[list[float], list[Margin], Any]
+"""A part of a search: it yields logarithms of imbalances, and gets the margins there."""
+
+
+def _search(R_min: float, R_max: float) -> Search:
+    """The steps of one search. It returns the threshold."""
+    ends = math.log(R_min), math.log(R_max)
+    grid = np.linspace(*ends, 2 + math.ceil(2 * math.log10(R_max / R_min))).tolist()
+    found = yield grid
+    values = [m.value for m in found]
+    proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, found, strict=True) if m.certified)
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
     if not change.size:
         certified = len(proofs) == len(grid)
@@ -116,29 +186,100 @@ def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Thresh
             bracket=None,
             collapsed_above=values[-1] > 0,
             certified=certified,
-            seconds=time.perf_counter() - start,
+            seconds=0.0,
             intervals=((R_min, R_max),) if certified and values[-1] > 0 else (),
             proofs=() if certified else proofs,
         )
-    roots = [
-        brentq(lambda x: margin(at(math.exp(x))).value, grid[i], grid[i + 1], xtol=1e-11, rtol=1e-11) for i in change
-    ]
-    i, root = int(change[0]), roots[0]
+    roots = []
+    for i in change.tolist():
+        root, error = yield from _root(grid, values, i)
+        roots.append((root, error))
+    i, (root, error) = int(change[0]), roots[0]
     above = values[i + 1] > 0
     slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    distance = min(0.1, margin(at(math.exp(root))).error / slope)
-    low = _nearest_proof(at, root, -distance, collapsed=not above)
-    high = _nearest_proof(at, root, distance, collapsed=above)
+    low, high = yield from _bracket(root, min(0.1, error / slope), above)
     bracket = None if low is None or high is None else (low, high)
     return Threshold(
         R0=None if bracket is None else math.exp(root),  # no digit without a proof
         bracket=bracket,
         collapsed_above=above,
         certified=bracket is not None,
-        seconds=time.perf_counter() - start,
-        intervals=_intervals([math.exp(x) for x in roots], R_min, R_max, values[0] > 0) if bracket else (),
+        seconds=0.0,
+        intervals=_intervals([math.exp(x) for x, _ in roots], R_min, R_max, values[0] > 0) if bracket else (),
         proofs=proofs if bracket is None else (),
     )
+
+
+def _root(grid: list[float], values: list[float], i: int) -> Search:
+    """Find the root of the margin between two points of a grid.
+
+    Each round asks for three points: where the polynomial through the nearest four takes the inverse function to be 0,
+    and as far to both sides as the last estimate was off. One round costs little more for three points than for one. If
+    a round does not quarter the bracket, the next one asks for its quarters instead.
+
+    It returns the root and the error of the margin there.
+    """
+    (low, high), known = (grid[i], grid[i + 1]), dict(zip(grid, values, strict=True))
+    rising, error, last, quarters = values[i + 1] > values[i], 0.0, math.inf, False
+    for _ in range(ROUNDS):
+        width, tolerance = high - low, ROOT * (1 + max(abs(low), abs(high)))
+        estimate = _inverse_interpolation(known, low, high)
+        if abs(estimate - last) <= tolerance or width <= tolerance:
+            return estimate, error
+        reach = max(tolerance, min(2 * abs(estimate - last), width / 8))
+        if quarters:
+            points = [low + share * width for share in (0.25, 0.5, 0.75)]
+        else:
+            points = [x for x in (estimate - reach, estimate, estimate + reach) if low < x < high]
+        found = yield points
+        last, error = estimate, found[len(found) // 2].error
+        for x, margin_there in zip(points, found, strict=True):
+            known[x] = margin_there.value
+            if (margin_there.value > 0) == rising:
+                high = min(high, x)
+            else:
+                low = max(low, x)
+        quarters = not quarters and high - low > width / 4
+    return 0.5 * (low + high), error
+
+
+def _inverse_interpolation(known: dict[float, float], low: float, high: float) -> float:
+    """Where the polynomial in the margin through the four points next to a bracket is 0; else where the secant is."""
+    ordered = sorted((x for x in known if math.isfinite(known[x])), key=lambda x: abs(x - (low + high) / 2))[:4]
+    if low in ordered and high in ordered:
+        y = [known[x] for x in ordered]
+        if len(set(y)) == len(y):
+            weights = [math.prod(v / (v - u) for v in y if v != u) for u in y]
+            root = math.fsum(x * weight for x, weight in zip(ordered, weights, strict=True))
+            if low < root < high:
+                return root
+    below, above = known[low], known[high]
+    if not math.isfinite(above - below):
+        return (low + high) / 2
+    return low + (high - low) * below / (below - above)
+
+
+def _bracket(root: float, distance: float, above: bool) -> Search:
+    """Imbalances below and above a threshold at which collapse, or its absence, is proved; None where there is none.
+
+    The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
+    next, and from one processor to another, the error varies by a factor of 5. So each side of the threshold is
+    searched independently and in short steps. With one step for both, the worse side would decide.
+
+    root: log of the threshold. distance: expected distance of a proof from the root, in log R. above: whether collapse
+    is to be proved above the threshold, and its absence below, or the other way round.
+    """
+    ends: dict[int, float] = {}
+    for factors in FACTORS:
+        asked = [(side, factor) for side in (-1, 1) if side not in ends for factor in factors]
+        found = yield [root + side * factor * distance for side, factor in asked]
+        for (side, factor), proof in zip(asked, found, strict=True):
+            clear = proof.certified and abs(proof.value) >= CLEAR * proof.error
+            if side not in ends and clear and (proof.value > 0) == (above if side == 1 else not above):
+                ends[side] = math.exp(root + side * factor * distance)
+        if len(ends) == 2:
+            break
+    return ends.get(-1), ends.get(1)
 
 
 def _intervals(crossings: list[float], R_min: float, R_max: float, collapsed: bool) -> tuple[tuple[float, float], ...]:
@@ -181,27 +322,6 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
         intervals=_intervals([c.R for c in found], points[0], R_max, holds),
         collapsed_from=forever,
     )
-
-
-def _nearest_proof(at: Callable[[float], Problem], root: float, distance: float, *, collapsed: bool) -> float | None:
-    """An imbalance near a threshold at which collapse, or its absence, is proved; None if there is none.
-
-    The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
-    next, and from one processor to another, the error varies by a factor of 5. So each side of the threshold is
-    searched independently and in short steps. With one step for both, the worse side would decide.
-
-    Args:
-        at: the problem at an imbalance.
-        root: log of the threshold.
-        distance: expected distance of a proof from the root, in log R; its sign is the side.
-        collapsed: whether to prove collapse or its absence.
-    """
-    for factor in 2.0 ** np.arange(-2, 7):
-        R = math.exp(root + factor * distance)
-        proof = margin(at(R))
-        if proof.certified and (proof.value > 0) == collapsed:
-            return R
-    return None
 
 
 def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> str:

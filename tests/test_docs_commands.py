@@ -30,6 +30,8 @@ NOT_RUN = {
     r"benchmarks\.gpu_plan ": "needs a GPU",
     r"benchmarks\.law ": "trains networks for an hour; tests/benchmarks/test_law.py runs it on one",
     r"training\.table 8 --data-root D --jobs 4$": "trains hundreds of runs; numbers.md has such commands with fewer",
+    r"--methods cheap": "trains fifty methods; tests/training/test_compare.py makes their runs",
+    r"training\.table 7 .* --seeds ": "trains forty methods; tests/training/test_published.py trains a table",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
     r"figures --all": "draws every figure that the other commands draw one by one",

@@ -101,8 +101,21 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
-        print(verdict(results) if options.format == "markdown" else "", end="")
+        print(verdict(results) + longer(runs) if options.format == "markdown" else "", end="")
     return status
+
+
+def longer(runs: Mapping[str, Sequence[RunConfig]]) -> str:
+    """Say which methods train more epochs than the caption has.
+
+    Args:
+        runs: the runs of each method, as :func:`methods` makes them.
+
+    Returns:
+        One line; '' where all methods have one stage.
+    """
+    more = [f"{method} {part[-1].epochs}" for method, part in runs.items() if len(part) > 1]
+    return f"Second stages train more epochs, on frozen features: {', '.join(more)}.\n" if more else ""
 
 
 def _run(store: Path, config: RunConfig, seed: int) -> RunFolder:

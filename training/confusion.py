@@ -130,7 +130,7 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
         chance = f"{100 / (last - start + 1):.2f}"
         cells = [in_words(values[~np.isnan(values)].tolist()) for values in shares]
         rows.append([name, *cells, chance, in_words(cosines)])
-    title = f"{setting(first.config, result.dataset or first.config.data)}, {first.config.method}"
+    title = f"{setting(first.config, result.dataset or first.config.data)}, {markdown_text(first.config.method)}"
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())
     text += _classes(first, confusions)

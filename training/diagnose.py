@@ -94,9 +94,9 @@ def markdown(report: Report) -> str:
         corrected = "" if c.corrected is None else f"{c.corrected:.0f}"
         threshold = "" if c.threshold is None else f"{c.threshold:.3g}"
         shares = [f"{c.right:.0f}", f"{c.among_split:.0f}", corrected, threshold]
-        rows.append([markdown_text(c.name), str(c.images), c.verdict, *shares])
+        rows.append([c.name, str(c.images), c.verdict, *shares])
     how = "chosen" if report.mu_known else "measured by balance"
-    lines = [f"{markdown_text(report.run)}: {report.method}, mu = {report.mu:.3g} ({how})", ""]
+    lines = [f"{markdown_text(report.run)}: {markdown_text(report.method)}, mu = {report.mu:.3g} ({how})", ""]
     lines += [cli.markdown_table(rows)]
     lines += [
         f"- {markdown_text(c.name)}, {c.verdict}. {markdown_text(c.sentence)}"

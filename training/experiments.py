@@ -64,12 +64,14 @@ TABLES: dict[int, Table] = {
 """By number in the paper, the tables that a run store can fill; 3, 9 and 10 are on image files."""
 
 
-def runs_of(base: RunConfig, method: str) -> list[RunConfig]:
+def runs_of(base: RunConfig, method: str, own: Recipe | None = None) -> list[RunConfig]:
     """Make the runs of a method: one, or with a second stage the run that it starts from and the stage.
 
     Args:
         base: the data and the recipe; the method replaces sampler, classifier and so on.
         method: key of :data:`training.named.METHODS`.
+        own: changes of the recipe, which give the preset's name a ``+``. A second stage has its own recipe and starts from
+            the changed run.
 
     Returns:
         The runs in the order of training. The last one is the method's.
@@ -81,8 +83,29 @@ def runs_of(base: RunConfig, method: str) -> list[RunConfig]:
         raise InvalidInput(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     choices = dict(METHODS[method])
     stage = choices.pop("stage", None)
+    if own is not None:
+        choices |= {"preset": f"{base.preset}+", "epochs": round(own.longer * base.epochs)}
+        choices |= {**own.choices, **own.on.get(base.dataset, {})}
     run = replace(base, **choices)
     return [run] if stage is None else [run, second_stage(run, stage)]
+
+
+def recipe(dataset: str, imbalance: float, preset: str) -> RunConfig:
+    """Build what the runs of a table's cells share.
+
+    Args:
+        dataset: name of the data set.
+        imbalance: imbalance factor; 0 keeps RunConfig's default, which image files do not use.
+        preset: name of the recipe.
+
+    Returns:
+        A run of plain mixup with seed 0.
+
+    Raises:
+        InvalidInput: if the data set has no such preset.
+    """
+    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
+    return replace(with_preset(RunConfig(dataset=dataset), preset), **factor)
 
 
 def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe | None = None) -> list[RunConfig]:
@@ -99,16 +122,9 @@ def cell(method: str, dataset: str, imbalance: float, preset: str, own: Recipe |
         The runs in the order of training. The last one is the cell's.
 
     Raises:
-        InvalidInput: if the method is unknown, or the data set has no such preset.
+        InvalidInput: if the method is unknown or not possible with the recipe, or the data set has no such preset.
     """
-    recipe = with_preset(RunConfig(dataset=dataset), preset)
-    factor: dict[str, Any] = {"imbalance": float(imbalance)} if imbalance else {}
-    runs = runs_of(replace(recipe, **factor), method)
-    if own is None:
-        return runs
-    choices = {**own.choices, **own.on.get(dataset, {})}
-    epochs = [round(own.longer * run.epochs) for run in runs]
-    return [replace(run, preset=f"{preset}+", epochs=n, **choices) for run, n in zip(runs, epochs, strict=True)]
+    return runs_of(recipe(dataset, imbalance, preset), method, own)
 
 
 def config(method: str, dataset: str, imbalance: float, preset: str, seed: int = 0) -> RunConfig:

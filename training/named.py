@@ -123,7 +123,7 @@ METHODS: dict[str, Choices] = PAPER | CORRECTED | MIXED | COMBINED | BRANCHED | 
 
 COSTLY: dict[str, Any] = {
     "branches": ("dbn", "bbn"),
-    "mixing": ("manifold", "otmix-train"),
+    "mixing": ("manifold",),
     "stage": tuple(STAGES),
 }
 """Choices with which a step has more than one pass through the network, or a run needs another run before it."""

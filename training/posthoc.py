@@ -17,7 +17,6 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import markdown as markdown_text
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
 from training.store import posthoc, runs
@@ -167,8 +166,8 @@ def markdown(rows: dict[RunFolder, list[Corrected]]) -> str:
     head = ("run", "correction", *names, "ECE", "ECE at T")
     body = [
         (
-            markdown_text(methods[path]),
-            markdown_text(title),
+            methods[path],
+            title,
             *(in_words([r.last[name] for r in group if name in r.last]) for name in names),
             in_words(_numbers([r.ece for r in group])),
             in_words(_numbers([r.ece_at_temperature for r in group])),

@@ -253,6 +253,10 @@ BESIDE = (
         note="the paper's table lacks it; others have 72.6 and 40.2 at 100 without mixup",
     ),
     Row(printed="", method="BMLS+FC", note="the paper's sampler alone, from its Table 4"),
+    *(
+        Row(printed="", method=method, note="the paper's part with another paper's, which it proposes as future work")
+        for method in ("BMLS+FC+Remix", "BMLS+FC+CutMix", "BMLS+MS+UniMix", "BMLS+FC+CL", "BMLS+FC+MiSLAS")
+    ),
 )
 """Simple methods that the paper's table lacks."""
 

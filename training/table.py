@@ -27,10 +27,11 @@ from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
 from training.store import forms, tables, wanted
 from training.store.posthoc import TITLES
+from training.store.rows import COLUMNS, by_run, export
 from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
-    **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
+    **{"store": Path("runs"), "rows": None, "device": "auto", "engine": "local", "address": None, "jobs": 1},
     **{"workers": None, "weights": None, "tensorboard": False, "skip_broken": False, "data_changed": "stop"},
 }
 """Defaults of options that the printed commands repeat when they were given with other values."""
@@ -46,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status: 1 if a run diverged, 2 if the runs of a data set could not be trained.
 
     Raises:
-        InvalidInput: if the table has no such cell, if ``--export`` cannot be written, or if a stored result is
-            damaged.
+        InvalidInput: if the table has no such cell, if ``--export`` cannot be written, or if a stored result or ``--rows``
+            is damaged.
     """
     options = _options(arguments)
     engines.check(options)
@@ -63,9 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
+    options.known = {} if options.rows is None else by_run(options.rows, "--rows")
     status = 0 if options.dry_run else max(_train(table, options), _correct(table, options))
-    missing = wanted.missing(table, options.store, options.preset, options.seeds, options.recipes)
-    entries = tables.entries(number, table, options.store, options.preset, options.seeds)
+    missing = _missing(table, options)
+    entries = tables.entries(number, table, options.store, options.preset, options.seeds, options.known)
     if options.dry_run and options.format is None:
         print(_summary(table, missing, options), end="", flush=True)
     else:
@@ -97,8 +99,13 @@ def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Names
         lacks = sum(replace(run, seed=0) in cells for run in missing)
         done = len(cells) * len(options.seeds) - lacks
         rows.append([dataset, tables.factor_word(factor), str(done), str(lacks), named])
-    absent = [f"{row.name} is not trained: {row.note}.\n" for row in table.rows if not row.method]
-    return cli.markdown_table(rows) + "".join(absent)
+    settings = itertools.product(table.rows, table.datasets, table.factors)
+    reasons = {
+        row.name: shown(why)
+        for row, dataset, factor in settings
+        if (why := wanted.runs_of_row(row, dataset, factor, options.preset)[1])
+    }
+    return cli.markdown_table(rows) + "".join(f"{name} is not trained: {why}.\n" for name, why in reasons.items())
 
 
 def _name(cell: Wanted) -> str:
@@ -161,6 +168,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add_check(parser)
     cli.add_engine(parser, "runs that share a GPU")
     add("--store", type=Path, default=USUAL["store"], metavar="DIR", help="folder of the run store")
+    add(
+        "--rows",
+        type=Path,
+        metavar="CSV",
+        help="file of --export whose runs need no training, such as results/runs.csv",
+    )
     add_device(parser)
     add_tensorboard(parser)
     add("--dry-run", action="store_true", help="train nothing; print which runs are missing, and how long they take")
@@ -193,6 +206,10 @@ def _part(number: int, options: argparse.Namespace) -> Table:
     return part
 
 
+def _missing(table: Table, options: argparse.Namespace) -> list[RunConfig]:
+    return wanted.missing(table, options.store, options.preset, options.seeds, options.recipes, options.known)
+
+
 def _train(table: Table, options: argparse.Namespace) -> int:
     """Train the missing runs, one group after another. An error of one group is printed, and the others go on.
 
@@ -213,7 +230,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             errors.add(str(error))
 
     groups: dict[tuple[str, float, bool, bool], list[RunConfig]] = defaultdict(list)
-    for run in wanted.missing(table, options.store, options.preset, options.seeds, options.recipes):
+    for run in _missing(table, options):
         groups[_group(run)].append(run)
     # All data are looked for now: days may lie between the first data set and the second.
     by_dataset = {dataset: configs for (dataset, *_), configs in groups.items()}
@@ -328,9 +345,9 @@ def seed_list(numbers: Sequence[int]) -> str:
 
 def _export(store: Path, path: Path) -> None:
     file = io.StringIO()
-    writer = csv.DictWriter(file, tables.COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(tables.export(store))
+    writer.writerows(export(store))
     write(path, file.getvalue().encode())
 
 

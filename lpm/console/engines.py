@@ -29,9 +29,6 @@ from lpm.console.errors import InvalidInput, install
 RETRIES = 3
 """Further attempts of Ray at a task whose worker was lost."""
 
-CHUNK = 8
-"""Tasks that are sent together, because each takes milliseconds only."""
-
 LOST = "for lack of memory perhaps"
 """The likely reason for the end of a process."""
 
@@ -86,7 +83,7 @@ def mapping(options: argparse.Namespace, remedy: str = GOES_ON) -> Generator[Map
             yield partial(_in_order, cluster, remedy)
     elif options.jobs > 1:
         with processes(options.jobs, remedy=remedy) as pool:
-            yield partial(pool.map, chunksize=CHUNK)
+            yield pool.map
     else:
         yield map
 
@@ -238,12 +235,10 @@ def results(cluster: Any, references: Sequence[Any], *, in_order: bool = False, 
 
 
 def _in_order(cluster: Any, remedy: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_several)
+    remote = cluster.remote(num_cpus=1, max_retries=RETRIES)(_apply)
     shared = cluster.put(function)
-    chunks = [remote.remote(shared, tasks[n : n + CHUNK]) for n in range(0, len(tasks), CHUNK)]
-    for chunk in results(cluster, chunks, in_order=True, remedy=remedy):
-        yield from chunk
+    yield from results(cluster, [remote.remote(shared, task) for task in tasks], in_order=True, remedy=remedy)
 
 
-def _several(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-    return [function(task) for task in tasks]
+def _apply(function: Callable[[Any], Any], task: Any) -> Any:
+    return function(task)

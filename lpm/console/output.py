@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -329,6 +328,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata  # here, because commands write long after they start
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -11,6 +11,9 @@ multipliers s and nu of the two constraints are then both mu/2. A is block diago
 group sums (the classifier's Gram matrix up to scale) and one number per group. With h, k the slacks of the two scalar
 constraints, the central path minimises f - epsilon (log h + log k + log det A) as epsilon falls to 0; under a decay
 without the first two logarithms.
+
+All functions work on B programs of one shape at a time. Each has its own weight and its own steps, and those that are
+done are left out of the arrays.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lpm.interior_point.newton import NewtonSystem, State
-from lpm.interior_point.reduced import ReducedProgram
+from lpm.interior_point import small
+from lpm.interior_point.newton import NewtonSystem
+from lpm.interior_point.reduced import Programs
+from lpm.interior_point.state import State, advanced
 
 MAX_STEPS = 150
 """Largest number of steps between two barrier weights; 2 to 12 are usual."""
@@ -43,175 +48,194 @@ ON_THE_BOUNDARY = 0.01
 does not bind, the slack stays of the size of tau^2."""
 
 
-def start(program: ReducedProgram) -> State:
+def start(programs: Programs) -> State:
     """Start at X = 0, with A a multiple of the identity.
 
     Args:
-        program: the reduced program.
+        programs: the reduced programs.
 
     Returns:
-        The first state, with a barrier weight of f(0).
+        The first state, with a barrier weight of f(0), or under a decay of f(0) / size.
     """
-    X, A = np.zeros((program.M, program.n)), np.eye(program.size) / (2 * program.size)
-    epsilon = program.value(X)
-    if program.decay is not None:
-        half = program.decay / 2
-        A *= 2 * epsilon / half  # so that a central point begins the path at a weight of epsilon / size
-        L = epsilon / program.size * np.linalg.inv(A)
-        return State(X=X, A=A, h=1.0, k=1.0, s=half, nu=half, L=L, epsilon=epsilon / program.size)
-    return State(
-        X=X,
-        A=A,
-        h=program.tau2,
-        k=0.5,
-        s=epsilon / program.tau2,
-        nu=2 * epsilon,
-        L=epsilon * np.linalg.inv(A),
-        epsilon=epsilon,
-    )
+    B = len(programs)
+    X, one, size = np.zeros(programs.target.shape), np.ones(B), np.maximum(programs.size, 1)
+    epsilon = programs.value(X)
+    if programs.decay is None:
+        level, h, k, s, nu = 0.5 / size, programs.tau2, 0.5 * one, epsilon / programs.tau2, 2 * epsilon
+    else:  # so that a central point begins the path at a weight of epsilon / size
+        half = programs.decay / 2
+        level, h, k, s, nu = epsilon / half / size, one, one, half, half
+        epsilon = epsilon / size
+    multiplier = epsilon / level
+    # What is not in use has an A and a multiplier of 1.
+    A, L = (_diagonal(np.where(programs.use > 0, number, 1.0)) for number in (level, multiplier))
+    a, l = (np.where(programs.use_group > 0, number, 1.0) for number in (level, multiplier))  # noqa: E741
+    return State(X=X, A=A, a=a, h=h + 0, k=k + 0, s=s + 0, nu=nu + 0, L=L, l=l, epsilon=epsilon, stride=one)
 
 
-def follow(program: ReducedProgram, state: State, epsilon: float) -> tuple[State, int]:
+def _diagonal(entries: np.ndarray) -> np.ndarray:
+    """Diagonal matrices (g, g, B) of their entries (g, B)."""
+    return np.eye(len(entries))[:, :, None] * entries
+
+
+def follow(programs: Programs, state: State, epsilon: np.ndarray) -> tuple[State, np.ndarray]:
     """Step along the central path until the barrier's weight is at most ``epsilon``.
 
     Args:
-        program: the reduced program.
+        programs: the reduced programs.
         state: where to start.
-        epsilon: the last barrier weight.
+        epsilon: the last barrier weights, (B,).
 
     Returns:
-        The state that was reached, and the number of steps.
+        The states that were reached, and the number of steps of each, (B,) int.
     """
-    for steps in range(MAX_STEPS):
-        if state.epsilon <= epsilon:
-            return state, steps
-        try:
-            state = step(program, state, guarded=True)
-        except np.linalg.LinAlgError:
-            break  # rounding has eaten the barrier; what was reached is certified like any other point
-    return state, steps
+    steps, reached = np.zeros(len(programs), dtype=int), replace(state, **{k: v.copy() for k, v in vars(state).items()})
+    members = np.arange(len(programs))
+    for _ in range(MAX_STEPS):
+        if (done := state.epsilon <= epsilon).any():
+            if done.all():
+                break
+            reached.put(members[done], state.take(np.flatnonzero(done)))
+            left = np.flatnonzero(~done)
+            members, programs, state, epsilon = members[left], programs.take(left), state.take(left), epsilon[left]
+        new, fine = guarded_step(programs, state)
+        steps[members] += 1
+        if not fine.all():  # rounding has eaten the barrier; what was reached is certified like any other point
+            reached.put(members[~fine], state.take(np.flatnonzero(~fine)))
+            left = np.flatnonzero(fine)
+            members, programs, new, epsilon = members[left], programs.take(left), new.take(left), epsilon[left]
+            if not members.size:
+                return reached, steps
+        state = new
+    reached.put(members, state)
+    return reached, steps
 
 
-def step(program: ReducedProgram, state: State, *, guarded: bool) -> State:
-    """Take one primal-dual Newton step, after lowering epsilon.
+def guarded_step(programs: Programs, state: State) -> tuple[State, np.ndarray]:
+    """Take one Newton step, after lowering epsilon at central points, with a search for descent of the barrier function.
+
+    Progress is then certain, because the direction is one of descent.
 
     Args:
-        program: the reduced program.
+        programs: the reduced programs.
         state: where to start.
-        guarded: lower epsilon only at central points, and search the line for descent of the barrier function. Progress
-            is then certain, because the direction is one of descent. Otherwise the slack h moves independently and the
-            step is Newton's, which near the optimum reaches full accuracy.
 
     Returns:
-        The next state.
-
-    Raises:
-        LinAlgError: if rounding leaves no usable step.
+        The next states, and whether each is usable, (B,) bool: rounding may leave no step.
     """
-    system = NewtonSystem(program, state, guarded)
-    epsilon = state.epsilon
-    if guarded:
-        direction = system.direction(epsilon)
-        # decrement / epsilon is the squared Newton decrement of the barrier function over epsilon. At 1 or less the
-        # point is central: Newton's method would converge from there, and a smaller weight can be tried.
-        while direction.decrement <= epsilon and epsilon > LEAST_WEIGHT:
-            epsilon *= GUARDED_STRIDE
-            direction = system.direction(epsilon)
+    system = NewtonSystem(programs, state, guarded=True)
+    epsilon, direction = system.descend(state.epsilon, GUARDED_STRIDE, LEAST_WEIGHT)
+    primal, change = direction.longest_primal, direction.change
+    barrier = system.f - epsilon * system.log_det
+    if programs.decay is None:
+        barrier -= epsilon * (np.log(system.h) + np.log(1 - system.trace))
     else:
-        epsilon *= STRIDE if state.stride > LONG else 1.0
-        direction = system.direction(epsilon)
-    primal, dual = direction.longest_primal, direction.longest_dual
-    if guarded:
-        barrier = _barrier(program, state.X, state.A, epsilon)
-        while (
-            _barrier(program, state.X + primal * direction.X, state.A + primal * direction.A, epsilon)
-            > barrier - ARMIJO * primal * direction.decrement
-        ):
-            primal /= 2
-            if primal < SHORTEST_STEP:
-                raise np.linalg.LinAlgError("no descent along the direction")
-    return State(
-        X=state.X + primal * direction.X,
-        A=state.A + primal * direction.A,
-        h=system.h + primal * direction.h,
-        k=state.k + primal * direction.k,
-        s=state.s + dual * direction.s,
-        nu=state.nu + dual * direction.nu,
-        L=state.L + dual * direction.L,
-        epsilon=epsilon,
-        stride=min(primal, dual),
-    )
+        barrier += programs.decay / 2 * (system.q + system.trace)
+    while True:
+        value = _barrier(
+            programs, state.X + primal * change.X, state.A + primal * change.A, state.a + primal * change.a, epsilon
+        )
+        high = (value > barrier - ARMIJO * primal * direction.decrement) & (primal >= SHORTEST_STEP)
+        if not high.any():
+            break
+        primal = np.where(high, primal / 2, primal)
+    new = advanced(replace(state, h=system.h), direction, primal, direction.longest_dual, epsilon)
+    return new, np.isfinite(value) & np.isfinite(new.stride) & (primal >= SHORTEST_STEP)
 
 
-def _barrier(program: ReducedProgram, X: np.ndarray, A: np.ndarray, epsilon: float) -> float:
-    """The function f - epsilon (log of both scalar slacks + log det A); infinite outside the domain."""
-    try:
-        inverse_root = np.linalg.inv(np.linalg.cholesky(A))
-    except np.linalg.LinAlgError:
-        return np.inf
-    diagonal = np.diag(inverse_root)
+def newton_step(programs: Programs, state: State) -> tuple[State, np.ndarray]:
+    """Take one Newton step after lowering epsilon. The slack h moves independently; near the optimum it is exact.
+
+    Args:
+        programs: the reduced programs.
+        state: where to start.
+
+    Returns:
+        The next states, and whether each is usable, (B,) bool.
+    """
+    system = NewtonSystem(programs, state, guarded=False)
+    epsilon = state.epsilon * np.where(state.stride > LONG, STRIDE, 1.0)
+    direction = system.direction(epsilon)
+    new = advanced(state, direction, direction.longest_primal, direction.longest_dual, epsilon)
+    return new, np.isfinite(new.stride) & np.isfinite(new.X).all(axis=(0, 1))
+
+
+def _barrier(programs: Programs, X: np.ndarray, A: np.ndarray, a: np.ndarray, epsilon: np.ndarray) -> np.ndarray:
+    """The functions f - epsilon (log of both scalar slacks + log det A), (B,); infinite outside the domain."""
+    g, root = programs.g, small.cholesky(A.transpose(2, 0, 1))
+    inverse = small.inverse(root)
     # The slack h = tau^2 - tr(X A^{-1} X^T): the group sums, then the zero-sum coordinates.
-    q = np.sum((X[:, : program.G] @ inverse_root[: program.G, : program.G].T) ** 2)
-    q += (X[:, program.G :] ** 2 * program.active[:, program.G :] * diagonal[program.column] ** 2).sum()
-    log_det = -2 * float(np.log(diagonal).sum())
-    if program.decay is not None:
-        return program.value(X) + program.decay / 2 * float(q + np.trace(A)) - epsilon * log_det
-    h, k = program.tau2 - q, 1 - np.trace(A)
-    if not (h > 0 and k > 0):
-        return np.inf
-    return program.value(X) - epsilon * (float(np.log(h) + np.log(k)) + log_det)
+    Y = X[:g] / root[:, 0, 0] if g == 1 else np.einsum("bij,jmb->imb", inverse, X[:g])
+    q = (Y**2).sum(axis=(0, 1)) + (programs.sum_by_group(X[g:] ** 2) / a).sum(axis=0)
+    log_det = 2 * np.log(np.einsum("bii->bi", root)).sum(axis=1) + np.log(a).sum(axis=0)
+    trace = np.einsum("iib,ib->b", A, programs.use) + (a * programs.use_group).sum(axis=0)
+    value = programs.value(X) - epsilon * log_det
+    if programs.decay is not None:
+        value += programs.decay / 2 * (q + trace)
+    else:
+        value -= epsilon * (np.log(programs.tau2 - q) + np.log(1 - trace))
+    return np.where(np.isnan(value), np.inf, value)
 
 
-def deflate(program: ReducedProgram, state: State) -> tuple[ReducedProgram, State]:
+def deflate(programs: Programs, state: State) -> tuple[Programs, State, np.ndarray]:
     """Leave out the directions and groups that the optimum does not use: there A is near 0, its multiplier is not.
 
     A stays invertible without them. A wrong choice shows in the certificate, which sees all directions.
 
     Args:
-        program: the reduced program.
-        state: a state on the central path.
+        programs: the reduced programs.
+        state: states on the central path.
 
     Returns:
-        The smaller program and the state in it; both unchanged if the budget is not used up.
+        The programs in which they are not in use, the states in these, and the new directions of the group sums in
+        terms of the old ones, (B, g, g). Nothing is left out where the budget is not used up: A is then arbitrary.
     """
-    if not uses_budget(program, state):
-        return program, state  # A is then arbitrary
-    g, zero_sum = program.G, np.arange(program.G, program.size)
+    g, all_used = programs.g, ~uses_budget(programs, state)
+    A, L = state.A.transpose(2, 0, 1), state.L.transpose(2, 0, 1)
+    if g > 1:
+        V = np.linalg.eigh(A)[1]
+        A, L = (small.product(small.transposed(V), matrix, V) for matrix in (A, L))
+    else:
+        V = np.ones((len(programs), g, g))
+    a, along = (np.einsum("bii->ib", matrix) for matrix in (A, L))
     # Complementarity: on the path A L = epsilon I, so along each direction either A or L falls to 0 with epsilon.
     # nu brings both to one scale, as nu I = L - s grad_A q on the path.
-    a, V = np.linalg.eigh(state.A[:g, :g])
-    keep = a * state.nu > np.einsum("ij,ik,kj->j", V, state.L[:g, :g], V)
-    used = state.A[zero_sum, zero_sum] * state.nu > state.L[zero_sum, zero_sum]
-    smaller, basis = program.restrict(V[:, keep], used)
-    X = np.concatenate([state.X[:, :g] @ V[:, keep], state.X[:, g:]], axis=1) * smaller.active
-    A = basis.T @ state.A @ basis
-    return smaller, replace(state, X=X, A=A, L=basis.T @ state.L @ basis, k=state.k + np.trace(state.A) - np.trace(A))
+    use = programs.use * ((a * state.nu > along) | all_used)
+    use_group = programs.use_group * ((state.a * state.nu > state.l) | all_used)
+    smaller = programs.rotated(V, use, use_group)
+    X = np.concatenate([np.einsum("bji,jmb->imb", V, state.X[:g]), state.X[g:]]) * smaller.active
+    dropped = ((1 - use) * programs.use * a).sum(axis=0) + ((programs.use_group - use_group) * state.a).sum(axis=0)
+    A, L = (matrix.transpose(1, 2, 0) * (use[:, None] * use) + _diagonal(1 - use) for matrix in (A, L))
+    a, l = (np.where(use_group > 0, number, 1.0) for number in (state.a, state.l))  # noqa: E741
+    return smaller, replace(state, X=X, A=A, a=a, L=L, l=l, k=state.k + dropped), V
 
 
-def uses_budget(program: ReducedProgram, state: State) -> bool:
-    """Tell whether the optimum lies on the boundary of the nuclear-norm ball.
-
-    Args:
-        program: the reduced program.
-        state: a state near the optimum.
-
-    Returns:
-        False when the slack h stays away from 0. Decay always binds.
-    """
-    return program.decay is not None or state.h < ON_THE_BOUNDARY * program.tau2
-
-
-def point(program: ReducedProgram, state: State) -> np.ndarray:
-    """Write a state's X in all coordinates, scaled onto the boundary of the budget unless the budget is not used up.
+def uses_budget(programs: Programs, state: State) -> np.ndarray:
+    """Tell whether each optimum lies on the boundary of the nuclear-norm ball.
 
     Args:
-        program: the reduced program.
-        state: the state.
+        programs: the reduced programs.
+        state: states near the optima.
 
     Returns:
-        The point in all coordinates of the problem.
+        False where the slack h stays away from 0, (B,) bool. Decay always binds.
     """
-    X = program.embed(state.X)
-    if program.decay is not None:
-        return X
-    return X * (np.sqrt(program.tau2) / program.coordinates.nuclear_norm(X)) if uses_budget(program, state) else X
+    if programs.decay is not None:
+        return np.ones(len(programs), dtype=bool)
+    return np.asarray(state.h < ON_THE_BOUNDARY * programs.tau2)
+
+
+def point(programs: Programs, state: State) -> np.ndarray:
+    """Scale every X onto the boundary of the budget unless the budget is not used up.
+
+    Args:
+        programs: the reduced programs.
+        state: the states.
+
+    Returns:
+        The points, (n, M, B).
+    """
+    if programs.decay is not None:
+        return state.X
+    norm = programs.nuclear_norm(state.X)
+    return state.X * np.where(uses_budget(programs, state), np.sqrt(programs.tau2) / norm, 1.0)

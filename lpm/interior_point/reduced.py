@@ -1,220 +1,315 @@
-"""The symmetry-reduced program that the interior-point method solves: f on the coordinates in use, row by row.
+"""The symmetry-reduced programs that the interior-point method solves: f on the coordinates in use, row by row.
 
-In use are the group sums along ``span`` and the zero-sum coordinates of all groups but the ``frozen`` ones.
+In use are the group sums without the common shift of all logits, and the zero-sum coordinates of groups. Programs of
+one shape are solved together, B at a time. Their arrays have the members in the last axis, where NumPy is fastest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
 import numpy as np
-from scipy.special import logsumexp
 
-from lpm.coordinates import Coordinates
-
-LossTerms = tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray, float]
-"""The maps B (M, v, n), log-multiplicities logn (M, v) and weights (M,) of log-sum-exps; a linear part (M, n); a constant."""
+FEW_ROWS = 8
+"""Number of rows up to which programs of different numbers of rows are solved together."""
 
 
-class ReducedProgram:
-    """f(X) on the coordinates in use, X (M, n), and the symmetric matrices A (size, size) that belong to them.
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """f(X) on the coordinates in use, X (n, M, B), and the matrices A that belong to them.
 
-    Args:
-        coordinates: coordinates of the whole problem.
-        loss_terms: the loss as log-sum-exps and a linear part, in all coordinates.
-        span: orthonormal directions of the group sums that are in use, (G, g).
-        frozen: groups with u_g = 0.
+    A is block diagonal: a symmetric block on the g group sums, and one number for each of the z = G groups (z = 0 if
+    every class is a group of its own). A coordinate that is not in use stays 0, and its part of A stays 1.
 
     Attributes:
-        tau2: tau^2.
-        decay: weight mu of the nuclear norm in the objective, or None for the budget tau.
-        weight: share of each row in f, (M,).
-        constant: the constant of f.
-        groups: groups whose zero-sum coordinates are in use.
-        G: number of directions g of the group sums.
-        M: number of rows.
-        n: number of coordinates of a row.
-        size: side of the matrices A.
-        column: column of A of each zero-sum coordinate, (M, n - g) int; 0 for absent ones.
-        active: 1 for each coordinate of a row that is in use, 0 for the others, (M, n).
-        basis: orthonormal basis of the matrices A, (P, size, size).
-        flat_basis: the same, (P, size^2).
-        basis_diagonal: diagonals of the basis, (size, P).
-        terms: the log-sum-exps of f in the coordinates in use, with their weights.
-        target: the linear part of f, (M, n).
+        maps: linear maps from a row of X to the v values of each of its T log-sum-exps, (v, n, T, M, B).
+        logn: log-multiplicities of these values, (v, T, M, B).
+        share: weight of each log-sum-exp in f, (T, M, B).
+        target: the linear part of f, (n, M, B).
+        constant: the constant of f, (B,).
+        tau2: tau^2, (B,).
+        decay: weight mu of the nuclear norm in the objective, (B,); None for budgets.
+        slot: group of each zero-sum coordinate, (n - g, M, B) int; 0 for absent ones.
+        active: 1 for each coordinate of a row that is in use, 0 for the others, (n, M, B).
+        use: 1 for each direction of the group sums that is in use, (g, B).
+        use_group: 1 for each group whose zero-sum coordinates are in use, (z, B).
     """
 
-    def __init__(
-        self, coordinates: Coordinates, loss_terms: LossTerms, span: np.ndarray, frozen: tuple[int, ...]
-    ) -> None:
-        self.coordinates, self.loss_terms, self.span, self.frozen = coordinates, loss_terms, span, frozen
-        self.tau2, self.decay = coordinates.problem.tau**2, coordinates.problem.decay
-        self.weight = coordinates.weight
-        slots = np.where(np.isin(coordinates.slots, frozen), -1, coordinates.slots)
-        self.groups = np.unique(slots[slots >= 0])
-        self.G = g = span.shape[1]
-        self.M, self.n = len(slots), g + slots.shape[1]
-        self.size = g + len(self.groups)
-        # Column of A that each zero-sum coordinate uses; an absent coordinate is masked by `active`.
-        self.column = np.where(slots >= 0, g + np.searchsorted(self.groups, slots), 0)
-        self.active = np.concatenate([np.ones((self.M, g)), slots >= 0], axis=1)
-        self.basis = _symmetric_basis(g, len(self.groups))
-        self.flat_basis = self.basis.reshape(len(self.basis), self.size**2)
-        self.basis_diagonal = np.einsum("pii->ip", self.basis)
-        terms, linear, self.constant = loss_terms
-        self.terms = [(self._reduce(B), logn, self.weight * mass) for B, logn, mass in terms]
-        self.target = self._reduce(linear) * self.weight[:, None]
+    maps: np.ndarray
+    logn: np.ndarray
+    share: np.ndarray
+    target: np.ndarray
+    constant: np.ndarray
+    tau2: np.ndarray
+    decay: np.ndarray | None
+    slot: np.ndarray
+    active: np.ndarray
+    use: np.ndarray
+    use_group: np.ndarray
 
-    @classmethod
-    def of(cls, coordinates: Coordinates, frozen: tuple[int, ...] = ()) -> ReducedProgram:
-        """Reduce a problem: leave out the common shift of its logits and the frozen groups.
+    def __len__(self) -> int:
+        return len(self.constant)
 
-        Args:
-            coordinates: coordinates of the problem.
-            frozen: groups with u_g = 0.
+    @property
+    def g(self) -> int:
+        """Number of directions of the group sums."""
+        return len(self.use)
 
-        Returns:
-            The reduced program.
-        """
-        return cls(coordinates, _log_sum_exp_terms(coordinates), _without_shift(coordinates), frozen)
+    @property
+    def rows(self) -> int:
+        """Number of rows M."""
+        return self.target.shape[1]
 
-    def restrict(self, directions: np.ndarray, used: np.ndarray) -> tuple[ReducedProgram, np.ndarray]:
-        """Keep some directions of the group sums and some groups.
+    @cached_property
+    def size(self) -> np.ndarray:
+        """Number of directions and groups in use, (B,)."""
+        return self.use.sum(axis=0) + self.use_group.sum(axis=0)
 
-        Args:
-            directions: orthonormal directions to keep, (g, g').
-            used: mask over ``groups``.
+    @cached_property
+    def in_group(self) -> np.ndarray:
+        """Whether a zero-sum coordinate belongs to a group, as 0 or 1, (z, n - g, M, B)."""
+        z = len(self.use_group)
+        return (self.slot == np.arange(z)[:, None, None, None]) * self.active[self.g :]
 
-        Returns:
-            The smaller program, and the basis (size, size') that takes its matrices A into this one's.
-        """
-        frozen = tuple({*self.frozen, *self.groups[~used].tolist()})
-        program = ReducedProgram(self.coordinates, self.loss_terms, self.span @ directions, frozen)
-        basis = np.zeros((self.size, program.size))
-        basis[: self.G, : program.G] = directions
-        basis[np.arange(self.G, self.size)[used], np.arange(program.G, program.size)] = 1.0
-        return program, basis
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """Orthonormal basis of the symmetric blocks, (P, g, g), P = g (g + 1) / 2."""
+        i, j = np.triu_indices(self.g)
+        basis, p = np.zeros((len(i), self.g, self.g)), np.arange(len(i))
+        basis[p, i, j] = basis[p, j, i] = np.where(i == j, 1.0, 0.5**0.5)
+        return basis
 
-    def _reduce(self, a: np.ndarray) -> np.ndarray:
-        """Take the last axis of an array from all coordinates to those in use."""
-        G = len(self.span)
-        return np.concatenate([a[..., :G] @ self.span, a[..., G:]], axis=-1)
+    @cached_property
+    def use_basis(self) -> np.ndarray:
+        """1 for each number of A that is in use, (P + z, B)."""
+        i, j = np.triu_indices(self.g)
+        return np.concatenate([self.use[i] * self.use[j], self.use_group])
 
-    def embed(self, X: np.ndarray) -> np.ndarray:
-        """Write a point in all coordinates of the problem.
+    def take(self, members: np.ndarray) -> Programs:
+        """Give some of the programs.
 
         Args:
-            X: the point in the coordinates in use.
+            members: their positions, (b,) int.
 
         Returns:
-            The point in all coordinates.
+            The programs.
         """
-        return np.concatenate([X[:, : self.G] @ self.span.T, X[:, self.G :]], axis=1)
+        return Programs(**taken(self, members))
 
-    def relative_gap(self, point: np.ndarray) -> float:
-        """Evaluate the relative gap of a point over all points with u_g = 0 for the frozen groups.
+    def by_group(self, values: np.ndarray) -> np.ndarray:
+        """Write numbers of groups to the zero-sum coordinates.
 
         Args:
-            point: the point in all coordinates of the problem.
+            values: a number per group, (z, B).
 
         Returns:
-            The relative gap.
+            The numbers, (n - g, M, B).
         """
-        loss, gradient = self.coordinates.value_and_gradient(point)
-        top, inner = self.coordinates.spectral_norm(gradient, self.frozen), float((gradient * point).sum())
+        if not len(values):
+            return np.ones(self.slot.shape)
+        return np.take_along_axis(values[:, None], self.slot.reshape(-1, 1, len(self)), axis=0).reshape(self.slot.shape)
+
+    def sum_by_group(self, values: np.ndarray) -> np.ndarray:
+        """Add numbers of zero-sum coordinates up, group by group.
+
+        Args:
+            values: the numbers, (n - g, M, B).
+
+        Returns:
+            The sums, (z, B).
+        """
+        return np.einsum("zkmb,kmb->zb", self.in_group, values)
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        """Evaluate what the log-sum-exps take.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            Logits plus log-multiplicities, (v, T, M, B).
+        """
+        return np.einsum("vntmb,nmb->vtmb", self.maps, X) + self.logn
+
+    def value(self, X: np.ndarray) -> np.ndarray:
+        """Evaluate every f.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            f, (B,).
+        """
+        return self.softmax(X)[0]
+
+    def softmax(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate every f and the softmaxes in its gradient.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            f (B,), and the softmaxes (v, T, M, B).
+        """
+        pi = self.values(X)
+        top = pi.max(axis=0)
+        pi = np.exp(pi - top)  # shifted, so that exp cannot overflow
+        total = pi.sum(axis=0)
+        lse = top + np.log(total)
+        f = self.constant + (self.share * lse).sum(axis=(0, 1)) - (self.target * X).sum(axis=(0, 1))
+        return f, pi / total
+
+    def value_and_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate every f and its gradient.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            f (B,), and the gradients (n, M, B).
+        """
+        f, pi = self.softmax(X)
+        return f, (np.einsum("vtmb,vntmb->nmb", pi * self.share, self.maps) - self.target) * self.active
+
+    def derivatives(
+        self, X: np.ndarray, root: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evaluate every f and its derivatives in whitened coordinates Y: X = root Y on the group sums, else scale Y.
+
+        Args:
+            X: a point of each program, (n, M, B).
+            root: linear maps of the group sums, (B, g, g).
+            scale: factors of the zero-sum coordinates, (n - g, M, B).
+
+        Returns:
+            f (B,), the gradients (n, M, B) and the Hessian blocks (n, n, M, B); the rows of f do not couple.
+        """
+        f, pi = self.softmax(X)
+        g, across = self.g, np.empty_like(self.maps)  # from Y to the values
+        across[:, :g] = (
+            self.maps[:, :g] * root[:, 0, 0] if g == 1 else np.einsum("vitmb,bij->vjtmb", self.maps[:, :g], root)
+        )
+        across[:, g:] = self.maps[:, g:] * scale[:, None]
+        weight = pi * self.share
+        gradient = np.einsum("vtmb,vntmb->nmb", weight, across)
+        gradient[:g] -= self.target[:g] * root[:, 0, 0] if g == 1 else np.einsum("imb,bij->jmb", self.target[:g], root)
+        gradient[g:] -= self.target[g:] * scale
+        # The Hessian of a log-sum-exp is the covariance of the rows of the map under the softmax.
+        across -= np.einsum("vtmb,vntmb->ntmb", pi, across)
+        hessian = np.einsum("vntmb,vktmb->nkmb", weight[:, None] * across, across)
+        return f, gradient * self.active, hessian
+
+    def rotated(self, V: np.ndarray, use: np.ndarray, use_group: np.ndarray) -> Programs:
+        """Turn the directions of the group sums, and leave some directions and groups out.
+
+        Args:
+            V: orthogonal matrices, (B, g, g).
+            use: 1 for each new direction to keep, 0 for the others, (g, B).
+            use_group: the same for groups, (z, B).
+
+        Returns:
+            The programs.
+        """
+        g, maps, target = self.g, self.maps, self.target
+        if g > 1:
+            maps = np.concatenate([np.einsum("vitmb,bij->vjtmb", maps[:, :g], V), maps[:, g:]], axis=1)
+            target = np.concatenate([np.einsum("imb,bij->jmb", target[:g], V), target[g:]])
+        keep = np.broadcast_to(use[:, None], (g, *self.active.shape[1:]))
+        active = np.concatenate([keep, self.by_group(use_group) * self.active[g:]])
+        return replace(self, maps=maps, target=target, active=active, use=use, use_group=use_group)
+
+    def nuclear_norm(self, X: np.ndarray) -> np.ndarray:
+        """Evaluate |X|_*: singular values of the group sums, and lengths of the zero-sum parts.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            The norms, (B,).
+        """
+        return self._singular_values(X).sum(axis=1) + np.sqrt(self.sum_by_group(X[self.g :] ** 2)).sum(axis=0)
+
+    def spectral_norm(self, gradient: np.ndarray) -> np.ndarray:
+        """Evaluate the dual norm, over the directions in use.
+
+        Args:
+            gradient: gradients, (n, M, B).
+
+        Returns:
+            The norms, (B,).
+        """
+        groups = np.sqrt(self.sum_by_group(gradient[self.g :] ** 2))
+        return np.maximum(self._singular_values(gradient).max(axis=1, initial=0.0), groups.max(axis=0, initial=0.0))
+
+    def _singular_values(self, X: np.ndarray) -> np.ndarray:
+        """Singular values of the group sums, (B, min(M, g))."""
+        if self.g == 1:
+            return np.sqrt((X[0] ** 2).sum(axis=0))[:, None]
+        finite = np.where(np.isfinite(X[: self.g]), X[: self.g], 0.0)
+        return np.linalg.svd(finite.transpose(2, 1, 0), compute_uv=False)
+
+    def relative_gap(self, X: np.ndarray) -> np.ndarray:
+        """Evaluate the relative gap of a point over all points in use.
+
+        Args:
+            X: a point of each program, (n, M, B).
+
+        Returns:
+            The relative gaps, (B,).
+        """
+        loss, gradient = self.value_and_gradient(X)
+        top, inner = self.spectral_norm(gradient), (gradient * X).sum(axis=(0, 1))
         if self.decay is None:
-            return abs(inner + np.sqrt(self.tau2) * top) / loss
-        penalty = self.decay * self.coordinates.nuclear_norm(point)
-        excess = max(0.0, top / self.decay - 1) * self.coordinates.value_at_zero
-        return (abs(inner + penalty) + excess) / (loss + penalty)
-
-    def value(self, X: np.ndarray) -> float:
-        """Evaluate f.
-
-        Args:
-            X: the point, (M, n).
-
-        Returns:
-            f(X).
-        """
-        total = self.constant - float((self.target * X).sum())
-        for B, logn, weight in self.terms:
-            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn
-            top = V.max(axis=1)
-            total += float(weight @ (top + np.log(np.exp(V - top[:, None]).sum(axis=1))))
-        return total
-
-    def derivatives(self, X: np.ndarray, white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluate the first and second derivatives of f in whitened coordinates Y, X = white Y row by row.
-
-        Args:
-            X: the point, (M, n).
-            white: linear map of each row, (M, n, n).
-
-        Returns:
-            The gradient (M, n) and the Hessian blocks (M, n, n); the rows of f do not couple.
-        """
-        gradient = -np.matmul(self.target[:, None, :], white)[:, 0]  # (M, n): of the linear part
-        hessian = np.zeros((self.M, self.n, self.n))
-        for B, logn, weight in self.terms:
-            BW = np.matmul(B, white)  # (M, v, n): from Y to the v logit values
-            V = np.matmul(B, X[:, :, None])[:, :, 0] + logn  # (M, v): logits plus log-multiplicities
-            pi = np.exp(V - V.max(axis=1, keepdims=True))  # (M, v): shifted, so that exp cannot overflow
-            pi /= pi.sum(axis=1, keepdims=True)  # (M, v): softmax
-            mean = np.matmul(pi[:, None, :], BW)  # (M, 1, n): E_pi of the rows of BW, the gradient of lse
-            gradient += weight[:, None] * mean[:, 0]  # (M, n)
-            # (M, n, n): the Hessian of lse is the covariance of the rows of BW under pi
-            covariance = np.matmul((pi[:, :, None] * BW).transpose(0, 2, 1), BW) - mean.transpose(0, 2, 1) * mean
-            hessian += weight[:, None, None] * covariance
-        return gradient * self.active, hessian
+            return np.abs(inner + np.sqrt(self.tau2) * top) / loss
+        penalty = self.decay * self.nuclear_norm(X)
+        excess = np.maximum(0.0, top / self.decay - 1) * self.value(np.zeros_like(X))
+        return (np.abs(inner + penalty) + excess) / (loss + penalty)
 
 
-def _without_shift(coordinates: Coordinates) -> np.ndarray:
-    """Orthonormal basis (G, G - 1) of the group-sum directions without the common shift of all logits.
+def taken(record: object, members: np.ndarray) -> dict[str, Any]:
+    """Take some members out of the last axis of every field of a dataclass.
 
-    A shift changes no loss, so the gradient, and with it every optimum, is orthogonal to C^{1/2} 1. Without this
-    direction A is invertible at the optimum, and Newton's steps are exact to rounding. With factors of the logits it is
-    the shift after them that changes no loss.
+    Args:
+        record: a dataclass of arrays.
+        members: positions, (b,) int.
+
+    Returns:
+        The fields by name.
     """
-    factor = coordinates.problem.factor
-    shift = (np.sqrt(coordinates.problem.sizes) / (1.0 if factor is None else factor)) @ coordinates.C_half
-    return np.linalg.svd(shift[None, :])[2][1:].T
+    values = {field.name: getattr(record, field.name) for field in fields(record)}  # type: ignore[arg-type]  # a dataclass
+    return {name: None if value is None else value.take(members, axis=-1) for name, value in values.items()}
 
 
-def _symmetric_basis(G: int, groups: int) -> np.ndarray:
-    """Orthonormal basis (P, s, s) of matrices with a symmetric G x G block and then ``groups`` diagonal entries."""
-    i, j = np.triu_indices(G)
-    i, j = np.append(i, np.arange(G, G + groups)), np.append(j, np.arange(G, G + groups))
-    basis = np.zeros((len(i), G + groups, G + groups))
-    p = np.arange(len(i))
-    basis[p, i, j] = basis[p, j, i] = np.where(i == j, 1.0, 0.5**0.5)
-    return basis
+def joined(many: Sequence[Programs]) -> Iterator[tuple[list[int], Programs]]:
+    """Join programs that differ in their number of rows only, if they are small: rows of weight 0 are added.
+
+    Args:
+        many: programs of several shapes.
+
+    Yields:
+        The positions of some of them, and the programs that they make, in this order.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for position, programs in enumerate(many):
+        v, n, T, M, _ = programs.maps.shape
+        few = M <= FEW_ROWS
+        alike.setdefault((v, n, T, programs.decay is None, len(programs.use_group), few or position), []).append(
+            position
+        )
+    for positions in alike.values():
+        some = [many[position] for position in positions]
+        yield positions, some[0] if len(some) == 1 else _side_by_side(some, max(programs.rows for programs in some))
 
 
-def _log_sum_exp_terms(coordinates: Coordinates) -> LossTerms:
-    """The loss of each row as a weighted sum of lse(B x + logn) minus a linear part, and the constant of f."""
-    problem, losses, lam = coordinates.problem, coordinates.losses, coordinates.problem.rows.lam[:, None, None]
-    M, n = coordinates.shape
-    logn = np.broadcast_to(coordinates.log_multiplicity, (M, n))
-    if problem.expanded:
-        B = np.tile(coordinates.C_inverse_half.T, (M, 1, 1)) / coordinates.scale[:, None, None]
-    else:
-        B = coordinates.basis
-    if losses.factor is not None:
-        B = B * losses.factor[:, :, None]
-    linear = np.matmul(losses.target(n)[:, None, :], B)[:, 0]
-    v, w = np.triu_indices(n)
-    terms = []
-    for mass, added in losses.softmaxes(n):
-        if problem.partition == "classes":
-            terms.append((B, logn + added, mass))
-        elif problem.partition == "pairs":
-            terms += [(ratio * B, logn + ratio[:, :, 0] * added, mass) for ratio in (lam, 1 - lam)]
-        else:
-            # Pairs of classes behind two values v < w, or behind one value: n (n - 1) / 2 of them, none for n = 1.
-            with np.errstate(divide="ignore"):
-                inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
-            number = np.where(v == w, inside[:, v], logn[:, v] + logn[:, w])
-            ratio = lam[:, :, 0]
-            shift = ratio * added[:, v] + (1 - ratio) * added[:, w]
-            terms.append((lam * B[:, v] + (1 - lam) * B[:, w], number + shift, mass))
-    at_zero = sum(float((coordinates.weight * mass) @ logsumexp(number, axis=1)) for _, number, mass in terms)
-    return terms, linear, coordinates.value_at_zero - at_zero
+def _side_by_side(many: Sequence[Programs], M: int) -> Programs:
+    """Programs with the members of several, and M rows."""
+    values: dict[str, Any] = {}
+    for field in fields(Programs):
+        parts = [getattr(programs, field.name) for programs in many]
+        if field.name in ("maps", "logn", "share", "target", "slot", "active"):
+            parts = [np.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, M - a.shape[-2]), (0, 0)]) for a in parts]
+        values[field.name] = None if parts[0] is None else np.concatenate(parts, axis=-1)
+    return Programs(**values)

@@ -12,6 +12,8 @@ A point X is (M, G + 2). Beside its rows a pass needs O(G^2) numbers and a block
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,6 +117,10 @@ class Evaluation:
         return self.inner + max(0.0, self.gradient.spectral / problem.decay - 1) * blocks.value_at_zero
 
 
+class OutOfTime(Exception):
+    """The time limit has passed in the middle of an evaluation."""
+
+
 class Blocks:
     """f, its gradient and both norms of one problem, for points and logits that are given one block of rows at a time.
 
@@ -136,11 +142,12 @@ class Blocks:
         slots: group of each zero-sum coordinate, (2, M); G if the row does not have it.
         lift: effect of each zero-sum coordinate on the logits of a and b, (2, 2, M).
         dip: its effect on the logits of the group's other classes, (2, M).
+        deadline: time after which no further block is begun, on the clock of ``time.perf_counter``.
     """
 
     def __init__(self, problem: Problem) -> None:
         rows, K = problem.rows, problem.sizes.astype(float)
-        self.problem, self.G = problem, len(K)
+        self.problem, self.G, self.deadline = problem, len(K), math.inf
         self.scale, self.weight = np.sqrt(rows.count * rows.d), rows.count * rows.p
         self.times = np.concatenate([np.ones(self.G), K - 1])
         self.log = np.append(-np.inf, np.log(np.arange(1, K.max() + 1)))
@@ -188,7 +195,10 @@ class Blocks:
 
     def __iter__(self) -> Iterator[slice]:
         step = max(1, BLOCK // (self.G + 2))
-        return (slice(i, min(i + step, len(self.scale))) for i in range(0, len(self.scale), step))
+        for i in range(0, len(self.scale), step):
+            if time.perf_counter() > self.deadline:
+                raise OutOfTime
+            yield slice(i, min(i + step, len(self.scale)))
 
     def logits(self, X: np.ndarray, block: slice | np.ndarray) -> np.ndarray:
         """Evaluate the logits of a block.

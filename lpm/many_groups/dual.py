@@ -14,6 +14,8 @@ logits that do this differ by ``change of the residual / (probability)``. The bo
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
@@ -145,6 +147,7 @@ def relative_gap(blocks: Blocks, primal: Evaluation, dual: Evaluation, point: Sp
         point: spectrum of the feasible point.
 
     Returns:
-        The relative gap.
+        The relative gap; infinity where the objective is 0 in float64.
     """
-    return gap(blocks, primal, dual, point) / (primal.loss + penalty_of(blocks, point))
+    objective = primal.loss + penalty_of(blocks, point)
+    return gap(blocks, primal, dual, point) / objective if objective else math.inf

@@ -23,7 +23,7 @@ from training.data import datasets
 from training.jobs.work import Work
 from training.model import build
 from training.named import GROUPS
-from training.store.tables import COLUMNS
+from training.store.rows import COLUMNS
 
 PLAN = gpu_runs.plan
 """The plan itself; the other tests put a small one in its place."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures import law
+from figures import law, law_map
 from lpm.law import collapse_number
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,21 @@ def test_the_table_of_noise() -> None:
     balanced = [row for row in ROWS if row["series"].startswith("weight-decay") and float(row["weight_decay"]) >= 0.02]
     ratios = [float(row["squares_norms"]) / float(row["squares_W"]) for row in balanced]
     assert ratios == pytest.approx([1.0] * len(ratios), abs=0.04)
+
+
+def test_the_sentence_about_the_map() -> None:
+    """Rare classes are lost where their accuracy is 0; the law's thresholds fall in the same order."""
+    cells = law_map.data(law.RUNS)
+    found = {}
+    for R in sorted({cell["imbalance"] for cell in cells}):
+        row = [cell for cell in cells if cell["imbalance"] == R]
+        kept = [cell["weight_decay"] for cell in row if cell["few"] > 10]
+        lost = [cell["weight_decay"] for cell in row if cell["few"] <= 1]
+        found[R] = (max(kept, default=0.0), min(lost))
+        assert found[R][0] < found[R][1]
+    assert found == {3: (0.05, 0.1), 10: (0.03, 0.035), 30: (0.01, 0.02), 120: (0, 0.01)}
+    thresholds = [math.sqrt(2 / 3 / (5 * (R + 1))) for R in found]
+    assert ", ".join(short(mu) for mu in thresholds) in said(PAGE)
 
 
 def test_the_table_of_cifar() -> None:

@@ -22,7 +22,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.family import Family
 from lpm.programs import PROGRAMS
-from lpm.rows import solve_row
+from lpm.rows import solve_rows
 from lpm.solve import solve
 from lpm.threshold import Threshold
 from paper_checks.paper.datasets import cifar_lt
@@ -116,7 +116,7 @@ def test_balanced_label_pairs_leave_the_sweep_at_a_simplex(sweep: list[style.Row
 
 
 def test_thresholds_are_the_known_ones() -> None:
-    threshold = theory_maps.certified_threshold(Family("plain", K=10))
+    threshold = theory_maps.certified_thresholds([Family("plain", K=10)])[0]
     assert threshold["state"] == "certified"
     assert threshold["R0"] == pytest.approx(closed_forms.plain_threshold(5, 5, 5.0), rel=1e-7)
     assert threshold["R0"] == pytest.approx(12.1924, abs=5e-5)
@@ -144,8 +144,8 @@ def test_what_is_not_certified_has_no_number(budget: list[style.Row]) -> None:
 
 def test_an_uncertified_root_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     doubtful = Threshold(R0=7.0, bracket=None, collapsed_above=True, certified=False, seconds=0.1)
-    monkeypatch.setattr(theory_maps, "threshold", lambda *_, **__: doubtful)
-    threshold = theory_maps.certified_threshold(Family("plain"))
+    monkeypatch.setattr(theory_maps, "thresholds", lambda *_, **__: [doubtful])
+    (threshold,) = theory_maps.certified_thresholds([Family("plain")])
     assert threshold["state"] == "not certified"
     assert np.isnan(threshold["R0"])
 
@@ -166,7 +166,7 @@ def test_ms_sees_the_order_of_label_pairs_unless_they_are_mixed_half_and_half(ci
     np.testing.assert_allclose(cosines, cosines[::-1, ::-1], atol=1e-6)  # lambda -> 1 - lambda reverses the order
     assert cosines[0, 9] > cosines[0, 5] > cosines[0, 1] + 0.04
     half = list(theory_gram.sampler_cases(10, 100.0, mixing.fixed(), 0))[-1]
-    even = gram(theory_gram.optimum_rows(half), "BMLS+MS", "cosine")
+    even = gram(theory_gram.optimum_rows(half, solve(half.problem)), "BMLS+MS", "cosine")
     np.testing.assert_allclose(even, (10 * np.eye(10) - 1) / 9, atol=1e-8)
 
 
@@ -220,26 +220,24 @@ def test_plots_solve_nothing(
     monkeypatch: pytest.MonkeyPatch, sweep: list[style.Row], budget: list[style.Row], classes: list[style.Row]
 ) -> None:
     rows = fc_ms()
-    for module, name in ((theory, "solve_row"), (theory_gram, "solve"), (theory_maps, "threshold")):
+    for module, name in ((theory, "solve_rows"), (theory_gram, "solve_all"), (theory_maps, "thresholds")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a plot has solved something"))
     all_rows = (sweep, budget, classes, rows)
     for picture, its_rows in zip(theory.pictures(4, 100.0, 0).values(), all_rows, strict=False):
         assert picture.plot(its_rows).get_axes()
 
 
-def refuse(*_: Any, **__: Any) -> Any:
-    raise NotCertified(gap=1.0, relative_gap=0.5, tolerance=1e-6, solver="orbits", remedy="none")
+REFUSED = NotCertified(gap=1.0, relative_gap=0.5, tolerance=1e-6, solver="orbits", remedy="none")
 
 
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for axis in figure.get_axes() for text in axis.texts]
 
 
-def test_an_uncertified_optimum_is_an_empty_hatched_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uncertified_optimum_is_an_empty_hatched_panel() -> None:
     fine = fc_ms()
     case = next(theory_gram.fc_ms_cases(4))
-    monkeypatch.setattr(theory_gram, "solve", refuse)
-    refused = theory_gram.optimum_rows(case)
+    refused = theory_gram.optimum_rows(case, REFUSED)
     assert [r.keys() for r in refused] == [r.keys() for r in fine[: len(refused)]]
     assert all(np.isnan(r["inner"]) and r["relative_gap"] == 0.5 for r in refused)
     plot: Callable[..., Figure] = theory.pictures(4, 100.0, 0)["theory-fc-ms"].plot
@@ -250,7 +248,10 @@ def test_an_uncertified_optimum_is_an_empty_hatched_panel(monkeypatch: pytest.Mo
 
 
 def test_an_uncertified_point_of_the_sweep_is_hatched(monkeypatch: pytest.MonkeyPatch, sweep: list[style.Row]) -> None:
-    monkeypatch.setattr(theory, "solve_row", lambda family, R: refuse() if R > 5e3 else solve_row(family, R))
+    def refusing(points: Sequence[tuple[Family, float]]) -> list[Any]:
+        return [REFUSED if R > 5e3 else row for (_, R), row in zip(points, solve_rows(points), strict=True)]
+
+    monkeypatch.setattr(theory, "solve_rows", refusing)
     broken = theory.sweep_rows(4, points=3, programs=SOME[:4])
     whole = [r for r in sweep if (r["program"], r["R"]) == ("plain", 1.0)]
     assert [list(r) for r in broken[:1]] == [list(r) for r in whole]

@@ -137,20 +137,20 @@ import signal, sys
 from lpm import sweep, tasks
 from lpm.console import cli
 
-rows, solve_row = [], tasks.solve_row
+rows, solve_rows = [], tasks.solve_rows
 
-def interrupted(*family, **choices):
+def interrupted(points, **choices):
     if len(rows) == 7:
         signal.raise_signal(signal.Signals[sys.argv[1]])
-    rows.append(solve_row(*family, **choices))
-    return rows[-1]
+    rows.extend(solve_rows(points, **choices))
+    return rows[-len(points):]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore the signal
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as do those that nohup started
-tasks.solve_row = interrupted
+tasks.BATCH, tasks.solve_rows = 7, interrupted
 sys.exit(cli.run(lambda: sweep.main(sys.argv[2:])))
 """
-"""A sweep that gets a signal, such as SIGINT from Ctrl-C, while it solves its eighth row."""
+"""A sweep that gets a signal, such as SIGINT from Ctrl-C, while it solves its second batch of rows."""
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_failed_linear_algebra_is_not_certified(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object, **__: object) -> Solution:
         raise np.linalg.LinAlgError("SVD did not converge")
 
-    monkeypatch.setattr(orbits, "solve", fail)
+    monkeypatch.setattr(orbits, "solve_all", fail)
     with pytest.raises(NotCertified, match="too far apart for float64"):
         solve(programs.plain(imbalanced(4, 2, 10)), "orbits")
 

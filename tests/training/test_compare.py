@@ -109,6 +109,13 @@ def test_cheap_methods_have_one_stage_and_one_pass() -> None:
     assert {(config.branches, config.stage) for (config,) in configs.values()} == {("none", "none")}
 
 
+def test_a_caption_hides_no_epochs_of_second_stages() -> None:
+    base = RunConfig()
+    assert compare.longer(compare.methods(base, ["random+FC", "BBN"])) == ""
+    said = compare.longer(compare.methods(base, ["random+FC", "random+FC+cRT", "random+FC+MiSLAS"]))
+    assert said == "Second stages train more epochs, on frozen features: random+FC+cRT 30, random+FC+MiSLAS 10.\n"
+
+
 def test_a_second_stage_comes_after_the_run_that_it_starts_from(monkeypatch: Any) -> None:
     parts: list[list[RunConfig]] = []
 

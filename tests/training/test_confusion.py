@@ -20,7 +20,9 @@ from tests.training.own import ORDER, older, pets, trained
 from training.config import RunConfig, with_preset
 from training.confusion import main as confusion_command
 from training.data import datasets
+from training.diagnose import main as diagnose
 from training.measure import main as measure
+from training.posthoc import main as posthoc
 from training.run import loop, trainer
 from training.store.confusions import counted, mean_matrix
 from training.store.runs import RunFolder, find
@@ -284,7 +286,14 @@ def test_names_of_classes_are_no_markdown(tmp_path: Path, capsys: Any) -> None:
     assert trained(root, tmp_path / "store") == 0
     (folder,) = find(tmp_path / "store")
     capsys.readouterr()
-    assert run_command(lambda: confusion_command([str(folder.path), "--top", "99"])) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if "a\\|b" in line]
-    assert rows
-    assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") in (5, 7) for row in rows)
+    for main, words, columns in (
+        (confusion_command, ["--top", "99"], (5, 7)),
+        (diagnose, [], (8,)),
+        (posthoc, ["--data-root", str(root), "--workers", "0"], ()),
+    ):
+        assert run_command(lambda main=main, words=words: main([str(folder.path), *words])) == 0
+        text = capsys.readouterr().out
+        assert r"\\" not in text  # escaped once
+        rows = [line for line in text.splitlines() if "a\\|b" in line and line.startswith("|")]
+        assert bool(rows) == bool(columns)
+        assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") in columns for row in rows)

@@ -94,13 +94,20 @@ def test_a_run_reports_the_held_out_images_beside_the_test_images(tmp_path: Path
     assert "holdout_all" not in result.last
 
 
+@pytest.mark.parametrize(
+    ("share", "classes"),
+    [
+        ("0.05", "2 of 10 classes have too few training images for --holdout 0.05 (8, 9)"),
+        ("0.08", "1 of 10 classes has too few training images for --holdout 0.08 (9)"),
+    ],
+)
 def test_the_command_says_which_classes_have_no_held_out_image(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    share: str, classes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--epochs", "1", "--width", "4", "--holdout", "0.05", "--store", str(tmp_path)]
+    words = ["--epochs", "1", "--width", "4", "--holdout", share, "--store", str(tmp_path)]
     assert main(words) == 0
     out, err = capsys.readouterr()
-    assert "2 of 10 classes have too few training images for --holdout 0.05 (8, 9): none of theirs is held out" in err
+    assert f"{classes}: none of theirs is held out" in err
     assert "held out" in out
     with pytest.raises(InvalidInput, match=r"must lie in \[0, 1\)"):
         replace(TINY, holdout=1.0)

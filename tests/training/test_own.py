@@ -30,8 +30,8 @@ from training.data.duplicates import duplicates
 from training.data.images import Decoding, central_view
 from training.data.lists import load
 from training.store.metrics import by_split, per_class, splits
+from training.store.rows import export
 from training.store.runs import RunFolder, find
-from training.store.tables import export
 
 
 @pytest.fixture

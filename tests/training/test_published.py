@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from argparse import Namespace
 from dataclasses import replace
@@ -15,13 +16,15 @@ import pytest
 from lpm.console import cli
 from lpm.console.output import write
 from paper_checks.paper.tables import LAYOUTS, means
-from training.config import RunConfig
+from training import experiments
+from training.config import RunConfig, with_preset
 from training.experiments import TABLES, config
 from training.named import METHODS
 from training.published import Recipe, Row
 from training.store import tables, wanted
 from training.store.forms import COMPARED, as_csv, latex, markdown
 from training.store.posthoc import Corrected, save
+from training.store.rows import by_run
 from training.store.runs import RunFolder
 from training.table import main
 
@@ -100,6 +103,26 @@ def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: 
     assert (second["row"], second["method"], second["mean"]) == ("CP-Mix", "", "")
 
 
+def test_a_method_that_the_preset_does_not_allow_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        TABLES, 2, replace(SHORT, rows=(Row(printed="", method="bilateral+FC+CMO", note="boxes"), *SHORT.rows))
+    )
+    monkeypatch.setattr(
+        experiments, "with_preset", lambda config, preset: replace(with_preset(config, preset), epochs=3, warmup=0)
+    )
+    words = ["2", "--preset", "quick", "--store", str(tmp_path), "--device", "cpu", "--seeds", "0", "--dry-run"]
+    assert cli.run(lambda: main(words)) == 0
+    output = capsys.readouterr()
+    assert "bilateral+FC+CMO is not trained: mixing 'cmo' has no box in the first 4 and last 3 epochs" in output.out
+    assert "| cifar10-lt | 100 | 0 | 2 | all |" in output.out
+    assert cli.run(lambda: main([*words, "--format", "csv"])) == 0
+    assert "bilateral+FC+CMO" in capsys.readouterr().out
+    assert cli.run(lambda: main(["2", "--preset", "yang"])) == 2  # an impossible preset is an error all the same
+    assert "preset 'yang' is unknown for cifar10-lt" in capsys.readouterr().err
+
+
 def test_a_second_stage_brings_the_run_that_it_starts_from_unless_it_is_finished(tmp_path: Path) -> None:
     part = replace(SHORT, rows=(Row(printed="", method="random+FC+cRT", note="a stage"),))
     (stage,) = (cell.config for cell in wanted.wanted(part, "quick"))
@@ -150,6 +173,101 @@ def test_corrections_of_finished_runs_are_rows_and_those_that_lack_are_made(
     ]
 
 
+def test_rows_of_runs_and_corrections_fill_a_table_without_their_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Row(printed="", method="random+FC", correction="post-hoc LA", note="x")
+    monkeypatch.setitem(TABLES, 2, replace(SHORT, rows=(SHORT.rows[0], row)))
+    common, own = (cell.config for cell in wanted.wanted(replace(SHORT, rows=SHORT.rows[:1]), "quick"))
+    store, empty, path = tmp_path / "store", tmp_path / "empty", tmp_path / "rows.csv"
+    for run, accuracy in ((common, 70.0), (replace(common, seed=1), 71.0), (own, 72.0)):
+        finish(store, run, accuracy)
+    folder = RunFolder(store, common)
+    (folder.path / "final.safetensors").write_bytes(b"weights")
+    save(folder, [Corrected(correction=name, last={"all": 75.0}) for name in ("none", "la")])
+    words = [
+        "2",
+        "--preset",
+        "quick",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0,1",
+        "--data-root",
+        "D",
+        "--dry-run",
+        "--format",
+        "csv",
+    ]
+
+    def printed(*more: str) -> list[tuple[str, ...]]:
+        assert cli.run(lambda: main([*words, *more])) == 0
+        cells = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        return [tuple(cell[name] for name in ("dataset", "row", "n", "mean", "own_n", "own_mean")) for cell in cells]
+
+    of_store = printed("--store", str(store), "--export", str(path))
+    assert of_store == [
+        ("cifar10-jpeg-lt", "Mixup", "2", "70.5000", "1", "72.0000"),
+        ("cifar10-jpeg-lt", "random+FC, post-hoc LA", "1", "75.0000", "0", ""),
+    ]
+    assert printed("--store", str(empty), "--rows", str(path)) == of_store
+    known = by_run(path, "--rows")
+    assert len(known) == 4
+    assert wanted.missing(TABLES[2], empty, "quick", [0, 1], rows=known) == [replace(own, seed=1)]
+    finish(empty, common, 60.0)  # a run of the store counts, not its row
+    assert printed("--store", str(empty), "--rows", str(path))[0][3] == "65.5000"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("70.0000", "nan"), "accuracy lie in 0..100"),
+        (("70.0000", "101.0"), "accuracy lie in 0..100"),
+        (("70.0000", "1e1"), "accuracy lie in 0..100"),
+        (("cifar10-jpeg-lt", "a|b"), "dataset must be a name"),
+        ((",0,quick", ",-1,quick"), "seed a whole number"),
+        ((",config\n", ",key\n"), "has no rows with the columns dataset"),
+        ((",many,", ",all,"), "row 2 repeats a run"),
+    ],
+)
+def test_rows_that_no_run_can_have_are_one_line(
+    change: tuple[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(tmp_path, wanted.wanted(SHORT, "quick")[0].config, 70.0)
+    path = tmp_path / "rows.csv"
+    words = ["2", "--preset", "quick", "--store", str(tmp_path), "--dry-run"]
+    assert cli.run(lambda: main([*words, "--export", str(path)])) == 0
+    path.write_text(path.read_text().replace(*change))
+    capsys.readouterr()
+    assert cli.run(lambda: main([*words, "--rows", str(path)])) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+
+
+def test_a_table_trains_its_first_stages_then_the_second_ones_and_corrects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(printed="", method="random+FC+MiSLAS", note="a stage"),
+        Row(printed="", method="random+FC", correction="post-hoc LA", note="a correction"),
+    ]
+    monkeypatch.setitem(TABLES, 2, replace(SHORT, rows=tuple(rows), datasets=("digits-lt",), factors=(10,)))
+    small = {"epochs": 1, "warmup": 0, "width": 4, "batch": 128}
+    monkeypatch.setattr(
+        experiments, "with_preset", lambda config, preset: replace(with_preset(config, preset), **small)
+    )
+    words = ["2", "--preset", "smoke", "--seeds", "0", "--store", str(tmp_path), "--device", "cpu", "--quiet"]
+    assert cli.run(lambda: main(words)) == 0
+    output = capsys.readouterr()
+    assert "missing" not in output.err
+    for name in ("random+FC+MiSLAS", "random+FC, post-hoc LA"):
+        row = re.escape(f"| {name} | {name} | digits-lt | 10 | smoke | ") + r"\d+\.\d\d \(1\) "
+        assert re.search(row, output.out)
+    assert len(list(tmp_path.glob("*/seed-0/metrics.json"))) == 2
+
+
 def test_each_recipe_has_a_command_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,7 +309,7 @@ def test_each_recipe_has_a_command_of_its_own(
 
 @pytest.mark.parametrize("number", COMPARISONS)
 def test_every_row_is_a_possible_run_by_both_recipes(number: int) -> None:
-    """A method that RunConfig refuses would end the command; names are told apart in tables."""
+    """A method that RunConfig refuses would have no run; names are told apart in tables."""
     table = TABLES[number]
     assert set(table.methods) <= set(METHODS)
     for preset in ("quick", "paper"):
@@ -202,3 +320,10 @@ def test_every_row_is_a_possible_run_by_both_recipes(number: int) -> None:
     cells = len(table.datasets) * len(table.factors)
     own = {(row.method, row.own.words) for row in table.rows if row.own}
     assert len(keys) == cells * (len(table.methods) + len(own))  # no two methods are one run
+
+
+def test_a_second_stage_by_the_authors_recipe_starts_from_the_run_by_that_recipe() -> None:
+    first, stage = experiments.cell("random+FC+cRT", "cifar10-lt", 100, "quick", OWN)
+    assert (first.epochs, first.batch, first.drops, first.preset) == (45, 64, (0.5, 5 / 6), "quick+")
+    assert (stage.stage1, stage.batch, stage.preset) == (first.key, 64, "quick+")
+    assert stage.epochs == experiments.cell("random+FC+cRT", "cifar10-lt", 100, "quick")[1].epochs

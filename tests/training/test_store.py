@@ -21,8 +21,8 @@ from training.config import RunConfig, with_preset
 from training.confusion import main as confusion
 from training.data import datasets
 from training.run import loop
+from training.store.rows import export
 from training.store.runs import RunFolder
-from training.store.tables import export
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 CPU = torch.device("cpu")

@@ -29,8 +29,9 @@ from training.named import METHODS
 from training.options import seeds
 from training.store import tables
 from training.store.forms import NOTE, PLAIN, as_csv, latex, markdown
+from training.store.rows import COLUMNS, export
 from training.store.runs import RunFolder
-from training.store.tables import COLUMNS, Entry, entries, export
+from training.store.tables import Entry, entries
 from training.table import main, seed_list
 
 DATA = {"name": "cifar10-jpeg-lt", "sha256": "0"}
@@ -249,7 +250,10 @@ def test_seed_lists_are_read_back(numbers: set[int]) -> None:
 
 
 def test_names_of_methods_are_those_of_their_runs() -> None:
-    assert [config(m, "cifar10-lt", 100, "quick").method for m in METHODS] == list(METHODS)
+    for dataset in ("cifar10-lt", "cifar100-lt"):
+        runs = [config(m, dataset, 100, "quick") for m in METHODS]
+        assert [run.method for run in runs] == list(METHODS)
+        assert len({run.key for run in runs}) == len(runs)
 
 
 CELLS = {(e.method, e.split): e for e in entries(8, ONE, Path("nowhere"), "paper", [0])}

@@ -56,6 +56,12 @@ def test_equal_runs_are_called_equal() -> None:
     assert parts(verdict({"plain": only_seeds(50.0, 50.0), "copy": only_seeds(50.0, 50.0)}))[1] == {"copy": "equal"}
 
 
+def test_where_a_method_lacks_predictions_the_seeds_alone_are_counted() -> None:
+    old = Runs(drawn(0.9, seed=2).results)
+    assert "by more than the seeds do" in verdict({"plain": drawn(0.5, seed=1), "old": old})
+    assert "by more than seeds and test images do" in verdict({"plain": drawn(0.5, seed=1), "new": drawn(0.9, seed=2)})
+
+
 def test_a_single_seed_shows_no_difference() -> None:
     one = {"plain": drawn(0.2, seeds=1), "better": drawn(0.99, seeds=1)}
     assert verdict(one) == (

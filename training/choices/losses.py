@@ -102,8 +102,8 @@ class LossChoices:
         0.0,
         "share of the epochs before which all class weights are 1; 0.8 is deferred re-weighting, DRW",
         "method",
-        holds=lambda run, value: 0 <= value < 1,
-        rule="must lie in [0, 1)",
+        holds=lambda run, value: value == 0 or 0 < round(value * run.epochs) < run.epochs,
+        rule=lambda run: f"must be 0, or leave some of the {run.epochs} epochs on both sides",
         applies=lambda run: run.class_weights != "none",
         scope="runs with --class-weights",
     )

@@ -53,8 +53,9 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         )
     if untried := [k for k, n in enumerate(data.holdout_counts) if not n]:
         names = ", ".join(data.class_names[k] if data.class_names else str(k) for k in untried[:NAMED])
+        verb = "has" if len(untried) == 1 else "have"
         _note(
-            f"{len(untried):,} of {data.K:,} classes have too few training images for --holdout {config.holdout:g} "
+            f"{len(untried):,} of {data.K:,} classes {verb} too few training images for --holdout {config.holdout:g} "
             f"({names}{', ...' * (len(untried) > NAMED)}): none of theirs is held out, and they are left out of its means"
         )
     steps = -(-images // config.batch)
@@ -92,12 +93,13 @@ def _note_correction(config: RunConfig, counts: np.ndarray) -> None:
     """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
     loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
     adjusts = loss.takes == "frequencies"
-    if adjusts and balanced and config.prior == "stream" and np.ptp(label_frequencies(config, counts)) < 1e-9:
-        _note(
-            f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
-            "corrects for the training images all the same"
-        )
-        adjusts = False
+    if adjusts and balanced and config.prior == "stream":
+        if np.ptp(label_frequencies(config, counts)) < 1e-9:
+            _note(
+                f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
+                "corrects for the training images all the same"
+            )
+        adjusts = False  # what is left after the sampler is corrected once
     parts = {
         f"sampler {config.sampler}": balanced,
         f"loss {config.loss}": adjusts or loss.corrects,

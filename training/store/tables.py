@@ -16,11 +16,13 @@ from lpm.console.errors import InvalidInput
 from paper_checks.paper.tables import Cell, load
 from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
-from training.experiments import Table, cell
-from training.published import Recipe, Row
+from training.experiments import Table
+from training.published import Row
 from training.store import posthoc
 from training.store.results import RunResult
-from training.store.runs import RunFolder, find
+from training.store.rows import NEEDED, NO_ROWS, Measured, Rows, titled
+from training.store.runs import RunFolder
+from training.store.wanted import runs_of_row
 
 SPLITS = ("many", "med", "few", "all")
 
@@ -77,8 +79,10 @@ class Entry:
         return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
 
 
-def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
-    """Fill a table from the runs that the store has.
+def entries(
+    number: int, table: Table, store: Path, preset: str, seeds: Sequence[int], rows: Rows = NO_ROWS
+) -> list[Entry]:
+    """Fill a table from the runs that the store has, and from rows of runs that it lacks.
 
     Args:
         number: the table's number in the paper.
@@ -86,6 +90,7 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
         store: folder of the run store.
         preset: recipe of the runs.
         seeds: seeds of the runs; runs that are missing are left out.
+        rows: runs of a CSV file.
 
     Returns:
         All cells, in the table's order.
@@ -95,21 +100,17 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
     """
     printed = {(c.method, c.dataset, c.imbalance, c.split): c for c in load(number)}
 
-    def finished(row: Row, dataset: str, factor: int, own: Recipe | None = None) -> list[RunResult]:
-        if not row.method:
-            return []
-        run = cell(row.method, dataset, factor, preset, own)[-1]
-        folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
-        results = [(folder, folder.result(*RESULT, *SPLITS)) for folder in folders if folder.done]
-        if not row.correction:
-            return [result for _, result in results]
-        corrections = [(result, posthoc.corrected(folder, row.correction)) for folder, result in results]
-        return [replace(result, last=c.last, best=None) for result, c in corrections if c is not None]
+    def finished(row: Row, dataset: str, factor: int, *, own: bool) -> list[Measured]:
+        runs, _ = runs_of_row(row, dataset, factor, preset, own=own)
+        measured = [
+            _measured(store, replace(run, seed=seed), row.correction, rows) for run in runs[-1:] for seed in seeds
+        ]
+        return [one for one in measured if one is not None]
 
     cells = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
-        results = finished(row, dataset, factor)
-        by_own = [] if row.own is None else finished(row, dataset, factor, row.own)
+        results = finished(row, dataset, factor, own=False)
+        by_own = [] if row.own is None else finished(row, dataset, factor, own=True)
         for split in SPLITS if table.splits else ("all",):
             cells.append(
                 Entry(
@@ -117,20 +118,32 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                     dataset=dataset,
                     imbalance=factor,
                     split=split,
-                    ours=tuple(float(result.last[split]) for result in results),
+                    ours=_accuracies(results, split),
                     paper=printed.get((row.printed, dataset, str(factor or ""), split)),
                     data=", ".join(sorted({result.dataset for result in (*results, *by_own)})),
                     preset=preset,
                     row=row,
                     best=tuple(float(r.best) for r in results if r.best is not None and split == "all"),
-                    own=tuple(float(result.last[split]) for result in by_own),
+                    own=_accuracies(by_own, split),
                 )
             )
     return cells
 
 
-RESULT = ("dataset", "device", "torch", "time", "train_seconds")
-"""Fields of a run's result that tables and exports read, beside the accuracies."""
+def _measured(store: Path, run: RunConfig, correction: str, rows: Rows) -> Measured | None:
+    """What a run or its correction gave: by the store, else by the rows; None where neither has it."""
+    folder = RunFolder(store, run)
+    if folder.done:
+        result = folder.result(*NEEDED, *SPLITS)
+        if not correction:
+            return Measured(dataset=result.dataset, last=result.last, best=result.best)
+        if (corrected := posthoc.corrected(folder, correction)) is not None:
+            return Measured(dataset=result.dataset, last=corrected.last)
+    return rows.get((run.key, run.seed, titled(run.method, correction)))
+
+
+def _accuracies(runs: Sequence[Measured], split: str) -> tuple[float, ...]:
+    return tuple(float(run.last[split]) for run in runs if split in run.last)
 
 
 def in_words(values: Sequence[float]) -> str:
@@ -216,37 +229,3 @@ def factor_word(imbalance: int) -> str:
         The number, or 'own' for 0.
     """
     return str(imbalance) if imbalance else "own"
-
-
-COLUMNS = (
-    "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch",
-    "commit", "time", "train_seconds", "config",
-)  # fmt: skip
-"""Columns of an export."""
-
-
-def export(store: Path) -> list[dict[str, str]]:
-    """Collect the accuracies of all finished runs, for ``results/``; ``python -m paper_checks --runs`` reads them.
-
-    Args:
-        store: folder of the run store.
-
-    Returns:
-        One row per run and split, with the :data:`COLUMNS`.
-
-    Raises:
-        InvalidInput: if a result is damaged.
-    """
-    rows = []
-    for folder in find(store):
-        if not folder.done:
-            continue
-        c, result = folder.config, folder.result(*RESULT)
-        preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # there may be several changed recipes
-        for split, accuracy in result.last.items():
-            values = (
-                result.dataset, c.factor, c.method, split, f"{accuracy:.4f}", c.seed, preset, c.epochs, c.model,
-                result.device, result.torch, result.commit, result.time, f"{result.train_seconds:.1f}", c.key,
-            )  # fmt: skip
-            rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
-    return rows

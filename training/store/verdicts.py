@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from paper_checks.paper.statistics import holm
@@ -36,13 +38,16 @@ def verdict(results: Results) -> str:
     ranked = sorted(several, key=lambda method: -estimates[method].value) + [m for m in others if m not in several]
     differ = [method for method in ranked if corrected.get(method, 1.0) < LEVEL]
     same = [method for method in ranked if method not in differ]
-    listed = {name: ", ".join(f"{m} ({words[m]})" for m in part) for name, part in (("differ", differ), ("same", same))}
-    doubt = "seeds and test images" if results[first].right is not None else "the seeds"
+    known = all(results[method].right is not None for method in (first, *others))
+    doubt = "seeds and test images" if known else "the seeds"
     begin = f"In {what} these differ" if differ else f"In {what} no method differs"
-    return (
-        f"{begin} from {first} by more than {doubt} do (p < {LEVEL} after Holm){': ' * bool(differ)}{listed['differ']}. "
-        + (f"These do not: {listed['same']}.\n" if same else "Every other method does.\n")
-    )
+    begin += f" from {first} by more than {doubt} do (p < {LEVEL} after Holm)"
+    begin += f": {_listed(differ, words)}. " if differ else ". "
+    return begin + (f"These do not: {_listed(same, words)}.\n" if same else "Every other method does.\n")
+
+
+def _listed(methods: Sequence[str], words: Mapping[str, str]) -> str:
+    return ", ".join(f"{method} ({words[method]})" for method in methods)
 
 
 def _seeds(runs: Runs, split: str) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lpm.console.errors import InvalidInput
 from training.config import RunConfig
-from training.experiments import Table, cell
+from training.experiments import Table, cell, recipe
 from training.published import Row
 from training.store import posthoc
+from training.store.rows import NO_ROWS, Rows
 from training.store.runs import RunFolder
 
 
@@ -35,6 +37,31 @@ RECIPES = ("common", "own")
 """Recipes of a table's runs: the preset, and that of the method's authors where it differs."""
 
 
+def runs_of_row(row: Row, dataset: str, factor: int, preset: str, *, own: bool = False) -> tuple[list[RunConfig], str]:
+    """Make the runs of a row at one setting.
+
+    Args:
+        row: the row.
+        dataset: name of the data set.
+        factor: imbalance factor; 0 for the class counts that the data set has already.
+        preset: recipe of the runs.
+        own: whether to take the recipe of the method's authors.
+
+    Returns:
+        The runs in the order of training, with seed 0; and why there are none, '' where there are some.
+
+    Raises:
+        InvalidInput: if the data set has no such preset.
+    """
+    recipe(dataset, factor, preset)
+    if not row.method:
+        return [], row.note
+    try:
+        return cell(row.method, dataset, factor, preset, row.own if own else None), ""
+    except InvalidInput as error:  # such as boxes in the middle of three epochs
+        return [], str(error)
+
+
 def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[Wanted]:
     """List the runs that a table needs.
 
@@ -44,19 +71,29 @@ def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[
         recipes: words of :data:`RECIPES`.
 
     Returns:
-        The runs in the table's order, with seed 0. Rows of one method share their runs.
+        The runs in the table's order, with seed 0. Rows of one method share their runs. A method that is not possible with
+        the preset has none.
+
+    Raises:
+        InvalidInput: if a data set has no such preset.
     """
     runs = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
         for own in (False, True):
-            if row.method and RECIPES[own] in recipes and (row.own is not None or not own):
-                *before, run = cell(row.method, dataset, factor, preset, row.own if own else None)
+            possible, _ = runs_of_row(row, dataset, factor, preset, own=own)
+            if possible and RECIPES[own] in recipes and (row.own is not None or not own):
+                *before, run = possible
                 runs.append(Wanted(row, own, run, tuple(before)))
     return runs
 
 
 def missing(
-    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
+    table: Table,
+    store: Path,
+    preset: str,
+    seeds: Sequence[int],
+    recipes: Sequence[str] = RECIPES,
+    rows: Rows = NO_ROWS,
 ) -> list[RunConfig]:
     """List the runs of a table that are not finished.
 
@@ -66,6 +103,7 @@ def missing(
         preset: recipe of the runs.
         seeds: seeds of each cell.
         recipes: words of :data:`RECIPES`.
+        rows: finished runs of a CSV file, which are not missing.
 
     Returns:
         The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
@@ -80,7 +118,7 @@ def missing(
         run
         for seed in seeds
         for one in cells
-        if lacking([one.config], seed)
+        if lacking([one.config], seed) and (one.config.key, seed, one.config.method) not in rows
         for run in lacking([*one.before, one.config], seed)
     ]
     return list(dict.fromkeys(runs))

@@ -1,0 +1,148 @@
+"""Finished runs as rows of CSV, as ``results/runs.csv`` has them: written from a store, and read again. Needs no torch.
+
+A run has one row per split. Corrections of a run are rows too, with the correction behind the method's name.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpm.console.errors import InvalidInput
+from training.data.untrusted import contents
+from training.store import posthoc
+from training.store.runs import find
+
+COLUMNS = (
+    "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch",
+    "commit", "time", "train_seconds", "config",
+)  # fmt: skip
+"""The columns."""
+
+NEEDED = ("dataset", "device", "torch", "time", "train_seconds")
+"""Fields of a run's result that rows have, beside the accuracies."""
+
+LIMIT = 100_000_000
+"""Bytes that a file may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a finished run, or a correction of one, gave.
+
+    Attributes:
+        dataset: the name of the data.
+        last: accuracies in per cent after the last epoch, by split.
+        best: the accuracy at the best epoch; None where it is not known.
+    """
+
+    dataset: str
+    last: Mapping[str, float]
+    best: float | None = None
+
+
+Rows = Mapping[tuple[str, int, str], Measured]
+"""By key of the config, seed and :func:`titled` method."""
+
+NO_ROWS: Rows = {}
+"""No run is known beside those of the store."""
+
+
+def titled(method: str, correction: str = "") -> str:
+    """The name of a method with a correction.
+
+    Args:
+        method: the method of a run.
+        correction: the correction as :mod:`training.store.posthoc` titles it; '' for none.
+
+    Returns:
+        Such as 'random+FC, post-hoc LA'.
+    """
+    return f"{method}, {correction}" if correction else method
+
+
+def export(store: Path) -> list[dict[str, str]]:
+    """Collect the accuracies of all finished runs, for ``results/``; ``python -m paper_checks --runs`` reads them.
+
+    Args:
+        store: folder of the run store.
+
+    Returns:
+        One row per run or correction, and split, with the :data:`COLUMNS`.
+
+    Raises:
+        InvalidInput: if a result is damaged.
+    """
+    rows = []
+    for folder in find(store):
+        if not folder.done:
+            continue
+        c, result = folder.config, folder.result(*NEEDED)
+        preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # there may be several changed recipes
+        corrections = {row.title: row.last for row in posthoc.read(folder) if row.correction != "none"}
+        for correction, last in {"": result.last, **corrections}.items():
+            for split, accuracy in last.items():
+                values = (
+                    result.dataset, c.factor, titled(c.method, correction), split, f"{accuracy:.4f}", c.seed, preset, c.epochs,
+                    c.model, result.device, result.torch, result.commit, result.time, f"{result.train_seconds:.1f}", c.key,
+                )  # fmt: skip
+                rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
+    return rows
+
+
+def read(path: Path, option: str) -> list[dict[str, str]]:
+    """Read rows.
+
+    Args:
+        path: a file that :func:`export` made.
+        option: the option that named it, for messages.
+
+    Returns:
+        The rows in the order of the file.
+
+    Raises:
+        InvalidInput: if the file cannot be read, or has other columns.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(contents(path, LIMIT).decode(), newline=""))
+        columns, rows = reader.fieldnames, list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        columns, rows = None, []
+    if tuple(columns or ()) != COLUMNS or any(None in (*row, *row.values()) for row in rows):
+        raise InvalidInput(f"{option} {str(path)!r} has no rows with the columns {', '.join(COLUMNS)}")
+    return rows
+
+
+def by_run(path: Path, option: str) -> Rows:
+    """Read rows, those of a run together.
+
+    Args:
+        path: a file that :func:`export` made.
+        option: the option that named it, for messages.
+
+    Returns:
+        What each run and correction gave.
+
+    Raises:
+        InvalidInput: as :func:`read`, if a row is impossible, or if two rows are of one run and split.
+    """
+    runs: dict[tuple[str, int, str], Measured] = {}
+    for number, row in enumerate(read(path, option), 1):
+        place = f"{option} {str(path)!r} row {number}"
+        if not (
+            re.fullmatch(r"[a-z0-9-]{1,40}", row["dataset"])
+            and re.fullmatch(r"[0-9]{1,9}", row["seed"])
+            and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?", row["accuracy"])
+            and float(row["accuracy"]) <= 100
+        ):
+            raise InvalidInput(f"{place}: dataset must be a name, seed a whole number, and accuracy lie in 0..100")
+        key = row["config"], int(row["seed"]), row["method"]
+        run = runs.setdefault(key, Measured(dataset=row["dataset"], last={}))
+        if row["split"] in run.last or run.dataset != row["dataset"]:
+            raise InvalidInput(f"{place} repeats a run; keep one of them")
+        runs[key] = Measured(dataset=run.dataset, last={**run.last, row["split"]: float(row["accuracy"])})
+    return runs
