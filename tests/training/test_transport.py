@@ -175,6 +175,7 @@ def test_a_step_trains_on_the_backgrounds_of_least_cost_and_counts_them(digits: 
     [
         ({"classifier": "ms"}, "mixing 'otmix-train' shows first images alone"),
         ({"cmo_first": 2, "cmo_last": 1}, "mixing 'otmix-train' has no box in the first 2 and last 1 epochs"),
+        ({"loss": "la"}, "how often mixing 'otmix-train' shows each class is not known; take --prior data"),
         ({"branches": "dbn"}, "which mixing 'otmix-train' does not have"),
         (
             {"dataset": "own", "classes": 1001, "imbalance": 100.0},
