@@ -85,10 +85,10 @@ def test_a_sampler_that_does_not_say_its_law_needs_the_data_as_prior(monkeypatch
 
 
 def test_matched_backgrounds_need_the_data_as_prior() -> None:
-    config = replace(TINY, mixing="otmix-train", loss="la")
+    config = replace(TINY, mixing="otmix-train")
     with pytest.raises(InvalidInput, match="how often mixing 'otmix-train' shows each class; take --prior data"):
         label_frequencies(config, COUNTS)
-    build.network(replace(config, prior="data"), 1, counts=np.arange(1, 11))
+    build.network(replace(config, loss="la", prior="data"), 1, counts=np.arange(1, 11))
 
 
 def test_a_deferred_sampler_has_two_laws() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 
 from lpm.console.errors import InvalidInput
+from tests.training import own
 from training.batches import transport
 from training.batches.epoch import draw
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.run.trainer import Trainer
+from training.store.runs import find
 
 CPU = torch.device("cpu")
 TINY = replace(
@@ -172,6 +175,7 @@ def test_a_step_trains_on_the_backgrounds_of_least_cost_and_counts_them(digits: 
     [
         ({"classifier": "ms"}, "mixing 'otmix-train' shows first images alone"),
         ({"cmo_first": 2, "cmo_last": 1}, "mixing 'otmix-train' has no box in the first 2 and last 1 epochs"),
+        ({"loss": "la"}, "how often mixing 'otmix-train' shows each class is not known; take --prior data"),
         ({"branches": "dbn"}, "which mixing 'otmix-train' does not have"),
         (
             {"dataset": "own", "classes": 1001, "imbalance": 100.0},
@@ -182,3 +186,18 @@ def test_a_step_trains_on_the_backgrounds_of_least_cost_and_counts_them(digits: 
 def test_what_does_not_go_together_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         replace(TINY, **change)
+
+
+def test_image_files_are_matched_after_cropping(tmp_path: Path) -> None:
+    """Every pair of every epoch is counted once, by the host or by a step."""
+    words = ["--sampler", "bilateral", "--mixing", "otmix-train", "--cmo-first", "0", "--cmo-last", "0", "--seeds", "5"]
+    assert (
+        own.trained(
+            own.pets(tmp_path / "pets"), tmp_path / "runs", *words, "--epochs", "3", "--size", "16", "--batch", "8"
+        )
+        == 0
+    )
+    (folder,) = find(tmp_path / "runs")
+    counts, images = folder.final()["pair_counts"], sum(own.COUNTS["train"].values())
+    assert any(transport.matched(folder.config, epoch) for epoch in (1, 2, 3))
+    assert int(counts.sum()) == 3 * images

@@ -142,6 +142,11 @@ def check_mixing(run: RunConfig) -> None:
             f"loss {run.loss!r} corrects for the labels that training draws, and with --sampler-from they change during the run; "
             "take --prior data"
         )
+    if not law.mean and LOSSES[run.loss].takes == "frequencies" and run.prior == "stream":
+        raise InvalidInput(
+            f"loss {run.loss!r} corrects for the labels that training draws, and how often mixing {run.mixing!r} shows each "
+            "class is not known; take --prior data"
+        )
     if law.of_features and run.norm_batch:
         raise InvalidInput(
             f"mixing {run.mixing!r} shows both images of a pair to the network at once, and --norm-batch parts a batch of mixed "
