@@ -27,6 +27,7 @@ from training.jobs.local import in_flight
 from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
 from training.store import tables
+from training.store.wanted import wanted as cells_of
 
 FIRST = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
 """Methods that come first: the paper's, its strongest rival, plain mixup, and two corrections that its tables lack."""
@@ -124,8 +125,8 @@ def plan(preset: str) -> Iterator[RunConfig]:
 
     def cells(number: int, factors: Iterable[int], seeds: int) -> list[RunConfig]:
         part = replace(TABLES[number], datasets=("cifar10-lt",), factors=tuple(factors))
-        wanted = [cell for cell in tables.wanted(part, preset, ["common"]) if cell.row.method in GROUPS["cheap"]]
-        return [replace(cell.config, seed=seed) for seed in range(seeds) for cell in wanted]
+        chosen = [cell for cell in cells_of(part, preset, ["common"]) if cell.row.method in GROUPS["cheap"]]
+        return [replace(cell.config, seed=seed) for seed in range(seeds) for cell in chosen]
 
     first = [replace(config(method, "cifar10-lt", 100, preset), seed=seed) for seed in range(3) for method in FIRST]
     factors = (100, 200, 50, 10)

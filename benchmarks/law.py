@@ -194,6 +194,7 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
             for n, value in enumerate(collapse.singular_values(vectors), 1)
         },
         "shared_B": f"{shared(W[:half], W[half:]):.4f}",
+        "resembles": " ".join(f"{k}:{cosine:.2f}" for k, cosine in resembles(W[:half], W[half:])),
         "squares_W": f"{float((W.astype(float) ** 2).sum()):.5g}",
         "squares_norms": f"{squares_of_norms(final):.5g}",
         "counts": " ".join(map(str, counts)),
@@ -222,6 +223,24 @@ def shared(frequent: np.ndarray, rare: np.ndarray) -> float:
     _, _, axes = np.linalg.svd(one, full_matrices=False)
     whole = float((other**2).sum())
     return float(((other @ axes[: len(one) - 1].T) ** 2).sum()) / whole if whole > 0 else math.nan
+
+
+def resembles(frequent: np.ndarray, rare: np.ndarray) -> list[tuple[int, float]]:
+    """Find the frequent class that each rare one resembles most.
+
+    Args:
+        frequent: (n, p) class vectors.
+        rare: (m, p) class vectors.
+
+    Returns:
+        For each rare class that frequent class, and the cosine of the two vectors, each centred inside its group.
+    """
+    one, other = (vectors.astype(float) - vectors.mean(axis=0, dtype=float) for vectors in (frequent, rare))
+    one, other = (
+        vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300) for vectors in (one, other)
+    )
+    cosines = other @ one.T
+    return [(int(k), float(cosines[i, k])) for i, k in enumerate(cosines.argmax(axis=1))]
 
 
 def squares_of_norms(final: Mapping[str, np.ndarray]) -> float:

@@ -45,6 +45,9 @@ FIT = ("fit_AB", "fit_A", "fit_B")
 Shares = tuple[float, float, float]
 """Such shares, in the order of ``FIT``."""
 
+NESTED = 0.03
+"""Excess of a share inside a group that is put down to the unequal sizes of groups."""
+
 MERGED = 0.15
 """A group has collapsed where its r is below this part of the other's."""
 
@@ -60,22 +63,24 @@ class Panel:
         title: its title.
         cure: its name in :data:`lpm.cure_rows.CURES`.
         group: the group whose collapse number is the threshold: 0 frequent, 1 rare classes.
+        own: whether directions of the rare classes' own are drawn: where frequent classes keep theirs.
     """
 
     title: str
     cure: str
     group: int = 1
+    own: bool = False
 
 
 PANELS = {
-    "FC": Panel(title="mixup, FC", cure="mixup"),
-    "MS": Panel(title="mixup, MS", cure="MS"),
-    "LA": Panel(title="logit adjustment", cure="logit adjustment 1"),
+    "FC": Panel(title="mixup, FC", cure="mixup", own=True),
+    "MS": Panel(title="mixup, MS", cure="MS", own=True),
+    "LA": Panel(title="logit adjustment", cure="logit adjustment 1", own=True),
     "CW": Panel(title="class weights", cure="class weights", group=0),
     "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
     "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
-    "no-mixup": Panel(title="no mixup", cure="no mixup"),
-    "CIFAR": Panel(title="CIFAR-10", cure="mixup"),
+    "no-mixup": Panel(title="no mixup", cure="no mixup", own=True),
+    "CIFAR": Panel(title="CIFAR-10", cure="mixup", own=True),
 }
 """The methods by their series in the rows."""
 
@@ -126,8 +131,9 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         start = min(0.45, *(row["ratio"] for row in points))
         ratios = sorted({*np.linspace(start, 1.25, options.points).tolist(), *NEAR})
         rows += predicted_rows(name, ratios)
-        if PANELS[name].cure != "MS":  # whose labels are label pairs: they cannot be fitted in part
-            rows += predicted_rows(name, ratios, shares_of(points))
+        # The labels of MS are label pairs, which cannot be fitted in part.
+        if PANELS[name].cure != "MS" and (shares := shares_of(points)) is not None:
+            rows += predicted_rows(name, ratios, shares)
     save(plot, [*rows, *measured], folder, "law")
     thresholds = {name: threshold(measured, name) for name in names}
     return {"series": names, "runs": len(measured), "points": options.points, "measured_thresholds": thresholds}
@@ -138,19 +144,20 @@ def setting() -> Setting:
     return Setting(classes=imbalanced(K, K // 2, IMBALANCE), nodes=NODES)
 
 
-def shares_of(points: Sequence[Row]) -> Shares:
+def shares_of(points: Sequence[Row]) -> Shares | None:
     """The shares of the labels that networks fit at the smallest mu.
 
     Args:
         points: measured rows of one series.
 
     Returns:
-        Means over the seeds: of the mass on A, inside A, inside B. What fits inside a group is at most what fits of the group.
+        Means over the seeds: of the mass on A, inside A, inside B. A share inside a group that exceeds that of the group by
+        ``NESTED`` or less counts as equal to it; None if one exceeds it by more, which no erasure of labels has.
     """
     least = min(row["ratio"] for row in points)
     runs = [row for row in points if row["ratio"] == least]
     group, *own = (float(np.mean([row[name] for row in runs])) for name in FIT)
-    return group, min(own[0], group), min(own[1], group)
+    return (group, min(own[0], group), min(own[1], group)) if max(own) <= group + NESTED else None
 
 
 def threshold(rows: Sequence[Row], name: str) -> float | None:
@@ -208,6 +215,7 @@ def predicted_rows(name: str, ratios: Sequence[float] | np.ndarray, shares: Shar
                 "r_A": math.sqrt(frequent),
                 "s_AB": math.sqrt(max(between, 0.0)),
                 "r_B": math.sqrt(rare),
+                "own_B": math.sqrt(rare),
                 "many": "",
                 "few": "",
                 "few_cosine": (between / K - rare / half) / length if length > 1e-9 else math.nan,
@@ -247,7 +255,7 @@ def _measured(row: dict[str, str]) -> Row:
     # The squares of all nine add up to those inside A, inside B and between: they are traces of one Gram matrix.
     whole = math.fsum(float(row[f"s{n}"]) ** 2 for n in range(1, K))
     between = whole - (K // 2 - 1) * (own["A"] ** 2 + own["B"] ** 2)
-    numbers = {name: float(row[name]) for name in ("mu", "ratio", "many", "few", "few_cosine", *FIT)}
+    numbers = {name: float(row[name]) for name in ("mu", "ratio", "many", "few", "few_cosine", "shared_B", *FIT)}
     if not all(math.isfinite(value) for value in (*numbers.values(), *own.values(), between)):
         raise ValueError("a number is not finite")
     return {
@@ -259,6 +267,7 @@ def _measured(row: dict[str, str]) -> Row:
         "r_A": own["A"],
         "s_AB": math.sqrt(max(between, 0.0)),
         "r_B": own["B"],
+        "own_B": own["B"] * math.sqrt(max(1 - numbers["shared_B"], 0.0)),
         "many": numbers["many"],
         "few": numbers["few"],
         "few_cosine": numbers["few_cosine"],
@@ -290,6 +299,8 @@ def plot(rows: Sequence[Row]) -> Figure:
         draw = partial(_draw, lines=lines, dashed=dashed, points=points)
         for key, (colour, marker, label) in SIZES.items():
             draw(column[0], key, colour, marker, label)
+        if PANELS[name].own:
+            _draw_own(column[0], points)
         for key, side in (("many", "r_A"), ("few", "r_B")):
             draw(column[1], key, *SIZES[side][:2], "")
         draw(column[2], "few_cosine", *SIZES["r_B"][:2], "")
@@ -304,8 +315,16 @@ def plot(rows: Sequence[Row]) -> Figure:
         fontsize=8,
     )
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def _draw_own(axis: Axes, points: Sequence[Row]) -> None:
+    x, y = [row["ratio"] for row in points], [row["own_B"] for row in points]
+    label = "rare classes, on directions of their own"
+    axis.plot(
+        x, y, "D", color=SIZES["r_B"][0], markersize=4.5, markerfacecolor="none", markeredgewidth=0.7, label=label
+    )
 
 
 def _draw(

@@ -143,11 +143,17 @@ def network(run: RunFolder, epoch: int) -> Network:
         The network.
 
     Raises:
-        InvalidInput: if the run has no measurement of the epoch, or a damaged one, or mixes in another way than mixup.
+        InvalidInput: if the run has no measurement of the epoch, or a damaged one; if it has branches, or mixes in another way
+            than mixup.
     """
     if run.config.mixing != "mixup":
         raise InvalidInput(
             f"{str(run.path)!r}: the layer-peeled model has no program for mixing {run.config.mixing!r}; choose a run with mixup"
+        )
+    if run.config.branches != "none":
+        raise InvalidInput(
+            f"{str(run.path)!r}: the layer-peeled model has no program for branches {run.config.branches!r}, which see images of "
+            "their own; choose a run without"
         )
     tensors, K = run.geometry(epoch), run.config.K
     if epoch > run.config.epochs:
@@ -268,14 +274,9 @@ def optimum(run: RunFolder, net: Network, counts: np.ndarray, budget: Budget = "
         The optimum.
 
     Raises:
-        InvalidInput: if the network has branches, the classifier no program, or the measurement gives no budget.
+        InvalidInput: if the classifier has no program or the measurement gives no budget.
         NotCertified: if no certificate is found.
     """
-    if run.config.branches != "none":
-        raise InvalidInput(
-            f"branches {run.config.branches!r} have no layer-peeled program, because each sees images of its own; choose a run "
-            "without branches"
-        )
     if net.epoch < run.config.epochs:
         counts = np.where(net.number.min(axis=0) > 0, counts, 0)  # the others were not measured
     pairs = table(counts)

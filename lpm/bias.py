@@ -23,6 +23,18 @@ import numpy as np
 from lpm.coordinates import Coordinates
 
 
+def label_mass(coordinates: Coordinates) -> np.ndarray:
+    """Add up the label mass on the classes of each group, in the mean over rows.
+
+    Args:
+        coordinates: coordinates of a problem.
+
+    Returns:
+        The masses, (G,). The best bias of classes without any is minus infinity.
+    """
+    return coordinates.of_groups(coordinates.losses.target(coordinates.shape[1]) * coordinates.weight[:, None])
+
+
 def gap(coordinates: Coordinates, X: np.ndarray, objective: float) -> float:
     """Bound how far a better bias may lower the objective.
 
@@ -36,13 +48,13 @@ def gap(coordinates: Coordinates, X: np.ndarray, objective: float) -> float:
     """
     problem, rows = coordinates.problem, coordinates.problem.rows
     assert problem.decay is not None
-    values = coordinates.losses.target(coordinates.shape[1]) * coordinates.weight[:, None]
-    mass = coordinates.of_groups(values)
+    mass = label_mass(coordinates)
     factor = 1.0 if problem.factor is None else float(problem.factor.max())
     S = factor * math.sqrt(float((rows.count * (rows.p * problem.mass) ** 2 / rows.d).sum()))
     S *= float(np.linalg.norm(coordinates.C_inverse_half, 2))
     below = 0.0 if problem.margin is None else max(0.0, -float(problem.margin.min()) * float(problem.mass.max()))
-    widest = (objective * (1 + 2 * S / problem.decay) + below) / mass
+    with np.errstate(divide="ignore"):  # a class without label mass has no widest bias, and no certificate
+        widest = (objective * (1 + 2 * S / problem.decay) + below) / mass
     offset = np.zeros(coordinates.G) if problem.offset is None else problem.offset
     gradient = np.abs(coordinates.offset_gradient(X)) + 64 * np.finfo(float).eps * mass  # and its rounding
     return float(gradient @ np.maximum(widest, offset.max() - offset))

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize, root
 
-from lpm.console.errors import InvalidInput
+from lpm import bias
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
 from lpm.interior_point.newton import State
@@ -148,7 +149,11 @@ def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordi
 
     Raises:
         InvalidInput: as :func:`optimum`.
+        NotCertified: if no label is ever put on a class.
     """
+    if not bias.label_mass(Coordinates(problem)).min() > 0:
+        remedy = "a class that no label is put on has no best bias; drop --bias"
+        raise NotCertified(gap=np.inf, relative_gap=np.inf, tolerance=TOLERANCE, solver="orbits", remedy=remedy)
     fixed, spent = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset, 0
 
     def at(free: np.ndarray) -> tuple[Coordinates, np.ndarray]:

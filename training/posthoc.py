@@ -46,6 +46,24 @@ def main(arguments: list[str] | None = None) -> int:
             not defined for it.
         Busy: if another process holds the run.
     """
+    options = parse(arguments)
+    rows = corrections(options)
+    if options.json:
+        cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in rows])
+    else:
+        print(markdown(rows), end="")
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        The options.
+    """
     parser = cli.Parser(
         "training.posthoc", "correct finished runs without training, and measure them on the test images"
     )
@@ -73,14 +91,23 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser, weights=False)
     add_lists(parser)
     add_device(parser)
-    options = parser.parse_args(arguments)
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
-    rows = {folder: _corrected(folder, options) for folder in folders}
-    if options.json:
-        cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in folders])
-    else:
-        print(markdown(rows), end="")
-    return 0
+    return parser.parse_args(arguments)
+
+
+def corrections(options: argparse.Namespace) -> dict[RunFolder, list[Corrected]]:
+    """Correct runs, and store the corrections in their folders.
+
+    Args:
+        options: what :func:`parse` returns.
+
+    Returns:
+        The corrections of each run.
+
+    Raises:
+        InvalidInput: as :func:`main`.
+        Busy: if another process holds a run.
+    """
+    return {folder: _corrected(folder, options) for folder in map(runs.at, runs.run_paths(options.runs))}
 
 
 def _tau(text: str) -> float:

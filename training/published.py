@@ -54,18 +54,20 @@ class Row:
         printed: the row's name in :mod:`paper_checks.paper.tables`; '' for a method that the paper's table lacks.
         method: our method, a key of :data:`training.named.METHODS`; '' where we have none.
         note: what the printed number is, and how far ours compares with it; '' where the paper ran the method itself.
+        correction: a correction of the finished run, as :mod:`training.store.posthoc` titles it; '' for none.
         own: the recipe of the method's authors; None where it is the preset's, or not known.
     """
 
     printed: str
     method: str
     note: str = ""
+    correction: str = ""
     own: Recipe | None = None
 
     @property
     def name(self) -> str:
         """The name in tables: the paper's, else the method's."""
-        return self.printed.removesuffix(" (reported)") or self.method
+        return self.printed.removesuffix(" (reported)") or self.method + f", {self.correction}" * bool(self.correction)
 
 
 def ran(*methods: str) -> tuple[Row, ...]:
@@ -229,6 +231,15 @@ BESIDE = (
         printed="", method="random+FC+CutMix", note="the Remix paper has 75.04 and 88.30, 41.86 and 59.47 at 100 and 10"
     ),
     Row(printed="", method="DRS+FC", note="the paper's table lacks it; others have 75.1 and 40.6 at 100 without mixup"),
+    *(
+        Row(printed="", method="random+FC", correction=correction, note=f"{others}; the paper's table lacks it")
+        for correction, others in (
+            ("post-hoc LA", "others have 77.3 and 44.1 at 100, from plain training"),
+            ("tau-norm", "others have 72.7 and 41.0 at 100, from plain training"),
+            ("NCM", "nearest class mean"),
+            ("BN", "BatchNorm's statistics taken again from unmixed images, as a second stage does in passing"),
+        )
+    ),
     Row(
         printed="",
         method="random+FC+cRT",

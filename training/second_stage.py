@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lpm.console.errors import InvalidInput
@@ -82,18 +83,18 @@ def second_stage(first: RunConfig, stage: str, **choices: Any) -> RunConfig:
     usual = published(stage, first)
     if choices.get("epochs", usual["epochs"]) < usual["warmup"]:
         usual["warmup"] = 0
-    changed = {name: value for name, value in choices.items() if usual.get(name) != value}
-    preset = first.preset.removesuffix("+") + "+" if changed else first.preset
     with_bias = not row.linear or (first.bias and "bias" in classifier.settings.values())
-    return RunConfig(
+    run = RunConfig(
         **{
             **{name: getattr(first, name) for name in COPIED},
             **{"alpha": 0.0, "classifier": "fc", "bias": with_bias, "features": _features(first)},
-            **{"stage": stage, "stage1": first.key, "stage1_method": first.method, "preset": preset},
+            **{"stage": stage, "stage1": first.key, "stage1_method": first.method},
             **usual,
-            **choices,
         }
     )
+    if all(getattr(run, name) == value for name, value in choices.items()):
+        return run
+    return replace(run, **choices, preset=first.preset.removesuffix("+") + "+")
 
 
 def _features(first: RunConfig) -> str:

@@ -19,13 +19,15 @@ from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import counted, shown
+from training import posthoc
 from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import TABLES, Table
 from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
-from training.store import forms, tables
-from training.store.tables import Wanted
+from training.store import forms, tables, wanted
+from training.store.posthoc import TITLES
+from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
     **{"store": Path("runs"), "device": "auto", "engine": "local", "address": None, "jobs": 1},
@@ -57,17 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
     number = int(options.number)
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))
-    options.recipes = tables.RECIPES if options.recipe is None else (options.recipe,)
+    options.recipes = RECIPES if options.recipe is None else (options.recipe,)
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
-    status = 0 if options.dry_run else _train(table, options)
-    missing = tables.missing(table, options.store, options.preset, options.seeds, options.recipes)
+    status = 0 if options.dry_run else max(_train(table, options), _correct(table, options))
+    missing = wanted.missing(table, options.store, options.preset, options.seeds, options.recipes)
     entries = tables.entries(number, table, options.store, options.preset, options.seeds)
     if options.dry_run and options.format is None:
         print(_summary(table, missing, options), end="", flush=True)
     else:
         print(forms.FORMATS[options.format or "markdown"](entries), end="", flush=True)
+    if options.dry_run:
+        _say_uncorrected(table, options)
     if missing:
         _say_missing(number, table, missing, options, failed=status == 2)
     if options.preset != "paper":
@@ -87,7 +91,7 @@ def _summary(table: Table, missing: Sequence[RunConfig], options: argparse.Names
     lacking = {replace(run, seed=0) for run in missing}
     for dataset, factor in itertools.product(table.datasets, table.factors):
         part = replace(table, datasets=(dataset,), factors=(factor,))
-        cells = {cell.config: _name(cell) for cell in tables.wanted(part, options.preset, options.recipes)}
+        cells = {cell.config: _name(cell) for cell in wanted.wanted(part, options.preset, options.recipes)}
         names = [name for config, name in cells.items() if config in lacking]
         named = "all" if len(names) == len(cells) else ", ".join(names)
         lacks = sum(replace(run, seed=0) in cells for run in missing)
@@ -148,7 +152,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--recipe",
-        type=cli.choice(*tables.RECIPES),
+        type=cli.choice(*RECIPES),
         metavar="NAME",
         help="common|own: train only with the preset, or only with the recipes of the methods' authors where they differ "
         "(default: both)",
@@ -209,7 +213,7 @@ def _train(table: Table, options: argparse.Namespace) -> int:
             errors.add(str(error))
 
     groups: dict[tuple[str, float, bool, bool], list[RunConfig]] = defaultdict(list)
-    for run in tables.missing(table, options.store, options.preset, options.seeds, options.recipes):
+    for run in wanted.missing(table, options.store, options.preset, options.seeds, options.recipes):
         groups[_group(run)].append(run)
     # All data are looked for now: days may lie between the first data set and the second.
     by_dataset = {dataset: configs for (dataset, *_), configs in groups.items()}
@@ -227,6 +231,39 @@ def _train(table: Table, options: argparse.Namespace) -> int:
         )
     status = max((tried(partial(train_all, configs, shared, printed=False)) or 0 for configs in to_train), default=0)
     return 2 if errors else status
+
+
+def _posthoc_words(path: Path, titles: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """The words of ``training.posthoc`` that correct a run."""
+    names = [name for name, title in TITLES.items() if title in titles]
+    given = {"data-root": options.data_root, "device": options.device, "workers": options.workers}
+    words = [word for name, value in given.items() if value not in (None, "auto") for word in (f"--{name}", str(value))]
+    return [str(path), "--correction", *names, *words]
+
+
+def _correct(table: Table, options: argparse.Namespace) -> int:
+    """Make the corrections of finished runs that the table lacks. Returns the exit status."""
+    status = 0
+    for path, titles in wanted.uncorrected(table, options.store, options.preset, options.seeds).items():
+        try:
+            posthoc.corrections(posthoc.parse(_posthoc_words(path, titles, options)))
+        except InvalidInput as error:
+            cli.complain(error)
+            status = 2
+    return status
+
+
+def _say_uncorrected(table: Table, options: argparse.Namespace) -> None:
+    """Print on standard error which finished runs lack corrections, and what makes them."""
+    lacking = wanted.uncorrected(table, options.store, options.preset, options.seeds)
+    if lacking:
+        runs = "1 finished run lacks" if len(lacking) == 1 else f"{len(lacking)} finished runs lack"
+        print(f"{runs} corrections; the same command without --dry-run makes them", file=sys.stderr)
+    for path, titles in lacking.items() if options.commands else ():
+        print(
+            shown(shlex.join(["python", "-m", "training.posthoc", *_posthoc_words(path, titles, options)])),
+            file=sys.stderr,
+        )
 
 
 def _group(config: RunConfig) -> tuple[str, float, bool, bool]:
@@ -256,7 +293,7 @@ def commands(number: int, table: Table, missing: Sequence[RunConfig], options: a
         name.replace("_", "-"): value for name, usual in USUAL.items() if (value := getattr(options, name)) != usual
     }
     lines = []
-    for cell in tables.wanted(table, options.preset, options.recipes):
+    for cell in wanted.wanted(table, options.preset, options.recipes):
         if cell.config.key in keys:
             run = cell.config
             of_cell: dict[str, Any] = {} if run.data_set.files else {"imbalance": f"{run.imbalance:g}"}
@@ -264,7 +301,7 @@ def commands(number: int, table: Table, missing: Sequence[RunConfig], options: a
                 of_cell |= {"weights": options.weights or "FILE"}
             of_cell["method"] = cell.row.method
             if cell.row.own is not None:
-                of_cell["recipe"] = tables.RECIPES[cell.own]
+                of_cell["recipe"] = RECIPES[cell.own]
             values = {"dataset": run.dataset, **of_cell, **given}
             words = [w for name, value in values.items() for w in (f"--{name}", *[str(value)] * (value is not True))]
             lines.append(shlex.join(["python", "-m", "training.table", str(number), *words]))

@@ -81,6 +81,15 @@ def test_what_rare_classes_share_with_frequent_ones() -> None:
     assert np.isnan(law.shared(frequent, np.ones((5, 12))))
 
 
+def test_which_frequent_class_a_rare_one_resembles() -> None:
+    frequent = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    rare = np.array([[0, 0, 0.5, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0.1]]) + 7
+    found = law.resembles(frequent, rare)
+    assert [k for k, _ in found] == [2, 0, 1]
+    a, b = frequent[2] - frequent.mean(axis=0), rare[0] - rare.mean(axis=0)
+    assert found[0][1] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
 def test_series_of_cifar_need_their_folder() -> None:
     with pytest.raises(InvalidInput, match="--data-root"):
         law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])

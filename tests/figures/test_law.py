@@ -93,7 +93,8 @@ def test_shares_are_those_at_the_smallest_decay() -> None:
         {"ratio": ratio, "fit_AB": ab, "fit_A": 0.99, "fit_B": 0.5}
         for ratio, ab in ((0.8, 0.1), (0.6, 0.9), (0.6, 0.96))
     ]
-    assert law.shares_of(points) == pytest.approx((0.93, 0.93, 0.5))
+    assert law.shares_of([p | {"fit_A": 0.94} for p in points]) == pytest.approx((0.93, 0.93, 0.5))
+    assert law.shares_of(points) is None
 
 
 def test_thresholds_are_where_the_mean_ratio_crosses() -> None:
@@ -124,8 +125,9 @@ def rows_of(vectors: np.ndarray) -> dict[str, str]:
         "few": "5",
         "few_cosine": "0.3",
         "fit_AB": "0.9",
-        "fit_A": "0.95",
+        "fit_A": "0.91",
         "fit_B": "0.8",
+        "shared_B": "0.36",
     } | values
 
 
@@ -146,7 +148,7 @@ def test_points_are_the_parts_of_a_spectrum(tmp_path: Path) -> None:
     A, B = np.vstack([within, np.zeros((5, 4))]), np.vstack([np.zeros((5, 4)), within])
     W = 3 * A @ basis[:4] + 2 * B @ basis[4:8] + 7 * between @ basis[8:]
     (row,) = law.measured_rows(written(tmp_path / "runs.csv", rows_of(W)))
-    assert [row[key] for key in ("r_A", "r_B", "s_AB")] == pytest.approx([3, 2, 7])
+    assert [row[key] for key in ("r_A", "r_B", "s_AB", "own_B")] == pytest.approx([3, 2, 7, 2 * 0.8])
 
 
 def test_the_figure_is_drawn_from_its_rows(tmp_path: Path) -> None:

@@ -115,6 +115,44 @@ def test_the_table_of_ordinary_weight_decay() -> None:
         assert [many, few] == [f"{accuracy[0]:.1f}", f"{accuracy[1]:.1f}" if accuracy[1] else "0"]
 
 
+def r_of(rows: list[dict[str, str]], side: str) -> float:
+    """The mean over runs of the root mean square of a group's singular values."""
+    return float(np.mean([np.sqrt(np.mean([float(row[f"s{side}{n}"]) ** 2 for n in range(1, 5)])) for row in rows]))
+
+
+def test_the_table_of_noise() -> None:
+    series = {(".1", "32"): "weight-decay", (".01", "32"): "weight-decay-lr"}
+    for lr, batch, _, w, mu, frequent, rare, few in table("| learning rate | batch | epochs |"):
+        name = series[lr, batch]
+        runs = [row for row in ROWS if row["series"] == name and float(row["weight_decay"]) == float(w)]
+        assert len(runs) == 3
+        assert float(mu) == pytest.approx(np.mean([float(row["mu"]) for row in runs]), abs=1e-3)
+        assert [frequent, rare] == [short(r_of(runs, "A"), 2), short(r_of(runs, "B"), 2)]
+        accuracy = np.mean([float(row["few"]) for row in runs])
+        assert few == (f"{accuracy:.1f}" if accuracy else "0")
+    balanced = [row for row in ROWS if row["series"].startswith("weight-decay") and float(row["weight_decay"]) >= 0.02]
+    ratios = [float(row["squares_norms"]) / float(row["squares_W"]) for row in balanced]
+    assert ratios == pytest.approx([1.0] * len(ratios), abs=0.04)
+
+
+def test_the_table_of_cifar() -> None:
+    lines = table("| μ over the threshold | r, frequent |")
+    for x, frequent, rare, own, fit_A, fit_B, many, few in lines:
+        (run,) = [
+            row for row in MEASURED if row["series"] == "CIFAR" and row["ratio"] == pytest.approx(float(x), abs=2e-3)
+        ]
+        assert [frequent, rare, own] == [short(run["r_A"], 2), short(run["r_B"]), short(run["own_B"])]
+        assert [fit_A, fit_B] == [short(run["fit_A"], 2), short(run["fit_B"], 2)]
+        assert [many, few] == [f"{run['many']:.1f}", f"{run['few']:.1f}" if run["few"] else "0"]
+    assert len(lines) == sum(row["series"] == "CIFAR" for row in ROWS)
+    like = [row["resembles"].split() for row in ROWS if row["series"] == "CIFAR" and float(row["ratio"]) < 0.7]
+    assert {tuple(pair.split(":")[0] for i, pair in enumerate(pairs) if i != 1) for pairs in like} == {
+        ("3", "4", "0", "1")
+    }
+    cosines = [float(pair.split(":")[1]) for pairs in like for i, pair in enumerate(pairs) if i != 1]
+    assert f"with cosines of {short(min(cosines), 2)} to {short(max(cosines), 2)}" in said(PAGE)
+
+
 def test_sentences_of_the_page() -> None:
     cw_many, cw_few = mean("CW", 1.2, "many"), mean("CW", 1.2, "few")
     page = said(PAGE)

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from lpm import cures, programs
 from lpm import solve as command
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, Setting
 from lpm.dual_condition import margin
@@ -119,6 +119,12 @@ def test_margins_have_a_dual_condition_with_a_bias() -> None:
         assert found.certified
         assert (found.value > 0) is collapsed
         assert solve(at(R)).collapsed is collapsed
+
+
+def test_classes_without_labels_have_no_best_bias() -> None:
+    """Pairs of a majority and a minority class never occur in ``ms-free`` with ``block``, and are classes of their own."""
+    with pytest.raises(NotCertified, match="no label"):
+        solve(Family("ms-free", K=4, decay=0.1, bias=True).at(10.0))
 
 
 def test_thresholds_under_decay_have_no_use_for_a_bias() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from figures import optimum
 from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import ORDER, pets, trained
@@ -119,6 +120,14 @@ def test_dbn_is_the_mean_of_two_losses_on_exchanged_mixtures(training: bool, dig
     expected = soft_cross_entropy(network.classifier.first(one), a, b, lam)
     expected += soft_cross_entropy(network.classifier.second(other), a, b, 1 - lam)
     assert loss.item() == pytest.approx(expected / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("choices", [{}, {"loss": "complement"}, {"classifier": "ms"}])
+def test_gradients_of_both_heads_are_those_of_finite_differences(choices: dict[str, Any]) -> None:
+    heads = build.network(replace(DBN, **choices), 1, counts=np.arange(40, 0, -4)).classifier.double()
+    _, _, a, b, lam, _, _ = batch_of(6)
+    h = torch.randn(6, 64, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda h: heads.loss(h, a, b, lam.double()), (h,))
 
 
 @pytest.mark.parametrize("classifier", ["fc", "ms", "ms-unordered", "etf"])
@@ -248,6 +257,8 @@ def test_a_finished_run_is_evaluated_and_measured_like_any_other(
     assert (scores.argmax(axis=1) == final["test_answers"][:, 0]).mean() > 0.98  # features are stored in half precision
     assert geometry["class_means"].shape == geometry["class_vectors"].shape == (10, 64)
     assert collapse.collapse_numbers(config, digits.counts) is None
+    with pytest.raises(InvalidInput, match=f"the layer-peeled model has no program for branches '{config.branches}'"):
+        optimum.network(folder, 3)
     learner = trainer.Trainer(config, digits, CPU)
     learner.load(3, (folder.path / "final.safetensors").read_bytes())
     again = measured(learner)

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from lpm.console.errors import InvalidInput
+from training import experiments
 from training.config import RunConfig, with_preset
 from training.data import datasets
-from training.experiments import METHODS, config
 from training.jobs.notes import explain
 from training.methods import SAMPLERS
 from training.model import build
 from training.model.class_weights import Weighted
 from training.model.long_tail_losses import LogitAdjustment, LogitMap
+from training.named import METHODS
 from training.run.trainer import Trainer
 from training.sampling.label_law import label_frequencies
 from training.store import collapse
@@ -27,10 +28,13 @@ TINY = replace(with_preset(RunConfig(), "smoke"), epochs=5, warmup=1, width=4, i
 CPU = torch.device("cpu")
 
 
+KNOWN = [name for name, row in SAMPLERS.items() if row.classes != "other"]
+"""Samplers that draw classes as they are, or equally often."""
+
+
 @pytest.mark.parametrize(
     ("sampler", "alpha"),
-    [(sampler, 1.0) for sampler in SAMPLERS]
-    + [(sampler, 0.0) for sampler in SAMPLERS if sampler not in ("bmls", "coverage")],
+    [*((name, 1.0) for name in (*KNOWN, "coverage")), *((name, 0.0) for name in KNOWN if name != "bmls")],
 )
 def test_label_frequencies_are_those_that_are_drawn(sampler: str, alpha: float, digits: datasets.LongTailed) -> None:
     """By counting 40 epochs of 486 pairs: 5 standard deviations of independent draws are wider than any law here."""
@@ -44,6 +48,13 @@ def test_label_frequencies_are_those_that_are_drawn(sampler: str, alpha: float, 
     assert np.all(np.abs(counts / counts.sum() - q) <= bound)
     if sampler == "random":
         assert np.array_equal(q, digits.counts / digits.counts.sum())
+
+
+def test_a_class_that_is_never_a_label_is_refused_in_one_line(digits: datasets.LongTailed) -> None:
+    """Coverage draws label pairs a < b, and without mixup the last class is no first label."""
+    with pytest.raises(InvalidInput, match="every class needs images or labels, and class 9 has 0"):
+        build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la"), digits.counts)
+    build.loss(replace(TINY, sampler="coverage", alpha=0.0, loss="la", prior="data"), digits.counts)
 
 
 def test_the_offsets_of_random_sampling_are_bit_for_bit_those_of_stored_runs() -> None:
@@ -130,7 +141,7 @@ def test_names_in_tables(change: dict[str, Any], name: str) -> None:
 
 def test_all_methods_have_the_name_of_their_config() -> None:
     for name in METHODS:
-        assert config(name, "cifar10-lt", 100, "quick").method == name
+        assert experiments.config(name, "cifar10-lt", 100, "paper").method == name
 
 
 @pytest.mark.parametrize(
@@ -165,10 +176,12 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
         ({"sampler": "cas", "class_weights": "effective"}, "double correction: sampler cas and --class-weights effective each"),
         ({"sampler": "cbs", "loss": "la", "prior": "data"}, "double correction: sampler cbs and loss la each"),
         ({"sampler": "bmls", "loss": "cw"}, "double correction: sampler bmls and loss cw each"),
-        ({"sampler": "lom", "loss": "vs"}, "loss vs has no effect: sampler lom draws all classes equally often"),
+        ({"sampler": "lom", "loss": "vs"}, "loss vs has no effect: the labels that sampler lom draws are balanced; --prior data"),
         ({"loss": "la", "class_weights": "effective"}, "double correction: loss la and --class-weights effective each"),
         ({"classifier": "cosine", "loss": "ldam", "class_weights": "effective", "weights_from": 0.8}, ""),
         ({"sampler": "cas"}, ""),
+        ({"sampler": "cas", "loss": "la", "branches": "dbn"}, "loss la has no effect: sampler cas"),
+        ({"sampler": "bmls", "loss": "la", "branches": "dbn"}, ""),  # each branch has more of one end of the classes
     ],
 )  # fmt: skip
 def test_a_double_correction_is_one_line(

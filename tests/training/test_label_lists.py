@@ -56,6 +56,12 @@ def rows(row: str, images: list[tuple[str, str]] = IMAGES) -> str:
         ("a.csv", "path|label\n", "{path}|{name}"),
         ("a.jsonl", "", '{{"file_name": "{path}", "label": "{name}"}}'),
         ("a.txt", "", "{path} {name}"),
+        (
+            "a.csv",
+            "lesion_id,image_id,dx,dx_type,age,sex,localization\n",
+            "HAM_1,{stem},{name},histo,80.0,male,scalp",
+        ),
+        ("a.csv", ",path,label\n", "7,{path},{name}"),  # pandas' index
     ],
 )
 def test_names_of_classes_stand_in_lists_of_every_form(root: Path, name: str, header: str, row: str) -> None:
@@ -92,6 +98,66 @@ def test_one_column_per_class_holds_a_single_1(root: Path) -> None:
             read(root, "a.csv", wrong)
 
 
+@pytest.mark.parametrize("words", [("True", "False"), ("true", "false"), ("1", "0")])
+def test_one_column_per_class_may_hold_truth_values_beside_columns_of_text(root: Path, words: tuple[str, str]) -> None:
+    one, zero = words
+    text = "image,patient,cat,dog,emu\n" + "".join(
+        f"{path},p{name}," + ",".join(one if name == column else zero for column in ("cat", "dog", "emu")) + "\n"
+        for path, name in IMAGES
+    )
+    assert read(root, "a.csv", text) == dict(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row"),
+    [
+        ("a.csv", "path,label\n", "{path},{number}.0"),
+        ("a.csv", "", "{path},{number}.00"),
+        ("a.jsonl", "", '{{"path": "{path}", "label": {number}.0}}'),
+    ],
+)
+def test_whole_numbers_may_have_a_point(root: Path, name: str, header: str, row: str) -> None:
+    (root / "classes.txt").write_text("cat\ndog\nemu\n")
+    assert read(root, name, header + rows(row)) == dict(IMAGES)
+
+
+def test_lines_may_end_as_on_an_old_mac(root: Path) -> None:
+    assert read(root, "a.csv", ("path,label\n" + rows("{path},{name}")).replace("\n", "\r")) == dict(IMAGES)
+
+
+def coco(path: str, ids: dict[str, int], categories: dict[str, int]) -> str:
+    """The images in COCO's form, each path as ``path`` has it."""
+    return json.dumps(
+        {
+            "images": [{"id": i, "file_name": path.format(file, file[6:])} for i, (file, _) in enumerate(IMAGES)],
+            "annotations": [{"image_id": i, "category_id": ids[name]} for i, (_, name) in enumerate(IMAGES)],
+            "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        }
+    )
+
+
+def test_categories_without_an_image_are_no_classes(root: Path) -> None:
+    ids = {"cat": 17, "dog": 18, "emu": 90}
+    text = coco("{0}", ids, {"background": 0, **ids, "zebra": 24})
+    assert read(root, "a.json", text) == dict(IMAGES)
+    assert number_of_classes(root, root / "a.json") == 3
+    (root / "classes.txt").write_text("emu\ncat\ndog\n")
+    assert read(root, "a.json", text) == dict(IMAGES)
+
+
+def test_coco_may_leave_off_the_folder_of_its_images(root: Path) -> None:
+    for part in ("train", "test"):  # one folder per part, as COCO has it
+        for file in sorted((root / part).rglob("*.jpg")):
+            file.rename(root / part / f"{part}-{file.parent.name}-{file.name}")
+    ids = {"cat": 1, "dog": 2, "emu": 3}
+    content = json.loads(coco("{1}", ids, ids))
+    for image in content["images"]:
+        image["file_name"] = "train-" + image["file_name"].replace("/", "-")
+    (root / "a.json").write_text(json.dumps(content))
+    found = labelled(root, root / "a.json")
+    assert [path for path, _ in found.images] == [f"train/train-{path[6:].replace('/', '-')}" for path, _ in IMAGES]
+
+
 @pytest.mark.parametrize(("name", "row"), [("a.csv", "{path},{name}"), ("a.txt", "{path} {name}")])
 def test_paths_may_be_written_as_on_windows(name: str, row: str, root: Path) -> None:
     assert read(root, name, rows(row).replace("/", "\\")) == dict(IMAGES)
@@ -117,6 +183,7 @@ def test_absolute_paths_inside_the_root_are_read(root: Path) -> None:
         ("a.csv", "path,label\n", "a.csv' lists no image"),
         ("a.csv", "id,label\ntrain/cat/00.jpg,\x00\n", "a.csv"),
         ("a.csv", "id,label\n" + rows("{path},{number}") + "x,-1\n", "line 11: label '-1' is no class; leave out rows"),
+        ("a.txt", "train/cat/00.jpg,cat\n", "is not a path, a space and a label; call a list with commas .csv"),
         ("a.txt", "train/cat/00.jpg 1.5\n", "label '1.5' is not a whole number from 0"),
         ("a.csv", "id,label\n" + rows("{path},{name}") + "x,yak\n", "has 4 names"),
     ],

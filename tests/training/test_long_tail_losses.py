@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from training.model.class_weights import Weighted, effective, inverse
 from training.model.complement import Complement
 from training.model.cosine import Cosine
 from training.model.label_losses import LDAM, CrossEntropy, Focal, FocalOfWeighted, LabelLoss
-from training.model.long_tail_losses import LogitAdjustment, LogitMap, Temperature, VectorScaling
+from training.model.long_tail_losses import ClassWeights, LogitAdjustment, LogitMap, Temperature, VectorScaling
 from training.model.losses import mixed_cross_entropy, mixed_singleton
 
 COUNTS = np.array([500, 130, 40, 11, 5])
@@ -158,6 +160,7 @@ FUNCTIONS: dict[str, Loss] = {
     **{f"{name} by {way}": Weighted(loss, inverse(IMAGES), normalisation=way)
        for (name, (loss, _)), way in itertools.product(ONE_LABEL.items(), ("weights", "batch"))},
     "complement": Complement(IMAGES, 0.6, 7.0),
+    "cw": ClassWeights(IMAGES),
     "ms": lambda *given: mixed_singleton(*given, offsets=torch.from_numpy(np.log(PI))),
 }  # fmt: skip
 
@@ -186,6 +189,38 @@ def test_any_batch_will_do(name: str) -> None:
     assert torch.isfinite(torch.autograd.grad(value, far)[0]).all()
     with pytest.raises(InvalidInput, match="labels a must be"):
         loss(z, a.double(), b, lam)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "ratio", [0.3, np.float64(0.3), np.array(0.3), np.full(B, 0.3), torch.full((B, 1), 0.3).double()]
+)
+def test_any_form_of_the_mixing_ratio_will_do(name: str, ratio: Any) -> None:
+    z, a, b, _ = batch(5)
+    assert torch.allclose(FUNCTIONS[name](z, a, b, ratio), FUNCTIONS[name](z, a, b, torch.tensor(0.3).double()))
+    for wrong in (torch.full((B - 1,), 0.3), torch.full((B, 2), 0.3), 1.5, float("nan"), None):
+        with pytest.raises(InvalidInput, match="the mixing ratio"):
+            FUNCTIONS[name](z, a, b, wrong)
+
+
+@pytest.mark.parametrize("name", ["la", "vs", "cdt", "temperature", "ldam", "complement", "cw"])
+def test_logits_of_other_classes_than_the_counted_ones_are_refused(name: str) -> None:
+    z, a, b, lam = batch(6)
+    loss = FUNCTIONS[name]
+    for wrong in (z[:, 1:], torch.cat([z, z], dim=1), z.long(), z[0]):
+        with pytest.raises(InvalidInput, match=rf"logits must be a floating-point tensor of shape \(B, ({K}|K)\), not"):
+            loss(wrong, a.clamp(max=K - 2), b.clamp(max=K - 2), lam)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "ms"])
+def test_losses_wait_for_no_device_and_compile_whole(name: str) -> None:
+    """A meta tensor has no values, as those of a GPU are not there yet: any that were read would raise."""
+    loss, (z, a, b, lam) = copy.deepcopy(FUNCTIONS[name]), batch(4)
+    torch.compiler.reset()  # each loss is the first to be compiled
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(z, a, b, lam), loss(z, a, b, lam))
+    assert isinstance(loss, torch.nn.Module)
+    assert loss.to("meta")(*(x.to("meta") for x in (z, a, b, lam))).shape == ()
 
 
 @pytest.mark.parametrize("per_image", [True, False])
@@ -309,8 +344,8 @@ def test_the_cosine_classifier_has_scaled_cosines_and_starts_with_unit_direction
 
 
 def test_classes_without_images_and_unknown_words_are_refused() -> None:
-    for make in (inverse, effective, LogitAdjustment, VectorScaling, Temperature, LDAM):
-        with pytest.raises(InvalidInput, match="every class needs images, and class 1 has 0"):
+    for make in (inverse, effective, LogitAdjustment, VectorScaling, Temperature, LDAM, ClassWeights):
+        with pytest.raises(InvalidInput, match="every class needs images or labels, and class 1 has 0"):
             make(torch.tensor([3, 0, 2]))
     with pytest.raises(InvalidInput, match=r"shape \(K,\), not \(2, 2\)"):
         inverse(torch.ones(2, 2))

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.training.test_capture import Recorded
+from training import named
 from training.config import RunConfig, with_preset
 from training.data import datasets
-from training.named import BRANCHED, NO_MIXUP
 from training.run import loop, steps, trainer
 from training.run.capture import captured
 from training.store.runs import RunFolder
@@ -52,11 +52,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "bmls+ms+unimix": {"sampler": "bmls", "classifier": "ms-unordered", "mixing": "unimix"},
     "bmls+remix": {"sampler": "bmls", "mixing": "remix"},
     "ms+manifold": {"classifier": "ms", "mixing": "manifold"},
-    "dbn": BRANCHED["DBN"],
+    "dbn": named.METHODS["DBN"],
     "dbn+bmls+ms": {"branches": "dbn", "sampler": "bmls", "classifier": "ms-unordered", "ratio_per": "sample"},
     "dbn+etf, parts": {"branches": "dbn", "classifier": "etf", "loss": "dr", "width": 8, "norm_batch": 8},
-    "bbn": BRANCHED["BBN"],
-    "bbn+bmls+ms": {**NO_MIXUP, "branches": "bbn", "sampler": "bmls", "classifier": "ms-unordered"},
+    "bbn": named.METHODS["BBN"],
+    "bbn+bmls+ms": {**named.NO_MIXUP, "branches": "bbn", "sampler": "bmls", "classifier": "ms-unordered"},
 }
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shlex
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from training.config import RunConfig
 from training.experiments import TABLES, config
 from training.named import METHODS
 from training.published import Recipe, Row
-from training.store import tables
+from training.store import tables, wanted
 from training.store.forms import COMPARED, as_csv, latex, markdown
+from training.store.posthoc import Corrected, save
 from training.store.runs import RunFolder
 from training.table import main
 
@@ -58,19 +60,19 @@ def test_every_printed_row_stands_in_the_papers_order_and_says_what_it_is() -> N
 
 
 def test_the_rows_of_one_method_share_their_runs(tmp_path: Path) -> None:
-    wanted = tables.wanted(SHORT, "quick")
-    assert [(cell.row.name, cell.own) for cell in wanted] == [("Mixup", False), ("Mixup", True), ("random+FC", False)]
-    common, own, same = (cell.config for cell in wanted)
+    cells = wanted.wanted(SHORT, "quick")
+    assert [(cell.row.name, cell.own) for cell in cells] == [("Mixup", False), ("Mixup", True), ("random+FC", False)]
+    common, own, same = (cell.config for cell in cells)
     assert common == same == config("random+FC", "cifar10-lt", 100, "quick")
     assert own == replace(common, preset="quick+", epochs=45, drops=(0.5, 5 / 6), batch=64)
-    assert len(tables.missing(SHORT, tmp_path, "quick", [0, 1])) == 4
-    assert tables.missing(SHORT, tmp_path, "quick", [1], ["own"]) == [replace(own, seed=1)]
+    assert len(wanted.missing(SHORT, tmp_path, "quick", [0, 1])) == 4
+    assert wanted.missing(SHORT, tmp_path, "quick", [1], ["own"]) == [replace(own, seed=1)]
     finish(tmp_path, common, 70.0)
-    assert tables.missing(SHORT, tmp_path, "quick", [0]) == [own]
+    assert wanted.missing(SHORT, tmp_path, "quick", [0]) == [own]
 
 
 def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: Path) -> None:
-    common, own, _ = (cell.config for cell in tables.wanted(SHORT, "quick"))
+    common, own, _ = (cell.config for cell in wanted.wanted(SHORT, "quick"))
     for seed in range(2):
         finish(tmp_path, replace(common, seed=seed), 70.0 + seed, best=71.0 + seed)
     finish(tmp_path, own, 74.0)
@@ -100,15 +102,52 @@ def test_a_comparison_shows_both_recipes_the_best_epoch_and_its_notes(tmp_path: 
 
 def test_a_second_stage_brings_the_run_that_it_starts_from_unless_it_is_finished(tmp_path: Path) -> None:
     part = replace(SHORT, rows=(Row(printed="", method="random+FC+cRT", note="a stage"),))
-    (stage,) = (cell.config for cell in tables.wanted(part, "quick"))
+    (stage,) = (cell.config for cell in wanted.wanted(part, "quick"))
     first = config("random+FC", "cifar10-lt", 100, "quick")
     assert stage.stage1 == first.key
-    assert tables.missing(part, tmp_path, "quick", [0]) == [first, stage]
+    assert wanted.missing(part, tmp_path, "quick", [0]) == [first, stage]
     finish(tmp_path, first, 70.0)
-    assert tables.missing(part, tmp_path, "quick", [0, 1]) == [stage, replace(first, seed=1), replace(stage, seed=1)]
+    assert wanted.missing(part, tmp_path, "quick", [0, 1]) == [stage, replace(first, seed=1), replace(stage, seed=1)]
     finish(tmp_path, replace(stage, seed=1), 74.0)
-    assert tables.missing(part, tmp_path, "quick", [1]) == []
+    assert wanted.missing(part, tmp_path, "quick", [1]) == []
     assert [entry.ours for entry in tables.entries(2, part, tmp_path, "quick", [0, 1])] == [(74.0,)]
+
+
+def test_corrections_of_finished_runs_are_rows_and_those_that_lack_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row(printed="", method="random+FC", correction=title, note="x") for title in ("post-hoc LA", "NCM")]
+    part = replace(SHORT, rows=(*SHORT.rows[2:], *rows))
+    monkeypatch.setitem(TABLES, 2, part)
+    run = wanted.wanted(part, "quick")[0].config
+    finish(tmp_path, run, 70.0, best=71.0)
+    folder = RunFolder(tmp_path, run)
+    assert wanted.uncorrected(part, tmp_path, "quick", [0, 1]) == {folder.path: ["post-hoc LA", "NCM"]}
+    words = ["2", "--preset", "quick", "--store", str(tmp_path), "--device", "cpu", "--seeds", "0", "--data-root", "D"]
+    assert cli.run(lambda: main([*words, "--dry-run", "--commands"])) == 0
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "1 finished run lacks corrections; the same command without --dry-run makes them",
+        f"python -m training.posthoc {folder.path} --correction la ncm --data-root D --device cpu",
+    ]
+    made: list[list[str]] = []
+
+    def corrections(options: Namespace) -> None:
+        made.append(options.correction)
+        splits = {"all": 75.0, "many": 80.0, "med": 75.0, "few": 70.0}
+        (folder.path / "final.safetensors").write_bytes(b"weights")
+        rows = [Corrected(correction="la", settings={"tau": 1.0}, last=splits)]
+        save(folder, [*rows, Corrected(correction="ncm", settings={"features": "cl2n"}, last=splits | {"all": 76.0})])
+
+    monkeypatch.setattr("training.posthoc.corrections", corrections)
+    for _ in range(2):  # the second time nothing is left to correct
+        assert cli.run(lambda: main([*words, "--format", "csv"])) == 0
+        printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert made == [["la", "ncm"]]
+    assert [(row["row"], row["mean"], row["best_mean"]) for row in printed] == [
+        ("random+FC", "70.0000", "71.0000"),
+        ("random+FC, post-hoc LA", "75.0000", ""),
+        ("random+FC, NCM", "76.0000", ""),
+    ]
 
 
 def test_each_recipe_has_a_command_of_its_own(
@@ -142,7 +181,7 @@ def test_each_recipe_has_a_command_of_its_own(
         ["--method", "random+FC", "--recipe", "own"],
         ["--method", "random+FC", "--seeds", "0"],
     ]
-    finish(tmp_path, tables.wanted(SHORT, "quick")[0].config, 70.0)
+    finish(tmp_path, wanted.wanted(SHORT, "quick")[0].config, 70.0)
     summary, commands = dry(words)
     assert "| cifar10-lt | 100 | 1 | 1 | random+FC by its own recipe |" in summary
     for command in commands:
@@ -156,10 +195,10 @@ def test_every_row_is_a_possible_run_by_both_recipes(number: int) -> None:
     table = TABLES[number]
     assert set(table.methods) <= set(METHODS)
     for preset in ("quick", "paper"):
-        for cell in tables.wanted(table, preset):
+        for cell in wanted.wanted(table, preset):
             assert cell.config.preset == preset + "+" * cell.own
             assert cell.own or cell.config.method == cell.row.method
-    keys = {cell.config.key for cell in tables.wanted(table, "paper")}
+    keys = {cell.config.key for cell in wanted.wanted(table, "paper")}
     cells = len(table.datasets) * len(table.factors)
     own = {(row.method, row.own.words) for row in table.rows if row.own}
     assert len(keys) == cells * (len(table.methods) + len(own))  # no two methods are one run

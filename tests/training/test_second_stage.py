@@ -22,10 +22,11 @@ from tests.training.test_capture import Recorded
 from training import confusion, measure, predict, stage2
 from training.config import RunConfig, from_json, with_preset
 from training.data.datasets import LongTailed
-from training.experiments import METHODS
+from training.experiments import runs_of
 from training.model import build
 from training.model.losses import mixed_cross_entropy
 from training.model.second_stage import LabelAwareSmoothing
+from training.named import METHODS
 from training.run import loop, steps
 from training.run.capture import captured
 from training.run.inference import network_of
@@ -178,6 +179,7 @@ def test_it_has_the_published_recipe(stage: str) -> None:
         assert (run.epochs, run.sampler, run.weight_decay) == (30, "cbs", 5e-4)
     changed = second_stage(c10, stage, epochs=3)
     assert (changed.preset, changed.epochs, changed.warmup) == ("paper+", 3, 0)
+    assert second_stage(c10, stage, sampler=run.sampler, lr=run.lr, alpha=0.0) == run
     assert from_json(json.loads(json.dumps(vars(run)))) == run
 
 
@@ -195,10 +197,10 @@ def test_its_name_tells_the_first_stage_and_what_is_unusual() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_is_defined_for_every_method_or_refused_with_the_reason(method: str) -> None:
-    whole = replace(TINY, epochs=40, width=8, **METHODS[method])
+    whole = runs_of(replace(TINY, epochs=40, width=8), method)[0]
     for stage in STAGES:
         if whole.branches != "none" or (stage != "crt" and whole.classifier == "cosine"):
-            with pytest.raises(InvalidInput, match=r"has two|linear in the features"):
+            with pytest.raises(InvalidInput, match=r"features of one network|linear in the features"):
                 second_stage(whole, stage)
         else:
             run = second_stage(whole, stage)
@@ -212,7 +214,7 @@ def test_it_is_defined_for_every_method_or_refused_with_the_reason(method: str) 
         (
             {"branches": "dbn", "sampler": "bilateral"},
             "crt",
-            "needs the features of one network, and branches 'dbn' has two",
+            "a second stage is defined on the features of one network",
         ),
         ({"classifier": "cosine"}, "lws", "crt is defined for it"),
     ],

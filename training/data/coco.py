@@ -33,7 +33,7 @@ def json_rows(data: bytes, name: str, refuse: Refuse, *, named: bool, known: Col
     """
     content = _content(data, name)
     names = _categories(content, name) if named else {}
-    if known is not None and not set(names.values()) <= set(known):
+    if known is not None and not (set(names.values()) <= set(known) or set(known) <= set(names.values())):
         names = {}
     labels: dict[Id, Id] = {}
     refused = set[Id]()  # images with a wrong annotation, which are not said to have none

@@ -1,7 +1,7 @@
 """Find an image that a list names, where the list does not spell its path as the disk does.
 
-Tables may leave off endings and folders. A letter such as é may be one character or two (Unicode's forms NFC and NFD):
-macOS writes two, other systems one, and both look the same.
+Tables and COCO's JSON may leave off endings and folders. A letter such as é may be one character or two (Unicode's forms
+NFC and NFD): macOS writes two, other systems one, and both look the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def finder_of(root: Path, source: Path) -> Finder:
     """
     root = Path(os.path.realpath(root))
     within = os.path.relpath(os.path.realpath(source.parent), root) if source.name in METADATA else "."
-    table = source.suffix.lower() in TABLES
+    table = source.suffix.lower() in (*TABLES, ".json")
     return Finder(root, table=table, within="" if within.startswith(".") else within)
 
 

@@ -86,7 +86,7 @@ def names_in(source: Path, *, root: Path | None = None, refuse: Refuse = at_once
             default it raises InvalidInput.
 
     Returns:
-        The names, sorted, or in the order of COCO's ids or of a table's columns; None where labels are numbers.
+        The names that occur, sorted, or in the order of COCO's ids or of a table's columns; None where labels are numbers.
 
     Raises:
         InvalidInput: as :func:`list_rows`.
@@ -101,11 +101,13 @@ def names_in(source: Path, *, root: Path | None = None, refuse: Refuse = at_once
         return None  # numbers, among which no class is negative
     content, ending = contents(source, LIMIT), source.suffix.lower()
     if ending == ".json":
-        names = names_of(content, str(source))
+        names = [name for name in names_of(content, str(source)) if name in labels]
     else:
         names = sorted({normal(str(label)): str(label) for label in labels}.values())
         if ending in TABLES[:2]:
-            header = csv.reader(io.StringIO(text_of(content, str(source))), delimiter=delimiter(content, ending))
+            header = csv.reader(
+                io.StringIO(text_of(content, str(source)), newline=""), delimiter=delimiter(content, ending)
+            )
             columns = [column.strip() for column in next(header, [])]
             names = [column for column in columns if column in labels] if set(names) <= set(columns) else names
     for name in names:
@@ -125,7 +127,8 @@ def _text_rows(data: bytes, name: str, refuse: Refuse, *, named: bool) -> Iterat
         if not words:
             continue  # an empty line
         if len(words) != 2:
-            refuse(f"{place}: {words[0][:80]!r} is not a path, a space and a label")
+            hint = "; call a list with commas .csv" if "," in words[0] else ""
+            refuse(f"{place}: {words[0][:80]!r} is not a path, a space and a label{hint}")
             continue
         path, label = words[0], label_of(words[1])
         if isinstance(label, str) and not (named and any(map(str.isalpha, label))):

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -107,7 +108,7 @@ def _row(number: int, cells: list[str], columns: Columns, first: list[str]) -> R
     if columns.label is not None:
         if not cells[columns.label]:
             raise ValueError("it has no label")
-        return Row(number, cells[columns.path], label_of(cells[columns.label]), part)
+        return Row(number, cells[columns.path], _label(cells[columns.label]), part)
     hot = [first[column] for column in columns.one_hot if _is_one(cells[column])]
     if len(hot) != 1:
         raise ValueError(f"{len(hot)} of its classes are 1; it needs exactly one")
@@ -140,6 +141,8 @@ def _columns(first: list[str], sample: Sequence[list[str]], name: str, is_there:
         others.remove(path)
     if label is None and len(others) == 1 and small[others[0]] not in NOT_LABELS:
         (label,) = others
+    if label is None:  # one column per class, beside columns of text such as patients
+        others = [column for column in others if any(_is_number(cells[column]) for cells in sample)]
     if label is None and not (others and all(_is_number(cells[column]) for cells in sample for column in others)):
         raise InvalidInput(
             f"{name!r} has no column for labels; name one of its columns 'label', or have one per class with 0 and 1"
@@ -160,16 +163,28 @@ def _is_image(cell: str) -> bool:
     return cell.lower().endswith(IMAGES)
 
 
-def _is_number(cell: str) -> bool:
+def _label(cell: str) -> int | str:
+    """The label of a cell. pandas writes whole numbers as 3.0 where another cell of the column is empty."""
+    whole = re.fullmatch(r"([0-9]+)\.0+", cell)
+    return label_of(whole[1] if whole else cell)
+
+
+def _number(cell: str) -> float | None:
+    """A cell as a number, with pandas' truth values; None for other words."""
+    if cell.lower() in ("true", "false"):
+        return float(cell.lower() == "true")
     try:
-        float(cell)
+        return float(cell)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _is_number(cell: str) -> bool:
+    return _number(cell) is not None
 
 
 def _is_one(cell: str) -> bool:
-    value = float(cell) if _is_number(cell) else -1.0
+    value = _number(cell)
     if value not in (0, 1):
         raise ValueError(f"{cell[:20]!r} is neither 0 nor 1; a table without a column 'label' has one for each class")
     return value == 1
@@ -197,6 +212,8 @@ def jsonl_rows(data: bytes, name: str, refuse: Refuse) -> Iterator[Row]:
         known = entry if isinstance(entry, dict) else {}
         path = next((known[word] for word in PATHS if word in known), None)
         label = next((known[word] for word in LABELS if word in known), None)
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)
         if not isinstance(path, str) or not isinstance(label, int | str) or isinstance(label, bool):
             refuse(f"{name!r}, line {number}: it needs file_name (str) and label (int or str)")
             continue

@@ -14,6 +14,7 @@ from training.data.decodable import unchecked
 from training.data.depth import Largest
 from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
+from training.sampling.label_law import label_frequencies
 
 NAMED = 10
 """Classes that a note names."""
@@ -75,7 +76,7 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
             + ("use a GPU" if config.pretrained else "--preset quick is for a first look")
         )
-    _note_correction(config)
+    _note_correction(config, data.counts)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
     if classifier.singleton and draws == "a < b" and classifier.pairs == "all":
         _note(
@@ -87,13 +88,13 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
 
 
-def _note_correction(config: RunConfig) -> None:
+def _note_correction(config: RunConfig, counts: np.ndarray) -> None:
     """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
     loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
     adjusts = loss.takes == "frequencies"
-    if adjusts and balanced and config.prior == "stream":
+    if adjusts and balanced and config.prior == "stream" and np.ptp(label_frequencies(config, counts)) < 1e-9:
         _note(
-            f"loss {config.loss} has no effect: sampler {config.sampler} draws all classes equally often; --prior data "
+            f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
             "corrects for the training images all the same"
         )
         adjusts = False

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
-from training.model.losses import MixingRatio, checked, mean_of_rows, mixed_cross_entropy, pick, without_autocast
+from training.model.losses import (
+    MixingRatio,
+    check_classes,
+    checked,
+    mean_of_rows,
+    mixed_cross_entropy,
+    pick,
+    without_autocast,
+)
 
 Weight = Tensor | float
 """The class weight of each image's label, (B,), or 1."""
@@ -170,6 +178,7 @@ class LDAM(LabelLoss):
 
     def of_label(self, z: Tensor, label: Tensor, weight: Weight) -> Tensor:
         """Compute the loss of each image for one label, as :meth:`LabelLoss.of_label`."""
+        check_classes(z, len(self.margins))
         lowered = pick(z, label) - self.margins[label]
         logits = z.scatter(1, label[:, None], lowered[:, None].to(z.dtype))
         return weight * (torch.logsumexp(logits, dim=1) - lowered)
@@ -192,5 +201,5 @@ def positive(counts: Tensor) -> Tensor:
         raise InvalidInput(f"class counts must have shape (K,), not {tuple(n.shape)}")
     if not bool((possible := (n > 0) & torch.isfinite(n)).all()):
         k = int(torch.nonzero(~possible)[0])
-        raise InvalidInput(f"every class needs images, and class {k} has {float(n[k]):g}")
+        raise InvalidInput(f"every class needs images or labels, and class {k} has {float(n[k]):g}")
     return n

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
 from training.model.label_losses import CrossEntropy, positive
+from training.model.losses import MixingRatio, check_classes, checked, mean_of_rows, pick, without_autocast
 
 
 class LogitMap(CrossEntropy):
@@ -39,7 +40,13 @@ class LogitMap(CrossEntropy):
 
         Returns:
             D z, (B, K).
+
+        Raises:
+            InvalidInput: if there is no logit for each class.
         """
+        for known in (self.factors, self.offsets):
+            if known is not None:
+                check_classes(z, len(known))
         return z if self.factors is None else z * self.factors
 
     def mapped(self, z: Tensor) -> Tensor:
@@ -131,15 +138,19 @@ class ClassWeights(nn.Module):
 
     Args:
         counts: (K,) training images of each class.
+
+    Raises:
+        InvalidInput: if a class has no image.
     """
 
     weights: Tensor
 
     def __init__(self, counts: Tensor) -> None:
         super().__init__()
+        positive(counts)
         self.register_buffer("weights", (counts.sum() / (len(counts) * counts)).float())
 
-    def forward(self, z: Tensor, a: Tensor, b: Tensor, lam: Tensor) -> Tensor:
+    def forward(self, z: Tensor, a: Tensor, b: Tensor, lam: MixingRatio) -> Tensor:
         """Compute the mean loss.
 
         Args:
@@ -149,8 +160,14 @@ class ClassWeights(nn.Module):
             lam: () or (B,) mixing ratio, the weight of the first image.
 
         Returns:
-            ().
+            (); 0 for an empty batch.
+
+        Raises:
+            InvalidInput: as :func:`training.model.losses.checked`, or if there is no logit for each class.
         """
-        log_p = torch.log_softmax(z, dim=1)
-        first, second = (self.weights[k] * log_p.gather(1, k[:, None])[:, 0] for k in (a, b))
-        return -(lam * first + (1 - lam) * second).mean()
+        check_classes(z, len(self.weights))
+        z, a, b, lam = checked(z, a, b, lam)
+        with without_autocast(z):
+            log_p = torch.log_softmax(z, dim=1)
+            first, second = (self.weights[k] * pick(log_p, k) for k in (a, b))
+            return -mean_of_rows(lam * first + (1 - lam) * second)

@@ -109,6 +109,20 @@ def _ratio(lam: MixingRatio, z: Tensor) -> Tensor:
     return ratio.to(z.dtype).reshape(-1 if ratio.ndim and ratio.shape[0] != 1 else ())
 
 
+def check_classes(z: Tensor, K: int) -> None:
+    """See that there is a logit for each class that a loss knows.
+
+    Args:
+        z: logits.
+        K: number of classes.
+
+    Raises:
+        InvalidInput: unless they are a floating-point tensor of shape (B, K).
+    """
+    if not isinstance(z, Tensor) or z.ndim != 2 or not z.is_floating_point() or z.shape[1] != K:
+        raise InvalidInput(f"logits must be a floating-point tensor of shape (B, {K}), not {_described(z)}")
+
+
 def _described(value: object) -> str:
     """The type and shape of a value, for a message."""
     if isinstance(value, Tensor | np.ndarray):

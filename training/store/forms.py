@@ -35,6 +35,11 @@ def _difference(entry: Entry) -> str:
     return "–" if entry.difference is None else f"{entry.difference:+z.2f}" + (" *" if entry.outside else "")
 
 
+def _ours(entry: Entry) -> str:
+    correction = entry.row.correction if entry.row else ""
+    return entry.method + f", {correction}" * bool(correction)
+
+
 def _own(entry: Entry) -> str:
     return "same" if entry.row is None or entry.row.own is None else in_words(entry.own)
 
@@ -56,7 +61,7 @@ PLAIN: Columns = {
 
 COMPARED: Columns = {
     "row": lambda entry: entry.row.name if entry.row else "",
-    "ours": lambda entry: entry.method or "–",
+    "ours": lambda entry: _ours(entry) or "–",
     **{name: PLAIN[name] for name in ("data set", "imbalance", "preset", "ours (n)")},
     "best epoch": lambda entry: in_words(entry.best),
     "own recipe (n)": _own,

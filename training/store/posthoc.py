@@ -110,6 +110,22 @@ def read(folder: RunFolder) -> tuple[Corrected, ...]:
     return tuple(Corrected(**{**row, "per_class": tuple(row["per_class"])}) for row in content["rows"])
 
 
+def corrected(folder: RunFolder, title: str) -> Corrected | None:
+    """Find a correction of a run.
+
+    Args:
+        folder: a finished run.
+        title: the correction as tables name it.
+
+    Returns:
+        The correction; None where it was not made.
+
+    Raises:
+        InvalidInput: as :func:`read`.
+    """
+    return next((row for row in read(folder) if row.title == title), None)
+
+
 USUAL = {"tau": 1.0, "bias": False, "features": "cl2n"}
 """The usual values of corrections' options."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from training.catalogue import FEW, MANY
 from training.config import CHOICES, SETTING, RunConfig, with_preset
 from training.experiments import Table, cell
 from training.published import Recipe, Row
+from training.store import posthoc
 from training.store.results import RunResult
 from training.store.runs import RunFolder, find
 
@@ -76,47 +77,6 @@ class Entry:
         return (self.preset, self.data) == ("paper", self.dataset) and abs(self.difference) > self.paper.std
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A run that a table needs.
-
-    Attributes:
-        row: the row of the table.
-        own: whether it has the recipe of the method's authors.
-        config: the run with seed 0.
-        before: the run that a second stage starts from, with seed 0.
-    """
-
-    row: Row
-    own: bool
-    config: RunConfig
-    before: tuple[RunConfig, ...] = ()
-
-
-RECIPES = ("common", "own")
-"""Recipes of a table's runs: the preset, and that of the method's authors where it differs."""
-
-
-def wanted(table: Table, preset: str, recipes: Sequence[str] = RECIPES) -> list[Wanted]:
-    """List the runs that a table needs.
-
-    Args:
-        table: the table, or a part of it.
-        preset: recipe of the runs.
-        recipes: words of :data:`RECIPES`.
-
-    Returns:
-        The runs in the table's order, with seed 0. Rows of one method share their runs.
-    """
-    runs = []
-    for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
-        for own in (False, True):
-            if row.method and RECIPES[own] in recipes and (row.own is not None or not own):
-                *before, run = cell(row.method, dataset, factor, preset, row.own if own else None)
-                runs.append(Wanted(row, own, run, tuple(before)))
-    return runs
-
-
 def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence[int]) -> list[Entry]:
     """Fill a table from the runs that the store has.
 
@@ -140,7 +100,11 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
             return []
         run = cell(row.method, dataset, factor, preset, own)[-1]
         folders = [RunFolder(store, replace(run, seed=seed)) for seed in seeds]
-        return [folder.result(*RESULT, *SPLITS) for folder in folders if folder.done]
+        results = [(folder, folder.result(*RESULT, *SPLITS)) for folder in folders if folder.done]
+        if not row.correction:
+            return [result for _, result in results]
+        corrections = [(result, posthoc.corrected(folder, row.correction)) for folder, result in results]
+        return [replace(result, last=c.last, best=None) for result, c in corrections if c is not None]
 
     cells = []
     for dataset, factor, row in itertools.product(table.datasets, table.factors, table.rows):
@@ -163,37 +127,6 @@ def entries(number: int, table: Table, store: Path, preset: str, seeds: Sequence
                 )
             )
     return cells
-
-
-def missing(
-    table: Table, store: Path, preset: str, seeds: Sequence[int], recipes: Sequence[str] = RECIPES
-) -> list[RunConfig]:
-    """List the runs of a table that are not finished.
-
-    Args:
-        table: the table, or a part of it.
-        store: folder of the run store.
-        preset: recipe of the runs.
-        seeds: seeds of each cell.
-        recipes: words of :data:`RECIPES`.
-
-    Returns:
-        The runs, each once: all cells of the first seed, then those of the next. The run that a second stage starts from
-        stands before it.
-    """
-
-    def lacking(runs: Iterable[RunConfig], seed: int) -> list[RunConfig]:
-        return [run for config in runs if not RunFolder(store, run := replace(config, seed=seed)).done]
-
-    cells = wanted(table, preset, recipes)
-    runs = [
-        run
-        for seed in seeds
-        for one in cells
-        if lacking([one.config], seed)
-        for run in lacking([*one.before, one.config], seed)
-    ]
-    return list(dict.fromkeys(runs))
 
 
 RESULT = ("dataset", "device", "torch", "time", "train_seconds")
