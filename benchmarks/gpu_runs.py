@@ -80,7 +80,7 @@ class Timed(Work):
             return (yield from Work.stages(work, config, check_time))
         except TimeIsUp:
             return Stopped()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the other runs use the machine while it is there
             message = f"{type(error).__name__}: {error}"
             print(f"{config.folder} failed: {message}", flush=True)
             with (self.out / "failures.txt").open("a") as file:

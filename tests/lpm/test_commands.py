@@ -88,7 +88,7 @@ def test_the_picture_of_a_sweep_bears_its_settings(
 
     texts = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.append(figure.get_supxlabel()))
-    assert run("sweep", *words, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
+    assert run("sweep", *WITHOUT_CERTIFICATE, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
     assert texts == [f"imbalance R = n_A / n_B\n{settings}"] * 2
 
 
@@ -307,26 +307,16 @@ def test_threshold_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["R0"] is None
 
 
+WITHOUT_CERTIFICATE = "--program fc --profile block --lam 0.1 --E-H 60 --R-min 1e9 --R-max 1e11".split()
+"""A threshold at losses too small for float64."""
+
+
 def test_a_threshold_without_a_certificate_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "--program",
-        "fc",
-        "--profile",
-        "block",
-        "--lam",
-        "0.1",
-        "--E-H",
-        "60",
-        "--R-min",
-        "1e9",
-        "--R-max",
-        "1e11",
-    ]
-    assert run("threshold", *words) == 1
+    assert run("threshold", *WITHOUT_CERTIFICATE) == 1
     text = capsys.readouterr().out
     assert "R0 is not certified" in text
     assert "R0 =" not in text
-    assert run("threshold", *words, "--json") == 1
+    assert run("threshold", *WITHOUT_CERTIFICATE, "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert (result["R0"], result["bracket"], result["certified"], result["proofs"]) == (None, None, False, [])
 
@@ -629,21 +619,7 @@ def test_rows_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_sweep_counts_the_thresholds_that_are_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "--program",
-        "fc",
-        "--profile",
-        "block",
-        "--lam",
-        "0.1",
-        "--E-H",
-        "60",
-        "--R-min",
-        "1e9",
-        "--R-max",
-        "1e11",
-    ]
-    run("sweep", *words, "--points", "2", "--out", str(tmp_path / "a"))
+    run("sweep", *WITHOUT_CERTIFICATE, "--points", "2", "--out", str(tmp_path / "a"))
     assert "0 thresholds (1 more not certified), " in capsys.readouterr().out
     run("sweep", "--program", "fc", "--profile", "block", "--points", "2", "--out", str(tmp_path / "b"))
     assert "2 certified solves, 1 threshold, " in capsys.readouterr().out
