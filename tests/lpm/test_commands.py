@@ -307,7 +307,20 @@ def test_threshold_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["R0"] is None
 
 
-WITHOUT_CERTIFICATE = "--program fc --profile block --lam 0.1 --E-H 60 --R-min 1e9 --R-max 1e11".split()
+WITHOUT_CERTIFICATE = [
+    "--program",
+    "fc",
+    "--profile",
+    "block",
+    "--lam",
+    "0.1",
+    "--E-H",
+    "60",
+    "--R-min",
+    "1e9",
+    "--R-max",
+    "1e11",
+]
 """A threshold at losses too small for float64."""
 
 
