@@ -88,7 +88,7 @@ def test_the_picture_of_a_sweep_bears_its_settings(
 
     texts = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.append(figure.get_supxlabel()))
-    assert run("sweep", *WITHOUT_CERTIFICATE, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
+    assert run("sweep", *words, "--points", "2", "--quiet", "--out", str(tmp_path / "x")) == 0
     assert texts == [f"imbalance R = n_A / n_B\n{settings}"] * 2
 
 
