@@ -24,7 +24,7 @@ from benchmarks import bound, captured, training
 from benchmarks.gpu_runs import Row, known_rows, train
 from benchmarks.rows import as_csv
 from lpm.console import cli
-from lpm.console.cli import jobs
+from lpm.console.cli import jobs, minutes
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.catalogue import CATALOGUE
@@ -199,27 +199,6 @@ def _process(part: str, options: argparse.Namespace, plain: bool, end: float, li
                 os.killpg(process.pid, signal.SIGKILL)
     print(f"{part}: exit status {status} after {time.monotonic() - start:.1f} s", flush=True)
     return status
-
-
-def minutes(text: str) -> float:
-    """Parse a time limit.
-
-    Args:
-        text: word of the command line.
-
-    Returns:
-        Minutes, more than 0 and at most a day.
-
-    Raises:
-        argparse.ArgumentTypeError: if the text is anything else.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1440:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of minutes, at most 1440")
-    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

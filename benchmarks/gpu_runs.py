@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.rows import as_csv
 from lpm.console.output import write
+from training import queue
 from training.config import RunConfig
 from training.data import datasets
 from training.experiments import TABLES, config
@@ -24,9 +25,6 @@ from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
 from training.store import rows as stored
 from training.store.wanted import wanted as cells_of
-
-FIRST = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
-"""Methods that come first: the paper's, its strongest rival, plain mixup, and two corrections that its tables lack."""
 
 Row = dict[str, Any]
 """One row of a CSV or of a run's epochs."""
@@ -109,8 +107,8 @@ def long_tailed(root: Path, imbalance: float, tail: str = "exp") -> datasets.Lon
 def plan(preset: str) -> Iterator[RunConfig]:
     """List the runs of the plan, on CIFAR10-LT.
 
-    First come :data:`FIRST` at imbalance 100, then Table 4, the cheap methods of Table 7 at imbalance 100, the line of the
-    collapse law, and the rest of Table 8.
+    First comes :func:`training.queue.plan`, then Table 4, the cheap methods of Table 7 at imbalance 100, what the law suggests,
+    its line, and the rest of Table 8.
 
     Args:
         preset: their recipe.
@@ -124,11 +122,26 @@ def plan(preset: str) -> Iterator[RunConfig]:
         chosen = [cell for cell in cells_of(part, preset, ["common"]) if cell.row.method in GROUPS["cheap"]]
         return [replace(cell.config, seed=seed) for seed in range(seeds) for cell in chosen]
 
-    first = [replace(config(method, "cifar10-lt", 100, preset), seed=seed) for seed in range(3) for method in FIRST]
     factors = (100, 200, 50, 10)
     table4 = [run for factor in factors for run in cells(4, [factor], TABLES[4].seeds)]
     table8 = [run for factor in factors for run in cells(8, [factor], 3)]
-    yield from dict.fromkeys([*first, *table4, *cells(7, [100], 3), *law(preset), *table8])
+    yield from dict.fromkeys(
+        [*queue.plan(preset), *table4, *cells(7, [100], 3), *suggested(preset), *law(preset), *table8]
+    )
+
+
+def suggested(preset: str) -> list[RunConfig]:
+    """List the runs of two improvements over BMLS+MS that the law suggests (docs/contribute/log.md, 2026-11-28).
+
+    Args:
+        preset: their recipe.
+
+    Returns:
+        Tempered pairs with the correction, and BMLS+MS at five times the weight decay, with three seeds.
+    """
+    paper, tempered = (config(method, "cifar10-lt", 100, preset) for method in ("BMLS+MS", "tempered+MS+LA"))
+    stronger = replace(paper, weight_decay=1e-3, preset=f"{preset}+")
+    return [replace(run, seed=seed) for seed in range(3) for run in (tempered, stronger)]
 
 
 def law(preset: str) -> Iterator[RunConfig]:
