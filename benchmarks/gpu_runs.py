@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.rows import as_csv
 from lpm.console.output import write
+from lpm.console.text import counted
 from training import queue
 from training.config import RunConfig
 from training.data import datasets
@@ -104,17 +105,14 @@ def long_tailed(root: Path, imbalance: float, tail: str = "exp") -> datasets.Lon
     return datasets.load("cifar10-lt", root, imbalance=imbalance, tail=tail)
 
 
-def plan(preset: str) -> Iterator[RunConfig]:
-    """List the runs of the plan, on CIFAR10-LT.
-
-    First comes :func:`training.queue.plan`, then Table 4, the cheap methods of Table 7 at imbalance 100, what the law suggests,
-    its line, and the rest of Table 8.
+def groups(preset: str) -> dict[str, list[RunConfig]]:
+    """List the runs of the plan by what they are for, on CIFAR10-LT.
 
     Args:
         preset: their recipe.
 
-    Yields:
-        The runs, each once, most valuable first.
+    Returns:
+        By name, the runs; most valuable first. Groups may share runs.
     """
 
     def cells(number: int, factors: Iterable[int], seeds: int) -> list[RunConfig]:
@@ -123,11 +121,26 @@ def plan(preset: str) -> Iterator[RunConfig]:
         return [replace(cell.config, seed=seed) for seed in range(seeds) for cell in chosen]
 
     factors = (100, 200, 50, 10)
-    table4 = [run for factor in factors for run in cells(4, [factor], TABLES[4].seeds)]
-    table8 = [run for factor in factors for run in cells(8, [factor], 3)]
-    yield from dict.fromkeys(
-        [*queue.plan(preset), *table4, *cells(7, [100], 3), *suggested(preset), *law(preset), *table8]
-    )
+    return {
+        "the queue of long runs": queue.plan(preset),
+        "Table 4": [run for factor in factors for run in cells(4, [factor], TABLES[4].seeds)],
+        "Table 7, cheap methods": cells(7, [100], 3),
+        "two improvements that the law suggests": suggested(preset),
+        "the line of the law": list(law(preset)),
+        "Table 8": [run for factor in factors for run in cells(8, [factor], 3)],
+    }
+
+
+def plan(preset: str) -> list[RunConfig]:
+    """List the runs of the plan.
+
+    Args:
+        preset: their recipe.
+
+    Returns:
+        The runs of :func:`groups`, each once, most valuable first.
+    """
+    return list(dict.fromkeys(run for runs in groups(preset).values() for run in runs))
 
 
 def suggested(preset: str) -> list[RunConfig]:
@@ -184,7 +197,7 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     known = known_rows(options.skip)
     skipped = _runs(known)
     done = skipped | _runs(stored.export(options.store))
-    planned = list(plan(options.preset))
+    planned = plan(options.preset)
     wanted = [run for run in planned if (run.key, str(run.seed)) not in done]
     alone = 1 if len(wanted) == len(planned) else 0  # the very first run trains alone, so that it can be timed
     data = long_tailed(options.data_root, 100)
@@ -202,6 +215,24 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     if time.monotonic() > end:
         print("time is up; give the same command again to continue")
     return 0
+
+
+def outline(options: argparse.Namespace) -> str:
+    """Describe the training that is left.
+
+    Args:
+        options: parsed options.
+
+    Returns:
+        One line for each group of runs: how many it has, and how many of them are left.
+    """
+    done = _runs(known_rows(options.skip)) | _runs(stored.export(options.store))
+    lines = []
+    for name, runs in groups(options.preset).items():
+        left = [run for run in runs if (run.key, str(run.seed)) not in done]
+        done |= {(run.key, str(run.seed)) for run in left}  # a later group has them for nothing
+        lines.append(f"train: {name}: {counted(len(runs), 'run')}, {len(left)} left\n")
+    return "".join(lines)
 
 
 def known_rows(path: Path | None) -> list[Row]:

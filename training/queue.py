@@ -148,28 +148,24 @@ class Queue:
             The exit status: 1 if a run diverged, 2 if one could not be trained.
         """
         status, left_out = 0, set[RunConfig]()
-        while (run := self._next(work, left_out)) is not None:
-            status = max(status, run)
-            ended()
-        return status
-
-    def _next(self, work: Callable[[RunConfig], bool], left_out: set[RunConfig]) -> int | None:
-        """Train the first run that no other process trains. Returns its status; None if there is no such run."""
-        for run in self.unfinished():
-            if run in left_out:
-                continue
-            try:
-                if work(run):
-                    return 0
-            except Busy:
-                continue
-            except InvalidInput as error:  # its folder may be damaged; that is no reason to leave the others
-                cli.complain(error)
-                left_out.add(run)
-                return 2
-            left_out.add(run)
-            return 1
-        return None
+        while True:
+            for run in self.unfinished():
+                if run in left_out:
+                    continue
+                try:
+                    done = work(run)
+                    status = max(status, int(not done))
+                except Busy:
+                    continue
+                except InvalidInput as error:  # its folder may be damaged; that is no reason to leave the others
+                    cli.complain(error)
+                    done, status = False, 2
+                if not done:
+                    left_out.add(run)
+                ended()
+                break
+            else:
+                return status
 
 
 def lowest_priority() -> None:
@@ -241,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     known = NO_ROWS if options.rows is None else stored.by_run(options.rows, "--rows")
     queue = Queue(plan(epochs=int(options.epochs)), options.store, known)
+    lowest_priority()
     if options.dry_run:
         print(table(queue), end="")
         return 0
@@ -249,10 +246,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data_root is None:
         raise InvalidInput("--data-root is missing: the folder with CIFAR's files")
     deadline = Deadline(math.inf if options.time_limit is None else time.monotonic() + 60 * options.time_limit)
-    left = queue.unfinished()
-    if left:
+    if left := queue.unfinished():
         data_of(options.data_root, left[0].imbalance)  # before anything is trained
-    lowest_priority()
     try:
         status = queue.train(lambda run: _train(run, options, deadline), lambda: _export(options))
     except TimeIsUp:

@@ -24,8 +24,8 @@ from training.store.rows import COLUMNS, NO_ROWS
 from training.store.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
-PLAN = queue.plan
-"""The queue itself; the other tests put a small one in its place."""
+PLAN, LOADED = queue.plan, queue.data_of
+"""The queue itself and its data; the other tests put small ones in their place."""
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 RUNS = [replace(TINY, seed=seed) for seed in range(3)]
 
@@ -237,7 +237,7 @@ def test_bad_input_is_one_line(given: list[str], message: str, capsys: Any, monk
 def test_data_that_are_missing_are_said_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.undo()
+    monkeypatch.setattr(queue, "data_of", LOADED)
     assert cli.run(lambda: queue.main(["--data-root", str(tmp_path), "--store", str(tmp_path / "s")])) == 2
     assert "holds no CIFAR-10" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
