@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         InvalidInput: if the data are not there, a result or ``--rows`` is damaged, or ``--export`` cannot be written.
     """
-    options = _options(arguments)
+    start, options = time.monotonic(), _options(arguments)
     known = NO_ROWS if options.rows is None else stored.by_run(options.rows, "--rows")
     queue = Queue(plan(epochs=int(options.epochs)), options.store, known)
     lowest_priority()
@@ -245,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput(f"--export {str(path)!r} is a folder, or in none; name a file in a folder that exists")
     if options.data_root is None:
         raise InvalidInput("--data-root is missing: the folder with CIFAR's files")
-    deadline = Deadline(math.inf if options.time_limit is None else time.monotonic() + 60 * options.time_limit)
+    deadline = Deadline(math.inf if options.time_limit is None else start + 60 * options.time_limit)
     if left := queue.unfinished():
         data_of(options.data_root, left[0].imbalance)  # before anything is trained
     try:
