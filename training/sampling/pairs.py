@@ -45,7 +45,8 @@ def by_count(labels: Any) -> np.ndarray:
         labels: class of each image, (N,) whole numbers of at least 0.
 
     Returns:
-        The place of each image's class by falling count, from 0, (N,) int64. Of equal counts the smaller label is first.
+        The place of each image's class by falling count, from 0, (N,) int64. Between equal counts the smaller label
+        is first.
 
     Raises:
         InvalidInput: if labels are not a list of whole numbers from 0.
