@@ -77,6 +77,7 @@ ALSO_WITHOUT_TORCH = (
             "diagnose",
             "diagnosis",
             "predict",
+            "export",
             "split",
             "check",
             "measure",

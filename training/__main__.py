@@ -12,6 +12,7 @@ COMMANDS = {
     "confusion": "what the test images of finished runs are predicted as",
     "diagnose": "why finished runs are wrong on some classes, and what to try next",
     "predict": "the likeliest classes of other images",
+    "export": "a trained network for other programs: ONNX, TorchScript, or weights with code",
     "split": "lists for training and testing, from one folder per class",
     "check": "find image files that cannot be used",
     "table": "train the runs of a table of the paper, and print it",
