@@ -78,6 +78,7 @@ ALSO_WITHOUT_TORCH = (
             "diagnosis",
             "predict",
             "export",
+            "report",
             "split",
             "check",
             "measure",

@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": "train several methods and print them side by side",
     "confusion": "what the test images of finished runs are predicted as",
     "diagnose": "why finished runs are wrong on some classes, and what to try next",
+    "report": "a page on a finished run: its classes, its confusions, its surest errors",
     "predict": "the likeliest classes of other images",
     "export": "a trained network for other programs: ONNX, TorchScript, or weights with code",
     "split": "lists for training and testing, from one folder per class",
