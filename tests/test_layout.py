@@ -77,6 +77,8 @@ ALSO_WITHOUT_TORCH = (
             "diagnose",
             "diagnosis",
             "predict",
+            "export",
+            "report",
             "split",
             "check",
             "measure",
