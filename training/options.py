@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import get_args
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -257,8 +258,30 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: st
             add(option, type=cli.choice(*known.words), metavar="NAME", help=text)
         elif kind is bool:
             add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif get_args(kind):
+            add(option, type=shares, metavar="SHARE,...", help=text)
         else:
             add(option, type=kind, help=text)
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Read shares of the epochs, the type of an option.
+
+    Args:
+        text: the word of the command line.
+
+    Returns:
+        The shares.
+
+    Raises:
+        ArgumentTypeError: unless the word is numbers between commas.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not a comma-separated list of shares, such as 0.8,0.9"
+        ) from None
 
 
 def dataset_in(arguments: Sequence[str] | None) -> str:
@@ -280,6 +303,8 @@ def _shown(config: RunConfig, name: str) -> str:
     value = getattr(config, name)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(f"{share:.3g}" for share in value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 

@@ -117,7 +117,7 @@ class RecipeChoices:
         "how the learning rate falls",
         "recipe",
         words={
-            "steps": "by --drop-factor after 4/5 and 9/10 of the epochs (preset bbn: 2/3 and 8/9)",
+            "steps": "by --drop-factor after each of --drops",
             "cosine": "along a cosine to zero",
         },
     )
@@ -127,7 +127,8 @@ class RecipeChoices:
         "recipe",
         holds=lambda run, value: all(0 < share < 1 for share in value) and list(value) == sorted(value),
         rule="must be rising shares of the epochs, each in (0, 1)",
-        listed=False,
+        applies=lambda run: run.schedule == "steps" or run.preset.startswith("bbn"),  # whose drops stay, unused
+        scope="schedule 'steps'",
     )
     drop_factor: float = choice(
         0.1,
