@@ -105,7 +105,7 @@ def predicted(run: RunFolder, mu: float, counts: np.ndarray, ranges: Splits) -> 
         if number is not None:
             values["predicted_threshold"] = math.sqrt(max(number, 0.0))
         if not math.isfinite(mu):
-            raise InvalidInput("mu is not defined for it")
+            return {**values, "predicted_note": "mu is not defined for it"}
         values["predicted_R0"] = _threshold(method, mu, len(counts)) if number is not None else math.nan
         solution = solve(problem.under_decay(mu))
     except (InvalidInput, NotCertified) as error:
@@ -212,7 +212,7 @@ def row_of(run: RunFolder, network: Finished) -> Row:
     mu = diagnosis.of(run).mu
     return {
         "dataset": result.dataset or config.data,
-        "imbalance": config.imbalance,
+        "imbalance": float(counts.max() / counts.min()) if config.data_set.files else config.imbalance,
         "method": config.method,
         "seed": config.seed,
         "preset": config.preset,

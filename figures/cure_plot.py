@@ -46,6 +46,7 @@ def plot(rows: Sequence[Row]) -> Figure:
         The figure.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     panels: tuple[tuple[str, float, Callable[[Axes, Sequence[Row], np.ndarray], None]], ...] = (
         ("mu over\nthreshold", 1.0, _thresholds),
@@ -60,7 +61,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     height = TOP + BOTTOM + ROW * len(rows)
     figure = Figure(figsize=(WIDTH, height))
     # Fixed margins: the widest name of a method must not take the panels' place.
-    margins = {"left": LEFT / WIDTH, "right": 0.99, "bottom": BOTTOM / height, "top": 1 - TOP / height, "wspace": 0.14}
+    margins = {"left": LEFT / WIDTH, "right": 0.99, "bottom": BOTTOM / height, "top": 1 - TOP / height, "wspace": 0.2}
     widths = [width for _, width, _ in panels]
     axes = figure.subplots(1, len(panels), sharey=True, width_ratios=widths, gridspec_kw=margins)
     y = np.arange(len(rows))[::-1]
@@ -69,6 +70,8 @@ def plot(rows: Sequence[Row]) -> Figure:
         axis.set_xlabel(title)
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
+        if axis.get_xscale() == "linear":
+            axis.xaxis.set_major_locator(MaxNLocator(3))
         if handles := axis.get_legend_handles_labels()[0]:
             columns = 2 if len(handles) > 2 else 1
             axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=6.5, **LEGEND)
@@ -93,6 +96,17 @@ def _thresholds(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
     axis.plot(_values(rows, "mu") / _values(rows, "predicted_threshold"), y, "D", color="black", ls="", ms=3)
     axis.set_xscale("log")
     axis.axvline(1.0, color="black", lw=1, ls="--", label="collapse")
+    for row, height in zip(rows, y, strict=True):
+        if row["note"]:
+            axis.text(
+                0.95,
+                height,
+                "no threshold",
+                fontsize=5.5,
+                ha="right",
+                va="center",
+                transform=axis.get_yaxis_transform(),
+            )
 
 
 def _cosines(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
@@ -136,9 +150,10 @@ def _gains(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
     )  # fmt: skip
     axis.plot(_values(rows, "gain"), y, "|", color="black", ms=9, mew=1.5, label="gain")
     axis.plot(_values(rows, "la_all") - _values(rows, "all") + _values(rows, "gain"), y, "x", color="black", ms=4.5,
-              label="with post-hoc LA")  # fmt: skip
+              label="post-hoc LA")  # fmt: skip
     axis.axvline(0.0, color="black", lw=0.6)
 
 
 def _calibration(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
     axis.barh(y, _values(rows, "ece"), height=0.62, color="0.7")
+    axis.plot(_values(rows, "la_ece"), y, "x", color="black", ls="", ms=4.5)

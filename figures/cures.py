@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ SETTING = ("dataset", "imbalance", "preset", "epochs", "model")
 """Columns that all drawn rows share."""
 
 WORDS = (*SETTING, "method", "seed", "config")
-"""Columns that say which run a row is of."""
+"""Columns that name the run of a row."""
 
 TEXTS = ("dataset", "method", "preset", "model", "config", "singular_values", "predicted_singular_values")
 """Columns that are no numbers, beside the notes."""
@@ -71,7 +72,8 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     Args:
         options: parsed options.
-        folder: folder for the files: ``cures.csv`` has the runs, ``cure-map.*`` the means over seeds that are drawn.
+        folder: folder for the files: ``cures.csv`` has the runs, ``cure-map.*`` the means over seeds that are drawn, as a
+            picture and as two tables.
 
     Returns:
         The record for the manifest.
@@ -92,6 +94,7 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise InvalidInput(f"runs of several settings: {words}; choose with --dataset, --imbalance, --preset")
     write_rows(sorted(rows, key=lambda row: [str(row[name]) for name in WORDS]), folder / "cures.csv")
     methods = means(chosen)
+    (folder / "cure-map.md").write_text(markdown(methods), encoding="utf-8")
     save(cure_plot.plot, methods, folder, "cure-map")
     return {"runs": len(chosen), "methods": len(methods)}
 
@@ -131,7 +134,7 @@ def read(path: Path) -> list[Row]:
 
 
 def _typed(row: dict[str, str]) -> Row:
-    missing = {*WORDS, *cure_plot.COLUMNS} - set(row)
+    missing = {*WORDS, *cure_plot.COLUMNS, "predicted_note"} - set(row)
     if missing:
         raise KeyError(min(missing))
     typed: dict[str, Any] = {}
@@ -173,6 +176,8 @@ def new_rows(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
         if (run.config.key, run.config.seed) in seen:
             continue
         data = _data(run, options, loaded)
+        if not options.quiet:
+            print(f"measuring {run.config.method}, seed {run.config.seed}", file=sys.stderr, flush=True)
         rows.append(row_of(run, Finished(run.config, network_of(run, data.channels, device), data, device)))
     return rows
 
@@ -199,8 +204,8 @@ def means(rows: Sequence[Row]) -> list[Row]:
         rows: runs of one setting.
 
     Returns:
-        One row per method, by falling accuracy: its runs, the means of :data:`figures.cure_plot.COLUMNS`, the gain over the plain
-        run and its two parts, which are NaN without a plain run or a yardstick.
+        One row per method, by falling accuracy: its runs, why it has no prediction ('' where it has one), the means of
+        :data:`figures.cure_plot.COLUMNS`, the gain over the plain run and its two parts, NaN without a plain run or a yardstick.
     """
     methods = dict.fromkeys(row["method"] for row in rows)
     table = {
@@ -213,7 +218,8 @@ def means(rows: Sequence[Row]) -> list[Row]:
         gain, representation = row["all"] - plain["all"], row["crt_all"] - plain["crt_all"]
         parts = {"gain": gain, "representation": representation, "preference": gain - representation}
         number = sum(one["method"] == method for one in rows)
-        result.append({"method": method, "runs": number, **row, **parts})
+        note = next(str(one["predicted_note"]) for one in rows if one["method"] == method)
+        result.append({"method": method, "runs": number, "note": note, **row, **parts})
     return sorted(result, key=lambda row: (-row["all"], row["method"]))
 
 
@@ -221,3 +227,60 @@ def _mean(values: Sequence[float]) -> float:
     """The mean of the values that are there."""
     there = [value for value in values if not math.isnan(value)]
     return float(np.mean(there)) if there else math.nan
+
+
+def markdown(methods: Sequence[Row]) -> str:
+    """Write the map as two Markdown tables: what networks do, and what theory predicted of their class vectors.
+
+    Args:
+        methods: rows of :func:`means`.
+
+    Returns:
+        The tables, one line between them.
+    """
+    networks = [
+        (
+            *_name(row),
+            *(_number(row[name]) for name in NETWORK.values()),
+            *(_number(row[name], "+.1f") for name in PARTS),
+        )
+        for row in methods
+    ]
+    theory = [
+        (
+            row["method"],
+            row["note"] or _number(row["mu"] / row["predicted_threshold"], ".2g"),
+            _number(row["predicted_R0"], ".0e"),
+            *(f"{_number(row[f'predicted_{name}'], '.2f')} → {_number(row[name], '.2f')}" for name in THEORY.values()),
+        )
+        for row in methods
+    ]
+    heads = ("method", "runs", *NETWORK, *PARTS), ("method", "mu / threshold", "R0", *THEORY)
+    return "\n".join(
+        cli.markdown_table([head, ["---"] * len(head), *body])
+        for head, body in zip(heads, (networks, theory), strict=True)
+    )
+
+
+NETWORK = {
+    **{name: name for name in ("all", "many", "med", "few")},
+    **{"ECE": "ece", "few as many": "few_as_many", "among few": "among_few"},
+    **{"post-hoc LA": "la_all", "few, LA": "la_few", "cRT": "crt_all"},
+}
+"""Columns of the table of networks by their heads."""
+
+PARTS = ("gain", "representation", "preference")
+"""Its last columns."""
+
+THEORY = {"cosine, few": "cos_few", "length, few / many": "length_few", "margin, few": "margin_few"}
+"""Columns of the table of predictions: predicted, then measured."""
+
+
+def _name(row: Row) -> tuple[str, str]:
+    return row["method"], str(row["runs"])
+
+
+def _number(value: float, form: str = ".1f") -> str:
+    if math.isinf(value):
+        return "none"
+    return "–" if math.isnan(value) else format(value, form)

@@ -208,7 +208,15 @@ def test_rows_alone_draw_the_same_map_and_known_runs_are_not_measured_again(
 
 
 def a_row(method: str, seed: int = 0, **values: float) -> dict[str, Any]:
-    words = {"dataset": "d", "imbalance": 10.0, "preset": "quick", "epochs": 3, "model": "m", "config": method}
+    words: dict[str, Any] = {
+        "dataset": "d",
+        "imbalance": 10.0,
+        "preset": "quick",
+        "epochs": 3,
+        "model": "m",
+        "config": method,
+    }
+    words["predicted_note"] = ""
     return {**dict.fromkeys(cure_plot.COLUMNS, math.nan), **words, "method": method, "seed": seed, **values}
 
 
