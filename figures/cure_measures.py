@@ -96,6 +96,7 @@ def predicted(run: RunFolder, mu: float, counts: np.ndarray, ranges: Splits) -> 
         the rare ones collapse under mu; infinite above :data:`R_MAX`.
     """
     values: dict[str, float | str] = dict.fromkeys((f"predicted_{name}" for name in PREDICTED), math.nan)
+    values["predicted_singular_values"] = ""
     try:
         method = method_of(run.config)
         classes = class_counts(counts)

@@ -29,7 +29,10 @@ COLUMNS = (
 )
 """Columns of numbers that are averaged over seeds."""
 
-WIDTH, LEFT, TOP, BOTTOM, ROW = 11.0, 2.35, 0.5, 0.6, 0.2
+SPECTRA = ("predicted_singular_values", "singular_values")
+"""Columns of spectra."""
+
+WIDTH, LEFT, TOP, BOTTOM, ROW = 12.0, 2.35, 0.5, 0.6, 0.2
 """Width of the picture, its margins, and the height of a row, in inches."""
 
 LEGEND: dict[str, Any] = {"handlelength": 1.1, "columnspacing": 0.7, "handletextpad": 0.4, "borderaxespad": 0.2}
@@ -50,6 +53,7 @@ def plot(rows: Sequence[Row]) -> Figure:
 
     panels: tuple[tuple[str, float, Callable[[Axes, Sequence[Row], np.ndarray], None]], ...] = (
         ("mu over\nthreshold", 1.0, _thresholds),
+        ("singular\nvalues", 1.3, _spectra),
         ("cosine,\nfew classes", 1.1, _cosines),
         ("length,\nfew / many", 1.1, _lengths),
         ("margin,\nfew classes", 1.1, _margins),
@@ -80,6 +84,24 @@ def plot(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def spectrum(words: str) -> list[float]:
+    """Read a spectrum.
+
+    Args:
+        words: its values with spaces between them; '' for none.
+
+    Returns:
+        The values.
+
+    Raises:
+        ValueError: if a word is no finite number.
+    """
+    values = [float(word) for word in words.split()]
+    if not np.isfinite(values).all():
+        raise ValueError("a singular value is not finite")
+    return values
+
+
 def _values(rows: Sequence[Row], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows], float)
 
@@ -107,6 +129,14 @@ def _thresholds(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
                 va="center",
                 transform=axis.get_yaxis_transform(),
             )
+
+
+def _spectra(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
+    """Measured values above predicted ones, which are rings."""
+    for name, shift, face in (("predicted_singular_values", -0.16, "white"), ("singular_values", 0.16, "black")):
+        for row, height in zip(rows, y, strict=True):
+            values = spectrum(row[name])
+            axis.plot(values, [height + shift] * len(values), "o", mfc=face, mec="black", ls="", ms=2.2, mew=0.5)
 
 
 def _cosines(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:

@@ -27,7 +27,8 @@ from figures.style import Row, save, write_rows
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
-from training.options import add_data, add_device, add_lists
+from training.data.images import MAX_PIXELS
+from training.options import add_device
 from training.store import runs
 from training.store.runs import RunFolder
 
@@ -46,7 +47,7 @@ SETTING = ("dataset", "imbalance", "preset", "epochs", "model")
 WORDS = (*SETTING, "method", "seed", "config")
 """Columns that name the run of a row."""
 
-TEXTS = ("dataset", "method", "preset", "model", "config", "singular_values", "predicted_singular_values")
+TEXTS = ("dataset", "method", "preset", "model", "config", *cure_plot.SPECTRA)
 """Columns that are no numbers, beside the notes."""
 
 
@@ -58,12 +59,18 @@ def add_options(parser: cli.Parser) -> None:
     """
     add = parser.group("figure").add_argument
     add("--rows", type=Path, metavar="FILE", help="CSV of measured runs (default: the committed rows, without --store)")
-    add("--store", type=Path, metavar="DIR", help="measure the finished runs of this store that are not among the rows")
+    add(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="measure the finished runs of this store that are not among the rows (default: measure none)",
+    )
     for name, what in (("dataset", "data set"), ("preset", "recipe")):
-        add(f"--{name}", metavar="NAME", help=f"draw runs of this {what} only, as the rows name it")
-    add("--imbalance", type=float, help="draw runs of this imbalance only")
-    add_data(parser, weights=False)
-    add_lists(parser)
+        add(f"--{name}", metavar="NAME", help=f"draw runs of this {what} only, as the rows name it (default: all)")
+    add("--imbalance", type=float, help="draw runs of this imbalance only (default: all)")
+    add(
+        "--data-root", type=Path, metavar="DIR", help="folder with the data of the runs (default: none, for the digits)"
+    )
     add_device(parser)
 
 
@@ -119,7 +126,7 @@ def read(path: Path) -> list[Row]:
         path: a CSV that this figure wrote.
 
     Returns:
-        The rows: numbers are floats, NaN where a cell is empty.
+        The rows: numbers are floats, NaN where a cell is empty; spectra are words.
 
     Raises:
         InvalidInput: if the file is missing, lacks a column, or has something else where a number belongs.
@@ -134,7 +141,7 @@ def read(path: Path) -> list[Row]:
 
 
 def _typed(row: dict[str, str]) -> Row:
-    missing = {*WORDS, *cure_plot.COLUMNS, "predicted_note"} - set(row)
+    missing = {*WORDS, *cure_plot.COLUMNS, *cure_plot.SPECTRA, "predicted_note"} - set(row)
     if missing:
         raise KeyError(min(missing))
     typed: dict[str, Any] = {}
@@ -145,6 +152,8 @@ def _typed(row: dict[str, str]) -> Row:
             typed[name] = float(cell) if cell else math.nan
             if math.isinf(typed[name]) and name != "predicted_R0":
                 raise ValueError(f"{name} is not finite")
+    for name in cure_plot.SPECTRA:
+        cure_plot.spectrum(typed[name])
     return typed | {name: int(typed[name]) for name in ("seed", "epochs")}
 
 
@@ -188,12 +197,13 @@ def _data(run: RunFolder, options: argparse.Namespace, loaded: dict[tuple[object
     from training.jobs.prepare import again
 
     key = tuple(getattr(run.config, name) for name, known in CHOICES.items() if known.group == "data")
+    where = argparse.Namespace(data_root=options.data_root, train_list=None, test_list=None, max_pixels=MAX_PIXELS)
     if run.config.data_set.files:
-        return again(run, options)
+        return again(run, where)
     if key in loaded:
         run.check(loaded[key].fingerprint)
     else:
-        loaded[key] = again(run, options)
+        loaded[key] = again(run, where)
     return loaded[key]
 
 
@@ -219,7 +229,11 @@ def means(rows: Sequence[Row]) -> list[Row]:
         parts = {"gain": gain, "representation": representation, "preference": gain - representation}
         number = sum(one["method"] == method for one in rows)
         note = next(str(one["predicted_note"]) for one in rows if one["method"] == method)
-        result.append({"method": method, "runs": number, "note": note, **row, **parts})
+        spectra = {
+            name: _mean_spectrum([str(one[name]) for one in rows if one["method"] == method])
+            for name in cure_plot.SPECTRA
+        }
+        result.append({"method": method, "runs": number, "note": note, **row, **spectra, **parts})
     return sorted(result, key=lambda row: (-row["all"], row["method"]))
 
 
@@ -227,6 +241,12 @@ def _mean(values: Sequence[float]) -> float:
     """The mean of the values that are there."""
     there = [value for value in values if not math.isnan(value)]
     return float(np.mean(there)) if there else math.nan
+
+
+def _mean_spectrum(words: Sequence[str]) -> str:
+    """The mean of spectra, as :func:`figures.cure_measures.shape` writes them; '' where there is none."""
+    there = [cure_plot.spectrum(word) for word in words if word]
+    return " ".join(f"{value:.4f}" for value in np.mean(there, axis=0)) if there else ""
 
 
 def markdown(methods: Sequence[Row]) -> str:

@@ -216,19 +216,20 @@ def a_row(method: str, seed: int = 0, **values: float) -> dict[str, Any]:
         "model": "m",
         "config": method,
     }
-    words["predicted_note"] = ""
+    words |= {"predicted_note": "", "predicted_singular_values": "", "singular_values": "0.6 0.4"}
     return {**dict.fromkeys(cure_plot.COLUMNS, math.nan), **words, "method": method, "seed": seed, **values}
 
 
 def test_a_gain_is_the_sum_of_representation_and_preference() -> None:
     rows = [
         a_row(cures.PLAIN, all=50.0, crt_all=60.0),
-        a_row(cures.PLAIN, 1, all=52.0, crt_all=62.0),
+        a_row(cures.PLAIN, 1, all=52.0, crt_all=62.0) | {"singular_values": "0.4 0.2"},
         a_row("M", all=64.0, crt_all=66.0),
         a_row("without yardstick", all=40.0),
     ]
     one, plain, other = cures.means(rows)
     assert (one["method"], one["gain"], one["representation"], one["preference"]) == ("M", 13.0, 5.0, 8.0)
+    assert (plain["singular_values"], plain["predicted_singular_values"]) == ("0.5000 0.3000", "")
     assert (plain["runs"], plain["all"], plain["gain"], plain["preference"]) == (2, 51.0, 0.0, 0.0)
     assert other["gain"] == -11.0
     assert math.isnan(other["representation"])
@@ -238,7 +239,16 @@ def test_a_gain_is_the_sum_of_representation_and_preference() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"all": "x"}, {"few": "inf"}, {"seed": ""}, {"epochs": "nan"}, {"crt_all": None}, {"config": None}]
+    "change",
+    [
+        {"all": "x"},
+        {"few": "inf"},
+        {"seed": ""},
+        {"epochs": "nan"},
+        {"crt_all": None},
+        {"config": None},
+        {"singular_values": "1 nan"},
+    ],
 )
 def test_unreadable_rows_are_one_line(change: dict[str, Any], drawn: Path, tmp_path: Path) -> None:
     with (drawn / "cures.csv").open(newline="") as file:
