@@ -23,6 +23,7 @@ from lpm.problem import Problem
 from lpm.solve import solve
 from lpm.threshold import by_law
 from training import diagnosis
+from training.config import RunConfig
 from training.methods import CLASSIFIERS
 from training.store import confusions
 from training.store.calibration import calibration_error
@@ -81,11 +82,11 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def predicted(run: RunFolder, mu: float, counts: np.ndarray, ranges: Splits) -> dict[str, float | str]:
-    """Predict what a run's method does, at its own class counts and decay.
+def predicted(config: RunConfig, mu: float, counts: np.ndarray, ranges: Splits) -> dict[str, float | str]:
+    """Predict what a run's method does, at some class counts and decay.
 
     Args:
-        run: the run.
+        config: the run.
         mu: the decay; NaN where it is not defined.
         counts: (K,) training images of each class.
         ranges: the splits.
@@ -98,7 +99,7 @@ def predicted(run: RunFolder, mu: float, counts: np.ndarray, ranges: Splits) -> 
     values: dict[str, float | str] = dict.fromkeys((f"predicted_{name}" for name in PREDICTED), math.nan)
     values["predicted_singular_values"] = ""
     try:
-        method = method_of(run.config)
+        method = method_of(config)
         classes = class_counts(counts)
         problem = method.at(classes)
         ordered = problem.partition == "unordered"  # pairs a < b as classes: their order sets all classes apart
@@ -220,7 +221,9 @@ def row_of(run: RunFolder, network: Finished) -> Row:
         "epochs": config.epochs,
         "model": config.model,
         "config": config.key,
+        "counts": " ".join(map(str, counts.tolist())),
+        "splits": " ".join(f"{name} {first} {last}" for name, (first, last) in ranges.items()),
         "mu": mu,
-        **predicted(run, mu, counts, ranges),
+        **predicted(config, mu, counts, ranges),
         **measured(run, network, ranges),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -166,10 +167,19 @@ def method_of(config: RunConfig) -> Method:
         raise InvalidInput(f"the cures have the published {changed[0]} only")
     mixing = "mixup" if config.mixing == "manifold" else config.mixing  # the model does not see where images are mixed
     mixing = mixing if config.alpha else "no mixup"
+    if classifier.singleton and config.loss != "ce":
+        raise InvalidInput("the model has mixed-singleton with plain cross-entropy only")
+    tempered = config.sampler == "tempered"
+    sampler = "random" if tempered else config.sampler
     if classifier.singleton:
-        base = SINGLETON.get((config.sampler, config.classifier)) if mixing == "mixup" else None
+        base = SINGLETON.get((sampler, config.classifier)) if mixing == "mixup" else None
     else:
-        base = LINEAR.get((config.sampler, mixing))
-    if base is None or (classifier.singleton and config.loss != "ce"):
+        base = LINEAR.get((sampler, mixing))
+    if base is None:
         raise InvalidInput(f"no law of label pairs for sampler {config.sampler!r} with mixing {mixing!r} in the model")
-    return Method(config, base)
+    return Method(config, partial(_tempered, base, config.pair_power) if tempered else base)
+
+
+def _tempered(base: Build, power: float, setting: Setting) -> Problem:
+    """A program of random pairs where classes are drawn in proportion to n^power."""
+    return base(replace(setting, classes=replace(setting.classes, counts=setting.classes.counts**power)))

@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures import cure_plot
+from figures import cure_plot, cure_tables
 from figures.style import Row, save, write_rows
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
+from training.config import RunConfig
 from training.data.images import MAX_PIXELS
+from training.experiments import runs_of
+from training.named import METHODS
 from training.options import add_device
 from training.store import runs
 from training.store.runs import RunFolder
@@ -44,10 +47,10 @@ PLAIN = "random+FC, no mixup"
 SETTING = ("dataset", "imbalance", "preset", "epochs", "model")
 """Columns that all drawn rows share."""
 
-WORDS = (*SETTING, "method", "seed", "config")
+WORDS = (*SETTING, "method", "seed", "config", "counts", "splits")
 """Columns that name the run of a row."""
 
-TEXTS = ("dataset", "method", "preset", "model", "config", *cure_plot.SPECTRA)
+TEXTS = ("dataset", "method", "preset", "model", "config", "counts", "splits", *cure_plot.SPECTRA)
 """Columns that are no numbers, beside the notes."""
 
 
@@ -68,6 +71,7 @@ def add_options(parser: cli.Parser) -> None:
     for name, what in (("dataset", "data set"), ("preset", "recipe")):
         add(f"--{name}", metavar="NAME", help=f"draw runs of this {what} only, as the rows name it (default: all)")
     add("--imbalance", type=float, help="draw runs of this imbalance only (default: all)")
+    add("--all-methods", action="store_true", help="add a table of predictions for the methods without a run")
     add(
         "--data-root", type=Path, metavar="DIR", help="folder with the data of the runs (default: none, for the digits)"
     )
@@ -101,7 +105,10 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise InvalidInput(f"runs of several settings: {words}; choose with --dataset, --imbalance, --preset")
     write_rows(sorted(rows, key=lambda row: [str(row[name]) for name in WORDS]), folder / "cures.csv")
     methods = means(chosen)
-    (folder / "cure-map.md").write_text(markdown(methods), encoding="utf-8")
+    tables = [cure_tables.markdown(methods)]
+    if options.all_methods:
+        tables.append(cure_tables.predictions(unmeasured(chosen)))
+    (folder / "cure-map.md").write_text("\n".join(tables), encoding="utf-8")
     save(cure_plot.plot, methods, folder, "cure-map")
     return {"runs": len(chosen), "methods": len(methods)}
 
@@ -154,7 +161,66 @@ def _typed(row: dict[str, str]) -> Row:
                 raise ValueError(f"{name} is not finite")
     for name in cure_plot.SPECTRA:
         cure_plot.spectrum(typed[name])
+    ranges = ranges_of(typed)
+    if any(not 0 <= first <= last < len(counts_of(typed)) for first, last in ranges.values()):
+        raise ValueError("splits do not fit the counts")
     return typed | {name: int(typed[name]) for name in ("seed", "epochs")}
+
+
+def counts_of(row: Row) -> np.ndarray:
+    """Read the class counts of a row.
+
+    Args:
+        row: a row.
+
+    Returns:
+        (K,) training images of each class.
+
+    Raises:
+        ValueError: if a word is no whole number, or none is there.
+    """
+    counts = [int(word) for word in row["counts"].split()]
+    if not counts or min(counts) < 1:
+        raise ValueError("class counts must be 1 or more")
+    return np.array(counts)
+
+
+def ranges_of(row: Row) -> dict[str, tuple[int, int]]:
+    """Read the splits of a row.
+
+    Args:
+        row: a row.
+
+    Returns:
+        First and last class of each split, both included.
+
+    Raises:
+        ValueError: if the words are not a name and two whole numbers for each split.
+    """
+    words = row["splits"].split()
+    names, firsts, lasts = words[::3], words[1::3], words[2::3]
+    return {name: (int(first), int(last)) for name, first, last in zip(names, firsts, lasts, strict=True)}
+
+
+def unmeasured(rows: Sequence[Row]) -> list[Row]:
+    """Predict for the methods that have no run.
+
+    Args:
+        rows: runs of one setting; the decay is the mean of the plain runs', or of all without a plain run.
+
+    Returns:
+        One row per method that the rows lack, in the order of :data:`training.named.METHODS`: method, decay and predictions.
+    """
+    from figures.cure_measures import predicted
+
+    plain = [row["mu"] for row in rows if row["method"] == PLAIN]
+    mu, counts, ranges = _mean(plain or [row["mu"] for row in rows]), counts_of(rows[0]), ranges_of(rows[0])
+    known = {row["method"] for row in rows}
+    return [
+        {"method": method, "mu": mu, **predicted(runs_of(RunConfig(), method)[-1], mu, counts, ranges)}
+        for method in METHODS
+        if method not in known
+    ]
 
 
 def new_rows(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
@@ -247,60 +313,3 @@ def _mean_spectrum(words: Sequence[str]) -> str:
     """The mean of spectra, as :func:`figures.cure_measures.shape` writes them; '' where there is none."""
     there = [cure_plot.spectrum(word) for word in words if word]
     return " ".join(f"{value:.4f}" for value in np.mean(there, axis=0)) if there else ""
-
-
-def markdown(methods: Sequence[Row]) -> str:
-    """Write the map as two Markdown tables: what networks do, and what theory predicted of their class vectors.
-
-    Args:
-        methods: rows of :func:`means`.
-
-    Returns:
-        The tables, one line between them.
-    """
-    networks = [
-        (
-            *_name(row),
-            *(_number(row[name]) for name in NETWORK.values()),
-            *(_number(row[name], "+.1f") for name in PARTS),
-        )
-        for row in methods
-    ]
-    theory = [
-        (
-            row["method"],
-            row["note"] or _number(row["mu"] / row["predicted_threshold"], ".2g"),
-            _number(row["predicted_R0"], ".0e"),
-            *(f"{_number(row[f'predicted_{name}'], '.2f')} → {_number(row[name], '.2f')}" for name in THEORY.values()),
-        )
-        for row in methods
-    ]
-    heads = ("method", "runs", *NETWORK, *PARTS), ("method", "mu / threshold", "R0", *THEORY)
-    return "\n".join(
-        cli.markdown_table([head, ["---"] * len(head), *body])
-        for head, body in zip(heads, (networks, theory), strict=True)
-    )
-
-
-NETWORK = {
-    **{name: name for name in ("all", "many", "med", "few")},
-    **{"ECE": "ece", "few as many": "few_as_many", "among few": "among_few"},
-    **{"post-hoc LA": "la_all", "few, LA": "la_few", "cRT": "crt_all"},
-}
-"""Columns of the table of networks by their heads."""
-
-PARTS = ("gain", "representation", "preference")
-"""Its last columns."""
-
-THEORY = {"cosine, few": "cos_few", "length, few / many": "length_few", "margin, few": "margin_few"}
-"""Columns of the table of predictions: predicted, then measured."""
-
-
-def _name(row: Row) -> tuple[str, str]:
-    return row["method"], str(row["runs"])
-
-
-def _number(value: float, form: str = ".1f") -> str:
-    if math.isinf(value):
-        return "none"
-    return "–" if math.isnan(value) else format(value, form)

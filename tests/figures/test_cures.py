@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from figures import __main__ as command
-from figures import cure_measures, cure_plot, cures
+from figures import cure_measures, cure_plot, cure_tables, cures
 from figures.cure_programs import method_of
 from lpm import law
 from lpm.console.errors import InvalidInput
@@ -83,9 +83,18 @@ def test_collapse_numbers_are_those_of_the_closed_forms(method: str) -> None:
     assert number == pytest.approx(formula[-1])
 
 
-@pytest.mark.parametrize("method", ["random+FC", "bilateral+FC", "CAS+FC", "UniMix+FC+LA(prior=data)+UniMix"])
-def test_logit_adjustment_has_the_prior_of_the_labels_that_are_drawn(method: str) -> None:
-    run = cifar(method, loss="la", prior="stream")
+@pytest.mark.parametrize(
+    ("method", "sampler"),
+    [
+        ("random+FC", "random"),
+        ("bilateral+FC", "bilateral"),
+        ("CAS+FC", "cas"),
+        ("random+FC", "tempered"),
+        ("UniMix+FC+LA(prior=data)+UniMix", "unimix"),
+    ],
+)
+def test_logit_adjustment_has_the_prior_of_the_labels_that_are_drawn(method: str, sampler: str) -> None:
+    run = cifar(method, sampler=sampler, loss="la", prior="stream")
     offset = method_of(run).at(class_counts(COUNTS)).offset
     expected = np.log(label_frequencies(replace(run, batch=10**6), COUNTS))
     assert offset is not None
@@ -205,6 +214,45 @@ def test_rows_alone_draw_the_same_map_and_known_runs_are_not_measured_again(
         for name in ("cures.csv", "cure-map.csv"):
             assert (out / name).read_bytes() == (drawn / name).read_bytes()
         assert (out / "cure-map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_methods_without_a_run_are_predicted_at_the_plain_runs_decay(drawn: Path, tmp_path: Path) -> None:
+    rows = cures.read(drawn / "cures.csv")
+    others = {row["method"]: row for row in cures.unmeasured(rows)}
+    assert set(others) == set(METHODS) - set(TRAINED)
+    (plain,) = (row for row in rows if row["method"] == cures.PLAIN)
+    assert others["CAS+FC"]["mu"] == plain["mu"]
+    # Balanced single images are in neural collapse; weights beyond that favour rare classes.
+    assert others["CAS+FC, no mixup"]["predicted_cos_few"] == pytest.approx(-1 / 9, abs=1e-3)
+    assert others["CAS+FC, no mixup"]["predicted_length_few"] == pytest.approx(1, abs=1e-3)
+    assert others["random+FC+1/n"]["predicted_length_few"] > others["random+FC+LA"]["predicted_length_few"]
+    assert "frozen" in others["random+FC+cRT"]["predicted_note"]
+    words = ["cures", "--rows", str(drawn / "cures.csv"), "--quiet", "--all-methods", "--out", str(tmp_path / "map")]
+    assert command.main(words) == 0
+    assert cure_tables.predictions(list(others.values())) in (tmp_path / "map" / "cure-map.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": ""},
+        {"counts": "3 x"},
+        {"counts": "3 0"},
+        {"splits": "few 0"},
+        {"splits": "few 8 12"},
+        {"splits": "few 9 8"},
+    ],
+)
+def test_counts_and_splits_must_fit(change: dict[str, str], drawn: Path, tmp_path: Path) -> None:
+    with (drawn / "cures.csv").open(newline="") as file:
+        rows = [row | change for row in csv.DictReader(file)]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        cures.read(path)
 
 
 def a_row(method: str, seed: int = 0, **values: float) -> dict[str, Any]:

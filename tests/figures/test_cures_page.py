@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from figures import cure_measures, cures
+from figures import cure_measures, cure_tables, cures
 from figures.cure_programs import method_of
 from figures.style import Row
 from lpm.cures import margin
@@ -135,8 +135,12 @@ def said(words: str) -> str:
     return " ".join(words.split())
 
 
+def test_predictions_without_a_run_are_those_of_the_page() -> None:
+    assert cure_tables.predictions(cures.unmeasured(cures.read(cures.ROWS))).strip() in text(PAGE)
+
+
 def test_the_tables_are_those_of_the_rows() -> None:
-    for table in cures.markdown(ROWS).split("\n\n"):
+    for table in cure_tables.markdown(ROWS).split("\n\n"):
         assert table.strip() in text(PAGE)
 
 
