@@ -6,7 +6,8 @@ or once with the frequencies as a parameter, and takes a conic solver with its d
 takes seconds. Each time is the least of up to three, after a warm-up. Certificates are computed afterwards, for all alike;
 ``orbits`` has its own inside its time.
 
-``--rows FILE --plot PNG`` draws committed rows, ``--rows FILE --table`` prints the table of docs/reproduce/speed.md.
+``--rows FILE`` takes rows that are there instead. ``--plot PNG`` draws them, and ``--page docs/reproduce/speed.md`` puts their
+table, machine and date into the page.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +58,7 @@ def solve_printed(problems: Sequence[Problem], conic: str, *, once: bool = False
     for full in (problem.expand()[0] for problem in problems):
         if program is None or not once:
             rows, K, m = full.rows, full.K, len(full.rows)
-            frequencies = cp.Parameter(m, nonneg=True) if once else rows.p
+            frequencies: Any = cp.Parameter(m, nonneg=True) if once else rows.p
             X = cp.Variable((m + K, m + K), PSD=True)
             Z = X[:m, m:]
             targets = np.zeros((m, K))
@@ -224,13 +226,40 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def origin_of(rows: Sequence[Row]) -> str:
+    """Say when and where rows were measured.
+
+    Args:
+        rows: of one run.
+
+    Returns:
+        Date, machine and commit, with a ``+`` for uncommitted changes.
+    """
+    commit = rows[0]["commit"]
+    return f"{rows[0]['time'][:10]}, {rows[0]['machine']}, commit {commit[:7]}{'+' * commit.endswith('+')}"
+
+
+def with_rows(page: str, rows: Sequence[Row]) -> str:
+    """Put rows into a page.
+
+    Args:
+        page: Markdown with a table of other rows and a line "Measured: ...".
+        rows: the measurements.
+
+    Returns:
+        The page with the table and the origin of these.
+    """
+    page = re.sub(r"(^\|.*\n)+", lambda old: table(rows) + "\n", page, count=1, flags=re.MULTILINE)
+    return re.sub(r"^Measured: .*$", f"Measured: {origin_of(rows)}.", page, flags=re.MULTILINE)
+
+
 def main() -> None:
-    """Run the command: measure and write rows, or draw rows, or print their table."""
+    """Run the command: measure, or take rows that are there; write, draw and tabulate them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
     parser.add_argument("--out", type=Path, help="CSV file for the rows")
     parser.add_argument("--rows", type=Path, help="CSV file with rows, instead of measuring")
     parser.add_argument("--plot", type=Path, help="PNG file for the picture")
-    parser.add_argument("--table", action="store_true", help="print the table of docs/reproduce/speed.md")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table is replaced")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = [] if options.rows is None else read(options.rows)
     if options.rows is None:
@@ -244,12 +273,12 @@ def main() -> None:
                         flush=True,
                     )
         write(options.out, rows)
-    if options.table:
-        print(table(rows))
+    if options.page is not None:
+        options.page.write_text(with_rows(options.page.read_text(), rows))
     if options.plot is not None:
         from benchmarks.peers_plot import plot
 
-        plot(rows).savefig(options.plot)
+        plot(rows).savefig(options.plot, dpi=200)
 
 
 if __name__ == "__main__":

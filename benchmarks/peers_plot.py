@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import OURS, PEERS, SERIES, Row
+from benchmarks.peers import OURS, PEERS, SERIES, Row, origin_of
 from figures.style import MATPLOTLIB_SETTINGS, PAGE_WIDTH
 
 if TYPE_CHECKING:
@@ -55,6 +55,5 @@ def plot(rows: Sequence[Row]) -> Figure:
         axes[0].set_ylabel("seconds")
         handles, labels = axes[-1].get_legend_handles_labels()  # this series has all solvers
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
-        first = rows[0]
-        figure.supxlabel(f"{first['machine']}; {first['time'][:10]}; commit {first['commit'][:7]}", fontsize=7)
+        figure.supxlabel(origin_of(rows), fontsize=7)
         return figure

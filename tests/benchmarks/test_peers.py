@@ -49,9 +49,13 @@ def test_the_committed_rows_are_of_one_run_and_complete() -> None:
 
 def test_the_page_has_their_table_and_their_origin() -> None:
     page, rows = (ROOT / "docs/reproduce/speed.md").read_text(), peers.read(ROWS)
+    assert peers.with_rows(page, rows) == page
     assert peers.table(rows) in page
-    assert rows[0]["time"][:10] in page
-    assert rows[0]["machine"] in page
+    assert f"Measured: {peers.origin_of(rows)}." in page
+    others = [row | {"seconds": 2 * row["seconds"], "machine": "another"} for row in rows]
+    changed = peers.with_rows(page, others)
+    assert peers.table(others) in changed
+    assert "another" in changed
 
 
 def test_the_picture_draws_every_row() -> None:
