@@ -72,6 +72,8 @@ OWN, CIFAR = "own images", "CIFAR-10"
 
 PAGES_AND_DATA = {
     "docs/practice/own-images.md": OWN,
+    "docs/practice/finished-runs.md": OWN,
+    "docs/practice/choosing-a-method.md": OWN,
     "docs/practice/training.md": CIFAR,
     "docs/practice/many-runs.md": CIFAR,
     "docs/reproduce/numbers.md": CIFAR,

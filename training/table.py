@@ -22,7 +22,7 @@ from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import TABLES, Table
 from training.named import METHODS
-from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
+from training.options import NAMES, Options, add_check, add_data, add_device, add_epochs, seeds
 from training.store import forms, tables, wanted
 from training.store.posthoc import TITLES
 from training.store.rows import as_csv, by_run, export
@@ -30,7 +30,14 @@ from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
     **{"store": Path("runs"), "rows": None, "device": "auto", "engine": "local", "address": None, "jobs": 1},
-    **{"workers": None, "weights": None, "tensorboard": False, "skip_broken": False, "data_changed": "stop"},
+    **{
+        "workers": None,
+        "weights": None,
+        "tensorboard": False,
+        "evaluate_every": 1,
+        "skip_broken": False,
+        "data_changed": "stop",
+    },
 }
 """Defaults of options that the printed commands repeat when they were given with other values."""
 
@@ -173,7 +180,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="file of --export whose runs need no training, such as results/runs.csv",
     )
     add_device(parser)
-    add_tensorboard(parser)
+    add_epochs(parser)
     add("--dry-run", action="store_true", help="train nothing; print which runs are missing, and how long they take")
     add("--commands", action="store_true", help="print one command for each cell that lacks runs, for several machines")
     add(

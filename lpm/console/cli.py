@@ -302,6 +302,15 @@ def plain_data(value: Any) -> Any:
     return value
 
 
+def next_step(text: str) -> None:
+    """Say on standard error what one may do next.
+
+    Args:
+        text: the command, or a sentence with it.
+    """
+    print(f"next: {shown(text)}", file=sys.stderr)
+
+
 def complain(error: InvalidInput) -> None:
     """Print an error on standard error, and the lines that belong to it.
 
