@@ -260,6 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = Deadline(math.inf if options.time_limit is None else start + 60 * options.time_limit)
     if left := queue.unfinished():
         data_of(options.data_root, left[0].imbalance)  # before anything is trained
+    _export(options)  # what another call has finished, and to see that it can be written
     try:
         status = queue.train(lambda run: _train(run, options, deadline), lambda: _export(options))
     except TimeIsUp:
