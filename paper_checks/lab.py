@@ -24,11 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm import recovery
+from lpm.console.errors import NotCertified
 from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.losses import log_partition
 from lpm.problem import Problem
-from lpm.solution import NotCertified, Solution, evaluate
+from lpm.solution import Solution, evaluate
 from lpm.solve import solve, solve_all
 from lpm.threshold import threshold
 from paper_checks.interval import BALL, FLOAT64, Fact, Interval
