@@ -34,6 +34,7 @@ NOT_RUN = {
     r"training\.table 7 .* --seeds ": "trains forty methods; tests/training/test_published.py trains a table",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
+    r"--weights resnet18": "needs a file of pretrained weights; tests/training/test_features_once.py makes one",
     r"figures --all": "draws every figure that the other commands draw one by one",
 }
 """Patterns of lines that no test types, and why."""

@@ -23,7 +23,7 @@ from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.mixing import MixingChoices, check_mixing
 from training.choices.names import method_of
-from training.choices.recipe import BOTTLENECKS, RecipeChoices
+from training.choices.recipe import FOR_FILES, RecipeChoices, check_features
 from training.choices.run import RunChoices
 from training.choices.stage import StageChoices
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
@@ -58,8 +58,9 @@ class RunConfig(
                 unsaid = self.dataset == _DEFAULTS["dataset"] and known.scope in OF_DATA
                 missing = ", or say which --dataset" if unsaid else ""
                 raise InvalidInput(f"{_option(name)}{value} applies only to {known.scope}; drop it{missing}")
-        if self.model in BOTTLENECKS and not self.data_set.files:
+        if self.model in FOR_FILES and not self.data_set.files:
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
+        check_features(self)
         if self.loss not in losses_of(self.classifier):
             known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
             why = f": {reason}" if reason else ""
@@ -128,7 +129,7 @@ class RunConfig(
     @property
     def channels(self) -> int:
         """Channels of the first stage."""
-        return self.width or (64 if self.model in BOTTLENECKS else self.data_set.channels)
+        return self.width or (64 if self.model in FOR_FILES else self.data_set.channels)
 
     @property
     def pixels(self) -> int:

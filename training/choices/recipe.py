@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from lpm.console.errors import InvalidInput
 from training.choices.choice import above_zero, alternatives, between, choice, helps
 from training.choices.data import AUGMENTED, FILES
 from training.methods import CLASSIFIERS, LAWS, MIXINGS
 
-BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
+if TYPE_CHECKING:
+    from training.config import RunConfig
+
+FOR_FILES = ("resnet18", "resnet34", "resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
 
-MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+BASIC = ("resnet18", "resnet34")
+"""Those of basic blocks."""
+
+MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *FOR_FILES)
 
 _TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 
@@ -179,8 +187,8 @@ class RecipeChoices:
         False,
         "start from the weights in --weights",
         "recipe",
-        applies=lambda run: run.model in BOTTLENECKS,
-        scope="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
+        applies=lambda run: run.model in FOR_FILES,
+        scope=f"model {alternatives(FOR_FILES)}",
     )
     trains: str = choice(
         "all",
@@ -191,6 +199,7 @@ class RecipeChoices:
             "stage4": "the last stage and the classifier",
             "block": "a new last block and the classifier",
             "classifier": "the classifier alone",
+            "features": "the classifier alone, on features of each image that are computed once; mixup then mixes features",
         },
         applies=lambda run: run.pretrained,
         scope="pretrained networks",
@@ -201,3 +210,29 @@ class RecipeChoices:
         "recipe",
         words=("bf16", "fp32"),
     )
+
+
+def check_features(config: RunConfig) -> None:
+    """See that features can be computed once, where a run asks for that.
+
+    Args:
+        config: the run.
+
+    Raises:
+        InvalidInput: if its images differ from epoch to epoch, or are mixed otherwise than by a weight.
+    """
+    if config.trains == "block" and config.model in BASIC:
+        raise InvalidInput(f"trains 'block' is for networks of bottleneck blocks, not {config.model!r}: take 'stage4'")
+    if config.trains != "features":
+        return
+    refusals = (
+        (config.augment, "so images are not augmented: give --no-augment"),
+        (LAWS[config.mixing].boxes, f"and mixing {config.mixing!r} cuts boxes from images: take --mixing mixup"),
+        (
+            config.stage_norms == "shift",
+            "so BatchNorm's statistics stay: a second stage takes --stage-norms eval",
+        ),
+    )
+    for refused, reason in refusals:
+        if refused:
+            raise InvalidInput(f"trains 'features' computes the features of each image once, {reason}")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lpm.console.errors import InvalidInput
-from training.choices.recipe import BOTTLENECKS
+from training.choices.recipe import FOR_FILES
 from training.config import RunConfig
 from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, STAGES
 from training.model.branches import Branched, Heads
@@ -56,13 +56,15 @@ class Network(nn.Module):
         """Compute the backbone's features.
 
         Args:
-            x: (B, C, H, W) normalised images.
+            x: (B, C, H, W) normalised images; or (B, p, 1, 1) features, which are returned.
             branch: 0 or 1 for the features of one branch; by default those of all branches, joined.
             bf16: whether the backbone computes in bfloat16.
 
         Returns:
             (B, p) float32.
         """
+        if x.shape[2:] == (1, 1):  # no image, but features that were computed once (training/batches/cached.py)
+            return x.flatten(1).float()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             features = self.backbone(x) if branch is None else self.backbone(x, branch)
         # Logits in float32: they are few, and enter sums of exponentials.
@@ -156,7 +158,7 @@ def network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone: ResNet | Bottlenecks | Branched
-        if config.model in BOTTLENECKS:
+        if config.model in FOR_FILES:
             backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
             if weights is not None:
                 load_weights(backbone, weights)
