@@ -19,7 +19,16 @@ FOR_FILES = ("resnet18", "resnet34", "resnet50", "resnet50-wide4", "resnet152")
 BASIC = ("resnet18", "resnet34")
 """Those of basic blocks."""
 
-MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *FOR_FILES)
+FOR_ARRAYS = ("resnet8", "resnet14", "resnet20", "resnet32")
+"""Networks for small images; they take image files, too."""
+
+MODELS = (*FOR_ARRAYS, *FOR_FILES)
+
+CODE = r"[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w]*"
+"""The dotted name of a function, 'package.module:function'."""
+
+OTHERS = rf"timm:[a-z0-9_]+|(?!timm:){CODE}"
+"""Networks of others: timm's, and functions of one's own."""
 
 _TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 
@@ -28,7 +37,14 @@ _TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 class RecipeChoices:
     """The recipe of a run."""
 
-    model: str = choice("resnet32", "the network", "recipe", words=MODELS)
+    model: str = choice(
+        "resnet32",
+        "the network; beside these timm:NAME, such as timm:resnet50d, and package.module:function, a function of your own that "
+        "takes the number of channels and returns a module from images to features",
+        "recipe",
+        words=MODELS,
+        pattern=OTHERS,
+    )
     width: int = choice(0, "channels of the first stage; 0 for the paper's", "recipe", **between(0, 1024))
     alpha: float = choice(
         1.0,
@@ -187,8 +203,8 @@ class RecipeChoices:
         False,
         "start from the weights in --weights",
         "recipe",
-        applies=lambda run: run.model in FOR_FILES,
-        scope=f"model {alternatives(FOR_FILES)}",
+        applies=lambda run: run.model not in FOR_ARRAYS,
+        scope=f"model {alternatives(FOR_FILES)}, and those of others",
     )
     trains: str = choice(
         "all",
@@ -223,6 +239,13 @@ def check_features(config: RunConfig) -> None:
     """
     if config.trains == "block" and config.model in BASIC:
         raise InvalidInput(f"trains 'block' is for networks of bottleneck blocks, not {config.model!r}: take 'stage4'")
+    if config.model not in MODELS:
+        if config.trains in ("stage4", "block"):
+            raise InvalidInput(
+                f"trains {config.trains!r} is not defined for model {config.model!r}: take 'all', 'classifier' or 'features'"
+            )
+        if config.width or config.branches != "none":
+            raise InvalidInput(f"--width and --branches are not defined for model {config.model!r}; drop them")
     if config.trains != "features":
         return
     refusals = (
