@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -34,7 +34,7 @@ def free(problem: Problem, mu: float) -> Problem:
     return replace(problem.under_decay(mu), bias=True)
 
 
-@few
+@settings(few, max_examples=10)  # a best bias takes some thirty solves
 @given(changed(), st.floats(0.2, 0.9), st.integers(0, 2**32 - 1))
 def test_the_certificate_is_true_at_any_point_and_any_bias(problem: Problem, part: float, seed: int) -> None:
     """Also far from the optimum, where the term of the bias is most of the gap."""
@@ -56,7 +56,7 @@ def test_the_certificate_is_true_at_any_point_and_any_bias(problem: Problem, par
         assert certificate.gap > at_bias.gap  # what another bias may gain is counted
 
 
-@few
+@settings(few, max_examples=10)
 @given(changed())
 def test_a_bias_does_not_move_the_collapse(problem: Problem) -> None:
     for group in several(problem):
