@@ -28,6 +28,12 @@ MUCH = 10.0
 """Per cent of a class's test images that another rule must win before the class counts as not preferred."""
 
 
+UNWEIGHTED = {
+    name: getattr(RunConfig(), name) for name in ("class_weights", "beta", "weights_from", "weight_normalisation")
+}
+"""No class weights: beside another correction they would favour the rare classes twice."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """What is known of one class. Shares are in per cent of its test images.
@@ -230,8 +236,8 @@ def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
     if "not preferred" in verdicts and config.sampler == "random":
-        adjustable = config.classifier == "fc" and config.loss == "ce" and config.class_weights == "none"
-        return command(config, loss="la") if adjustable else command(config, sampler="cas")
+        adjustable = config.classifier == "fc" and config.loss in ("ce", "cw")
+        return command(config, loss="la", **UNWEIGHTED) if adjustable else command(config, sampler="cas", **UNWEIGHTED)
     return command(config, epochs=2 * config.epochs) if "unfitted" in verdicts else ""
 
 
@@ -241,7 +247,12 @@ def _against_collapse(config: RunConfig, mu: float, classes: list[Diagnosis]) ->
     if config.feature_decay and not config.decay_warmup and mu < threshold:  # the law lets the classes live
         return command(config, decay_warmup=config.epochs // 2)
     s = (config.alpha + 1) / (2 * config.alpha + 1)
-    if config.sampler == "random" and config.loss != "cw" and mu < 0.8 * math.sqrt(s / config.K):
+    if (
+        config.sampler == "random"
+        and config.loss != "cw"
+        and config.class_weights == "none"
+        and mu < 0.8 * math.sqrt(s / config.K)
+    ):
         return command(config, sampler="cas")
     factor = 0.8 * threshold / mu if mu > threshold else 0.5
     names = ("classifier_decay", "feature_decay") if config.feature_decay else ("weight_decay",)
@@ -272,6 +283,8 @@ def command(config: RunConfig, **changes: Any) -> str:
         option = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, tuple):
+            words += [f"--{option}", ",".join(map(str, value))]
         else:
             words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     words += ["--data-root", "DIR"] if config.data_set.needs_root else []

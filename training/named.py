@@ -46,6 +46,7 @@ CORRECTED: dict[str, Choices] = {
     "random+FC+LA": _of(loss="la"),
     "random+FC+CW": _of(loss="cw"),
     "random+MS+LA": _of("random", "ms", loss="la"),
+    "tempered+MS+LA": _of("tempered", "ms", loss="la"),
     "random+FC+VS": _of(loss="vs"),
     "random+FC+CDT": _of(loss="cdt"),
     "random+FC+T": _of(loss="temperature"),

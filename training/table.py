@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import shlex
 import sys
@@ -27,7 +25,7 @@ from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_epochs, seeds
 from training.store import forms, tables, wanted
 from training.store.posthoc import TITLES
-from training.store.rows import COLUMNS, by_run, export
+from training.store.rows import as_csv, by_run, export
 from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
@@ -90,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     if options.export is not None:
-        _export(options.store, options.export)
+        write(options.export, as_csv(export(options.store)))
     return status
 
 
@@ -348,14 +346,6 @@ def seed_list(numbers: Sequence[int]) -> str:
         else:
             ranges.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
-
-
-def _export(store: Path, path: Path) -> None:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(export(store))
-    write(path, file.getvalue().encode())
 
 
 if __name__ == "__main__":

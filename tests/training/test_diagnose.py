@@ -162,6 +162,17 @@ def test_each_verdict_on_a_run_that_has_that_fault(kind: str, tmp_path: Path, mo
         assert report.next_command == ""
 
 
+@pytest.mark.parametrize("kind", ["not preferred", "collapsed"])
+def test_a_run_with_class_weights_is_not_told_to_correct_twice(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighted = replace(TINY, class_weights="effective", beta=0.99)
+    command = diagnosis.of(planted(RunFolder(tmp_path, weighted), kind, monkeypatch)).next_command
+    assert ("--loss la" in command) == (kind == "not preferred")
+    assert ("--class-weights" in command) == (kind == "collapsed")  # which less decay goes on with
+    assert "--sampler" not in command
+
+
 def test_the_correction_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bias of log pi is what z - log pi takes away: all is right again."""
     folder = planted(RunFolder(tmp_path, TINY), "fine", monkeypatch)
@@ -175,7 +186,17 @@ def test_the_correction_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytes
 
 def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its words are read by training.train itself, and give the run with that one change."""
-    config = replace(TINY, preset="smoke+", alpha=0.3, augment=True, lr=0.05, weight_decay=1e-5, seed=3)
+    config = replace(
+        TINY,
+        preset="smoke+",
+        alpha=0.3,
+        augment=True,
+        lr=0.05,
+        weight_decay=1e-5,
+        seed=3,
+        schedule="steps",
+        drops=(0.5, 5 / 6),
+    )
     words = diagnosis.command(config, loss="la").split()
     assert words[:3] == ["python", "-m", "training.train"]
     asked: list[RunConfig] = []

@@ -46,6 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cmo": {"mixing": "cmo", "sampler": "bilateral", "cmo_first": 1, "cmo_last": 1},
     "otmix-train": {"mixing": "otmix-train", "sampler": "bilateral", "cmo_first": 0, "cmo_last": 0, "seed": 5},
     "sbn-mix": {"sampler": "bilateral"},
+    "tempered": {"sampler": "tempered", "classifier": "ms", "loss": "la"},
     "manifold": {"mixing": "manifold"},
     "drs": {"sampler": "cbs", "sampler_from": 0.5},
     "lom after random": {"sampler": "lom", "sampler_from": 0.4, "mixing": "remix"},

@@ -12,6 +12,7 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig, with_preset
 from training.data.datasets import LongTailed
 from training.run.trainer import Trainer
+from training.train import main
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0, precision="fp32")
 CPU = torch.device("cpu")
@@ -24,6 +25,16 @@ def test_the_learning_rate_falls_by_the_factor_as_in_ldam_drw() -> None:
     assert RunConfig().key == replace(RunConfig(), drop_factor=0.1).key
     with pytest.raises(InvalidInput, match="applies only to schedule 'steps'"):
         RunConfig(schedule="cosine", drop_factor=0.01)
+
+
+@pytest.mark.parametrize("text", ["0.5,", "a", "0.5;0.8"])
+def test_drops_that_are_no_numbers_are_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--drops", text])
+    error = capsys.readouterr().err
+    assert "is not a comma-separated list of shares" in error
+    with pytest.raises(InvalidInput, match="applies only to schedule 'steps'"):
+        RunConfig(schedule="cosine", drops=(0.5,))
 
 
 def test_nesterov_takes_the_steps_of_its_formula(digits: LongTailed) -> None:

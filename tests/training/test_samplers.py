@@ -29,7 +29,7 @@ from training.sampling.samplers import (
     PairSampler,
     Random,
 )
-from training.sampling.two_laws import Bilateral, Deferred, WeightedPartners
+from training.sampling.two_laws import Bilateral, Deferred, Tempered, WeightedPartners
 
 MAKE: dict[str, Callable[..., PairSampler]] = {
     "random": Random,
@@ -41,6 +41,7 @@ MAKE: dict[str, Callable[..., PairSampler]] = {
     "bmls all": lambda labels, **k: BalancedMixedLabels(labels, ordered=True, **k),
     "bilateral": Bilateral,
     "bilateral -1": lambda labels, **k: Bilateral(labels, power=-1.0, **k),
+    "tempered": Tempered,
     "unimix": WeightedPartners,
     "cas after random": lambda labels, **k: Deferred(Random(labels, **k), ClassAware(labels, **k), 7),
     "coverage 0": lambda labels, **k: Coverage(labels, ratio=0.0, **k),

@@ -1,4 +1,4 @@
-"""Samplers whose second image has a law of its own, and deferred ones: what they draw, by counting."""
+"""Samplers whose images have class laws of their own, and deferred ones: what they draw, by counting."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from training.config import RunConfig, with_preset
 from training.model import build
+from training.sampling.label_law import label_frequencies
 from training.sampling.samplers import ClassAware, Random
-from training.sampling.two_laws import Bilateral, Deferred, WeightedPartners, drawn, power_law
+from training.sampling.two_laws import Bilateral, Deferred, Tempered, WeightedPartners, drawn, power_law
 
 COUNTS = np.array([200, 90, 41, 18, 8])
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), COUNTS))
@@ -37,6 +38,27 @@ def test_reversed_streams_have_the_shares_of_bbn() -> None:
     counts = np.array([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
     shares = power_law(counts, -1.0) / power_law(counts, -1.0).sum()
     assert shares[[9, 0]] == pytest.approx([0.40, 0.004], rel=0.02)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.0, 1.0])
+def test_tempered_label_pairs_occur_in_proportion_to_a_power_of_both_counts(power: float) -> None:
+    sampler, pairs, images = Tempered(LABELS, power=power), np.zeros((5, 5)), np.zeros(N)
+    for epoch in range(EPOCHS):
+        drawn_now = sampler.pairs(epoch)
+        assert drawn_now.shape == (N, 2)
+        np.add.at(pairs, tuple(LABELS[drawn_now].T), 1)
+        images += np.bincount(drawn_now.ravel(), minlength=N)
+    weights = np.outer(COUNTS, COUNTS).astype(float) ** power
+    expected = EPOCHS * N * weights / weights.sum()
+    assert np.abs((pairs - expected) / np.sqrt(expected)).max() < 5
+    alike = (expected.sum(axis=1) * 2 / COUNTS)[LABELS]  # within a class all images alike
+    assert np.abs((images - alike) / np.sqrt(alike)).max() < 5
+
+
+def test_logit_adjustment_of_tempered_pairs_is_the_log_of_their_frequency() -> None:
+    """MS adds tau log q to each side of a label pair, and q is the power law itself: together log P(a, b)."""
+    config = replace(with_preset(RunConfig(), "smoke"), sampler="tempered", classifier="ms", loss="la", pair_power=0.25)
+    assert label_frequencies(config, COUNTS) == pytest.approx(COUNTS**0.25 / (COUNTS**0.25).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize("batch", [1, 50, 357])

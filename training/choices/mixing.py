@@ -83,6 +83,13 @@ class MixingChoices:
         **between(-4, 4),
         **taken_by("second_power"),
     )
+    pair_power: float = choice(
+        0.5,
+        "exponent of the class counts in the law of both images: 0 balances label pairs, 1 takes classes as they are",
+        "method",
+        **between(-4, 4),
+        **taken_by("pair_power"),
+    )
     partner_power: float = choice(
         -0.5,
         "exponent of the class counts in the weight of an image as partner; UniMix takes -0.5 for CIFAR-10, -0.1 for CIFAR-100",

@@ -70,6 +70,15 @@ SAMPLERS: dict[str, Sampler] = {
             shown=("second_power",),
         ),
         Sampler(
+            name="tempered",
+            title="tempered",
+            help="both images from streams of their own, classes in proportion to n^power: between LOM, 0, and random pairs, 1",
+            make="training.sampling.two_laws:Tempered",
+            label_law="training.sampling.label_law:tempered",
+            settings={"power": "pair_power"},
+            shown=("pair_power",),
+        ),
+        Sampler(
             name="unimix",
             title="UniMix",
             help="every image once per epoch, its partner drawn from the batch, rare classes preferred",

@@ -207,6 +207,22 @@ def bilateral(config: RunConfig, counts: np.ndarray, weights: LabelWeights) -> n
     return weights.of_sides(counts / counts.sum(), second / second.sum())
 
 
+def tempered(config: RunConfig, counts: np.ndarray, weights: LabelWeights) -> np.ndarray:
+    """The label law of two independent streams whose classes have a power law of their counts.
+
+    Args:
+        config: the run.
+        counts: (K,) images of each class.
+        weights: label weights of the mixing law.
+
+    Returns:
+        (K,) frequencies.
+    """
+    law = power_law(counts, config.pair_power)
+    law /= law.sum()
+    return weights.of_sides(law, law)
+
+
 def weighted_partners(config: RunConfig, counts: np.ndarray, weights: LabelWeights) -> np.ndarray:
     """The label law of images with partners from the batch that are drawn with weights.
 

@@ -50,6 +50,49 @@ class Bilateral(PairSampler):
         return np.stack([first, self.by_class[self.starts[classes] + within]], axis=1)
 
 
+class Tempered(PairSampler):
+    """Both images of a pair from independent streams in which class k has probability proportional to n_k^power.
+
+    A label pair (a, b) of K^2 occurs in proportion to (n_a n_b)^power: power 0 balances label pairs in expectation, as LOM does,
+    and 1 leaves them as they are. In between the stream is partly balanced, and a loss with the classes' frequencies corrects
+    for the rest. Images are drawn with replacement.
+
+    Args:
+        labels: class of each image, (N,); see :class:`training.sampling.samplers.PairSampler`.
+        seed: names the random numbers.
+        batch: has no effect; partners do not depend on batches.
+        power: exponent of the class counts.
+        rank: this process's number, see :class:`training.sampling.samplers.PairSampler`.
+        world_size: number of processes, likewise.
+        drop_last: whether pairs that do not fill all ranks are left out, likewise.
+
+    Raises:
+        InvalidInput: as :class:`training.sampling.samplers.PairSampler`.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        seed: int = 0,
+        batch: int = 128,
+        power: float = 0.5,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(labels, seed=seed, batch=batch, rank=rank, world_size=world_size, drop_last=drop_last)
+        self.cumulative = np.cumsum(power_law(self.counts, power))
+
+    def pairs(self, epoch: int) -> np.ndarray:
+        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
+        rng = self.rng(0, epoch)
+        classes = drawn(self.cumulative, rng.random((self.N, 2)))
+        within = (rng.random((self.N, 2)) * self.counts[classes]).astype(np.int64)
+        images: np.ndarray = self.by_class[self.starts[classes] + within]
+        return images
+
+
 class WeightedPartners(PairSampler):
     """Every image once per epoch, its partner drawn from its batch with replacement, with weight n_k^power for class k.
 
@@ -140,10 +183,10 @@ def drawn(cumulative: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     Args:
         cumulative: cumulative sums of the weights, (n,).
-        uniform: numbers in [0, 1), (m,).
+        uniform: numbers in [0, 1), of any shape.
 
     Returns:
-        Positions 0..n-1, (m,) int64.
+        Positions 0..n-1, int64, of that shape.
     """
     places = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
     return np.minimum(places, len(cumulative) - 1)  # a product may round up to the last sum
