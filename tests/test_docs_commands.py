@@ -32,6 +32,7 @@ NOT_RUN = {
     r"training\.table 8 --data-root D --jobs 4$": "trains hundreds of runs; numbers.md has such commands with fewer",
     r"--methods cheap": "trains fifty methods; tests/training/test_compare.py makes their runs",
     r"training\.table 7 .* --seeds ": "trains forty methods; tests/training/test_published.py trains a table",
+    r"training\.queue --data-root D --[te]": "trains 54 networks; tests/training/test_queue.py trains three",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
     r"figures --all": "draws every figure that the other commands draw one by one",
@@ -71,10 +72,13 @@ OWN, CIFAR = "own images", "CIFAR-10"
 
 PAGES_AND_DATA = {
     "docs/practice/own-images.md": OWN,
+    "docs/practice/finished-runs.md": OWN,
+    "docs/practice/choosing-a-method.md": OWN,
     "docs/practice/training.md": CIFAR,
     "docs/practice/many-runs.md": CIFAR,
     "docs/reproduce/numbers.md": CIFAR,
     "docs/reproduce/figures.md": CIFAR,
+    "docs/reproduce/queue.md": CIFAR,
     "docs/theory/claims.md": CIFAR,
     "docs/theory/collapse-law.md": CIFAR,
     "docs/theory/cures.md": CIFAR,

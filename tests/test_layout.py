@@ -77,6 +77,8 @@ ALSO_WITHOUT_TORCH = (
             "diagnose",
             "diagnosis",
             "predict",
+            "export",
+            "report",
             "split",
             "check",
             "measure",
@@ -174,7 +176,7 @@ def test_the_solvers_share_no_code_but_the_model() -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("cvxpy", {"lpm.sdp", "benchmarks.lpm"}),
+        ("cvxpy", {"lpm.sdp", "benchmarks.peers"}),
         ("ray", {"lpm.console.engines"}),
         ("flint", {"paper_checks.ball", "paper_checks.ball_losses", "paper_checks.beyond.balls"}),
         ("torchvision", set()),

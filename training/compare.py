@@ -9,13 +9,14 @@ from pathlib import Path
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
+from lpm.console.output import write
 from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import runs_of
 from training.named import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
-from training.store import comparisons
+from training.store import comparison_page, comparison_picture, comparisons
 from training.store.runs import RunFolder
 from training.store.verdicts import verdict
 
@@ -67,8 +68,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.group("run").add_argument(
         "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
     )
+    parser.group("run").add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write the comparison as one page: table, differences, curves, confusions",
+    )
     options = parser.parse_args(arguments)
     engines.check(options)
+    if options.html is not None:
+        _check_html(options.html)
     if processes() > 1:
         raise InvalidInput(
             "torchrun trains one run with all processes; use training.train with it, once for each method"
@@ -87,10 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
         cli.complain(error)
-    results = {
-        method: comparisons.read([run for seed in options.seeds if (run := _run(options.store, config, seed)).done])
+    folders = {
+        method: [run for seed in options.seeds if (run := _run(options.store, config, seed)).done]
         for method, config in configs.items()
     }
+    results = {method: comparisons.read(finished) for method, finished in folders.items()}
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
         remedy = ", for the reason above" if status else "; the same command trains them"
         status = max(status, 1)
@@ -101,8 +111,27 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
-        print(verdict(results) + longer(runs) if options.format == "markdown" else "", end="")
+        print(_ending(results, runs) if options.format == "markdown" else "", end="")
+        if options.html is not None:
+            write(options.html, comparison_page.page(base, results, folders).encode())
+            print(f"page: {shown(options.html)}", file=sys.stderr)
+        elif not options.quiet:
+            cli.next_step(
+                "the same command with --html report.html makes a page of it, with curves and confusion matrices"
+            )
     return status
+
+
+def _ending(results: comparisons.Results, runs: Mapping[str, Sequence[RunConfig]]) -> str:
+    """What stands below the table: which methods differ, and a picture of their intervals."""
+    picture = comparison_picture.in_text(results)
+    return verdict(results) + longer(runs) + (f"\n{picture}" if picture else "")
+
+
+def _check_html(path: Path) -> None:
+    """See before training that a page can be written. Raises InvalidInput if not."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidInput(f"--html {str(path)!r}: name a file in a folder that exists")
 
 
 def longer(runs: Mapping[str, Sequence[RunConfig]]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import statistics
 import sys
 from collections import Counter
@@ -25,7 +26,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import markdown as markdown_text
 from training.store import runs
 from training.store.confusion_picture import check_path, draw
-from training.store.confusions import Confusion, mean_matrix, of, splits_of
+from training.store.confusions import Confusion, mean_matrix, names_of, of, splits_of
 from training.store.metrics import split_of
 from training.store.runs import RunFolder
 from training.store.tables import in_words, ranges, setting
@@ -104,8 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is not None:
         result = folders[0].result()
         title = f"{folders[0].config.method} on {result.dataset or folders[0].config.data}"
-        draw(confusions, _names(folders[0]), list(splits_of(folders[0]).items()), title, options.out)
+        draw(confusions, names_of(folders[0]), list(splits_of(folders[0]).items()), title, options.out)
     print(formats[options.format](folders[0], confusions, options.top), end="")
+    if options.format == "markdown":
+        words = " ".join(shlex.quote(str(path)) for path in options.runs)
+        cli.next_step(f"python -m training.diagnose {words} says why, and what to try")
     return 0
 
 
@@ -134,7 +138,7 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())
     text += _classes(first, confusions)
-    names, pairs = _names(first), _pairs(confusions)[:top]
+    names, pairs = names_of(first), _pairs(confusions)[:top]
     rows = [["class", "predicted as", "% of its images", "cosine of the class vectors"], ["---"] * 4]
     rows += [[names[a], names[b], f"{share:.2f}", f"{cosine:.3f}"] for a, b, share, cosine in pairs]
     return text + (f"\n{cli.markdown_table(rows)}" if pairs else "")
@@ -142,7 +146,7 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
 
 def _classes(first: RunFolder, confusions: Sequence[Confusion]) -> str:
     """A table of the classes' measures, and the matrix; of many classes those with the lowest F1, and no matrix."""
-    names, few = _names(first), first.config.K <= FEW_CLASSES
+    names, few = names_of(first), first.config.K <= FEW_CLASSES
     measures = [confusion.measures for confusion in confusions]
     f1 = np.mean([one["F1"] for one in measures], axis=0)
     shown = range(len(names)) if few else [int(k) for k in np.argsort(f1, kind="stable") if not np.isnan(f1[k])][:TOP]
@@ -175,7 +179,7 @@ def as_matrix(first: RunFolder, confusions: Sequence[Confusion], top: int) -> st
     Returns:
         The text; its first row names the predicted classes, the first column the true ones.
     """
-    file, names = io.StringIO(), _names(first)
+    file, names = io.StringIO(), names_of(first)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["true", *names])
     for a, name in enumerate(names):
@@ -198,7 +202,7 @@ def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
         The text: classes with their measures as means over the runs, and by pair of classes the images, summed over the
         runs; pairs that never occur are left out.
     """
-    names, counts = _names(first), first.result().train_counts
+    names, counts = names_of(first), first.result().train_counts
     means = {
         name: np.mean([confusion.measures[name] for confusion in confusions], axis=0) for name in confusions[0].measures
     }
@@ -230,7 +234,7 @@ def as_csv(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
     Returns:
         The text.
     """
-    file, names = io.StringIO(), _names(first)
+    file, names = io.StringIO(), names_of(first)
     writer = csv.writer(file, lineterminator="\n")
     split = split_of(splits_of(first), first.config.K)
     words = [*splits_of(first), ""]  # the last for -1, the number of no split
@@ -258,12 +262,6 @@ def _pairs(confusions: Sequence[Confusion]) -> list[tuple[int, int, float, float
         for pair in pairs
     ]
     return sorted(rows, key=lambda row: -row[2])
-
-
-def _names(folder: RunFolder) -> list[str]:
-    """The names of the classes; their numbers where the run has no names."""
-    names = folder.result().class_names
-    return list(names) if len(names) == folder.config.K else list(map(str, range(folder.config.K)))
 
 
 if __name__ == "__main__":

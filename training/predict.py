@@ -1,10 +1,11 @@
 """Predictions of a trained network for image files: ``python -m training.predict RUN IMAGE...``.
 
-The run must be one on image files.
+The run must be one on image files. ``--calibrate`` turns scores into probabilities.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import os
@@ -14,12 +15,15 @@ from pathlib import Path
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.text import shown
+from lpm.console.text import counted, shown
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_device, add_max_pixels, workers
+from training.options import add_data, add_device, add_lists
 from training.store import runs
-from training.store.runs import seed_paths
+from training.store.runs import RunFolder, seed_paths
+
+PARTS = ("holdout", "test")
+"""Images of the run's own data that ``--calibrate`` can name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,20 +41,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "training.predict",
         "print the likeliest classes of image files as CSV: image, rank, class, score; scores order the classes of an "
-        "image, they are no probabilities",
+        "image, they are no probabilities; with --calibrate they are, and the column is probability",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run on image files (.../seed-0)")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=1, metavar="N", help="classes per image")
     parser.add_argument(
-        "--workers", type=workers, metavar="N", help="processes that decode images (default: the cores)"
+        "--calibrate",
+        metavar="WHAT",
+        help="print probabilities, by a temperature that is fitted on WHAT, each class counting equally: 'holdout', the images "
+        "that the run held out (--holdout, with --data-root), a folder of other images with one folder per class, or 'test', the "
+        "test images, on which accuracies and probabilities then are too good",
     )
     parser.add_argument(
         "--skip-broken",
         action="store_true",
         help="leave out files that cannot be decoded; they are named, and the status is 1",
     )
-    add_max_pixels(parser)
+    add_data(parser, weights=False)
+    add_lists(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
     images = _files(options.images)
@@ -58,24 +67,64 @@ def main(arguments: list[str] | None = None) -> int:
     from training.run import inference
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
+    folder, device = runs.at(options.run), build.device(options.device)
+    options.workers = cores if options.workers is None else options.workers
     skipped: list[str] = []
     predictions = inference.predictions(
-        runs.at(options.run),
+        folder,
         images,
-        build.device(options.device),
+        device,
         top=options.top,
-        workers=cores if options.workers is None else options.workers,
+        workers=options.workers,
         max_pixels=options.max_pixels,
+        temperature=1.0 if options.calibrate is None else _temperature(folder, options),
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
     rows = ((*row, f"{score:.4f}") for *row, score in predictions)
+    kind = "score" if options.calibrate is None else "probability"
     # All rows or none: nothing is printed before every image has been decoded.
-    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", "score"), *rows])
+    csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", kind), *rows])
     for reason in skipped:
         print(f"skipped: {shown(reason)}", file=sys.stderr)
     print(text.getvalue(), end="")
     return min(len(skipped), 1)
+
+
+def _temperature(folder: RunFolder, options: argparse.Namespace) -> float:
+    """The temperature that ``--calibrate`` asks for; a line says what it was fitted on."""
+    from training.jobs.prepare import again  # these bring torch
+    from training.model import build
+    from training.run import calibrating, inference
+    from training.run.corrections import Finished
+
+    inference.class_names(folder)
+    what, device = options.calibrate, build.device(options.device)
+    if what in PARTS:
+        data = again(folder, options)
+        if what not in data.parts:
+            raise InvalidInput(
+                f"--calibrate holdout: {str(folder.path)!r} held out no images; train with --holdout 0.1, or give a folder of "
+                "images that it has not seen"
+            )
+        network = inference.network_of(folder, data.channels, device)
+        logits = Finished(folder.config, network, data, device, options.workers).logits(what)
+        labels = data.parts[what].labels
+    else:
+        place = Path(what)
+        if not place.is_dir():
+            raise InvalidInput(f"--calibrate {what!r} is neither {' nor '.join(PARTS)} nor a folder")
+        words = {"workers": options.workers, "max_pixels": options.max_pixels}
+        logits, labels = calibrating.of_folder(folder, place, device, **words)
+    fitted = calibrating.calibrated(logits, labels)
+    of = {"holdout": " that were held out", "test": ", the run's own test images, on which they are too good"}
+    print(
+        f"note: probabilities at temperature {fitted.temperature:.3g}, fitted on {counted(fitted.images, 'image')} of "
+        f"{counted(fitted.classes, 'class', 'classes')}{of.get(what, f' in {shown(what)}')}; calibration error there "
+        f"{fitted.before:.1f} % before, {fitted.after:.1f} % after",
+        file=sys.stderr,
+    )
+    return fitted.temperature
 
 
 def _refuse(reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -144,6 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"note: {shown(_classes([names[label] for label in untested]))} {why}, which is for training, so "
             "accuracies leave it out"
         )
+    place = shlex.quote(str(root))
+    cli.next_step(f"python -m training.compare --dataset own --data-root {place} --preset quick --seeds 0-2")
     return 0
 
 

@@ -58,22 +58,38 @@ def in_words(configs: Sequence[RunConfig], store: Path, device: str) -> str:
     Raises:
         InvalidInput: if the device is not there.
     """
+    each, basis = seconds(configs, store, device)
+    return f"about {in_time(sum(each))} here on {build.device(device).type}, one run after another ({basis})"
+
+
+def seconds(configs: Sequence[RunConfig], store: Path, device: str) -> tuple[list[float], str]:
+    """Estimate how long each of some runs takes.
+
+    Args:
+        configs: the runs; at least one.
+        store: the run store, whose finished runs tell.
+        device: 'auto', 'cpu' or 'cuda'.
+
+    Returns:
+        Seconds of each run, and where they come from, in words.
+
+    Raises:
+        InvalidInput: if the device is not there.
+    """
     where = build.device(device)
     known = _known(store, where.type)
     groups: dict[tuple[object, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         groups[_cost(config)].append(config)
     rates = {cost: known.get(cost) or measured(group[0], where) for cost, group in groups.items()}
-    seconds = sum(rates[_cost(config)] * config.epochs * images(config) for config in configs)
+    each = [rates[_cost(config)] * config.epochs * images(config) for config in configs]
     by_runs = sum(len(group) for cost, group in groups.items() if cost in known)
     on_noise = "by some steps on noise, so without reading, augmenting and testing images: it may take twice as long"
     if by_runs == len(configs):
-        basis = f"by finished runs of the same networks in {store}"
-    else:
-        basis = (
-            f"{by_runs} of {len(configs)} by finished runs in {store}, the others {on_noise}" if by_runs else on_noise
-        )
-    return f"about {in_time(seconds)} here on {where.type}, one run after another ({basis})"
+        return each, f"by finished runs of the same networks in {store}"
+    return each, (
+        f"{by_runs} of {len(configs)} by finished runs in {store}, the others {on_noise}" if by_runs else on_noise
+    )
 
 
 def _cost(config: RunConfig) -> tuple[object, ...]:

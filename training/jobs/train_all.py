@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -67,6 +68,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
         weights=options.weights,
         ranks=ranks,
         goes_on=options.data_changed == "ok",
+        evaluate_every=options.evaluate_every,
     )
     results, diverged = [], 0
     begun = [RunFolder(options.store, config).epochs for config in configs]
@@ -84,7 +86,9 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     elif printed and not options.quiet and results:
         _print(first, results)
         folder = RunFolder(options.store, first).path
-        print(f"in {shown(folder if len(configs) == 1 else folder.parent)}")
+        place = folder if len(configs) == 1 else folder.parent
+        print(f"in {shown(place)}")
+        cli.next_step(f"python -m training.diagnose {shlex.quote(str(place))} says why rare classes are wrong")
     return 1 if diverged else 0
 
 

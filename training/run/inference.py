@@ -41,11 +41,13 @@ def predictions(
     top: int = 1,
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
+    temperature: float = 1.0,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, float]]:
     """Predict the likeliest classes of images.
 
-    Scores order the classes of an image. They are no probabilities: training with mixup keeps them far from 0 and 1.
+    Scores order the classes of an image. They are no probabilities: training with mixup keeps them far from 0 and 1. With
+    the temperature of :func:`training.run.calibrating.calibrated` they are.
 
     Args:
         folder: a finished run on image files.
@@ -54,6 +56,7 @@ def predictions(
         top: classes per image.
         workers: processes that decode images; 0 decodes in this process.
         max_pixels: pixels that an image may have.
+        temperature: what logits are divided by.
         broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
             raises InvalidInput.
 
@@ -61,15 +64,66 @@ def predictions(
         For each image and each of its likeliest classes: path, rank from 1, name of the class, softmax score.
 
     Raises:
-        InvalidInput: if the run is on other data than image files, its weights are damaged, ``top`` exceeds its
-            classes, or (by the default of ``broken``) a file is no image.
+        InvalidInput: if ``top`` exceeds the run's classes, and as :func:`logits`.
         ChildProcessError: if a decoding process was killed.
     """
-    config, names = folder.config, folder.result().class_names
-    if not config.data_set.files or len(names) != config.K:
+    names = class_names(folder)
+    if not 1 <= top <= len(names):
+        raise InvalidInput(f"--top {top} must lie in 1..{len(names)}, the run's classes")
+    for decoded, z in logits(folder, images, device, workers=workers, max_pixels=max_pixels, broken=broken):
+        scores, classes = (z / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        for number, image in enumerate(decoded):
+            for rank in range(top):
+                yield image, rank + 1, names[int(classes[number, rank])], float(scores[number, rank])
+
+
+def class_names(folder: RunFolder) -> tuple[str, ...]:
+    """The names of the classes of a run on image files.
+
+    Args:
+        folder: a finished run.
+
+    Returns:
+        K names.
+
+    Raises:
+        InvalidInput: if the run is on other data than image files, or its classes have no names.
+    """
+    names = folder.result().class_names
+    if not folder.config.data_set.files or len(names) != folder.config.K:
         raise InvalidInput(f"{str(folder.path)!r} is not a run on image files that names its classes")
-    if not 1 <= top <= config.K:
-        raise InvalidInput(f"--top {top} must lie in 1..{config.K}, the run's classes")
+    return names
+
+
+def logits(
+    folder: RunFolder,
+    images: Sequence[Path | str],
+    device: torch.device,
+    *,
+    workers: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    broken: Callable[[str], None] = refuse,
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Compute the logits of images.
+
+    Args:
+        folder: a finished run on image files.
+        images: image files.
+        device: where the network runs.
+        workers: processes that decode images; 0 decodes in this process.
+        max_pixels: pixels that an image may have.
+        broken: called with what is wrong for each file that is no image; by default it raises InvalidInput.
+
+    Yields:
+        The paths of n images, and their logits, (n, K).
+
+    Raises:
+        InvalidInput: as :func:`class_names`, if the weights are damaged, or (by the default of ``broken``) if a file is no
+            image.
+        ChildProcessError: if a decoding process was killed.
+    """
+    class_names(folder)
+    config = folder.config
     how = Decoding(config.upright, config.pixel_bits, Largest(*folder.result().largest_pixels), max_pixels)
     network = network_of(folder, sources.Files.channels, device)
     assert config.data_set.constants is not None
@@ -88,7 +142,7 @@ def predictions(
         # In this order, or zip would take one image too many.
         for reason, image in zip(reasons, remaining, strict=False):
             if reason is None:
-                decoded.append(image)
+                decoded.append(str(image))
             else:
                 broken(reason)
         if not decoded:
@@ -96,12 +150,9 @@ def predictions(
         with torch.no_grad():
             x = normalised(pixels.to(device), mean, std).contiguous(memory_format=torch.channels_last)
             z = network.classifier(network.features(x, bf16=config.precision == "bf16"))
-            scores, classes = z.softmax(dim=1).sort(dim=1, descending=True, stable=True)
-        if not bool(torch.isfinite(scores).all()):
+        if not bool(torch.isfinite(z).all()):
             raise InvalidInput(f"the weights of {str(folder.path)!r} give scores that are not finite")
-        for number, image in enumerate(decoded):
-            for rank in range(top):
-                yield str(image), rank + 1, names[int(classes[number, rank])], float(scores[number, rank])
+        yield decoded, z
 
 
 class _Views(Dataset[Any]):

@@ -168,19 +168,18 @@ def difference(results: Results, split: str, method: str, other: str) -> Estimat
     return Estimate(first.mean - second.mean, p=welch(first, second))
 
 
-def markdown(base: RunConfig, results: Results) -> str:
-    """Write the comparison as a Markdown table, below a line that says what was trained.
+def cells(base: RunConfig, results: Results) -> tuple[list[list[str]], str]:
+    """Make the comparison's table, and the note that explains its numbers.
 
     It has one row per method and one column per split. A cell is mean ± standard deviation (number of runs). Behind them
-    stand the interval of the main accuracy, and its difference from the best method. A sentence says which method is
-    best, and a note explains the numbers.
+    stand the interval of the main accuracy, and its difference from the best method.
 
     Args:
         base: the run whose choices the methods share.
         results: the runs of each method; at least one method has runs.
 
     Returns:
-        The text.
+        The rows of the table, of which the second is its rule; and the note.
     """
     example = next(result for runs in results.values() for result in runs.results)
     columns = _splits(results)
@@ -210,8 +209,36 @@ def markdown(base: RunConfig, results: Results) -> str:
     elif len(ranked) > 1:
         note += " p: Welch's t-test over the seeds alone; predictions that would tell more are not stored."
     note += " Holm: p corrected for all differences of this table." if len(ranked) > 2 else ""
-    text = f"{setting(base, example.dataset or base.data)}\n\n{cli.markdown_table(table)}\n"
-    return f"{text}{sentence(results, total)}{note}\n"
+    return table, note
+
+
+def caption(base: RunConfig, results: Results) -> str:
+    """Say what was trained.
+
+    Args:
+        base: the run whose choices the methods share.
+        results: the runs of each method; at least one method has runs.
+
+    Returns:
+        The data and the recipe, in one line.
+    """
+    example = next(result for runs in results.values() for result in runs.results)
+    return setting(base, example.dataset or base.data)
+
+
+def markdown(base: RunConfig, results: Results) -> str:
+    """Write the comparison in Markdown: what was trained, the table, which method is best, and the note.
+
+    Args:
+        base: the run whose choices the methods share.
+        results: the runs of each method; at least one method has runs.
+
+    Returns:
+        The text.
+    """
+    table, note = cells(base, results)
+    text = f"{caption(base, results)}\n\n{cli.markdown_table(table)}\n"
+    return f"{text}{sentence(results, headline(results))}{note}\n"
 
 
 def sentence(results: Results, split: str) -> str:

@@ -43,6 +43,28 @@ def draw(
     title: str,
     path: Path,
 ) -> None:
+    """Draw the mean confusion matrix of some runs into a file.
+
+    Args:
+        confusions: as :func:`drawn`, with the next three.
+        names: K names of classes.
+        splits: the splits.
+        title: what was trained.
+        path: the file; its ending says the form.
+
+    Raises:
+        InvalidInput: as :func:`drawn`.
+    """
+    write(path, drawn(confusions, names, splits, title, path.suffix.lower().removeprefix(".")))
+
+
+def drawn(
+    confusions: Sequence[Confusion],
+    names: Sequence[str],
+    splits: Sequence[tuple[str, tuple[int, int]]],
+    title: str,
+    form: str,
+) -> bytes:
     """Draw the mean confusion matrix of some runs: rows are true classes, columns predicted ones.
 
     Args:
@@ -50,7 +72,10 @@ def draw(
         names: K names of classes.
         splits: names, and first and last class, of the splits, which lines divide.
         title: what was trained.
-        path: the file.
+        form: 'png', 'pdf' or 'svg'.
+
+    Returns:
+        The picture in that form.
 
     Raises:
         InvalidInput: if there are too many classes for a picture.
@@ -90,8 +115,7 @@ def draw(
                 colour = "white" if value > 55 else "black"
                 axes.text(b, a, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
         file = io.BytesIO()
-        form = path.suffix.lower().removeprefix(".")
         figure.savefig(
             file, format=form, dpi=150, bbox_inches="tight", metadata={"Date": None} if form == "svg" else None
         )
-    write(path, file.getvalue())
+    return file.getvalue()

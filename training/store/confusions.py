@@ -127,6 +127,19 @@ def of(folder: RunFolder) -> Confusion:
     return counted(labels, predictions, vectors, splits_of(folder))
 
 
+def names_of(folder: RunFolder) -> list[str]:
+    """The names of a finished run's classes.
+
+    Args:
+        folder: the run.
+
+    Returns:
+        K names; numbers where the run has no names.
+    """
+    names = folder.result().class_names
+    return list(names) if len(names) == folder.config.K else list(map(str, range(folder.config.K)))
+
+
 def splits_of(folder: RunFolder) -> dict[str, tuple[int, int]]:
     """Find the many, medium and few classes of a finished run.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,22 @@ def export(store: Path) -> list[dict[str, str]]:
                 )  # fmt: skip
                 rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
     return rows
+
+
+def as_csv(rows: Iterable[Mapping[str, str]]) -> bytes:
+    """Write rows as a file's content, with their header.
+
+    Args:
+        rows: as :func:`export` makes them.
+
+    Returns:
+        The content.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
 
 
 def read(path: Path, option: str) -> list[dict[str, str]]:

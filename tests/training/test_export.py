@@ -1,0 +1,172 @@
+"""Networks written for other programs: what is written predicts what the run predicted, or nothing is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+
+from lpm.console.cli import run as run_command
+from tests.training.own import older, pets, trained
+from training import train
+from training.config import RunConfig
+from training.data import datasets
+from training.export import main as export
+from training.model import build
+from training.run import exported
+from training.run.inference import network_of
+from training.second_stage import second_stage
+from training.store.runs import RunFolder, find
+
+FILES = {
+    "onnx": ["network.onnx"],
+    "torchscript": ["network.pt"],
+    "safetensors+py": ["network.py", "network.safetensors"],
+}
+SMALL = replace(RunConfig(), model="resnet8", width=4)
+PLACES = replace(RunConfig(dataset="imagenet-lt"), model="resnet50", width=4, classifier="etf", size=32)
+NETWORKS = {
+    "fc": SMALL,
+    "cosine": replace(SMALL, classifier="cosine"),
+    "etf": replace(SMALL, classifier="etf", loss="dr", width=16),
+    "ms-wetf": replace(SMALL, classifier="ms-wetf", width=16),
+    "dbn-mix": replace(SMALL, branches="dbn", sampler="bilateral"),
+    "lws": second_stage(replace(SMALL, preset="bare"), "lws"),
+    "bottlenecks, partly frozen": replace(PLACES, classifier="fc", classes=0, pretrained=True, trains="stage4"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    store = tmp_path_factory.mktemp("store")
+    words = ["--epochs", "2", "--warmup", "0", "--width", "4", "--quiet", "--device", "cpu", "--store", str(store)]
+    assert run_command(lambda: train.main(words)) == 0
+    (folder,) = find(store)
+    return folder
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_what_is_written_predicts_what_the_run_predicted(
+    form: str, run: RunFolder, tmp_path: Path, capsys: Any
+) -> None:
+    if form == "onnx":
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason=f"ONNX needs {package}, which is not installed")
+    out = tmp_path / "out"
+    assert run_command(lambda: export([str(run.path), "--format", form, "--out", str(out)])) == 0
+    printed = capsys.readouterr()
+    assert "predicts what the run predicted, on 10 test images" in printed.out
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES[form], "manifest.json"])
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["classes"] == [str(k) for k in range(10)]
+    assert manifest["input"]["pixels"] == ["images", 1, 8, 8]
+
+
+def test_the_code_needs_nothing_of_this_project(run: RunFolder, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run_command(lambda: export([str(run.path), "--format", "safetensors+py", "--out", str(out)])) == 0
+    program = (
+        "import torch; from network import load; torch.set_num_threads(1); "
+        "print(load()(torch.full((2, 1, 8, 8), 0.25))[1].tolist())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=out, capture_output=True, text=True, check=True)
+    data = datasets.of(run.config, None, train_list=None, test_list=None)
+    with torch.no_grad():
+        pixels = (torch.full((2, 1, 8, 8), 0.25) - data.mean[0]) / data.std[0]
+        expected = network_of(run, 1, torch.device("cpu"))(pixels)[1]
+    assert json.loads(ended.stdout) == pytest.approx(expected.tolist(), abs=1e-4)
+    assert not re.search(r"import .*(training|lpm)", (out / "network.py").read_text())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("write", [exported.code, exported.torchscript])
+def test_every_kind_of_network_can_be_written(name: str, write: Any, tmp_path: Path) -> None:
+    config = NETWORKS[name]
+    network = build.network(config, 3).eval()
+    with torch.no_grad():  # as if trained: means and variances of BatchNorm that are not 0 and 1
+        for key, tensor in network.state_dict().items():
+            if "running" in key:
+                tensor.uniform_(0.5, 1.5)
+    module = exported.Pixels(network, torch.full((3, 1, 1), 0.4), torch.full((3, 1, 1), 0.3)).eval()
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    more = ("cifar10-lt",) if write is exported.code else ()
+    scores = write(module, pixels, tmp_path, *more)
+    new = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))  # another number of images
+    with torch.no_grad():
+        expected = network((new - 0.4) / 0.3).numpy()
+    assert scores(new.numpy()) == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(np.abs(expected).max()))
+    assert expected.std() > 0
+
+
+def test_a_run_on_files_is_written_and_other_images_are_refused(tmp_path: Path, capsys: Any) -> None:
+    root, store = pets(tmp_path / "data"), tmp_path / "store"
+    assert trained(root, store) == 0
+    (folder,) = find(store)
+    words = [str(folder.path), "--format", "torchscript", "--out", str(tmp_path / "out")]
+    assert run_command(lambda: export([*words, "--data-root", str(root)])) == 0
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["checked_images"] == 7  # all that there are
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["classes"] == ["dog", "emu", "cat"]
+    capsys.readouterr()
+    other = pets(tmp_path / "other")
+    (other / "test/cat/00.jpg").write_bytes((other / "test/cat/01.jpg").read_bytes())
+    words[-1] = str(tmp_path / "refused")
+    assert run_command(lambda: export([*words, "--data-root", str(other)])) == 2
+    assert "error: " in (err := capsys.readouterr().err)
+    assert err.count("\n") == 1
+    assert run_command(lambda: export(words)) == 2
+    assert "needs --data-root" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()
+
+
+def test_files_that_predict_otherwise_are_not_written(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+    copy = RunFolder(tmp_path / "store", run.config)
+    copy.path.mkdir(parents=True)
+    for file in run.path.iterdir():
+        (copy.path / file.name).write_bytes(file.read_bytes())
+    final = older(copy).path / "final.safetensors"
+    arrays = load_arrays(final.read_bytes())
+    arrays["test_answers"] = (arrays["test_answers"] + 1) % 10
+    final.write_bytes(save_arrays(arrays))
+    assert run_command(lambda: export([str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")])) == 2
+    err = capsys.readouterr().err
+    assert "image 1 is predicted as class" in err
+    assert "nothing is written" in err
+    del arrays["test_answers"]
+    final.write_bytes(save_arrays(arrays))
+    assert run_command(lambda: export([str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")])) == 2
+    assert "has no predictions, because an older version made it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_differences_beyond_rounding_are_found() -> None:
+    logits = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.98]], np.float32)
+    stored = np.array([0, 1])
+    assert exported.difference(logits, logits, stored, bf16=False) == ""
+    assert exported.difference(logits + 2e-4, logits, stored, bf16=False) == ""
+    assert "more than rounding" in exported.difference(logits + 4e-4, logits, stored, bf16=False)
+    assert "more than rounding" in exported.difference(logits * np.nan, logits, stored, bf16=False)
+    assert "shape" in exported.difference(logits[:, :2], logits, stored, bf16=False)
+    near = np.array([0, 2])  # 1.98 beside 2: as near as bfloat16 rounds, and not as float32 does
+    assert exported.difference(logits, logits, near, bf16=True) == ""
+    assert "image 2 is predicted as class 1" in exported.difference(logits, logits, near, bf16=False)
+    assert "image 1" in exported.difference(logits, logits, np.array([1, 1]), bf16=True)
+
+
+def test_weights_of_the_code_are_plain_tensors(run: RunFolder, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run_command(lambda: export([str(run.path), "--format", "safetensors+py", "--out", str(out)])) == 0
+    tensors = load_tensors((out / "network.safetensors").read_bytes())
+    assert torch.equal(
+        tensors["classifier_linear.weight"], torch.tensor(run.final()["network.classifier.linear.weight"])
+    )

@@ -1,0 +1,111 @@
+"""Write a trained network for other programs: ``python -m training.export RUN --format onnx|torchscript|safetensors+py``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpm.console import cli
+from lpm.console.errors import InvalidInput
+from lpm.console.output import OutputFolder
+from lpm.console.text import shown
+from training.options import add_data, add_lists
+from training.store import runs
+from training.store.runs import RunFolder
+
+FORMATS = {
+    "onnx": "for onnxruntime (extra `onnx`)",
+    "torchscript": "for torch.jit.load and libtorch",
+    "safetensors+py": "weights and one file of code, which needs PyTorch alone",
+}
+"""The forms of a network, and what each is for."""
+
+IMAGES = 10
+"""Test images on which the files must predict what the run predicted."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; those of the process if None.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InvalidInput: if the run or its data cannot be used, or the files do not predict what the run predicted. Nothing is
+            written then.
+    """
+    parser = cli.Parser(
+        "training.export",
+        "write a trained network for other programs, and check on ten test images that it predicts what the run predicted",
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="folder of a finished run (.../seed-0)")
+    words = "; ".join(f"{name}: {use}" for name, use in FORMATS.items())
+    add("--format", type=cli.choice(*FORMATS), required=True, metavar="NAME", help=words)
+    add("--out", type=Path, metavar="DIR", help="folder for the files (default: network- and the format)")
+    add_data(parser, weights=False)
+    add_lists(parser)
+    options = parser.parse_args(arguments)
+    folder = runs.at(options.run)
+    from training.jobs.prepare import again  # brings torch
+
+    data = again(folder, options)
+    place = options.out or Path(f"network-{options.format.partition('+')[0]}")
+    with OutputFolder(place, "training.export") as output:
+        record = _written(folder, data, options, output.path)
+        files = output.files
+        output.finish(record)
+    print(f"{shown(folder.config.method)} on {folder.config.data}, in {shown(place)}: {', '.join(files)}")
+    print(f"It predicts what the run predicted, on {record['checked_images']} test images.")
+    return 0
+
+
+def _written(folder: RunFolder, data: Any, options: Any, place: Path) -> dict[str, Any]:
+    """Write the files, and compare their predictions with the run's. Returns what the manifest says of them."""
+    import torch
+
+    from training.batches import sources
+    from training.run import exported
+    from training.run.inference import network_of
+
+    config, device = folder.config, torch.device("cpu")
+    stored = folder.final().get("test_answers")
+    if stored is None:
+        raise InvalidInput(
+            f"{str(folder.path)!r} has no predictions, because an older version made it; training.measure adds them"
+        )
+    network = network_of(folder, data.channels, device)
+    chosen = np.unique(np.linspace(0, len(stored) - 1, IMAGES).round().astype(int))
+    source = sources.of(config, data, device, options.workers or 0)
+    mean, std = sources.constants(data.mean, data.std, device)
+    with torch.no_grad():
+        x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
+        pixels, logits = x * std + mean, network(x).numpy()
+    module = exported.Pixels(network, mean, std).eval()
+    if options.format == "onnx":
+        scores = exported.onnx(module, pixels, place)
+    elif options.format == "torchscript":
+        scores = exported.torchscript(module, pixels, place)
+    else:
+        scores = exported.code(module, pixels, place, config.data)
+    bf16 = config.precision == "bf16"
+    if fault := exported.difference(scores(pixels.numpy()), logits, stored[chosen, 0], bf16=bf16):
+        raise InvalidInput(f"{options.format}: {fault}; nothing is written")
+    return {
+        "run": config.folder,
+        "method": config.method,
+        "classes": list(folder.result().class_names) or list(map(str, range(config.K))),
+        "input": {"pixels": ["images", *pixels.shape[1:]], "values": "0..1, which is pixel / 255"},
+        "output": {"logits": ["images", config.K]},
+        "checked_images": len(chosen),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,63 @@
+"""The page of a comparison: its table, differences, curves and confusion matrices. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from training.config import RunConfig
+from training.store import comparison_picture, comparisons, confusion_picture, pages
+from training.store.comparisons import Results
+from training.store.confusions import names_of, of, splits_of
+from training.store.runs import FINAL, RunFolder
+from training.store.verdicts import verdict
+
+
+def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFolder]]) -> str:
+    """Make the page.
+
+    Args:
+        base: the run whose choices the methods share.
+        results: the runs of each method; at least one method has runs.
+        folders: the folders of these runs, by method.
+
+    Returns:
+        HTML that holds all it shows.
+
+    Raises:
+        InvalidInput: if a run is damaged.
+    """
+    (head, _, *body), note = comparisons.cells(base, results)
+    split = comparisons.headline(results)
+    ranked = list(comparisons.rows(results, split))
+    epochs = {
+        method: [[row[f"test_{split}"] for row in folder.rows() if f"test_{split}" in row] for folder in runs]
+        for method, runs in folders.items()
+    }
+    return pages.page(
+        "comparison.html",
+        caption=comparisons.caption(base, results),
+        head=head,
+        body=body,
+        note=note,
+        sentences=[text for text in (comparisons.sentence(results, split), verdict(results)) if text],
+        intervals=pages.embedded(comparison_picture.intervals(results), "svg"),
+        curves=pages.embedded(comparison_picture.curves(results, epochs), "svg"),
+        matrices=_matrices(ranked, folders),
+    )
+
+
+def _matrices(ranked: Sequence[str], folders: Mapping[str, Sequence[RunFolder]]) -> list[dict[str, str]]:
+    """The confusion matrices of the first method and of the one with the highest accuracy, where their predictions are stored."""
+    first = next(method for method, runs in folders.items() if runs)
+    roles = {first: "the first method"}
+    roles[ranked[0]] = "the highest accuracy" + ", and the first method" * (ranked[0] == first)
+    matrices = []
+    for method, role in roles.items():
+        runs = [folder for folder in folders[method] if (folder.path / FINAL).is_file()]
+        names = names_of(runs[0]) if runs else []
+        if not 0 < len(names) <= confusion_picture.LARGEST:
+            continue
+        splits = list(splits_of(runs[0]).items())
+        picture = confusion_picture.drawn([of(folder) for folder in runs], names, splits, method, "png")
+        matrices.append({"method": method, "role": role, "picture": pages.embedded(picture, "png")})
+    return matrices
