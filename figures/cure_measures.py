@@ -195,6 +195,22 @@ def _margin(run: RunFolder, geometries: Mapping[str, np.ndarray], ranges: Splits
     return _mean((np.diag(z) - others.max(axis=1))[_classes(ranges, "few")])
 
 
+def imbalance_of(run: RunFolder) -> float:
+    """The imbalance of a finished run: as it was chosen, or for image files that of the class counts.
+
+    Args:
+        run: the run.
+
+    Returns:
+        n_max / n_min.
+
+    Raises:
+        InvalidInput: if its result is damaged.
+    """
+    counts = run.result("train_counts").train_counts
+    return max(counts) / min(counts) if run.config.data_set.files else run.config.imbalance
+
+
 def row_of(run: RunFolder, network: Finished) -> Row:
     """Make the row of a run.
 
@@ -213,8 +229,8 @@ def row_of(run: RunFolder, network: Finished) -> Row:
     ranges = confusions.splits_of(run)
     mu = diagnosis.of(run).mu
     return {
-        "dataset": result.dataset or config.data,
-        "imbalance": float(counts.max() / counts.min()) if config.data_set.files else config.imbalance,
+        "dataset": result.dataset,
+        "imbalance": imbalance_of(run),
         "method": config.method,
         "seed": config.seed,
         "preset": config.preset,

@@ -224,10 +224,10 @@ def unmeasured(rows: Sequence[Row]) -> list[Row]:
 
 
 def new_rows(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
-    """Measure the finished runs of a store that are not known.
+    """Measure the finished runs of a store that are wanted and not known.
 
     Args:
-        options: the options: the store, and where data are.
+        options: the options: the store, which of its runs are wanted, and where data are.
         known: rows of runs that are measured already.
 
     Returns:
@@ -236,7 +236,7 @@ def new_rows(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
     Raises:
         InvalidInput: if the store has no finished run, a run is damaged, or its data are not there.
     """
-    from figures.cure_measures import row_of
+    from figures.cure_measures import imbalance_of, row_of
     from training.model import build
     from training.run.corrections import Finished
     from training.run.inference import network_of
@@ -248,7 +248,8 @@ def new_rows(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
     device, rows = build.device(options.device), []
     loaded: dict[tuple[object, ...], LongTailed] = {}
     for run in finished:
-        if (run.config.key, run.config.seed) in seen:
+        setting = {"dataset": run.result().dataset, "preset": run.config.preset, "imbalance": imbalance_of(run)}
+        if (run.config.key, run.config.seed) in seen or not is_wanted(setting, options):
             continue
         data = _data(run, options, loaded)
         if not options.quiet:

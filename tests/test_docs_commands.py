@@ -35,6 +35,7 @@ NOT_RUN = {
     r"training\.queue --data-root D --[te]": "trains 54 networks; tests/training/test_queue.py trains three",
     r"--engine ray": "needs the hosts of a cluster; tests/training/test_cluster.py runs it on one",
     r"^(python3? -m venv|pip install|\. \.venv)": "sets a machine up; CI does",
+    r"--weights resnet18": "needs a file of pretrained weights; tests/training/test_features_once.py makes one",
     r"figures --all": "draws every figure that the other commands draw one by one",
 }
 """Patterns of lines that no test types, and why."""

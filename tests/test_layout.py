@@ -18,7 +18,7 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-MODEL = "mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
+MODEL = "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
 SOLVERS = "orbits factored merged sdp"
 LAYERS = {
     "lpm.console": "lpm.console",

@@ -23,7 +23,7 @@ from training.choices.losses import LossChoices
 from training.choices.method import MethodChoices
 from training.choices.mixing import MixingChoices, check_mixing
 from training.choices.names import method_of
-from training.choices.recipe import BOTTLENECKS, RecipeChoices
+from training.choices.recipe import FOR_ARRAYS, RecipeChoices, check_features
 from training.choices.run import RunChoices
 from training.choices.stage import StageChoices
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
@@ -59,8 +59,9 @@ class RunConfig(
                 unsaid = self.dataset == _DEFAULTS["dataset"] and known.scope in OF_DATA
                 missing = ", or say which --dataset" if unsaid else ""
                 raise InvalidInput(f"{_option(name)}{value} applies only to {known.scope}; drop it{missing}")
-        if self.model in BOTTLENECKS and not self.data_set.files:
+        if self.model not in FOR_ARRAYS and not self.data_set.files:
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
+        check_features(self)
         if self.loss not in losses_of(self.classifier):
             known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
             why = f": {reason}" if reason else ""
@@ -129,7 +130,7 @@ class RunConfig(
     @property
     def channels(self) -> int:
         """Channels of the first stage."""
-        return self.width or (64 if self.model in BOTTLENECKS else self.data_set.channels)
+        return self.width or (self.data_set.channels if self.model in FOR_ARRAYS else 64)
 
     @property
     def pixels(self) -> int:
@@ -223,6 +224,19 @@ def type_of(name: str) -> Any:
     return _types()[name]
 
 
+def matches(known: Choice, value: str) -> bool:
+    """Whether a value is none of a choice's words, but matches its pattern.
+
+    Args:
+        known: the choice.
+        value: the value.
+
+    Returns:
+        Whether it does; never without a pattern, or for more than 200 characters.
+    """
+    return bool(known.pattern) and len(value) <= 200 and re.fullmatch(known.pattern, value) is not None
+
+
 def _option(name: str) -> str:
     return name.replace("_", "-")
 
@@ -230,7 +244,7 @@ def _option(name: str) -> str:
 def _check_type(name: str, value: Any, known: Choice, kind: Any) -> None:
     """Raise InvalidInput unless a value is one of its choice's words, or of its type and finite."""
     if known.words:
-        if not isinstance(value, str) or value not in known.words:
+        if not isinstance(value, str) or not (value in known.words or matches(known, value)):
             raise InvalidInput(f"{name} {str(value)[:40]!r} is unknown; choose one of {', '.join(known.words)}")
         return
     is_tuple = bool(get_args(kind))

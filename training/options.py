@@ -14,9 +14,11 @@ from typing import get_args
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
+from training.choices.recipe import CODE
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.found import number_of_classes, number_of_images
 from training.data.images import MAX_PIXELS, MOST_PIXELS
+from training.data.own_code import trust
 from training.methods import LAWS
 
 
@@ -145,6 +147,13 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
         help="processes that decode image files for a run (default: one per core)",
     )
     add_max_pixels(parser)
+    add(
+        "--trust-code",
+        type=_trusted,
+        action="append",
+        metavar="NAME",
+        help="run this function of your own, package.module:function, where a stored run names it",
+    )
     if weights:
         add(
             "--weights",
@@ -152,6 +161,13 @@ def add_data(parser: cli.Parser, *, weights: bool = True) -> None:
             metavar="FILE",
             help="pretrained weights with torchvision's or timm's keys (.pth, .pth.tar, .ckpt, .bin, .safetensors)",
         )
+
+
+def _trusted(text: str) -> str:
+    if not re.fullmatch(CODE, text):
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not package.module:function")
+    trust(text)
+    return text
 
 
 def add_max_pixels(parser: cli.Parser) -> None:
@@ -257,7 +273,7 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: st
         add = groups[known.group].add_argument
         option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name, dataset)
         if known.words:
-            add(option, type=cli.choice(*known.words), metavar="NAME", help=text)
+            add(option, type=str if known.pattern else cli.choice(*known.words), metavar="NAME", help=text)
         elif kind is bool:
             add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif get_args(kind):
@@ -421,6 +437,9 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         InvalidInput: if an option is missing, or if options do not go together.
     """
     given = {name: value for name in CHOICES if (value := getattr(options, name, None)) is not None}
+    for name, value in given.items():
+        if CHOICES[name].pattern and re.fullmatch(CODE, value) and not value.startswith("timm:"):
+            trust(value)  # the user has typed it
     row, root = CATALOGUE[given.get("dataset", RunConfig.dataset)], getattr(options, "data_root", None)
     if row.user_named:
         if root is None:

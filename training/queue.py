@@ -24,7 +24,7 @@ from training.config import RunConfig
 from training.experiments import config
 from training.store import rows as stored
 from training.store.locks import Busy
-from training.store.rows import NO_ROWS, Rows
+from training.store.rows import NO_ROWS, Measured, Rows
 from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -130,8 +130,19 @@ class Queue:
         Returns:
             Accuracy in per cent over all test images; None for a run that is not finished.
         """
-        folder, row = RunFolder(self.store, run), self.known.get((run.key, run.seed, run.method))
+        folder, row = RunFolder(self.store, run), self.row(run)
         return folder.result().last["all"] if folder.done else row.last.get("all") if row else None
+
+    def row(self, run: RunConfig) -> Measured | None:
+        """Look up a run among those that the store need not have.
+
+        Args:
+            run: the run.
+
+        Returns:
+            What it gave; None if it is not among them.
+        """
+        return self.known.get((run.key, run.seed, run.method))
 
     def unfinished(self) -> list[RunConfig]:
         """List the runs that are not finished now, in their order."""
@@ -188,7 +199,8 @@ def table(queue: Queue) -> str:
     from training.jobs import estimate  # brings torch
 
     left = queue.unfinished()
-    seconds, basis = estimate.seconds(left, queue.store, "cpu") if left else ([], "")
+    timed = {run: row.cpu_seconds for run in queue.runs if (row := queue.row(run)) and row.cpu_seconds}
+    seconds, basis = estimate.seconds(left, queue.store, "cpu", timed) if left else ([], "")
     of_run = dict(zip(left, seconds, strict=True))
     lines = [["method", "imbalance", "seed", "state", "minutes left"], ["---"] * 5]
     for run in queue.runs:
@@ -248,6 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = Deadline(math.inf if options.time_limit is None else start + 60 * options.time_limit)
     if left := queue.unfinished():
         data_of(options.data_root, left[0].imbalance)  # before anything is trained
+    _export(options)  # what another call has finished, and to see that it can be written
     try:
         status = queue.train(lambda run: _train(run, options, deadline), lambda: _export(options))
     except TimeIsUp:

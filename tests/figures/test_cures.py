@@ -208,6 +208,9 @@ def test_rows_alone_draw_the_same_map_and_known_runs_are_not_measured_again(
 
     monkeypatch.setattr(cure_measures, "row_of", measured_again)
     rows = ["--rows", str(drawn / "cures.csv")]
+    unwanted = ["--store", str(store), "--preset", "paper"]  # nothing is measured that is not drawn
+    with pytest.raises(InvalidInput, match="no measured run"):
+        command.main(["cures", *unwanted, "--quiet", "--out", str(tmp_path / "none")])
     for words in (rows, [*rows, "--store", str(store)]):
         out = tmp_path / str(len(words))
         assert command.main(["cures", *words, "--quiet", "--out", str(out)]) == 0

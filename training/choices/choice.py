@@ -23,6 +23,7 @@ class Choice:
         help: what it means, in words.
         group: the data, the method, the recipe, or the run.
         words: the values it may have, with what each means ('' where the word says it); none where it is a number or free text.
+        pattern: a regular expression; values that match it are possible beside the words.
         holds: whether a value is possible, given the run; ``rule`` says it in words.
         rule: what a value must satisfy, or a function of the run that says it.
         applies: whether the choice has any effect on the run; elsewhere it must keep its default.
@@ -33,6 +34,7 @@ class Choice:
     help: str
     group: Group
     words: Mapping[str, str]
+    pattern: str
     holds: Holds | None
     rule: str | Callable[[RunConfig], str]
     applies: Callable[[RunConfig], bool]
@@ -57,6 +59,7 @@ def choice(
     group: Group,
     *,
     words: Mapping[str, str] | Collection[str] = (),
+    pattern: str = "",
     holds: Holds | None = None,
     rule: str | Callable[[RunConfig], str] = "",
     applies: Callable[[RunConfig], bool] = lambda run: True,
@@ -70,6 +73,7 @@ def choice(
         help: see :class:`Choice`, as the other ones.
         group: the data, the method, the recipe, or the run.
         words: the values it may have.
+        pattern: a regular expression of further values.
         holds: whether a value is possible.
         rule: what a value must satisfy.
         applies: whether the choice has any effect.
@@ -84,6 +88,7 @@ def choice(
         help=help,
         group=group,
         words=meanings,
+        pattern=pattern,
         holds=holds,
         rule=rule,
         applies=applies,

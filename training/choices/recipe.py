@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from lpm.console.errors import InvalidInput
 from training.choices.choice import above_zero, alternatives, between, choice, helps
 from training.choices.data import AUGMENTED, FILES
 from training.methods import CLASSIFIERS, LAWS, MIXINGS
 
-BOTTLENECKS = ("resnet50", "resnet50-wide4", "resnet152")
+if TYPE_CHECKING:
+    from training.config import RunConfig
+
+FOR_FILES = ("resnet18", "resnet34", "resnet50", "resnet50-wide4", "resnet152")
 """Networks for image files; 'wide4' has a last stage of twice the width."""
 
-MODELS = ("resnet8", "resnet14", "resnet20", "resnet32", *BOTTLENECKS)
+BASIC = ("resnet18", "resnet34")
+"""Those of basic blocks."""
+
+FOR_ARRAYS = ("resnet8", "resnet14", "resnet20", "resnet32")
+"""Networks for small images; they take image files, too."""
+
+MODELS = (*FOR_ARRAYS, *FOR_FILES)
+
+CODE = r"[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w]*"
+"""The dotted name of a function, 'package.module:function'."""
+
+OTHERS = rf"timm:[a-z0-9_]+|(?!timm:){CODE}"
+"""Networks of others: timm's, and functions of one's own."""
 
 _TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 
@@ -20,7 +37,14 @@ _TAKE_RATIOS = [name for name, law in LAWS.items() if law.takes_ratios]
 class RecipeChoices:
     """The recipe of a run."""
 
-    model: str = choice("resnet32", "the network", "recipe", words=MODELS)
+    model: str = choice(
+        "resnet32",
+        "the network; beside these timm:NAME, such as timm:resnet50d, and package.module:function, a function of your own that "
+        "takes the number of channels and returns a module from images to features",
+        "recipe",
+        words=MODELS,
+        pattern=OTHERS,
+    )
     width: int = choice(0, "channels of the first stage; 0 for the paper's", "recipe", **between(0, 1024))
     alpha: float = choice(
         1.0,
@@ -179,8 +203,8 @@ class RecipeChoices:
         False,
         "start from the weights in --weights",
         "recipe",
-        applies=lambda run: run.model in BOTTLENECKS,
-        scope="models 'resnet50', 'resnet50-wide4' and 'resnet152'",
+        applies=lambda run: run.model not in FOR_ARRAYS,
+        scope=f"model {alternatives(FOR_FILES)}, and those of others",
     )
     trains: str = choice(
         "all",
@@ -191,6 +215,7 @@ class RecipeChoices:
             "stage4": "the last stage and the classifier",
             "block": "a new last block and the classifier",
             "classifier": "the classifier alone",
+            "features": "the classifier alone, on features of each image that are computed once; mixup then mixes features",
         },
         applies=lambda run: run.pretrained,
         scope="pretrained networks",
@@ -201,3 +226,36 @@ class RecipeChoices:
         "recipe",
         words=("bf16", "fp32"),
     )
+
+
+def check_features(config: RunConfig) -> None:
+    """See that features can be computed once, where a run asks for that.
+
+    Args:
+        config: the run.
+
+    Raises:
+        InvalidInput: if its images differ from epoch to epoch, or are mixed otherwise than by a weight.
+    """
+    if config.trains == "block" and config.model in BASIC:
+        raise InvalidInput(f"trains 'block' is for networks of bottleneck blocks, not {config.model!r}: take 'stage4'")
+    if config.model not in MODELS:
+        if config.trains in ("stage4", "block"):
+            raise InvalidInput(
+                f"trains {config.trains!r} is not defined for model {config.model!r}: take 'all', 'classifier' or 'features'"
+            )
+        if config.width or config.branches != "none":
+            raise InvalidInput(f"--width and --branches are not defined for model {config.model!r}; drop them")
+    if config.trains != "features":
+        return
+    refusals = (
+        (config.augment, "so images are not augmented: give --no-augment"),
+        (LAWS[config.mixing].boxes, f"and mixing {config.mixing!r} cuts boxes from images: take --mixing mixup"),
+        (
+            config.stage_norms == "shift",
+            "so BatchNorm's statistics stay: a second stage takes --stage-norms eval",
+        ),
+    )
+    for refused, reason in refusals:
+        if refused:
+            raise InvalidInput(f"trains 'features' computes the features of each image once, {reason}")

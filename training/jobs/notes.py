@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from lpm.console.text import counted, shown
-from training.choices.recipe import BOTTLENECKS
+from training.choices.recipe import FOR_FILES
 from training.config import RunConfig
 from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
@@ -72,10 +72,10 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"{counted(images, 'image')} are {counted(steps, 'step')} per epoch, {steps * config.epochs:,} in all; "
             "a smaller --batch makes more"
         )
-    if device == "cpu" and config.model in BOTTLENECKS:
+    if device == "cpu" and config.model in FOR_FILES and config.trains != "features":
         _note(
             f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
-            + ("use a GPU" if config.pretrained else "--preset quick is for a first look")
+            + ("use a GPU, or --preset features" if config.pretrained else "--preset quick is for a first look")
         )
     _note_correction(config, data.counts)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from lpm.console.errors import InvalidInput
-from training.choices.recipe import BOTTLENECKS
+from training.choices.recipe import FOR_ARRAYS, FOR_FILES
 from training.config import RunConfig
 from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, STAGES
+from training.model.backbones import Other
 from training.model.branches import Branched, Heads
 from training.model.cifar_resnets import ResNet
 from training.model.class_weights import Weighted, effective, inverse
@@ -37,7 +38,7 @@ class Network(nn.Module):
         classifier: features to scores; it knows the loss that it is trained with.
     """
 
-    def __init__(self, backbone: ResNet | Bottlenecks | Branched, classifier: Classifier | Heads) -> None:
+    def __init__(self, backbone: ResNet | Bottlenecks | Branched | Other, classifier: Classifier | Heads) -> None:
         super().__init__()
         self.backbone, self.classifier = backbone, classifier
 
@@ -56,13 +57,15 @@ class Network(nn.Module):
         """Compute the backbone's features.
 
         Args:
-            x: (B, C, H, W) normalised images.
+            x: (B, C, H, W) normalised images; or (B, p, 1, 1) features, which are returned.
             branch: 0 or 1 for the features of one branch; by default those of all branches, joined.
             bf16: whether the backbone computes in bfloat16.
 
         Returns:
             (B, p) float32.
         """
+        if x.shape[2:] == (1, 1):  # no image, but features that were computed once (training/batches/cached.py)
+            return x.flatten(1).float()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             features = self.backbone(x) if branch is None else self.backbone(x, branch)
         # Logits in float32: they are few, and enter sums of exponentials.
@@ -155,15 +158,19 @@ def network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone: ResNet | Bottlenecks | Branched
-        if config.model in BOTTLENECKS:
-            backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
+        backbone: ResNet | Bottlenecks | Branched | Other
+        if config.model not in FOR_ARRAYS:
+            if config.model in FOR_FILES:
+                backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
+            else:
+                backbone = Other(config.model, channels=channels, size=config.pixels, trains=config.trains)
             if weights is not None:
                 load_weights(backbone, weights)
         else:
             backbone = ResNet(config.model, width=config.channels, channels=channels)
         row = BRANCHES[config.branches]
         if row.doubled:
+            assert not isinstance(backbone, Other)  # check_features
             blocks = backbone.last_stage if row.doubled == "stage" else 1
             backbone = Branched(backbone, blocks, draw=weights is None)
         if row.heads == 1:

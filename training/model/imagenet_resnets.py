@@ -1,15 +1,55 @@
-"""ResNet-50 and ResNet-152 as in torchvision (He et al. 2015, stride on the 3x3 convolution)."""
+"""Residual networks for image files as in torchvision (He et al. 2015, stride on the 3x3 convolution)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet50-wide4": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)}
+BLOCKS = {
+    **{"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)},
+    **{"resnet50": (3, 4, 6, 3), "resnet50-wide4": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)},
+}
 """Blocks in each of the four stages."""
 
-FROZEN = {"all": 0, "stage4": 7, "block": 8, "classifier": 8}
+FROZEN = {"all": 0, "stage4": 7, "block": 8, "classifier": 8, "features": 8}
 """How many of a network's parts are frozen, in this order: conv1, bn1, relu, maxpool, layer1 to layer4, block."""
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions with a shortcut around them, as ResNet-18 and ResNet-34 have them.
+
+    Args:
+        inputs: channels before.
+        planes: channels after.
+        stride: 1, or 2 to halve width and height in the first convolution.
+    """
+
+    expansion = 1
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(inputs, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+            if stride > 1 or inputs != planes
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (B, inputs, H, W).
+
+        Returns:
+            (B, planes, H / stride, W / stride).
+        """
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
@@ -20,6 +60,8 @@ class Bottleneck(nn.Module):
         planes: channels between; 4 planes come out.
         stride: 1, or 2 to halve width and height in the 3x3 convolution.
     """
+
+    expansion = 4
 
     def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
         super().__init__()
@@ -51,7 +93,9 @@ class Bottleneck(nn.Module):
 
 
 class Bottlenecks(nn.Module):
-    """A residual network of bottleneck blocks: from images (B, channels, H, W) to features (B, p), p = 32 width.
+    """A residual network for image files: from images (B, channels, H, W) to features (B, p).
+
+    It has bottleneck blocks and p = 32 width, or with 18 and 34 layers basic blocks and p = 8 width.
 
     The initial weights are Kaiming normal by fan-out. Frozen parts have no gradient and stay in evaluation mode, so
     their running statistics do not change either. Without classifiers ResNet-50 has 23,508,032 parameters, ResNet-152
@@ -62,7 +106,8 @@ class Bottlenecks(nn.Module):
             2022).
         width: channels of the first convolution.
         channels: channels of the images.
-        trains: which parts train. 'all' trains all; 'stage4' the last stage; 'classifier' none of the network. 'block'
+        trains: which parts train. 'all' trains all; 'stage4' the last stage; 'classifier' and
+            'features' none of the network. 'block'
             keeps two of the last stage's three blocks, frozen, and trains one new block after them: MiSLAS's recipe for
             Places, with PyTorch's own initialisation.
 
@@ -79,13 +124,13 @@ class Bottlenecks(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = width
+        inputs, block = width, Basic if name in ("resnet18", "resnet34") else Bottleneck
         for stage, blocks in enumerate(BLOCKS[name]):
             planes = width * 2**stage * (2 if name.endswith("wide4") and stage == 3 else 1)
-            first = Bottleneck(inputs, planes, 2 if stage else 1)
-            inputs = 4 * planes
+            first = block(inputs, planes, 2 if stage else 1)
+            inputs = block.expansion * planes
             more = blocks - 1 - (trains == "block" and stage == 3)
-            rest = [Bottleneck(inputs, planes) for _ in range(more)]
+            rest = [block(inputs, planes) for _ in range(more)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
         self.p: int = inputs
         self.last_stage = BLOCKS[name][-1]

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
 from training.data.untrusted import contents, line
+from training.model.backbones import Other
 from training.model.imagenet_resnets import Bottlenecks
 
 LIMIT = 1_000_000_000
@@ -37,7 +38,7 @@ and four stages.
 """
 
 ANCHOR = "layer1.0.conv2.weight"
-"""A key that every network here has. What stands before it in a file is the prefix of all keys."""
+"""A key that every network of this project has. What stands before it in a file is the prefix of all keys."""
 
 AVERAGED = re.compile(r"encoder_k|momentum|ema|teacher|target")
 """Names of a second network that follows the trained one, as in MoCo; the trained one is taken."""
@@ -85,7 +86,7 @@ class InertOptions:
         return OrderedDict()
 
 
-def load_weights(network: Bottlenecks, path: Path) -> str:
+def load_weights(network: Bottlenecks | Other, path: Path) -> str:
     """Set a network's weights to those of a file.
 
     Keys are torchvision's, which timm has too. They may have a prefix such as 'module.' or 'backbone.', and may be in
@@ -93,7 +94,7 @@ def load_weights(network: Bottlenecks, path: Path) -> str:
     trains = 'block' the new block keeps its initialisation, and the file's last block is ignored.
 
     Args:
-        network: the network; unchanged if the file is refused.
+        network: the network; of one of others, its body; unchanged if the file is refused.
         path: a file that torch.save wrote, or a .safetensors file.
 
     Returns:
@@ -105,9 +106,11 @@ def load_weights(network: Bottlenecks, path: Path) -> str:
     """
     if path.suffix not in (*PICKLED, ".safetensors"):
         raise InvalidInput(f"weights {str(path)!r} must be a .pth, .pt, .pth.tar, .ckpt, .bin or .safetensors file")
+    target: nn.Module = network.body if isinstance(network, Other) else network
     data = contents(path, LIMIT)
     content = _safetensors(data, path) if path.suffix == ".safetensors" else _pickled(data, path)
-    network.load_state_dict(_checked(_chosen(content, network, path), network, path), strict=False)
+    chosen = _chosen(content, target, path, block=network.trains == "block")
+    target.load_state_dict(_checked(chosen, target, path), strict=False)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -172,13 +175,13 @@ def _dictionaries(content: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any
                 waiting.append((f"{path}{key}.", value))
 
 
-def _places(content: Mapping[Any, Any]) -> Iterator[Place]:
+def _places(content: Mapping[Any, Any], anchor: str) -> Iterator[Place]:
     """The places in a file where a network may be."""
     for path, dictionary in _dictionaries(content):
         named = {key: value for key, value in dictionary.items() if isinstance(key, str)}
         renamed = {_renamed(key): value for key, value in named.items()}
         for keys in (named, renamed) if renamed.keys() != named.keys() else (named,):
-            prefixes = [key.removesuffix(ANCHOR) for key in keys if f".{key}".endswith(f".{ANCHOR}")]
+            prefixes = [key.removesuffix(anchor) for key in keys if f".{key}".endswith(f".{anchor}")]
             for prefix in prefixes[:PREFIXES]:
                 own = {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
                 yield Place(path + prefix, own)
@@ -191,10 +194,12 @@ def _renamed(key: str) -> str:
     )
 
 
-def _chosen(content: Mapping[Any, Any], network: Bottlenecks, path: Path) -> dict[str, Any]:
+def _chosen(content: Mapping[Any, Any], network: nn.Module, path: Path, *, block: bool) -> dict[str, Any]:
     """The file's tensors by the network's keys. Raises InvalidInput unless the keys of one place are the network's."""
-    ignored = ("layer4.2.",) if network.trains == "block" else ()
-    wanted = [key for key in network.state_dict() if not key.startswith("block.")]
+    ignored = ("layer4.2.",) if block else ()
+    wanted = [key for key in network.state_dict() if not (block and key.startswith("block."))]
+    # Networks of others have keys of their own; the longest one stands at one place only.
+    anchor = ANCHOR if ANCHOR in wanted else max(wanted, key=len)
     needed = {key for key in wanted if not key.endswith("num_batches_tracked")}
     # The network's own parts; a classifier or a projection beside them is no fault.
     parts = tuple({key.split(".")[0] + "." for key in wanted})
@@ -203,7 +208,7 @@ def _chosen(content: Mapping[Any, Any], network: Bottlenecks, path: Path) -> dic
             name,
             {key: value for key, value in tensors.items() if key.startswith(parts) and not key.startswith(ignored)},
         )
-        for name, tensors in _places(content)
+        for name, tensors in _places(content, anchor)
     ]
     fitting = [place for place in places if needed <= place.tensors.keys() <= set(wanted)]
     trained = [place for place in fitting if not AVERAGED.search(place.name)] or fitting
@@ -230,7 +235,7 @@ def _keys(content: Mapping[Any, Any]) -> str:
     return f"the file has the keys {shown}{more}" if shown else "the file has no keys"
 
 
-def _checked(tensors: dict[str, Any], network: Bottlenecks, path: Path) -> dict[str, Tensor]:
+def _checked(tensors: dict[str, Any], network: nn.Module, path: Path) -> dict[str, Tensor]:
     """The tensors in the network's types. Raises InvalidInput unless each is a plain, finite one of the right shape."""
     wanted, checked = network.state_dict(), {}
     for key, value in tensors.items():

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lpm.console.errors import InvalidInput
 from training.batches import sources
+from training.batches.cached import Cached
 from training.config import RunConfig
 from training.data.datasets import Images, LongTailed
 from training.distributed import norms
@@ -75,6 +76,7 @@ def assemble(
     weights: Path | None = None,
     start: build.Network | None = None,
     ranks: Ranks = ALONE,
+    features: Path | None = None,
 ) -> Assembly:
     """Put a run together.
 
@@ -87,6 +89,7 @@ def assemble(
         weights: a file that a pretrained network starts from.
         start: the network that a second stage starts from; None where weights are loaded later.
         ranks: the processes that train the run together.
+        features: folder that keeps features that are computed once; None keeps none.
 
     Returns:
         The parts.
@@ -98,7 +101,7 @@ def assemble(
     """
     _check_shares(config, data, ranks)
     _check_pixels(config, data)
-    source = sources.of(config, data, device, workers)
+    source: sources.Source = sources.of(config, data, device, workers)
     sampler = build.sampler(config, data.train.labels)
     network = build.network(config, source.channels, weights, counts=data.counts)
     if config.stage != "none":
@@ -107,6 +110,8 @@ def assemble(
             begin_from(network, start, classifier=STAGES[config.stage].linear)
     network.to(device, memory_format=layout)  # type: ignore[call-overload]
     norms.convert_batch_norms(network, ranks, config.parts)
+    if config.trains == "features":
+        source = _cached(config, data, source, network, device, layout, features)
     lr, penalty, vectors_lr = (torch.zeros((), device=device) for _ in range(3))
     return Assembly(
         config=config,
@@ -125,6 +130,26 @@ def assemble(
     )
 
 
+def _cached(
+    config: RunConfig,
+    data: LongTailed,
+    source: sources.Source,
+    network: build.Network,
+    device: torch.device,
+    layout: torch.memory_format,
+    folder: Path | None,
+) -> Cached:
+    """The source of features of a frozen network, in place of that of images."""
+    assert isinstance(source, sources.Files)
+    backbone = network.backbone
+
+    def compute(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=layout)
+        return network.features(x, bf16=config.precision == "bf16")
+
+    return Cached(config, data, source, compute, backbone.state_dict, device, folder)
+
+
 def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
     if ranks.world > config.batch:
         raise InvalidInput(f"{ranks.world} processes cannot share batches of {config.batch}; take fewer")
@@ -132,6 +157,10 @@ def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
         raise InvalidInput(
             f"mixing {config.mixing!r} matches the images of a whole batch, which {ranks.world} processes would share; take one "
             "process, or 'cmo'"
+        )
+    if config.trains == "features" and ranks.world > 1:
+        raise InvalidInput(
+            "trains 'features' leaves nothing for several processes to share; drop torchrun, or take --trains classifier"
         )
     if config.parts % ranks.world:
         raise InvalidInput(

@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 
 from lpm.console.errors import InvalidInput
 from lpm.console.output import provenance
+from training.batches.cached import FOLDER
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
@@ -159,7 +160,10 @@ def stages(
         return result
     # Before anything is written, because the run may be impossible.
     first = None if start is None else start.network
-    trainer = Trainer(config, data, device, capture=capture, workers=workers, weights=weights, start=first, ranks=ranks)
+    kept = folder.path.parent.parent / FOLDER
+    trainer = Trainer(
+        config, data, device, capture=capture, workers=workers, weights=weights, start=first, ranks=ranks, features=kept
+    )
     with contextlib.ExitStack() as locks:
 
         def take() -> tuple[RunResult | None, list[EpochRow]]:
@@ -248,9 +252,11 @@ def _epochs(
     config, saved = trainer.config, time.perf_counter()
     predictions = None
 
+    kind = "cuda" if config.trains == "features" else trainer.device.type  # where an epoch is as short as on a GPU
+
     def save(row: EpochRow) -> None:
         nonlocal saved
-        due = time.perf_counter() - saved >= CHECKPOINT_SECONDS[trainer.device.type]
+        due = time.perf_counter() - saved >= CHECKPOINT_SECONDS[kind]
         if due or trainer.epoch == config.epochs:
             state = trainer.state()
             if not all(bool(torch.isfinite(v).all()) for v in state.values()):

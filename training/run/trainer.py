@@ -36,6 +36,7 @@ class Trainer:
         weights: a file that a pretrained network starts from.
         start: the network that a second stage starts from.
         ranks: the processes that train the run together.
+        features: folder that keeps features that are computed once; None keeps none.
 
     Attributes:
         steps: the steps of its epochs.
@@ -57,11 +58,13 @@ class Trainer:
         weights: Path | None = None,
         start: build.Network | None = None,
         ranks: Ranks = ALONE,
+        features: Path | None = None,
     ) -> None:
         self.config, self.data, self.device, self.ranks = config, data, device, ranks
         self.assembly = assemble(
-            config, data, device, layout=layout, workers=workers, weights=weights, start=start, ranks=ranks
-        )
+            config, data, device, layout=layout, workers=workers, weights=weights, start=start, ranks=ranks,
+            features=features,
+        )  # fmt: skip
         self.network, self.source = self.assembly.network, self.assembly.source
         capture = capture and device.type == "cuda" and ranks.world == 1 and not config.data_set.files
         self.steps = Steps(self.assembly, capture=capture)

@@ -1,0 +1,34 @@
+"""A network and transforms of one's own, as a user writes them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    """A convolution and the mean over the image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, 6, 3, stride=2)
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.convolution(x))).mean(dim=(2, 3))
+
+
+def small(channels: int) -> nn.Module:
+    return Small(channels)
+
+
+def unpooled(channels: int) -> nn.Module:
+    return nn.Conv2d(channels, 6, 3)
+
+
+def no_network(channels: int) -> str:
+    return "no network"
+
+
+def failing(channels: int) -> nn.Module:
+    raise RuntimeError("of the user's own \x1b[31m code")

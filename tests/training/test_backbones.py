@@ -1,0 +1,158 @@
+"""Networks of others: a function of one's own runs only where the user has named it, timm's only from local files."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lpm.console.cli import run as run_command
+from lpm.console.errors import InvalidInput
+from tests.training.own import pets
+from tests.training.own_network import Small
+from training import train
+from training.config import RunConfig
+from training.data import own_code
+from training.export import main as export
+from training.model import build
+from training.model.backbones import Other
+from training.model.weights import load_weights
+from training.predict import main as predict
+from training.store.runs import find
+
+OWN = "tests.training.own_network:small"
+CONFIG = RunConfig(dataset="own", classes=3, size=32)
+
+
+@pytest.fixture(autouse=True)
+def nothing_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(own_code.VARIABLE, "")
+
+
+def test_a_stored_run_names_code_and_does_not_run_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    root, store = pets(tmp_path / "data"), tmp_path / "store"
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu", "--workers", "0"]
+    words += ["--size", "32", "--epochs", "1", "--batch", "16", "--jitter", "0", "--quiet", "--model", OWN]
+    assert run_command(lambda: train.main(words)) == 0
+    (folder,) = find(store)
+    assert folder.config.model == OWN
+    for command, more in (
+        (predict, [str(root / "test/dog")]),
+        (export, ["--format", "safetensors+py", "--data-root", str(root)]),
+    ):
+        monkeypatch.setenv(own_code.VARIABLE, "")
+        given = [str(folder.path), *more, *(["--out", str(tmp_path / "out")] if command is export else [])]
+        capsys.readouterr()
+        assert run_command(lambda c=command, g=given: c(g)) == 2
+        err = capsys.readouterr().err
+        assert f"--trust-code {OWN} runs it" in err
+        assert err.count("\n") == 1
+        assert run_command(lambda c=command, g=given: c([*g, "--trust-code", OWN])) == 0
+    assert "nn.Conv2d(3, 6, kernel_size=(3, 3), stride=(2, 2))" in (tmp_path / "out/network.py").read_text()
+
+
+def test_trust_is_for_one_name_and_reaches_processes() -> None:
+    own_code.trust(OWN)
+    own_code.trust("a.b:c")
+    own_code.trust(OWN)
+    assert os.environ[own_code.VARIABLE].split() == ["a.b:c", OWN]
+    assert own_code.function_of(OWN, "--model")(3).convolution.in_channels == 3
+    with pytest.raises(InvalidInput, match=r"--trust-code tests\.training\.own_network:unpooled runs it"):
+        own_code.function_of("tests.training.own_network:unpooled", "--model")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tests.training.own_network:unpooled", "must return features of shape (images, width)"),
+        ("tests.training.own_network:no_network", "returns str, no torch.nn.Module"),
+        ("tests.training.own_network:none", "cannot be imported: module 'tests.training.own_network' has no attribute"),
+        ("no_such_module:small", "cannot be imported: No module named 'no_such_module'"),
+        ("tests.training.own_network:OWN_NUMBER", "cannot be imported"),
+    ],
+)
+def test_code_that_makes_no_backbone_is_one_line(name: str, message: str) -> None:
+    own_code.trust(name)
+    with pytest.raises(InvalidInput, match=re.escape(message)) as refused:
+        build.network(replace(CONFIG, model=name), 3)
+    assert str(refused.value).isprintable()
+
+
+def test_names_that_are_neither_networks_nor_code_are_refused() -> None:
+    for name in (
+        "resnet9",
+        "timm:hf-hub:a/b",
+        "timm:",
+        "a:b:c",
+        "../a:b",
+        "a.b",
+        "a b:c",
+        "timm:Res",
+        f"a:{'b' * 300}",
+    ):
+        with pytest.raises(InvalidInput, match="is unknown; choose one of"):
+            replace(CONFIG, model=name)
+    for change, message in (
+        ({"trains": "stage4", "pretrained": True}, "is not defined for model"),
+        ({"width": 8}, "--width and --branches are not defined"),
+        ({"dataset": "cifar10-lt", "classes": 0, "size": 0}, "applies only to image files"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            replace(CONFIG, model=OWN, **change)
+
+
+def test_weights_of_an_own_network_are_found_below_a_prefix(tmp_path: Path) -> None:
+    own_code.trust(OWN)
+    torch.manual_seed(1)
+    source = Small(3)
+    file = tmp_path / "w.pth"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in source.state_dict().items()}}, file)
+    config = replace(CONFIG, model=OWN, pretrained=True, trains="classifier")
+    network = build.network(config, 3, file)
+    assert isinstance(network.backbone, Other)
+    for key, value in source.state_dict().items():
+        assert torch.equal(network.backbone.body.state_dict()[key], value), key
+    network.train()
+    assert not network.backbone.body.training
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == {
+        "classifier.linear.weight",
+        "classifier.linear.bias",
+    }
+    torch.save({"other": torch.zeros(3)}, file)
+    with pytest.raises(InvalidInput, match="lack"):
+        load_weights(network.backbone, file)
+
+
+def test_a_network_of_timm_starts_from_a_local_file(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm cannot be imported", exc_type=ImportError)
+    torch.manual_seed(0)
+    source = timm.create_model("resnet10t", pretrained=False)
+    file = tmp_path / "resnet10t.pth"
+    torch.save(source.state_dict(), file)  # with its classifier, which is left out
+    config = replace(CONFIG, model="timm:resnet10t", pretrained=True, trains="classifier", precision="fp32")
+    network = build.network(config, 3, file).eval()
+    x = torch.rand(2, 3, 32, 32)
+    source.eval()
+    with torch.no_grad():
+        expected = source.forward_head(source.forward_features(x), pre_logits=True)
+        assert torch.allclose(network.backbone(x), expected, atol=1e-5)
+    with pytest.raises(InvalidInput, match="is unknown to timm"):
+        build.network(replace(config, model="timm:resnet51x"), 3)
+
+
+def test_without_timm_its_networks_say_what_to_install(monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(InvalidInput, match=r"^model timm:resnet50d needs timm, which .*: pip install timm$"):
+        build.network(replace(CONFIG, model="timm:resnet50d"), 3)
+
+
+def test_what_is_no_dotted_name_is_not_trusted(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        predict(["a", "b", "--trust-code", "os.system"])
+    assert "'os.system' is not package.module:function" in capsys.readouterr().err
+    assert os.environ[own_code.VARIABLE] == ""

@@ -1,0 +1,104 @@
+"""Networks of others as backbones: timm's by name, or a function of one's own by its dotted name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lpm.console.errors import InvalidInput
+from training.data.own_code import function_of
+from training.data.untrusted import line
+
+TIMM = "timm:"
+"""What a name of timm's networks begins with."""
+
+
+class Other(nn.Module):
+    """A network of others as a backbone: from images (B, channels, H, W) to features (B, p).
+
+    Args:
+        name: 'timm:NAME', or 'package.module:function', a function of the number of channels that returns a module.
+        channels: channels of the images.
+        size: pixels per side of the images.
+        trains: 'all', or 'classifier' or 'features', under which it is frozen and stays in evaluation mode.
+
+    Attributes:
+        p: width of the features, as images of that size give them.
+
+    Raises:
+        InvalidInput: if there is no such network, or it does not return features.
+    """
+
+    def __init__(self, name: str, *, channels: int = 3, size: int = 224, trains: str = "all") -> None:
+        super().__init__()
+        self.trains, self.frozen = trains, trains != "all"
+        self.body = _of_timm(name.removeprefix(TIMM), channels) if name.startswith(TIMM) else _own(name, channels)
+        if self.frozen:
+            self.body.requires_grad_(False)
+        self.p = _width(self.body, name, channels, size)
+        self.train()
+
+    def train(self, mode: bool = True) -> Other:
+        """Set training or evaluation mode; a frozen network stays in evaluation mode.
+
+        Args:
+            mode: whether to train.
+
+        Returns:
+            The network itself.
+        """
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute features.
+
+        Args:
+            x: normalised images, (B, channels, H, W).
+
+        Returns:
+            Features, (B, p).
+        """
+        if not self.frozen:
+            return self.body(x)
+        with torch.no_grad():
+            return self.body(x)
+
+
+def _of_timm(name: str, channels: int) -> nn.Module:
+    try:
+        import timm
+    except Exception as error:  # also that of a torchvision which does not fit torch
+        raise InvalidInput(
+            f"model {TIMM}{name} needs timm, which cannot be imported ({line(error)}): pip install timm"
+        ) from None
+    if name not in timm.list_models():
+        raise InvalidInput(
+            f"model {TIMM}{name} is unknown to timm {timm.__version__}; timm.list_models() has the names"
+        )
+    # Never a download: weights come from --weights. Without classes it returns pooled features.
+    made: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels)
+    return made
+
+
+def _own(name: str, channels: int) -> nn.Module:
+    made = function_of(name, "--model")(channels)
+    if not isinstance(made, nn.Module):
+        raise InvalidInput(f"--model {name} returns {type(made).__name__}, no torch.nn.Module")
+    return made
+
+
+@torch.no_grad()
+def _width(body: nn.Module, name: str, channels: int, size: int) -> int:
+    body.eval()  # so that no statistics change
+    try:
+        features = body(torch.zeros(2, channels, size, size))
+    except Exception as error:  # whatever the module's own code raises
+        raise InvalidInput(
+            f"model {name} fails on images of {size} x {size} pixels: {line(error) or type(error).__name__}"
+        ) from None
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        raise InvalidInput(f"model {name} must return features of shape (images, width), pooled and without classes")
+    return features.shape[1]
