@@ -43,7 +43,7 @@ def test_help_comes_in_groups_with_the_presets_numbers(main: Callable[[list[str]
     text = printed(main, capsys, "--help", "--dataset=own")
     assert "number of epochs (paper 180, quick 30, smoke 2, features 100, strong 120)" in text
     assert "jitter of brightness, contrast and saturation; for augmented image files" in text
-    assert "(paper 0.4, quick 0, smoke 0)" in text
+    assert "(paper 0.4, quick 0, smoke 0, features 0, strong 0)" in text
     assert dataset_in(["--dataset", "places-lt", "--dataset", "no such"]) == "places-lt"
 
 

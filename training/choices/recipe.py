@@ -217,7 +217,7 @@ class RecipeChoices:
         "start from the weights in --weights",
         "recipe",
         applies=lambda run: run.model not in FOR_ARRAYS,
-        scope=f"model {alternatives(FOR_FILES)}, and those of others",
+        scope=f"models {alternatives(FOR_FILES)}, and those of others",
     )
     trains: str = choice(
         "all",
