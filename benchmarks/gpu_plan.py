@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import bound, captured, training
-from benchmarks.gpu_runs import Row, known_rows, train
+from benchmarks.gpu_runs import Row, known_rows, outline, train
 from benchmarks.rows import as_csv
 from lpm.console import cli
-from lpm.console.cli import jobs
+from lpm.console.cli import jobs, minutes
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.catalogue import CATALOGUE
@@ -176,6 +176,23 @@ def all_parts(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def described(options: argparse.Namespace) -> str:
+    """Describe what is left of the plan.
+
+    Args:
+        options: parsed options.
+
+    Returns:
+        One line for each part, and for training one line for each group of runs.
+    """
+    lines = []
+    for name, part in PARTS.items():
+        done = bool(part.file) and (options.store / part.file).exists()
+        limit = f"at most {part.minutes:g} min"
+        lines.append(outline(options) if name == "train" else f"{name}: {'done' if done else limit}\n")
+    return "".join(lines)
+
+
 def _process(part: str, options: argparse.Namespace, plain: bool, end: float, limit: float) -> int:
     """Run a part in a process, and return its exit status: 124 when it took too long and was killed with its children.
 
@@ -199,27 +216,6 @@ def _process(part: str, options: argparse.Namespace, plain: bool, end: float, li
                 os.killpg(process.pid, signal.SIGKILL)
     print(f"{part}: exit status {status} after {time.monotonic() - start:.1f} s", flush=True)
     return status
-
-
-def minutes(text: str) -> float:
-    """Parse a time limit.
-
-    Args:
-        text: word of the command line.
-
-    Returns:
-        Minutes, more than 0 and at most a day.
-
-    Raises:
-        argparse.ArgumentTypeError: if the text is anything else.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1440:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of minutes, at most 1440")
-    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -259,6 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help="|".join(PRESETS) + ": recipe of the runs",
     )
+    add("--dry-run", action="store_true", help="check what is given, and print the parts and the runs that are left")
     devices = ("auto", "cpu", "cuda")
     add(
         "--device", type=cli.choice(*devices), default="auto", metavar="NAME", help="|".join(devices) + ": where to run"
@@ -268,6 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
     known_rows(options.skip)
     if not options.part:
         cifar.read(options.data_root, 10)  # before minutes are spent
+    if options.dry_run:
+        print(described(options), end="")
+        return 0
     for folder in (options.out, options.store):
         try:
             folder.mkdir(parents=True, exist_ok=True)

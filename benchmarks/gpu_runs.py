@@ -16,6 +16,8 @@ import torch
 
 from benchmarks.rows import as_csv
 from lpm.console.output import write
+from lpm.console.text import counted
+from training import queue
 from training.config import RunConfig
 from training.data import datasets
 from training.experiments import TABLES, config
@@ -24,9 +26,6 @@ from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
 from training.store import rows as stored
 from training.store.wanted import wanted as cells_of
-
-FIRST = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
-"""Methods that come first: the paper's, its strongest rival, plain mixup, and two corrections that its tables lack."""
 
 Row = dict[str, Any]
 """One row of a CSV or of a run's epochs."""
@@ -106,17 +105,14 @@ def long_tailed(root: Path, imbalance: float, tail: str = "exp") -> datasets.Lon
     return datasets.load("cifar10-lt", root, imbalance=imbalance, tail=tail)
 
 
-def plan(preset: str) -> Iterator[RunConfig]:
-    """List the runs of the plan, on CIFAR10-LT.
-
-    First come :data:`FIRST` at imbalance 100, then Table 4, the cheap methods of Table 7 at imbalance 100, the line of the
-    collapse law, and the rest of Table 8.
+def groups(preset: str) -> dict[str, list[RunConfig]]:
+    """List the runs of the plan by what they are for, on CIFAR10-LT.
 
     Args:
         preset: their recipe.
 
-    Yields:
-        The runs, each once, most valuable first.
+    Returns:
+        By name, the runs; most valuable first. Groups may share runs.
     """
 
     def cells(number: int, factors: Iterable[int], seeds: int) -> list[RunConfig]:
@@ -124,11 +120,41 @@ def plan(preset: str) -> Iterator[RunConfig]:
         chosen = [cell for cell in cells_of(part, preset, ["common"]) if cell.row.method in GROUPS["cheap"]]
         return [replace(cell.config, seed=seed) for seed in range(seeds) for cell in chosen]
 
-    first = [replace(config(method, "cifar10-lt", 100, preset), seed=seed) for seed in range(3) for method in FIRST]
     factors = (100, 200, 50, 10)
-    table4 = [run for factor in factors for run in cells(4, [factor], TABLES[4].seeds)]
-    table8 = [run for factor in factors for run in cells(8, [factor], 3)]
-    yield from dict.fromkeys([*first, *table4, *cells(7, [100], 3), *law(preset), *table8])
+    return {
+        "the queue of long runs": queue.plan(preset),
+        "Table 4": [run for factor in factors for run in cells(4, [factor], TABLES[4].seeds)],
+        "Table 7, cheap methods": cells(7, [100], 3),
+        "two improvements that the law suggests": suggested(preset),
+        "the line of the law": list(law(preset)),
+        "Table 8": [run for factor in factors for run in cells(8, [factor], 3)],
+    }
+
+
+def plan(preset: str) -> list[RunConfig]:
+    """List the runs of the plan.
+
+    Args:
+        preset: their recipe.
+
+    Returns:
+        The runs of :func:`groups`, each once, most valuable first.
+    """
+    return list(dict.fromkeys(run for runs in groups(preset).values() for run in runs))
+
+
+def suggested(preset: str) -> list[RunConfig]:
+    """List the runs of two improvements over BMLS+MS that the law suggests (docs/contribute/log.md, 2026-11-28).
+
+    Args:
+        preset: their recipe.
+
+    Returns:
+        Tempered pairs with the correction, and BMLS+MS at five times the weight decay, with three seeds.
+    """
+    paper, tempered = (config(method, "cifar10-lt", 100, preset) for method in ("BMLS+MS", "tempered+MS+LA"))
+    stronger = replace(paper, weight_decay=1e-3, preset=f"{preset}+")
+    return [replace(run, seed=seed) for seed in range(3) for run in (tempered, stronger)]
 
 
 def law(preset: str) -> Iterator[RunConfig]:
@@ -171,7 +197,7 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     known = known_rows(options.skip)
     skipped = _runs(known)
     done = skipped | _runs(stored.export(options.store))
-    planned = list(plan(options.preset))
+    planned = plan(options.preset)
     wanted = [run for run in planned if (run.key, str(run.seed)) not in done]
     alone = 1 if len(wanted) == len(planned) else 0  # the very first run trains alone, so that it can be timed
     data = long_tailed(options.data_root, 100)
@@ -189,6 +215,24 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     if time.monotonic() > end:
         print("time is up; give the same command again to continue")
     return 0
+
+
+def outline(options: argparse.Namespace) -> str:
+    """Describe the training that is left.
+
+    Args:
+        options: parsed options.
+
+    Returns:
+        One line for each group of runs: how many it has, and how many of them are left.
+    """
+    done = _runs(known_rows(options.skip)) | _runs(stored.export(options.store))
+    lines = []
+    for name, runs in groups(options.preset).items():
+        left = [run for run in runs if (run.key, str(run.seed)) not in done]
+        done |= {(run.key, str(run.seed)) for run in left}  # a later group has them for nothing
+        lines.append(f"train: {name}: {counted(len(runs), 'run')}, {len(left)} left\n")
+    return "".join(lines)
 
 
 def known_rows(path: Path | None) -> list[Row]:

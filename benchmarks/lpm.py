@@ -33,14 +33,13 @@ import numpy as np
 
 from benchmarks.alone import alone
 from benchmarks.long_tails import LONG_TAILS
+from benchmarks.peers import gap, solve_printed
 from benchmarks.rows import origin, write
 from lpm import factored, mixing, orbits, pairs, programs, sdp
-from lpm.coordinates import Coordinates
 from lpm.family import Family
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
-from lpm.recovery import fold
-from lpm.solution import Solution, evaluate
+from lpm.solution import Solution
 from lpm.solve import solve
 from lpm.sweep import DEFAULT
 from lpm.tasks import solved, tasks_of
@@ -78,19 +77,8 @@ def peer(problem: Problem, conic: str) -> float:
     Returns:
         The relative gap that our certificate gives its solution.
     """
-    import cvxpy as cp
-
-    full, orbit = problem.expand()
-    rows, K, m = full.rows, full.K, len(full.rows)
-    X = cp.Variable((m + K, m + K), PSD=True)
-    Z = X[:m, m:]
-    own_logit = cp.sum(cp.multiply(np.eye(K)[rows.first], Z), axis=1)
-    loss = rows.p @ (cp.log_sum_exp(Z, axis=1) - own_logit)
-    budgets = [cp.sum(cp.diag(X)[:m]) / K <= full.e_h, cp.sum(cp.diag(X)[m:]) / K <= full.e_w]
-    cp.Problem(cp.Minimize(loss), budgets).solve(solver=conic)
-    coordinates = Coordinates(problem)
-    point = fold(coordinates, orbit, full, Z.value)
-    return evaluate(coordinates, point / max(1.0, coordinates.nuclear_norm(point) / problem.tau)).relative_gap
+    (Z,) = solve_printed([problem], conic)
+    return gap(problem, Z)
 
 
 def _time_of_all(points: list[Problem]) -> tuple[float, float]:

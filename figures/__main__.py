@@ -20,6 +20,7 @@ FIGURES = {
     "geometry": "trained networks against their own layer-peeled optimum",
     "law": "networks on the line of the collapse law: optimum and trained class vectors against weight decay",
     "law-map": "when networks of an ordinary recipe collapse: weight decay against imbalance",
+    "cures": "the cure map: what theory predicts for each method, and what its networks do",
     "explore": "one HTML file with sliders for the imbalance, the mixing ratio, K, the program and the sampler",
 }
 """The figures. Each is a module of that name with ``add_options(parser)`` and ``make(options, folder)``.

@@ -1,4 +1,7 @@
-"""One HTML file with sliders for imbalance, mixing ratio, K, program and sampler: ``python -m figures explore``.
+"""One HTML file with sliders, for budgets and for weight decay: ``python -m figures explore``.
+
+Its first view has imbalance, mixing ratio, K, program and sampler under budgets. Its second one has every method under
+weight decay, beside trained networks.
 
 ``lpm`` solves everything that it shows beforehand. The page contains plotly.js and loads nothing from the network.
 """
@@ -20,8 +23,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from figures import explore_decay
 from figures.explore_claims import LINKS, claims
 from figures.explore_data import AXES, MIXES, PROFILES, Grid, solve_all
+from figures.law_runs import RUNS
 from figures.style import Row, write_rows
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -60,9 +65,13 @@ def add_options(parser: cli.Parser) -> None:
     add = parser.group("figure").add_argument
     add("--K", type=_classes, default=list(Grid.K), metavar="K,K,...", help="numbers of classes, even")
     programs = list(Grid.programs)
-    add("--programs", type=_programs, default=programs, metavar="P,P,...", help="programs to offer")
+    add("--programs", type=_words, default=programs, metavar="P,P,...", help="programs to offer")
     add("--points", type=int, default=Grid.points, help="number of imbalances between 1 and 10,000")
     add("--decay", type=float, metavar="MU", help="weight decay in place of the budgets (default: budgets)")
+    methods = list(explore_decay.METHODS)
+    add("--methods", type=_words, default=methods, metavar="M,M,...", help="methods of the view under weight decay")
+    add("--decays", type=int, default=explore_decay.Decays.points, help="number of its weight decays, 2 to 101")
+    add("--runs", type=Path, default=RUNS, metavar="FILE", help="CSV of benchmarks.law (default: the committed rows)")
     add(
         "--report",
         default="../paper-report/report.html",
@@ -78,7 +87,7 @@ def _classes(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of numbers of classes") from None
 
 
-def _programs(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     return list(dict.fromkeys(text.split(",")))
 
 
@@ -106,7 +115,7 @@ def address(text: str) -> str:
 
 
 def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Solve, and write explore.html with its rows, explore.csv and explore-R0.csv.
+    """Solve, and write explore.html with its rows: explore.csv, explore-R0.csv and explore-decay.csv.
 
     Args:
         options: parsed options.
@@ -122,10 +131,15 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """
     plotly, report = plotly_js(), address(options.report)  # these may fail, so they come before the solves
     grid = Grid(tuple(options.K), points=options.points, programs=tuple(options.programs), decay=options.decay)
+    decays = explore_decay.Decays(tuple(options.methods), options.decays)
+    networks = explore_decay.networks(options.runs)
     optimum_rows, threshold_rows = solve_all(grid, quiet=options.quiet)
+    decay_rows = explore_decay.predicted(decays, quiet=options.quiet)
     write_rows(optimum_rows, folder / "explore.csv")
     write_rows(threshold_rows, folder / "explore-R0.csv")
-    html = page(document(grid, optimum_rows, threshold_rows, report), plotly)
+    write_rows(decay_rows, folder / "explore-decay.csv")
+    second = explore_decay.document(decays, decay_rows, networks)
+    html = page(document(grid, optimum_rows, threshold_rows, report) | {"decays": second}, plotly)
     size = len(html.encode())
     if size > LIMIT:
         raise InvalidInput(f"explore.html would have {size:,} bytes, more than {LIMIT:,}; lower --points")
@@ -134,9 +148,11 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "K": grid.K,
         "lam": [law.label for law in grid.laws],
         "points": grid.points,
-        "solves": len(optimum_rows),
+        "solves": len(optimum_rows) + len(decay_rows),
         "decay": grid.decay,
-        "largest_relative_gap": max(row["relative_gap"] for row in optimum_rows),
+        "methods": decays.methods,
+        "networks": len(networks),
+        "largest_relative_gap": max(row["relative_gap"] for row in (*optimum_rows, *decay_rows)),
         "bytes": size,
     }
 
@@ -226,7 +242,7 @@ def page(data: dict[str, Any], plotly: str) -> str:
     """Return the HTML page.
 
     Args:
-        data: result of :func:`document`.
+        data: result of :func:`document`, and under "decays" that of :func:`figures.explore_decay.document`.
         plotly: source of plotly.js. It is compressed, because it is most of the file.
 
     Returns:
@@ -241,7 +257,7 @@ def page(data: dict[str, Any], plotly: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template("explore.html")).render(
         style=template("explore.css"),
-        scripts=[template("explore_pictures.js"), template("explore.js")],
+        scripts=[template(f"explore{part}.js") for part in ("_pictures", "_decay", "")],
         # "<" could end the script element that holds the data
         data=Markup(json.dumps(cli.plain_data(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         plotly=Markup(packed),

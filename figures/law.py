@@ -9,7 +9,6 @@ vectors, accuracies, and the cosine among rare classes.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from figures.law_runs import RUNS, read
 from figures.style import PAGE_WIDTH, Row, save
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -32,9 +32,6 @@ from lpm.solve import solve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
-"""The rows that are drawn by default."""
 
 K, IMBALANCE, NODES = 10, 10.0, 8
 """Classes, n_A / n_B, and quadrature nodes of the mixing ratio."""
@@ -238,13 +235,7 @@ def measured_rows(path: Path) -> list[Row]:
     Raises:
         InvalidInput: if the file is missing, or lacks a column or a number.
     """
-    try:
-        with path.open(newline="") as file:
-            read = [row for row in csv.DictReader(file) if row["series"] in PANELS]
-        return [_measured(row) for row in read]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise InvalidInput(f"--runs {str(path)!r} cannot be read as rows of benchmarks.law: {reason[:100]}") from None
+    return read(path, lambda row: _measured(row) if row["series"] in PANELS else None)
 
 
 def _measured(row: dict[str, str]) -> Row:

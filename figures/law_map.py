@@ -6,14 +6,14 @@ Rows are those of ``python -m benchmarks.law`` whose weight decay acts on all la
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures.law import MERGED, RUNS
+from figures.law import MERGED
+from figures.law_runs import RUNS, read
 from figures.style import PAGE_WIDTH, SEQUENTIAL, Row, save
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -66,22 +66,8 @@ def data(path: Path) -> list[Row]:
         InvalidInput: if the file is missing, lacks a column or a number, or has no such run.
     """
     cells: dict[tuple[float, float], list[tuple[float, float, float]]] = {}
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["series"] == "weight-decay" or row["series"].startswith("map-"):
-                    counts = [int(word) for word in row["counts"].split()]
-                    r = {
-                        side: float(np.linalg.norm([float(row[f"s{side}{n}"]) for n in range(1, K // 2)]))
-                        for side in "AB"
-                    }
-                    values = (r["B"] / r["A"], float(row["many"]), float(row["few"]))
-                    if not np.all(np.isfinite(values)):
-                        raise ValueError("a number is not finite")
-                    cells.setdefault((counts[0] / counts[-1], float(row["weight_decay"])), []).append(values)
-    except (OSError, UnicodeDecodeError, LookupError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise InvalidInput(f"--runs {str(path)!r} cannot be read as rows of benchmarks.law: {reason[:100]}") from None
+    for run in read(path, _measured):
+        cells.setdefault((run["imbalance"], run["weight_decay"]), []).append((run["ratio"], run["many"], run["few"]))
     if not cells:
         raise InvalidInput(f"--runs {str(path)!r} has no runs with ordinary weight decay")
     rows: list[Row] = []
@@ -89,6 +75,18 @@ def data(path: Path) -> list[Row]:
         ratio, many, few = np.mean(runs, axis=0).tolist()
         rows.append({"imbalance": R, "weight_decay": w, "runs": len(runs), "ratio": ratio, "many": many, "few": few})
     return rows
+
+
+def _measured(row: dict[str, str]) -> Row | None:
+    if row["series"] != "weight-decay" and not row["series"].startswith("map-"):
+        return None
+    counts = [int(word) for word in row["counts"].split()]
+    r = {side: float(np.linalg.norm([float(row[f"s{side}{n}"]) for n in range(1, K // 2)])) for side in "AB"}
+    values = (r["B"] / r["A"], float(row["many"]), float(row["few"]))
+    if not np.all(np.isfinite(values)):
+        raise ValueError("a number is not finite")
+    names = ("imbalance", "weight_decay", "ratio", "many", "few")
+    return dict(zip(names, (counts[0] / counts[-1], float(row["weight_decay"]), *values), strict=True))
 
 
 def plot(rows: Sequence[Row]) -> Figure:

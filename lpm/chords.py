@@ -20,6 +20,7 @@ slope from above. With a linear lower bound on the own norm it proves the absenc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -115,20 +116,22 @@ class Chords:
         fixed = own_part(self._at(self.control(high, high)[0]), self.minority)
         return float(own_part(problem, self.minority) @ fixed / np.linalg.norm(fixed))
 
-    def point(self, w: float, t: float) -> np.ndarray:
-        """Solve for a good outer end of a chord.
+    def points(self, w: float, lengths: Sequence[float]) -> list[np.ndarray]:
+        """Solve for good outer ends of chords, all at once.
 
         Args:
-            w: 1/R at which the end is nearly optimal.
-            t: relative length of the chord, above -1.
+            w: 1/R at which the ends are nearly optimal.
+            lengths: relative lengths t of the chords, each above -1.
 
         Returns:
-            A point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
+            For each a point (M, n) of the ball of radius (1 + t) tau with u_B = 0.
         """
-        problem = replace(self._at(self.control(w, w)[0]), e_h=self.problem.e_h * (1 + t) ** 2)
-        coordinates = Coordinates(problem)
-        X, _ = orbits.optimum(coordinates, target=1e-10, frozen=(self.minority,))
-        return X / max(1.0, (1 + 1e-14) * coordinates.nuclear_norm(X) / problem.tau)
+        problem = self._at(self.control(w, w)[0])
+        coordinates = [Coordinates(replace(problem, e_h=self.problem.e_h * (1 + t) ** 2)) for t in lengths]
+        return [
+            X / max(1.0, (1 + 1e-14) * one.nuclear_norm(X) / one.problem.tau)
+            for one, X in zip(coordinates, self._optima(coordinates, 1e-10), strict=True)
+        ]
 
     def reach(self, high: float, least: float = 0.0, *, collapse: bool = True) -> float | None:
         """Find the longest interval below some w that one chord covers.
@@ -141,14 +144,13 @@ class Chords:
         Returns:
             Its smallest w; None if no chord that was tried covers any.
         """
-        points: dict[float, np.ndarray] = {}
-        for end in ENDS:
-            low = max(end * high, least)
-            for t in LENGTHS if collapse else [-t for t in LENGTHS]:
-                if t not in points:
-                    points[t] = self.point(high, t)
-                if self.proves(low, high, t, points[t]):
-                    return low
+        lengths = [t if collapse else -t for t in LENGTHS]
+        points = self.points(high, lengths)
+        lows = list(dict.fromkeys(max(end * high, least) for end in ENDS))
+        self._solve_bounds([weights for low in lows for weights in self.control(low, high)])
+        for low in lows:
+            if any(self.proves(low, high, t, X) for t, X in zip(lengths, points, strict=True)):
+                return low
         return None
 
     def cover(self, high: float, least: float = 0.0, *, collapse: bool = True) -> list[float] | None:
@@ -177,18 +179,25 @@ class Chords:
         rows = self.problem.rows
         return replace(self.problem, rows=replace(rows, p=weights / float(rows.count @ weights)))
 
+    def _optima(self, coordinates: Sequence[Coordinates], target: float) -> list[np.ndarray]:
+        frozen = [(self.minority,)] * len(coordinates)
+        return [X for X, _ in orbits.optima(coordinates, target=target, frozen=frozen)]
+
     def _lower_bound(self, weights: np.ndarray) -> float:
-        """A lower bound on the restricted optimal value at some row weights, solved once each."""
-        key = weights.tobytes()
-        if key not in self._lower:
-            problem = self._at(weights)
-            coordinates = Coordinates(replace(problem, rows=_with_weight(problem.rows)))
-            X, _ = orbits.optimum(coordinates, target=1e-11, frozen=(self.minority,))
-            loss, gradient = coordinates.value_and_gradient(X)
-            norm = coordinates.spectral_norm(gradient, frozen=(self.minority,))
-            gap = max(0.0, float((gradient * X).sum()) + problem.tau * norm)
-            self._lower[key] = loss - gap - 2 * coordinates.rounding(X)
-        return self._lower[key]
+        """A lower bound on the restricted optimal value at some row weights."""
+        self._solve_bounds([weights])
+        return self._lower[weights.tobytes()]
+
+    def _solve_bounds(self, all_weights: Sequence[np.ndarray]) -> None:
+        """Solve for lower bounds that are not known, all at once."""
+        unknown = {key: weights for weights in all_weights if (key := weights.tobytes()) not in self._lower}
+        problems = [self._at(weights) for weights in unknown.values()]
+        coordinates = [Coordinates(replace(problem, rows=_with_weight(problem.rows))) for problem in problems]
+        for key, one, X in zip(unknown, coordinates, self._optima(coordinates, 1e-11), strict=True):
+            loss, gradient = one.value_and_gradient(X)
+            norm = one.spectral_norm(gradient, frozen=(self.minority,))
+            gap = max(0.0, float((gradient * X).sum()) + one.problem.tau * norm)
+            self._lower[key] = loss - gap - 2 * one.rounding(X)
 
 
 def _with_weight(rows: Rows) -> Rows:

@@ -171,7 +171,7 @@ def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified |
 
 def _row(cure: Cure, problem: Problem, solution: Solution, threshold: Threshold | None) -> Row:
     """The row of a cure that is solved. problem: the cure's program, before budgets or decay."""
-    minority, majority, note = _numbers(problem)
+    minority, majority, note = collapse_numbers(problem)
     sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
     norms, gram = solution.gram.norms, solution.gram
     return Row(
@@ -186,7 +186,7 @@ def _row(cure: Cure, problem: Problem, solution: Solution, threshold: Threshold 
         cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
         norm_A=float(np.mean(norms[list(sides[0])])),
         norm_B=float(np.mean(norms[list(sides[1])])),
-        margin_B=_margin(solution, sides[1]),
+        margin_B=margin(solution, sides[1]),
         rank=solution.rank,
         relative_gap=solution.relative_gap,
         seconds=solution.seconds,
@@ -198,8 +198,15 @@ def _finite(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _numbers(problem: Problem) -> tuple[float | None, float | None, str]:
-    """Collapse numbers of minority and majority under decay on samples, and why there are none."""
+def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]:
+    """Compute the collapse numbers of minority and majority under decay on samples.
+
+    Args:
+        problem: the problem. Without two sides the numbers are the smallest and the largest eigenvalue of P M P but one zero.
+
+    Returns:
+        The minority's number, the majority's, and why there are none; "" where there are.
+    """
     problem = problem.under_decay(1.0)
     if problem.margin is not None:
         return None, None, "margins: the collapse law does not apply"
@@ -235,8 +242,16 @@ def _moments(problem: Problem) -> np.ndarray:
     return M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean()
 
 
-def _margin(solution: Solution, side: tuple[int, ...]) -> float | None:
-    """The logit of a rare class over the largest other one, on rows of that class alone; their mean, weighted by p."""
+def margin(solution: Solution, side: tuple[int, ...]) -> float | None:
+    """Measure the logit of a class over the largest other one, on rows of that class alone.
+
+    Args:
+        solution: a solution.
+        side: the groups of the classes.
+
+    Returns:
+        The mean over these rows, weighted by p; None if the program has none.
+    """
     problem, coordinates = solution.problem, Coordinates(solution.problem)
     own = problem.rows.same & np.isin(problem.rows.first, side)
     if not own.any():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm import bias, orbits
-from lpm.console.errors import InvalidInput
+from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.law import own_norm, rounding
 from lpm.problem import Problem
@@ -130,7 +130,10 @@ def _by_gradient(problem: Problem, minority: int) -> Margin:
     Each is within sqrt(2 L delta) of its value at the optimum.
     """
     if problem.bias:
-        coordinates, X, _ = orbits.at_best_bias(problem, (minority,))
+        (found,) = orbits.at_best_bias([problem], (minority,))
+        if isinstance(found, NotCertified):
+            raise found
+        coordinates, X, _ = found
     else:
         coordinates = Coordinates(problem)
         X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lpm import bias
+from lpm import bias, roots
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.interior_point import central_path
@@ -95,12 +95,12 @@ def solve_all(
     points = optima(coordinates, target=min(target, tolerance), frozen=[frozen] * len(free))
     for i, member, (X, steps) in zip(free, coordinates, points, strict=True):
         found[i] = member, X, steps
-    for i, problem in enumerate(problems):
-        if problem.bias:
-            try:
-                found[i] = at_best_bias(problem, frozen)
-            except NotCertified as refusal:
-                results[i] = refusal
+    biased = [i for i, problem in enumerate(problems) if problem.bias]
+    for i, result in zip(biased, at_best_bias([problems[i] for i in biased], frozen), strict=True):
+        if isinstance(result, NotCertified):
+            results[i] = result
+        else:
+            found[i] = result
     certified = certify_all(
         [member for member, _, _ in found.values()],
         [X for _, X, _ in found.values()],
@@ -225,33 +225,76 @@ def _polish(programs: Programs, state: State, target: float) -> tuple[np.ndarray
     return best, np.where(np.isnan(best_gap), np.inf, best_gap), steps
 
 
-def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordinates, np.ndarray, int]:
-    """Find the optimum over logits and a free bias, without a certificate.
+def at_best_bias(
+    problems: Sequence[Problem], frozen: tuple[int, ...] = ()
+) -> list[tuple[Coordinates, np.ndarray, int] | NotCertified]:
+    """Find optima over logits and a free bias, without certificates.
 
     The optimal value is convex in the bias, and its derivative is that of f at the optimal Z. A common shift changes nothing,
-    so the bias of the first group is 0.
+    so the bias of the first group is 0. With two groups one number is left, the root of an increasing function, and all
+    problems look for theirs at once.
 
     Args:
-        problem: the problem.
+        problems: the problems.
         frozen: groups with u_g = 0.
 
     Returns:
-        Coordinates of the problem with the best bias in its offsets, the point (M, n), and the number of Newton steps.
+        For each problem its coordinates with the best bias in the offsets, the point (M, n), and the number of Newton
+        steps; an error if no label is ever put on some class.
 
     Raises:
         InvalidInput: as :func:`optimum`.
-        NotCertified: if no label is ever put on a class.
     """
+    results: dict[int, tuple[Coordinates, np.ndarray, int] | NotCertified] = {}
+    two: list[int] = []
+    for i, problem in enumerate(problems):
+        if not bias.label_mass(Coordinates(problem)).min() > 0:
+            remedy = "a class that no label is put on has no best bias; drop --bias"
+            results[i] = NotCertified(
+                gap=np.inf, relative_gap=np.inf, tolerance=TOLERANCE, solver="orbits", remedy=remedy
+            )
+        elif len(problem.sizes) == 2:
+            two.append(i)
+        else:
+            results[i] = _descent_in_bias(problem, frozen)
+    results |= zip(two, _roots_in_bias([problems[i] for i in two], frozen), strict=True)
+    return [results[i] for i in range(len(problems))]
+
+
+def _with_bias(problem: Problem, free: np.ndarray) -> Coordinates:
+    """Coordinates of a problem with a bias in its offsets. free: the bias of all groups but the first, (G - 1,)."""
+    fixed = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset
+    return Coordinates(replace(problem, offset=fixed + np.append(0.0, free)))
+
+
+def _roots_in_bias(problems: Sequence[Problem], frozen: tuple[int, ...]) -> list[tuple[Coordinates, np.ndarray, int]]:
+    """:func:`at_best_bias` of problems with two groups: the points of the least slope that the search for a root meets."""
+    best: dict[int, tuple[Coordinates, np.ndarray]] = {}
+    least, spent = np.full(len(problems), np.inf), np.zeros(len(problems), dtype=int)
+
+    def slope(members: np.ndarray, free: np.ndarray) -> np.ndarray:
+        coordinates = [_with_bias(problems[i], free[j : j + 1]) for j, i in enumerate(members)]
+        points = optima(coordinates, target=1e-13, frozen=[frozen] * len(members))
+        slopes = np.array([one.offset_gradient(X)[1] for one, (X, _) in zip(coordinates, points, strict=True)])
+        for i, member, (X, steps), height in zip(members, coordinates, points, np.abs(slopes), strict=True):
+            spent[i] += steps
+            if i not in best or height < least[i]:
+                best[int(i)], least[i] = (member, X), height
+        return slopes
+
+    roots.increasing(slope, len(problems))
+    return [(*best[i], int(spent[i])) for i in range(len(problems))]
+
+
+def _descent_in_bias(problem: Problem, frozen: tuple[int, ...]) -> tuple[Coordinates, np.ndarray, int]:
+    """:func:`at_best_bias` of a problem with more groups, or with one."""
     from scipy.optimize import minimize, root  # here, because scipy takes long to import
 
-    if not bias.label_mass(Coordinates(problem)).min() > 0:
-        remedy = "a class that no label is put on has no best bias; drop --bias"
-        raise NotCertified(gap=np.inf, relative_gap=np.inf, tolerance=TOLERANCE, solver="orbits", remedy=remedy)
-    fixed, spent = np.zeros(len(problem.sizes)) if problem.offset is None else problem.offset, 0
+    spent = 0
 
     def at(free: np.ndarray) -> tuple[Coordinates, np.ndarray]:
         nonlocal spent
-        coordinates = Coordinates(replace(problem, offset=fixed + np.append(0.0, free)))
+        coordinates = _with_bias(problem, free)
         X, steps = optimum(coordinates, target=1e-13, frozen=frozen)
         spent += steps
         return coordinates, X
@@ -261,7 +304,7 @@ def at_best_bias(problem: Problem, frozen: tuple[int, ...] = ()) -> tuple[Coordi
         penalty = (problem.decay or 0.0) * coordinates.nuclear_norm(X)
         return coordinates.value_and_gradient(X)[0] + penalty, coordinates.offset_gradient(X)[1:]
 
-    best = np.zeros(len(fixed) - 1)
+    best = np.zeros(len(problem.sizes) - 1)
     if len(best):
         best = minimize(value, best, jac=True, method="BFGS", options={"gtol": 1e-5}).x
         # A descent ends where values differ by rounding. The root of the gradient has all its digits.

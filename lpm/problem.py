@@ -31,6 +31,7 @@ from typing import Literal
 import numpy as np
 
 from lpm.console.errors import InvalidInput, check_within
+from lpm.console.text import counted, html_table
 
 Partition = Literal["classes", "pairs", "unordered"]
 """The classes that a softmax sums over (:mod:`lpm.losses`)."""
@@ -153,6 +154,21 @@ class Problem:
     def __repr__(self) -> str:
         """One line without arrays."""
         return f"<Problem {self.program}, {self.profile}, lambda {self.mixing}, K = {self.K}, {len(self.sizes)} groups>"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        limits = [["E_H, E_W", f"{self.e_h:g}, {self.e_w:g}"]] if self.decay is None else [["mu", f"{self.decay:g}"]]
+        sizes = ", ".join(map(str, self.sizes[:8])) + (", ..." if len(self.sizes) > 8 else "")
+        return html_table(
+            [],
+            [
+                ["program", self.program],
+                ["frequencies", self.profile],
+                ["lambda", self.mixing],
+                ["classes", f"{self.K} in {counted(len(self.sizes), 'group')} of {sizes}"],
+                *limits,
+            ],
+        )
 
     @property
     def K(self) -> int:

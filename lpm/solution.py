@@ -22,7 +22,8 @@ import numpy as np
 
 from lpm import bias
 from lpm.console.errors import InvalidInput, NotCertified
-from lpm.console.rounding import outward
+from lpm.console.rounding import outward, upward
+from lpm.console.text import html_table
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
 from lpm.problem import Problem
@@ -187,6 +188,27 @@ class Solution:
         """One line without arrays."""
         interval = outward(self.lower_bound, self.upper_bound, 12)
         return f"<{type(self).__name__} of {self.problem!r} by {self.solver}: optimum in {interval}, rank {self.rank}>"
+
+    def _repr_html_(self) -> str:
+        """The certificate and what it proves as a table, for notebooks."""
+        collapsed = {True: "yes", False: "no", None: "undecided"}[self.collapsed]
+        names, sides = ("AA", "AB", "BB"), ((0, 0), (0, 1), (1, 1))
+        cosines = (
+            ", ".join(f"{x} {self.cosine(*y):.4f}" for x, y in zip(names, sides, strict=True))
+            if self.problem.sides
+            else ""
+        )
+        return html_table(
+            [],
+            [
+                ["optimum in", outward(self.lower_bound, self.upper_bound, 12)],
+                ["relative gap", upward(self.relative_gap, 2)],
+                ["minority collapse" if self.problem.minority is not None else "rank below K - 1", collapsed],
+                ["rank of W", self.rank],
+                *([["cosines", cosines]] if cosines else []),
+                ["solver", f"{self.solver}, {self.seconds:.2g} s"],
+            ],
+        )
 
     @property
     def problem(self) -> Problem:

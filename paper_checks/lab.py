@@ -18,17 +18,19 @@ With ``rigorous`` the same formulas are evaluated in ball arithmetic (:mod:`pape
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lpm import recovery
+from lpm.console.errors import NotCertified
 from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.losses import log_partition
 from lpm.problem import Problem
 from lpm.solution import Solution, evaluate
-from lpm.solve import solve
+from lpm.solve import solve, solve_all
 from lpm.threshold import threshold
 from paper_checks.interval import BALL, FLOAT64, Fact, Interval
 from paper_checks.runs import Run
@@ -164,6 +166,26 @@ class CosineTable:
         """Return the largest minus the smallest cosine: 0 exactly when all angles are equal."""
         low, high = self.smallest(), self.largest()
         return Interval(max(0.0, high.lower - low.upper), high.upper - low.lower, self.how)
+
+
+def solutions(problems: Iterable[Problem]) -> list[Solution]:
+    """Solve the points of a curve together.
+
+    Args:
+        problems: the points.
+
+    Returns:
+        Their certified solutions.
+
+    Raises:
+        NotCertified: if one has no certificate.
+    """
+    certified = []
+    for solution in solve_all(list(problems)):
+        if isinstance(solution, NotCertified):
+            raise solution
+        certified.append(solution)
+    return certified
 
 
 def _cosines(solution: Solution) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,18 @@ def places_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are not synchronised with the disk in this process: runs write thousands, and the disk takes ten ms for each.
+
+    It is for a machine that loses power. What a killed process has written is there without. Processes that tests start
+    do wait, and tests in which a disk is full have a function of their own in its place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_running() -> Iterator[None]:
     """Commands that a failed test did not wait for are killed."""

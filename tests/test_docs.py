@@ -112,11 +112,12 @@ def test_claims_are_checked_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_parts_drop_into_a_loop_of_ones_own() -> None:
     names: dict[str, Any] = {}
     examples = code("docs/practice/parts.md")
-    exec(compile(examples[0], "parts.md", "exec"), names)
-    assert torch.isfinite(names["loss"])
-    exec(compile(examples[3], "parts.md", "exec"), names)
+    for example in examples[:3]:
+        exec(compile(example, "parts.md", "exec"), names)
+        assert torch.isfinite(names.pop("loss"))
+    exec(compile(examples[5], "parts.md", "exec"), names)
     assert all(torch.isfinite(names[name]) for name in ("loss", "adjusted", "scaled"))
-    assert len(examples) == 4  # tests/training/test_predict.py runs the second one, test_samplers.py the third
+    assert len(examples) == 6  # tests/training/test_predict.py runs the fourth one, test_samplers.py the fifth
 
 
 @pytest.mark.parametrize("page", METHOD_PAGES)
@@ -129,9 +130,14 @@ def test_methods_drop_into_a_loop_of_ones_own(page: str) -> None:
 
 def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
-    (example,) = code("docs/theory/solving.md")
-    exec(compile(example, "solving.md", "exec"), names)
+    first, own, many = code("docs/theory/solving.md")
+    exec(compile(first, "solving.md", "exec"), names)
     loss, lower, gap = (float(x) for x in capsys.readouterr().out.splitlines()[0].split())
+    exec(compile(own, "solving.md", "exec"), {})
+    exec(compile(many, "solving.md", "exec"), {})
+    solution, cosines, R0 = capsys.readouterr().out.splitlines()
+    assert "optimum in [" in solution
+    assert (cosines.count(","), R0.count(",")) == (5, 1)
     assert lower <= loss
     assert gap <= 1e-6
     assert getattr(names["gram"], "shape", None) == (10, 10)

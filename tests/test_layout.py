@@ -18,7 +18,7 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-MODEL = "mixing pairs problem programs family losses frame coordinates bias stack solution recovery geometry"
+MODEL = "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
 SOLVERS = "orbits factored merged sdp"
 LAYERS = {
     "lpm.console": "lpm.console",
@@ -176,7 +176,7 @@ def test_the_solvers_share_no_code_but_the_model() -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("cvxpy", {"lpm.sdp", "benchmarks.lpm"}),
+        ("cvxpy", {"lpm.sdp", "benchmarks.peers"}),
         ("ray", {"lpm.console.engines"}),
         ("flint", {"paper_checks.ball", "paper_checks.ball_losses", "paper_checks.beyond.balls"}),
         ("torchvision", set()),

@@ -1,5 +1,73 @@
 """The paper's experiments: long-tailed data, pair samplers, classifiers, one training loop, a run store, tables."""
 
+from typing import TYPE_CHECKING
+
+from lpm.console.lazy import lazily
 from lpm.console.signals import end_while_importing
 
+if TYPE_CHECKING:
+    from training.model.class_weights import Weighted, effective
+    from training.model.classifiers import FC, FixedETF, MixedSingleton, MixedSingletonETF
+    from training.model.cosine import Cosine
+    from training.model.label_losses import LDAM, CrossEntropy, Focal
+    from training.model.long_tail_losses import LogitAdjustment, Temperature, VectorScaling
+    from training.model.losses import mixed_cross_entropy, mixed_singleton
+    from training.model.soft_targets import soft_targets, two_labels
+    from training.sampling.pairs import Pairs, WithRatios, by_count
+    from training.sampling.samplers import (
+        BalancedMixedLabels,
+        ClassAware,
+        ClassBalanced,
+        LabelOccurrence,
+        PairSampler,
+        Random,
+    )
+    from training.sampling.two_laws import Bilateral, Deferred
+
+_PUBLIC = {
+    "training.model.class_weights": "Weighted effective",
+    "training.model.classifiers": "FC FixedETF MixedSingleton MixedSingletonETF",
+    "training.model.cosine": "Cosine",
+    "training.model.label_losses": "CrossEntropy Focal LDAM",
+    "training.model.long_tail_losses": "LogitAdjustment Temperature VectorScaling",
+    "training.model.losses": "mixed_cross_entropy mixed_singleton",
+    "training.model.soft_targets": "soft_targets two_labels",
+    "training.sampling.pairs": "Pairs WithRatios by_count",
+    "training.sampling.samplers": "BalancedMixedLabels ClassAware ClassBalanced LabelOccurrence PairSampler Random",
+    "training.sampling.two_laws": "Bilateral Deferred",
+}
+"""What others may build on, by module; docs/contribute/stable.md says what stays."""
+
+__all__ = [
+    "BalancedMixedLabels",
+    "Bilateral",
+    "ClassAware",
+    "ClassBalanced",
+    "Cosine",
+    "CrossEntropy",
+    "Deferred",
+    "FC",
+    "FixedETF",
+    "Focal",
+    "LDAM",
+    "LabelOccurrence",
+    "LogitAdjustment",
+    "MixedSingleton",
+    "MixedSingletonETF",
+    "PairSampler",
+    "Pairs",
+    "Random",
+    "Temperature",
+    "VectorScaling",
+    "Weighted",
+    "WithRatios",
+    "by_count",
+    "effective",
+    "mixed_cross_entropy",
+    "mixed_singleton",
+    "soft_targets",
+    "two_labels",
+]
+
+__getattr__, __dir__ = lazily(__name__, _PUBLIC)
 end_while_importing()

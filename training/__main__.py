@@ -17,6 +17,7 @@ COMMANDS = {
     "split": "lists for training and testing, from one folder per class",
     "check": "find image files that cannot be used",
     "table": "train the runs of a table of the paper, and print it",
+    "queue": "train long runs one by one while a core idles",
     "stage2": "train a second stage on finished runs: cRT, LWS or MiSLAS",
     "posthoc": "correct finished runs without training: logit adjustment, tau-norm, class means, BatchNorm",
     "measure": "measure finished runs again, from their weights",

@@ -43,7 +43,8 @@ class RunConfig(
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
-            _check_type(name, getattr(self, name), known, _types()[name])
+            if (value := getattr(self, name)) is not _DEFAULTS[name]:  # most are, and tables make thousands of runs
+                _check_type(name, value, known, _types()[name])
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if known.holds is not None and not known.holds(self, value):

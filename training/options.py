@@ -39,6 +39,7 @@ class Options:
         engine: 'local' for processes of this machine, or 'ray'.
         address: HOST:PORT of a running Ray cluster; None starts Ray on this machine.
         tensorboard: whether to write TensorBoard events into each run's folder.
+        evaluate_every: epochs between two evaluations.
         json: whether to print the results as JSON.
         quiet: whether to show no progress bar.
         check: whether image files are decoded once before training; None where few are not known to decode.
@@ -58,6 +59,7 @@ class Options:
     engine: str = "local"
     address: str | None = None
     tensorboard: bool = False
+    evaluate_every: int = 1
     json: bool = False
     quiet: bool = False
     check: bool | None = None
@@ -352,17 +354,33 @@ def help_of(name: str, dataset: str = RunConfig.dataset) -> str:
     return text.replace("%", "%%")
 
 
-def add_tensorboard(parser: cli.Parser) -> None:
-    """Add the option that asks for TensorBoard's events.
+def add_epochs(parser: cli.Parser) -> None:
+    """Add the options on what is written of each epoch: how often it is evaluated, and TensorBoard's events.
+
+    How often is no choice of a run: weights and last accuracies do not depend on it.
 
     Args:
         parser: the command's parser.
     """
     parser.group("run").add_argument(
+        "--evaluate-every",
+        type=_epochs,
+        default=1,
+        metavar="N",
+        help="epochs between two evaluations (default: %(default)s); the last epoch is always evaluated. Weights and last "
+        "accuracies stay the same; with N above 1 there is no accuracy of the best epoch",
+    )
+    parser.group("run").add_argument(
         "--tensorboard",
         action="store_true",
         help="also write TensorBoard events into each run's folder (extra `tensorboard`)",
     )
+
+
+def _epochs(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of epochs, 1 to 999,999")
+    return int(text)
 
 
 def add_running(parser: cli.Parser) -> None:
@@ -378,7 +396,7 @@ def add_running(parser: cli.Parser) -> None:
     add("--seeds", type=seeds, default=[0], help="seeds, such as 0-4,7")
     add("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
     add_device(parser)
-    add_tensorboard(parser)
+    add_epochs(parser)
     add("--quiet", action="store_true", help="show no progress bar; training.train prints no table either")
     cli.add_engine(parser, "runs that share a GPU")
 

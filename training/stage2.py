@@ -16,7 +16,7 @@ from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from training.config import CHOICES, RunConfig, type_of
 from training.methods import STAGES
-from training.options import Options, add_data, add_device, add_lists, add_tensorboard
+from training.options import Options, add_data, add_device, add_epochs, add_lists
 from training.second_stage import second_stage
 from training.store import runs
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser, weights=False)
     add_lists(parser)
     add_device(parser)
-    add_tensorboard(parser)
+    add_epochs(parser)
     parser.group("run").add_argument("--quiet", action="store_true", help="show no progress bar and print no table")
     parser.group("run").add_argument("--json", action="store_true", help="print the results as JSON")
     cli.add_engine(parser, "runs that share a GPU")

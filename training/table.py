@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import shlex
 import sys
@@ -24,15 +22,22 @@ from training.config import RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import TABLES, Table
 from training.named import METHODS
-from training.options import NAMES, Options, add_check, add_data, add_device, add_tensorboard, seeds
+from training.options import NAMES, Options, add_check, add_data, add_device, add_epochs, seeds
 from training.store import forms, tables, wanted
 from training.store.posthoc import TITLES
-from training.store.rows import COLUMNS, by_run, export
+from training.store.rows import as_csv, by_run, export
 from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
     **{"store": Path("runs"), "rows": None, "device": "auto", "engine": "local", "address": None, "jobs": 1},
-    **{"workers": None, "weights": None, "tensorboard": False, "skip_broken": False, "data_changed": "stop"},
+    **{
+        "workers": None,
+        "weights": None,
+        "tensorboard": False,
+        "evaluate_every": 1,
+        "skip_broken": False,
+        "data_changed": "stop",
+    },
 }
 """Defaults of options that the printed commands repeat when they were given with other values."""
 
@@ -83,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     if options.export is not None:
-        _export(options.store, options.export)
+        write(options.export, as_csv(export(options.store)))
     return status
 
 
@@ -175,7 +180,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="file of --export whose runs need no training, such as results/runs.csv",
     )
     add_device(parser)
-    add_tensorboard(parser)
+    add_epochs(parser)
     add("--dry-run", action="store_true", help="train nothing; print which runs are missing, and how long they take")
     add("--commands", action="store_true", help="print one command for each cell that lacks runs, for several machines")
     add(
@@ -341,14 +346,6 @@ def seed_list(numbers: Sequence[int]) -> str:
         else:
             ranges.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
-
-
-def _export(store: Path, path: Path) -> None:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(export(store))
-    write(path, file.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 "use strict";
 /* The controls, the sentence and the numbers below them, and the address that holds the view. */
 const $ = id => document.getElementById(id);
-const state = {program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d"};  // K, lam, R: positions of their sliders; R is set in start()
+const VIEWS = ["budgets", "decay"];
+const state = {view: "budgets", program: "fc", profile: "product", K: 0, lam: DATA.laws.length - 2, R: 0, look: "3d",  // K, lam, R: positions of their sliders; R is set in start()
+  method: DECAY.methods.includes("mixup") ? "mixup" : DECAY.methods[0], imbalance: DECAY.R.indexOf(10), mu: 0};  // and so are imbalance and mu, which is set there, too
 let plotly = null, webgl = true, camera = {eye: EYE}, drawing = 0, writing = 0;
 
 const program = () => DATA.programs.find(p => p.name === state.program) ?? DATA.programs[0];
@@ -17,12 +19,17 @@ function readAddress() {
   if (law >= 0) state.lam = law;
   if (Number(words.get("R")) > 0) state.R = nearest(DATA.R.map(Math.log), Math.log(Number(words.get("R"))));
   if (["3d", "gram"].includes(words.get("look"))) state.look = words.get("look");
+  if (VIEWS.includes(words.get("view"))) state.view = words.get("view");
+  if (DECAY.methods.includes(words.get("method"))) state.method = words.get("method");
+  for (const [name, values] of [["imbalance", DECAY.R], ["mu", DECAY.mu]]) {
+    if (Number(words.get(name)) > 0) state[name] = nearest(values.map(Math.log), Math.log(Number(words.get(name))));
+  }
 }
 
 function writeAddress() {  // not at every step of a dragged slider: browsers limit how often the address may change
   clearTimeout(writing);
   writing = setTimeout(() => {
-    const numbers = {K: DATA.K[state.K], lam: DATA.laws[state.lam].label, R: DATA.R[state.R]};
+    const numbers = {K: DATA.K[state.K], lam: DATA.laws[state.lam].label, R: DATA.R[state.R], imbalance: DECAY.R[state.imbalance], mu: DECAY.mu[state.mu]};
     history.replaceState(null, "", "#" + new URLSearchParams({...state, ...numbers}));
   }, 200);
 }
@@ -37,11 +44,16 @@ function fill() {
   for (const [id, list] of [["program", DATA.programs], ["profile", DATA.profiles]]) {
     $(id).append(...list.map(({name, words}) => element("option", words, {value: name})));
   }
+  $("method").append(...DECAY.methods.map(name => element("option", name, {value: name})));
+  $("imbalance").max = DECAY.R.length - 1, $("mu").max = DECAY.mu.length - 1;
   $("K").max = DATA.K.length - 1, $("lam").max = DATA.laws.length - 1, $("R").max = DATA.R.length - 1;
-  document.querySelectorAll(".decades span").forEach((span, k) => { span.style.left = 25 * k + "%"; });
+  document.querySelectorAll("#R-bar .decades span").forEach((span, k) => { span.style.left = 25 * k + "%"; });
 }
 
 const OUTCOMES = new Map([[true, "collapsed"], [false, "not collapsed"], [null, "undecided"]]);
+
+/* Shortly before the threshold of rare classes. */
+const interestingDecay = () => nearest(DECAY.mu.map(Math.log), Math.log(.9 * (limit(decayCurve(), 1) ?? .1)));
 
 /* Shortly before R0, where the minority's class vectors are close but apart. */
 function interesting() {
@@ -58,11 +70,11 @@ function showControls(curve) {
   say("K", DATA.K[state.K]);
   if (p.mixes) say("lam", law.lam === null ? "Beta(1, 1)" : law.label); else say("lam", "–", "has no effect");
   say("R", R, `R = ${R}, ${outcome}`);
-  $("state").textContent = outcome, $("state").className = outcome === "collapsed" ? outcome : "";
+  $("state").textContent = outcome, $("state").className = outcome === "collapsed" ? "state collapsed" : "state";
   $("R0-tick").hidden = curve.R0 === null;
   if (curve.R0 !== null) {
     const share = Math.log10(curve.R0) / 4;
-    $("R0-tick").style.left = `calc(7px + ${share} * (100% - 16px))`, $("R0-tick").className = share > .8 ? "right" : "";
+    $("R0-tick").style.left = `calc(7px + ${share} * (100% - 16px))`, $("R0-tick").className = share > .8 ? "tick right" : "tick";
     $("R0-tick").firstElementChild.textContent = `R₀ = ${curve.R0_text}`;
   }
   const space = curve.sigma_B !== undefined && webgl;
@@ -100,13 +112,14 @@ function numbers(curve) {
   ];
 }
 
+const line = parts => element("div", parts.flatMap(part => [element("span", part), " "]));  // breaks between options only
+
 function commands() {
   const law = DATA.laws[state.lam], options = [`--program ${program().name}`];
   if (profile() !== "-") options.push(`--profile ${state.profile}`);
   options.push(`--K ${DATA.K[state.K]}`);
   if (program().mixes) options.push(law.lam === null ? "--alpha 1" : `--lam ${law.lam}`);
   if (DATA.decay !== null) options.push(`--decay ${DATA.decay}`);
-  const line = parts => element("div", parts.flatMap(part => [element("span", part), " "]));  // breaks between options only
   return [line(["python -m lpm.solve", ...options, `--R ${DATA.R[state.R]}`]), line(["python -m lpm.threshold", ...options])];
 }
 
@@ -129,6 +142,13 @@ function showClaim(view) {
 }
 
 function show() {
+  for (const view of VIEWS) $("view-" + view).hidden = view !== state.view;
+  for (const radio of document.getElementsByName("view")) radio.checked = radio.value === state.view;
+  if (state.view === "decay") showDecay(); else showBudgets();
+  if (plotly && !drawing) drawing = requestAnimationFrame(() => { drawing = 0, draw(); });
+}
+
+function showBudgets() {
   if (profile() !== "-" && !program().profiles.includes(state.profile)) state.profile = program().profiles[0];
   const curve = curveAt(state.lam);
   showControls(curve);
@@ -137,20 +157,24 @@ function show() {
   $("limits").textContent = DATA.limits;
   $("command").replaceChildren(...commands());
   ["vectors", "curves", "R0"].forEach(showClaim);
-  if (plotly && !drawing) drawing = requestAnimationFrame(() => { drawing = 0, draw(curveAt(state.lam)); });
 }
 
-function draw(curve) {
+function put(id, {data, layout}, title, words) {
+  $(id).setAttribute("aria-label", `${title}. ${words}`);
+  plotly.react($(id), data, layout, {displayModeBar: false, responsive: true, scrollZoom: false});
+}
+
+function draw() {
+  if (state.view === "decay") drawDecay(palette()); else drawBudgets(curveAt(state.lam), palette());
+}
+
+function drawBudgets(curve, colour) {
   camera = $("vectors").layout?.scene?.camera ?? camera;  // keep what a mouse has turned
-  const colour = palette(), R = DATA.R[state.R], space = curve.sigma_B !== undefined && webgl && state.look === "3d";
-  const put = (id, {data, layout}, words) => {
-    $(id).setAttribute("aria-label", `${words}. ${$("sentence").textContent}`);
-    plotly.react($(id), data, layout, {displayModeBar: false, responsive: true, scrollZoom: false});
-  };
-  put("vectors", space ? inSpace(curve, state.R, colour, camera) : gram(curve, state.R, DATA.K[state.K], colour), "Class vectors");
-  put("curves", overR(curve, state.R, colour), "Cosines and lengths against R");
+  const R = DATA.R[state.R], space = curve.sigma_B !== undefined && webgl && state.look === "3d", words = $("sentence").textContent;
+  put("vectors", space ? inSpace(curve, state.R, colour, camera) : gram(curve, state.R, DATA.K[state.K], colour), "Class vectors", words);
+  put("curves", overR(curve, state.R, colour), "Cosines and lengths against R", words);
   const laws = program().mixes ? DATA.laws.map(({lam}, i) => ({lam, curve: curveAt(i)})) : [{curve}];
-  put("thresholds", overLambda(laws, state.lam, R, colour), "R₀ against λ");
+  put("thresholds", overLambda(laws, state.lam, R, colour), "R₀ against λ", words);
 }
 
 function turn() {  // about the vertical axis
@@ -178,25 +202,25 @@ function notice(text) {
 
 function listen() {
   const change = (control, name, value) => control.addEventListener("input", () => { state[name] = value(), show(), writeAddress(); });
-  for (const id of ["K", "lam", "R"]) change($(id), id, () => Number($(id).value));
-  for (const id of ["program", "profile"]) change($(id), id, () => $(id).value);
-  for (const radio of document.getElementsByName("look")) change(radio, "look", () => radio.value);
+  for (const id of ["K", "lam", "R", "imbalance", "mu"]) change($(id), id, () => Number($(id).value));
+  for (const id of ["program", "profile", "method"]) change($(id), id, () => $(id).value);
+  for (const name of ["look", "view"]) for (const radio of document.getElementsByName(name)) change(radio, name, () => radio.value);
   $("turn").addEventListener("input", turn);
-  $("choices").addEventListener("submit", event => event.preventDefault());
+  for (const form of document.forms) form.addEventListener("submit", event => event.preventDefault());
   $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "light"));
   window.addEventListener("hashchange", () => { readAddress(), show(); });
 }
 
 async function start() {
   const dark = matchMedia("(prefers-color-scheme: dark)"), canvas = document.createElement("canvas");
-  fill(), state.R = interesting(), readAddress(), listen();
+  fill(), state.R = interesting(), state.mu = interestingDecay(), readAddress(), listen();
   webgl = Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
   if (!webgl) notice("This browser has no WebGL, which the picture in space needs. The page shows the cosines instead.");
   dark.addEventListener("change", () => theme(dark.matches));
   theme(dark.matches);
   try {
     plotly = await unpack();
-    draw(curveAt(state.lam));
+    draw();
   } catch (error) {
     notice(`The pictures cannot be drawn in this browser (${error.message}). The numbers below are complete.`);
   }

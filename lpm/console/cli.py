@@ -153,6 +153,27 @@ def jobs(text: str) -> int:
     return int(text)
 
 
+def minutes(text: str) -> float:
+    """Parse a time limit.
+
+    Args:
+        text: word of the command line.
+
+    Returns:
+        Minutes, more than 0 and at most a day.
+
+    Raises:
+        ArgumentTypeError: if the text is anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1440:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of minutes, at most 1440")
+    return value
+
+
 def address(text: str) -> str:
     """Check a host and a port.
 

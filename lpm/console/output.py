@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import functools
 import glob
 import json
 import os
@@ -327,6 +328,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _version(name: str) -> str | None:
     from importlib import metadata  # here, because commands write long after they start
 

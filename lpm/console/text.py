@@ -1,11 +1,13 @@
-"""Words from files, folders and command lines, made harmless: one function for terminals, one for Markdown.
+"""Words from files, folders and command lines, made harmless: for terminals, for Markdown, and for tables in notebooks.
 
 Pages are made by Jinja with its own escaping switched on.
 """
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Sequence
 
 MARKDOWN = re.compile(r"[\\`\[\]<>|~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\*(?!(?<=\s\*)(?:\s|$))")
 """Characters that Markdown may read as a sign. An underscore inside a word is none, nor a star between spaces."""
@@ -35,6 +37,24 @@ def markdown(text: object) -> str:
         One printable line, with a backslash before each character that Markdown may read as a sign.
     """
     return MARKDOWN.sub(r"\\\g<0>", shown(text))
+
+
+def html_table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Make a table of HTML, as notebooks show it.
+
+    Args:
+        head: names of the columns; none for a table without a head.
+        rows: cells.
+
+    Returns:
+        The table; every text is shown as it is.
+    """
+
+    def line(tag: str, cells: Sequence[object]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(shown(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    lines = [line("th", head)] * bool(head) + [line("td", row) for row in rows]
+    return "<table>" + "".join(lines) + "</table>"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -16,11 +16,10 @@ from lpm.mixing import Mixing, beta, fixed
 from lpm.pairs import LabelPairs
 from lpm.problem import Problem
 from lpm.programs import fc
-from lpm.solve import solve
-from lpm.threshold import threshold
+from lpm.threshold import thresholds
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.interval import FLOAT64, Fact
-from paper_checks.lab import Lab
+from paper_checks.lab import Lab, solutions
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,10 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
         lab: the instruments; their seed draws the instances.
         collapses: whether the minority is claimed to collapse.
     """
-    quantities, thresholds = [], []
+    quantities, R0s = [], []
     instances = _instances(lab.rng())
-    for instance in instances:
-        search = threshold(instance.family, R_max=1e8)
+    searches = thresholds([instance.family for instance in instances], R_max=1e8)
+    for instance, search in zip(instances, searches, strict=True):
         collapsed_at = [R for R, collapsed in search.proofs if collapsed]
         if search.certified and (search.R0 is not None or search.collapsed_above):
             start = 1.0 if search.R0 is None else search.R0
@@ -97,7 +96,7 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
             quantities.append(Quantity(f"collapse at a finite R ({instance.name})", collapses, Fact(None, FLOAT64)))
             continue
         if search.R0 is not None:
-            thresholds.append(search.R0)
+            R0s.append(search.R0)
         R = float(f"{1.1 * start:.3g}")
         everywhere = True if prove(instance.family, R) is not None else None
         quantities += [
@@ -108,12 +107,12 @@ def theorem1(lab: Lab, *, collapses: bool = True) -> Finding:
     grid = np.logspace(0, 4, 41)
     curves = []
     for profile in ("block", "product"):
-        cosines = [solve(Family("fc", profile).at(float(R))).cosine(1, 1) for R in grid]
+        cosines = [solution.cosine(1, 1) for solution in solutions(Family("fc", profile).at(float(R)) for R in grid)]
         curves.append(Curve(f"{profile}, K=4, lambda=1/2", grid.tolist(), cosines, "-" if profile == "block" else "--"))
     return conclude(
         quantities,
         evidence=f"exact collapse at every R from 1.1 R0 on, proved on {agree // 2} of {len(instances)} instances; R0 from "
-        f"{min(thresholds):.4g} to {max(thresholds):.4g}",
+        f"{min(R0s):.4g} to {max(R0s):.4g}",
         instances="; ".join(i.name for i in instances),
         plot=Plot("imbalance R", "cosine between minority class vectors", curves, log_x=True),
     )
@@ -307,7 +306,7 @@ def lemma2(
         for e in (0.5, 0.1, 0.01)
     ]
     grid = np.linspace(0.02, 0.98, 49)
-    curve = [solve(majority_only(2, 2, fixed(float(x)))).loss for x in grid]
+    losses = [solution.loss for solution in solutions(majority_only(2, 2, fixed(float(x))) for x in grid)]
     return conclude(
         quantities,
         evidence=contradictions(quantities),
@@ -318,7 +317,7 @@ def lemma2(
             "so the minority's features are 0 and epsilon' = L_0(E_W - epsilon^2/(2K)) - L_0(E_W) > 0.",
             needed,
         ),
-        plot=Plot("mixing ratio lambda", "L_0", [Curve("K_A=2, K_B=2", grid.tolist(), curve)]),
+        plot=Plot("mixing ratio lambda", "L_0", [Curve("K_A=2, K_B=2", grid.tolist(), losses)]),
     )
 
 

@@ -13,11 +13,10 @@ from lpm.mixing import fixed
 from lpm.pairs import imbalanced, product
 from lpm.problem import Problem
 from lpm.programs import fc, ms_unordered
-from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.claims.balancing import ANGLE, etf
 from paper_checks.interval import CONVEXITY, Fact, Interval
-from paper_checks.lab import Lab, pair_vectors
+from paper_checks.lab import Lab, pair_vectors, solutions
 
 
 @check("theorem2", "Theorem 2", "Eq. 9", "Eq. 10", "Remark 2")
@@ -260,7 +259,10 @@ def ms_less_collapse(
     grid = np.logspace(0, 3.5, 71)
     curves = [
         Curve(
-            f"{p}, product", grid.tolist(), [solve(Family(p, "product").at(float(R))).cosine(1, 1) for R in grid], style
+            f"{p}, product",
+            grid.tolist(),
+            [s.cosine(1, 1) for s in solutions(Family(p, "product").at(float(R)) for R in grid)],
+            style,
         )
         for p, style in (("fc", "-"), ("ms", "--"))
     ]

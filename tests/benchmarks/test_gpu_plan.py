@@ -17,16 +17,18 @@ import pytest
 from benchmarks import captured, gpu_plan, gpu_runs
 from lpm.console import cli
 from tests.started import wait_for
-from training import experiments
+from tests.test_docs_commands import cifar as cifar10
+from training import experiments, queue
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.jobs.work import Work
 from training.model import build
 from training.named import GROUPS
 from training.store.rows import COLUMNS
+from training.store.runs import find
 
-PLAN = gpu_runs.plan
-"""The plan itself; the other tests put a small one in its place."""
+PLAN, LOADED = gpu_runs.plan, gpu_runs.long_tailed
+"""The plan itself and its data; the other tests put small ones in their place."""
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=2, width=4, imbalance=10.0)
 DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 
@@ -34,7 +36,7 @@ DIGITS = datasets.load("digits-lt", None, imbalance=10.0)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the plan three runs on the digits, which train in this process, as on CUDA."""
-    monkeypatch.setattr(gpu_runs, "plan", lambda preset: (replace(TINY, seed=seed) for seed in range(3)))
+    monkeypatch.setattr(gpu_runs, "plan", lambda preset: [replace(TINY, seed=seed) for seed in range(3)])
     monkeypatch.setattr(gpu_runs, "long_tailed", lambda root, imbalance, tail="exp": DIGITS)
     monkeypatch.setattr(gpu_runs, "in_flight", lambda runs, work, jobs: (work.train(run, print) for run in runs))
 
@@ -225,6 +227,54 @@ def test_bad_input_is_one_line_before_anything_is_measured(
     assert calls == []
 
 
+def test_a_dry_run_checks_what_is_given_and_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    calls = processes(monkeypatch, tmp_path, ())
+    finished = [replace(TINY, seed=seed) for seed in range(3)]
+    monkeypatch.setattr(gpu_runs, "groups", lambda preset: {"one": finished[:2], "two": finished})
+    assert gpu_plan.main(words(tmp_path, "--dry-run")) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "check: at most 1.5 min",
+        "train: one: 2 runs, 2 left",
+        "train: two: 3 runs, 1 left",
+        "speed: at most 4 min",
+        "bound: at most 2 min",
+        "profile: at most 1 min",
+    ]
+    gpu_plan.main(words(tmp_path, "--part", "train"))
+    (tmp_path / "s/speed.csv").write_text("")
+    capsys.readouterr()
+    assert gpu_plan.main(words(tmp_path, "--dry-run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == ["train: one: 2 runs, 0 left", "train: two: 3 runs, 0 left", "speed: done"]
+    assert not calls
+
+
+def test_the_plan_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """It reads CIFAR's files and trains the first run of the real plan for an epoch, when the time is up."""
+    cifar10(tmp_path)
+    clock, train = [0.0], Work.stages
+
+    def one_epoch(self: Work, config: RunConfig, report: Any) -> Any:
+        def late(epochs: float, state: str) -> None:
+            clock[0] += 61 * bool(state)
+            report(epochs, state)
+
+        return train(self, config, late)
+
+    monkeypatch.setattr(Work, "stages", one_epoch)
+    monkeypatch.setattr(gpu_runs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for name, real in (("plan", PLAN), ("long_tailed", LOADED)):
+        monkeypatch.setattr(gpu_runs, name, real)
+    given = ["--part", "train", "--preset", "smoke", "--minutes", "1", "--data-root", str(tmp_path / "D")]
+    assert gpu_plan.main([*words(tmp_path), *given]) == 0
+    assert "time is up" in capsys.readouterr().out
+    assert not (tmp_path / "failures.txt").exists()
+    begun = find(tmp_path / "s")
+    assert [(folder.config.method, folder.epochs) for folder in begun] == [("BMLS+MS", 1)]
+
+
 @pytest.mark.parametrize("given", ["nan", "0", "-1", "1e9", "x"])
 def test_a_time_limit_is_some_minutes(given: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number of minutes"):
@@ -248,7 +298,7 @@ def test_captured_steps_are_compared_with_plain_ones(capsys: Any, monkeypatch: p
 
 
 def test_the_plan_has_each_run_once_and_trains_around_the_threshold_of_the_law() -> None:
-    runs = list(PLAN("paper"))
+    runs = PLAN("paper")
     assert len({(run.key, run.seed) for run in runs}) == len(runs)
     penalised = [run for run in runs if run.classifier_decay]
     assert {run.tail for run in penalised} == {"step"}
@@ -258,19 +308,17 @@ def test_the_plan_has_each_run_once_and_trains_around_the_threshold_of_the_law()
 
 
 def test_the_plan_begins_with_the_papers_method_against_the_simple_ones() -> None:
-    runs = list(PLAN("paper"))
+    runs = PLAN("paper")
     assert {(run.epochs, run.dataset) for run in runs} == {(200, "cifar10-lt")}
-    first = runs[:18]
-    assert {run.imbalance for run in first} == {100}
-    assert [run.method for run in first[:6]] == [
-        *("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW")
-    ]
-    assert [run.seed for run in first[::6]] == [0, 1, 2]
-    of_table4 = [run for run in runs if run.method in experiments.TABLES[4].methods and run.tail == "exp"]
+    assert runs[:54] == queue.plan()
+    of_table4 = [run for run in runs if run.method in experiments.TABLES[4].methods and run.preset == "paper"]
     assert len(of_table4) == 4 * 4 * 5  # methods, imbalances, seeds: the half on CIFAR-10
     last = max(runs.index(run) for run in of_table4)
-    others = {run.method for run in runs[:last]} - set(experiments.TABLES[4].methods)
-    assert others == {"CAS+FC", "random+FC+LA", "random+FC+DRW"}
+    others = {run.method for run in runs[54:last]} - set(experiments.TABLES[4].methods)
+    assert not others
     cheap = set(experiments.TABLES[7].methods) & set(GROUPS["cheap"])
     assert cheap <= {run.method for run in runs if run.imbalance == 100}
+    suggested = [run for run in runs if run.method == "tempered+MS+LA" or run.weight_decay == 1e-3]
+    assert len(suggested) == 6
+    assert min(map(runs.index, suggested)) > max(runs.index(run) for run in runs if run.method == "random+FC+CutMix")
     assert not {"DBN", "BBN"} & {run.method for run in runs}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figures import explore, explore_data, style
+from figures import explore, explore_data, explore_decay, style
 from figures.__main__ import main
 from figures.explore_claims import LINKS, claims
 from figures.explore_data import AXES, PROFILES, Grid, depends_on_R, optima, thresholds
@@ -27,6 +27,7 @@ from tests.browser import Page
 from tests.started import wait_for
 
 SMALL = Grid(K=(4, 6), lams=(0.1, 0.5), points=9, programs=("plain", "fc", "ms-free"))
+FEW = ["--K", "6", "--points", "2", "--programs", "plain", "--methods", "no mixup", "--decays", "2"]
 READY = "document.querySelector('html[data-ready]')"
 DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 ENDS = "document.getElementById('vectors').data.filter(t => t.name[0] === 'w').map(t => [t.x[1], t.y[1], t.z[1]])"
@@ -162,6 +163,9 @@ def test_every_view_of_every_program_has_one_claim_of_the_catalogue() -> None:
         (["--K", "5"], "K = 5 must be even and at least 4"),
         (["--K", "4,x"], "'4,x' is not a comma-separated list of numbers of classes"),
         (["--points", "1"], "points = 1 must lie in 2..201"),
+        (["--decays", "1"], "--decays 1 must lie in 2..101"),
+        (["--methods", "mixup,MS a<b"], "method 'MS a<b' is not in the explorer; choose from no mixup, mixup"),
+        (["--runs", "no.csv"], "--runs 'no.csv' cannot be read as rows of benchmarks.law"),
         (["--programs", "fc,svm"], "program 'svm' is not in the explorer; choose from plain, fc"),
         (["--point", "9"], "did you mean '--points'"),
     ],
@@ -215,7 +219,7 @@ def test_the_report_may_be_a_web_page_a_file_or_relative(text: str) -> None:
 def test_an_address_that_runs_a_script_is_refused(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["explore", "--K", "6", "--points", "2", "--programs", "plain", "--report", text]
+    words = ["explore", *FEW, "--report", text]
     assert cli.run(lambda: main([*words, "--out", str(tmp_path / "out")])) == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
@@ -225,8 +229,9 @@ def test_an_address_that_runs_a_script_is_refused(
 
 def test_the_command_writes_the_page_and_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert main(["explore", "--K", "6", "--points", "2", "--programs", "plain", "--out", str(out)]) == 0
-    assert {p.name for p in out.iterdir()} == {"explore.html", "explore.csv", "explore-R0.csv", "manifest.json"}
+    assert main(["explore", *FEW, "--out", str(out)]) == 0
+    names = {"explore.html", "explore.csv", "explore-R0.csv", "explore-decay.csv", "manifest.json"}
+    assert {p.name for p in out.iterdir()} == names
     assert (out / "explore.html").stat().st_size < explore.LIMIT
     with (out / "explore.csv").open() as file:
         first = next(csv.DictReader(file))
@@ -240,6 +245,8 @@ def address(
 ) -> str:
     file = tmp_path_factory.mktemp("explore") / "explore.html"
     data = explore.document(SMALL, rows, threshold_rows, "../paper-report/report.html")
+    decays = explore_decay.Decays(("no mixup",), points=2, imbalances=(10.0,))
+    data["decays"] = explore_decay.document(decays, explore_decay.predicted(decays, quiet=True), [])
     file.write_text(explore.page(data, explore.plotly_js()), encoding="utf-8")
     return f"file://{file}"
 
@@ -265,7 +272,7 @@ def text(page: Page, selector: str) -> str:
 
 def test_the_page_loads_without_console_errors_and_without_network(page: Page, address: str) -> None:
     assert page.value(DRAWN) is not None
-    assert page.value("[...document.querySelectorAll('.plot')].map(p => p.data.length > 0)") == [True] * 3
+    assert page.value("[...document.querySelectorAll('#view-budgets .plot')].map(p => p.data.length > 0)") == [True] * 3
     assert page.complaints == []
     assert {a for a in page.requests if not a.startswith(("data:", "blob:"))} == {address}
     links = page.value("[...document.querySelectorAll('.claim a')].map(a => a.getAttribute('href'))")
@@ -332,10 +339,10 @@ def picture(page: Page) -> bytes:
 
 def test_tab_reaches_every_control_in_order(page: Page) -> None:
     reached = []
-    for _ in range(9):
+    for _ in range(10):
         page.press("Tab", 9)
         reached.append(page.value("document.activeElement.id || document.activeElement.value"))
-    assert reached == ["theme", "program", "profile", "K", "lam", "R", "3d", "turn", reached[-1]]
+    assert reached == ["theme", "budgets", "program", "profile", "K", "lam", "R", "3d", "turn", reached[-1]]
     assert page.value("document.activeElement.closest('.claim') !== null")
     unlabelled = "[...document.querySelectorAll('input, select')].filter(c => !c.labels.length).length"
     assert page.value(unlabelled) == 0
@@ -380,7 +387,8 @@ def test_the_threshold_follows_program_sampler_and_mixing_ratio(
 def test_the_address_holds_the_view(page: Page) -> None:
     page.value("location.hash = 'program=ms-free&profile=block&K=6&lam=Beta(1)&R=900'")
     page.value(DRAWN)
-    state = {"program": "ms-free", "profile": "block", "K": 1, "lam": 2, "R": 6, "look": "3d"}
+    second = {"view": "budgets", "method": "no mixup", "imbalance": 0, "mu": 1}
+    state = second | {"program": "ms-free", "profile": "block", "K": 1, "lam": 2, "R": 6, "look": "3d"}
     assert page.value("state") == state
     page.value("document.getElementById('R').focus()")
     page.press("ArrowLeft", 37)
@@ -389,7 +397,9 @@ def test_the_address_holds_the_view(page: Page) -> None:
     page.open("about:blank", "document.body")
     page.open(moved, READY)
     assert page.value("state") == state | {"R": 5}
-    page.value("location.hash = 'program=no&profile=%00&K=x&lam=7&R=-1&look=4d'")  # nonsense changes nothing
+    page.value(
+        "location.hash = 'program=no&profile=%00&K=x&lam=7&R=-1&look=4d&view=3&method=x&imbalance=0&mu=-2'"
+    )  # nonsense changes nothing
     page.value(DRAWN)
     assert page.value("state") == state | {"R": 5}
     assert page.complaints == []

@@ -160,7 +160,16 @@ def test_the_table_of_cifar() -> None:
         assert [fit_A, fit_B] == [short(run["fit_A"], 2), short(run["fit_B"], 2)]
         assert [many, few] == [f"{run['many']:.1f}", f"{run['few']:.1f}" if run["few"] else "0"]
     assert len(lines) == sum(row["series"] == "CIFAR" for row in ROWS)
-    like = [row["resembles"].split() for row in ROWS if row["series"] == "CIFAR" and float(row["ratio"]) < 0.7]
+    runs = [row for row in ROWS if row["series"] == "CIFAR"]
+    assert min(float(row["shared_B"]) for row in runs if float(row["ratio"]) >= 0.3) > 0.94
+    first, second = sorted((row for row in MEASURED if row["series"] == "CIFAR"), key=lambda row: row["ratio"])[:2]
+    parts = [100 * row["own_B"] / row["r_A"] for row in (first, second)]
+    assert f"there r falls from {parts[0]:.0f} to {parts[1]:.0f} % of that of frequent classes" in said(PAGE)
+    roots = [math.sqrt(row["fit_B"]) for row in (first, second)]
+    assert f"Its root puts the threshold at {short(roots[0], 2)} and at {short(roots[1], 2)} of the law's" in said(PAGE)
+    crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / math.sqrt(2 / 3 / 55)
+    assert f"With it the threshold is at {short(crossed, 2)} of the law's" in said(PAGE)
+    like = [row["resembles"].split() for row in runs if 0.2 < float(row["ratio"]) < 0.7]
     assert {tuple(pair.split(":")[0] for i, pair in enumerate(pairs) if i != 1) for pairs in like} == {
         ("3", "4", "0", "1")
     }

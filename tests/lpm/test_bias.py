@@ -22,8 +22,8 @@ from lpm.law import collapse_number
 from lpm.mixing import fixed
 from lpm.pairs import class_counts, imbalanced, product
 from lpm.problem import Problem
-from lpm.solution import evaluate
-from lpm.solve import solve
+from lpm.solution import Solution, evaluate
+from lpm.solve import solve, solve_all
 from tests.lpm.test_law import changed, few, several
 
 BUILDERS = {cure.name: cure.build for cure in CURES}
@@ -74,6 +74,22 @@ def test_a_bias_absorbs_logit_adjustment(strength: str) -> None:
     assert with_it.objective == pytest.approx(without.objective, rel=1e-11)
     assert with_it.gram.block == pytest.approx(without.gram.block, rel=1e-6)
     assert with_it.gram.eigenvalue == pytest.approx(without.gram.eigenvalue, rel=1e-6)
+
+
+def test_many_at_once_are_each_at_the_best_of_all_biases() -> None:
+    setting = Setting(classes=imbalanced(10, 5, 30.0), nodes=3)
+    problems = [free(cure.build(setting), 0.05) for cure in CURES if cure.name != "MS a<b"]
+    problems.insert(1, free(programs.plain(class_counts([50, 20, 5])), 0.1))  # three groups, beside those with two
+    for problem, solution in zip(problems, solve_all(problems), strict=True):
+        assert isinstance(solution, Solution)
+        assert solution.relative_gap < 1e-9
+        if len(problem.sizes) == 2:
+            assert solution.problem.offset is not None
+            shifts = [solution.problem.offset + np.array([0.0, step]) for step in (0.0, -0.05, 0.05)]
+            beside = solve_all([replace(problem, bias=False, offset=offset) for offset in shifts])
+            at, below, above = (one.objective for one in beside if isinstance(one, Solution))
+            assert at == pytest.approx(solution.objective, rel=1e-10)
+            assert min(below, above) > solution.upper_bound
 
 
 def test_it_is_the_optimum_over_class_vectors_features_and_bias() -> None:

@@ -66,7 +66,9 @@ def test_the_absence_of_collapse_is_proved_up_to_just_below_the_threshold(name: 
     w = 1 / result.bracket[1]
     assert some.cover(1.5 * w, w, collapse=False) is None
     for low, high in ((w, 1.001 * w), (w, 1.5 * w), (0.0, w), (0.2 * w, 0.3 * w)):
-        assert not any(some.proves(low, high, t, some.point(high, t)) for t in (-0.5, -0.1, -0.01, -1e-3))
+        lengths = (-0.5, -0.1, -0.01, -1e-3)
+        ends = some.points(high, lengths)
+        assert not any(some.proves(low, high, t, X) for t, X in zip(lengths, ends, strict=True))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -94,7 +96,7 @@ def test_a_stronger_pull_or_a_worse_end_proves_nothing(monkeypatch: pytest.Monke
     R0 = threshold(family).R0
     assert R0 is not None
     some, w, t = Chords(family), 1 / (1.6 * R0), 0.05
-    X = some.point(w, t)
+    (X,) = some.points(w, [t])
     assert some.proves(0.9 * w, w, t, X)
     assert not some.proves(0.9 * w, w, t, 0.9 * X)
     assert not some.proves(0.9 * w, 1.7 * w, t, X)

@@ -53,7 +53,7 @@ def test_a_run_on_your_own_data_ends_with_a_result_and_predicts_what_it_says(
     assert [100 * np.mean(right[name]) for name in ORDER] == pytest.approx(metrics["per_class"])
 
     names: dict[str, Any] = {}
-    example = code("docs/practice/parts.md")[1].replace("new-images/1.jpg", rows[0]["image"])
+    example = code("docs/practice/parts.md")[3].replace("new-images/1.jpg", rows[0]["image"])
     example = re.sub(r'"runs/[^"]*"', repr(str(folder.path.parent)), example)
     exec(compile(example, "parts.md", "exec"), names)  # by the folder that holds the one run
     assert capsys.readouterr().out.split()[:3] == [rows[0]["image"], "1", rows[0]["class"]]

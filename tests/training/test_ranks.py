@@ -95,23 +95,23 @@ def test_balanced_label_pairs_stay_balanced_over_all_processes(digits: datasets.
 @pytest.mark.parametrize(
     ("world", "options"),
     [
-        (2, ("--sampler", "bmls", "--classifier", "ms-unordered")),
+        (2, ("--sampler", "bmls", "--classifier", "ms-unordered", "--batch", "96")),
         # A BatchNorm on features; 486 pairs in batches of 97 leave one pair over, so the last batch is 98.
         (3, ("--sampler", "cas", "--classifier", "etf", "--loss", "dr", "--batch", "97")),
         # The last batch has two pairs: the third and the fourth process have none.
-        (4, ("--sampler", "random", "--classifier", "fc", "--batch", "44")),
-        # BatchNorms of 8 pairs each, two per process; the remaining six pairs join the last batch.
-        (2, ("--sampler", "bmls", "--classifier", "etf", "--norm-batch", "8")),
-        # Two forwards per step: networks with two branches. With seed 4 no ReLU has an input that rounding takes across zero.
-        (2, ("--branches", "dbn", "--seeds", "4")),
-        (4, ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch", "--batch", "44")),
-        # Penalties: the mean classifier input is that of the whole batch, though two processes have no share of the last one.
-        (4, ("--batch", "44", "--feature-decay", "0.2", "--feature-decay-centred", "--classifier-decay", "0.1")),
-        # Boxes, and features that are mixed: a process may have no pair to mix. Seed 3 for the same reason.
-        (4, ("--sampler", "bilateral", "--mixing", "cutmix", "--batch", "44", "--seeds", "3")),
-        (4, ("--mixing", "manifold", "--batch", "44", "--seeds", "3")),
+        (4, ("--sampler", "random", "--classifier", "fc", "--batch", "121")),
+        # BatchNorms of 8 pairs each, six per process; the remaining six pairs join the last batch.
+        (2, ("--sampler", "bmls", "--classifier", "etf", "--batch", "96", "--norm-batch", "8")),
+        # Two forwards per step: networks with two branches.
+        (2, ("--branches", "dbn", "--batch", "96")),
+        (3, ("--branches", "bbn", "--alpha", "0", "--ratio-per", "batch", "--batch", "121")),
+        # Penalties: the mean classifier input is that of the whole batch, though one process has no share of the last one.
+        (3, ("--batch", "121", "--feature-decay", "0.2", "--feature-decay-centred", "--classifier-decay", "0.1")),
+        # Boxes, and features that are mixed: a process may have no pair to mix.
+        (3, ("--sampler", "bilateral", "--mixing", "cutmix", "--batch", "121")),
+        (3, ("--mixing", "manifold", "--batch", "121")),
         # A batch is divided by the weights of all its processes.
-        (4, ("--batch", "44", "--class-weights", "effective", "--loss", "focal")),
+        (3, ("--batch", "121", "--class-weights", "effective", "--loss", "focal")),
     ],
 )
 def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ...], tmp_path: Path) -> None:
@@ -129,14 +129,14 @@ def test_processes_have_the_loss_curve_of_one(world: int, options: tuple[str, ..
 
 
 def test_a_process_without_a_pair_does_no_harm_in_bfloat16(tmp_path: Path) -> None:
-    options = ("--classifier", "etf", "--batch", "44", "--precision", "bf16")  # the last batch has two pairs
+    options = ("--classifier", "etf", "--batch", "121", "--precision", "bf16")  # the last batch has two pairs
     one, four = trained(1, tmp_path / "1", *options), trained(4, tmp_path / "4", *options)
     # Training magnifies rounding to eight bits in another order: half a per cent was seen.
     assert [row["loss"] for row in four.rows()] == pytest.approx([row["loss"] for row in one.rows()], rel=0.02)
 
 
 def test_when_the_first_process_is_killed_the_same_command_goes_on(tmp_path: Path) -> None:
-    more = ("--epochs", "16", "--sampler", "bmls", "--batch", "120")
+    more = ("--epochs", "8", "--sampler", "bmls", "--batch", "120")
     whole = trained(2, tmp_path / "whole", *more)
     stopped = Command(*command(2, tmp_path / "killed", *more))
     first = stopped.rank(0)  # it holds the run's lock and writes its files

@@ -26,6 +26,7 @@ from training.train import main
 
 TINY = replace(with_preset(RunConfig(), "smoke"), epochs=3, width=4, imbalance=10.0)
 CPU = torch.device("cpu")
+TIMES = {"train_seconds", "images_per_second"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,52 @@ def test_a_run_ends_with_everything_that_later_questions_need(
         "metrics.json",
     }
     assert loop.run(config, digits, folder, CPU) == result  # nothing is run twice
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_evaluated_every_n_epochs_a_run_has_the_same_weights_and_last_accuracies(
+    every: int, digits: datasets.LongTailed, tmp_path: Path
+) -> None:
+    for config, data in ((replace(TINY, holdout=0.1), digits.with_holdout(0.1, 0)), (TINY, digits)):
+        usual, rare = (RunFolder(tmp_path / name, config) for name in ("usual", "rare"))
+        first = loop.run(config, data, usual, CPU)
+        second = loop.finished(loop.stages(config, data, rare, CPU, evaluate_every=every))
+        assert (usual.path / "final.safetensors").read_bytes() == (rare.path / "final.safetensors").read_bytes()
+        assert (first.last, first.holdout, first.per_class) == (second.last, second.holdout, second.per_class)
+        assert first.best is not None
+        assert second.best is None
+        both = list(zip(usual.rows(), rare.rows(), strict=True))
+        assert [row["epoch"] for _, row in both if "test_all" in row] == ([2, 3] if every == 2 else [3])
+        for row, other in both:
+            names = {name for name in row if name in other or not name.startswith(("test_", "holdout_"))}
+            assert {name: row[name] for name in names - TIMES} == {name: other[name] for name in names - TIMES}
+
+
+def test_a_run_goes_on_after_an_epoch_that_was_not_evaluated(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    def stop(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise RuntimeError("stop")
+
+    folder = RunFolder(tmp_path, TINY)
+    with pytest.raises(RuntimeError, match="stop"):
+        loop.finished(loop.stages(TINY, digits, folder, CPU, on_epoch=stop, evaluate_every=5))
+    epochs: list[int] = []
+    result = loop.run(TINY, digits, folder, CPU, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [3]
+    assert result.best is None
+    assert ["test_all" in row for row in folder.rows()] == [False, False, True]
+
+
+def test_the_option_says_how_often(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--epochs", "3", "--width", "4", "--batch", "200", "--device", "cpu", "--store", str(tmp_path)]
+    assert main([*words, "--evaluate-every", "2"]) == 0
+    (folder,) = find(tmp_path)
+    assert ["test_all" in row for row in folder.rows()] == [False, True, True]
+    assert capsys.readouterr().err.count(", test ") == 2
+    for wrong in ("0", "-1", "1.5", "1000000"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--evaluate-every", wrong])
+        assert "is not a number of epochs" in capsys.readouterr().err
 
 
 def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_path: Path, capsys: Any) -> None:

@@ -11,7 +11,7 @@ from tests.pages import code
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     names: dict[str, Any] = {}
-    exec(compile(code("docs/practice/parts.md")[2], "parts.md", "exec"), names)
+    exec(compile(code("docs/practice/parts.md")[4], "parts.md", "exec"), names)
     weights = [parameter.tolist() for parameter in names["objective"].parameters()]
     sampler = names["sampler"]
     pairs = [sampler.share(epoch).tolist() for epoch in range(2)]

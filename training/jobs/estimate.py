@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ PUBLISHED = {
     "inaturalist2018": "iNaturalist 2018",
 }
 """By data set of image files, its name in :mod:`paper_checks.paper.datasets`."""
+
+NO_TIMES: Mapping[RunConfig, float] = MappingProxyType({})
+"""No run is known beside those of the store."""
 
 PIXELS, SECONDS = 2**17, 1.0
 """Pixels of the images that a measured step takes at most, and how long steps are measured."""
@@ -58,22 +62,43 @@ def in_words(configs: Sequence[RunConfig], store: Path, device: str) -> str:
     Raises:
         InvalidInput: if the device is not there.
     """
+    each, basis = seconds(configs, store, device)
+    return f"about {in_time(sum(each))} here on {build.device(device).type}, one run after another ({basis})"
+
+
+def seconds(
+    configs: Sequence[RunConfig], store: Path, device: str, timed: Mapping[RunConfig, float] = NO_TIMES
+) -> tuple[list[float], str]:
+    """Estimate how long each of some runs takes.
+
+    Args:
+        configs: the runs; at least one.
+        store: the run store, whose finished runs tell.
+        device: 'auto', 'cpu' or 'cuda'.
+        timed: seconds of finished runs of tables beside those of the store, on the same kind of device.
+
+    Returns:
+        Seconds of each run, and where they come from, in words.
+
+    Raises:
+        InvalidInput: if the device is not there.
+    """
     where = build.device(device)
-    known = _known(store, where.type)
+    known = _known(store, where.type, timed)
     groups: dict[tuple[object, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         groups[_cost(config)].append(config)
     rates = {cost: known.get(cost) or measured(group[0], where) for cost, group in groups.items()}
-    seconds = sum(rates[_cost(config)] * config.epochs * images(config) for config in configs)
+    each = [rates[_cost(config)] * config.epochs * images(config) for config in configs]
     by_runs = sum(len(group) for cost, group in groups.items() if cost in known)
     on_noise = "by some steps on noise, so without reading, augmenting and testing images: it may take twice as long"
     if by_runs == len(configs):
-        basis = f"by finished runs of the same networks in {store}"
-    else:
-        basis = (
-            f"{by_runs} of {len(configs)} by finished runs in {store}, the others {on_noise}" if by_runs else on_noise
-        )
-    return f"about {in_time(seconds)} here on {where.type}, one run after another ({basis})"
+        return each, f"by finished runs of the same networks{'' if timed else f' in {store}'}"
+    return each, (
+        f"{by_runs} of {len(configs)} by finished runs{'' if timed else f' in {store}'}, the others {on_noise}"
+        if by_runs
+        else on_noise
+    )
 
 
 def _cost(config: RunConfig) -> tuple[object, ...]:
@@ -82,9 +107,11 @@ def _cost(config: RunConfig) -> tuple[object, ...]:
     return config.dataset, *network, config.pixels, config.precision
 
 
-def _known(store: Path, device: str) -> Mapping[tuple[object, ...], float]:
-    """Seconds per image of the finished runs of a store that were trained on such a device, by their cost."""
+def _known(store: Path, device: str, timed: Mapping[RunConfig, float]) -> Mapping[tuple[object, ...], float]:
+    """Seconds per image of the finished runs of a store that were trained on such a device, and of others, by their cost."""
     rates = defaultdict(list)
+    for config, took in timed.items():
+        rates[_cost(config)].append(took / (config.epochs * images(config)))
     for folder in find(store):
         if folder.done:
             result = folder.result()

@@ -68,6 +68,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
         weights=options.weights,
         ranks=ranks,
         goes_on=options.data_changed == "ok",
+        evaluate_every=options.evaluate_every,
     )
     results, diverged = [], 0
     begun = [RunFolder(options.store, config).epochs for config in configs]

@@ -46,10 +46,13 @@ def in_words(row: EpochRow) -> str:
         row: what is written of it.
 
     Returns:
-        Images per second, the mean loss, and an accuracy.
+        Images per second, the mean loss, and where the epoch was evaluated an accuracy.
     """
+    text = f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}"
+    if (accuracy := loop.headline(row)) is None:
+        return text
     kind = "balanced " * ("test_balanced" in row) + "test"
-    return f"{row['images_per_second']:,.0f} images/s, loss {row['loss']:.3f}, {kind} {loop.headline(row):.2f} %"
+    return f"{text}, {kind} {accuracy:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Work:
         ranks: the processes that train a run together.
         task: the engine's name of the task, if it has one.
         goes_on: whether a run goes on though its image files have changed.
+        evaluate_every: epochs between two evaluations.
     """
 
     data: LongTailed
@@ -130,6 +134,7 @@ class Work:
     ranks: Ranks = ALONE
     task: str = ""
     goes_on: bool = False
+    evaluate_every: int = 1
 
     def train(self, config: RunConfig, report: Report) -> Finished | Stopped:
         """Train one run.
@@ -192,6 +197,7 @@ class Work:
                 ranks=self.ranks,
                 on_change=_note if self.goes_on else None,
                 on_note=_note,
+                evaluate_every=self.evaluate_every,
             )
             return Finished(result)
         except Diverged as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -116,6 +116,7 @@ def stages(
     ranks: Ranks = ALONE,
     on_change: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda text: None,
+    evaluate_every: int = 1,
 ) -> Generator[None, None, RunResult]:
     """Do what :func:`run` does in stages, so that one thread can train several runs in turn.
 
@@ -134,6 +135,7 @@ def stages(
         on_change: called in rank 0 with how image files differ from the run's, with which it then goes on; None
             refuses other images.
         on_note: called in rank 0 with what the user should know of a finished run.
+        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
 
     Yields:
         None, whenever an epoch is under way on the device.
@@ -187,8 +189,9 @@ def stages(
         trainer.broadcast()
         on_progress(trainer.epoch)
         try:
-            yield from _epochs(trainer, folder, rows, on_epoch, on_progress)
-            predictions = trainer.evaluate()
+            predictions = yield from _epochs(trainer, folder, rows, on_epoch, on_progress, evaluate_every)
+            if predictions is None:  # killed after its last checkpoint
+                predictions = trainer.evaluate()
             outcome = trainer.outcome(predictions)
             result = _result(trainer, rows, predictions[:, 0], time.perf_counter() - started)
             if start is not None:
@@ -239,12 +242,15 @@ def _epochs(
     rows: list[EpochRow],
     on_epoch: Callable[[EpochRow], None],
     on_progress: Callable[[float], None],
-) -> Iterator[None]:
+    evaluate_every: int,
+) -> Generator[None, None, np.ndarray | None]:
     """Train the remaining epochs, and append one row per epoch to ``rows``.
 
-    Raises Diverged rather than store weights that are not finite.
+    Returns the predictions of the test images after the last epoch; None if no epoch was left to train. Raises Diverged
+    rather than store weights that are not finite.
     """
     config, saved = trainer.config, time.perf_counter()
+    predictions = None
 
     kind = "cuda" if config.trains == "features" else trainer.device.type  # where an epoch is as short as on a GPU
 
@@ -262,8 +268,10 @@ def _epochs(
         trainer.steps.launch(on_progress)
         yield
         row = trainer.steps.collect()
-        row |= {f"test_{name}": value for name, value in _accuracies(trainer, trainer.evaluate()[:, 0]).items()}
-        row |= {f"holdout_{name}": value for name, value in _held_out(trainer).items()}
+        if trainer.epoch % evaluate_every == 0 or trainer.epoch == config.epochs:
+            predictions = trainer.evaluate()
+            row |= {f"test_{name}": value for name, value in _accuracies(trainer, predictions[:, 0]).items()}
+            row |= {f"holdout_{name}": value for name, value in _held_out(trainer).items()}
         rows.append(row)
         if trainer.epoch in epochs_measured(config):
             geometry = measured(trainer)
@@ -271,6 +279,7 @@ def _epochs(
                 folder.save_geometry(trainer.epoch, save_tensors(geometry))
         trainer.ranks.rank_0_decision(partial(save, row))
         on_epoch(row)
+    return predictions
 
 
 def _accuracies(trainer: Trainer, predictions: np.ndarray, part: str = "test") -> dict[str, float]:
@@ -285,16 +294,23 @@ def _held_out(trainer: Trainer) -> dict[str, float]:
     return _accuracies(trainer, trainer.evaluate("holdout")[:, 0], "holdout")
 
 
-def headline(row: EpochRow) -> float:
+def headline(row: EpochRow) -> float | None:
     """Choose the accuracy that sums an epoch up.
 
     Args:
         row: what is written of the epoch.
 
     Returns:
-        Accuracy in per cent over all test images; where classes differ in test images, the mean over classes.
+        Accuracy in per cent over all test images; where classes differ in test images, the mean over classes. None where
+        the epoch was not evaluated.
     """
-    return float(row["test_balanced"] if "test_balanced" in row else row["test_all"])
+    return row.get("test_balanced", row.get("test_all"))
+
+
+def _best(rows: list[EpochRow]) -> float | None:
+    """The highest accuracy of an epoch; None unless all were evaluated, because the best one may be among the others."""
+    accuracies = [accuracy for row in rows if (accuracy := headline(row)) is not None]
+    return max(accuracies) if len(accuracies) == len(rows) else None
 
 
 def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, seconds: float) -> RunResult:
@@ -304,7 +320,7 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         dataset=trainer.data.name,
         method=trainer.config.method,
         last=by_split(correct, total, trainer.splits),
-        best=max(headline(row) for row in rows),
+        best=_best(rows),
         holdout=_held_out(trainer),
         holdout_counts=trainer.data.holdout_counts,
         per_class=per_class(correct, total),

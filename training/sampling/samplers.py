@@ -104,7 +104,7 @@ class PairSampler(Sampler[tuple[int, int]]):
     ) -> None:
         if seed < 0 or batch < 1:
             raise InvalidInput(f"seed {seed} must be at least 0, batch {batch} at least 1")
-        self.classes, self.labels = _classes(labels)
+        self.classes, self.labels = numbered_classes(labels)
         self.seed, self.batch, self.epoch, self.position = seed, batch, 0, 0
         self._running: object | None = None
         self.N = len(self.labels)
@@ -302,8 +302,18 @@ class PairSampler(Sampler[tuple[int, int]]):
         return images
 
 
-def _classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The labels that occur, rising, and each image's position among them."""
+def numbered_classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Number the labels that occur.
+
+    Args:
+        labels: class of each image, (N,) whole numbers of at least 0.
+
+    Returns:
+        The labels that occur, rising, (K,); and each image's position among them, (N,) int64.
+
+    Raises:
+        InvalidInput: if labels are not a list of whole numbers from 0.
+    """
     if isinstance(labels, Dataset):  # NumPy would load all its images
         raise InvalidInput(
             f"a sampler needs the labels (N,), not a {type(labels).__name__}; give one whole number per image, as "

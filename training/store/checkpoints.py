@@ -72,7 +72,7 @@ class Checkpoints:
                 data = contents(file.with_suffix(".safetensors"), LIMIT)
                 digest, epoch, rows = content.pop("sha256"), content["epoch"], content["rows"]
                 whole = content["key"] == self.key and digest == _digest(data, content) and len(rows) == epoch
-                if whole and all(math.isfinite(row["test_all"]) for row in rows):
+                if whole and all(math.isfinite(row.get("test_all", 0.0)) for row in rows):
                     return epoch, data, rows
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # InvalidInput is a ValueError
                 continue

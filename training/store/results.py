@@ -34,7 +34,7 @@ class RunResult:
         last: accuracies in per cent after the last epoch: 'all' over all test images; 'balanced', the mean over the
             classes, only where these differ in test images; 'many', 'med' and 'few', each the mean over its classes.
         best: 'balanced', else 'all', of the epoch with the highest value, which test images chose; None where it was
-            not stored.
+            not stored, or not every epoch was evaluated.
         stage1: for a second stage, the folder of the run that it started from, inside the store.
         stage1_last: the accuracies of that run after its last epoch; :attr:`best` is never its.
         holdout: accuracies as :attr:`last`, over the training images that are held out; none without ``--holdout``.

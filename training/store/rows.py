@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +38,13 @@ class Measured:
         dataset: the name of the data.
         last: accuracies in per cent after the last epoch, by split.
         best: the accuracy at the best epoch; None where it is not known.
+        cpu_seconds: seconds that training took on a CPU; None where it is not known.
     """
 
     dataset: str
     last: Mapping[str, float]
     best: float | None = None
+    cpu_seconds: float | None = None
 
 
 Rows = Mapping[tuple[str, int, str], Measured]
@@ -92,6 +94,22 @@ def export(store: Path) -> list[dict[str, str]]:
                 )  # fmt: skip
                 rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
     return rows
+
+
+def as_csv(rows: Iterable[Mapping[str, str]]) -> bytes:
+    """Write rows as a file's content, with their header.
+
+    Args:
+        rows: as :func:`export` makes them.
+
+    Returns:
+        The content.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
 
 
 def read(path: Path, option: str) -> list[dict[str, str]]:
@@ -144,5 +162,10 @@ def by_run(path: Path, option: str) -> Rows:
         run = runs.setdefault(key, Measured(dataset=row["dataset"], last={}))
         if row["split"] in run.last or run.dataset != row["dataset"]:
             raise InvalidInput(f"{place} repeats a run; keep one of them")
-        runs[key] = Measured(dataset=run.dataset, last={**run.last, row["split"]: float(row["accuracy"])})
+        timed = row["device"] == "cpu" and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", row["train_seconds"])
+        runs[key] = Measured(
+            dataset=run.dataset,
+            last={**run.last, row["split"]: float(row["accuracy"])},
+            cpu_seconds=float(row["train_seconds"]) if timed else None,
+        )
     return runs

@@ -1,0 +1,65 @@
+"""Our solver beside a modelling tool: the same optima, and a page and a picture that show the rows and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import peers
+from benchmarks.peers_plot import plot
+
+ROOT = Path(__file__).parents[2]
+ROWS = ROOT / "results" / "peers-benchmark.csv"
+
+
+@pytest.mark.parametrize(("series", "size"), [("plain", 4), ("fc", 3), ("points", 3)])
+def test_all_find_the_same_optimum(series: str, size: int) -> None:
+    """A peer's gap is that of the certificate, which knows nothing of the peer."""
+    for solver in peers.SERIES[series].solvers(size):
+        row = peers.measure(series, size, solver)
+        assert row["seconds"] > 0
+        assert 0 <= row["largest_gap"] < (1e-9 if solver in peers.OURS else 1e-2)
+
+
+def test_one_program_with_a_parameter_is_solved_for_every_point() -> None:
+    problems = peers.SERIES["points"].points(3)
+    together = peers.solve_printed(problems, "CLARABEL", once=True)
+    assert all(peers.gap(problem, Z) < 1e-3 for problem, Z in zip(problems, together, strict=True))
+    assert peers.gap(problems[2], together[0]) > 1e-2  # the optimum of another point
+
+
+def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
+    rows = [peers.measure("plain", 4, "orbits") | {"time": "2026-01-02T03:04:05+00:00", "commit": "c", "machine": "m"}]
+    peers.write(tmp_path / "rows.csv", rows)
+    assert peers.read(tmp_path / "rows.csv") == rows
+
+
+def test_the_committed_rows_are_of_one_run_and_complete() -> None:
+    rows = peers.read(ROWS)
+    assert len({(row["commit"], row["machine"], row["time"]) for row in rows}) == 1
+    expected = {
+        (name, size, solver)
+        for name, series in peers.SERIES.items()
+        for size in {*series.ours, *series.peers}
+        for solver in series.solvers(size)
+    }
+    assert {(row["series"], row["size"], row["solver"]) for row in rows} == expected
+
+
+def test_the_page_has_their_table_and_their_origin() -> None:
+    page, rows = (ROOT / "docs/reproduce/speed.md").read_text(), peers.read(ROWS)
+    assert peers.with_rows(page, rows) == page
+    assert peers.table(rows) in page
+    assert f"Measured: {peers.origin_of(rows)}." in page
+    others = [row | {"seconds": 2 * row["seconds"], "machine": "another"} for row in rows]
+    changed = peers.with_rows(page, others)
+    assert peers.table(others) in changed
+    assert "another" in changed
+
+
+def test_the_picture_draws_every_row() -> None:
+    rows = peers.read(ROWS)
+    axes = plot(rows).axes
+    drawn = [point for axis in axes for line in axis.lines for point in line.get_xydata().tolist()]
+    assert sorted(drawn) == sorted([float(row["size"]), row["seconds"]] for row in rows)

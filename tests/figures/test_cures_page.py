@@ -1,0 +1,177 @@
+"""The page about choosing a method, held to the committed rows: red when either changes alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from figures import cure_measures, cure_tables, cures
+from figures.cure_programs import method_of
+from figures.style import Row
+from lpm.cures import margin
+from lpm.pairs import class_counts
+from lpm.solve import solve
+from tests.pages import ROOT, text
+from training.experiments import config
+
+PAGE = "docs/practice/choosing-a-method.md"
+ROWS = cures.means(cures.read(cures.ROWS))
+METHOD = {row["method"]: row for row in ROWS}
+OTHERS = [row for row in ROWS if row["method"] != cures.PLAIN]
+PLAIN = METHOD[cures.PLAIN]
+CIFAR10 = (5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50)
+
+
+def of(row: Row, name: str, form: str = ".1f") -> str:
+    return format(row[name], form)
+
+
+def ends(name: str, rows: list[Row] | None = None) -> tuple[str, str]:
+    """The smallest and the largest value of a column, of those that are there."""
+    values = [row[name] for row in (rows or ROWS) if not math.isnan(row[name])]
+    return f"{min(values):.1f}", f"{max(values):.1f}"
+
+
+def committed(preset: str) -> dict[str, float]:
+    """Mean accuracies of the committed runs of CAS+FC and BMLS+MS: preset quick, or 100 epochs of it."""
+    accuracies = defaultdict(list)
+    with (ROOT / "results" / "runs.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            wanted = row["preset"] == "quick" if preset == "quick" else row["epochs"] == "100"
+            if wanted and (row["dataset"], row["model"], row["split"]) == ("cifar10-jpeg-lt", "resnet8", "all"):
+                accuracies[row["method"]].append(float(row["accuracy"]))
+    return {method: float(np.mean(accuracies[method])) for method in ("CAS+FC", "BMLS+MS")}
+
+
+def named(row: Row) -> str:
+    return f"`{row['method']}`"
+
+
+def reading() -> list[str]:
+    """What the first table says, if it does."""
+    best = max(OTHERS, key=lambda row: row["gain"])
+    worst, least = (pick(OTHERS, key=lambda row: row["representation"]) for pick in (min, max))
+    assert all(row["representation"] < 0 for row in OTHERS)
+    assert PLAIN["la_all"] > max(best["all"], *committed("quick").values())
+    assert all(PLAIN["crt_all"] >= row["crt_all"] for row in OTHERS)
+    calibrated = min(ROWS, key=lambda row: row["ece"])
+    added = [row["la_all"] - row["all"] for row in ROWS if not math.isnan(row["la_all"])]
+    quick, long = committed("quick"), committed("quick+")
+    return [
+        f"**All gains are preference here.** With a retrained classifier the plain run's features give {of(PLAIN, 'crt_all')} %, "
+        f"more than those of any method. The representation part is negative throughout, from "
+        f"{of(worst, 'representation', '+.1f')} ({named(worst)}) to {of(least, 'representation', '+.1f')} ({named(least)}).",
+        f"**A post-hoc correction of the plain run gets more than any method gains.** It lifts the plain run from "
+        f"{of(PLAIN, 'all')} to {of(PLAIN, 'la_all')} %, and its few classes from {of(PLAIN, 'few')} to {of(PLAIN, 'la_few')} %. "
+        f"The best method in the table has {of(best, 'all')} %. Outside it CAS+FC has {quick['CAS+FC']:.1f} % and BMLS+MS "
+        f"{quick['BMLS+MS']:.1f} %, over three seeds each.",
+        f"**All runs tell rare classes apart.** Among themselves these are right in {' to '.join(ends('among_few'))} %. "
+        f"The plain run predicts {of(PLAIN, 'few_as_many')} % of their images as a class with many images.",
+        f"**Logit adjustment works on runs without another correction.** It adds {min(added):.1f} to {max(added):.1f} points to "
+        "them. After a balanced sampler, or a loss that corrects, nothing is left to adjust.",
+        f"**Correction mends confidence, too.** The plain run's calibration error is {of(PLAIN, 'ece')} %, and "
+        f"{of(PLAIN, 'la_ece')} % after logit adjustment. The lowest is {of(calibrated, 'ece')} % ({named(calibrated)}).",
+        f"**The recipe is short.** After 100 epochs CAS+FC has {long['CAS+FC']:.1f} % and BMLS+MS {long['BMLS+MS']:.1f} %. No "
+        "plain run without mixup was trained that long, so it is open whether the order stays.",
+    ]
+
+
+def r_zero() -> str:
+    """What the law says of the imbalance."""
+    lowest = min(row["predicted_R0"] for row in ROWS if not math.isnan(row["predicted_R0"]))
+    return (
+        "Collapse is not the problem at ordinary weight decay. At that of these runs the law lets rare classes collapse "
+        f"from an imbalance of about {float(f'{lowest:.1e}'):,.0f} on."
+    )
+
+
+def weights() -> str:
+    """What class weights cost."""
+    row = METHOD["random+FC+CW"]
+    return (
+        f"Weights 1/n from the start favour few classes ({of(row, 'few')} %), but cost {-row['representation']:.1f} points of "
+        "representation. Weights that begin late (DRW) cost less."
+    )
+
+
+def theory() -> list[str]:
+    """What the second table says, if it does."""
+    shown = [row for row in ROWS if not math.isnan(row["predicted_margin_few"])]
+    lengths = [row for row in ROWS if not math.isnan(row["predicted_length_few"])]
+    assert all(row["length_few"] > row["predicted_length_few"] for row in lengths)
+    assert all(row["margin_few"] < row["predicted_margin_few"] for row in shown)
+    ratios = [row["mu"] / row["predicted_threshold"] for row in ROWS if not math.isnan(row["predicted_threshold"])]
+    assert max(row["cos_few"] for row in ROWS) < 0.5
+    others = [row for row in shown if row["method"] != cures.PLAIN]
+    assert all((row["gain"] > 0) == (row["predicted_margin_few"] > PLAIN["predicted_margin_few"]) for row in others)
+    return [
+        f"**Held: no collapse.** μ is at most {max(ratios):.2g} of the threshold, and no run has merged rare classes.",
+        f"**Held: the sign of the gain.** There are {len(others)} other methods with a predicted margin. They gain where it is "
+        "above the plain run's, and lose where it is below. Its size does not order them.",
+        f"**Wrong: lengths.** Rare class vectors are longer than predicted in all runs. In the plain run they have "
+        f"{of(PLAIN, 'length_few', '.2f')} of the frequent ones' length, not {of(PLAIN, 'predicted_length_few', '.2f')}.",
+        f"**Wrong: margins.** The model predicts {' to '.join(ends('predicted_margin_few'))}, and networks have "
+        f"{' to '.join(ends('margin_few', shown))}. After 30 epochs they are far from any optimum.",
+        f"**Wrong: cosines.** The model draws rare classes of the plain run together "
+        f"({of(PLAIN, 'predicted_cos_few', '+.2f')}). They are apart ({of(PLAIN, 'cos_few', '+.2f')}).",
+    ]
+
+
+def bias() -> str:
+    """The plain run's prediction with a free bias."""
+    problem = method_of(replace(config(cures.PLAIN, "cifar10-lt", 100, "quick"))).at(class_counts(CIFAR10))
+    solution = solve(replace(problem.under_decay(PLAIN["mu"]), bias=True))
+    shape = cure_measures.shape(solution.gram.matrix(solution.problem.members), {"many": (0, 2), "few": (7, 9)})
+    values = f"{shape['cos_few']:+.2f}, {shape['length_few']:.2f} and {margin(solution, (7, 8, 9)):.1f}"
+    return f"With a free bias the plain run's are {values}: nearer in cosine and length, further in margin."
+
+
+def said(words: str) -> str:
+    return " ".join(words.split())
+
+
+def test_predictions_without_a_run_are_those_of_the_page() -> None:
+    assert cure_tables.predictions(cures.unmeasured(cures.read(cures.ROWS))).strip() in text(PAGE)
+
+
+def test_the_tables_are_those_of_the_rows() -> None:
+    for table in cure_tables.markdown(ROWS).split("\n\n"):
+        assert table.strip() in text(PAGE)
+
+
+@pytest.mark.parametrize("sentences", [reading, theory, lambda: [r_zero()], lambda: [weights()], lambda: [bias()]])
+def test_sentences_are_those_of_the_rows(sentences: object) -> None:
+    assert callable(sentences)
+    for sentence in sentences():
+        assert said(sentence) in said(text(PAGE)), sentence
+
+
+def test_a_bias_moves_the_prediction_as_the_page_says() -> None:
+    numbers = [
+        float(word)
+        for word in bias().replace(",", " ").replace(":", " ").split()
+        if word.strip("+-.0123456789") == "" and word != "-"
+    ]
+    cosine, length, in_margin = numbers
+    names = ("cos_few", "length_few", "margin_few")
+    before, measured = ([PLAIN[prefix + name] for name in names] for prefix in ("predicted_", ""))
+    nearer = [abs(b - m) > abs(a - m) for a, b, m in zip((cosine, length, in_margin), before, measured, strict=True)]
+    assert nearer == [True, True, False]
+
+
+def test_runs_and_images_are_those_of_the_page() -> None:
+    rows = cures.read(cures.ROWS)
+    assert {(row["dataset"], row["imbalance"], row["epochs"], row["model"]) for row in rows} == {
+        ("cifar10-jpeg-lt", 100.0, 30, "resnet8")
+    }
+    assert f"{sum(CIFAR10):,} training images" in text(PAGE)
+    assert {row["runs"] for row in ROWS} <= {1, 2, 3}
+    spread = [np.ptp([one["all"] for one in rows if one["method"] == row["method"]]) for row in ROWS if row["runs"] > 1]
+    assert max(spread) > 2, "the page says that differences below two points say nothing"
+    missing = {"BMLS+MS", "CAS+FC"} - set(METHOD)
+    assert ("such as BMLS+MS and CAS+FC" in text(PAGE)) == (len(missing) == 2)

@@ -1,0 +1,118 @@
+"""The examples for other people's loops: they run and learn, are short, and their pages show lines that they have."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pages import ROOT, text
+
+SCRIPTS = {"plain": "plain", "lightning": "lightning_ddp", "timm": "timm_loop", "hugging-face": "hugging_face"}
+"""The script of each page."""
+
+MISSING = re.compile(
+    r"ModuleNotFoundError: No module named '(?:lightning|timm|transformers|datasets|accelerate|torchvision)\W"
+    r"|RuntimeError: operator torchvision::\w+ does not exist"  # a torchvision that is not of this torch
+    r"|ImportError: .*requires"
+)
+
+
+def accuracy(script: str, *words: str, folder: Path) -> float:
+    """Run an example as its users do, and return the accuracy that it prints."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    command = [sys.executable, str(ROOT / f"examples/{script}.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, timeout=600)
+    if done.returncode and (missing := MISSING.search(done.stderr)):
+        pytest.skip(missing.group().rstrip("'."))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return float(re.findall(r"accuracy ([\d.]+) %", done.stdout)[-1])
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders train/ and test/ with dark, grey and light images, one folder per class."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for part, counts in (
+        ("train", {"light": 40, "dark": 12, "grey": 6}),
+        ("test", dict.fromkeys(("light", "dark", "grey"), 10)),
+    ):
+        for name, number in counts.items():
+            level = {"dark": 20, "grey": 110, "light": 200}[name]
+            (folder / part / name).mkdir(parents=True)
+            for i in range(number):
+                pixels = level + rng.integers(0, 50, (12, 12, 3))
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / part / name / f"{i}.png")
+    return folder
+
+
+def test_plain_pytorch(tmp_path: Path) -> None:
+    assert accuracy("plain", "--epochs", "5", folder=tmp_path) > 60
+
+
+def test_plain_pytorch_with_folders_of_images(images: Path, tmp_path: Path) -> None:
+    assert accuracy("plain", "--data", str(images), "--epochs", "1", "--batch", "16", folder=tmp_path) >= 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_lightning(processes: int, tmp_path: Path) -> None:
+    assert accuracy("lightning_ddp", "--epochs", "4", "--processes", str(processes), folder=tmp_path) > 60
+
+
+def test_timm(tmp_path: Path) -> None:
+    assert accuracy("timm_loop", "--epochs", "5", folder=tmp_path) > 40
+
+
+def test_timm_with_folders_of_images(images: Path, tmp_path: Path) -> None:
+    words = ("--data", str(images), "--classes", "3", "--epochs", "1", "--batch", "16")
+    assert accuracy("timm_loop", *words, folder=tmp_path) >= 0
+
+
+def test_hugging_face_with_folders_of_images(images: Path, tmp_path: Path) -> None:
+    assert accuracy("hugging_face", "--data", str(images), "--epochs", "15", folder=tmp_path) > 60
+
+
+def test_hugging_face_with_parquet(images: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, datasets; data = datasets.load_dataset('imagefolder', data_dir=sys.argv[1])\n"
+        "for part in data: data[part].to_parquet(f'{part}-0.parquet')"
+    )
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(images)], cwd=tmp_path, capture_output=True, text=True, env=env
+    )
+    if made.returncode and (missing := MISSING.search(made.stderr)):
+        pytest.skip(missing.group().rstrip("'."))
+    assert accuracy("hugging_face", "--data", str(tmp_path), "--parquet", "--epochs", "15", folder=tmp_path) > 60
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values())
+def test_an_example_is_short(script: str) -> None:
+    assert len(text(f"examples/{script}.py").splitlines()) < 80
+
+
+@pytest.mark.parametrize("page", SCRIPTS)
+def test_a_page_adds_lines_that_its_example_has(page: str) -> None:
+    (diff,) = re.findall(r"```diff\n(.*?)```", text(f"docs/practice/examples/{page}.md"), re.DOTALL)
+    lines = {line.strip() for line in text(f"examples/{SCRIPTS[page]}.py").splitlines()}
+    added, removed = ({line[1:].strip() for line in diff.splitlines() if line[0:1] == sign} for sign in "+-")
+    assert len(added - {""}) >= 6
+    assert added - lines == set()
+    assert not removed & lines
+
+
+@pytest.mark.parametrize("page", ["index", "timm"])
+def test_examples_of_the_pages_run(page: str) -> None:
+    from tests.pages import code
+
+    (example,) = code(f"docs/practice/examples/{page}.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, page, "exec"), names)
+    assert bool(names["loss"].isfinite())

@@ -1,0 +1,105 @@
+"""Labels and ratios out of soft targets: the losses are those of the targets, and timm's and torchvision's are read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lpm.console.errors import InvalidInput
+from training.model.losses import mixed_cross_entropy, mixed_singleton
+from training.model.soft_targets import soft_targets, two_labels
+
+B, K = 64, 5
+RNG = torch.Generator().manual_seed(0)
+Z = torch.randn(B, K, generator=RNG)
+A = torch.randint(K, (B,), generator=RNG)
+OTHER = (A + torch.randint(1, K, (B,), generator=RNG)) % K
+LAM = torch.rand(B, generator=RNG)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_targets_are_those_of_their_labels(smoothing: float) -> None:
+    one_hot = F.one_hot(A, K) * LAM[:, None] + F.one_hot(OTHER, K) * (1 - LAM[:, None])
+    targets = soft_targets(A, OTHER, LAM, K, smoothing=smoothing)
+    torch.testing.assert_close(targets, (1 - smoothing) * one_hot + smoothing / K)
+    same = soft_targets(A, A, LAM, K)
+    torch.testing.assert_close(same, F.one_hot(A, K).float())
+    assert torch.equal(soft_targets(A, OTHER, 0.25, K), soft_targets(A, OTHER, torch.full((B,), 0.25), K))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_losses_do_not_see_the_way_through_targets(smoothing: float) -> None:
+    read = two_labels(soft_targets(A, OTHER, LAM, K, smoothing=smoothing), smoothing=smoothing)
+    assert bool((read[2] >= 0.5).all())
+    for loss in (mixed_cross_entropy, mixed_singleton, lambda *x: mixed_singleton(*x, unordered=True)):
+        torch.testing.assert_close(loss(Z, *read), loss(Z, A, OTHER, LAM))
+
+
+def test_cross_entropy_is_that_of_torch_with_soft_targets() -> None:
+    targets = soft_targets(A, A.roll(1), LAM, K)
+    torch.testing.assert_close(mixed_cross_entropy(Z, *two_labels(targets)), F.cross_entropy(Z, targets))
+
+
+def test_one_label_is_given_twice() -> None:
+    a, b, lam = two_labels(F.one_hot(A, K).float())
+    assert torch.equal(a, A)
+    assert torch.equal(b, A)
+    assert torch.equal(lam, torch.ones(B))
+    with pytest.raises(InvalidInput, match="label pair"):
+        mixed_singleton(Z, a, b, lam, unordered=True)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_targets_of_any_precision_are_read(kind: torch.dtype) -> None:
+    lam = torch.linspace(0.6, 0.9, B)
+    a, b, read = two_labels(soft_targets(A, OTHER, lam, K).to(kind))
+    assert torch.equal(a, A)
+    assert torch.equal(b, OTHER)
+    torch.testing.assert_close(read.float(), lam, atol=4 * torch.finfo(kind).eps, rtol=0)
+
+
+def test_two_classes_are_enough() -> None:
+    a, b, lam = two_labels(torch.tensor([[0.3, 0.7], [0.9, 0.1]]))
+    assert (a.tolist(), b.tolist()) == ([1, 0], [0, 1])
+    torch.testing.assert_close(lam, torch.tensor([0.7, 0.9]))
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (torch.tensor([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3]]), "target 1 has mass 0.7"),
+        (torch.zeros(1, 3), "target 0 has mass 0 "),
+        (soft_targets(A, OTHER, LAM, K, smoothing=0.1), "smoothing be that of the targets"),
+        (torch.tensor([0.5, 0.5]), "shape"),
+        (torch.tensor([[1, 0]]), "floating-point"),
+        (torch.ones(2, 1), "at least 2"),
+    ],
+)
+def test_other_targets_are_refused(targets: torch.Tensor, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        two_labels(targets)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_smoothing_is_a_share(smoothing: float) -> None:
+    for call in (
+        lambda: two_labels(torch.ones(1, 2), smoothing=smoothing),
+        lambda: soft_targets(A, A, 1.0, K, smoothing=smoothing),
+    ):
+        with pytest.raises(InvalidInput, match="label smoothing"):
+            call()
+
+
+def test_targets_of_timm_are_read() -> None:
+    mixup = pytest.importorskip("timm.data.mixup", reason="timm is not installed", exc_type=ImportError)
+    torch.manual_seed(0)
+    images, labels = torch.randn(B, 1, 4, 4), A
+    mixed, targets = mixup.Mixup(mixup_alpha=1.0, label_smoothing=0.1, num_classes=K)(images.clone(), labels)
+    a, b, lam = two_labels(targets.float(), smoothing=0.1)
+    ratio = lam[a != b]
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))  # one ratio per batch
+    flipped = torch.where(a == labels, lam, 1 - lam)[:, None, None, None]
+    differ = (labels != labels.flip(0)) & (a != b)
+    torch.testing.assert_close((flipped * images + (1 - flipped) * images.flip(0))[differ], mixed[differ])
+    assert torch.equal(torch.minimum(a, b)[differ], torch.minimum(labels, labels.flip(0))[differ])
