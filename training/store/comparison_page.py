@@ -26,7 +26,7 @@ def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFo
     Raises:
         InvalidInput: if a run is damaged.
     """
-    (head, _, *body), note = comparisons.cells(base, results)
+    caption, (head, _, *body), note = comparisons.cells(base, results)
     split = comparisons.headline(results)
     ranked = list(comparisons.rows(results, split))
     name = f"test_{split}"
@@ -36,7 +36,7 @@ def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFo
     }
     return pages.page(
         "comparison.html",
-        caption=comparisons.caption(base, results),
+        caption=caption,
         head=head,
         body=body,
         note=note,
