@@ -39,6 +39,9 @@ Splits = Mapping[str, tuple[int, int]]
 R_MAX = 1e9
 """Largest imbalance at which R0 is looked for."""
 
+LARGEST = 100
+"""Classes up to which there are predictions; a program has a row for each label pair and each node."""
+
 PREDICTED = ("threshold", "R0", "singular_values", "cos_many", "cos_many_few", "cos_few", "length_few", "margin_few")
 """Columns of predictions, each with ``predicted_`` before it in the rows."""
 
@@ -51,7 +54,8 @@ def shape(gram: np.ndarray, ranges: Splits) -> dict[str, float | str]:
         ranges: the splits.
 
     Returns:
-        singular_values: the K - 1 largest over the root of the sum of their squares, falling, with spaces between them.
+        singular_values: the K - 1 largest over the root of the sum of their squares, falling, with spaces between them; '' where
+        all vectors are equal.
         cos_many, cos_many_few, cos_few: mean cosine of two different classes, both of one split or one of each. length_few: mean
         length of the few classes over that of the many. NaN where there are no such classes, or vectors are zero.
     """
@@ -61,15 +65,15 @@ def shape(gram: np.ndarray, ranges: Splits) -> dict[str, float | str]:
     cosines, lengths = geometry.cosines(centred), np.sqrt(np.maximum(np.diag(centred), 0.0))
     np.fill_diagonal(cosines, np.nan)
     many, few = (_classes(ranges, name) for name in ("many", "few"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.sqrt(eigenvalues / eigenvalues.sum())
-        return {
-            "singular_values": " ".join(f"{value:.4f}" for value in values),
-            "cos_many": _mean(cosines[np.ix_(many, many)]),
-            "cos_many_few": _mean(cosines[np.ix_(many, few)]),
-            "cos_few": _mean(cosines[np.ix_(few, few)]),
-            "length_few": _mean(lengths[few]) / _mean(lengths[many]) if len(many) else math.nan,
-        }
+    values = np.sqrt(eigenvalues / eigenvalues.sum()) if eigenvalues.any() else ()
+    length = _mean(lengths[many])
+    return {
+        "singular_values": " ".join(f"{value:.4f}" for value in values),
+        "cos_many": _mean(cosines[np.ix_(many, many)]),
+        "cos_many_few": _mean(cosines[np.ix_(many, few)]),
+        "cos_few": _mean(cosines[np.ix_(few, few)]),
+        "length_few": _mean(lengths[few]) / length if length > 0 else math.nan,
+    }
 
 
 def _classes(ranges: Splits, name: str) -> np.ndarray:
@@ -93,11 +97,13 @@ def predicted(config: RunConfig, mu: float, counts: np.ndarray, ranges: Splits) 
 
     Returns:
         The columns of :data:`PREDICTED`, and a note on what is missing. threshold is the root of the smallest non-zero eigenvalue
-        of P M P: above this mu the optimum loses a direction. R0 is the imbalance of half rare and half frequent classes at which
-        the rare ones collapse under mu; infinite above :data:`R_MAX`.
+        of P M P, the mu at which rare classes merge if their counts are equal. R0 is the imbalance of half rare and half frequent
+        classes at which the rare ones collapse under mu; infinite above :data:`R_MAX`.
     """
     values: dict[str, float | str] = dict.fromkeys((f"predicted_{name}" for name in PREDICTED), math.nan)
     values["predicted_singular_values"] = ""
+    if len(counts) > LARGEST:
+        return {**values, "predicted_note": f"predictions are for up to {LARGEST} classes"}
     try:
         method = method_of(config)
         classes = class_counts(counts)
@@ -121,6 +127,8 @@ def predicted(config: RunConfig, mu: float, counts: np.ndarray, ranges: Splits) 
 
 def _threshold(method: Method, mu: float, K: int) -> float:
     """The imbalance of half rare and half frequent classes at which the rare ones collapse; infinite above R_MAX."""
+    if K == 2:  # one rare class has no other to merge with
+        return math.nan
 
     def at(R: float) -> Problem:
         return method.at(imbalanced(K, None, R)).under_decay(mu)

@@ -150,6 +150,9 @@ def test_collapsed_classes_have_cosine_one_and_a_single_one_has_none() -> None:
     assert math.isnan(float(found["cos_many"]))
     assert str(found["singular_values"]).split()[-1] == "0.0000"
     assert math.isnan(float(cure_measures.shape(W @ W.T, {"many": (0, 4)})["length_few"]))
+    nothing = cure_measures.shape(np.ones((5, 5)), {"many": (0, 1), "few": (3, 4)})
+    assert nothing["singular_values"] == ""
+    assert math.isnan(float(nothing["cos_few"]))
 
 
 def test_measures_are_those_of_the_stored_run(store: Path, drawn: Path) -> None:
@@ -198,6 +201,18 @@ def test_predictions_are_the_optimum_at_the_measured_decay_or_a_reason(store: Pa
     assert "a < b" in rows["BMLS+MS"]["predicted_note"]
     assert rows["random+FC, no mixup"]["la_note"] == ""
     assert "uniform" in rows["BMLS+MS"]["la_note"]
+
+
+def test_two_classes_have_no_threshold_of_merging_and_many_have_no_prediction() -> None:
+    halves = {"many": (0, 0), "few": (1, 1)}
+    two = cure_measures.predicted(cifar("random+FC"), 0.001, np.array([50, 5]), halves)
+    assert two["predicted_note"] == ""
+    assert two["predicted_cos_many_few"] == pytest.approx(-1)
+    assert math.isnan(float(two["predicted_R0"]))
+    many = cure_measures.predicted(
+        cifar("random+FC"), 0.001, np.arange(101, 0, -1), {"many": (0, 50), "few": (51, 100)}
+    )
+    assert "100 classes" in str(many["predicted_note"])
 
 
 def test_rows_alone_draw_the_same_map_and_known_runs_are_not_measured_again(

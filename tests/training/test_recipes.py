@@ -60,7 +60,7 @@ def test_recipes_of_the_large_sets() -> None:
         ({"imbalance": 10.0}, "imbalance applies only to CIFAR and the digits"),
         ({"subset_seed": 1}, "subset-seed applies only to CIFAR"),
         ({"trains": "block"}, "trains 'block' applies only to pretrained networks"),
-        ({"pretrained": True}, "pretrained applies only to models 'resnet50'"),
+        ({"pretrained": True}, "pretrained applies only to models 'resnet18'"),
         ({"size": 4}, "size = 4 must lie in 8..1024"),
         ({"jitter": 1.5}, "jitter = 1.5 must lie in"),
         ({"augment": False, "jitter": 0.4}, "jitter applies only to augmented image files"),
