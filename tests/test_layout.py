@@ -18,7 +18,9 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-MODEL = "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
+MODEL = (
+    "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
+)
 SOLVERS = "orbits factored merged sdp"
 LAYERS = {
     "lpm.console": "lpm.console",
