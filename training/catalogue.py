@@ -46,8 +46,12 @@ OWN_PRESETS: dict[str, dict[str, Any]] = {
         **{"model": "resnet18", "pretrained": True, "trains": "features", "augment": False, "jitter": 0.0},
         **{"epochs": 100, "batch": 32, "lr": 0.03},
     },
+    "strong": {
+        **{"model": "resnet18", "width": 32, "size": 96, "jitter": 0.0, "transform": "trivial"},
+        **{"epochs": 120, "batch": 32, "lr": 0.05, "warmup": 5},
+    },
 }
-"""Those of one's own images: also a classifier on features of a pretrained network, which takes seconds."""
+"""Those of one's own images: also a classifier on features of a pretrained network, and many epochs of stronger augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)

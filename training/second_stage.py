@@ -11,7 +11,19 @@ from training.methods import CLASSIFIERS, STAGES
 
 COPIED = (
     *(name for name, known in CHOICES.items() if known.group == "data"),
-    *("model", "width", "size", "upright", "pixel_bits", "augment", "jitter", "pretrained", "trains", "precision"),
+    *(
+        "model",
+        "width",
+        "size",
+        "upright",
+        "pixel_bits",
+        "augment",
+        "jitter",
+        "transform",
+        "pretrained",
+        "trains",
+        "precision",
+    ),
     *("batch", "norm_batch", "momentum", "nesterov", "seed", "preset"),
 )
 """Choices that a second stage has from its first one; the others are the stage's own, or RunConfig's defaults."""

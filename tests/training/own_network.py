@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,3 +33,11 @@ def no_network(channels: int) -> str:
 
 def failing(channels: int) -> nn.Module:
     raise RuntimeError("of the user's own \x1b[31m code")
+
+
+def inverted(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return 255 - pixels
+
+
+def halved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return pixels[::2]

@@ -41,9 +41,9 @@ def test_help_comes_in_groups_with_the_presets_numbers(main: Callable[[list[str]
     assert "number of epochs (paper 200, quick 30, smoke 40)" in text
     assert "momentum of SGD (default: 0.9)" in text
     text = printed(main, capsys, "--help", "--dataset=own")
-    assert "number of epochs (paper 180, quick 30, smoke 2)" in text
+    assert "number of epochs (paper 180, quick 30, smoke 2, features 100, strong 120)" in text
     assert "jitter of brightness, contrast and saturation; for augmented image files" in text
-    assert "(paper 0.4, quick 0, smoke 0)" in text
+    assert "(paper 0.4, quick 0, smoke 0, features 0, strong 0)" in text
     assert dataset_in(["--dataset", "places-lt", "--dataset", "no such"]) == "places-lt"
 
 

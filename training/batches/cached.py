@@ -65,7 +65,7 @@ class Cached:
         self._features: dict[str, Tensor] = {}
 
     def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
-        """Compute the features, if they are not there yet."""
+        """Compute the features, if they are not there yet (:meth:`training.batches.sources.Source.begin`)."""
         self._of("train")
 
     def advance(self) -> None:

@@ -18,6 +18,7 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 from training.data.datasets import Listed
 from training.data.images import Decoding, central_view_of, train_views_of, whole
+from training.data.policies import policy
 from training.store.locks import let_go
 
 KEPT = 2**29
@@ -95,6 +96,7 @@ class Views(Dataset[Any]):
         self.sets = (train, test) if holdout is None else (train, test, holdout)
         self.size, self.decoding, self.room = config.pixels, decoding, room
         self.seed = config.seed if config.augment else None
+        self.policy = policy(config.transform)
         self.decoded: dict[tuple[int, int], Image.Image] = {}
 
     def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable:
@@ -127,7 +129,13 @@ class Views(Dataset[Any]):
         """The views of an image, one for each key (epoch, position, side)."""
         if self.seed is None or keys[0][0] == 0:
             return [central_view_of(image, self.size)] * len(keys)
-        return train_views_of(image, self.size, [np.random.default_rng([self.seed, 9, *key]) for key in keys])
+        rngs = [np.random.default_rng([self.seed, 9, *key]) for key in keys]
+        views = train_views_of(image, self.size, rngs)
+        if self.policy is None:
+            return views
+        return [
+            self.policy(view.transpose(1, 2, 0), rng).transpose(2, 0, 1) for view, rng in zip(views, rngs, strict=True)
+        ]
 
 
 def start_worker(worker: int) -> None:

@@ -179,6 +179,19 @@ class RecipeChoices:
         rule="must lie in [0, 1)",
         **AUGMENTED,
     )
+    transform: str = choice(
+        "none",
+        "what is done with each cropped training image besides; beside these package.module:function, a function of your own "
+        "that takes pixels (size, size, 3) uint8 and a NumPy generator, and returns pixels",
+        "recipe",
+        words={
+            "none": "",
+            "randaugment": "two random operations of medium strength (Cubuk et al. 2020)",
+            "trivial": "one random operation of random strength (Müller and Hutter 2021)",
+        },
+        pattern=CODE,
+        **AUGMENTED,
+    )
     size: int = choice(
         0,
         "pixels per side; 0 for 224",
@@ -204,7 +217,7 @@ class RecipeChoices:
         "start from the weights in --weights",
         "recipe",
         applies=lambda run: run.model not in FOR_ARRAYS,
-        scope=f"model {alternatives(FOR_FILES)}, and those of others",
+        scope=f"models {alternatives(FOR_FILES)}, and those of others",
     )
     trains: str = choice(
         "all",

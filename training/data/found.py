@@ -11,7 +11,7 @@ from training.catalogue import CATALOGUE, DataSet
 from training.data.class_folders import class_folders, class_names, folder_rows
 from training.data.list_rows import has_labels, list_rows, names_in
 from training.data.names import METADATA, TABLES
-from training.data.parquet import files_of, unpacked
+from training.data.parquet import SHARDS, files_of, unpacked
 from training.data.parts import is_divided
 from training.data.refusals import Refuse, at_once
 from training.data.untrusted import without_links
@@ -38,7 +38,7 @@ def source_of(row: DataSet, root: Path, given: Path | None, part: Part) -> Path:
         InvalidInput: if there is none, or it is a link that leaves ``root``.
     """
     if given is not None:
-        return unpacked(root, [given]) if row.user_named and given.suffix.lower() == ".parquet" else given
+        return unpacked(root, [given]) if row.user_named and given.suffix.lower() in SHARDS else given
     if (found := usual_source(row, root, part)) is not None:
         return found
     assert row.lists is not None
@@ -113,7 +113,8 @@ def undivided(root: Path) -> Path | None:
         return metadata
     lists_of_tests = CATALOGUE["own"].lists
     assert lists_of_tests is not None
-    if not (files := files_of(root, ("train", "*"))):
+    # One data set of datasets.save_to_disk lies in the folder itself.
+    if not (files := files_of(root, ("train", "*")) or sorted(root.glob("data-*.arrow"))):
         return None
     if tests := files_of(root, [name for name in lists_of_tests.test if "." not in name]):
         raise InvalidInput(f"{str(root)!r} is divided already, with test images in {str(tests[0])!r}; train on it")

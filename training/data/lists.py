@@ -21,7 +21,7 @@ from training.data.datasets import Listed, LongTailed, Request
 from training.data.found import CLASS_NAMES, Part, label_names, source_of, usual_source
 from training.data.list_rows import list_rows, names_in
 from training.data.names import TABLES, normal
-from training.data.parquet import unpacked
+from training.data.parquet import SHARDS, unpacked
 from training.data.refusals import Refuse, at_once
 from training.data.resolve import Resolver
 
@@ -230,7 +230,7 @@ def labelled(root: Path, source: Path) -> Labelled:
     Raises:
         InvalidInput: if it is no list at all.
     """
-    source = unpacked(root, [source]) if source.suffix.lower() == ".parquet" else source
+    source = unpacked(root, [source]) if source.suffix.lower() in SHARDS else source
     real, problems, unusable = Path(os.path.realpath(root)), list[str](), dict[str, str]()
     known = _names(root, source, problems.append)
     from_file = os.path.lexists(root / CLASS_NAMES)

@@ -1,4 +1,4 @@
-"""Images in parquet files, as Hugging Face's data sets have them: unpacked once into files beside a list.
+"""Images in parquet files and other shards, as Hugging Face's data sets have them: unpacked once into files beside a list.
 
 A column holds each image as a file's bytes, another one its label. Reading single images out of a parquet file at random would
 be slow, and everything here works on files. So images are written to a hidden folder under the root, with a list.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lpm.console.errors import InvalidInput, install
 from lpm.console.output import write
 from lpm.console.text import shown
+from training.data import shards
 from training.data.tables import LABELS
 from training.data.untrusted import contents, line, opened, quoted
 
@@ -56,12 +57,19 @@ ENDINGS = (
 )
 """First bytes of images, and the ending of their names."""
 
-FILES = ("{}.parquet", "{}-*.parquet", "data/{}.parquet", "data/{}-*.parquet", "{}/*.parquet", "*/{}/*.parquet")
-"""Where the parquet files of a part lie, with its name; the first pattern that matches any is taken."""
+FILES = (
+    *("{}.parquet", "{}-*.parquet", "data/{}.parquet", "data/{}-*.parquet", "{}/*.parquet", "*/{}/*.parquet"),
+    "{}/data-*.arrow",  # of datasets.save_to_disk; others of that ending are its cache
+    *("{}.tar", "{}-*.tar", "{}/*.tar"),
+)
+"""Where the shards of a part lie, with its name; the first pattern that matches any is taken."""
+
+SHARDS = (".parquet", ".arrow", ".tar")
+"""Endings of shards."""
 
 
 def files_of(root: Path, names: Sequence[str]) -> list[Path]:
-    """Find the parquet files of the training or test images.
+    """Find the parquet files, or other shards, of the training or test images.
 
     Args:
         root: the folder.
@@ -78,17 +86,17 @@ def files_of(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def unpacked(root: Path, files: Sequence[Path]) -> Path:
-    """Unpack the images of parquet files, unless that was done and no file has changed.
+    """Unpack the images of shards, unless that was done and no file has changed.
 
     Args:
         root: the folder that holds them, in which :data:`FOLDER` is written.
-        files: the parquet files.
+        files: the shards.
 
     Returns:
         The list of the images, JSON Lines, relative to ``root``.
 
     Raises:
-        InvalidInput: if a file lies outside ``root``, is no parquet file of images and labels, or is too large; or the
+        InvalidInput: if a file lies outside ``root``, is no shard of images and labels, or is too large; or the
             folder cannot be written.
     """
     real = Path(os.path.realpath(root))
@@ -96,7 +104,7 @@ def unpacked(root: Path, files: Sequence[Path]) -> Path:
     if outside := [file for file, place in zip(files, places, strict=True) if place.startswith("..")]:
         raise InvalidInput(f"{str(outside[0])!r} lies outside --data-root; put a copy into it")
     state = {place: [(at := os.stat(real / place)).st_size, at.st_mtime_ns] for place in places}
-    name = places[0].removesuffix(".parquet")
+    name = os.path.splitext(places[0])[0]
     listed, note = real / FOLDER / f"{name}.jsonl", real / FOLDER / f"{name}.json"
     try:
         with _alone(real / FOLDER):
@@ -141,7 +149,7 @@ def _noted(note: Path) -> Any:
 
 def _written(root: Path, place: str) -> Iterator[dict[str, int | str]]:
     """Write the images of a file, and give a row of the list for each."""
-    folder = f"{FOLDER}/{place.removesuffix('.parquet')}"
+    folder = f"{FOLDER}/{os.path.splitext(place)[0]}"
     _refuse_link(root / folder)
     shutil.rmtree(root / folder, ignore_errors=True)
     (root / folder).mkdir(parents=True)
@@ -155,15 +163,25 @@ def _written(root: Path, place: str) -> Iterator[dict[str, int | str]]:
 def _rows(path: Path) -> Iterator[tuple[bytes, int | str]]:
     """The images and labels of a file. Raises InvalidInput for another file."""
     with opened(path, LIMIT) as file:
-        parquet = _parquet(file, path)
+        kind = path.suffix.lower()
+        parquet = _parquet(file, path) if kind == ".parquet" else None
         try:
-            image, label, names = _columns(parquet)
-            _refuse_large(parquet, size := os.fstat(file.fileno()).st_size)
+            if kind == ".tar":
+                yield from shards.tar_rows(file, IMAGE_LIMIT)
+                return
+            table = shards.arrow_table(file) if parquet is None else parquet
+            schema = table.schema if parquet is None else parquet.schema_arrow
+            image, label, names = _columns(schema)
+            size = os.fstat(file.fileno()).st_size
+            if parquet is not None:
+                _refuse_large(parquet, size)
             room, number = GROWTH * size + ROOM, -1
             # Few rows at a time: a value that is stored once may stand in every row.
-            for batch in parquet.iter_batches(16, columns=[image, label], use_threads=False):
-                for value, word in zip(batch[image].to_pylist(), batch[label].to_pylist(), strict=True):
+            batches = table if parquet is None else parquet.iter_batches(16, columns=[image, label], use_threads=False)
+            for batch in batches:
+                for value, word in zip(batch[image], batch[label], strict=True):
                     number += 1
+                    value, word = value.as_py(), word.as_py()
                     data = value["bytes"] if isinstance(value, dict) else value
                     if type(data) is not bytes or type(word) not in (int, str):
                         raise ValueError(f"row {number} lacks the bytes of an image, or a label")
@@ -173,7 +191,9 @@ def _rows(path: Path) -> Iterator[tuple[bytes, int | str]]:
                         raise ValueError(f"row {number} has label {str(word)[:20]}, and there are {len(names)} names")
                     yield data, names[word] if names else word
         except Exception as error:  # a corrupt file can raise anything
-            raise InvalidInput(f"{quoted(path)} is no parquet file of images and labels: {line(error)}") from None
+            raise InvalidInput(
+                f"{quoted(path)} is no {kind[1:]} file of images and labels: {line(error) or type(error).__name__}"
+            ) from None
 
 
 def _parquet(file: BinaryIO, path: Path) -> ParquetFile:
@@ -187,11 +207,10 @@ def _parquet(file: BinaryIO, path: Path) -> ParquetFile:
         raise InvalidInput(f"{quoted(path)} is not a parquet file: {line(error)}") from None
 
 
-def _columns(parquet: ParquetFile) -> tuple[str, str, list[str]]:
+def _columns(schema: Any) -> tuple[str, str, list[str]]:
     """The columns of images and of labels, and the names of the classes where the file has them."""
     import pyarrow as pa
 
-    schema = parquet.schema_arrow
     features = _features(schema.metadata or {})
 
     def is_image(name: str) -> bool:

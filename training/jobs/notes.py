@@ -77,6 +77,12 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"without a GPU {config.model} trains on a few images per second, and the run has {images * config.epochs:,}; "
             + ("use a GPU, or --preset features" if config.pretrained else "--preset quick is for a first look")
         )
+    if config.trains == "features":
+        number = sum(len(part.labels) for part in data.parts.values())
+        _note(
+            f"the features of {counted(number, 'image')} are computed before the first epoch; other runs on the same images and "
+            "network find them in the store"
+        )
     _note_correction(config, data.counts)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
     if classifier.singleton and draws == "a < b" and classifier.pairs == "all":

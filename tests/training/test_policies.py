@@ -1,0 +1,158 @@
+"""Stronger augmentation: its operations against other formulas, drawn from the generator alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageEnhance
+
+from lpm.console.cli import run as run_command
+from lpm.console.errors import InvalidInput
+from tests.training.own import pets, trained
+from training.batches import sources
+from training.batches.epoch import Epoch
+from training.config import RunConfig, with_preset
+from training.data import datasets, own_code, policies
+from training.data.policies import OPERATIONS, RANDAUGMENT, TRIVIAL, applied
+from training.run.trainer import Trainer
+from training.second_stage import second_stage
+
+INVERTED = "tests.training.own_network:inverted"
+PIXELS = np.random.default_rng(0).integers(256, size=(21, 21, 3)).astype(np.uint8)
+IMAGE = Image.fromarray(PIXELS)
+
+
+@pytest.fixture(autouse=True)
+def nothing_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(own_code.VARIABLE, "")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("strengths", [RANDAUGMENT, TRIVIAL])
+def test_magnitude_0_changes_nothing_and_1_does(operation: str, strengths: policies.Strengths) -> None:
+    alike = np.asarray(applied(IMAGE, operation, strengths, 0.0, 1))
+    if operation not in ("autocontrast", "equalize"):  # which have no magnitude
+        assert np.array_equal(alike, PIXELS)
+    if operation != "identity":
+        faint = Image.fromarray(PIXELS // 2 + 20)  # which autocontrast and equalize spread
+        assert not np.array_equal(np.asarray(applied(faint, operation, strengths, 1.0, 1)), np.asarray(faint))
+
+
+def test_operations_are_those_of_their_formulas() -> None:
+    moved = np.asarray(applied(IMAGE, "translate-x", TRIVIAL, 5 / 32, 1))
+    assert np.array_equal(moved[:, 5:], PIXELS[:, :-5])
+    assert not moved[:, :5].any()
+    moved = np.asarray(applied(IMAGE, "translate-y", replace(RANDAUGMENT, translate=4 / 21), 1.0, -1))
+    assert np.array_equal(moved[:-4], PIXELS[4:])
+    solarized = np.asarray(applied(IMAGE, "solarize", TRIVIAL, 0.5, 1))
+    assert np.array_equal(solarized, np.where(PIXELS < 128, PIXELS, 255 - PIXELS))
+    assert np.array_equal(np.asarray(applied(IMAGE, "posterize", RANDAUGMENT, 1.0, 1)), PIXELS & 0xF0)
+    turned = np.asarray(applied(IMAGE, "rotate", replace(TRIVIAL, rotate=90), 1.0, 1))
+    assert np.array_equal(turned, np.rot90(PIXELS))
+    bright = np.asarray(applied(IMAGE, "brightness", RANDAUGMENT, 0.5, -1))
+    assert np.array_equal(bright, np.asarray(ImageEnhance.Brightness(IMAGE).enhance(0.55)))
+
+
+def test_a_shear_keeps_the_centre_and_moves_rows_by_their_distance() -> None:
+    line = np.zeros((21, 21, 3), np.uint8)
+    line[:, 10] = 255
+    sheared = np.asarray(applied(Image.fromarray(line), "shear-x", replace(TRIVIAL, shear=0.5), 1.0, 1))
+    rows, columns = np.nonzero(sheared[:, :, 0])
+    assert sheared[10, 10, 0] == 255
+    assert np.abs(columns - 10 - 0.5 * (rows - 10)).max() <= 1
+    down = np.asarray(applied(Image.fromarray(line.transpose(1, 0, 2)), "shear-y", replace(TRIVIAL, shear=0.5), 1.0, 1))
+    assert np.array_equal(down, sheared.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize(("name", "number"), [("randaugment", 2), ("trivial", 1)])
+def test_policies_draw_all_operations_from_the_generator(name: str, number: int, monkeypatch: Any) -> None:
+    drawn: list[tuple[str, float, int]] = []
+    plain = policies.applied
+
+    def noted(image: Image.Image, operation: str, strengths: Any, magnitude: float, sign: int) -> Image.Image:
+        drawn.append((operation, magnitude, sign))
+        return plain(image, operation, strengths, magnitude, sign)
+
+    monkeypatch.setattr(policies, "applied", noted)
+    policy = policies.policy(name)
+    assert policy is not None
+    rng = np.random.default_rng(3)
+    views = [policy(PIXELS, rng) for _ in range(1500)]
+    assert len(drawn) == 1500 * number
+    often = Counter(operation for operation, _, _ in drawn)
+    assert set(often) == set(OPERATIONS)
+    mean = 1500 * number / len(OPERATIONS)
+    assert max(abs(often[name] - mean) for name in OPERATIONS) < 5 * mean**0.5  # five standard deviations
+    assert len({magnitude for _, magnitude, _ in drawn}) == (1 if name == "randaugment" else policies.STEPS)
+    assert {sign for _, _, sign in drawn} == {1, -1}
+    assert {view.shape for view in views} == {PIXELS.shape}
+    rng = np.random.default_rng(3)
+    assert all(np.array_equal(view, policy(PIXELS, rng)) for view in views[:20])
+
+
+def _side(config: RunConfig, root: Path, epoch: int) -> torch.Tensor:
+    """The first side of the first batch of an epoch."""
+    data = datasets.of(config, root, train_list=None, test_list=None)
+    trainer = Trainer(config, data, torch.device("cpu"))
+    seen: list[torch.Tensor] = []
+    side = trainer.source.side
+
+    def noted(draws: Epoch, positions: torch.Tensor, number: int) -> torch.Tensor:
+        images = side(draws, positions, number)
+        seen.append(images)
+        return images
+
+    trainer.source.side = noted  # type: ignore[method-assign]
+    trainer.steps.epoch = epoch - 1
+    trainer.train_epoch()
+    return seen[0]
+
+
+def test_views_are_transformed_in_training_alone(tmp_path: Path) -> None:
+    root = pets(tmp_path)
+    own_code.trust(INVERTED)
+    base = replace(with_preset(RunConfig(dataset="own", classes=3), "smoke"), width=4, epochs=2)
+    plain, inverted = (_side(replace(base, transform=name), root, 1) for name in ("none", INVERTED))
+    mean, std = sources.constants(*base.data_set.constants, torch.device("cpu"))  # type: ignore[misc]
+    assert torch.allclose((inverted * std + mean), 1 - (plain * std + mean), atol=1e-5)
+    data = datasets.of(base, root, train_list=None, test_list=None)
+    tested = [
+        torch.cat(list(sources.of(replace(base, transform=name), data, torch.device("cpu"), 0).test(torch.arange(7))))
+        for name in ("none", INVERTED)
+    ]
+    assert torch.equal(*tested)
+    first, again, later = (_side(replace(base, transform="trivial"), root, epoch) for epoch in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, plain)
+    assert not torch.equal(first, later)
+
+
+def test_code_is_refused_where_nobody_named_it_or_it_changes_the_shape(tmp_path: Path, capsys: Any) -> None:
+    root, halved = pets(tmp_path / "data"), "tests.training.own_network:halved"
+    with pytest.raises(
+        InvalidInput, match=f"--transform {INVERTED} is code of yours, which a stored run may only name"
+    ):
+        policies.policy(INVERTED)
+    assert trained(root, tmp_path / "s", "--transform", halved) == 2
+    assert "must return uint8 of shape (32, 32, 3)" in capsys.readouterr().err
+    with pytest.raises(InvalidInput, match="applies only to augmented image files"):
+        RunConfig(transform="trivial")
+    first = replace(with_preset(RunConfig(dataset="own", classes=3), "strong"))
+    assert second_stage(first, "crt").transform == "trivial"
+
+
+def test_old_runs_have_no_transform() -> None:
+    assert RunConfig().transform == "none"
+    config = RunConfig(dataset="own", classes=3)
+    assert replace(config, transform="trivial").key != config.key
+
+
+def test_a_command_takes_it(tmp_path: Path) -> None:
+    assert trained(pets(tmp_path / "d"), tmp_path / "s", "--transform", "randaugment") == 0
+    assert run_command(lambda: trained(tmp_path / "d", tmp_path / "s", "--transform", "randaugment")) == 0

@@ -1,0 +1,170 @@
+"""Stronger augmentation of training images: RandAugment, TrivialAugment, or a function of one's own. Needs no torch.
+
+Each takes a cropped image and a generator, so a view stays a function of seed, epoch, position and side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from lpm.console.errors import InvalidInput
+from training.data.own_code import function_of
+
+Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""From pixels (S, S, 3) uint8 and a generator to pixels of the same shape and type."""
+
+STEPS = 31
+"""Magnitudes of a policy, from 0 to 30, as in the published code."""
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """What the largest magnitude means.
+
+    Attributes:
+        shear: tangent of the angle.
+        translate: pixels, or below 1 a share of the side.
+        rotate: degrees.
+        enhance: change of the factor of brightness, colour, contrast and sharpness, which is 1 at magnitude 0.
+        posterize: bits that are dropped.
+    """
+
+    shear: float
+    translate: float
+    rotate: float
+    enhance: float
+    posterize: int
+
+
+RANDAUGMENT = Strengths(shear=0.3, translate=150 / 331, rotate=30, enhance=0.9, posterize=4)
+"""Source: Cubuk et al. 2020, with torchvision's numbers."""
+
+TRIVIAL = Strengths(shear=0.99, translate=32, rotate=135, enhance=0.99, posterize=6)
+"""Source: Müller and Hutter 2021, the wide space, with torchvision's numbers."""
+
+ENHANCERS = {
+    "brightness": ImageEnhance.Brightness,
+    "colour": ImageEnhance.Color,
+    "contrast": ImageEnhance.Contrast,
+    "sharpness": ImageEnhance.Sharpness,
+}
+
+OPERATIONS = (
+    *("identity", "shear-x", "shear-y", "translate-x", "translate-y", "rotate"),
+    *ENHANCERS,
+    *("posterize", "solarize", "autocontrast", "equalize"),
+)
+"""The operations of both policies."""
+
+
+def applied(image: Image.Image, operation: str, strengths: Strengths, magnitude: float, sign: int) -> Image.Image:
+    """Apply an operation.
+
+    Args:
+        image: RGB.
+        operation: one of :data:`OPERATIONS`.
+        strengths: what magnitude 1 means.
+        magnitude: in 0..1; identity, autocontrast and equalize have none.
+        sign: 1 or -1, the direction, where there is one.
+
+    Returns:
+        The image; what comes from outside it is black.
+    """
+    amount = sign * magnitude
+    if operation in ENHANCERS:
+        return ENHANCERS[operation](image).enhance(1 + amount * strengths.enhance)
+    if operation == "rotate":
+        return image.rotate(amount * strengths.rotate)
+    if operation.startswith("shear"):
+        shear = amount * strengths.shear
+        return _moved(image, (shear, 0.0) if operation == "shear-x" else (0.0, shear), (0.0, 0.0))
+    if operation.startswith("translate"):
+        side = image.width if operation == "translate-x" else image.height
+        shift = amount * strengths.translate * (side if strengths.translate < 1 else 1)
+        return _moved(image, (0.0, 0.0), (shift, 0.0) if operation == "translate-x" else (0.0, shift))
+    if operation == "posterize":
+        return ImageOps.posterize(image, 8 - round(magnitude * strengths.posterize))
+    if operation == "solarize":
+        return ImageOps.solarize(image, round(255 * (1 - magnitude)) + (magnitude == 0))
+    if operation == "autocontrast":
+        return ImageOps.autocontrast(image)
+    return ImageOps.equalize(image) if operation == "equalize" else image
+
+
+def _moved(image: Image.Image, shear: tuple[float, float], shift: tuple[float, float]) -> Image.Image:
+    """Shear about the centre, and shift to the right and down by some pixels."""
+    x, y = (image.width - 1) / 2, (image.height - 1) / 2
+    (by_y, by_x), (right, down) = shear, shift
+    # Pillow wants, for each pixel of the result, where it comes from.
+    data = (1, -by_y, by_y * y - right, -by_x, 1, by_x * x - down)
+    return image.transform(image.size, Image.Transform.AFFINE, data)
+
+
+def randaugment(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply two random operations at magnitude 9 of 30. Source: Cubuk et al. 2020.
+
+    Args:
+        pixels: (S, S, 3) uint8.
+        rng: the generator.
+
+    Returns:
+        Pixels of the same shape.
+    """
+    image = Image.fromarray(pixels)
+    for operation in rng.integers(len(OPERATIONS), size=2):
+        image = applied(image, OPERATIONS[operation], RANDAUGMENT, 9 / (STEPS - 1), _sign(rng))
+    return np.asarray(image)
+
+
+def trivial(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply one random operation at a random magnitude. Source: Müller and Hutter 2021 (TrivialAugment).
+
+    Args:
+        pixels: (S, S, 3) uint8.
+        rng: the generator.
+
+    Returns:
+        Pixels of the same shape.
+    """
+    operation, magnitude = OPERATIONS[rng.integers(len(OPERATIONS))], rng.integers(STEPS) / (STEPS - 1)
+    return np.asarray(applied(Image.fromarray(pixels), operation, TRIVIAL, magnitude, _sign(rng)))
+
+
+def _sign(rng: np.random.Generator) -> int:
+    return 1 if rng.random() < 0.5 else -1
+
+
+POLICIES: dict[str, Policy] = {"randaugment": randaugment, "trivial": trivial}
+"""The policies by the words of ``--transform``."""
+
+
+def policy(name: str) -> Policy | None:
+    """Find a policy.
+
+    Args:
+        name: 'none', a key of :data:`POLICIES`, or the dotted name of a function of one's own.
+
+    Returns:
+        The policy; None for 'none'.
+
+    Raises:
+        InvalidInput: as :func:`training.data.own_code.function_of`.
+    """
+    if name == "none" or name in POLICIES:
+        return POLICIES.get(name)
+    function = function_of(name, "--transform")
+
+    def checked(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        result = np.asarray(function(pixels, rng))
+        if result.shape != pixels.shape or result.dtype != np.uint8:
+            raise InvalidInput(
+                f"--transform {name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
+                f"{pixels.shape}"
+            )
+        return result
+
+    return checked
