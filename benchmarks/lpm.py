@@ -100,7 +100,7 @@ def many() -> list[Measurement]:
     Returns:
         Seconds, the least of three calls after a warm-up.
     """
-    from figures import explore_data, theory_maps
+    from figures import explore_data, explore_decay, theory_maps
 
     R = np.logspace(0, 4, 41)
     measured: list[Measurement] = []
@@ -125,6 +125,8 @@ def many() -> list[Measurement]:
         "explorer, K = 4: 1,468 rows, 68 thresholds",
         lambda: explore_data.solve_all(explore_data.Grid(K=(4,)), quiet=True),
     )
+    decays = explore_decay.Decays(("mixup",))
+    add("explorer, mixup under decay: 293 rows with a free bias", lambda: explore_decay.predicted(decays, quiet=True))
     return measured
 
 

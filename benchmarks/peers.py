@@ -1,21 +1,18 @@
-"""``orbits`` beside a modelling tool, in one run: ``python -m benchmarks.peers [--out FILE]``, about two minutes.
+"""``orbits`` beside a modelling tool, in one run: ``OMP_NUM_THREADS=1 python -m benchmarks.peers [--out FILE]``, two minutes.
 
 Time against the number of classes K, of ``plain`` and of ``fc`` with product frequencies, and against the number of points
 of Fang et al.'s experiment. A user of a modelling tool writes the program as printed in cvxpy, for one point after the other
 or once with the frequencies as a parameter, and takes a conic solver with its default settings. Peers stop where one point
-takes seconds. Each time is the least of up to three, after a warm-up. Certificates are computed afterwards, for all alike;
+takes seconds. Times are CPU seconds of one thread, so that a busy machine changes them little; each is the least of up to
+three, after a warm-up. Certificates are computed afterwards, for all alike;
 ``orbits`` has its own inside its time.
 
-``--rows FILE`` takes rows that are there instead. ``--plot PNG`` draws them, and ``--page docs/reproduce/speed.md`` puts their
-table, machine and date into the page.
+:mod:`benchmarks.peers_page` makes the picture and the page of the rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,103 +179,28 @@ def measure(series: str, size: int, solver: str) -> dict[str, Any]:
     solve(problems[:1])  # a warm-up
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < ENOUGH:
-        start = time.perf_counter()
+        start = time.process_time()
         results = solve(problems)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     gaps = results if solver in OURS else [gap(*both) for both in zip(problems, results, strict=True)]
     return {"solver": solver, "series": series, "size": size, "seconds": min(seconds), "largest_gap": max(gaps)}
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Read rows that this command wrote.
-
-    Args:
-        path: the CSV file.
-
-    Returns:
-        The rows, numbers as numbers.
-    """
-    numbers: dict[str, Callable[[str], Any]] = {"size": int, "seconds": float, "largest_gap": float}
-    rows = csv.DictReader(io.StringIO(path.read_text()))
-    return [{name: numbers.get(name, str)(value) for name, value in row.items()} for row in rows]
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Write the table of docs/reproduce/speed.md.
-
-    Args:
-        rows: the measurements.
-
-    Returns:
-        Markdown: at the largest size of the peers in each series, seconds, multiples of the time of ``orbits``, and gaps.
-    """
-    lines = [
-        "| what | solver | seconds | multiple of `orbits` | largest relative gap |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, series in SERIES.items():
-        size = max(series.peers)
-        at_size = {row["solver"]: row for row in rows if row["series"] == name and row["size"] == size}
-        for solver, row in at_size.items():
-            multiple = row["seconds"] / at_size["orbits"]["seconds"]
-            what = f"{series.title}, {series.label}: {size:,}"
-            lines.append(f"| {what} | {solver} | {row['seconds']:.2g} | {multiple:.3g} | {row['largest_gap']:.1e} |")
-    return "\n".join(lines)
-
-
-def origin_of(rows: Sequence[Row]) -> str:
-    """Say when and where rows were measured.
-
-    Args:
-        rows: of one run.
-
-    Returns:
-        Date, machine and commit, with a ``+`` for uncommitted changes.
-    """
-    commit = rows[0]["commit"]
-    return f"{rows[0]['time'][:10]}, {rows[0]['machine']}, commit {commit[:7]}{'+' * commit.endswith('+')}"
-
-
-def with_rows(page: str, rows: Sequence[Row]) -> str:
-    """Put rows into a page.
-
-    Args:
-        page: Markdown with a table of other rows and a line "Measured: ...".
-        rows: the measurements.
-
-    Returns:
-        The page with the table and the origin of these.
-    """
-    page = re.sub(r"(^\|.*\n)+", lambda old: table(rows) + "\n", page, count=1, flags=re.MULTILINE)
-    return re.sub(r"^Measured: .*$", f"Measured: {origin_of(rows)}.", page, flags=re.MULTILINE)
-
-
 def main() -> None:
-    """Run the command: measure, or take rows that are there; write, draw and tabulate them."""
+    """Run the command: measure, print, and write one row per time to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
     parser.add_argument("--out", type=Path, help="CSV file for the rows")
-    parser.add_argument("--rows", type=Path, help="CSV file with rows, instead of measuring")
-    parser.add_argument("--plot", type=Path, help="PNG file for the picture")
-    parser.add_argument("--page", type=Path, help="Markdown page whose table is replaced")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = [] if options.rows is None else read(options.rows)
-    if options.rows is None:
-        shared = origin()
-        for name, series in SERIES.items():
-            for size in sorted({*series.ours, *series.peers}):
-                for solver in series.solvers(size):
-                    rows.append(measure(name, size, solver) | shared)
-                    print(
-                        "{series:<8}{size:>6}  {solver:<32}{seconds:>10.4f} s  {largest_gap:.1e}".format(**rows[-1]),
-                        flush=True,
-                    )
-        write(options.out, rows)
-    if options.page is not None:
-        options.page.write_text(with_rows(options.page.read_text(), rows))
-    if options.plot is not None:
-        from benchmarks.peers_plot import plot
-
-        plot(rows).savefig(options.plot, dpi=200)
+    rows, shared = [], origin()
+    for name, series in SERIES.items():
+        for size in sorted({*series.ours, *series.peers}):
+            for solver in series.solvers(size):
+                rows.append(measure(name, size, solver) | shared)
+                print(
+                    "{series:<8}{size:>6}  {solver:<32}{seconds:>10.4f} s  {largest_gap:.1e}".format(**rows[-1]),
+                    flush=True,
+                )
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ STYLES = {
     "AA": Style("#0072B2", "-", "s"),
     "AB": Style("#8c8c8c", (0, (5, 2)), "o"),
     "BB": Style("#D55E00", (0, (1.5, 1.2)), "D"),
+    "tempered+ETF+DR": Style("#6A3D9A", (0, (8, 2)), "v"),  # its spare style is that of CBS+ETF+DR
 }
 """Styles by sampler (with FC), method, split of the classes, and pair of groups (A majority, B minority)."""
 

@@ -9,6 +9,7 @@ frame = rows.frame()  # with pandas
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def _several(families: Family | Iterable[Family]) -> list[Family]:
 def _results(tasks: Sequence[Task], progress: bool) -> list[Threshold | Row | Refusal]:
     """The results of tasks without a journal, which come in their order."""
     results = []
-    with steps(len(tasks), quiet=not progress) as step:
+    with steps(len(tasks)) if progress else nullcontext(lambda words: None) as step:  # rich is loaded for a bar alone
         for family, result in solved(tasks):
             results.append(result)
             step(family.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,7 +19,9 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-MODEL = "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
+MODEL = (
+    "roots mixing pairs problem programs family targets losses frame coordinates bias stack solution recovery geometry"
+)
 SOLVERS = "orbits factored merged sdp"
 LAYERS = {
     "lpm.console": "lpm.console",
@@ -99,6 +102,7 @@ def layer(module: str) -> str:
     return folder
 
 
+@cache
 def imports(path: Path, *, at_import: bool = False) -> set[str]:
     """Dotted names that a module imports, but not those for type checking alone. at_import: at its top level only."""
     tree = ast.parse(path.read_text())

@@ -69,6 +69,7 @@ function spectrum(curve, j, colour) {
     marker: {color: colour.text, symbol: "circle-open", size: 8, line: {width: 2}},
     hovertemplate: `network, seed ${run.seed}, μ = ${short(run.mu)}<br>singular value %{y:.4f}<extra></extra>`}));
   const note = {showarrow: false, xref: "paper", x: 1, xanchor: "right"}, annotations = [];
+  const top = 1.05 * Math.max(...GROUPS.flatMap(({column}) => curve[column]), ...points.flatMap(({y}) => y));  // the same at every mu
   if (points.length) annotations.push({...note, yref: "paper", y: 1.02, yanchor: "bottom", text: `○ networks at μ = ${short(networksNear()[0].mu)}`});
   const roots = curve.thresholds === null ? [] : [0, 1].map(g => ({type: "bar", name: `root of the collapse number, ${g ? "rare" : "frequent"}`, yaxis: "y2", showlegend: false,
     x: x.slice(5 * g, 5 * g + 4), y: Array(4).fill(limit(curve, g)), hovertemplate: `${g ? "rare" : "frequent"} classes: √c = %{y:.4~g}<extra></extra>`,
@@ -80,7 +81,7 @@ function spectrum(curve, j, colour) {
   if (!roots.length) annotations.push({...note, xref: "x", x: 5, xanchor: "center", yref: "y2 domain", y: .1, text: "no law for margins"});
   return {data: [bars, ...points, ...roots, line], layout: frame(colour, {margin: {l: 56, r: 12, t: 26, b: 40}, annotations, bargap: .25, barmode: "overlay",
     xaxis: axis(colour, {range: [.4, 9.6], tickvals: [2.5, 5, 7.5], ticktext: ["frequent", "between", "rare"], tickangle: 0, anchor: "y2", showgrid: false, zeroline: false}),
-    yaxis: axis(colour, {domain: [.47, 1], rangemode: "tozero", title: {text: "singular value"}}),
+    yaxis: axis(colour, {domain: [.47, 1], range: [0, top], title: {text: "singular value"}}),
     yaxis2: axis(colour, {domain: [0, .37], type: "log", range: [Math.log10(low), Math.log10(high)], tickformat: ".2~r", nticks: 4, title: {text: "√c, and μ"}})})};
 }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers
-from benchmarks.peers_plot import plot
+from benchmarks import peers, peers_page
+from benchmarks.rows import write
 
 ROOT = Path(__file__).parents[2]
 ROWS = ROOT / "results" / "peers-benchmark.csv"
@@ -31,12 +31,12 @@ def test_one_program_with_a_parameter_is_solved_for_every_point() -> None:
 
 def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     rows = [peers.measure("plain", 4, "orbits") | {"time": "2026-01-02T03:04:05+00:00", "commit": "c", "machine": "m"}]
-    peers.write(tmp_path / "rows.csv", rows)
-    assert peers.read(tmp_path / "rows.csv") == rows
+    write(tmp_path / "rows.csv", rows)
+    assert peers_page.read(tmp_path / "rows.csv") == rows
 
 
 def test_the_committed_rows_are_of_one_run_and_complete() -> None:
-    rows = peers.read(ROWS)
+    rows = peers_page.read(ROWS)
     assert len({(row["commit"], row["machine"], row["time"]) for row in rows}) == 1
     expected = {
         (name, size, solver)
@@ -48,18 +48,18 @@ def test_the_committed_rows_are_of_one_run_and_complete() -> None:
 
 
 def test_the_page_has_their_table_and_their_origin() -> None:
-    page, rows = (ROOT / "docs/reproduce/speed.md").read_text(), peers.read(ROWS)
-    assert peers.with_rows(page, rows) == page
-    assert peers.table(rows) in page
-    assert f"Measured: {peers.origin_of(rows)}." in page
+    page, rows = (ROOT / "docs/reproduce/speed.md").read_text(), peers_page.read(ROWS)
+    assert peers_page.with_rows(page, rows) == page
+    assert peers_page.table(rows) in page
+    assert f"Measured: {peers_page.origin_of(rows)}." in page
     others = [row | {"seconds": 2 * row["seconds"], "machine": "another"} for row in rows]
-    changed = peers.with_rows(page, others)
-    assert peers.table(others) in changed
+    changed = peers_page.with_rows(page, others)
+    assert peers_page.table(others) in changed
     assert "another" in changed
 
 
 def test_the_picture_draws_every_row() -> None:
-    rows = peers.read(ROWS)
-    axes = plot(rows).axes
+    rows = peers_page.read(ROWS)
+    axes = peers_page.plot(rows).axes
     drawn = [point for axis in axes for line in axis.lines for point in line.get_xydata().tolist()]
     assert sorted(drawn) == sorted([float(row["size"]), row["seconds"]] for row in rows)

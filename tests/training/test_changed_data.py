@@ -173,10 +173,10 @@ def test_a_process_that_ends_while_it_stores_the_change_loses_nothing(
 def test_runs_in_processes_go_on(root: Path, tmp_path: Path, capfd: Any) -> None:
     stopped(root, tmp_path / "s")
     (root / "train/emu/03.jpg").unlink()
-    words = (*RECIPE, "--jobs", "2", "--seeds", "0,1")
-    assert trained(root, tmp_path / "s", *words) == 2
+    words = (*RECIPE, "--jobs", "2", "--seeds")
+    assert trained(root, tmp_path / "s", *words, "0") == 2
     assert "go on with --data-changed ok" in capfd.readouterr().err
-    assert trained(root, tmp_path / "s", *words, *GOES_ON) == 0
+    assert trained(root, tmp_path / "s", *words, "0,1", *GOES_ON) == 0
     assert "goes on after epoch 2 with other images: 0 changed, 1 missing, 0 new" in capfd.readouterr().err
     assert [len(folder.result().data_changes) for folder in find(tmp_path / "s")] == [1, 0]
 

@@ -119,7 +119,10 @@ def test_frozen_parts_and_their_statistics_do_not_change_in_a_step(trains: str) 
         optimizer.step()
     changed = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
     stages = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
-    assert changed == {"all": stages, "stage4": {"layer4"}, "block": {"block"}, "classifier": set(), "features": set()}[trains]
+    assert (
+        changed
+        == {"all": stages, "stage4": {"layer4"}, "block": {"block"}, "classifier": set(), "features": set()}[trains]
+    )
     if trains != "classifier":
         trained = {"all": "bn1", "stage4": "layer4.2.bn3", "block": "block.bn3"}[trains]
         assert network.state_dict()[f"{trained}.num_batches_tracked"] == 2

@@ -81,6 +81,12 @@ def test_other_targets_are_refused(targets: torch.Tensor, words: str) -> None:
         two_labels(targets)
 
 
+def test_where_labels_cannot_be_read_at_once_a_third_class_makes_the_loss_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    lam = two_labels(torch.tensor([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3]]))[2]
+    assert lam.isnan().tolist() == [False, True]
+
+
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
 def test_smoothing_is_a_share(smoothing: float) -> None:
     for call in (

@@ -13,7 +13,7 @@ from lpm.console.errors import InvalidInput
 from training.model.losses import MixingRatio, checked
 
 REST = 1e-3
-"""Largest mass of a target outside its two labels; that of half precision is smaller."""
+"""Largest mass of a target outside its two labels, where rounding explains no more."""
 
 
 def two_labels(targets: Tensor, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,12 +24,15 @@ def two_labels(targets: Tensor, *, smoothing: float = 0.0) -> tuple[Tensor, Tens
     one class do not show their ratio. Cross-entropy does not depend on it. MS over all label pairs takes such an image as
     one that is not mixed, and MS over a < b refuses it.
 
+    Where labels cannot be read at once, on a GPU or under torch.compile, a row with mass on a third class gets the ratio NaN,
+    and so does the loss: no wrong number passes for a loss.
+
     Args:
         targets: (B, K), rows of mass 1 on at most two classes.
         smoothing: label smoothing inside the targets, as timm's ``Mixup(label_smoothing=...)`` has it.
 
     Returns:
-        Labels a and b, (B,) int64, and the ratio, (B,) of the targets' type.
+        Labels a and b, (B,) int64, and the ratio, (B,) float32, or float64 as the targets.
 
     Raises:
         InvalidInput: if the targets are no floating-point tensor (B, K) with K >= 2, the smoothing is outside [0, 1), or, on
@@ -39,22 +42,20 @@ def two_labels(targets: Tensor, *, smoothing: float = 0.0) -> tuple[Tensor, Tens
         raise InvalidInput("soft targets must be a floating-point tensor of shape (B, K), K at least 2")
     if not 0 <= smoothing < 1:
         raise InvalidInput(f"label smoothing {smoothing:g} must lie in [0, 1)")
-    K = targets.shape[1]
-    (first, second), (a, b) = (
-        x.unbind(dim=1) for x in torch.topk((targets - smoothing / K) / (1 - smoothing), 2, dim=1)
-    )
-    if (
-        targets.device.type == "cpu" and not torch.compiler.is_compiling()
-    ):  # on a GPU the host would wait for the device
-        off = (first + second - 1).abs() > REST
-        if bool(off.any()):
-            row = int(off.nonzero()[0])
-            raise InvalidInput(
-                f"target {row} has mass {float(first[row] + second[row]):.4g} on its two largest classes, not 1; it must be "
-                "mixed of two labels, and smoothing be that of the targets"
-            )
-    alone = second <= 4 * torch.finfo(targets.dtype).eps  # what rounding leaves of one label
-    return a, torch.where(alone, a, b), torch.where(alone, 1.0, first / (first + second))
+    K, rounding = targets.shape[1], 4 * torch.finfo(targets.dtype).eps
+    exact = targets if targets.dtype == torch.float64 else targets.float()
+    (first, second), (a, b) = (x.unbind(dim=1) for x in torch.topk((exact - smoothing / K) / (1 - smoothing), 2, dim=1))
+    off = (first + second - 1).abs() > max(REST, rounding)
+    readable = targets.device.type == "cpu" and not torch.compiler.is_compiling()  # on a GPU the host would wait for it
+    if readable and bool(off.any()):
+        row = int(off.nonzero()[0])
+        raise InvalidInput(
+            f"target {row} has mass {float(first[row] + second[row]):.4g} on its two largest classes, not 1; it must be mixed "
+            "of two labels, and smoothing be that of the targets"
+        )
+    alone = second <= rounding
+    ratio = torch.where(alone, 1.0, first / (first + second))
+    return a, torch.where(alone, a, b), torch.where(off, torch.nan, ratio)
 
 
 def soft_targets(a: Tensor, b: Tensor, lam: MixingRatio, K: int, *, smoothing: float = 0.0) -> Tensor:
