@@ -1,9 +1,10 @@
-"""``orbits`` beside a modelling tool, in one run: ``python -m benchmarks.peers [--out FILE]``, about two minutes.
+"""``orbits`` beside a modelling tool, in one run: ``OMP_NUM_THREADS=1 python -m benchmarks.peers [--out FILE]``, two minutes.
 
 Time against the number of classes K, of ``plain`` and of ``fc`` with product frequencies, and against the number of points
 of Fang et al.'s experiment. A user of a modelling tool writes the program as printed in cvxpy, for one point after the other
 or once with the frequencies as a parameter, and takes a conic solver with its default settings. Peers stop where one point
-takes seconds. Each time is the least of up to three, after a warm-up. Certificates are computed afterwards, for all alike;
+takes seconds. Times are CPU seconds of one thread, so that a busy machine changes them little; each is the least of up to
+three, after a warm-up. Certificates are computed afterwards, for all alike;
 ``orbits`` has its own inside its time.
 
 :mod:`benchmarks.peers_page` makes the picture and the page of the rows.
@@ -178,9 +179,9 @@ def measure(series: str, size: int, solver: str) -> dict[str, Any]:
     solve(problems[:1])  # a warm-up
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < ENOUGH:
-        start = time.perf_counter()
+        start = time.process_time()
         results = solve(problems)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     gaps = results if solver in OURS else [gap(*both) for both in zip(problems, results, strict=True)]
     return {"solver": solver, "series": series, "size": size, "seconds": min(seconds), "largest_gap": max(gaps)}
 

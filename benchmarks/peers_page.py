@@ -60,7 +60,7 @@ def table(rows: Sequence[Row]) -> str:
         Markdown: at the largest size of the peers in each series, seconds, multiples of the time of ``orbits``, and gaps.
     """
     lines = [
-        "| what | solver | seconds | multiple of `orbits` | largest relative gap |",
+        "| what | solver | CPU seconds | multiple of `orbits` | largest relative gap |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, series in SERIES.items():
@@ -125,7 +125,7 @@ def plot(rows: Sequence[Row]) -> Figure:
                 ) if line else None
             axis.set_title(series.title)
             axis.set_xlabel(series.label)
-        axes[0].set_ylabel("seconds")
+        axes[0].set_ylabel("CPU seconds")
         handles, labels = axes[-1].get_legend_handles_labels()  # this series has all solvers
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
         figure.supxlabel(origin_of(rows), fontsize=7)

@@ -380,6 +380,7 @@ def test_what_is_no_list_of_labels_is_refused_in_one_line(labels: Any, message: 
         ([[0, 1]], {}, r"shape \(1, 2\)"),
         ([0.0, 0.5, 1.0], {}, "not float64"),
         ([0, 1, -1], {}, "at least 0"),
+        (["cat", "dog"], {}, r"not <U3 of shape \(2,\); names are numbered by np.unique"),
         ([0, 1], {"batch": 0}, "batch 0 at least 1"),
         ([0, 1], {"seed": -1}, "seed -1 must be at least 0"),
         ([0, 1], {"m": 0}, "m = 0, the images per visit of a class, must be at least 1"),

@@ -203,9 +203,14 @@ def mixed_singleton(
         The mean over the batch, (); 0 for an empty one.
 
     Raises:
-        InvalidInput: if ``unordered`` and a == b (on a CPU without torch.compile), and as :func:`checked`.
+        InvalidInput: if ``unordered`` and K < 3, or a == b (on a CPU without torch.compile), and as :func:`checked`.
     """
     z, a, b, lam = checked(z, a, b, lam)
+    if unordered and z.shape[1] < 3:
+        raise InvalidInput(
+            f"{z.shape[1]} classes have at most one label pair a < b, so there is nothing to learn: take all K^2 label pairs "
+            "(unordered=False, and the sampler BalancedMixedLabels with ordered=True)"
+        )
     with without_autocast(z):
         if unordered:
             a, b, lam = _in_order(a, b, lam)

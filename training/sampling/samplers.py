@@ -327,8 +327,10 @@ def numbered_classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:
             f"{type(labels).__name__}; give one number per image in a list, an array or a tensor on the CPU"
         ) from None
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "biu" or array.min() < 0:
+        names = array.ndim == 1 and array.dtype.kind == "U"
+        remedy = "; names are numbered by np.unique(labels, return_inverse=True)[1]" if names else ""
         raise InvalidInput(
-            f"a sampler needs labels (N,), whole numbers of at least 0, not {array.dtype} of shape {array.shape}"
+            f"a sampler needs labels (N,), whole numbers of at least 0, not {array.dtype} of shape {array.shape}{remedy}"
         )
     classes, positions = np.unique(array, return_inverse=True)
     return classes, positions.astype(np.int64)
