@@ -142,6 +142,11 @@ def test_files_that_predict_otherwise_are_not_written(run: RunFolder, tmp_path: 
     err = capsys.readouterr().err
     assert "image 1 is predicted as class" in err
     assert "nothing is written" in err
+    for wrong in (arrays["test_answers"][1:], arrays["test_answers"] + 10):
+        final.write_bytes(save_arrays(arrays | {"test_answers": wrong}))
+        words = [str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")]
+        assert run_command(lambda words=words: export(words)) == 2
+        assert "do not fit its data" in capsys.readouterr().err
     del arrays["test_answers"]
     final.write_bytes(save_arrays(arrays))
     assert run_command(lambda: export([str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")])) == 2
