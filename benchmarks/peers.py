@@ -111,6 +111,7 @@ class Series:
         points: the points of a size.
         ours: sizes for our solver.
         peers: sizes for its peers.
+        shown: sizes in the table of docs/reproduce/speed.md.
         many: whether a size has several points, so that it matters whether they are solved at once.
     """
 
@@ -119,6 +120,7 @@ class Series:
     points: Callable[[int], Points]
     ours: tuple[int, ...]
     peers: tuple[int, ...]
+    shown: tuple[int, ...]
     many: bool = False
 
     def solvers(self, size: int) -> Iterator[str]:
@@ -143,6 +145,7 @@ SERIES = {
         lambda K: [programs.plain(imbalanced(K, K // 2, 100))],
         ours=(4, 6, 10, 16, 24, 100, 1000, 8142),
         peers=(4, 6, 10, 16, 24),
+        shown=(4, 24),
     ),
     "fc": Series(
         "fc, product, one point, R = 100",
@@ -150,6 +153,7 @@ SERIES = {
         lambda K: [programs.fc(pairs.product(imbalanced(K, K // 2, 100)))],
         ours=(3, 4, 5, 6, 10, 100, 1000, 8142),
         peers=(3, 4, 5, 6),
+        shown=(3, 6),
     ),
     "points": Series(
         "plain, K = 10, R from 1 to 10⁴",
@@ -157,6 +161,7 @@ SERIES = {
         lambda n: [programs.plain(imbalanced(10, 5, R)) for R in np.logspace(0 if n > 1 else 2, 4 if n > 1 else 2, n)],
         ours=(1, 3, 10, 41, 100, 328),
         peers=(1, 3, 10, 41, 100, 328),
+        shown=(1, 41, 328),
         many=True,
     ),
 }

@@ -57,19 +57,21 @@ def table(rows: Sequence[Row]) -> str:
         rows: the measurements.
 
     Returns:
-        Markdown: at the largest size of the peers in each series, seconds, multiples of the time of ``orbits``, and gaps.
+        Markdown: at the sizes that each series shows, seconds, multiples of the time of ``orbits``, and gaps.
     """
     lines = [
         "| what | solver | CPU seconds | multiple of `orbits` | largest relative gap |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, series in SERIES.items():
-        size = max(series.peers)
-        at_size = {row["solver"]: row for row in rows if row["series"] == name and row["size"] == size}
-        for solver, row in at_size.items():
-            multiple = row["seconds"] / at_size["orbits"]["seconds"]
-            what = f"{series.title}, {series.label}: {size:,}"
-            lines.append(f"| {what} | {solver} | {row['seconds']:.2g} | {multiple:.3g} | {row['largest_gap']:.1e} |")
+        for size in series.shown:
+            at_size = {row["solver"]: row for row in rows if row["series"] == name and row["size"] == size}
+            for solver, row in at_size.items():
+                multiple = row["seconds"] / at_size["orbits"]["seconds"]
+                what = f"{series.title}, {series.label}: {size:,}"
+                lines.append(
+                    f"| {what} | {solver} | {row['seconds']:.2g} | {multiple:.3g} | {row['largest_gap']:.1e} |"
+                )
     return "\n".join(lines)
 
 
