@@ -150,7 +150,7 @@ def all_parts(options: argparse.Namespace) -> int:
     attempts_file, plain = options.store / "attempts.txt", options.no_capture
     for name, part in PARTS.items():
         # Words of earlier calls: parts that were begun, and whether steps have proved "captured" or must be "plain".
-        attempts = attempts_file.read_text().split() if attempts_file.exists() else []
+        attempts = attempts_file.read_text(errors="replace").split() if attempts_file.is_file() else []
         plain |= "plain" in attempts
         if part.file and (options.store / part.file).exists():
             write(options.out / part.file, (options.store / part.file).read_bytes())

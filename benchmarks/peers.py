@@ -1,9 +1,10 @@
-"""``orbits`` beside a modelling tool, in one run: ``python -m benchmarks.peers [--out FILE]``, about two minutes.
+"""``orbits`` beside a modelling tool, in one run: ``OMP_NUM_THREADS=1 python -m benchmarks.peers [--out FILE]``, two minutes.
 
 Time against the number of classes K, of ``plain`` and of ``fc`` with product frequencies, and against the number of points
 of Fang et al.'s experiment. A user of a modelling tool writes the program as printed in cvxpy, for one point after the other
 or once with the frequencies as a parameter, and takes a conic solver with its default settings. Peers stop where one point
-takes seconds. Each time is the least of up to three, after a warm-up. Certificates are computed afterwards, for all alike;
+takes seconds. Times are CPU seconds of one thread, so that a busy machine changes them little; each is the least of up to
+three, after a warm-up. Certificates are computed afterwards, for all alike;
 ``orbits`` has its own inside its time.
 
 :mod:`benchmarks.peers_page` makes the picture and the page of the rows.
@@ -110,6 +111,7 @@ class Series:
         points: the points of a size.
         ours: sizes for our solver.
         peers: sizes for its peers.
+        shown: sizes in the table of docs/reproduce/speed.md.
         many: whether a size has several points, so that it matters whether they are solved at once.
     """
 
@@ -118,6 +120,7 @@ class Series:
     points: Callable[[int], Points]
     ours: tuple[int, ...]
     peers: tuple[int, ...]
+    shown: tuple[int, ...]
     many: bool = False
 
     def solvers(self, size: int) -> Iterator[str]:
@@ -142,6 +145,7 @@ SERIES = {
         lambda K: [programs.plain(imbalanced(K, K // 2, 100))],
         ours=(4, 6, 10, 16, 24, 100, 1000, 8142),
         peers=(4, 6, 10, 16, 24),
+        shown=(4, 24),
     ),
     "fc": Series(
         "fc, product, one point, R = 100",
@@ -149,6 +153,7 @@ SERIES = {
         lambda K: [programs.fc(pairs.product(imbalanced(K, K // 2, 100)))],
         ours=(3, 4, 5, 6, 10, 100, 1000, 8142),
         peers=(3, 4, 5, 6),
+        shown=(3, 6),
     ),
     "points": Series(
         "plain, K = 10, R from 1 to 10⁴",
@@ -156,6 +161,7 @@ SERIES = {
         lambda n: [programs.plain(imbalanced(10, 5, R)) for R in np.logspace(0 if n > 1 else 2, 4 if n > 1 else 2, n)],
         ours=(1, 3, 10, 41, 100, 328),
         peers=(1, 3, 10, 41, 100, 328),
+        shown=(1, 41, 328),
         many=True,
     ),
 }
@@ -178,9 +184,9 @@ def measure(series: str, size: int, solver: str) -> dict[str, Any]:
     solve(problems[:1])  # a warm-up
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < ENOUGH:
-        start = time.perf_counter()
+        start = time.process_time()
         results = solve(problems)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     gaps = results if solver in OURS else [gap(*both) for both in zip(problems, results, strict=True)]
     return {"solver": solver, "series": series, "size": size, "seconds": min(seconds), "largest_gap": max(gaps)}
 

@@ -110,8 +110,8 @@ def predicted(config: RunConfig, mu: float, counts: np.ndarray, ranges: Splits) 
         problem = method.at(classes)
         ordered = problem.partition == "unordered"  # pairs a < b as classes: their order sets all classes apart
         number, _, note = (None, None, "pairs a < b: no threshold") if ordered else collapse_numbers(problem)
-        if number is not None:
-            values["predicted_threshold"] = math.sqrt(max(number, 0.0))
+        if number is not None and number > 0:  # 0 where M does not tell classes apart at all
+            values["predicted_threshold"] = math.sqrt(number)
         if not math.isfinite(mu):
             return {**values, "predicted_note": "mu is not defined for it"}
         values["predicted_R0"] = _threshold(method, mu, len(counts)) if number is not None else math.nan

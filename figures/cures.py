@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.images import MAX_PIXELS
+from training.data.untrusted import contents
 from training.experiments import runs_of
 from training.named import METHODS
 from training.options import add_device
@@ -52,6 +54,12 @@ WORDS = (*SETTING, "method", "seed", "config", "counts", "splits")
 
 TEXTS = ("dataset", "method", "preset", "model", "config", "counts", "splits", *cure_plot.SPECTRA)
 """Columns that are no numbers, beside the notes."""
+
+PERCENT = cure_plot.COLUMNS[cure_plot.COLUMNS.index("all") :]
+"""Columns that lie in 0..100."""
+
+LIMIT, LARGEST = 10_000_000, 1e9
+"""Bytes that a file of rows may have, and the size that its other numbers may have."""
 
 
 def add_options(parser: cli.Parser) -> None:
@@ -136,21 +144,25 @@ def read(path: Path) -> list[Row]:
         The rows: numbers are floats, NaN where a cell is empty; spectra are words.
 
     Raises:
-        InvalidInput: if the file is missing, lacks a column, or has something else where a number belongs.
+        InvalidInput: if the file is missing, lacks a column, has something else where a number belongs, or a run twice.
     """
+    text = contents(path, LIMIT)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        return [_typed(row) for row in rows]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
+        rows = [_typed(row) for row in csv.DictReader(io.StringIO(text.decode(), newline=""), strict=True)]
+        if len({tuple(row[name] for name in (*SETTING, "config", "seed")) for row in rows}) < len(rows):
+            raise ValueError("a run is there twice")
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidInput(f"--rows {str(path)!r} cannot be read as rows of figures cures: {reason[:100]}") from None
+    return rows
 
 
 def _typed(row: dict[str, str]) -> Row:
     missing = {*WORDS, *cure_plot.COLUMNS, *cure_plot.SPECTRA, "predicted_note"} - set(row)
     if missing:
         raise KeyError(min(missing))
+    if None in row:
+        raise ValueError("a row has more cells than the header")
     typed: dict[str, Any] = {}
     for name, cell in row.items():
         if name in TEXTS or name.endswith("_note"):
@@ -159,12 +171,17 @@ def _typed(row: dict[str, str]) -> Row:
             typed[name] = float(cell) if cell else math.nan
             if math.isinf(typed[name]) and name != "predicted_R0":
                 raise ValueError(f"{name} is not finite")
+            low, high = (0, 100) if name in PERCENT else (-LARGEST, LARGEST)
+            if typed[name] < low or (typed[name] > high and name != "predicted_R0"):
+                raise ValueError(f"{name} is not in {low:g}..{high:g}")
+    if typed["mu"] <= 0 or typed["predicted_threshold"] <= 0:
+        raise ValueError("mu and its threshold must be positive")
     for name in cure_plot.SPECTRA:
         cure_plot.spectrum(typed[name])
     ranges = ranges_of(typed)
     if any(not 0 <= first <= last < len(counts_of(typed)) for first, last in ranges.values()):
         raise ValueError("splits do not fit the counts")
-    return typed | {name: int(typed[name]) for name in ("seed", "epochs")}
+    return typed | {name: int(row[name]) for name in ("seed", "epochs")}
 
 
 def counts_of(row: Row) -> np.ndarray:

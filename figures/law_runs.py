@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 from figures.style import Row
 from lpm.console.errors import InvalidInput
+from training.data.untrusted import contents
 
 RUNS = Path(__file__).parents[1] / "results" / "law-runs.csv"
 """The rows that are drawn by default."""
+
+LIMIT = 100_000_000
+"""Bytes that a file of rows may have."""
 
 
 def read(path: Path, measure: Callable[[dict[str, str]], Row | None]) -> list[Row]:
@@ -26,10 +31,10 @@ def read(path: Path, measure: Callable[[dict[str, str]], Row | None]) -> list[Ro
     Raises:
         InvalidInput: if the file is missing, or lacks a column or a number.
     """
+    text = contents(path, LIMIT)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [measure(row) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, LookupError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
+        rows = [measure(row) for row in csv.DictReader(io.StringIO(text.decode(), newline=""))]
+    except (LookupError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidInput(f"--runs {str(path)!r} cannot be read as rows of benchmarks.law: {reason[:100]}") from None
     return [row for row in rows if row is not None]

@@ -31,7 +31,11 @@ def words(outputs: list[dict[str, Any]]) -> str:
     return re.sub(r"[-+]?\d[\d.,e-]*|\s+", " ", text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+COMMANDS = "own-images"
+"""A notebook of commands, whose own tests show nearly the same in less time."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.heavy if n == COMMANDS else ()) for n in NAMES])
 def test_a_notebook_runs_and_its_stored_outputs_are_of_its_code(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
+from training.data.datasets import LongTailed
 from training.options import add_data, add_lists
 from training.store import runs
 from training.store.runs import RunFolder
@@ -66,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _written(folder: RunFolder, data: Any, options: Any, place: Path) -> dict[str, Any]:
+def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Write the files, and compare their predictions with the run's. Returns what the manifest says of them."""
     import torch
 
@@ -79,6 +81,10 @@ def _written(folder: RunFolder, data: Any, options: Any, place: Path) -> dict[st
     if stored is None:
         raise InvalidInput(
             f"{str(folder.path)!r} has no predictions, because an older version made it; training.measure adds them"
+        )
+    if stored.shape != (len(data.test.labels), 2) or stored.min() < 0 or stored.max() >= config.K:
+        raise InvalidInput(
+            f"the predictions of {str(folder.path)!r} do not fit its data; training.measure makes them again"
         )
     network = network_of(folder, data.channels, device)
     chosen = np.unique(np.linspace(0, len(stored) - 1, IMAGES).round().astype(int))

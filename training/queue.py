@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -216,9 +216,9 @@ def table(queue: Queue) -> str:
 
 
 def export(store: Path, rows: Path | None, path: Path) -> None:
-    """Write the rows of all finished runs: those of a file, and those of the store that it lacks.
+    """Write the rows of all finished runs: those of a file, and those that it lacks of the store and of the file written before.
 
-    The file is read anew, because another queue may have added to it.
+    Files are read anew, because another queue may have added to them.
 
     Args:
         store: folder of the run store.
@@ -226,12 +226,17 @@ def export(store: Path, rows: Path | None, path: Path) -> None:
         path: file that is written; it may be the same.
 
     Raises:
-        InvalidInput: if the file has other columns.
+        InvalidInput: if a file has other columns.
     """
     known = [] if rows is None else stored.read(rows, "--rows")
-    runs = {(row["config"], row["seed"], row["method"]) for row in known}
-    new = [row for row in stored.export(store) if (row["config"], row["seed"], row["method"]) not in runs]
-    write(path, stored.as_csv([*known, *new]))
+    runs = {_run(row) for row in known}
+    older = stored.read(path, "--export") if path.exists() else []
+    others = {(*_run(row), row["split"]): row for row in [*older, *stored.export(store)] if _run(row) not in runs}
+    write(path, stored.as_csv([*known, *others.values()]))
+
+
+def _run(row: Mapping[str, str]) -> tuple[str, str, str]:
+    return row["config"], row["seed"], row["method"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -244,7 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status: 1 if a run diverged, 2 if one could not be trained.
 
     Raises:
-        InvalidInput: if the data are not there, a result or ``--rows`` is damaged, or ``--export`` cannot be written.
+        InvalidInput: if the data are not there, a result or ``--rows`` is damaged, or ``--export`` cannot be written
+            or is another file.
     """
     start, options = time.monotonic(), _options(arguments)
     known = NO_ROWS if options.rows is None else stored.by_run(options.rows, "--rows")
@@ -255,6 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
         raise InvalidInput(f"--export {str(path)!r} is a folder, or in none; name a file in a folder that exists")
+    if path is not None and path.exists():
+        stored.read(path, "--export")  # no other file is overwritten
     if options.data_root is None:
         raise InvalidInput("--data-root is missing: the folder with CIFAR's files")
     deadline = Deadline(math.inf if options.time_limit is None else start + 60 * options.time_limit)
@@ -325,7 +333,8 @@ def _options(arguments: Iterable[str] | None) -> argparse.Namespace:
         "--export",
         type=Path,
         metavar="CSV",
-        help="after each run, write the rows of --rows and those of the store to this file; it may be the same file",
+        help="after each run, write the rows of --rows and those of the store to this file, which keeps its own; "
+        "it may be the same file",
     )
     add(
         "--dry-run",

@@ -179,6 +179,13 @@ def test_no_part_is_measured_again_and_a_part_that_fails_twice_is_left_out(
     assert "speed: left out after 2 attempts" in capsys.readouterr().out
 
 
+def test_a_damaged_file_of_attempts_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = processes(monkeypatch, tmp_path, ())
+    (tmp_path / "s" / "attempts.txt").write_bytes(b"\xff\xfe plain")
+    assert gpu_plan.main(words(tmp_path)) == 0
+    assert calls == ["train plain", "speed plain", "bound plain", "profile plain"]
+
+
 def test_plain_steps_stay_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = processes(monkeypatch, tmp_path, ("check",))
     gpu_plan.main(words(tmp_path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from figures import __main__ as command
 from figures import cure_measures, cure_plot, cure_tables, cures
 from figures.cure_programs import method_of
+from figures.explore_decay import networks
 from lpm import law
 from lpm.console.errors import InvalidInput
 from lpm.pairs import class_counts, imbalanced
@@ -314,6 +317,13 @@ def test_a_gain_is_the_sum_of_representation_and_preference() -> None:
         {"crt_all": None},
         {"config": None},
         {"singular_values": "1 nan"},
+        {"few": "101"},
+        {"ece": "-1"},
+        {"margin_few": "1e308"},
+        {"mu": "-0.1"},
+        {"predicted_threshold": "0"},
+        {"seed": "0.5"},
+        {"seed": "0", "config": "the same"},
     ],
 )
 def test_unreadable_rows_are_one_line(change: dict[str, Any], drawn: Path, tmp_path: Path) -> None:
@@ -329,6 +339,19 @@ def test_unreadable_rows_are_one_line(change: dict[str, Any], drawn: Path, tmp_p
         with pytest.raises(InvalidInput) as refused:
             cures.read(name)
         assert "\n" not in str(refused.value)
+
+
+def test_a_row_with_more_cells_than_the_header_is_one_line(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text((drawn / "cures.csv").read_text().rstrip() + ",1\n")
+    with pytest.raises(InvalidInput, match="more cells"):
+        cures.read(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("read", [cures.read, networks])
+def test_a_pipe_is_refused_because_it_would_wait_for_ever(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        read(tmp_path / "pipe")
 
 
 def test_runs_of_several_settings_or_none_are_refused(drawn: Path, tmp_path: Path) -> None:

@@ -51,9 +51,10 @@ def test_equal_numbers_without_intervals_have_a_picture_too() -> None:
 
 def test_curves_are_the_means_over_the_seeds() -> None:
     results = {"a": runs(0.5, 0.5), "b$x$": runs(0.5), "c": runs(0.4)}
-    svg = comparison_picture.curves(results, {"a": [[10, 20, 30], [20, 40]], "b$x$": [[5.0]], "c": []}).decode()
-    mean, least, largest = comparison_picture.over_seeds([[10, 20, 30], [20, 40]])
-    assert (mean.tolist(), least.tolist(), largest.tolist()) == ([15, 30], [10, 20], [20, 40])
+    seeds = [{1: 10.0, 2: 20.0, 4: 30.0}, {1: 20.0, 3: 30.0, 4: 40.0}]
+    svg = comparison_picture.curves(results, {"a": seeds, "b$x$": [{1: 5.0}], "c": []}).decode()
+    reduced = comparison_picture.over_seeds(seeds)
+    assert [values.tolist() for values in reduced] == [[1, 4], [15, 35], [10, 30], [20, 40]]
     assert ">a<" in svg  # in the legend
     assert ">b$x$<" in svg
     assert ">c<" not in svg

@@ -93,11 +93,12 @@ def test_the_code_needs_nothing_of_this_project(run: RunFolder, tmp_path: Path) 
 @pytest.mark.parametrize("write", [exported.code, exported.torchscript])
 def test_every_kind_of_network_can_be_written(name: str, write: Any, tmp_path: Path) -> None:
     config = NETWORKS[name]
-    network = build.network(config, 3).eval()
+    network, generator = build.network(config, 3).eval(), torch.Generator().manual_seed(2)
     with torch.no_grad():  # as if trained: means and variances of BatchNorm that are not 0 and 1
         for key, tensor in network.state_dict().items():
             if "running" in key:
-                tensor.uniform_(0.5, 1.5)
+                low, high = (0.5, 1.5) if key.endswith("var") else (-0.2, 0.2)
+                tensor.uniform_(low, high, generator=generator)
     module = exported.Pixels(network, torch.full((3, 1, 1), 0.4), torch.full((3, 1, 1), 0.3)).eval()
     pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     more = ("cifar10-lt",) if write is exported.code else ()
@@ -142,6 +143,11 @@ def test_files_that_predict_otherwise_are_not_written(run: RunFolder, tmp_path: 
     err = capsys.readouterr().err
     assert "image 1 is predicted as class" in err
     assert "nothing is written" in err
+    for wrong in (arrays["test_answers"][1:], arrays["test_answers"] + 10):
+        final.write_bytes(save_arrays(arrays | {"test_answers": wrong}))
+        words = [str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")]
+        assert run_command(lambda words=words: export(words)) == 2
+        assert "do not fit its data" in capsys.readouterr().err
     del arrays["test_answers"]
     final.write_bytes(save_arrays(arrays))
     assert run_command(lambda: export([str(copy.path), "--format", "torchscript", "--out", str(tmp_path / "out")])) == 2

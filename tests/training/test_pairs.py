@@ -133,6 +133,13 @@ def test_misuse_is_refused_in_one_line(make: Any, words: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_labels_in_another_order_are_noticed() -> None:
+    """Their number is right, so nothing else would show it."""
+    with pytest.raises(InvalidInput, match="give the sampler the labels of these images, in their order"):
+        epoch_of(Pairs(Images(), Random(np.roll(LABELS, 1))))
+    epoch_of(Pairs(Images(), Random(by_count(LABELS))))  # other numbers for the same classes are fine
+
+
 def test_images_must_be_tensors_of_one_shape() -> None:
     class Grown(Images):
         def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:

@@ -201,7 +201,7 @@ def test_commands_print_the_lines(tmp_path: Path, capsys: Any) -> None:
         "0",
     ]
     assert run_command(lambda: train.main([*words, "--seeds", "0-1"])) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(("note: ", "next: "))]
     rows = [
         rf"random\+FC, seed {seed}, epoch {epoch}/2: [\d,]+ images/s, loss \S+, balanced test \S+ %{left}"
         for seed in (0, 1)

@@ -229,6 +229,7 @@ def test_the_command_gives_way_to_all_others() -> None:
         (["--rows", "/nonexistent"], "cannot be read"),
         (["--rows", __file__], "has no rows with the columns dataset"),
         (["--data-root", "D", "--export", "/nonexistent/rows.csv"], "a folder that exists"),
+        (["--data-root", "D", "--export", __file__], "has no rows with the columns dataset"),
         (["--time-limit", "0"], "is not a number of minutes"),
         (["--epochs", "30"], "one of 200, 100"),
     ],
@@ -258,3 +259,10 @@ def test_data_that_are_missing_are_said_before_anything_is_trained(
 def test_rows_have_their_columns(tmp_path: Path) -> None:
     queue.export(tmp_path / "none", None, tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_an_export_keeps_the_rows_that_the_file_had(tmp_path: Path) -> None:
+    path, rows = tmp_path / "rows.csv", (ROOT / "results" / "runs.csv").read_text()
+    path.write_text(rows)
+    queue.export(tmp_path / "none", None, path)
+    assert path.read_text() == rows

@@ -19,6 +19,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.large import encoded
 from tests.training.own import COUNTS, ORDER, trained
 from training import split
+from training.data import shards
 from training.data.found import number_of_classes
 from training.data.lists import load
 from training.store.runs import find
@@ -124,6 +125,29 @@ def test_a_data_set_that_the_library_has_saved_trains(tmp_path: Path) -> None:
     train, _, names = load("own", tmp_path / "D", classes=3)
     assert names.tolist() == ORDER
     assert np.bincount(train.labels).tolist() == [30, 12, 4]
+
+
+@pytest.mark.parametrize("write", [pa.ipc.new_stream, pa.ipc.new_file])
+@pytest.mark.parametrize("encoded_as", ["plain", "dictionary"])
+def test_arrow_files_that_could_unpack_to_any_size_are_refused(write: Any, encoded_as: str, tmp_path: Path) -> None:
+    label = pa.array(["cat", "dog"] * 10)
+    table = pa.table(
+        {"image": [encoded(1)[0]] * 20, "label": label if encoded_as == "plain" else label.dictionary_encode()}
+    )
+    for compression in (None, "zstd", "lz4"):
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        file = tmp_path / f"{compression}/train/data-0.arrow"
+        file.parent.mkdir(parents=True)
+        with write(file, table.schema, options=options) as writer:
+            writer.write_table(table)
+        with file.open("rb") as stream:
+            if compression is None:
+                assert sum(batch.num_rows for batch in shards.arrow_table(stream)) == 20
+            else:
+                with pytest.raises(ValueError, match="it is compressed"):
+                    shards.arrow_table(stream)
+    with pytest.raises(InvalidInput, match="no arrow file of images and labels: it is compressed"):
+        load("own", tmp_path / "zstd", classes=2)
 
 
 JPEG = b"\xff\xd8 an image"

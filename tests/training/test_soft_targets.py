@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,6 +97,20 @@ def test_smoothing_is_a_share(smoothing: float) -> None:
     ):
         with pytest.raises(InvalidInput, match="label smoothing"):
             call()
+
+
+@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
+def test_targets_of_torchvision_are_read(name: str) -> None:
+    try:
+        v2 = importlib.import_module("torchvision.transforms.v2")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that is not of this torch
+        pytest.skip(f"torchvision cannot be imported: {error}")
+    torch.manual_seed(0)
+    _, targets = getattr(v2, name)(num_classes=K)(torch.randn(B, 3, 8, 8), A)
+    a, b, lam = two_labels(targets)
+    torch.testing.assert_close(soft_targets(a, b, lam, K), targets)
+    assert bool(((a == A) | (b == A)).all())
+    assert bool(((a == A.roll(1)) | (b == A.roll(1))).all())
 
 
 def test_targets_of_timm_are_read() -> None:

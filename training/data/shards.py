@@ -32,18 +32,45 @@ def arrow_table(file: BinaryIO) -> Any:
 
     Raises:
         InvalidInput: if pyarrow is missing.
+        ValueError: if the file is compressed: a small one could unpack to any size.
     """
     try:
         import pyarrow as pa
     except ImportError:
         raise InvalidInput(f"Arrow files need the package pyarrow; {install('train')}") from None
-    start = file.read(6)
+    in_stream = file.read(6) != b"ARROW1"
+    file.seek(0 if in_stream else 8)  # behind its first bytes the file format has the same messages
+    for message in pa.ipc.MessageReader.open_stream(file):
+        if message.type in ("record batch", "dictionary") and _compressed(message):
+            raise ValueError("it is compressed; save it without compression, as datasets does")
     file.seek(0)
-    if start != b"ARROW1":
+    if in_stream:
         return pa.ipc.open_stream(file)
     reader = pa.ipc.open_file(file)
     batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
     return pa.RecordBatchReader.from_batches(reader.schema, batches)
+
+
+def _compressed(message: Any) -> bool:
+    """Whether the buffers of a message are compressed, which pyarrow does not tell: its header has a field for it."""
+    data = message.metadata.to_pybytes()
+
+    def field(table: int, number: int) -> int:
+        """Where a field of a FlatBuffers table is; 0 if it is absent."""
+        layout = table - int.from_bytes(data[table : table + 4], "little", signed=True)
+        if 4 + 2 * number >= int.from_bytes(data[layout : layout + 2], "little"):
+            return 0
+        place = layout + 4 + 2 * number
+        offset = int.from_bytes(data[place : place + 2], "little")
+        return table + offset if offset else 0
+
+    def follow(place: int) -> int:
+        return place + int.from_bytes(data[place : place + 4], "little")
+
+    header = follow(field(follow(0), 2))
+    if message.type == "dictionary":
+        header = follow(field(header, 1))
+    return bool(field(header, 3))
 
 
 def tar_rows(file: BinaryIO, limit: int) -> Iterator[tuple[bytes, Label]]:

@@ -13,7 +13,7 @@ from training.data.below import images_below
 from training.data.class_folders import class_folders
 from training.data.images import MAX_PIXELS
 from training.run import inference
-from training.store.calibration import TEMPERATURES, calibration_error, fitted_temperature
+from training.store.calibration import calibration_error, fitted_temperature
 from training.store.runs import RunFolder
 
 
@@ -47,14 +47,13 @@ def calibrated(logits: np.ndarray, labels: np.ndarray) -> Calibration:
         The temperature with the least cross-entropy, where each class counts equally.
 
     Raises:
-        InvalidInput: if no temperature has the least, as where all images are predicted right.
+        InvalidInput: if no temperature has the least, because all images are predicted right.
     """
     temperature = fitted_temperature(logits, labels)
-    right = int((logits.argmax(axis=1) == labels).sum())
-    if right == len(labels) or temperature > 0.9 * TEMPERATURES[1]:
+    if (logits.argmax(axis=1) == labels).all():
         raise InvalidInput(
-            f"no temperature fits: {right} of {len(labels)} images are predicted right, so probabilities can be as "
-            f"{'sure' if right == len(labels) else 'unsure'} as one likes; take other images, or more"
+            f"no temperature fits: all {len(labels)} images are predicted right, so probabilities can be as sure as one likes; "
+            "take other images, or more"
         )
     errors = (calibration_error(logits, labels, t) for t in (1.0, temperature))
     return Calibration(temperature, len(labels), len(np.unique(labels)), *errors)

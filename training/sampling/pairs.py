@@ -168,6 +168,7 @@ class Pairs(Dataset[tuple[Tensor, ...]]):
                 f"the data set has {number} and the sampler {sampler.N} labels; give the labels of these images"
             )
         self.data, self.mix, self.image, self.label = data, mix, image, label
+        self._label_of: dict[int, int] = {}  # of each class of the sampler, as items show it
         self.sampler = WithRatios(sampler, alpha=alpha, ratio_per=ratio_per)
 
     def __len__(self) -> int:
@@ -183,7 +184,8 @@ class Pairs(Dataset[tuple[Tensor, ...]]):
             The mixed image, both labels and lambda; or both images, both labels and lambda.
 
         Raises:
-            InvalidInput: if the index is no pair, or the images are no tensors of one shape.
+            InvalidInput: if the index is no pair, the images are no tensors of one shape, or the sampler was given other
+                labels.
         """
         if not isinstance(index, tuple) or len(index) != 3:
             raise InvalidInput(f"index {index!r} is not (i, j, lambda); give the DataLoader sampler=pairs.sampler")
@@ -204,4 +206,10 @@ class Pairs(Dataset[tuple[Tensor, ...]]):
             raise InvalidInput(
                 f"image {index} is a {type(x).__name__}, not a tensor; give the data set a transform that makes tensors"
             )
-        return x, torch.tensor(int(item[self.label]))
+        label, counted = int(item[self.label]), int(self.sampler.pairs.labels[index])
+        if (known := self._label_of.setdefault(counted, label)) != label:
+            raise InvalidInput(
+                f"image {index} has label {label}, and another one of its class, as the sampler was told, has {known}; "
+                "give the sampler the labels of these images, in their order"
+            )
+        return x, torch.tensor(label)

@@ -26,22 +26,23 @@ def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFo
     Raises:
         InvalidInput: if a run is damaged.
     """
-    (head, _, *body), note = comparisons.cells(base, results)
+    caption, (head, _, *body), note = comparisons.cells(base, results)
     split = comparisons.headline(results)
     ranked = list(comparisons.rows(results, split))
-    epochs = {
-        method: [[row[f"test_{split}"] for row in folder.rows() if f"test_{split}" in row] for folder in runs]
+    name = f"test_{split}"
+    seeds = {
+        method: [{row["epoch"]: row[name] for row in folder.rows() if name in row} for folder in runs]
         for method, runs in folders.items()
     }
     return pages.page(
         "comparison.html",
-        caption=comparisons.caption(base, results),
+        caption=caption,
         head=head,
         body=body,
         note=note,
         sentences=[text for text in (comparisons.sentence(results, split), verdict(results)) if text],
         intervals=pages.embedded(comparison_picture.intervals(results), "svg"),
-        curves=pages.embedded(comparison_picture.curves(results, epochs), "svg"),
+        curves=pages.embedded(comparison_picture.curves(results, seeds), "svg"),
         matrices=_matrices(ranked, folders),
     )
 

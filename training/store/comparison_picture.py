@@ -91,12 +91,12 @@ def _intervals(figure: Figure, split: str, ranked: Mapping[str, Row]) -> Figure:
     return figure
 
 
-def curves(results: Results, epochs: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
+def curves(results: Results, seeds: Mapping[str, Sequence[Mapping[int, float]]]) -> bytes:
     """Draw the test accuracy over the epochs: the mean over the seeds, and a band from the least to the largest.
 
     Args:
         results: the runs of each method, whose order the legend has.
-        epochs: for some of the methods, one sequence of accuracies in per cent per seed.
+        seeds: for some of the methods, the accuracies of each seed in per cent, by epoch; a run may not evaluate every epoch.
 
     Returns:
         An SVG.
@@ -106,9 +106,9 @@ def curves(results: Results, epochs: Mapping[str, Sequence[Sequence[float]]]) ->
     with _plainly():
         figure = Figure(figsize=(9, 4), layout="constrained")
         axes = figure.subplots()
-        for number, method in enumerate(name for name in results if epochs.get(name)):
-            mean, least, largest = over_seeds(epochs[method])
-            x, colour = np.arange(1, len(mean) + 1), f"C{number % 10}"
+        for number, method in enumerate(name for name in results if seeds.get(name)):
+            x, mean, least, largest = over_seeds(seeds[method])
+            colour = f"C{number % 10}"
             style = ("-", "--", ":", "-.")[number // 10 % 4]  # there are ten colours
             axes.plot(x, mean, style, color=colour, label=shown(method, NAMED), lw=1.3)
             axes.fill_between(x, least, largest, color=colour, alpha=0.12, lw=0)
@@ -120,18 +120,20 @@ def curves(results: Results, epochs: Mapping[str, Sequence[Sequence[float]]]) ->
         return _svg(figure)
 
 
-def over_seeds(epochs: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def over_seeds(
+    seeds: Sequence[Mapping[int, float]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reduce the accuracies of some seeds.
 
     Args:
-        epochs: one sequence of accuracies per seed; what only some of them have is left out.
+        seeds: the accuracies of each seed, by epoch.
 
     Returns:
-        The mean, the least and the largest value of each epoch.
+        The epochs that all seeds have; and of each the mean, the least and the largest value.
     """
-    length = min(map(len, epochs))
-    values = np.array([seed[:length] for seed in epochs])
-    return values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+    epochs = sorted(set.intersection(*(set(seed) for seed in seeds)))
+    values = np.array([[seed[epoch] for epoch in epochs] for seed in seeds])
+    return np.array(epochs), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
 
 
 def _plainly() -> AbstractContextManager[None]:

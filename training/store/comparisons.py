@@ -168,10 +168,10 @@ def difference(results: Results, split: str, method: str, other: str) -> Estimat
     return Estimate(first.mean - second.mean, p=welch(first, second))
 
 
-def cells(base: RunConfig, results: Results) -> tuple[list[list[str]], str]:
-    """Make the comparison's table, and the note that explains its numbers.
+def cells(base: RunConfig, results: Results) -> tuple[str, list[list[str]], str]:
+    """Make the parts of the comparison: what was trained, the table, and the note that explains its numbers.
 
-    It has one row per method and one column per split. A cell is mean ± standard deviation (number of runs). Behind them
+    The table has one row per method and one column per split. A cell is mean ± standard deviation (number of runs). Behind them
     stand the interval of the main accuracy, and its difference from the best method.
 
     Args:
@@ -179,7 +179,7 @@ def cells(base: RunConfig, results: Results) -> tuple[list[list[str]], str]:
         results: the runs of each method; at least one method has runs.
 
     Returns:
-        The rows of the table, of which the second is its rule; and the note.
+        One line; the rows of the table, of which the second is its rule; and the note.
     """
     example = next(result for runs in results.values() for result in runs.results)
     columns = _splits(results)
@@ -209,21 +209,7 @@ def cells(base: RunConfig, results: Results) -> tuple[list[list[str]], str]:
     elif len(ranked) > 1:
         note += " p: Welch's t-test over the seeds alone; predictions that would tell more are not stored."
     note += " Holm: p corrected for all differences of this table." if len(ranked) > 2 else ""
-    return table, note
-
-
-def caption(base: RunConfig, results: Results) -> str:
-    """Say what was trained.
-
-    Args:
-        base: the run whose choices the methods share.
-        results: the runs of each method; at least one method has runs.
-
-    Returns:
-        The data and the recipe, in one line.
-    """
-    example = next(result for runs in results.values() for result in runs.results)
-    return setting(base, example.dataset or base.data)
+    return setting(base, example.dataset or base.data), table, note
 
 
 def markdown(base: RunConfig, results: Results) -> str:
@@ -236,8 +222,8 @@ def markdown(base: RunConfig, results: Results) -> str:
     Returns:
         The text.
     """
-    table, note = cells(base, results)
-    text = f"{caption(base, results)}\n\n{cli.markdown_table(table)}\n"
+    caption, table, note = cells(base, results)
+    text = f"{caption}\n\n{cli.markdown_table(table)}\n"
     return f"{text}{sentence(results, headline(results))}{note}\n"
 
 
