@@ -249,8 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status: 1 if a run diverged, 2 if one could not be trained.
 
     Raises:
-        InvalidInput: if the data are not there, a result or ``--rows`` is damaged, or ``--export`` cannot be written
-            or is another file.
+        InvalidInput: if data, ``--store`` or ``--export`` are not what they should be, or a result or ``--rows`` is damaged.
     """
     start, options = time.monotonic(), _options(arguments)
     known = NO_ROWS if options.rows is None else stored.by_run(options.rows, "--rows")
@@ -263,6 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput(f"--export {str(path)!r} is a folder, or in none; name a file in a folder that exists")
     if path is not None and path.exists():
         stored.read(path, "--export")  # no other file is overwritten
+    if options.store.exists() and not options.store.is_dir():
+        raise InvalidInput(f"--store {str(options.store)!r} is a file; name a folder")
     if options.data_root is None:
         raise InvalidInput("--data-root is missing: the folder with CIFAR's files")
     deadline = Deadline(math.inf if options.time_limit is None else start + 60 * options.time_limit)

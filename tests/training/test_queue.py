@@ -230,6 +230,7 @@ def test_the_command_gives_way_to_all_others() -> None:
         (["--rows", __file__], "has no rows with the columns dataset"),
         (["--data-root", "D", "--export", "/nonexistent/rows.csv"], "a folder that exists"),
         (["--data-root", "D", "--export", __file__], "has no rows with the columns dataset"),
+        (["--data-root", "D", "--store", __file__], "is a file; name a folder"),
         (["--time-limit", "0"], "is not a number of minutes"),
         (["--epochs", "30"], "one of 200, 100"),
     ],
