@@ -177,43 +177,59 @@ def block(classes: ClassCounts) -> LabelPairs:
     return _of_groups(classes, "block", same=classes.counts, cross=np.diag(classes.counts))
 
 
-def product(classes: ClassCounts) -> LabelPairs:
+def product(classes: ClassCounts | Sequence[float]) -> LabelPairs:
     """Count label pairs as mixup draws them, by a random pairing of the data: n_(a,b) = n_a n_b.
 
     Args:
-        classes: class counts.
+        classes: class counts, or a list of one count per class.
 
     Returns:
         The label-pair counts.
+
+    Raises:
+        InvalidInput: if a list is none of class counts, as in :func:`class_counts`.
     """
+    classes = _counted(classes)
     n = classes.counts / classes.counts.max()
     return _of_groups(classes, "product", same=n**2, cross=np.outer(n, n))
 
 
-def balanced(classes: ClassCounts) -> LabelPairs:
+def balanced(classes: ClassCounts | Sequence[float]) -> LabelPairs:
     """Count all K^2 label pairs equally often, n_(a,b) = 1: BMLS over K^2, and the expectation of CBS, CAS and LOM.
 
     Args:
-        classes: the classes; their counts have no effect.
+        classes: the classes, or a list of their counts, which have no effect.
 
     Returns:
         The label-pair counts.
+
+    Raises:
+        InvalidInput: if a list is none of class counts, as in :func:`class_counts`.
     """
+    classes = _counted(classes)
     G = len(classes.sizes)
     return _of_groups(classes, "balanced", same=np.ones(G), cross=np.ones((G, G)))
 
 
-def distinct(classes: ClassCounts) -> LabelPairs:
+def distinct(classes: ClassCounts | Sequence[float]) -> LabelPairs:
     """Count all label pairs a != b equally often, n_(a,b) = 1: BMLS over a < b, under a law symmetric about 1/2.
 
     Args:
-        classes: the classes; their counts have no effect.
+        classes: the classes, or a list of their counts, which have no effect.
 
     Returns:
         The label-pair counts.
+
+    Raises:
+        InvalidInput: if a list is none of class counts, as in :func:`class_counts`.
     """
+    classes = _counted(classes)
     G = len(classes.sizes)
     return _of_groups(classes, "distinct", same=np.zeros(G), cross=np.ones((G, G)))
+
+
+def _counted(classes: ClassCounts | Sequence[float]) -> ClassCounts:
+    return classes if isinstance(classes, ClassCounts) else class_counts(classes)
 
 
 def _of_groups(classes: ClassCounts, profile: str, *, same: np.ndarray, cross: np.ndarray) -> LabelPairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -129,3 +130,12 @@ def test_plain_counts_and_budgets() -> None:
     np.testing.assert_allclose(full.rows.p[order], np.array([3, 40, 3, 1]) / 47)
     np.testing.assert_allclose(full.rows.d, 1 / 4)
     np.testing.assert_allclose(full.c, 1 / 4)
+
+
+@pytest.mark.parametrize("profile", [pairs.product, pairs.balanced, pairs.distinct])
+def test_a_list_of_counts_is_class_counts(profile: Callable[..., pairs.LabelPairs]) -> None:
+    mine, same = profile([8, 300, 100, 8]), profile(pairs.class_counts([8, 300, 100, 8]))
+    for name in ("sizes", "same", "cross", "group_of", "side"):
+        assert np.array_equal(getattr(mine, name), getattr(same, name))
+    with pytest.raises(InvalidInput, match="class counts must be one number per class"):
+        profile([[1, 2]])
