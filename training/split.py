@@ -146,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
             "accuracies leave it out"
         )
     place = shlex.quote(str(root))
-    cli.next_step(f"python -m training.compare --dataset own --data-root {place} --preset quick --seeds 0-2")
+    following = f"--dataset own --data-root {place} --preset quick --ratio-per batch-swapped --seeds 0-2"
+    cli.next_step(f"python -m training.compare {following}")
     return 0
 
 

@@ -51,7 +51,7 @@ def two_labels(targets: Tensor, *, smoothing: float = 0.0) -> tuple[Tensor, Tens
         row = int(off.nonzero()[0])
         raise InvalidInput(
             f"target {row} has mass {float(first[row] + second[row]):.4g} on its two largest classes, not 1; it must be mixed "
-            "of two labels, and smoothing be that of the targets"
+            "of two labels, and smoothing be that of the targets (timm's Mixup has 0.1 by default)"
         )
     alone = second <= rounding
     ratio = torch.where(alone, 1.0, first / (first + second))
