@@ -28,6 +28,7 @@ NOT_RUN = {
     r"--dataset (imagenet-lt|inaturalist2018|places-lt-ft) ": "needs the images of ImageNet, iNaturalist or Places",
     r"training\.table 10 ": "needs the images of ImageNet",
     r"benchmarks\.gpu_plan ": "needs a GPU",
+    r"benchmarks\.peers": "takes minutes; tests/benchmarks/test_peers.py runs both commands",
     r"benchmarks\.law ": "trains networks for an hour; tests/benchmarks/test_law.py runs it on one",
     r"training\.table 8 --data-root D --jobs 4$": "trains hundreds of runs; numbers.md has such commands with fewer",
     r"--methods cheap": "trains fifty methods; tests/training/test_compare.py makes their runs",
@@ -139,7 +140,9 @@ def prepare(page: str, folder: Path) -> None:
 
 
 def test_every_page_with_commands_is_run_or_says_why_not() -> None:
-    pages = {str(page.relative_to(ROOT)) for page in PAGES}
+    pages = {
+        str(page.relative_to(ROOT)) for page in PAGES if page.parent.name != "notebooks"
+    }  # tests/test_notebooks.py
     with_commands = {page for page in pages if typed(page)} - {"README.md"}  # tests/test_first_hour.py types those
     assert with_commands == set(PAGES_AND_DATA)
 

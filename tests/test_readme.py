@@ -12,9 +12,9 @@ from tests.pages import ROOT, code, text
 README = text("README.md")
 
 
-def test_nine_lines_print_the_printed_interval(capsys: pytest.CaptureFixture[str]) -> None:
+def test_seven_lines_print_the_printed_interval(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = code("README.md")
-    assert len([line for line in example.splitlines() if line]) == 9
+    assert len([line for line in example.splitlines() if line]) == 7
     names: dict[str, Any] = {}
     exec(compile(example, "README.md", "exec"), names)
     printed = capsys.readouterr().out
@@ -42,7 +42,7 @@ def test_tree_lists_every_folder() -> None:
     tree = README.split("## The tree")[1].split("## ")[0]
     listed = re.findall(r"^ {4}(\w+)/ ", tree, flags=re.MULTILINE)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages | {"docs", "results"} == set(listed)
+    assert packages | {"docs", "examples", "results"} == set(listed)
 
 
 def test_pytorch_is_the_version_that_is_pinned() -> None:

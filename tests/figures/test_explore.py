@@ -165,7 +165,7 @@ def test_every_view_of_every_program_has_one_claim_of_the_catalogue() -> None:
         (["--points", "1"], "points = 1 must lie in 2..201"),
         (["--decays", "1"], "--decays 1 must lie in 2..101"),
         (["--methods", "mixup,MS a<b"], "method 'MS a<b' is not in the explorer; choose from no mixup, mixup"),
-        (["--runs", "no.csv"], "--runs 'no.csv' cannot be read as rows of benchmarks.law"),
+        (["--runs", "no.csv"], "'no.csv' cannot be read: No such file or directory"),
         (["--programs", "fc,svm"], "program 'svm' is not in the explorer; choose from plain, fc"),
         (["--point", "9"], "did you mean '--points'"),
     ],
