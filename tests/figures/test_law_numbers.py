@@ -162,14 +162,21 @@ def test_the_table_of_cifar() -> None:
     assert len(lines) == sum(row["series"] == "CIFAR" for row in ROWS)
     runs = [row for row in ROWS if row["series"] == "CIFAR"]
     assert min(float(row["shared_B"]) for row in runs if float(row["ratio"]) >= 0.3) > 0.94
-    first, second = sorted((row for row in MEASURED if row["series"] == "CIFAR"), key=lambda row: row["ratio"])[:2]
-    parts = [100 * row["own_B"] / row["r_A"] for row in (first, second)]
-    assert f"there r falls from {parts[0]:.0f} to {parts[1]:.0f} % of that of frequent classes" in said(PAGE)
-    roots = [math.sqrt(row["fit_B"]) for row in (first, second)]
-    assert f"Its root puts the threshold at {short(roots[0], 2)} and at {short(roots[1], 2)} of the law's" in said(PAGE)
+    points = sorted((row for row in MEASURED if row["series"] == "CIFAR"), key=lambda row: row["ratio"])
+    by_ratio = {round(row["ratio"], 2): row for row in points}
+    own = {x: row["own_B"] / row["r_A"] for x, row in by_ratio.items()}
+    assert f"there r falls from {100 * own[0.25]:.0f} to {100 * own[0.3]:.0f} % of that of frequent classes" in said(
+        PAGE
+    )
+    assert f"It crosses 15 % at {short(float(np.interp(-0.15, [-own[0.25], -own[0.3]], [0.25, 0.3])))}" in said(PAGE)
+    shares = [short(by_ratio[x]["fit_B"], 2) for x in (0.1, 0.25, 0.3)]
+    assert f"labels that is fitted is {shares[0]} at .1, {shares[1]} at .25 and {shares[2]} at .3" in said(PAGE)
+    excess = [x - math.sqrt(by_ratio[x]["fit_B"]) for x in (0.25, 0.3)]
+    meets = float(np.interp(0, excess, [0.25, 0.3]))
+    assert f"Its root equals μ over the threshold at {short(meets)}" in said(PAGE)
     crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / math.sqrt(2 / 3 / 55)
     assert f"With it the threshold is at {short(crossed, 2)} of the law's" in said(PAGE)
-    like = [row["resembles"].split() for row in runs if 0.2 < float(row["ratio"]) < 0.7]
+    like = [row["resembles"].split() for row in runs if 0.28 < float(row["ratio"]) < 0.7]
     assert {tuple(pair.split(":")[0] for i, pair in enumerate(pairs) if i != 1) for pairs in like} == {
         ("3", "4", "0", "1")
     }
