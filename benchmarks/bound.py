@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import training
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from training.config import RunConfig
 from training.model import build
 from training.model.cifar_resnets import ResNet
@@ -269,7 +268,7 @@ def rows(device: torch.device, *, capture: bool = True) -> Iterator[dict[str, An
 def main() -> None:
     """Run the command: measure, print, and write one row per case to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bound")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--profile", action="store_true", help="only print a profile")
     options = parser.parse_args()

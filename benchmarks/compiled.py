@@ -16,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.bound import BATCH, Step
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from benchmarks.training import name
 from training.model import build
 from training.model.cifar_resnets import ResNet
@@ -116,7 +115,7 @@ def row(precision: str, threads: int, device: str) -> dict[str, Any]:
 def main() -> None:
     """Run the command: measure, print, and write one row per case to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compiled")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--one", metavar="PRECISION", help="measure one precision in this process")
     options = parser.parse_args()

@@ -14,13 +14,12 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from benchmarks.training import data
 from training.batches.sources import EVALUATION_BATCH
 from training.config import RunConfig
@@ -122,7 +121,7 @@ def grouped() -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Run the command: measure, print, and write one row per ratio to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu")
-    parser.add_argument("--out", type=Path, help="CSV file for the rows")
+    parser.add_argument("--out", type=csv_file, help="CSV file for the rows")
     options = parser.parse_args()
     torch.set_num_threads(1)
     shared, rows = origin(), []

@@ -16,10 +16,9 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from lpm import orbits
 from lpm.family import Family
 from lpm.law import collapse_number
@@ -51,7 +50,7 @@ def seconds(function: Callable[[], Any], calls: int = 1) -> float:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decay")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for law, name in ((fixed(), "lambda 1/2"), (beta(1.0, 16), "Beta(1), 16 nodes")):

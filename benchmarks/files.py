@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.alone import alone, memory, reset_peak
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from benchmarks.sizes import SETTINGS
 from training.data import lists
 from training.data.images import crop_box, train_view, train_views
@@ -191,7 +191,7 @@ def of_views() -> Iterator[Row]:
 def main() -> None:
     """Run the command: measure, print, and write one row per number to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.files")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     options = parser.parse_args()
     shared, rows = origin(), []
     for part in (of_views, of_lists):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 
@@ -188,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     ways = "|".join(VANISH) + ": cut its cable, or kill its raylet"
     add("--vanish", type=cli.choice(*VANISH), nargs="+", default=VANISH, metavar="HOW", help=ways)
     add("--epochs", type=int, default=150, metavar="N", help="epochs of each run, which should take more than a minute")
-    add("--out", type=Path, metavar="CSV", help="file for the rows")
+    add("--out", type=csv_file, metavar="CSV", help="file for the rows")
     options = parser.parse_args(arguments)
     rows = []
     for vanish in options.vanish:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.rows import as_csv, origin
+from benchmarks.rows import as_csv, csv_file, origin
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, such as 0-2")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder of CIFAR-10, for its series")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run store")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="CSV of all finished runs of the plan")
+    parser.add_argument("--out", type=csv_file, metavar="FILE", help="CSV of all finished runs of the plan")
     parser.add_argument("--rows-only", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
     chosen = [series for series in SERIES if series.name in (options.only or names)]

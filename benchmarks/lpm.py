@@ -34,7 +34,7 @@ import numpy as np
 from benchmarks.alone import alone
 from benchmarks.long_tails import LONG_TAILS
 from benchmarks.peers import gap, solve_printed
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from lpm import factored, mixing, orbits, pairs, programs, sdp
 from lpm.family import Family
 from lpm.pairs import class_counts, imbalanced
@@ -304,7 +304,7 @@ def whole_sweep() -> list[Measurement]:
 def main() -> None:
     """Run the command: measure, print, and write one row per number to ``--out``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="CSV file for the numbers")
+    parser.add_argument("--out", type=csv_file, help="CSV file for the numbers")
     parser.add_argument("--counts", action="store_true", help="measure many classes with different counts instead")
     options = parser.parse_args()
     shared = origin()

@@ -11,12 +11,11 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.rows import write
+from benchmarks.rows import csv_file, write
 from training.model.losses import mixed_singleton
 
 BATCH, REPEATS, LIMIT = 256, 5, 2e9
@@ -67,7 +66,7 @@ def measure(K: int, form: str) -> tuple[float, float]:
 def main() -> None:
     """Run the command: measure every form in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixed_singleton")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     parser.add_argument("--one", nargs=2, metavar=("K", "FORM"), help="measure one form in this process")
     options = parser.parse_args()
     if options.one:

@@ -13,12 +13,11 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from benchmarks.training import name
 from training.distributed.norms import GhostBatchNorm, SyncBatchNorm
 from training.distributed.ranks import ALONE
@@ -91,7 +90,7 @@ class Step:
 def main() -> None:
     """Run the command: measure, print, and write one row per kind to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.norms")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     device = build.device(options.device)

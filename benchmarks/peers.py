@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from lpm import orbits, pairs, programs
 from lpm.coordinates import Coordinates
 from lpm.pairs import imbalanced
@@ -194,7 +193,7 @@ def measure(series: str, size: int, solver: str) -> dict[str, Any]:
 def main() -> None:
     """Run the command: measure, print, and write one row per time to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
-    parser.add_argument("--out", type=Path, help="CSV file for the rows")
+    parser.add_argument("--out", type=csv_file, help="CSV file for the rows")
     options = parser.parse_args()
     rows, shared = [], origin()
     for name, series in SERIES.items():

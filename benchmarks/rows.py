@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,24 @@ def origin() -> dict[str, str]:
     """
     record = provenance()
     return {key: record[key] for key in ("time", "commit", "machine")}
+
+
+def csv_file(text: str) -> Path:
+    """Read the file that rows go to, the type of an option: what cannot be written is said before minutes of measuring.
+
+    Args:
+        text: the word of the command line.
+
+    Returns:
+        The file, which need not exist.
+
+    Raises:
+        ArgumentTypeError: if it is a folder, or in none.
+    """
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text[:200]!r} is a folder, or in none; name a file in a folder that exists")
+    return path
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -20,13 +20,12 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.alone import alone, memory, reset_peak
-from benchmarks.rows import origin, write
+from benchmarks.rows import csv_file, origin, write
 from benchmarks.sizes import SETTINGS
 from training.model.classifiers import FC, MixedSingleton
 from training.model.losses import MixingRatio
@@ -232,7 +231,7 @@ def classifiers(on: str, K: int, p: int, batch: int) -> Iterator[tuple[str, str,
 def main() -> None:
     """Run the command: measure, print, and write one row per number to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     options = parser.parse_args()
     shared = {"device": "cpu", "threads": 1, "torch": torch.__version__} | origin()
     rows = []

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.rows import write
+from benchmarks.rows import csv_file, write
 from training.config import RunConfig
 from training.data.datasets import Images, LongTailed
 from training.model import build
@@ -205,7 +204,7 @@ def rows(device: torch.device, *, capture: bool = True) -> Iterator[dict[str, An
 def main() -> None:
     """Run the command: measure, print, and write one row per case to ``--out``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=csv_file)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     write(options.out, list(rows(build.device(options.device))))

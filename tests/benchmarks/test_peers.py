@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from benchmarks import peers, peers_page
-from benchmarks.rows import write
+from benchmarks.rows import csv_file, write
 
 ROOT = Path(__file__).parents[2]
 ROWS = ROOT / "results" / "peers-benchmark.csv"
@@ -63,3 +64,10 @@ def test_the_picture_draws_every_row() -> None:
     axes = peers_page.plot(rows).axes
     drawn = [point for axis in axes for line in axis.lines for point in line.get_xydata().tolist()]
     assert sorted(drawn) == sorted([float(row["size"]), row["seconds"]] for row in rows)
+
+
+@pytest.mark.parametrize("place", ["missing/rows.csv", "."])
+def test_a_file_that_cannot_be_written_is_refused_before_minutes_of_measuring(place: str, tmp_path: Path) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder, or in none"):
+        csv_file(str(tmp_path / place))
+    assert csv_file(str(tmp_path / "rows.csv")) == tmp_path / "rows.csv"
