@@ -68,13 +68,14 @@ def reading() -> list[str]:
     assert all(row["representation"] < 0 for row in OTHERS)
     quick, long, few = committed(30), committed(100), committed(30, "few")
     assert PLAIN["la_all"] > max(best["all"], *quick.values())
-    assert abs(few["BMLS+MS"] - PLAIN["la_few"]) < 2
+    rare = max(few, key=lambda method: few[method])
+    assert few[rare] > max(row["la_few"] for row in ROWS if not math.isnan(row["la_few"]))
     assert all(PLAIN["crt_all"] >= row["crt_all"] for row in OTHERS)
     calibrated = min(ROWS, key=lambda row: row["ece"])
     added = [row["la_all"] - row["all"] for row in ROWS if not math.isnan(row["la_all"])]
     return [
-        "At equal epochs it is here better over all classes than every method that was trained. On few classes BMLS+MS is as "
-        f"good: {few['BMLS+MS']:.1f} %, beside {of(PLAIN, 'la_few')} %.",
+        "At equal epochs it is here better over all classes than every method that was trained, if by little. On few classes "
+        f"`{rare}` is the best: {few[rare]:.1f} %, beside {of(PLAIN, 'la_few')} %.",
         f"**Mixup may be the reason.** At 30 epochs it costs {quick[cures.PLAIN] - quick['random+FC']:.1f} points: `random+FC` "
         f"has {quick['random+FC']:.1f} %. It is in every row but the plain one, so a negative *representation* part need not be "
         "the method's.",
@@ -83,8 +84,8 @@ def reading() -> list[str]:
         f"{of(worst, 'representation', '+.1f')} ({named(worst)}) to {of(least, 'representation', '+.1f')} ({named(least)}).",
         f"**A post-hoc correction of the plain run gets more than any method gains.** It lifts the plain run from "
         f"{of(PLAIN, 'all')} to {of(PLAIN, 'la_all')} %, and its few classes from {of(PLAIN, 'few')} to {of(PLAIN, 'la_few')} %. "
-        f"The best method in the table has {of(best, 'all')} %. Outside it CAS+FC has {quick['CAS+FC']:.1f} % and BMLS+MS "
-        f"{quick['BMLS+MS']:.1f} %, over three seeds each.",
+        f"The best method in the table has {of(best, 'all')} % ({named(best)}). Over all committed seeds BMLS+MS has "
+        f"{quick['BMLS+MS']:.1f} % and CAS+FC {quick['CAS+FC']:.1f} %.",
         f"**All runs tell rare classes apart.** Among themselves these are right in {' to '.join(ends('among_few'))} %. "
         f"The plain run predicts {of(PLAIN, 'few_as_many')} % of their images as a class with many images.",
         f"**Logit adjustment works on runs without another correction.** It adds {min(added):.1f} to {max(added):.1f} points to "
@@ -190,10 +191,10 @@ def test_runs_and_images_are_those_of_the_page() -> None:
         ("cifar10-jpeg-lt", 100.0, 30, "resnet8")
     }
     assert f"{sum(CIFAR10):,} training images" in text(PAGE)
-    assert {row["runs"] for row in ROWS} <= {1, 2, 3}
+    assert {row["runs"] for row in ROWS} <= {1, 2, 3, 4, 5}
     spread = [np.ptp([one["all"] for one in rows if one["method"] == row["method"]]) for row in ROWS if row["runs"] > 1]
     assert f"Those of one method differ by up to {max(spread):.1f} points" in said(text(PAGE))
     without = [row["method"] for row in rows if config(row["method"], "cifar10-lt", 100, "quick").alpha == 0]
     assert set(without) == {cures.PLAIN}, "the page says that all others train with mixup"
-    missing = {"BMLS+MS", "CAS+FC"} - set(METHOD)
-    assert ("such as BMLS+MS and CAS+FC" in text(PAGE)) == (len(missing) == 2)
+    missing = {"BMLS+FC", "DBN"} - set(METHOD)
+    assert ("such as BMLS+FC and DBN" in text(PAGE)) == (len(missing) == 2)
