@@ -198,3 +198,9 @@ def test_runs_and_images_are_those_of_the_page() -> None:
     assert set(without) == {cures.PLAIN}, "the page says that all others train with mixup"
     missing = {"BMLS+FC", "DBN"} - set(METHOD)
     assert ("such as BMLS+FC and DBN" in text(PAGE)) == (len(missing) == 2)
+
+
+def test_the_readme_says_what_the_cheapest_has() -> None:
+    quick = committed(30)
+    sentence = f"its logits adjusted afterwards, has {of(PLAIN, 'la_all')} %, and BMLS+MS {quick['BMLS+MS']:.1f} %"
+    assert sentence in said(text("README.md"))
