@@ -7,6 +7,13 @@ import numpy as np
 from training.sampling.samplers import PairSampler
 
 
+def _images(sampler: PairSampler, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw an image of each class, with replacement."""
+    within = (rng.random(classes.shape) * sampler.counts[classes]).astype(np.int64)
+    images: np.ndarray = sampler.by_class[sampler.starts[classes] + within]
+    return images
+
+
 class Bilateral(PairSampler):
     """First images as they are, every one once per epoch; second images from a stream of their own, with replacement.
 
@@ -46,8 +53,7 @@ class Bilateral(PairSampler):
         rng = self.rng(0, epoch)
         first = rng.permutation(self.N)
         classes = drawn(self.cumulative, rng.random(self.N))
-        within = (rng.random(self.N) * self.counts[classes]).astype(np.int64)
-        return np.stack([first, self.by_class[self.starts[classes] + within]], axis=1)
+        return np.stack([first, _images(self, classes, rng)], axis=1)
 
 
 class Tempered(PairSampler):
@@ -60,7 +66,7 @@ class Tempered(PairSampler):
     Args:
         labels: class of each image, (N,); see :class:`training.sampling.samplers.PairSampler`.
         seed: names the random numbers.
-        batch: has no effect; partners do not depend on batches.
+        batch: has no effect; pairs do not depend on batches.
         power: exponent of the class counts.
         rank: this process's number, see :class:`training.sampling.samplers.PairSampler`.
         world_size: number of processes, likewise.
@@ -87,10 +93,7 @@ class Tempered(PairSampler):
     def pairs(self, epoch: int) -> np.ndarray:
         """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
         rng = self.rng(0, epoch)
-        classes = drawn(self.cumulative, rng.random((self.N, 2)))
-        within = (rng.random((self.N, 2)) * self.counts[classes]).astype(np.int64)
-        images: np.ndarray = self.by_class[self.starts[classes] + within]
-        return images
+        return _images(self, drawn(self.cumulative, rng.random((self.N, 2))), rng)
 
 
 class WeightedPartners(PairSampler):
