@@ -204,3 +204,28 @@ def test_the_readme_says_what_the_cheapest_has() -> None:
     quick = committed(30)
     sentence = f"its logits adjusted afterwards, has {of(PLAIN, 'la_all')} %, and BMLS+MS {quick['BMLS+MS']:.1f} %"
     assert sentence in said(text("README.md"))
+
+
+def test_the_two_choices_of_theory_are_those_of_the_rows() -> None:
+    """Means, deviations, Welch's test and Holm's correction of the log's table, from the committed rows."""
+    from scipy.stats import ttest_ind
+
+    base = ("BMLS+MS", "quick")
+    choices = [("tempered+MS+LA", "quick"), ("BMLS+MS", "quick+d6d029e15754")]
+    found = defaultdict(list)
+    with (ROOT / "results" / "runs.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["dataset"], row["imbalance"], row["model"]) == ("cifar10-jpeg-lt", "100", "resnet8"):
+                found[row["method"], row["preset"], row["split"]].append(float(row["accuracy"]))
+    log = text("docs/contribute/log.md")
+    for method in (base, *choices):
+        values = [found[(*method, split)] for split in ("all", "many", "med", "few")]
+        assert {len(part) for part in values} == {5}
+        assert " | ".join(f"{np.mean(part):.2f} ± {np.std(part, ddof=1):.2f}" for part in values) in log
+    ours = found[(*base, "all")]
+    p = [float(ttest_ind(found[(*method, "all")], ours, equal_var=False).pvalue) for method in choices]
+    holm = [min(1.0, 2 * p[0]), max(min(1.0, 2 * p[0]), p[1])]
+    for method, single, corrected in zip(choices, p, holm, strict=True):
+        gain = f"{np.mean(found[(*method, 'all')]) - np.mean(ours):+.2f}"
+        assert " | ".join([gain, *(f"{x:.2g}".lstrip("0") for x in (single, corrected))]) in log
+    assert f"After Holm's correction p is {holm[0]:.2f}".replace("0.", ".") in text("docs/practice/methods/index.md")
