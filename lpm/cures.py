@@ -337,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--R", type=float, default=100.0, help="imbalance n_A / n_B at which the programs are solved")
     add("--R-min", type=float, default=1.0, help="smallest imbalance at which collapse is looked for")
     add("--R-max", type=float, default=1e4, help="largest imbalance")
-    add("--counts", type=cli.numbers, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add("--counts", type=cli.numbers("class counts"), metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
     add("--n-max", type=float, default=5000.0, help="images of the most frequent class, for effective numbers")
     add_limits(parser)
     add = parser.group("mixing").add_argument

@@ -315,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(K=None)
     add = parser.group("classes").add_argument
     add("--R", type=float, default=1.0, help="imbalance n_A / n_B")
-    add("--counts", type=cli.numbers, metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add("--counts", type=cli.numbers("class counts"), metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
     add(
         "--counts-file",
         type=Path,

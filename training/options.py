@@ -277,29 +277,9 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: st
         elif kind is bool:
             add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif get_args(kind):
-            add(option, type=shares, metavar="SHARE,...", help=text)
+            add(option, type=cli.numbers("shares, such as 0.8,0.9"), metavar="SHARE,...", help=text)
         else:
             add(option, type=kind, help=text)
-
-
-def shares(text: str) -> tuple[float, ...]:
-    """Read shares of the epochs, the type of an option.
-
-    Args:
-        text: the word of the command line.
-
-    Returns:
-        The shares.
-
-    Raises:
-        ArgumentTypeError: unless the word is numbers between commas.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text[:60]!r} is not a comma-separated list of shares, such as 0.8,0.9"
-        ) from None
 
 
 def dataset_in(arguments: Sequence[str] | None) -> str:

@@ -118,22 +118,23 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def numbers(text: str) -> list[float]:
-    """Read a list of class counts, the type of an option.
+def numbers(what: str) -> Callable[[str], tuple[float, ...]]:
+    """Build the type of an option whose value is a list of numbers.
 
     Args:
-        text: the word of the command line.
+        what: the numbers in the plural, for the error.
 
     Returns:
-        The numbers.
-
-    Raises:
-        ArgumentTypeError: unless the word is numbers between commas.
+        A function that reads numbers between commas, and raises ArgumentTypeError where there are none.
     """
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of class counts") from None
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            return tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a comma-separated list of {what}") from None
+
+    return parse
 
 
 def jobs(text: str) -> int:
