@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import started
+
 
 @pytest.fixture(autouse=True, scope="session")
 def estimates_of_two_steps() -> Iterator[None]:
@@ -15,3 +17,21 @@ def estimates_of_two_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimate, "SECONDS", 0.0)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_measured_image() -> Iterator[None]:
+    """Means over a label pair and bin are over one mixed image, not eight: else measuring takes longer than training."""
+    from training.run import measurement
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurement, "CELLS", started.CELLS)
+        yield
+
+
+@pytest.fixture
+def eight_measured_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means are over as many mixed images as in a run of a user."""
+    from training.run import measurement
+
+    monkeypatch.setattr(measurement, "CELLS", {8: 8, 1: 2})

@@ -31,6 +31,7 @@ CPU = torch.device("cpu")
 TIMES = {"train_seconds", "images_per_second"}
 
 
+@pytest.mark.usefixtures("eight_measured_images")
 @pytest.mark.parametrize(
     ("sampler", "classifier", "loss"),
     [
@@ -143,6 +144,7 @@ def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_p
         measure([str(folder.path)])
 
 
+@pytest.mark.usefixtures("eight_measured_images")
 def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None:
     """Means of a network that returns what it sees are those of the mixed images themselves."""
     from training.run.measurement import measured
