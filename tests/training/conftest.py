@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 
 import pytest
@@ -35,3 +36,9 @@ def eight_measured_images(monkeypatch: pytest.MonkeyPatch) -> None:
     from training.run import measurement
 
     monkeypatch.setattr(measurement, "CELLS", {8: 8, 1: 2})
+
+
+@pytest.fixture
+def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of --jobs are forked from one that has torch loaded, and not started anew."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: started.FORKS)
