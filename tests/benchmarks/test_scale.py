@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.sampling.samplers import BalancedMixedLabels, ClassAware, PairSampler
+from training.sampling.balanced import BalancedMixedLabels
+from training.sampling.pair_sampler import PairSampler
+from training.sampling.samplers import ClassAware
 
 ROOT = Path(__file__).parents[2]
 K, N, BATCH = 8142, 437_513, 256
