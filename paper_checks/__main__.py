@@ -204,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise InvalidInput(f"--out {str(out)!r} cannot be written: {error.strerror}") from None
             if not (options.quiet or options.json):
                 print(f"report: {out}/report.html, report.md, report.json")
+                cli.next_step(f"open {out}/report.html in a browser")
     changed = [o for o in outcomes if o.changed]
     for o in changed:
         print(f"changed: {o.check.id}: {o.finding.verdict}, expected {o.expected}", file=sys.stderr)
