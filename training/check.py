@@ -15,7 +15,7 @@ from training.catalogue import CATALOGUE
 from training.data import decodable, lists
 from training.data.below import left_out
 from training.data.found import usual_source
-from training.options import add_lists, add_max_pixels, workers
+from training.options import add_lists, add_max_pixels, first_comparison, workers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,9 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _next(options: argparse.Namespace) -> str:
     """The command that uses the images: the one that makes lists where there are none."""
     place, row = shlex.quote(str(options.root)), CATALOGUE[options.dataset]
-    if row.user_named and options.train_list is None and usual_source(row, options.root, "train") is None:
+    if not row.user_named:
+        return f"python -m training.train --dataset {row.name} --data-root {place}"
+    if options.train_list is None and usual_source(row, options.root, "train") is None:
         return f"python -m training.split {place}"
-    return f"python -m training.compare --dataset {row.name} --data-root {place}"
+    return first_comparison(options.root)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
@@ -45,6 +47,7 @@ class Options:
         check: whether image files are decoded once before training; None where few are not known to decode.
         skip_broken: whether image files that cannot be used are left out.
         data_changed: what a run does whose image files have changed: 'stop', or 'ok' to go on.
+        end: value of time.monotonic() at which training ends with :class:`training.jobs.deadline.TimeIsUp`.
     """
 
     store: Path
@@ -65,6 +68,7 @@ class Options:
     check: bool | None = None
     skip_broken: bool = False
     data_changed: str = "stop"
+    end: float = math.inf
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
@@ -379,6 +383,19 @@ def add_running(parser: cli.Parser) -> None:
     add_epochs(parser)
     add("--quiet", action="store_true", help="show no progress bar; training.train prints no table either")
     cli.add_engine(parser, "runs that share a GPU")
+
+
+def first_comparison(root: Path) -> str:
+    """Write the command with which somebody compares methods on images of their own for the first time.
+
+    Args:
+        root: the folder of the images and their lists.
+
+    Returns:
+        The command, which ends within minutes.
+    """
+    options = "--preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
+    return f"python -m training.compare --dataset own --data-root {shlex.quote(str(root))} {options}"
 
 
 STEPS, SMALLEST_BATCH = 300, 16
