@@ -17,6 +17,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.choices.recipe import CODE
+from training.choices.switch import Switch
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.found import number_of_classes, number_of_images
 from training.data.images import MAX_PIXELS, MOST_PIXELS
@@ -278,6 +279,9 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: st
         option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name, dataset)
         if known.words:
             add(option, type=str if known.pattern else cli.choice(*known.words), metavar="NAME", help=text)
+        elif name == "augment":
+            words = [word for word in CHOICES["transform"].words if word != "none"]
+            add(option, action=Switch, word="augmentation", type=cli.choice(*words), metavar="|".join(words), help=text)
         elif kind is bool:
             add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif get_args(kind):
@@ -434,6 +438,9 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         InvalidInput: if an option is missing, or if options do not go together.
     """
     given = {name: value for name in CHOICES if (value := getattr(options, name, None)) is not None}
+    word = getattr(options, "augmentation", None)
+    if word is not None and given.setdefault("transform", word) != word:
+        raise InvalidInput(f"--augment {word} is --transform {word}, too; drop --transform {given['transform']}")
     for name, value in given.items():
         if CHOICES[name].pattern and re.fullmatch(CODE, value) and not value.startswith("timm:"):
             trust(value)  # the user has typed it
