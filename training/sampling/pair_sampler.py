@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import Dataset, Sampler
 
 from lpm.console.errors import InvalidInput
+from training.sampling.shared_twice import warn_if_shared_twice
 from training.sampling.shuffles import shuffle_rows
 
 
@@ -105,6 +106,7 @@ class PairSampler(Sampler[tuple[int, int]]):
 
         That holds even if this iteration is abandoned.
         """
+        warn_if_shared_twice(self.world_size)
         if self._running is not None:
             self.set_epoch(self.epoch + 1)
         self._running = iteration = object()
