@@ -116,6 +116,8 @@ def _draw(name: str, words: list[str]) -> int:
         folder.finish({**record, "seconds": round(time.perf_counter() - start, 2)})
     if not options.quiet:
         print(f"{', '.join(files)} in {shown(options.out)}, {time.perf_counter() - start:.1f} s")
+        pictures = [file for file in files if file.endswith((".png", ".html"))]
+        cli.next_step(f"open {options.out / pictures[0]}")
     return 0
 
 

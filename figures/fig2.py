@@ -20,6 +20,7 @@ from figures.frequencies import KINDS, Frequency, counted, possible
 from figures.style import PAGE_WIDTH, Row, save, style_of
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import console
 from training.catalogue import CATALOGUE
 from training.config import RunConfig
 from training.data.datasets import long_tailed_counts
@@ -99,13 +100,12 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise InvalidInput(
             f"imbalance {options.imbalance} is none of the paper's factors {', '.join(map(str, FACTORS))}"
         )
-    from rich.console import Console
     from rich.progress import track
 
-    console, total = Console(stderr=True), len(BOTH) * len(FACTORS) * len(SAMPLERS)
-    silent = options.quiet or not console.is_terminal
+    terminal, total = console(), len(BOTH) * len(FACTORS) * len(SAMPLERS)
+    silent = options.quiet or not terminal.is_terminal
     draws = draw(options.epochs, options.seed)
-    drawn = list(track(draws, "samplers", total, transient=True, console=console, disable=silent))
+    drawn = list(track(draws, "samplers", total, transient=True, console=terminal, disable=silent))
     save(plot, data(drawn, options.imbalance), folder, "fig2")
     save(plot_cv, cv_data(drawn), folder, "fig2-cv")
     return {"epochs": options.epochs, "seed": options.seed, "imbalance": options.imbalance}

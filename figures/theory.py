@@ -13,6 +13,7 @@ All numbers are certified: a row of a solve has its relative gap, and a row of a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from figures.theory_maps import (
 from lpm import mixing
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, check_within
+from lpm.console.progress import console
 from lpm.console.rounding import certain
 from lpm.family import Family
 from lpm.rows import Row as SolvedRow
@@ -168,13 +170,11 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         check_within("decay", options.decay, 1e-6, 10.0)
     if options.seed < 0:
         raise InvalidInput(f"seed = {options.seed} must be at least 0")
-    from rich.console import Console
-
     drawn: dict[str, Any] = {}
     for name, picture in pictures(options.K, options.imbalance, options.seed, options.decay).items():
         if options.only in (None, name):
             start = time.perf_counter()
-            with Console(stderr=True, quiet=options.quiet).status(name):
+            with contextlib.nullcontext() if options.quiet else console().status(name):
                 rows = picture.data()
             save(picture.plot, rows, folder, name)
             drawn[name] = {**summary(rows), "seconds": round(time.perf_counter() - start, 2)}

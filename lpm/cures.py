@@ -365,6 +365,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in rows:
             if row.note:
                 print(f"{row.cure}: {row.note}")
+        cli.next_step("python -m training.compare trains networks with such cures, by default on the built-in digits")
     return 0
 
 

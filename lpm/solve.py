@@ -359,6 +359,12 @@ def main(arguments: list[str] | None = None) -> int:
         cli.print_json(report.as_json(solution, sides))
     elif not options.quiet:
         report.show(solution, counts, sides)
+        if sides is not None:
+            cli.next_step(
+                "python -m lpm.threshold, with the same options but --R, finds where minority collapse sets in"
+            )
+        elif counts is not None:
+            cli.next_step("python -m lpm.cures --counts N,N,... shows what each cure of such an imbalance does")
     return 0
 
 

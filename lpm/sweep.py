@@ -150,6 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{_numbers(rows, thresholds)}, {time.perf_counter() - start:.1f} s", end="; ")
         print(f"files in {folder.final}")
     if outcome.complete:
+        if not silent:
+            cli.next_step(f"open {folder.final / 'sweep.png'}; python -m lpm.cures shows what moves R0")
         return 0
     kept = f"kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}"
     print(

@@ -395,6 +395,8 @@ def main(arguments: list[str] | None = None) -> int:
         cli.print_json(describe(family) | {"R_min": options.R_min, "R_max": options.R_max} | asdict(result))
     else:
         print(sentence(family, result, options.R_min, options.R_max))
+        if result.certified and not options.quiet:
+            cli.next_step(f"python -m lpm.cures --K {family.K} --K-A {family.majority} shows what moves R0")
     return 0 if result.certified else 1
 
 

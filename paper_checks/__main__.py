@@ -14,6 +14,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified, install
 from lpm.console.output import OutputFolder
+from lpm.console.progress import console
 from paper_checks import report, runs
 from paper_checks.beyond.catalogue import BEYOND
 from paper_checks.beyond.catalogue import EXPECTED as BEYOND_EXPECTED
@@ -73,13 +74,12 @@ def run(checks: Sequence[Check], lab: Lab, *, on_record: dict[str, str], quiet: 
     Returns:
         Their outcomes. A check that finds no certificate cannot be decided; the others go on.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     outcomes = []
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+    terminal = console()
+    with Progress(*columns, console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as progress:
         task = progress.add_task("", total=len(checks))
         for check in checks:
             progress.update(task, description=check.id)
@@ -204,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise InvalidInput(f"--out {str(out)!r} cannot be written: {error.strerror}") from None
             if not (options.quiet or options.json):
                 print(f"report: {out}/report.html, report.md, report.json")
+                cli.next_step(f"open {out}/report.html in a browser")
     changed = [o for o in outcomes if o.changed]
     for o in changed:
         print(f"changed: {o.check.id}: {o.finding.verdict}, expected {o.expected}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from lpm.console.text import counted, shown
 from training.catalogue import CATALOGUE
 from training.data import decodable, lists
 from training.data.below import left_out
-from training.options import add_lists, add_max_pixels, workers
+from training.data.found import usual_source
+from training.options import add_lists, add_max_pixels, first_comparison, workers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
         )
     remembered = f" ({report.remembered:,} of them as an earlier check has found)" if report.remembered else ""
     print(f"{counted(report.number, 'image')} decode{'s' * (report.number == 1)}{remembered}")
+    if not options.quiet:
+        cli.next_step(_next(options))
     return 0
+
+
+def _next(options: argparse.Namespace) -> str:
+    """The command that uses the images: the one that makes lists where there are none."""
+    place, row = shlex.quote(str(options.root)), CATALOGUE[options.dataset]
+    if not row.user_named:
+        return f"python -m training.train --dataset {row.name} --data-root {place}"
+    if options.train_list is None and usual_source(row, options.root, "train") is None:
+        return f"python -m training.split {place}"
+    return first_comparison(options.root)
 
 
 if __name__ == "__main__":

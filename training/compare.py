@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from lpm.console.text import counted, shown
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import runs_of
+from training.jobs.deadline import TimeIsUp
 from training.named import GROUPS, METHODS
 from training.options import Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparison_page, comparison_picture, comparisons
@@ -38,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: words of the command line; those of the process if None.
 
     Returns:
-        Its exit status: 1 if runs are missing, 2 if training ended with an error.
+        Its exit status: 1 if runs are missing for another reason than ``--minutes``, or all are; 2 if training ended with an
+        error.
 
     Raises:
         InvalidInput: if options do not go together, or a method does not suit the data.
@@ -69,13 +72,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--format", type=cli.choice(*formats), default="markdown", metavar="NAME", help="|".join(formats)
     )
     parser.group("run").add_argument(
+        "--minutes",
+        type=cli.minutes,
+        metavar="N",
+        help="stop after so many minutes and compare the runs that are finished, all methods with the first seed before the "
+        "next seed; the same command goes on (default: no limit)",
+    )
+    parser.group("run").add_argument(
         "--html",
         type=Path,
         metavar="FILE",
         help="also write the comparison as one page: table, differences, curves, confusions",
     )
-    options = parser.parse_args(arguments)
+    start, options = time.monotonic(), parser.parse_args(arguments)
     engines.check(options)
+    if options.minutes is not None:
+        if options.engine == "ray":
+            raise InvalidInput("--minutes is for runs on this machine; drop it, or --engine ray")
+        options.end = start + 60 * options.minutes
     if options.html is not None:
         _check_html(options.html)
     if processes() > 1:
@@ -89,10 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
     from training.jobs.train_all import train_all  # brings torch
 
     wanted = [replace(config, seed=seed) for seed in options.seeds for config in configs.values()]
+    status, in_time = 0, True
     try:
-        status = 0
         for part in _parts(runs, options.seeds):
             status = max(status, train_all(part, Options.of(options), printed=False))
+    except TimeIsUp:
+        in_time = False
     except InvalidInput as error:  # finished runs are shown all the same
         status = 2
         cli.complain(error)
@@ -103,23 +119,29 @@ def main(arguments: list[str] | None = None) -> int:
     results = {method: comparisons.read(finished) for method, finished in folders.items()}
     if missing := len(wanted) - sum(len(runs.results) for runs in results.values()):
         remedy = ", for the reason above" if status else "; the same command trains them"
-        status = max(status, 1)
-        verb = "is" if missing == 1 else "are"
-        print(f"{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
+        if in_time or missing == len(wanted):
+            status = max(status, 1)
+        verb, late = "is" if missing == 1 else "are", "" if in_time else "the time is up: "
+        print(f"{late}{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
+    stopped = "" if in_time or not missing else _stopped(options.minutes, len(wanted) - missing, len(wanted))
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         print(formats[options.format](base, results), end="")
-        print(_ending(results, runs) if options.format == "markdown" else "", end="")
+        print(stopped + _ending(results, runs) if options.format == "markdown" else "", end="")
         if options.html is not None:
-            write(options.html, comparison_page.page(base, results, folders).encode())
+            write(options.html, comparison_page.page(base, results, folders, stopped).encode())
             print(f"page: {shown(options.html)}", file=sys.stderr)
         elif not options.quiet:
-            cli.next_step(
-                "the same command with --html report.html makes a page of it, with curves and confusion matrices"
-            )
+            page = "the same command with --html report.html makes a page of it, with curves and confusion matrices"
+            cli.next_step(page if not stopped else "the same command goes on with the runs that are missing")
     return status
+
+
+def _stopped(minutes: float, finished: int, wanted: int) -> str:
+    """What a comparison says that ended before all its runs did."""
+    return f"Stopped after {minutes:g} minute{'s' * (minutes != 1)}, with {finished} of {counted(wanted, 'run')} finished.\n"
 
 
 def _ending(results: comparisons.Results, runs: Mapping[str, Sequence[RunConfig]]) -> str:

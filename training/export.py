@@ -25,6 +25,13 @@ FORMATS = {
 }
 """The forms of a network, and what each is for."""
 
+LOADED = {
+    "onnx": 'onnxruntime.InferenceSession("network.onnx")',
+    "torchscript": 'torch.jit.load("network.pt")',
+    "safetensors+py": "from network import load; load()",
+}
+"""What loads each of them, in Python."""
+
 IMAGES = 10
 """Test images on which the files must predict what the run predicted."""
 
@@ -65,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         output.finish(record)
     print(f"{shown(folder.config.method)} on {folder.config.data}, in {shown(place)}: {', '.join(files)}")
     print(f"It predicts what the run predicted, on {record['checked_images']} test images.")
+    cli.next_step(f"{LOADED[options.format]}, in {place}; manifest.json says what it takes and returns")
     return 0
 
 

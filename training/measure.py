@@ -7,6 +7,7 @@ stored and can be measured again. Measurements of earlier epochs are removed.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
             predictions = trainer.evaluate()
             geometry = save(measured(trainer))
             folder.measured_again(config.epochs, geometry, save(trainer.state() | trainer.outcome(predictions)))
-        print(shown(folder.path))
+        print(shown(folder.path), flush=True)
+    cli.next_step(f"python -m training.diagnose {shlex.join(map(str, options.runs))} says why rare classes are wrong")
     return 0
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,6 +17,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from training.catalogue import CATALOGUE, preset_names
 from training.choices.recipe import CODE
+from training.choices.switch import Switch
 from training.config import CHOICES, SETTING, RunConfig, type_of, with_preset
 from training.data.found import number_of_classes, number_of_images
 from training.data.images import MAX_PIXELS, MOST_PIXELS
@@ -45,6 +48,7 @@ class Options:
         check: whether image files are decoded once before training; None where few are not known to decode.
         skip_broken: whether image files that cannot be used are left out.
         data_changed: what a run does whose image files have changed: 'stop', or 'ok' to go on.
+        end: value of time.monotonic() at which training ends with :class:`training.jobs.deadline.TimeIsUp`.
     """
 
     store: Path
@@ -65,6 +69,7 @@ class Options:
     check: bool | None = None
     skip_broken: bool = False
     data_changed: str = "stop"
+    end: float = math.inf
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Options:
@@ -274,6 +279,9 @@ def add_recipe(parser: cli.Parser, *, without: Collection[str] = (), dataset: st
         option, kind, text = "--" + name.replace("_", "-"), type_of(name), help_of(name, dataset)
         if known.words:
             add(option, type=str if known.pattern else cli.choice(*known.words), metavar="NAME", help=text)
+        elif name == "augment":
+            words = [word for word in CHOICES["transform"].words if word != "none"]
+            add(option, action=Switch, word="augmentation", type=cli.choice(*words), metavar="|".join(words), help=text)
         elif kind is bool:
             add(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif get_args(kind):
@@ -381,6 +389,19 @@ def add_running(parser: cli.Parser) -> None:
     cli.add_engine(parser, "runs that share a GPU")
 
 
+def first_comparison(root: Path) -> str:
+    """Write the command with which somebody compares methods on images of their own for the first time.
+
+    Args:
+        root: the folder of the images and their lists.
+
+    Returns:
+        The command, which ends within minutes.
+    """
+    options = "--preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
+    return f"python -m training.compare --dataset own --data-root {shlex.quote(str(root))} {options}"
+
+
 STEPS, SMALLEST_BATCH = 300, 16
 """Steps that a run of preset quick has at least, as long as its batches hold at least so many pairs."""
 
@@ -417,6 +438,9 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         InvalidInput: if an option is missing, or if options do not go together.
     """
     given = {name: value for name in CHOICES if (value := getattr(options, name, None)) is not None}
+    word = getattr(options, "augmentation", None)
+    if word is not None and given.setdefault("transform", word) != word:
+        raise InvalidInput(f"--augment {word} is --transform {word}, too; drop --transform {given['transform']}")
     for name, value in given.items():
         if CHOICES[name].pattern and re.fullmatch(CODE, value) and not value.startswith("timm:"):
             trust(value)  # the user has typed it

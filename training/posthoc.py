@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         cli.print_json([{"run": str(f.path), "corrections": [asdict(row) for row in rows[f]]} for f in rows])
     else:
         print(markdown(rows), end="")
+        cli.next_step(
+            f"python -m training.diagnose {shlex.join(map(str, options.runs))} says why rare classes are wrong"
+        )
     return 0
 
 

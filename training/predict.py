@@ -87,7 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
     csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", kind), *rows])
     for reason in skipped:
         print(f"skipped: {shown(reason)}", file=sys.stderr)
-    print(text.getvalue(), end="")
+    print(text.getvalue(), end="", flush=True)
+    if options.calibrate is None:
+        cli.next_step("with --calibrate the same command prints probabilities, which scores are not")
     return min(len(skipped), 1)
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from lpm.console.output import write
 from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.experiments import config
+from training.jobs.deadline import Deadline, TimeIsUp
 from training.store import rows as stored
 from training.store.locks import Busy
 from training.store.rows import NO_ROWS, Measured, Rows
@@ -35,13 +36,6 @@ METHODS = ("BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+
 
 FACTORS, SEEDS = (100, 10, 200), (0, 1, 2)
 """Imbalances in their order, and the seeds of each."""
-
-SLACK = 1.2
-"""An epoch may take so many times as long as the longest one so far, and still end within the time limit."""
-
-
-class TimeIsUp(Exception):
-    """The time limit is near. The last checkpoint is kept, and the run goes on another time."""
 
 
 def plan(preset: str = "paper", epochs: int | None = None) -> list[RunConfig]:
@@ -60,51 +54,6 @@ def plan(preset: str = "paper", epochs: int | None = None) -> list[RunConfig]:
     if epochs is None or epochs == runs[0].epochs:
         return runs
     return [replace(run, epochs=epochs, preset=f"{preset}+") for run in runs]
-
-
-@dataclass
-class Deadline:
-    """Ends training so that a time limit is kept: before an epoch that would not end in time, and inside one that is late.
-
-    Attributes:
-        end: value of time.monotonic() at which the time is up.
-        longest: seconds of the longest epoch so far.
-        last: value of time.monotonic() at the end of the last epoch.
-    """
-
-    end: float
-    longest: float = 0.0
-    last: float = field(default_factory=time.monotonic)
-
-    def begin(self) -> None:
-        """Note that a run begins.
-
-        Raises:
-            TimeIsUp: if no epoch would end in time.
-        """
-        self.last = time.monotonic()
-        self._check(self.last)
-
-    def report(self, epochs: float, state: str) -> None:
-        """Look at the clock: a :data:`training.jobs.work.Report`.
-
-        Args:
-            epochs: epochs trained so far.
-            state: not '' at the end of an epoch.
-
-        Raises:
-            TimeIsUp: if the next epoch would not end in time, or the time is up inside one.
-        """
-        now = time.monotonic()
-        if state:
-            self.longest, self.last = max(self.longest, now - self.last), now
-            self._check(now)
-        elif now > self.end:
-            raise TimeIsUp
-
-    def _check(self, now: float) -> None:
-        if now + SLACK * self.longest > self.end:
-            raise TimeIsUp
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from training.data.images import MAX_PIXELS
 from training.data.parts import is_divided
 from training.data.refusals import lines_of, refuse
 from training.data.untrusted import quoted
-from training.options import add_max_pixels
+from training.options import add_max_pixels, first_comparison
 
 LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """The files that are written into ``D``."""
@@ -145,9 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"note: {shown(_classes([names[label] for label in untested]))} {why}, which is for training, so "
             "accuracies leave it out"
         )
-    place = shlex.quote(str(root))
-    following = f"--dataset own --data-root {place} --preset quick --ratio-per batch-swapped --seeds 0-2"
-    cli.next_step(f"python -m training.compare {following}")
+    cli.next_step(first_comparison(root))
     return 0
 
 

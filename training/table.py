@@ -89,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if options.export is not None:
         write(options.export, as_csv(export(options.store)))
+    if not (missing or options.quiet or options.format):
+        cli.next_step(f"python -m figures --all --store {shlex.quote(str(options.store))} draws what the runs allow")
     return status
 
 

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Generator
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INTERVAL = 15.0
 """Seconds between two lines where standard error is no terminal."""
 
 Step = Callable[[str], None]
 """To be called after each step, with a few words on it."""
+
+NOTEBOOK = "JPY_PARENT_PID"
+"""Jupyter sets it for a kernel, and the kernel's commands behind ``!`` inherit it."""
+
+
+def console() -> Console:
+    """Make a console on standard error, for bars.
+
+    It is no terminal where a bar would leave its control characters: in a file or pipe although FORCE_COLOR asks for
+    colours, and in a cell of a notebook, which runs commands on a terminal of its own and keeps all that they print.
+    TTY_COMPATIBLE=1 says that a pipe leads to a terminal.
+
+    Returns:
+        The console.
+    """
+    from rich.console import Console
+
+    shown = sys.stderr.isatty() or os.environ.get("TTY_COMPATIBLE") == "1"
+    return Console(stderr=True, force_terminal=None if shown and NOTEBOOK not in os.environ else False)
 
 
 @contextlib.contextmanager
@@ -25,7 +49,6 @@ def steps(total: int, *, quiet: bool = False) -> Generator[Step]:
     Yields:
         A function to call after each step.
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -35,7 +58,7 @@ def steps(total: int, *, quiet: bool = False) -> Generator[Step]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    on_terminal = console()
     columns = (
         TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
@@ -43,13 +66,13 @@ def steps(total: int, *, quiet: bool = False) -> Generator[Step]:
     # Rich forgets steps older than its period; without steps it shows no time left.
     bar = Progress(
         *columns,
-        console=console,
+        console=on_terminal,
         transient=True,
-        disable=quiet or not console.is_terminal,
+        disable=quiet or not on_terminal.is_terminal,
         speed_estimate_period=3600.0,
     )
     task = bar.add_task("", total=total)
-    lines = None if quiet or console.is_terminal else _Lines(total)
+    lines = None if quiet or on_terminal.is_terminal else _Lines(total)
 
     def step(words: str) -> None:
         bar.update(task, description=words, advance=1)

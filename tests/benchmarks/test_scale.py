@@ -13,7 +13,9 @@ import torch
 from benchmarks.alone import memory, reset_peak
 from tests.started import FORKS
 from training.model.classifiers import MixedSingleton
-from training.sampling.samplers import BalancedMixedLabels, ClassAware, PairSampler
+from training.sampling.balanced import BalancedMixedLabels
+from training.sampling.pair_sampler import PairSampler
+from training.sampling.samplers import ClassAware
 
 K, N, BATCH = 8142, 437_513, 256
 FLOAT = 4

@@ -27,7 +27,7 @@ from lpm.solve import solve
 from lpm.threshold import Threshold
 from paper_checks.paper.datasets import cifar_lt
 from tests.lpm import closed_forms
-from training.sampling.samplers import BalancedMixedLabels
+from training.sampling.balanced import BalancedMixedLabels
 
 LAW = mixing.beta(1.0, 4)
 SOME = [choice for choice in theory.SWEPT if choice[1] != "block" and choice != ("ms-unordered", "product")]
@@ -272,7 +272,7 @@ def test_the_command_draws_one_picture(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "pictures"
     assert command.main(["theory", "--only", "theory-fc-ms", "--K", "5", "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    assert captured.err == f"next: open {out}/theory-fc-ms.png\n"
     assert "theory-fc-ms.pdf" in captured.out
     manifest = json.loads((out / "manifest.json").read_text())
     drawn = manifest["figures"]["theory-fc-ms"]

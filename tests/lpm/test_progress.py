@@ -30,11 +30,37 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_shows_a_bar_with_the_time_left_of_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+@pytest.mark.parametrize(
+    ("stream", "variables", "drawn"),
+    [
+        (Terminal, {}, True),
+        (Terminal, {progress.NOTEBOOK: "1", "FORCE_COLOR": "1"}, False),  # a cell of Jupyter
+        (io.StringIO, {}, False),
+        (io.StringIO, {"FORCE_COLOR": "1"}, False),
+        (io.StringIO, {"TTY_COMPATIBLE": "1"}, True),
+    ],
+)
+def test_a_bar_is_drawn_on_a_terminal_alone(
+    stream: type[io.StringIO], variables: dict[str, str], drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar is what control characters tell."""
+    for name in (progress.NOTEBOOK, "FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-color")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", stream())
+    with progress.steps(2) as step:
+        step("plain")
+    assert ("\x1b" in sys.stderr.getvalue()) == drawn  # type: ignore[attr-defined]
+
+
+def test_a_terminal_shows_a_bar_with_the_time_left_of_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     import rich.progress
 
     now = [0.0]

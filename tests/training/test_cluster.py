@@ -340,7 +340,7 @@ def test_a_result_that_is_not_certified_can_be_told_by_a_process() -> None:
 
 def test_an_interrupted_sweep_in_processes_keeps_its_rows_and_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    command = Command("lpm.sweep", "--points", "4000", "--jobs", "2", "--out", str(out), FORCE_COLOR="1")
+    command = Command("lpm.sweep", "--points", "4000", "--jobs", "2", "--out", str(out), TTY_COMPATIBLE="1")
     command.says(r" (9|[1-9]\d+)/")  # on a terminal, how many results there are; the first eight may be thresholds
     os.killpg(command.process.pid, signal.SIGINT)
     status, _, err = command.ends()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import pets
 from training import compare
 from training.config import RunConfig
+from training.jobs import train_all
 from training.named import METHODS
 from training.store.runs import RunFolder, find
 
@@ -65,6 +68,38 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert means == [f"{np.mean(values):.6g}"]
     assert {row["test_images"] for row in rows if row["split"] in ("all", "balanced")} == {"7"}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
+
+
+def test_a_comparison_that_has_to_end_compares_what_is_finished_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The clock stands until some runs are done, and then the minutes are over."""
+    store, enough = tmp_path / "runs", [2]
+
+    def clock() -> float:
+        return math.inf if sum(folder.done for folder in find(store)) >= enough[0] else 0.0
+
+    monkeypatch.setattr(train_all, "time", SimpleNamespace(monotonic=clock))
+    words = ["--store", str(store), "--device", "cpu", "--preset", "smoke", "--epochs", "1", "--warmup", "0"]
+    words += ["--width", "4", "--quiet", "--seeds", "0-1", "--method", "random+FC", "BMLS+FC"]
+    limited = [*words, "--minutes", "1.5", "--html", str(tmp_path / "page.html")]
+    assert run_command(lambda: compare.main(limited)) == 0
+    printed = capsys.readouterr()
+    assert "the time is up: 2 of 4 runs are missing; the same command trains them" in printed.err
+    stopped = "Stopped after 1.5 minutes, with 2 of 4 runs finished."
+    assert stopped in printed.out.splitlines()
+    assert stopped in (tmp_path / "page.html").read_text()
+    runs = {(folder.config.method, folder.config.seed) for folder in find(store) if folder.done}
+    assert runs == {("random+FC", 0), ("BMLS+FC", 0)}  # both methods with the first seed
+
+    assert run_command(lambda: compare.main(words)) == 0
+    assert "Stopped" not in capsys.readouterr().out
+    assert sum(folder.done for folder in find(store)) == 4
+    enough[0], others = 0, [*words[:-3], "--method", "random+FC", "CAS+FC", "--seeds", "7", "--minutes", "1"]
+    assert run_command(lambda: compare.main(others)) == 1  # nothing is finished
+    assert "2 of 2 runs are missing" in capsys.readouterr().err
+    assert run_command(lambda: compare.main([*limited, "--engine", "ray"])) == 2
+    assert "--minutes is for runs on this machine" in capsys.readouterr().err
 
 
 def test_a_method_without_mixup_stands_beside_those_with_it() -> None:

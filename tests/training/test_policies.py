@@ -12,14 +12,17 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
+from lpm.console import cli
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
 from tests.training.own import pets, trained
+from training import train
 from training.batches import sources
 from training.batches.epoch import Epoch
 from training.config import RunConfig, with_preset
 from training.data import datasets, own_code, policies
 from training.data.policies import OPERATIONS, RANDAUGMENT, TRIVIAL, applied
+from training.options import add_recipe, config_of
 from training.run.trainer import Trainer
 from training.second_stage import second_stage
 
@@ -156,3 +159,60 @@ def test_old_runs_have_no_transform() -> None:
 def test_a_command_takes_it(tmp_path: Path) -> None:
     assert trained(pets(tmp_path / "d"), tmp_path / "s", "--transform", "randaugment") == 0
     assert run_command(lambda: trained(tmp_path / "d", tmp_path / "s", "--transform", "randaugment")) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "augment", "transform"),
+    [
+        ([], True, "none"),
+        (["--augment"], True, "none"),
+        (["--preset", "smoke", "--no-augment"], False, "none"),
+        (["--augment", "trivial"], True, "trivial"),
+        (["--augment", "randaugment"], True, "randaugment"),
+        (["--augment", "trivial", "--transform", "trivial"], True, "trivial"),
+        (["--preset", "smoke", "--augment", "trivial"], True, "trivial"),
+    ],
+)
+def test_augment_takes_a_word_and_is_the_run_of_the_two_options(
+    words: list[str], augment: bool, transform: str
+) -> None:
+    parser = cli.Parser("test", "")
+    add_recipe(parser)
+    config = config_of(parser.parse_args(["--dataset", "imagenet-lt", *words]))
+    assert (config.augment, config.transform) == (augment, transform)
+    spelled = [
+        "--augment" if augment else "--no-augment",
+        "--transform",
+        transform,
+        *(words[:2] if "--preset" in words else []),
+    ]
+    assert config.key == config_of(parser.parse_args(["--dataset", "imagenet-lt", *spelled])).key
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--augment", "trivail"], "'trivail'"),
+        (["--no-augment", "trivial"], "--no takes no word"),
+        (
+            ["--dataset", "own", "--data-root", "D", "--augment", "trivial", "--transform", "none"],
+            "drop --transform none",
+        ),
+        (
+            ["--augment", "trivial"],
+            "transform 'trivial' applies only to augmented image files",
+        ),  # the digits are no image files
+    ],
+)
+def test_a_wrong_word_is_one_line(words: list[str], message: str, tmp_path: Path, capsys: Any) -> None:
+    pets(tmp_path / "D")
+    words = [str(tmp_path / "D") if word == "D" else word for word in words]
+    try:
+        status = run_command(lambda: train.main([*words, "--store", str(tmp_path / "s")]))
+    except SystemExit as end:
+        status = int(end.code or 0)
+    assert status == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "s").exists()

@@ -108,7 +108,7 @@ def test_files_that_are_no_images_are_skipped_on_request(workers: str, root: Pat
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [row for row in before if "cat/01.jpg" not in row and "emu/11.jpg" not in row]
-    assert [line.split(" ")[0] for line in printed.err.splitlines()] == ["skipped:"] * 2
+    assert [line.split(" ")[0] for line in printed.err.splitlines()] == ["skipped:", "skipped:", "next:"]
     assert "cat/01.jpg' is no JPEG, PNG, WebP, TIFF, BMP or GIF" in printed.err
     (root / "train/cat/x.heic").touch()
     assert run_command(lambda: predict([*words, "--skip-broken"])) == 1

@@ -85,7 +85,7 @@ def test_a_terminal_shows_the_time_left_though_an_epoch_takes_minutes(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Console(force_terminal=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
-    monkeypatch.setattr(progress, "Console", lambda stderr: console)
+    monkeypatch.setattr(progress, "console", lambda: console)
     configs = [replace(TINY, epochs=30, seed=seed) for seed in (0, 1)]
     with console.file, Bars(configs, [10, 0], at_once="2 at a time", quiet=False) as bars:
 

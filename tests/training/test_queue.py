@@ -19,6 +19,8 @@ from lpm.console import cli
 from training import queue
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.jobs import deadline as deadlines
+from training.jobs.deadline import Deadline, TimeIsUp
 from training.jobs.work import Work
 from training.store.rows import COLUMNS, NO_ROWS
 from training.store.runs import RunFolder
@@ -117,16 +119,16 @@ def test_unfinished_runs_are_trained_in_order_and_rows_are_kept(
 
 def test_a_list_says_what_is_finished_begun_and_next(tmp_path: Path, capsys: Any) -> None:
     for number, folder in enumerate(folders(tmp_path)[:2]):
-        deadline = queue.Deadline(math.inf)
+        deadline = Deadline(math.inf)
 
-        def stop(epochs: float, state: str, number: int = number, deadline: queue.Deadline = deadline) -> None:
+        def stop(epochs: float, state: str, number: int = number, deadline: Deadline = deadline) -> None:
             deadline.report(epochs, state)
             if number == 1 and epochs == 1 and state:
-                raise queue.TimeIsUp
+                raise TimeIsUp
 
         try:
             Work(queue.data_of(Path(), 10.0), tmp_path / "s", "cpu", events=False).train(folder.config, stop)
-        except queue.TimeIsUp:
+        except TimeIsUp:
             assert number == 1
     assert queue.main(["--store", str(tmp_path / "s"), "--dry-run"]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -156,7 +158,8 @@ def test_a_run_that_the_time_limit_ends_goes_on_as_if_it_never_had(
         return train(self, config, one_more)
 
     monkeypatch.setattr(Work, "train", timed)
-    monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for module in (queue, deadlines):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     limit = ["--time-limit", f"{100 / 60:.6f}"]
     assert queue.main(words(tmp_path, *limit)) == 0
     assert clock == [80.0]
@@ -174,15 +177,15 @@ def test_a_run_that_the_time_limit_ends_goes_on_as_if_it_never_had(
 
 def test_a_late_epoch_is_left_and_no_run_begins_that_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    deadline = queue.Deadline(100.0)
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    deadline = Deadline(100.0)
     deadline.begin()
     clock[0] = 50.0
     deadline.report(0.5, "")
     clock[0] = 100.5
-    with pytest.raises(queue.TimeIsUp):
+    with pytest.raises(TimeIsUp):
         deadline.report(0.9, "")
-    with pytest.raises(queue.TimeIsUp):
+    with pytest.raises(TimeIsUp):
         deadline.begin()
 
 

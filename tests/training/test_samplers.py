@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,11 @@ from lpm.console.errors import InvalidInput
 from tests.started import together
 from training.config import RunConfig
 from training.model import build
+from training.sampling.balanced import BalancedMixedLabels, Coverage
 from training.sampling.label_pairs import permuted, unranked
-from training.sampling.samplers import (
-    BalancedMixedLabels,
-    ClassAware,
-    ClassBalanced,
-    Coverage,
-    LabelOccurrence,
-    PairSampler,
-    Random,
-)
+from training.sampling.pair_sampler import PairSampler
+from training.sampling.pairs import WithRatios
+from training.sampling.samplers import ClassAware, ClassBalanced, LabelOccurrence, Random
 from training.sampling.two_laws import Bilateral, Deferred, Tempered, WeightedPartners
 
 MAKE: dict[str, Callable[..., PairSampler]] = {
@@ -230,6 +225,63 @@ def test_ranks_get_equally_many_pairs_those_that_a_distributed_sampler_would_tak
         assert len(sampler) == len(taken)
         assert len(list(sampler)) == len(taken)  # the next epoch, too
         assert np.array_equal(sampler.pairs(0), pairs)  # of all ranks
+
+
+class Listed(Dataset[Any]):
+    """A sampler's epoch as a data set, as Lightning wraps it for a DistributedSampler."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler, self.epoch = sampler, list[Any]()
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.epoch[index]
+
+
+class Wrapped(DistributedSampler[Any]):
+    """What Lightning makes of a sampler by default, in the lines that matter."""
+
+    def __iter__(self) -> Iterator[Any]:
+        assert isinstance(self.dataset, Listed)
+        self.dataset.epoch = list(self.dataset.sampler)
+        return (self.dataset[i] for i in super().__iter__())
+
+
+class BatchSamplerShard:
+    """What Accelerate makes of the batches of a sampler, in the lines that matter."""
+
+    def __init__(self, sampler: Any, num_processes: int) -> None:
+        self.sampler, self.num_processes = sampler, num_processes
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, pair in enumerate(self.sampler):
+            if number % self.num_processes == 0:
+                yield pair
+
+
+@pytest.mark.parametrize("ratios", [False, True])
+@pytest.mark.parametrize("library", ["Lightning", "Accelerate"])
+def test_a_share_that_a_library_divides_again_is_a_warning(library: str, ratios: bool) -> None:
+    def divided(processes: int, **place: int) -> Any:
+        sampler: Any = Random(LABELS, seed=1, **place)
+        sampler = WithRatios(sampler) if ratios else sampler
+        if library == "Accelerate":
+            return BatchSamplerShard(sampler, processes)
+        return Wrapped(Listed(sampler), processes, 0, shuffle=False)
+
+    with pytest.warns(
+        UserWarning, match="divides this process's share of the pairs among 2 processes once more"
+    ) as told:
+        half = len(list(divided(2, rank=0, world_size=2)))
+    assert half <= -(-len(LABELS) // 4) + 1  # what the warning is about
+    assert len(told) == 1
+    assert "\n" not in str(told[0].message)
+    # Warnings are errors: none of these warns.
+    assert len(list(divided(2, rank=0, world_size=1))) == -(-len(LABELS) // 2)
+    assert len(list(divided(1, rank=0, world_size=2))) == -(-len(LABELS) // 2)
+    assert len(list(DataLoader(Indices(), sampler=Random(LABELS, rank=0, world_size=2), batch_size=None))) > 0
 
 
 def test_fewer_pairs_than_ranks_are_repeated_or_refused() -> None:
@@ -544,7 +596,7 @@ def test_pairs_are_those_that_stored_runs_were_trained_on(name: str) -> None:
 def test_uses_before_an_epoch_are_those_of_all_epochs_before_it(
     ordered: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.sampling.samplers.CHUNK", chunk)
+    monkeypatch.setattr("training.sampling.balanced.CHUNK", chunk)
     labels = np.arange(40) % 23  # 253 label pairs a < b or 529, 40 an epoch
     first = BalancedMixedLabels(labels, seed=3, ordered=ordered)
     used = np.zeros(23, dtype=int)

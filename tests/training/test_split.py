@@ -45,7 +45,7 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
     )
     note, following = output.err.splitlines()
     assert note == f"note: 1 file is left out: its name does not end in {', '.join(IMAGES)}"
-    options = f"--dataset own --data-root {root} --preset quick --ratio-per batch-swapped --seeds 0-2"
+    options = f"--dataset own --data-root {root} --preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
     assert following == f"next: python -m training.compare {options}"
     train, test, names = lists.load("own", root, classes=2)
     assert names.tolist() == ["cat", "dog"]

@@ -170,7 +170,11 @@ class RecipeChoices:
         applies=lambda run: run.alpha > 0,
         scope="training with mixup, alpha above 0",
     )
-    augment: bool = choice(True, "random crop and flip", "recipe")
+    augment: bool = choice(
+        True,
+        "random crop and flip; --augment randaugment or trivial is that and --transform of the same word",
+        "recipe",
+    )
     jitter: float = choice(
         0.0,
         "jitter of brightness, contrast and saturation",

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import console
 from training.data.images import MAX_PIXELS, Decoding, decode
 from training.data.remembered import Checked, digest_of, remember, remembered, state_of
 
@@ -121,6 +121,6 @@ def _outcome(root: Path, max_pixels: int, path: str) -> Outcome:
 
 def _shown(items: Iterator[Outcome], number: int, *, quiet: bool) -> Iterator[Outcome]:
     """The items, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+    terminal = console()
+    with Progress(console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as progress:
         yield from progress.track(items, total=number, description="decoding images")

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import console
 from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.data import datasets, decodable, lists
@@ -56,7 +55,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
     if not config.data_set.files:
         # CIFAR as JPEG takes ten seconds.
-        with contextlib.nullcontext() if quiet else Console(stderr=True).status(f"reading {config.data}"):
+        with contextlib.nullcontext() if quiet else console().status(f"reading {config.data}"):
             return _loaded(config, options)
     if options.skip_broken:
         left_out = ranks.rank_0_decision(partial(_left_out, config, options, quiet=quiet))

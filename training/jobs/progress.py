@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from lpm.console.progress import console
 from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.jobs.work import Watcher
@@ -113,13 +113,13 @@ class Bars(Watcher):
     """
 
     def __init__(self, configs: Sequence[RunConfig], begun: Sequence[int], *, at_once: str = "", quiet: bool) -> None:
-        console = Console(stderr=True)
+        terminal = console()
         columns = (
             TextColumn("{task.description}"), BarColumn(), _Epochs(), TimeElapsedColumn(), _Left(),
             TextColumn("{task.fields[state]}"),
         )  # fmt: skip
-        self._lines = not (quiet or console.is_terminal)
-        self._progress = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self._lines = not (quiet or terminal.is_terminal)
+        self._progress = Progress(*columns, console=terminal, transient=True, disable=quiet or not terminal.is_terminal)
         self._configs, self._done, self._ended = configs, [float(epochs) for epochs in begun], set[int]()
         self._running: dict[int, _Run] = {}
         self._pace = Pace(sum(config.epochs for config in configs), sum(begun))

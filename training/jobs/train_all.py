@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import statistics
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from lpm.console import cli
@@ -14,10 +16,11 @@ from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.distributed.ranks import Ranks, joined
 from training.jobs import notes
+from training.jobs.deadline import TimeIsUp
 from training.jobs.local import in_flight
 from training.jobs.prepare import ready
 from training.jobs.progress import Bars
-from training.jobs.work import Finished, LeftToOther, Outcome, Stopped, Work, events_writer
+from training.jobs.work import Finished, LeftToOther, Outcome, Stopped, Watcher, Work, events_writer
 from training.model import build
 from training.options import Options
 from training.store import tables
@@ -41,6 +44,7 @@ def train_all(configs: Sequence[RunConfig], options: Options, *, printed: bool =
 
     Raises:
         InvalidInput: if the data, the device or the weights are not there, or if torchrun meets ``--jobs`` or ``--engine``.
+        TimeIsUp: at ``options.end``.
     """
     # A cluster's devices are not this host's.
     device = options.device if options.address is not None else build.device(options.device).type
@@ -74,7 +78,10 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     begun = [RunFolder(options.store, config).epochs for config in configs]
     at_once = f"on {options.address}" if options.address else f"{options.jobs} at a time" * (not options.one_by_one)
     with Bars(configs, begun, at_once=at_once, quiet=quiet) as bars:
-        outcomes = _one_by_one(configs, work, bars) if options.one_by_one else _several(configs, work, options, bars)
+        watcher = Limited(bars, options.end)
+        outcomes = (
+            _one_by_one(configs, work, watcher) if options.one_by_one else _several(configs, work, options, watcher)
+        )
         for outcome in outcomes:
             if isinstance(outcome, Finished):
                 results.append(outcome.result)
@@ -92,24 +99,60 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     return 1 if diverged else 0
 
 
-def _one_by_one(configs: Sequence[RunConfig], work: Work, bars: Bars) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class Limited(Watcher):
+    """Ends all runs when the time is up.
+
+    Attributes:
+        watcher: what follows the runs meanwhile.
+        end: value of time.monotonic() at which the time is up.
+    """
+
+    watcher: Watcher
+    end: float
+
+    def report(self, number: int, epochs: float, state: str) -> None:
+        """Pass a report on, and look at the clock.
+
+        Args:
+            number: of the run.
+            epochs: epochs trained so far.
+            state: numbers of the last one, or ''.
+
+        Raises:
+            TimeIsUp: if the time is up.
+        """
+        self.watcher.report(number, epochs, state)
+        if time.monotonic() > self.end:
+            raise TimeIsUp
+
+    def ended(self, number: int) -> None:
+        """Pass on that a run has ended, whatever its outcome.
+
+        Args:
+            number: of the run.
+        """
+        self.watcher.ended(number)
+
+
+def _one_by_one(configs: Sequence[RunConfig], work: Work, watcher: Watcher) -> Iterator[Outcome]:
     for number, config in enumerate(configs):
         try:
-            outcome: Outcome = work.train(config, partial(bars.report, number))
+            outcome: Outcome = work.train(config, partial(watcher.report, number))
         except Busy as error:
             if len(configs) == 1:
                 raise
             outcome = LeftToOther(str(error))
-        bars.ended(number)
+        watcher.ended(number)
         yield outcome
 
 
-def _several(configs: Sequence[RunConfig], work: Work, options: Options, bars: Bars) -> Iterator[Outcome]:
+def _several(configs: Sequence[RunConfig], work: Work, options: Options, watcher: Watcher) -> Iterator[Outcome]:
     if options.engine == "ray":
         from training.jobs import cluster
 
-        return cluster.in_flight(configs, work, options, bars)
-    return in_flight(configs, work, options.jobs, bars)
+        return cluster.in_flight(configs, work, options, watcher)
+    return in_flight(configs, work, options.jobs, watcher)
 
 
 def _workers(options: Options, ranks: Ranks) -> int:

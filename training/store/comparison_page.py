@@ -12,13 +12,14 @@ from training.store.runs import FINAL, RunFolder
 from training.store.verdicts import verdict
 
 
-def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFolder]]) -> str:
+def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFolder]], stopped: str = "") -> str:
     """Make the page.
 
     Args:
         base: the run whose choices the methods share.
         results: the runs of each method; at least one method has runs.
         folders: the folders of these runs, by method.
+        stopped: what the page says of runs that are missing; '' where there are none.
 
     Returns:
         HTML that holds all it shows.
@@ -40,7 +41,7 @@ def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFo
         head=head,
         body=body,
         note=note,
-        sentences=[text for text in (comparisons.sentence(results, split), verdict(results)) if text],
+        sentences=[text for text in (stopped, comparisons.sentence(results, split), verdict(results)) if text],
         intervals=pages.embedded(comparison_picture.intervals(results), "svg"),
         curves=pages.embedded(comparison_picture.curves(results, seeds), "svg"),
         matrices=_matrices(ranked, folders),
