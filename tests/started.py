@@ -35,8 +35,8 @@ FORKS.set_forkserver_preload(
 """The process that they are forked from, one for each of pytest's workers, loads these: torch's optimisers need the last one."""
 
 
-CELLS = {8: 1, 1: 1}
-"""Mixed images per label pair and bin of ratios that a run of a test is measured on, forked or not."""
+CELLS = {8: 2, 1: 2}
+"""Mixed images per label pair and bin of ratios that a run of a test is measured on, forked or not: enough for a variance."""
 
 
 class Ended(NamedTuple):

@@ -21,8 +21,8 @@ def estimates_of_two_steps() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_measured_image() -> Iterator[None]:
-    """Means over a label pair and bin are over one mixed image, not eight: else measuring takes longer than training."""
+def two_measured_images() -> Iterator[None]:
+    """Means over a label pair and bin are over two mixed images, not eight: else measuring takes longer than training."""
     from training.run import measurement
 
     with pytest.MonkeyPatch.context() as patch:
