@@ -155,7 +155,16 @@ SERIES = (
         for R, rare in ((3, 40), (30, 4), (100, 1))
     ),
     Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
-    Series(name="CIFAR-LA", choices={"loss": "la", **IMAGES}, c=S * PI_B, grid=(0.3, 1.05), first=(), base=CIFAR),
+    *(
+        Series(name=f"CIFAR-{name}", choices={**choice, **IMAGES}, c=c, grid=(0.3, 1.05), first=(0.3,), base=CIFAR)
+        for name, choice, c in (
+            ("LA", {"loss": "la"}, S * PI_B),
+            ("MS", {"classifier": "ms"}, S * PI_B),
+            ("CAS", {"sampler": "cas"}, S / K),
+            ("BMLS", {"sampler": "bmls"}, S / K - (1 - S) / (K * (K - 1))),
+            ("CW", {"loss": "cw"}, S / (K**2 * PI_A)),
+        )
+    ),
 )
 """In the order of training, most valuable first."""
 

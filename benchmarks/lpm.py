@@ -272,7 +272,7 @@ def many_counts() -> list[Measurement]:
         for program in ("fc", "ms")
     ]
     measured: list[Measurement] = []
-    for case in (*cases, ("imagenet-lt", "fc", "product", 1e-3)):
+    for case in (*cases, *(("imagenet-lt", program, "product", 1e-3) for program in ("fc", "ms"))):
         measured += alone(_many_counts_alone, *case)
     return measured
 

@@ -29,14 +29,9 @@ from benchmarks.rows import csv_file, origin, write
 from benchmarks.sizes import SETTINGS
 from training.model.classifiers import FC, MixedSingleton
 from training.model.losses import MixingRatio
-from training.sampling.samplers import (
-    BalancedMixedLabels,
-    ClassAware,
-    ClassBalanced,
-    LabelOccurrence,
-    PairSampler,
-    Random,
-)
+from training.sampling.balanced import BalancedMixedLabels
+from training.sampling.pair_sampler import PairSampler
+from training.sampling.samplers import ClassAware, ClassBalanced, LabelOccurrence, Random
 
 SAMPLERS: dict[str, Callable[..., PairSampler]] = {
     "random": Random,

@@ -167,8 +167,8 @@ def method_of(config: RunConfig) -> Method:
         raise InvalidInput(f"the cures have the published {changed[0]} only")
     mixing = "mixup" if config.mixing == "manifold" else config.mixing  # the model does not see where images are mixed
     mixing = mixing if config.alpha else "no mixup"
-    if classifier.singleton and config.loss != "ce":
-        raise InvalidInput("the model has mixed-singleton with plain cross-entropy only")
+    if classifier.singleton and (config.loss == "cw" or config.class_weights != "none"):
+        raise InvalidInput("a label pair has no class weight")
     tempered = config.sampler == "tempered"
     sampler = "random" if tempered else config.sampler
     if classifier.singleton:

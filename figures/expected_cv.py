@@ -209,7 +209,7 @@ def covered(config: RunConfig, N: int, epochs: int) -> dict[str, float]:
     Returns:
         The average CV by kind of label.
     """
-    from training.sampling.samplers import mixed_classes, mixed_pairs  # brings torch
+    from training.sampling.balanced import mixed_classes, mixed_pairs  # brings torch
 
     K, c, M = config.K, mixed_classes(config.coverage, config.K), mixed_pairs(config.coverage, config.K, N)
     mixed = _Part(

@@ -1,7 +1,7 @@
 """Figure 3: test accuracy and average coefficient of variation over the coverage ratio, beside the paper's accuracies.
 
 At a coverage ratio r, round(r K) classes are drawn anew in each epoch and mixed with one another (label pairs a < b).
-The other classes are mixed within themselves (a, a); see :class:`training.sampling.samplers.Coverage`. The classifier
+The other classes are mixed within themselves (a, a); see :class:`training.sampling.balanced.Coverage`. The classifier
 is FC. The paper prints its accuracies, but neither the imbalance factor nor the values of the average CV.
 """
 
@@ -106,7 +106,7 @@ def data(setting: store.Setting) -> list[Row]:
 
 
 def _row(setting: store.Setting, folders: Sequence[RunFolder]) -> Row:
-    from training.sampling.samplers import mixed_classes  # brings torch
+    from training.sampling.balanced import mixed_classes  # brings torch
 
     results, config = [_result(folder) for folder in folders], folders[0].config
     row: dict[str, Any] = {

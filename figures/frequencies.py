@@ -57,7 +57,7 @@ def possible(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The classes a, and the classes b.
     """
-    from training.sampling.samplers import mixed_classes  # brings torch
+    from training.sampling.balanced import mixed_classes  # brings torch
 
     a, b = np.triu_indices(config.K)
     mixed = mixed_classes(config.coverage, config.K)
@@ -78,7 +78,7 @@ def label_pairs(config: RunConfig, counts: np.ndarray) -> Callable[[int], np.nda
         A function from the epoch, counted from 0, to its (N, 2) ordered label pairs.
     """
     from training.model import build  # brings torch
-    from training.sampling.samplers import BalancedMixedLabels
+    from training.sampling.balanced import BalancedMixedLabels
 
     sampler = build.sampler(config, np.repeat(np.arange(config.K), counts))
     if isinstance(sampler, BalancedMixedLabels):

@@ -161,6 +161,8 @@ def _mixed_singleton_unordered(setting: Setting) -> Problem:
 def adjusted(problem: Problem, pi: np.ndarray, strength: float) -> Problem:
     """Add logit adjustment: ``strength log pi`` on the logits in the loss; at strength 1 balanced softmax.
 
+    With label pairs as classes the logit of a label pair takes ``strength (log pi_a + log pi_b)``, as networks have it.
+
     Args:
         problem: the problem.
         pi: share of one class of each group, (G,).
@@ -169,7 +171,8 @@ def adjusted(problem: Problem, pi: np.ndarray, strength: float) -> Problem:
     Returns:
         The problem with offsets.
     """
-    return replace(problem, offset=strength * np.log(pi))
+    term = "offset" if problem.partition == "classes" else "pair_offset"
+    return replace(problem, **{term: strength * np.log(pi)})
 
 
 def weighted(problem: Problem, weight: np.ndarray) -> Problem:

@@ -31,7 +31,11 @@ from lpm.problem import Partition, Problem
 
 
 def log_partition(
-    partition: Partition, V: np.ndarray, lam: np.ndarray, logn: np.ndarray | float = 0.0
+    partition: Partition,
+    V: np.ndarray,
+    lam: np.ndarray,
+    logn: np.ndarray | float = 0.0,
+    added: np.ndarray | float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate the log-partition of each row and its gradient.
 
@@ -41,6 +45,7 @@ def log_partition(
         lam: mixing ratios, (M,); ``classes`` does not use them.
         logn: log of the number of classes behind each value, (M, n); -inf for a value of no class. ``unordered`` needs
             one class per value unless lambda = 1/2.
+        added: what a class behind each value adds to the logit of a label pair, (M, n) or 0; not for ``classes``.
 
     Returns:
         The log-partition (M,) and its gradient in the values (M, n).
@@ -49,10 +54,10 @@ def log_partition(
         return _lse(V + logn)
     lam = lam[:, None]
     if partition == "pairs":
-        left, left_grad = _lse(lam * V + logn)
-        right, right_grad = _lse((1 - lam) * V + logn)
+        left, left_grad = _lse(lam * V + (logn + added))
+        right, right_grad = _lse((1 - lam) * V + (logn + added))
         return left + right, lam * left_grad + (1 - lam) * right_grad
-    return _unordered(V, lam, np.broadcast_to(logn, V.shape))
+    return _unordered(V, lam, np.broadcast_to(logn, V.shape), added)
 
 
 def _lse(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,17 +69,19 @@ def _lse(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (top + np.log(total))[:, 0], softmax
 
 
-def _unordered(V: np.ndarray, lam: np.ndarray, logn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log of the sum over a < b of exp(lam v_a + (1-lam) v_b), and its gradient.
+def _unordered(
+    V: np.ndarray, lam: np.ndarray, logn: np.ndarray, added: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log of the sum over a < b of exp(lam v_a + (1-lam) v_b + added_a + added_b), and its gradient.
 
     It has two parts: pairs of classes behind two values, and pairs behind one value. The n classes behind one value
     make n (n-1)/2 pairs; for n = 1 the term of this part is log 0.
     """
-    first, second = lam * V + logn, (1 - lam) * V + logn
+    first, second = lam * V + (logn + added), (1 - lam) * V + (logn + added)
     before = _exclusive_cumulative(first)
     after = _exclusive_cumulative(second[:, ::-1])[:, ::-1]
     with np.errstate(divide="ignore"):
-        inside = V + logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
+        inside = V + 2 * added + logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
     as_second, as_first = second + before, first + after
     value, _ = _lse(np.concatenate([as_second, inside], axis=1))
     share = lam * np.exp(as_first - value[:, None]) + (1 - lam) * np.exp(as_second - value[:, None])
@@ -93,7 +100,8 @@ class Losses:
     """The losses of some rows as functions of their logit values V (M, n).
 
     With U = factor V + offset the loss of a row is ``mass logpartition(U) - <label, U>``. With margins it is the sum over
-    c in {a, b} of ``label_c (logpartition(U - margin_c e_c) - (U_c - margin_c))``.
+    c in {a, b} of ``label_c (logpartition(U - margin_c e_c) - (U_c - margin_c))``. Pair offsets add s_a + s_b to the logit
+    of a label pair, so ``mass (s_a + s_b)`` is taken off.
 
     Attributes:
         partition: the classes that the softmax sums over.
@@ -106,6 +114,7 @@ class Losses:
         offset: added to the logits, (M, n); None for 0.
         factor: multiplies the logits, (M, n); None for 1.
         margin: taken off the logit of a and of b, (2, M); None for 0.
+        pair_offset: added to the logit of a label pair for a class of it, (M, n); None for 0.
     """
 
     partition: Partition
@@ -118,6 +127,7 @@ class Losses:
     offset: np.ndarray | None
     factor: np.ndarray | None
     margin: np.ndarray | None
+    pair_offset: np.ndarray | None
 
     @classmethod
     def of(cls, problem: Problem, rows: slice | np.ndarray, log_number: np.ndarray | float) -> Losses:
@@ -155,6 +165,7 @@ class Losses:
             offset=values(problem.offset),
             factor=values(problem.factor),
             margin=None if problem.margin is None else problem.margin[np.stack([a, b])],
+            pair_offset=values(problem.pair_offset),
         )
 
     @classmethod
@@ -219,12 +230,13 @@ class Losses:
         Returns:
             The losses (M,), their gradients (M, n), and the sizes of their terms (M,), which bound their rounding.
         """
+        added = 0.0 if self.pair_offset is None else self.pair_offset
         r, U = np.arange(len(V)), V if self.factor is None else V * self.factor
         if self.offset is not None:
             U = U + self.offset
         own = U[r, self.at]
         if self.margin is None:
-            value, slope = log_partition(self.partition, U, self.lam, self.log_number)
+            value, slope = log_partition(self.partition, U, self.lam, self.log_number, added)
             if self.mass is not None:
                 value, slope = value * self.mass, slope * self.mass[:, None]
         else:
@@ -236,6 +248,9 @@ class Losses:
                 value, slope = value + label * part, slope + label[:, None] * part_slope
         size = np.abs(value) + (self.label * np.abs(own)).sum(axis=0)
         value = value - (self.label * own).sum(axis=0)
+        if self.pair_offset is not None:
+            of_target = self.pair_offset[r, self.at].sum(axis=0) * (1.0 if self.mass is None else self.mass)
+            value, size = value - of_target, size + np.abs(of_target)
         for at, label in zip(self.at, self.label, strict=True):
             slope[r, at] -= label
         if self.rest is not None:

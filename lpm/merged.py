@@ -147,7 +147,7 @@ class _Point:
     def gram(self) -> GroupGram:
         """W W^T by Lemma 1 (:attr:`lpm.solution.Solution.gram`)."""
         problem, G, V = self.blocks.problem, self.blocks.G, self.spectrum.vectors
-        gamma2, root = np.sqrt(problem.e_w / problem.e_h), self.blocks.C_inverse_half
+        gamma2, root = np.sqrt(problem.e_w / problem.e_h), self.blocks.C_inverse_half.matrix
         block = gamma2 * root @ ((V * self.spectrum.values[:G]) @ V.T) @ root
         return GroupGram(problem.sizes, block, gamma2 * self.spectrum.values[G:] / problem.c)
 

@@ -107,6 +107,8 @@ class Problem:
         offset: what the loss adds to the logit of a class of each group, (G,); None for nothing.
         factor: what the loss multiplies that logit by first, (G,); None for 1.
         margin: what the loss takes off the logit of a label's own class, (G,); None for nothing.
+        pair_offset: what the loss adds to the logit of a label pair for a class of each group, once for a and once for b
+            whatever lambda is, (G,); None for nothing. For label pairs as classes.
         bias: whether logits have a free bias, one for each class, that nothing penalises. A solution's problem has the
             best one in its ``offset``. Only under a decay.
 
@@ -132,6 +134,7 @@ class Problem:
     offset: np.ndarray | None = None
     factor: np.ndarray | None = None
     margin: np.ndarray | None = None
+    pair_offset: np.ndarray | None = None
     bias: bool = False
 
     def __post_init__(self) -> None:
@@ -185,7 +188,13 @@ class Problem:
                 )
             if not np.all(self.mass > 0):
                 raise InvalidInput("a label puts no mass on any class; drop its label pair")
-        for name, values in (("offsets", self.offset), ("factors", self.factor), ("margins", self.margin)):
+        terms = {
+            "offsets": self.offset,
+            "factors": self.factor,
+            "margins": self.margin,
+            "pair offsets": self.pair_offset,
+        }
+        for name, values in terms.items():
             if values is not None and (values.shape != self.sizes.shape or not np.all(np.isfinite(values))):
                 raise InvalidInput(f"{name} must be finite, one for each of the {len(self.sizes)} groups")
         if self.factor is not None and self.factor.min() <= 0:
@@ -193,6 +202,10 @@ class Problem:
         if self.margin is not None and label is not None and label[:, :-2].any():
             raise InvalidInput("margins are defined for labels on a and b alone, not for smoothed ones")
         if self.partition == "classes":
+            if self.pair_offset is not None:
+                raise InvalidInput(
+                    f"pair offsets are defined for label pairs as classes, not for program {self.program!r}"
+                )
             return
         if self.margin is not None:
             raise InvalidInput(f"margins are defined for cross-entropy, not for program {self.program!r}")
@@ -240,7 +253,7 @@ class Problem:
     @property
     def changed(self) -> bool:
         """Whether labels or loss are other than those of the paper's programs."""
-        return any(x is not None for x in (self.rows.label, self.offset, self.factor, self.margin))
+        return any(x is not None for x in (self.rows.label, self.offset, self.factor, self.margin, self.pair_offset))
 
     @cached_property
     def mass(self) -> np.ndarray:
@@ -352,6 +365,7 @@ class Problem:
             offset=by_class(self.offset),
             factor=by_class(self.factor),
             margin=by_class(self.margin),
+            pair_offset=by_class(self.pair_offset),
         )
         return full, orbit
 

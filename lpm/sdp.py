@@ -77,6 +77,7 @@ def solve(
     X = cp.Variable((m + K, m + K), PSD=True)
     Z = X[:m, m:]
     losses, lam = Losses.of(full, slice(None), 0.0), rows.lam[:, None]
+    of_pair = np.zeros((m, K)) if losses.pair_offset is None else losses.pair_offset
     U = Z if losses.factor is None else cp.multiply(losses.factor, Z)
     loss = -cp.sum(cp.multiply(rows.p[:, None] * losses.target(K), U))  # without the constant of offsets
     for mass, added in losses.softmaxes(K):
@@ -84,10 +85,12 @@ def solve(
         if full.partition == "classes":
             partition = cp.log_sum_exp(V, axis=1)
         elif full.partition == "pairs":
-            partition = cp.log_sum_exp(cp.multiply(lam, V), axis=1) + cp.log_sum_exp(cp.multiply(1 - lam, V), axis=1)
+            sides = (cp.multiply(ratio, V) + of_pair for ratio in (lam, 1 - lam))
+            partition = sum(cp.log_sum_exp(side, axis=1) for side in sides)
         else:
             a, b = np.triu_indices(K, 1)
-            partition = cp.log_sum_exp(cp.multiply(lam, V[:, a]) + cp.multiply(1 - lam, V[:, b]), axis=1)
+            both = cp.multiply(lam, V[:, a]) + cp.multiply(1 - lam, V[:, b])
+            partition = cp.log_sum_exp(both + of_pair[:, a] + of_pair[:, b], axis=1)
         loss += (rows.p * mass) @ partition
     C = full.C_block
     features, classifier = rows.d @ cp.diag(X)[:m], cp.sum(cp.multiply(C, X[m:, m:]))

@@ -165,7 +165,7 @@ def shape(coordinates: Coordinates) -> Hashable:
         Its shape, partition and kind of limit, and which terms its losses have.
     """
     problem, losses = coordinates.problem, coordinates.losses
-    terms = (losses.rest, losses.mass, losses.offset, losses.factor, losses.margin)
+    terms = (losses.rest, losses.mass, losses.offset, losses.factor, losses.margin, losses.pair_offset)
     return (
         coordinates.shape,
         problem.expanded,

@@ -103,10 +103,10 @@ class BallLosses:
             The losses. Weights are divided by their sum, which is 1 but for the rounding of quadrature.
 
         Raises:
-            ArithmeticError: if the problem has margins, which have no ball arithmetic here.
+            ArithmeticError: if the problem has margins or pair offsets, which have no ball arithmetic here.
         """
-        if problem.margin is not None:
-            raise ArithmeticError("margins have no ball arithmetic")
+        if problem.margin is not None or problem.pair_offset is not None:
+            raise ArithmeticError("margins and pair offsets have no ball arithmetic")
         rows, K = problem.rows, problem.K
         p, lam = [fraction(x) for x in rows.p], exact(rows.lam)
         total = sum(p)

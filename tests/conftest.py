@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A busy machine is slow, which is no error.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Thousands of tests are collected into objects that stay, and the collector would look through them again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among what the collection of tests has made."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
 
 WORKERS = 8
 """Processes that run tests at most: each may start several more, with torch in their memory."""

@@ -339,6 +339,14 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
+    if commit := _checked_out():
+        return commit
+    commit = os.environ.get("COMMIT", "")[:100]
+    return commit if commit and commit.isprintable() else None
+
+
+@functools.cache  # the code that a process has loaded stays the same, and git takes longer than to train a tiny network
+def _checked_out() -> str | None:
     def git(*arguments: str) -> str:
         folder = Path(__file__).parent
         ended = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
@@ -347,5 +355,4 @@ def _commit() -> str | None:
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        commit = os.environ.get("COMMIT", "")[:100]
-        return commit if commit and commit.isprintable() else None
+        return None

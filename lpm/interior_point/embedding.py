@@ -188,6 +188,7 @@ def _log_sum_exps(stack: Stack) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     if losses.factor is not None:
         maps = maps * losses.factor.reshape(B, M, n)[..., None]
     logn = np.broadcast_to(losses.log_number, (B * M, n)).reshape(B, M, n)
+    of_pair = np.zeros((B, M, n)) if losses.pair_offset is None else losses.pair_offset.reshape(B, M, n)
     linear = np.matmul(losses.target(n).reshape(B, M, 1, n), maps)[:, :, 0]
     half = bool(np.all(lam == 0.5))
     v, w = np.triu_indices(n)
@@ -199,12 +200,12 @@ def _log_sum_exps(stack: Stack) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         elif losses.partition == "pairs":
             # At lambda = 1/2 both are the same.
             for ratio in (lam[..., None],) if half else (lam[..., None], 1 - lam[..., None]):
-                terms.append((ratio[..., None] * maps, logn + ratio * added, 2 * mass if half else mass))
+                terms.append((ratio[..., None] * maps, logn + of_pair + ratio * added, 2 * mass if half else mass))
         else:
             # Pairs of classes behind two values v < w, or behind one value: n (n - 1) / 2 of them, none for n = 1.
             with np.errstate(divide="ignore"):
                 inside = logn + np.log(np.maximum(np.expm1(logn), 0.0) / 2)
-            number = np.where(v == w, inside[..., v], logn[..., v] + logn[..., w])
+            number = np.where(v == w, inside[..., v], logn[..., v] + logn[..., w]) + of_pair[..., v] + of_pair[..., w]
             ratio = lam[..., None]
             shift = ratio * added[..., v] + (1 - ratio) * added[..., w]
             ratio = ratio[..., None]

@@ -117,6 +117,63 @@ class Evaluation:
         return self.inner + max(0.0, self.gradient.spectral / problem.decay - 1) * blocks.value_at_zero
 
 
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """A power of C on the normalised group sums, kept in the form in which it multiplies fastest.
+
+    Attributes:
+        matrix: the power, (G, G).
+        diagonal: its diagonal part, (G,), if the power is that and a multiple of v v^T, v_g = sqrt(sizes_g); else None.
+        along: the vector v, (G,).
+        rise: the multiple of v v^T.
+    """
+
+    matrix: np.ndarray
+    diagonal: np.ndarray | None
+    along: np.ndarray
+    rise: float
+
+    @classmethod
+    def of(cls, problem: Problem, exponent: float) -> Power:
+        """Raise C to a power.
+
+        C is diag(c) + beta v v^T. If c is constant, v is an eigenvector and all that is orthogonal to it another
+        eigenspace. So a power has the same form.
+
+        Args:
+            problem: the problem.
+            exponent: the exponent.
+
+        Returns:
+            The power.
+        """
+        C, v = problem.C_block, np.sqrt(problem.sizes)
+        eigenvalues, vectors = np.linalg.eigh(C)
+        matrix, diagonal, rise = (vectors * eigenvalues**exponent) @ vectors.T, None, 0.0
+        if problem.beta == 0.0:
+            diagonal = np.diag(C) ** exponent
+        elif problem.diagonal is None and np.ptp(problem.c) <= 4 * np.finfo(float).eps * problem.c.max():  # constant
+            diagonal = problem.c**exponent
+            rise = float(((problem.c[0] + problem.beta * problem.K) ** exponent - diagonal[0]) / problem.K)
+        return cls(matrix=matrix, diagonal=diagonal, along=v, rise=rise)
+
+    def after(self, T: np.ndarray) -> np.ndarray:
+        """Multiply rows by the power from the right.
+
+        Args:
+            T: the rows, (m, G).
+
+        Returns:
+            T times the power, (m, G).
+        """
+        if self.diagonal is None:
+            return T @ self.matrix
+        product = T * self.diagonal
+        if self.rise:
+            product += np.outer(T @ self.along, self.rise * self.along)
+        return product
+
+
 class OutOfTime(Exception):
     """The time limit has passed in the middle of an evaluation."""
 
@@ -136,8 +193,8 @@ class Blocks:
         weight: count p of each row, (M,).
         times: multiplicity of each singular value, (2 G,).
         log: log of 0, 1, 2, ..., the numbers of classes that occur.
-        C_half: C^{1/2} on the normalised group sums, (G, G).
-        C_inverse_half: C^{-1/2}, (G, G).
+        C_half: C^{1/2} on the normalised group sums.
+        C_inverse_half: C^{-1/2}.
         inside: whether a and b are two classes of one group, (M,).
         slots: group of each zero-sum coordinate, (2, M); G if the row does not have it.
         lift: effect of each zero-sum coordinate on the logits of a and b, (2, 2, M).
@@ -151,9 +208,7 @@ class Blocks:
         self.scale, self.weight = np.sqrt(rows.count * rows.d), rows.count * rows.p
         self.times = np.concatenate([np.ones(self.G), K - 1])
         self.log = np.append(-np.inf, np.log(np.arange(1, K.max() + 1)))
-        eigenvalues, vectors = np.linalg.eigh(problem.C_block)
-        self.C_inverse_half = (vectors / np.sqrt(eigenvalues)) @ vectors.T
-        self.C_half = (vectors * np.sqrt(eigenvalues)) @ vectors.T
+        self.C_half, self.C_inverse_half = Power.of(problem, 0.5), Power.of(problem, -0.5)
         self._place_zero_sum(K)
 
     def _place_zero_sum(self, K: np.ndarray) -> None:
@@ -213,7 +268,7 @@ class Blocks:
         G, r, (a, b) = self.G, np.arange(len(X)), self._ab(block)
         x, y, lift, dip = X[:, G], X[:, G + 1], self.lift[:, :, block], self.dip[:, block]
         V = np.empty_like(X)
-        V[:, :G] = self._by_C(X[:, :G], self.C_inverse_half) / np.sqrt(self.problem.sizes)
+        V[:, :G] = self.C_inverse_half.after(X[:, :G]) / np.sqrt(self.problem.sizes)
         V[:, :G] /= self.scale[block, None]
         V[:, G] = V[r, a] + lift[0, 0] * x + lift[0, 1] * y
         V[:, G + 1] = V[r, b] + lift[1, 0] * x + lift[1, 1] * y
@@ -238,7 +293,7 @@ class Blocks:
         means[r, b] += two * (V[:, G + 1] - V[r, b])
         means /= K
         X = np.empty_like(V)
-        X[:, :G] = self._by_C(means * np.sqrt(K), self.C_half) * self.scale[block, None]
+        X[:, :G] = self.C_half.after(means * np.sqrt(K)) * self.scale[block, None]
         rise = np.stack([V[:, G] - means[r, a], two * (V[:, G + 1] - means[r, b])])  # above the means of the groups
         lift = self.lift[:, :, block]  # its columns are orthogonal, or 0
         square = (lift**2).sum(axis=0)
@@ -324,16 +379,12 @@ class Blocks:
         S[:, G + 1] = lift[0, 1] * at_a + lift[1, 1] * at_b - dip[1] * S[r, b]
         S[r, a] += at_a
         S[r, b] += at_b
-        S[:, :G] = self._by_C(S[:, :G] / np.sqrt(self.problem.sizes), self.C_inverse_half)
+        S[:, :G] = self.C_inverse_half.after(S[:, :G] / np.sqrt(self.problem.sizes))
         S[:, :G] /= self.scale[block, None]
         return S
 
     def _ab(self, block: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.problem.rows.first[block], self.problem.rows.second[block]
-
-    def _by_C(self, T: np.ndarray, power: np.ndarray) -> np.ndarray:
-        """T times a power of C, which is diagonal in most programs."""
-        return T * np.diag(power) if self.problem.beta == 0.0 else T @ power
 
     def at(self, X: np.ndarray) -> Logits:
         """Give the logits of a point that is written out.

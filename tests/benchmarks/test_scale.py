@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from training.sampling.samplers import BalancedMixedLabels, ClassAware, PairSampler
+from benchmarks.alone import memory, reset_peak
+from tests.started import FORKS
+from training.model.classifiers import MixedSingleton
+from training.sampling.balanced import BalancedMixedLabels
+from training.sampling.pair_sampler import PairSampler
+from training.sampling.samplers import ClassAware
 
-ROOT = Path(__file__).parents[2]
 K, N, BATCH = 8142, 437_513, 256
 FLOAT = 4
 
@@ -66,33 +69,26 @@ def test_a_cycle_of_33_million_label_pairs_has_each_once() -> None:
     assert seen.sum() == 75 * N
 
 
-STEP = """
-import torch
-from pathlib import Path
-from training.model.classifiers import MixedSingleton
-
-def kilobytes(key):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
-
-torch.set_num_threads(1)
-(torch.randn(64, 64, requires_grad=True) @ torch.randn(64, 64)).sum().backward()
-Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-before = kilobytes("VmRSS")
-classifier = MixedSingleton({p}, {K}, unordered={unordered})
-h = torch.randn({batch}, {p}, requires_grad=True)
-a = torch.randint({K} - 1, ({batch},))
-classifier.loss(h, a, a + 1, torch.tensor(0.3)).backward()
-print(1024 * (kilobytes("VmHWM") - before))
-"""
+def memory_of_a_step(p: int, unordered: bool) -> int:
+    """How many bytes a step of mixed-singleton adds to the memory of a process that has done nothing else."""
+    torch.set_num_threads(1)
+    (torch.randn(64, 64, requires_grad=True) @ torch.randn(64, 64)).sum().backward()
+    reset_peak()
+    before = memory("VmRSS")
+    classifier = MixedSingleton(p, K, unordered=unordered)
+    h = torch.randn(BATCH, p, requires_grad=True)
+    a = torch.randint(K - 1, (BATCH,))
+    classifier.loss(h, a, a + 1, torch.tensor(0.3)).backward()
+    return memory("VmHWM") - before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is read from /proc")
 @pytest.mark.parametrize("unordered", [False, True])
 @pytest.mark.parametrize("p", [64, 2048])
 def test_a_step_of_mixed_singleton_takes_a_few_times_its_weights_and_logits(p: int, unordered: bool) -> None:
-    code = STEP.format(p=p, K=K, batch=BATCH, unordered=unordered)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    with FORKS.Pool(1) as pool:
+        taken = pool.apply(memory_of_a_step, (p, unordered))
     bound = FLOAT * (4 * p * K + 20 * BATCH * K) + 20e6
-    assert 2 * FLOAT * p * K < int(done.stdout) < bound, done.stdout  # at least the weights and their gradient
+    assert 2 * FLOAT * p * K < taken < bound  # at least the weights and their gradient
     if p == 64:
         assert bound < FLOAT * K**2  # less than one number for each label pair

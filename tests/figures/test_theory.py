@@ -27,7 +27,7 @@ from lpm.solve import solve
 from lpm.threshold import Threshold
 from paper_checks.paper.datasets import cifar_lt
 from tests.lpm import closed_forms
-from training.sampling.samplers import BalancedMixedLabels
+from training.sampling.balanced import BalancedMixedLabels
 
 LAW = mixing.beta(1.0, 4)
 SOME = [choice for choice in theory.SWEPT if choice[1] != "block" and choice != ("ms-unordered", "product")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -190,6 +191,7 @@ def _etf(G: int, K: int) -> np.ndarray:
     return np.full((G, G), -1 / (K - 1))
 
 
+@functools.cache
 def catalogue() -> list[Known]:
     """Every problem with a known optimum, small enough for every solver."""
     known = []

@@ -28,7 +28,7 @@ WITHOUT_LAW = ("MS a<b", "LDAM")
 
 @st.composite
 def changed(draw: st.DrawFn) -> Problem:
-    """Any program of two or three groups with random labels, offsets and factors, on product or balanced pairs."""
+    """Any program of two or three groups with random labels, offsets, factors and pair offsets, on three kinds of label pairs."""
     sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3).filter(lambda s: max(s) > 1))
     counts = [float(10.0 ** draw(st.floats(0, 2))) * (1 + g) for g in range(len(sizes))]
     assume(len(set(counts)) == len(counts))
@@ -47,6 +47,7 @@ def changed(draw: st.DrawFn) -> Problem:
         problem,
         offset=draw(st.sampled_from([None, rng.normal(0, 3, G)])),
         factor=draw(st.sampled_from([None, rng.uniform(0.5, 2, G)])),
+        pair_offset=rng.normal(0, 3, G) if kind == "ms" and draw(st.booleans()) else None,
     )
 
 

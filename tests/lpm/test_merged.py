@@ -16,7 +16,7 @@ from lpm import counts, factored, merged, mixing, orbits, pairs, programs, solve
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
-from lpm.many_groups.blocks import Blocks, Spectrum
+from lpm.many_groups.blocks import Blocks, Power, Spectrum
 from lpm.many_groups.descent import Descent
 from lpm.many_groups.dual import gap, relative_gap, tighten
 from lpm.many_groups.merging import (
@@ -149,6 +149,17 @@ def test_blocks_are_the_symmetric_coordinates(name: str, monkeypatch: pytest.Mon
         part[:, blocks.G :] /= factor[block]
         np.testing.assert_allclose(part, gradient[block], atol=1e-13)
         np.testing.assert_allclose(blocks.points(logits, block), ours[block], atol=1e-13)
+
+
+@pytest.mark.parametrize("name", _programs(SOME_EQUAL))
+def test_powers_multiply_in_the_form_of_c(name: str) -> None:
+    problem = _programs(SOME_EQUAL)[name]
+    square, inverse = Power.of(problem, 2.0), Power.of(problem, -0.5)
+    unit = np.eye(len(problem.sizes))
+    np.testing.assert_allclose(square.after(unit), problem.C_block @ problem.C_block, rtol=1e-12)
+    np.testing.assert_allclose(inverse.after(inverse.after(problem.C_block)), unit, atol=1e-13)
+    np.testing.assert_allclose(inverse.after(unit), inverse.matrix, atol=1e-13 * inverse.matrix.max())
+    assert (inverse.rise != 0) == (problem.beta != 0)  # no program of the paper needs the whole matrix
 
 
 def test_a_step_is_the_projected_gradient_step_on_all_label_pairs() -> None:

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from numpy._core.multiarray import _reconstruct
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
+from training.data import digits
 from training.data.datasets import load, long_tailed_counts, long_tailed_indices, of
 from training.store.metrics import splits
 
@@ -88,6 +90,15 @@ def test_digits() -> None:
     assert not np.array_equal(again.train.images, data.train.images)
     flat = {x.tobytes() for x in data.train.images} & {x.tobytes() for x in data.test.images}
     assert not flat
+
+
+def test_digits_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = digits._digits()
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)  # its file is somewhere else
+    for one, theirs, loaded in zip(ours, load_digits(return_X_y=True), digits._digits.__wrapped__(), strict=True):
+        assert one.dtype == theirs.dtype
+        assert np.array_equal(one, theirs)
+        assert np.array_equal(loaded, theirs)
 
 
 def pixels(number: int, seed: int) -> np.ndarray:

@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from lpm.console.errors import InvalidInput
 from training.batches.mixing import ratios as ratios_of_a_run
 from training.config import RunConfig, with_preset
+from training.sampling.balanced import BalancedMixedLabels
+from training.sampling.pair_sampler import PairSampler
 from training.sampling.pairs import Pairs, WithRatios, by_count
-from training.sampling.samplers import BalancedMixedLabels, PairSampler, Random
+from training.sampling.samplers import Random
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [6, 30, 9, 4]))
 N = len(LABELS)

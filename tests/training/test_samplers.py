@@ -19,17 +19,11 @@ from lpm.console.errors import InvalidInput
 from tests.started import together
 from training.config import RunConfig
 from training.model import build
+from training.sampling.balanced import BalancedMixedLabels, Coverage
 from training.sampling.label_pairs import permuted, unranked
+from training.sampling.pair_sampler import PairSampler
 from training.sampling.pairs import WithRatios
-from training.sampling.samplers import (
-    BalancedMixedLabels,
-    ClassAware,
-    ClassBalanced,
-    Coverage,
-    LabelOccurrence,
-    PairSampler,
-    Random,
-)
+from training.sampling.samplers import ClassAware, ClassBalanced, LabelOccurrence, Random
 from training.sampling.two_laws import Bilateral, Deferred, Tempered, WeightedPartners
 
 MAKE: dict[str, Callable[..., PairSampler]] = {
@@ -602,7 +596,7 @@ def test_pairs_are_those_that_stored_runs_were_trained_on(name: str) -> None:
 def test_uses_before_an_epoch_are_those_of_all_epochs_before_it(
     ordered: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.sampling.samplers.CHUNK", chunk)
+    monkeypatch.setattr("training.sampling.balanced.CHUNK", chunk)
     labels = np.arange(40) % 23  # 253 label pairs a < b or 529, 40 an epoch
     first = BalancedMixedLabels(labels, seed=3, ordered=ordered)
     used = np.zeros(23, dtype=int)

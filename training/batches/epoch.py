@@ -16,7 +16,7 @@ from training.batches.augment import crops_and_flips
 from training.batches.laws import Pairs, plan
 from training.config import RunConfig
 from training.distributed.ranks import ALONE, Ranks
-from training.sampling.samplers import PairSampler
+from training.sampling.pair_sampler import PairSampler
 
 
 @dataclass(frozen=True)

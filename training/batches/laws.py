@@ -18,7 +18,7 @@ from torch import Tensor
 from training.batches.mixing import per_sample, ratios
 from training.config import RunConfig
 from training.methods import LAWS, SAMPLERS
-from training.sampling.samplers import PairSampler
+from training.sampling.pair_sampler import PairSampler
 
 
 class Pairs:

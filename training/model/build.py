@@ -23,7 +23,7 @@ from training.model.classifiers import FC, FixedETF, MixedSingletonETF
 from training.model.imagenet_resnets import Bottlenecks
 from training.model.weights import load_weights
 from training.sampling.label_law import label_frequencies
-from training.sampling.samplers import PairSampler
+from training.sampling.pair_sampler import PairSampler
 from training.sampling.two_laws import Deferred
 
 Classifier = FC | FixedETF | MixedSingletonETF

@@ -60,7 +60,7 @@ class Sampler(Method):
     """A sampler of image pairs.
 
     ``make`` takes labels (N,), ``seed``, ``batch``, ``rank`` and ``world_size``, and returns a
-    :class:`training.sampling.samplers.PairSampler`. A run draws the pairs of all processes: rank 0 of one.
+    :class:`training.sampling.pair_sampler.PairSampler`. A run draws the pairs of all processes: rank 0 of one.
 
     Attributes:
         draws: the label pairs that it draws.

@@ -23,7 +23,7 @@ from training.model import build
 from training.model.classifiers import FC
 from training.model.second_stage import Frozen
 from training.model.second_stage import start as begin_from
-from training.sampling.samplers import PairSampler
+from training.sampling.pair_sampler import PairSampler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 
 from training.config import RunConfig
@@ -105,7 +105,7 @@ def _by_label_pair(trainer: Trainer, labels: Tensor, Q: int, p: int) -> dict[str
     q, a, b = np.unravel_index(cell, (Q, K, K))
     pairs = torch.from_numpy(np.stack([_images_of(k, labels.numpy(), rng) for k in (a, b)], axis=1))
     quantiles = (q + rng.random(len(q))) / Q
-    ratios = beta.ppf(quantiles, config.alpha, config.alpha) if config.alpha else np.ones(len(q))  # 0: no mixup
+    ratios = betaincinv(config.alpha, config.alpha, quantiles) if config.alpha else np.ones(len(q))  # 0: no mixup
     cells, lam = torch.from_numpy(cell), torch.from_numpy(ratios.astype(np.float32))
     means, squares = torch.zeros(Q * K * K, p), torch.zeros(Q * K * K)
     done = 0

@@ -17,7 +17,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 from training.methods import BRANCHES, LAWS, SAMPLERS, function
-from training.sampling.samplers import mixed_pairs
+from training.sampling.balanced import mixed_pairs
 from training.sampling.two_laws import power_law
 
 

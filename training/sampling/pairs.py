@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lpm.console.errors import InvalidInput
-from training.sampling.samplers import PairSampler, numbered_classes
+from training.sampling.pair_sampler import PairSampler, numbered_classes
 
 RATIOS_PER = ("sample", "batch", "batch-swapped")
 """How ratios are drawn, the words of ``--ratio-per``."""
@@ -114,15 +114,15 @@ class WithRatios(Sampler[tuple[int, int, float]]):
         return drawn if W == 1 else np.resize(drawn, len(self) * W)[self.pairs.rank :: W]
 
     def set_epoch(self, epoch: int) -> None:
-        """Make an epoch the next one, as :meth:`training.sampling.samplers.PairSampler.set_epoch`."""
+        """Make an epoch the next one, as :meth:`training.sampling.pair_sampler.PairSampler.set_epoch`."""
         self.pairs.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's state, as :meth:`training.sampling.samplers.PairSampler.state_dict`."""
+        """Return the sampler's state, as :meth:`training.sampling.pair_sampler.PairSampler.state_dict`."""
         return self.pairs.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a state, as :meth:`training.sampling.samplers.PairSampler.load_state_dict`."""
+        """Resume from a state, as :meth:`training.sampling.pair_sampler.PairSampler.load_state_dict`."""
         self.pairs.load_state_dict(state)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.sampling.samplers import PairSampler
+from training.sampling.pair_sampler import PairSampler
 
 
 def _images(sampler: PairSampler, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -22,16 +22,16 @@ class Bilateral(PairSampler):
     Park et al. 2022, Baik et al. 2024.
 
     Args:
-        labels: class of each image, (N,); see :class:`training.sampling.samplers.PairSampler`.
+        labels: class of each image, (N,); see :class:`training.sampling.pair_sampler.PairSampler`.
         seed: names the random numbers.
         batch: has no effect; partners do not depend on batches.
         power: exponent of the class counts.
-        rank: this process's number, see :class:`training.sampling.samplers.PairSampler`.
+        rank: this process's number, see :class:`training.sampling.pair_sampler.PairSampler`.
         world_size: number of processes, likewise.
         drop_last: whether pairs that do not fill all ranks are left out, likewise.
 
     Raises:
-        InvalidInput: as :class:`training.sampling.samplers.PairSampler`.
+        InvalidInput: as :class:`training.sampling.pair_sampler.PairSampler`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Bilateral(PairSampler):
         self.cumulative = np.cumsum(power_law(self.counts, power))
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
+        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.pair_sampler.PairSampler` describes."""
         rng = self.rng(0, epoch)
         first = rng.permutation(self.N)
         classes = drawn(self.cumulative, rng.random(self.N))
@@ -64,16 +64,16 @@ class Tempered(PairSampler):
     for the rest. Images are drawn with replacement.
 
     Args:
-        labels: class of each image, (N,); see :class:`training.sampling.samplers.PairSampler`.
+        labels: class of each image, (N,); see :class:`training.sampling.pair_sampler.PairSampler`.
         seed: names the random numbers.
         batch: has no effect; pairs do not depend on batches.
         power: exponent of the class counts.
-        rank: this process's number, see :class:`training.sampling.samplers.PairSampler`.
+        rank: this process's number, see :class:`training.sampling.pair_sampler.PairSampler`.
         world_size: number of processes, likewise.
         drop_last: whether pairs that do not fill all ranks are left out, likewise.
 
     Raises:
-        InvalidInput: as :class:`training.sampling.samplers.PairSampler`.
+        InvalidInput: as :class:`training.sampling.pair_sampler.PairSampler`.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Tempered(PairSampler):
         self.cumulative = np.cumsum(power_law(self.counts, power))
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
+        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.pair_sampler.PairSampler` describes."""
         rng = self.rng(0, epoch)
         return _images(self, drawn(self.cumulative, rng.random((self.N, 2))), rng)
 
@@ -103,16 +103,16 @@ class WeightedPartners(PairSampler):
     al. 2021 (UniMix), whose code has -0.5 for CIFAR-10 and -0.1 for CIFAR-100.
 
     Args:
-        labels: class of each image, (N,); see :class:`training.sampling.samplers.PairSampler`.
+        labels: class of each image, (N,); see :class:`training.sampling.pair_sampler.PairSampler`.
         seed: names the random numbers.
         batch: pairs in a batch, within which partners are drawn.
         power: exponent of the class counts in an image's weight.
-        rank: this process's number, see :class:`training.sampling.samplers.PairSampler`.
+        rank: this process's number, see :class:`training.sampling.pair_sampler.PairSampler`.
         world_size: number of processes, likewise.
         drop_last: whether pairs that do not fill all ranks are left out, likewise.
 
     Raises:
-        InvalidInput: as :class:`training.sampling.samplers.PairSampler`.
+        InvalidInput: as :class:`training.sampling.pair_sampler.PairSampler`.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class WeightedPartners(PairSampler):
         self.weights = power_law(self.counts, power)[self.labels]
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
+        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.pair_sampler.PairSampler` describes."""
         rng = self.rng(0, epoch)
         first = rng.permutation(self.N)
         batches = np.split(first, range(self.batch, self.N, self.batch))
@@ -162,7 +162,7 @@ class Deferred(PairSampler):
         self.before, self.after, self.start = before, after, start
 
     def pairs(self, epoch: int) -> np.ndarray:
-        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.samplers.PairSampler` describes."""
+        """Draw the pairs of an epoch, (N, 2), as :class:`training.sampling.pair_sampler.PairSampler` describes."""
         return (self.before if epoch < self.start else self.after).pairs(epoch)
 
 
