@@ -91,8 +91,8 @@ def places_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Files are not synchronised with the disk in this process: runs write thousands, and the disk takes ten ms for each.
 
-    It is for a machine that loses power. What a killed process has written is there without. Processes that tests start
-    do wait, and tests in which a disk is full have a function of their own in its place.
+    It is for a machine that loses power. What a killed process has written is there without. Forked processes do not
+    wait either; commands as a user starts them do. Tests in which a disk is full have a function of their own in its place.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)

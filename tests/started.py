@@ -35,6 +35,10 @@ FORKS.set_forkserver_preload(
 """The process that they are forked from, one for each of pytest's workers, loads these: torch's optimisers need the last one."""
 
 
+CELLS = {8: 2, 1: 2}
+"""Mixed images per label pair and bin of ratios that a run of a test is measured on, forked or not: enough for a variance."""
+
+
 class Ended(NamedTuple):
     """What a command left.
 
@@ -188,6 +192,8 @@ def _main(words: tuple[str, ...], environment: dict[str, str], files: list[Path]
     multiprocessing.set_start_method(None, force=True)  # what it starts itself, it starts as any other process does
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    os.fsync = lambda file: None  # as in conftest
+    importlib.import_module("training.run.measurement").CELLS = CELLS
     main = importlib.import_module(words[0]).main
     sys.exit(cli.run(lambda: main(list(words[1:]))))
 

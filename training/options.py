@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -314,6 +315,19 @@ def _shown(config: RunConfig, name: str) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
+@cache
+def _default() -> RunConfig:
+    return RunConfig()
+
+
+@cache
+def _presets_of(dataset: str) -> dict[str, RunConfig]:
+    """A run of each preset of a data set."""
+    row = CATALOGUE[dataset]
+    config = RunConfig(dataset=dataset, classes=2 if row.user_named else 0)
+    return {preset: with_preset(config, preset) for preset in row.presets}
+
+
 def help_of(name: str, dataset: str = RunConfig.dataset) -> str:
     """Describe a choice of a run for ``--help``.
 
@@ -330,14 +344,12 @@ def help_of(name: str, dataset: str = RunConfig.dataset) -> str:
     text += f" ({'; '.join(described)})" if described else ""
     text += f"; for {known.scope}" if known.scope else ""
     if known.group == "recipe":
-        row = CATALOGUE[dataset]
-        config = RunConfig(dataset=dataset, classes=2 if row.user_named else 0)
-        values = {preset: _shown(with_preset(config, preset), name) for preset in row.presets}
+        values = {preset: _shown(config, name) for preset, config in _presets_of(dataset).items()}
         same = len(set(values.values())) == 1
         text += (
             f" (default: {next(iter(values.values()))})" if same else f" ({', '.join(map(' '.join, values.items()))})"
         )
-    elif default := _shown(RunConfig(), name):
+    elif default := _shown(_default(), name):
         text += f" (default: {default})" * (not text.count("default"))
     return text.replace("%", "%%")
 

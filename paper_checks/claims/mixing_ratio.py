@@ -8,7 +8,7 @@ import numpy as np
 
 from lpm.family import Family
 from lpm.mixing import beta, fixed
-from lpm.threshold import threshold
+from lpm.threshold import thresholds
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions
 from paper_checks.claims.balancing import etf
 from paper_checks.claims.collapse import loss_at_zero
@@ -74,19 +74,20 @@ def lambda_independence(lab: Lab, *, lambdas: tuple[float, float] = (0.5, 0.1)) 
         for x in (0.1, 0.3, 0.5)
         for q in etf(lab.cosines(Family(program, "balanced", mixing=fixed(x)).at(1)), f"{program} balanced, lambda={x}")
     ]
-    thresholds = {
+    brackets = {
         law.label: lab.threshold(Family("fc", "product", mixing=law))
         for law in (fixed(0.5), fixed(0.1), beta(1.0), beta(0.2))
     }
     grid = np.linspace(0.02, 0.5, 9)
+    families = [Family(program, profile, mixing=fixed(float(x))) for program, profile, _ in cases for x in grid]
+    R0 = np.array([found.R0 or np.nan for found in thresholds(families)]).reshape(len(cases), -1)
     curves = []
-    for (program, profile), style in zip((c[:2] for c in cases), ("-", "--", ":", "-."), strict=True):
-        values = [threshold(Family(program, profile, mixing=fixed(float(x)))).R0 or np.nan for x in grid]
+    for (program, profile, _), values, style in zip(cases, R0, ("-", "--", ":", "-."), strict=True):
         curves.append(Curve(f"{program} {profile}", [*grid, *(1 - grid[-2::-1])], [*values, *values[-2::-1]], style))
     return conclude(
         quantities,
         evidence=f"{sum(q.agrees is False for q in quantities)} of {len(quantities)} comparisons contradict it; "
-        f"R0 (fc product) = " + ", ".join(f"{R0} (lambda {name})" for name, R0 in thresholds.items()),
+        f"R0 (fc product) = " + ", ".join(f"{bracket} (lambda {name})" for name, bracket in brackets.items()),
         instances="K=4, K_A=2, E_H=5, E_W=1; fc and ms, product and block",
         repair=Repair(
             "The optimal value is the same at lambda and at 1 - lambda; at balanced label pairs the angles are the "

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lpm import geometry
 from lpm.pairs import table
 from lpm.programs import fc
-from lpm.solve import solve
 from paper_checks.claim import Curve, Finding, Plot, Quantity, Repair, check, conclude, contradictions, restricted
 from paper_checks.epochs import (
     DRAWS,
@@ -24,7 +23,7 @@ from paper_checks.epochs import (
     multinomial_cv,
 )
 from paper_checks.interval import EXACT, SIMULATED, Interval
-from paper_checks.lab import Lab
+from paper_checks.lab import Lab, solutions
 from paper_checks.paper.datasets import FACTORS, cifar_lt, datasets
 
 LABEL_PAIRS: dict[str, Callable[[int], int]] = {"all": lambda K: K**2, "a < b": lambda K: K * (K - 1) // 2}
@@ -134,11 +133,12 @@ def remark1_collapse(lab: Lab, *, samplers: tuple[str, ...] = ("CBS", "CAS")) ->
     n, K = cifar_lt(10, 100), 10
     quantities, alike, evidence = [], [], []
     for name in samplers:
-        rng, reversed_rng, differences, changed = lab.rng(), lab.rng(), [], 0
+        rng, reversed_rng, drawn, differences, changed = lab.rng(), lab.rng(), [], [], 0
         for _ in range(20):
             counts = mixup_counts(DRAWS[name](n, rng), K, rng)
             changed += int((counts != mixup_counts(DRAWS[name](n[::-1], reversed_rng), K, reversed_rng)).any())
-            gram = _optimal_gram(counts)
+            drawn.append(counts)
+        for gram in _optimal_cosines(drawn):
             few, many = gram[7:, 7:][np.triu_indices(3, 1)], gram[:3, :3][np.triu_indices(3, 1)]
             differences.append(float(few.mean() - many.mean()))
         mean, error = float(np.mean(differences)), 3 * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
@@ -178,10 +178,10 @@ def remark1_collapse(lab: Lab, *, samplers: tuple[str, ...] = ("CBS", "CAS")) ->
     )
 
 
-def _optimal_gram(counts: np.ndarray) -> np.ndarray:
-    """Cosines (K, K) between the class vectors of LPM_lambda's optimum at given label-pair counts, lambda = 1/2."""
-    solution = solve(fc(table(counts.astype(float))))
-    return geometry.cosines(solution.gram.matrix(solution.problem.members))
+def _optimal_cosines(drawn: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Cosines (K, K) between the class vectors of LPM_lambda's optima at given label-pair counts, lambda = 1/2."""
+    optima = solutions(fc(table(counts.astype(float))) for counts in drawn)
+    return [geometry.cosines(solution.gram.matrix(solution.problem.members)) for solution in optima]
 
 
 @check("mean-frequency", "Figure 2")

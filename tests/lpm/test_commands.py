@@ -32,6 +32,7 @@ def run(command: str, *arguments: str) -> int:
         return int(exit.code or 0)
 
 
+@pytest.mark.usefixtures("drawn_pictures")
 def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sweep"
     assert run("sweep", "--K", "4", "--points", "5", "--out", str(out)) == 0
@@ -69,6 +70,7 @@ def test_sweep_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFix
     assert {"command", "versions", "commit", "time"} <= set(manifest)
 
 
+@pytest.mark.usefixtures("drawn_pictures")
 @pytest.mark.parametrize(
     ("words", "settings"),
     [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,18 @@ from training.catalogue import CATALOGUE
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
 
 
-def pictures(number: int) -> Iterator[Image.Image]:
+@functools.cache
+def pictures(number: int) -> tuple[Image.Image, ...]:
     """Photographs of 32 x 32 pixels where there are some, else digits."""
     if SHARED.is_dir():
         import pyarrow.parquet as pq
 
         rows = next(pq.ParquetFile(SHARED / "test-00000-of-00001.parquet").iter_batches(number, columns=["img"]))
-        yield from (Image.open(io.BytesIO(row["bytes"])).convert("RGB") for row in rows["img"].to_pylist())
-    else:
-        from sklearn.datasets import load_digits
+        return tuple(Image.open(io.BytesIO(row["bytes"])).convert("RGB") for row in rows["img"].to_pylist())
+    from sklearn.datasets import load_digits
 
-        for pixels in load_digits().images[:number]:
-            yield Image.fromarray((pixels * 15.9375).astype(np.uint8)).convert("RGB")
+    images = (load_digits().images[:number] * 15.9375).astype(np.uint8)
+    return tuple(Image.fromarray(pixels).convert("RGB") for pixels in images)
 
 
 def encoded(number: int, size: tuple[int, int] = (40, 32)) -> list[bytes]:

@@ -150,6 +150,7 @@ def test_a_run_tells_how_far_it_is_and_where_it_resumed(digits: LongTailed, tmp_
     assert RunFolder(tmp_path, TINY).epochs == 3
 
 
+@pytest.mark.usefixtures("forked_jobs")
 @pytest.mark.parametrize("how", ["processes", "one thread"])
 def test_runs_at_a_time_tell_their_epochs(how: str, digits: LongTailed, tmp_path: Path) -> None:
     configs, noted = [replace(TINY, seed=seed) for seed in range(3)], Noted()

@@ -20,7 +20,7 @@ from lpm.console.errors import InvalidInput
 from tests.started import Command, Forked, checkpointed, wait_for
 from training.config import RunConfig, with_preset
 from training.data import datasets
-from training.run import loop, measurement, trainer
+from training.run import loop, trainer
 from training.run.steps import Diverged
 from training.store import checkpoints
 from training.store.locks import Busy
@@ -147,7 +147,6 @@ def test_killed_around_any_write_a_run_continues_and_loses_no_row(
 ) -> None:
     from training.store import runs
 
-    monkeypatch.setitem(measurement.CELLS, 8, 1)  # measured fifty times
     config = replace(TINY, batch=243)
     loop.run(config, digits, whole := RunFolder(tmp_path / "whole", config), CPU)
     expected, real = (whole.path / "final.safetensors").read_bytes(), runs.write

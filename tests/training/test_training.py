@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,6 @@ import torch
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
-from tests.started import FORKS
 from tests.training.own import pets
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
@@ -31,6 +29,7 @@ CPU = torch.device("cpu")
 TIMES = {"train_seconds", "images_per_second"}
 
 
+@pytest.mark.usefixtures("eight_measured_images")
 @pytest.mark.parametrize(
     ("sampler", "classifier", "loss"),
     [
@@ -143,6 +142,7 @@ def test_a_finished_run_can_be_measured_again(digits: datasets.LongTailed, tmp_p
         measure([str(folder.path)])
 
 
+@pytest.mark.usefixtures("eight_measured_images")
 def test_label_pairs_are_measured_by_design(digits: datasets.LongTailed) -> None:
     """Means of a network that returns what it sees are those of the mixed images themselves."""
     from training.run.measurement import measured
@@ -236,9 +236,8 @@ def test_without_mixup_a_step_sees_first_images_alone(
     assert (folder.geometry(1)["ratio_means"] == 1).all()
 
 
-def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Forked from a process that has torch loaded, and not started anew.
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: FORKS)
+@pytest.mark.usefixtures("forked_jobs")
+def test_two_runs_at_once_are_the_same_as_one_after_the_other(tmp_path: Path) -> None:
     words = ["--epochs", "2", "--width", "4", "--seeds", "0-1", "--quiet"]
     for jobs in ("1", "2"):
         assert main([*words, "--store", str(tmp_path / jobs), "--jobs", jobs]) == 0
