@@ -77,12 +77,13 @@ def _explain_choice(words: list[str]) -> None:
     parser.parse_args(words[:1])
 
 
-def draw(name: str, words: list[str]) -> int:
+def draw(name: str, words: list[str], *, alone: bool = True) -> int:
     """Draw one figure into its own folder.
 
     Args:
         name: key of ``FIGURES``.
         words: the figure's options as words of a command line.
+        alone: whether it is the command's only figure, and a next step is named after it.
 
     Returns:
         The exit status.
@@ -92,7 +93,7 @@ def draw(name: str, words: list[str]) -> int:
         NotCertified: if an optimum of the figure cannot be certified.
     """
     try:
-        return _draw(name, words)
+        return _draw(name, words, alone)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in OWN_PACKAGES:
@@ -101,7 +102,7 @@ def draw(name: str, words: list[str]) -> int:
         raise InvalidInput(f"{name} needs {package}; install it with {remedy}") from None
 
 
-def _draw(name: str, words: list[str]) -> int:
+def _draw(name: str, words: list[str], alone: bool) -> int:
     module = importlib.import_module(f"figures.{name.replace('-', '_')}")
     parser = cli.Parser(f"figures {name}", FIGURES[name])
     module.add_options(parser)
@@ -117,7 +118,8 @@ def _draw(name: str, words: list[str]) -> int:
     if not options.quiet:
         print(f"{', '.join(files)} in {shown(options.out)}, {time.perf_counter() - start:.1f} s")
         pictures = [file for file in files if file.endswith((".png", ".html"))]
-        cli.next_step(f"open {options.out / pictures[0]}")
+        if alone and pictures:
+            cli.next_step(f"open {options.out / pictures[0]}")
     return 0
 
 
@@ -140,13 +142,17 @@ def draw_all(words: list[str]) -> int:
     if named := [word for word in parser.parse_known_args(words)[1] if word in FIGURES]:
         parser.error(f"--all draws every figure and stands alone; drop {named[0]!r}, or --all to draw that one only")
     options = parser.parse_args(words)
+    drawn = []
     for name in FIGURES:
         figure_words = words if name in FIGURES_OF_RUNS else ["--quiet"] * options.quiet
         try:
             # When --out is given twice, the last one counts.
-            draw(name, [*figure_words, "--out", str(options.out / f"figures-{name}")])
+            draw(name, [*figure_words, "--out", str(options.out / f"figures-{name}")], alone=False)
+            drawn.append(name)
         except (InvalidInput, NotCertified) as error:
             print(f"{name}: not drawn: {shown(error)}", file=sys.stderr)
+    if drawn and not options.quiet:
+        cli.next_step(f"open the pictures in {options.out / 'figures-*'}")
     return 0
 
 

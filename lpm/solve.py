@@ -361,7 +361,7 @@ def main(arguments: list[str] | None = None) -> int:
         report.show(solution, counts, sides)
         if sides is not None:
             cli.next_step(
-                "python -m lpm.threshold, with the same options but --R, finds where minority collapse sets in"
+                "python -m lpm.threshold, with the same program and classes, finds the R of minority collapse"
             )
         elif counts is not None:
             cli.next_step("python -m lpm.cures --counts N,N,... shows what each cure of such an imbalance does")

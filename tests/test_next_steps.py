@@ -31,7 +31,7 @@ SILENT = {
 
 TINY = "--preset smoke --epochs 1 --warmup 0 --width 4 --device cpu --store STORE"
 COMMANDS = {
-    "lpm.solve": ("--K 4 --R 10", "python -m lpm.threshold, with the same options but --R"),
+    "lpm.solve": ("--K 4 --R 10", "python -m lpm.threshold, with the same program and classes"),
     "lpm.sweep": ("--K 4 --points 2 --program fc --out OUT", "open OUT/sweep.png; python -m lpm.cures "),
     "lpm.threshold": ("--K 4", "python -m lpm.cures --K 4 --K-A 2 "),
     "lpm.cures": ("--K 4 --alpha 0", "python -m training.compare "),

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     files = lists.files(options.dataset, options.root, train_list=options.train_list, test_list=options.test_list)
     if files.left_out:
-        print(f"note: {left_out(files.left_out)}", file=sys.stderr)
+        print(f"note: {shown(left_out(files.left_out))}", file=sys.stderr)
     processes = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     report = decodable.check(
         files.root, files.paths, workers=processes, quiet=options.quiet, max_pixels=options.max_pixels

@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=cli.minutes,
         metavar="N",
         help="stop after so many minutes and compare the runs that are finished, all methods with the first seed before the "
-        "next seed; the same command goes on (default: no limit)",
+        "next seed, and second stages last; the same command goes on (default: no limit)",
     )
     parser.group("run").add_argument(
         "--html",

@@ -139,12 +139,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     Raises InvalidInput for a folder without images, a run, a missing file, and a name that a terminal does not show
     unchanged.
     """
-    files, ignored = list[Path](), 0
+    files, ignored = list[Path](), list[str]()
     for path in paths:
         if seed_paths(path) != [path] or os.path.lexists(path / "config.json"):
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        images, other_files = images_below(path) if os.path.isdir(path) else ([path], 0)
-        files, ignored = files + images, ignored + other_files
+        images, other_files = images_below(path) if os.path.isdir(path) else ([path], [])
+        files, ignored = files + images, ignored + [str(path / name) for name in other_files]
     if ignored:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:

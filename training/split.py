@@ -20,6 +20,7 @@ from training.data.below import images_below, left_out
 from training.data.class_folders import class_folders
 from training.data.found import CLASS_NAMES, undivided
 from training.data.images import MAX_PIXELS
+from training.data.names import IMAGES
 from training.data.parts import is_divided
 from training.data.refusals import lines_of, refuse
 from training.data.untrusted import quoted
@@ -29,7 +30,7 @@ LISTS = ("train.txt", "test.txt", CLASS_NAMES)
 """The files that are written into ``D``."""
 
 LEFT_OUT = "left-out.txt"
-"""File in ``D`` that names the files which ``--skip-broken`` left out, with the reason of each."""
+"""File in ``D`` that names the files which are left out, for their names or by ``--skip-broken``, with the reason of each."""
 
 LIMIT = 1_000_000_000
 """Bytes that an image may have."""
@@ -105,15 +106,25 @@ def main(arguments: list[str] | None = None) -> int:
         raise InvalidInput("--group-column names a column of --groups FILE; give that, too")
     skipped: dict[str, str] = {}
     leave_out = skipped.__setitem__ if options.skip_broken else None
-    names, train, test = split(root, options.test_share, options.seed, group_of, source=source, leave_out=leave_out)
+    others: dict[str, str] = {}
+    names, train, test = split(
+        root,
+        options.test_share,
+        options.seed,
+        group_of,
+        source=source,
+        leave_out=leave_out,
+        ignore=others.__setitem__,
+        max_pixels=options.max_pixels,
+    )
     for text in lines_of(skipped.values(), "left out: "):
         print(shown(text), file=sys.stderr)
     lines = [[f"{path} {label}" for path, label in part] for part in (train, test)]
     contents = {
         name: "".join(f"{line}\n" for line in rows).encode() for name, rows in zip(LISTS, (*lines, names), strict=True)
     }
-    if skipped:
-        contents[LEFT_OUT] = "".join(f"{shown(path)}\t{shown(why)}\n" for path, why in skipped.items()).encode()
+    if not_used := skipped | others:
+        contents[LEFT_OUT] = "".join(f"{shown(path)}\t{shown(why)}\n" for path, why in not_used.items()).encode()
     for name in existing:
         if not _holds(root / name, contents.get(name)):
             raise InvalidInput(
@@ -134,8 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(names)} classes, {counted(len(train), 'image')} for training, {len(test):,} for testing: "
         f"{', '.join(LISTS)} in {shown(root)}"
     )
-    if skipped:
-        print(f"note: {counted(len(skipped), 'file')} left out, named in {LEFT_OUT}")
+    if not_used:
+        print(f"note: {counted(len(not_used), 'file')} left out, named in {LEFT_OUT}")
     if group_of is not None:
         print(shown(_on_sides(group_of, train, test)))
     if untested := sorted(set(range(len(names))) - {label for _, label in test}):
@@ -184,6 +195,7 @@ def split(
     *,
     source: Path | None = None,
     leave_out: Callable[[str, str], None] | None = None,
+    ignore: Callable[[str, str], object] = lambda path, why: None,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
     """Divide the images in class folders, or of a list, into a training and a test set.
@@ -205,6 +217,7 @@ def split(
         source: the list; None for class folders.
         leave_out: called with the path of each file that cannot be used, and with what is wrong; None refuses all of them
             at once.
+        ignore: called with the path of each file that is not named as an image, and with these words.
         max_pixels: pixels that an image may have.
 
     Returns:
@@ -218,6 +231,8 @@ def split(
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
     found = _in_folders(root) if source is None else lists.labelled(root, source)
+    for path in found.left_out:
+        ignore(path, f"does not end in {', '.join(IMAGES)}")
     names, images = found.names, _hashed(root, seed, found, leave_out, max_pixels)
     if len(names) < 2:
         what = f"class folder{'s' * (len(names) != 1)}" if source is None else "of its classes in the list"
@@ -250,9 +265,9 @@ def _in_folders(root: Path) -> lists.Labelled:
     ]
     label, paths = {name: number for number, name in enumerate(names)}, list[tuple[str, int]]()
     unusable: dict[str, str] = {}
-    files, ignored = images_below(root, refuse_file=unusable.__setitem__) if names else ([], 0)
-    ignored -= sum(os.path.lexists(root / name) for name in (*LISTS, LEFT_OUT))  # half of them may be there, see main
-    if ignored > 0:
+    files, others = images_below(root, refuse_file=unusable.__setitem__) if names else ([], [])
+    ignored = [path for path in others if path not in (*LISTS, LEFT_OUT)]  # some of them may be there, see main
+    if ignored:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         path, real = file.relative_to(root).as_posix(), os.path.realpath(file)
@@ -262,7 +277,7 @@ def _in_folders(root: Path) -> lists.Labelled:
             unusable[path] = f"{str(file)!r} is in no class folder; move it into one"
         else:
             paths.append((path, label[path.split("/")[0]]))
-    return lists.Labelled(names, paths, unusable, problems)
+    return lists.Labelled(names, paths, unusable, problems, ignored)
 
 
 def _hashed(

@@ -147,7 +147,8 @@ def test_help_comes_in_groups_with_defaults(words: list[str], capsys: Any) -> No
 def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    def draw(name: str, words: list[str]) -> int:
+    def draw(name: str, words: list[str], *, alone: bool) -> int:
+        assert not alone
         asked.append((name, words))
         if name == "fig3":
             raise InvalidInput("6 of 6 runs are missing")
@@ -159,7 +160,9 @@ def test_all_goes_on_past_what_cannot_be_drawn(tmp_path: Path, capsys: Any, monk
     for name, words in asked:
         given = ["--preset", "quick", "--out", str(tmp_path), "--store", "s"] if name in command.FIGURES_OF_RUNS else []
         assert words == [*given, "--out", str(tmp_path / f"figures-{name}")]  # the last --out counts
-    assert capsys.readouterr().err == "fig3: not drawn: 6 of 6 runs are missing\n"
+    *lines, following = capsys.readouterr().err.splitlines()
+    assert lines == ["fig3: not drawn: 6 of 6 runs are missing"]
+    assert following == f"next: open the pictures in {tmp_path}/figures-*"
 
 
 def test_all_is_quiet_if_told(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lpm.cure_rows import CURES, SMOOTHING, VS_GAMMA, Setting
 from lpm.label_weights import CUT_SHARE, SIDE, _quadrature, patches
 from lpm.law import collapse_number
 from lpm.pairs import class_counts, imbalanced
-from lpm.problem import Problem
+from lpm.problem import Features, Problem
 from lpm.solve import solve
 
 K, K_A, R = 10, 4, 37.0
@@ -177,6 +178,8 @@ def test_the_command_prints_writes_and_lists(tmp_path: Path, capsys: pytest.Capt
         (["--alpha", "1e9"], "alpha = 1e+09"),
         (["--E-H", "-2"], "E_H = -2"),
         (["--n-max", "-5"], "n-max = -5"),
+        (["--counts", "9,5,2", "--R", "5"], "--R has no effect"),
+        (["--counts", "9,5,2", "--K-A", "1"], "--K-A has no effect"),
     ],
 )
 def test_bad_words_are_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,6 +194,45 @@ def test_a_cure_that_is_not_certified_has_a_note_and_the_others_go_on(capsys: py
     rows = {row["cure"]: row for row in json.loads(capsys.readouterr().out)}
     assert "not certified" in rows["class weights"]["note"] or "relative gap" in rows["class weights"]["note"]
     assert rows["mixup"]["relative_gap"] < 1e-6
+
+
+@pytest.mark.parametrize("features", ["sample", "mean"])
+@pytest.mark.parametrize("name", ["mixup", "BMLS", "class weights"])
+def test_the_numbers_decide_collapse_under_either_features(name: str, features: Features) -> None:
+    problem = BY_NAME[name].build(setting(nodes=4)).under_decay(1.0, features)
+    minority, majority, _ = cures.collapse_numbers(problem)
+    assert minority is not None
+    assert majority is not None
+    for factor in (0.99, 1.01):
+        assert solve(problem.under_decay(factor * math.sqrt(minority), features)).collapsed is (factor > 1)
+    own = class_counts([500, 200, 80, 10])
+    problem = BY_NAME[name].build(Setting(classes=own, nodes=4)).under_decay(1.0, features)
+    _, largest, _ = cures.collapse_numbers(problem)
+    assert largest is not None
+    for factor in (0.99, 1.01):
+        assert (solve(problem.under_decay(factor * math.sqrt(largest), features)).rank == 0) is (factor > 1)
+
+
+def test_ordered_pairs_have_no_numbers_with_counts_of_ones_own() -> None:
+    """An eigenvalue of the second moments would say that this decay leaves nothing."""
+    of = Setting(classes=class_counts([7, 1, 1, 297, 595]), nodes=8)
+    table = cures.Table(setting=of, limit=lambda p: p.under_decay(0.545))
+    row = table.row(BY_NAME["MS a<b"])
+    assert (row.c_B, row.c_A) == (None, None)
+    assert "sets all classes apart" in row.note
+    assert row.rank is not None
+    assert row.rank > 0
+
+
+def test_a_side_of_one_class_has_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--K", "3", "--K-A", "2", "--decay", "0.1", "--nodes", "2"]
+    assert run(lambda: cures.main(words)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("the minority is one class")]
+    assert len(lines) == 1  # one for all cures
+    assert run(lambda: cures.main([*words, "--json"])) == 0
+    rows = {row["cure"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["Remix"]["c_B"], rows["Remix"]["note"]) == (None, "the minority is one class")
+    assert rows["Remix"]["c_A"] > 0
 
 
 def test_a_side_of_one_class_is_drawn_without_its_number(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_trust_is_for_one_name_and_reaches_processes() -> None:
         ("tests.training.own_network:unpooled", "must return features of shape (images, width)"),
         ("tests.training.own_network:no_network", "returns str, no torch.nn.Module"),
         ("tests.training.own_network:none", "cannot be imported: module 'tests.training.own_network' has no attribute"),
-        ("no_such_module:small", "cannot be imported: No module named 'no_such_module'"),
+        ("no_such_module:small", "cannot be imported: No module named 'no_such_module'; start the"),
         ("tests.training.own_network:OWN_NUMBER", "cannot be imported"),
     ],
 )

@@ -288,6 +288,41 @@ def test_a_cluster_by_its_address_does_the_same_and_outlives_its_commands(
     assert err.count("\n") == 1
 
 
+OF_USER = """
+import sys
+
+if MISSING and "default_worker" in sys.argv[0]:
+    raise ModuleNotFoundError("No module named 'my_code'", name="my_code")
+
+
+def inverted(pixels, rng):
+    return 255 - pixels
+"""
+
+
+@pytest.mark.heavy
+@on_ray
+def test_code_of_ones_own_runs_on_a_cluster_whose_hosts_have_it(cluster: tuple[str, Command], tmp_path: Path) -> None:
+    address, _ = cluster
+    root = pets(tmp_path / "data")
+    words = [*TRAIN, "--dataset", "own", "--data-root", str(root), "--preset", "smoke"]
+    words += ["--epochs", "1", "--workers", "1"]
+    words += ["--device", "cpu", "--transform", "my_code:inverted", "--store"]
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    (tmp_path / "my_code.py").write_text(OF_USER.replace("MISSING", "False"))
+    assert Command(*words, str(tmp_path / "local"), PYTHONPATH=path).ends().status == 0
+    on_ray = [str(tmp_path / "ray"), "--engine", "ray", "--address", address]
+    assert Command(*words, *on_ray, PYTHONPATH=path).ends().status == 0
+    assert weights(tmp_path / "ray") == weights(tmp_path / "local")
+    (tmp_path / "my_code.py").write_text(OF_USER.replace("MISSING", "True"))  # as on hosts without the file
+    ended = Command(*words, *on_ray, "--seeds", "1", PYTHONPATH=path).ends()
+    assert ended.status == 2
+    assert ended.err.splitlines()[-1] == (
+        "error: --transform my_code:inverted cannot be imported: No module named 'my_code'; start the command in the folder of "
+        "your code, and with --address have that folder on every host"
+    )
+
+
 def test_runs_at_a_time_have_room_on_the_gpus_and_leave_none_idle() -> None:
     from training.jobs.cluster import share
 

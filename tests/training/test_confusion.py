@@ -238,6 +238,7 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
     save_file({name: x for name, x in before.items() if name != "test_answers"}, file)
     says("training.measure adds them")
     assert run_command(lambda: measure([str(run.path)])) == 0
+    assert capsys.readouterr().err.startswith("next: python -m training.diagnose")
     older(run)
     after = load_file(file)
     assert before.keys() == after.keys()

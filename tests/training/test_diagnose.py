@@ -162,6 +162,19 @@ def test_each_verdict_on_a_run_that_has_that_fault(kind: str, tmp_path: Path, mo
         assert report.next_command == ""
 
 
+@pytest.mark.parametrize(("mu", "verdict"), [(0.02, "not preferred"), (0.05, "collapsed")])
+def test_near_the_threshold_a_class_that_no_correction_brings_back_has_collapsed(
+    mu: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, classifier_decay=mu, feature_decay=mu)
+    report = diagnosis.of(planted(RunFolder(tmp_path, config), "not preferred", monkeypatch))
+    rare = report.classes[-1]
+    assert rare.corrected == 0
+    assert rare.verdict == verdict
+    assert ("no direction of its own" in rare.sentence) == (verdict == "collapsed")
+    assert ("--loss la" in report.next_command) == (verdict == "not preferred")
+
+
 @pytest.mark.parametrize("kind", ["not preferred", "collapsed"])
 def test_a_run_with_class_weights_is_not_told_to_correct_twice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

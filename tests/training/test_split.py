@@ -44,7 +44,9 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
         "2 classes, 14 images for training, 6 for testing: train.txt, test.txt, classes.txt in "
     )
     note, following = output.err.splitlines()
-    assert note == f"note: 1 file is left out: its name does not end in {', '.join(IMAGES)}"
+    assert note == f"note: 1 file is left out: 'dog/x.heic' does not end in {', '.join(IMAGES)}"
+    assert "note: 1 file left out, named in left-out.txt" in output.out
+    assert (root / split.LEFT_OUT).read_text() == f"dog/x.heic\tdoes not end in {', '.join(IMAGES)}\n"
     options = f"--dataset own --data-root {root} --preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
     assert following == f"next: python -m training.compare {options}"
     train, test, names = lists.load("own", root, classes=2)
@@ -226,13 +228,15 @@ split.main([sys.argv[1]])
 """
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_lists_that_a_killed_process_left_are_completed(
     number: int, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(root), str(number)], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert sorted(file.name for file in root.glob("*.txt")) == ["classes.txt", "test.txt"][:number]
+    assert sorted(file.name for file in root.glob("*.txt")) == sorted(
+        ["left-out.txt", "classes.txt", "test.txt"][:number]
+    )
     assert list(root.glob(".*.txt.*"))
     assert run_command(lambda: split.main([str(root)])) == 0
     assert "files are left out" not in capsys.readouterr().err  # as without the lists
@@ -257,3 +261,23 @@ def test_half_of_the_lists_of_an_older_version_is_completed_and_others_stay(root
         assert sorted(file.name for file in root.glob("*.txt")) == sorted(left)
         assert run_command(lambda: split.main([str(root)])) == 0
         assert {file.name: file.read_bytes() for file in root.glob("*.txt")} == completed
+
+
+def test_the_files_that_are_left_out_are_named_as_they_are_or_the_first_of_them(root: Path, capsys: Any) -> None:
+    for name in ("a.txt", "b.xyz", "c1", "d\x1b[31m.heic", "e.doc"):
+        (root / "cat" / name).write_text("")
+    assert run_command(lambda: split.main([str(root)])) == 0
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: 6 files are left out: 'cat/a.txt', 'cat/b.xyz', 'cat/c1', 'cat/d")
+    assert "'cat/e.doc' and 1 more do not end in .jpg" in note
+    assert "\x1b" not in note
+    rows = (root / split.LEFT_OUT).read_text()
+    assert [row.split("\t")[0] for row in rows.splitlines()][-1] == "dog/x.heic"
+    assert rows.count("\n") == 6
+    assert "\x1b" not in rows
+
+
+def test_pixels_have_a_limit_that_can_be_chosen(root: Path, capsys: Any) -> None:
+    assert run_command(lambda: split.main([str(root), "--max-pixels", "10"])) == 2
+    assert "pixels, and at most 10 are decoded" in capsys.readouterr().err
+    assert not (root / "train.txt").exists()

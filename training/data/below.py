@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,20 +116,27 @@ class FilesBelow:
         return real
 
 
-def left_out(number: int) -> str:
+NAMED = 5
+"""Files that a note names."""
+
+
+def left_out(names: Sequence[str]) -> str:
     """Write a note on files that are not named as images.
 
     Args:
-        number: number of files, at least 1.
+        names: the files, at least one.
 
     Returns:
-        One sentence without a full stop.
+        One sentence without a full stop, which names the first :data:`NAMED` files.
     """
-    start = "1 file is left out: its name does" if number == 1 else f"{number:,} files are left out: their names do"
-    return f"{start} not end in {', '.join(IMAGES)}"
+    number = len(names)
+    start = "1 file is left out" if number == 1 else f"{number:,} files are left out"
+    more = f" and {number - NAMED:,} more" if number > NAMED else ""
+    does = "does" if number == 1 else "do"
+    return f"{start}: {', '.join(map(repr, names[:NAMED]))}{more} {does} not end in {', '.join(IMAGES)}"
 
 
-def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tuple[list[Path], int]:
+def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tuple[list[Path], list[str]]:
     """Find the images in a folder, at any depth.
 
     Args:
@@ -137,14 +145,14 @@ def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tup
             default it raises InvalidInput.
 
     Returns:
-        The images, folder after folder, each sorted by name; and the number of other files.
+        The images, folder after folder, each sorted by name; and the paths of other files below ``folder``.
 
     Raises:
         InvalidInput: if there is no image, a folder cannot be read or is a link, or a file is a link that leaves
             ``folder``.
     """
     root = Path(os.path.realpath(folder))
-    files, images, other_files = FilesBelow(root), list[Path](), 0
+    files, images, other_files = FilesBelow(root), list[Path](), list[str]()
     for parent, folders, names in os.walk(root, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not hidden(name))  # os.walk goes into these
         for name in folders:
@@ -153,10 +161,10 @@ def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tup
                     f"{os.path.join(parent, name)!r} is a link to a folder, which is not followed; {without_links(folder)}"
                 )
         for name in sorted(name for name in names if not hidden(name)):
+            path = os.path.relpath(os.path.join(parent, name), root)
             if not name.lower().endswith(IMAGES):
-                other_files += 1
+                other_files.append(path)
             else:
-                path = os.path.relpath(os.path.join(parent, name), root)
                 try:
                     files.look(path)
                 except OSError as error:

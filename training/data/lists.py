@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -146,14 +146,14 @@ class Files(NamedTuple):
         paths: the regular files, each once.
         problems: one sentence for each other row or folder, and each name of a class, which cannot be left out.
         unusable: by path, one sentence for each file that is missing or no image.
-        left_out: number of files that are left out for their names.
+        left_out: paths of files that are left out for their names.
     """
 
     root: Path
     paths: list[str]
     problems: list[str]
     unusable: dict[str, str]
-    left_out: int = 0
+    left_out: Sequence[str] = ()
 
 
 def files(
@@ -209,12 +209,14 @@ class Labelled(NamedTuple):
         images: path below the root and label of each image.
         unusable: by path, one sentence for each file that is missing or no image.
         problems: one sentence for each other row, and each name of a class, which cannot be left out.
+        left_out: paths of files that are left out for their names.
     """
 
     names: list[str]
     images: list[tuple[str, int]]
     unusable: dict[str, str]
     problems: list[str]
+    left_out: Sequence[str] = ()
 
 
 def labelled(root: Path, source: Path) -> Labelled:

@@ -18,14 +18,18 @@ VARIABLE = "TRAINING_TRUSTED_CODE"
 """Environment variable with the dotted names that may run, so that processes of a command know them, too."""
 
 
-def trust(name: str) -> None:
-    """Allow a dotted name to run in this process and in those that it starts.
+def trusted() -> frozenset[str]:
+    """The dotted names that may run in this process."""
+    return frozenset(os.environ.get(VARIABLE, "").split())
+
+
+def trust(*names: str) -> None:
+    """Allow dotted names to run in this process and in those that it starts.
 
     Args:
-        name: such as 'package.module:function'.
+        *names: such as 'package.module:function'.
     """
-    names = {*os.environ.get(VARIABLE, "").split(), name}
-    os.environ[VARIABLE] = " ".join(sorted(names - {""}))
+    os.environ[VARIABLE] = " ".join(sorted(trusted().union(names)))
 
 
 def function_of(name: str, option: str) -> Callable[..., Any]:
@@ -41,7 +45,7 @@ def function_of(name: str, option: str) -> Callable[..., Any]:
     Raises:
         InvalidInput: if the user has not said that it may run, or it cannot be found.
     """
-    if name not in os.environ.get(VARIABLE, "").split():
+    if name not in trusted():
         raise InvalidInput(
             f"{option} {name} is code of yours, which a stored run may only name: --trust-code {name} runs it"
         )
@@ -49,7 +53,12 @@ def function_of(name: str, option: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # whatever the module's own code raises
-        raise InvalidInput(f"{option} {name} cannot be imported: {line(error) or type(error).__name__}") from None
+        remedy = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            remedy = "; start the command in the folder of your code, and with --address have that folder on every host"
+        raise InvalidInput(
+            f"{option} {name} cannot be imported: {line(error) or type(error).__name__}{remedy}"
+        ) from None
     if not callable(found):
         raise InvalidInput(f"{option} {name} is no function")
     function: Callable[..., Any] = found

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,6 +21,7 @@ import torch
 from lpm.console import engines
 from lpm.console.errors import InvalidInput
 from training.config import RunConfig
+from training.data.own_code import trust, trusted
 from training.jobs.work import LeftToOther, Outcome, Watcher, Work, silent
 from training.options import Options
 from training.store.locks import Busy
@@ -64,7 +65,7 @@ def in_flight(configs: Sequence[RunConfig], work: Work, options: Options, watche
         shared = ray.put(
             replace(work, device=device, store=work.store.absolute(), weights=work.weights and work.weights.absolute())
         )
-        tasks = [remote.remote(shared, threads, *task) for task in enumerate(configs)]
+        tasks = [remote.remote(shared, (trusted(), sys.path), threads, *task) for task in enumerate(configs)]
         with _followed(configs, work, watcher):
             for number, outcome, messages in engines.results(ray, tasks):
                 print(messages, end="", file=sys.stderr)
@@ -108,9 +109,18 @@ def share(jobs: int, gpus: int) -> float:
     return 10_000 // -(-jobs // gpus) / 10_000
 
 
-def _train(work: Work, threads: int, number: int, config: RunConfig) -> tuple[int, Outcome, str]:
-    """Train a run in a worker. Returns its number and outcome, and its messages on standard error, which the command prints."""
+def _train(
+    work: Work, code: tuple[Collection[str], Sequence[str]], threads: int, number: int, config: RunConfig
+) -> tuple[int, Outcome, str]:
+    """Train a run in a worker. Returns its number and outcome, and its messages on standard error, which the command prints.
+
+    code: the names of the user's own functions that may run, and where the command looks for modules.
+    """
     torch.set_num_threads(threads)
+    names, path = code
+    if names:  # Ray's processes have neither the command's environment nor its folder
+        trust(*names)
+        sys.path += [folder for folder in path if folder not in sys.path]
     # Ray's arrays are shared by the workers of a host and cannot be written; a trainer reads them only.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     with contextlib.redirect_stderr(io.StringIO()) as messages:
