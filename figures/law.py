@@ -69,7 +69,7 @@ class Panel:
     own: bool = False
 
 
-PANELS = {
+DIGITS = {
     "FC": Panel(title="mixup, FC", cure="mixup", own=True),
     "MS": Panel(title="mixup, MS", cure="MS", own=True),
     "LA": Panel(title="logit adjustment", cure="logit adjustment 1", own=True),
@@ -77,9 +77,19 @@ PANELS = {
     "CAS": Panel(title="CAS", cure="CBS/CAS/LOM"),
     "BMLS": Panel(title="BMLS, FC", cure="BMLS a<b"),
     "no-mixup": Panel(title="no mixup", cure="no mixup", own=True),
-    "CIFAR": Panel(title="CIFAR-10", cure="mixup", own=True),
 }
-"""The methods by their series in the rows."""
+"""The methods on the digits by their series in the rows."""
+
+CIFAR = {
+    "CIFAR" if name == "FC" else f"CIFAR-{name}": replace(panel, own=panel.group == 1)
+    for name, panel in DIGITS.items()
+    if name != "no-mixup"
+}
+"""Those on CIFAR-10. Its rare classes resemble frequent ones, so directions of their own are drawn for balanced methods, too."""
+
+PANELS = DIGITS | CIFAR
+FIGURES = {"law": DIGITS, "law-cifar": CIFAR}
+"""The methods of each figure, by its file's name."""
 
 BUILDERS = {cure.name: cure.build for cure in CURES}
 
@@ -131,7 +141,9 @@ def make(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         # The labels of MS are label pairs, which cannot be fitted in part.
         if PANELS[name].cure != "MS" and (shares := shares_of(points)) is not None:
             rows += predicted_rows(name, ratios, shares)
-    save(plot, [*rows, *measured], folder, "law")
+    for file, panels in FIGURES.items():
+        if drawn := [row for row in [*rows, *measured] if row["series"] in panels]:
+            save(plot, drawn, folder, file)
     thresholds = {name: threshold(measured, name) for name in names}
     return {"series": names, "runs": len(measured), "points": options.points, "measured_thresholds": thresholds}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from benchmarks.law import SERIES
 from figures import __main__ as command
 from figures import law
 from lpm.console.errors import InvalidInput
@@ -160,6 +161,22 @@ def test_the_figure_is_drawn_from_its_rows(tmp_path: Path) -> None:
         assert [row["what"] for row in csv.DictReader(file)] == ["predicted"] * points + ["fitted"] * points + [
             "measured"
         ]
+
+
+def test_cifar_has_a_figure_of_its_own(tmp_path: Path) -> None:
+    row = rows_of(np.random.default_rng(0).normal(size=(10, 12))) | {
+        "series": "CIFAR-CAS",
+        "fit_B": "0.5",
+        "fit_A": "0.7",
+    }
+    path, out = written(tmp_path / "runs.csv", row), tmp_path / "out"
+    assert command.main(["law", "--runs", str(path), "--points", "2", "--quiet", "--out", str(out)]) == 0
+    assert (out / "law-cifar.png").exists()
+    assert not (out / "law.png").exists()
+    for name, panel in law.CIFAR.items():
+        base = {series.name: series for series in SERIES}[name]
+        of_cure = law.predicted_rows(name, [1.0])[0]["mu"]
+        assert of_cure == pytest.approx(math.sqrt(base.c)), panel
 
 
 @pytest.mark.parametrize(
