@@ -89,7 +89,7 @@ class Series:
 
 S, PI_A, PI_B, K = 2 / 3, 2 / 11, 1 / 55, 10
 LONG, SHORT = {"epochs": 400, "decay_warmup": 200}, {"epochs": 200, "decay_warmup": 100}
-IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 1.05, 0.1, 0.8, 0.45, 0.95, 0.2, 0.25, 1.3)
+IMAGES, FAR = {"decay_warmup": 15}, (0.6, 0.3, 1.05, 0.1, 0.8, 0.45, 0.95, 0.2, 0.25, 1.3, 0.35)
 NEAR, WIDE, BALANCED = (0.6, 0.8, 0.9, 0.95, 1.05, 1.2), (0.6, 0.8, 0.9, 1.05, 1.2, 1.5), (0.5, 0.8, 0.9, 1.05, 1.2)
 SERIES = (
     Series(name="FC", choices=LONG, c=S * PI_B, grid=NEAR, first=NEAR),
