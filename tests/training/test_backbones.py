@@ -20,7 +20,7 @@ from training.config import RunConfig
 from training.data import own_code
 from training.export import main as export
 from training.model import build
-from training.model.backbones import Other
+from training.model.backbones import Other, code_of
 from training.model.weights import load_weights
 from training.predict import main as predict
 from training.store.runs import find
@@ -156,3 +156,36 @@ def test_what_is_no_dotted_name_is_not_trusted(capsys: Any) -> None:
         predict(["a", "b", "--trust-code", "os.system"])
     assert "'os.system' is not package.module:function" in capsys.readouterr().err
     assert os.environ[own_code.VARIABLE] == ""
+
+
+def test_a_hash_is_of_the_module_and_of_those_beside_it_that_it_needs(tmp_path: Path, monkeypatch: Any) -> None:
+    files = {
+        "ownpack/__init__.py": "from .nets import made\n",
+        "ownpack/nets.py": "import torch\n\n\ndef made(c):\n    from ownbeside import of\n    from . import parts\n",
+        "ownpack/parts.py": "from ..beyond import x\nfrom ..ownpack import nets\n",
+        "ownpack/unused.py": "1\n",
+        "ownbeside.py": "import training.data\nimport ownpack\n\nof = 1\n",
+        "training/data/__init__.py": "1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    own_code.trust("ownpack:made")
+
+    def digest() -> str:
+        return own_code._hash("ownpack")
+
+    before = own_code.source_hash("ownpack:made", "--model")
+    assert digest() == before
+    changes = []
+    for name in files:
+        (tmp_path / name).write_text(files[name] + "# edited\n")
+        changes += [name] if digest() != before else []
+        assert own_code.source_hash("ownpack:made", "--model") == before  # this process runs what it has imported
+        (tmp_path / name).write_text(files[name])
+    assert changes == ["ownpack/__init__.py", "ownpack/nets.py", "ownpack/parts.py", "ownbeside.py"]
+    assert code_of("resnet18") == ""
+    own_code.trust("os.path:join", "json:loads", "itertools:chain")
+    hashes = {own_code.source_hash(name, "--model") for name in ("os.path:join", "json:loads", "itertools:chain")}
+    assert len(hashes) == 3

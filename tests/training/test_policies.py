@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,9 @@ from training.data.policies import OPERATIONS, RANDAUGMENT, TRIVIAL, applied
 from training.options import add_recipe, config_of
 from training.run.trainer import Trainer
 from training.second_stage import second_stage
+from training.store.runs import find
 
-INVERTED = "tests.training.own_network:inverted"
+INVERTED, UPSIDE_DOWN = (f"tests.training.own_network:{name}" for name in ("inverted", "upside_down"))
 PIXELS = np.random.default_rng(0).integers(256, size=(21, 21, 3)).astype(np.uint8)
 IMAGE = Image.fromarray(PIXELS)
 
@@ -148,6 +150,26 @@ def test_code_is_refused_where_nobody_named_it_or_it_changes_the_shape(tmp_path:
         RunConfig(transform="trivial")
     first = replace(with_preset(RunConfig(dataset="own", classes=3), "strong"))
     assert second_stage(first, "crt").transform == "trivial"
+
+
+@pytest.mark.parametrize("name", ["randaugment", UPSIDE_DOWN])
+def test_a_policy_reaches_a_process_that_decodes(name: str) -> None:
+    own_code.trust(UPSIDE_DOWN)
+    sent, policy = pickle.loads(pickle.dumps(policies.policy(name))), policies.policy(name)
+    views = [each(PIXELS, np.random.default_rng(1)) for each in (sent, policy) if each is not None]
+    assert np.array_equal(*views)
+    assert not np.array_equal(views[0], PIXELS)
+
+
+def test_runs_at_a_time_with_an_own_transform_are_those_one_by_one(tmp_path: Path) -> None:
+    """Processes of runs at a time are spawned, and so are theirs that decode."""
+    root, stores = pets(tmp_path / "d"), [tmp_path / "one", tmp_path / "two"]
+    words = ["--transform", UPSIDE_DOWN, "--workers", "1", "--seeds", "0-1"]
+    for store, more in zip(stores, ([], ["--jobs", "2"]), strict=True):
+        assert trained(root, store, *words, *more) == 0
+    finals = [[run.final()["test_answers"] for run in find(store)] for store in stores]
+    assert len(finals[0]) == 2
+    assert np.array_equal(*finals)
 
 
 def test_old_runs_have_no_transform() -> None:

@@ -156,15 +156,43 @@ def policy(name: str) -> Policy | None:
     """
     if name == "none" or name in POLICIES:
         return POLICIES.get(name)
-    function = function_of(name, "--transform")
+    return OwnPolicy(name)
 
-    def checked(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        result = np.asarray(function(pixels, rng))
+
+class OwnPolicy:
+    """A function of one's own as a policy; a process that decodes may be sent it, and finds the function itself.
+
+    Args:
+        name: its dotted name.
+
+    Raises:
+        InvalidInput: as :func:`training.data.own_code.function_of`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.function = name, function_of(name, "--transform")
+
+    def __reduce__(self) -> tuple[type[OwnPolicy], tuple[str]]:
+        # By name, because functions that are made by others, or wrapped ones, cannot be pickled.
+        return OwnPolicy, (self.name,)
+
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply the function.
+
+        Args:
+            pixels: (S, S, 3) uint8.
+            rng: the generator.
+
+        Returns:
+            Pixels of the same shape.
+
+        Raises:
+            InvalidInput: if the function returned something else.
+        """
+        result = np.asarray(self.function(pixels, rng))
         if result.shape != pixels.shape or result.dtype != np.uint8:
             raise InvalidInput(
-                f"--transform {name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
+                f"--transform {self.name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
                 f"{pixels.shape}"
             )
         return result
-
-    return checked
