@@ -53,3 +53,15 @@ def flipping(axis: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarra
 
 
 upside_down = flipping(0)
+
+
+def broken(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return _asked(pixels)
+
+
+def _asked(pixels: np.ndarray) -> np.ndarray:
+    raise KeyError("of a transform\x1b[31m")
+
+
+def ragged(pixels: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
+    return [[1, 2], [3]]

@@ -145,7 +145,8 @@ def test_code_is_refused_where_nobody_named_it_or_it_changes_the_shape(tmp_path:
     ):
         policies.policy(INVERTED)
     assert trained(root, tmp_path / "s", "--transform", halved) == 2
-    assert "must return uint8 of shape (32, 32, 3)" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]  # no file is to blame, so no advice on files
+    assert error.endswith("must return uint8 of shape (32, 32, 3)")
     with pytest.raises(InvalidInput, match="applies only to augmented image files"):
         RunConfig(transform="trivial")
     first = replace(with_preset(RunConfig(dataset="own", classes=3), "strong"))
@@ -211,11 +212,26 @@ def test_augment_takes_a_word_and_is_the_run_of_the_two_options(
     assert config.key == config_of(parser.parse_args(["--dataset", "imagenet-lt", *spelled])).key
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_transform_that_raises_is_shown_by_its_own_lines(workers: str, tmp_path: Path, capsys: Any) -> None:
+    root, words = pets(tmp_path / "data"), ["--workers", workers, "--transform"]
+    assert trained(root, tmp_path / "s", *words, "tests.training.own_network:broken") == 2
+    *frames, error = capsys.readouterr().err.splitlines()[-3:]
+    assert error.startswith("error: --transform tests.training.own_network:broken raised KeyError: ")
+    assert error.isprintable()
+    assert [frame.partition(" in ")[2] for frame in frames] == [
+        "broken: return _asked(pixels)",
+        '_asked: raise KeyError("of a transform\\x1b[31m")',
+    ]
+    assert trained(root, tmp_path / "s", *words, "tests.training.own_network:ragged") == 2
+    assert "ragged raised ValueError: " in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--augment", "trivail"], "'trivail'"),
-        (["--no-augment", "trivial"], "--no takes no word"),
+        (["--augment", "trivail"], "error: argument --augment: 'trivail' is unknown, did you mean 'trivial'?"),
+        (["--no-augment", "trivial"], "error: argument --no-augment: it takes no word, and there is 'trivial'"),
         (
             ["--dataset", "own", "--data-root", "D", "--augment", "trivial", "--transform", "none"],
             "drop --transform none",
