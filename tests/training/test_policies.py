@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import types
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image, ImageEnhance
 from lpm.console import cli
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.pages import code
 from tests.training.own import pets, trained
 from training import train
 from training.batches import sources
@@ -210,6 +213,29 @@ def test_augment_takes_a_word_and_is_the_run_of_the_two_options(
         *(words[:2] if "--preset" in words else []),
     ]
     assert config.key == config_of(parser.parse_args(["--dataset", "imagenet-lt", *spelled])).key
+
+
+def test_the_page_wraps_a_transform_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a transform in its place that is as random, so that torchvision need not be there."""
+
+    class AugMix:
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            assert (image.shape, image.dtype) == ((3, 8, 8), torch.uint8)
+            return image + torch.randint(256, image.shape, dtype=torch.uint8)
+
+    v2 = types.SimpleNamespace(AugMix=AugMix)
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.transforms", types.SimpleNamespace(v2=v2))
+    (example,) = code("docs/practice/own-images.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, "my_code.py", "exec"), names)
+    pixels, before = np.zeros((8, 8, 3), np.uint8), torch.get_rng_state()
+    pixels.flags.writeable = False
+    first, again, other = (names["augmix"](pixels, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert (first.shape, first.dtype) == (pixels.shape, np.uint8)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
