@@ -23,6 +23,9 @@ UNFIT = re.compile(r"RuntimeError: operator torchvision::\w+ does not exist")
 """What importing a torchvision says that is not of this torch."""
 
 
+CHANCE = 50
+"""Accuracy in % of few epochs on the folders. One class for all test images has 33, and two classes told apart have 67."""
+
 LIBRARY = {"lightning_ddp": "lightning", "timm_loop": "timm", "hugging_face": "datasets"}
 """What an example is for; without it none is started."""
 
@@ -65,7 +68,7 @@ def test_plain_pytorch(tmp_path: Path) -> None:
 def test_plain_pytorch_with_folders_of_images(images: Path, tmp_path: Path) -> None:
     if find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
-    assert accuracy("plain", "--data", str(images), "--epochs", "1", "--batch", "16", folder=tmp_path) >= 0
+    assert accuracy("plain", "--data", str(images), "--epochs", "4", "--batch", "16", folder=tmp_path) > CHANCE
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -78,8 +81,8 @@ def test_timm(tmp_path: Path) -> None:
 
 
 def test_timm_with_folders_of_images(images: Path, tmp_path: Path) -> None:
-    words = ("--data", str(images), "--classes", "3", "--epochs", "1", "--batch", "16")
-    assert accuracy("timm_loop", *words, folder=tmp_path) >= 0
+    words = ("--data", str(images), "--classes", "3", "--epochs", "6", "--batch", "16")
+    assert accuracy("timm_loop", *words, folder=tmp_path) > CHANCE
 
 
 def test_hugging_face_with_folders_of_images(images: Path, tmp_path: Path) -> None:
