@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -41,3 +43,25 @@ def inverted(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def halved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return pixels[::2]
+
+
+def flipping(axis: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    def flip(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.flip(pixels, axis).copy()
+
+    return flip
+
+
+upside_down = flipping(0)
+
+
+def broken(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return _asked(pixels)
+
+
+def _asked(pixels: np.ndarray) -> np.ndarray:
+    raise KeyError("of a transform\x1b[31m")
+
+
+def ragged(pixels: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
+    return [[1, 2], [3]]

@@ -13,6 +13,7 @@ import torch
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.training import own_network
 from tests.training.own import pets
 from tests.training.own_network import Small
 from training import train
@@ -20,7 +21,7 @@ from training.config import RunConfig
 from training.data import own_code
 from training.export import main as export
 from training.model import build
-from training.model.backbones import Other
+from training.model.backbones import Other, code_of
 from training.model.weights import load_weights
 from training.predict import main as predict
 from training.store.runs import find
@@ -81,6 +82,22 @@ def test_code_that_makes_no_backbone_is_one_line(name: str, message: str) -> Non
     with pytest.raises(InvalidInput, match=re.escape(message)) as refused:
         build.network(replace(CONFIG, model=name), 3)
     assert str(refused.value).isprintable()
+
+
+def test_code_that_raises_is_shown_by_its_own_lines(tmp_path: Path, capsys: Any) -> None:
+    root = pets(tmp_path / "data")
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu"]
+    for name, lines, message in (
+        ("tests.training.own_network:failing", 2, "failing raised RuntimeError: of the user's own "),
+        ("os:system", 1, "system raised TypeError: "),
+    ):
+        assert run_command(lambda n=name: train.main([*words, "--workers", "0", "--quiet", "--model", n])) == 2
+        said = capsys.readouterr().err.splitlines()
+        *frames, error = [line for line in said if not line.startswith("note: ")]
+        assert error.startswith(f"error: --model {name.partition(':')[0]}:{message}")
+        assert error.isprintable()
+        assert len(frames) == lines - 1
+        assert all(f"{Path(own_network.__file__)}:" in frame and " in failing: raise Run" in frame for frame in frames)
 
 
 def test_names_that_are_neither_networks_nor_code_are_refused() -> None:
@@ -156,3 +173,36 @@ def test_what_is_no_dotted_name_is_not_trusted(capsys: Any) -> None:
         predict(["a", "b", "--trust-code", "os.system"])
     assert "'os.system' is not package.module:function" in capsys.readouterr().err
     assert os.environ[own_code.VARIABLE] == ""
+
+
+def test_a_hash_is_of_the_module_and_of_those_beside_it_that_it_needs(tmp_path: Path, monkeypatch: Any) -> None:
+    files = {
+        "ownpack/__init__.py": "from .nets import made\n",
+        "ownpack/nets.py": "import torch\n\n\ndef made(c):\n    from ownbeside import of\n    from . import parts\n",
+        "ownpack/parts.py": "from ..beyond import x\nfrom ..ownpack import nets\n",
+        "ownpack/unused.py": "1\n",
+        "ownbeside.py": "import training.data\nimport ownpack\n\nof = 1\n",
+        "training/data/__init__.py": "1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    own_code.trust("ownpack:made")
+
+    def digest() -> str:
+        return own_code._hash("ownpack")
+
+    before = own_code.source_hash("ownpack:made", "--model")
+    assert digest() == before
+    changes = []
+    for name in files:
+        (tmp_path / name).write_text(files[name] + "# edited\n")
+        changes += [name] if digest() != before else []
+        assert own_code.source_hash("ownpack:made", "--model") == before  # this process runs what it has imported
+        (tmp_path / name).write_text(files[name])
+    assert changes == ["ownpack/__init__.py", "ownpack/nets.py", "ownpack/parts.py", "ownbeside.py"]
+    assert code_of("resnet18") == ""
+    own_code.trust("os.path:join", "json:loads", "itertools:chain")
+    hashes = {own_code.source_hash(name, "--model") for name in ("os.path:join", "json:loads", "itertools:chain")}
+    assert len(hashes) == 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,3 +144,41 @@ def test_features_of_other_images_are_others(root: Path, weights: Path, tmp_path
         names.append(Trainer(changed, data, CPU, weights=weights).source._name())  # type: ignore[attr-defined]
     assert names[0] == names[3]
     assert len(set(names)) == 3
+
+
+def own_code_run(place: Path, store: Path, root: Path) -> list[str]:
+    """What is kept of features after a run of the code in a folder, in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "training.train",
+        "--dataset",
+        "own",
+        "--data-root",
+        str(root),
+        "--store",
+        str(store),
+    ]
+    command += ["--device", "cpu", "--quiet", "--preset", "features", "--weights", str(place / "w.pth"), "--size", "32"]
+    command += ["--model", "mine:made", "--width", "0", "--workers", "0", "--epochs", "1"]
+    path = os.pathsep.join([str(place), os.getcwd()])
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True)
+    return sorted(file.name for file in (store / cached.FOLDER).iterdir())
+
+
+def test_features_of_edited_code_are_computed_anew(root: Path, tmp_path: Path) -> None:
+    """Its weights are the same, and what it computes is not."""
+    place, store = tmp_path / "code", tmp_path / "store"
+    place.mkdir()
+    (place / "mine.py").write_text("from layers import pool\nfrom torch import nn\n\n\ndef made(channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 6, 3), pool(1), nn.Flatten())\n")  # fmt: skip
+    (place / "layers.py").write_text("from torch.nn import AdaptiveAvgPool2d as pool\n")
+    torch.save({"0.weight": torch.randn(6, 3, 3, 3), "0.bias": torch.zeros(6)}, place / "w.pth")
+    first = own_code_run(place, store, root)
+    assert len(first) == 1
+    (run,) = find(store)
+    (run.path / "metrics.json").unlink()  # so that it is trained again
+    assert own_code_run(place, store, root) == first
+    (place / "layers.py").write_text("from torch.nn import AdaptiveMaxPool2d as pool\n")  # beside the function's module
+    (run.path / "metrics.json").unlink()
+    assert len(own_code_run(place, store, root)) == 2

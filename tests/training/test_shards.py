@@ -19,7 +19,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.large import encoded
 from tests.training.own import COUNTS, ORDER, trained
 from training import split
-from training.data import shards
+from training.data import parquet, shards
 from training.data.found import number_of_classes
 from training.data.lists import load
 from training.store.runs import find
@@ -212,3 +212,59 @@ def test_broken_shards_are_one_line_and_leave_nothing(name: str, tmp_path: Path)
             load("own", root, classes=3)
         assert str(refused.value).isprintable()
         assert not list(root.glob(".unpacked/**/*.jsonl"))
+
+
+def with_holes(name: str, size: int, form: str) -> bytes:
+    """A member of a tar file, as GNU tar writes one that is ``size`` zeros: two blocks of data at most."""
+    if form == "gnu":
+        header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+        header[156:157] = tarfile.GNUTYPE_SPARSE
+        header[386:410] = b"%011o\0%011o\0" % (size, 0)  # one piece, empty, at the end
+        header[483:495] = b"%011o\0" % size
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header[:512])
+        return bytes(header)
+    member = tarfile.TarInfo(name)
+    member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
+    member.pax_headers |= {"GNU.sparse.realsize": str(size)}
+    pieces = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+    member.size = len(pieces)
+    return member.tobuf(tarfile.PAX_FORMAT) + pieces
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_members_with_holes_are_refused_and_nothing_stays(form: str, tmp_path: Path) -> None:
+    """71 KB became 3.6 GB."""
+    file = tar(tmp_path / "train.tar", samples([0, 1]))
+    with file.open("rb") as stream, tarfile.open(fileobj=stream) as archive:
+        end = archive.getmembers()[-1].offset_data + 512
+    hole = with_holes("x.jpg", 90_000_000, form)
+    file.write_bytes(file.read_bytes()[:end] + hole + bytes(1024))
+    with tarfile.open(file) as archive:
+        assert archive.getmembers()[-1].size == 90_000_000  # what Python would make of it
+    with pytest.raises(InvalidInput, match=r"member 'x\.jpg' has holes"):
+        load("own", tmp_path, classes=2)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.name != ".lock") == [".unpacked", "train.tar"]
+
+
+@pytest.mark.parametrize("name", ["train.tar", "train/data-0.arrow"])
+def test_images_larger_than_their_shard_are_refused_and_nothing_stays(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name.endswith("tar"):
+        tar(tmp_path / name, samples([0, 1]))
+    else:
+        arrow(tmp_path / name, [0, 1])
+    monkeypatch.setattr(parquet, "GROWTH", 0)
+    monkeypatch.setattr(parquet, "ROOM", len(encoded(10)[0]))  # one image
+    with pytest.raises(InvalidInput, match="up to row 1 its images are much larger than the file"):
+        load("own", tmp_path, classes=2)
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_a_refused_shard_takes_the_images_of_the_others_with_it(tmp_path: Path) -> None:
+    tar(tmp_path / "train-0.tar", samples([0, 1]))
+    tar(tmp_path / "train-1.tar", [*samples([0, 1]), ("z.jpg", JPEG)])
+    with pytest.raises(InvalidInput, match="sample '/z' needs one image, and a label"):
+        load("own", tmp_path, classes=2)
+    assert not list(tmp_path.rglob("*.jpg"))

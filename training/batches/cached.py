@@ -44,6 +44,7 @@ class Cached:
         files: the source of the images.
         compute: the frozen network; it gives the same features at each call.
         state: gives the frozen network's weights and running statistics.
+        code: the version of the code that computes with them; '' for this project's.
         device: where features are needed.
         folder: folder that keeps features of one network and one set of images for other runs; None keeps none.
     """
@@ -57,11 +58,12 @@ class Cached:
         files: Files,
         compute: Compute,
         state: Callable[[], dict[str, Tensor]],
+        code: str,
         device: torch.device,
         folder: Path | None,
     ) -> None:
         self.config, self.data, self.files, self.compute, self.state = config, data, files, compute, state
-        self.device, self.folder = device, folder
+        self.code, self.device, self.folder = code, device, folder
         self._features: dict[str, Tensor] = {}
 
     def begin(self, epoch: int, draws: Epoch, sizes: Sequence[int]) -> None:
@@ -121,10 +123,11 @@ class Cached:
         return features if whole and {name: len(x) for name, x in features.items()} == sizes else None
 
     def _name(self) -> str:
-        """A hash of all that features depend on: the network, the image files, and how these become pixels."""
+        """A hash of all that features depend on: the network, its code, the image files, and how these become pixels."""
         config, digest = self.config, hashlib.sha256()
         how = (config.model, config.pixels, config.upright, config.pixel_bits, config.precision, self.device.type)
         digest.update(json.dumps([*map(str, how), [float(x) for x in self.data.largest_pixels]]).encode())
+        digest.update(self.code.encode())
         for name, tensor in sorted(self.state().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         for part in self.data.parts.values():

@@ -112,7 +112,12 @@ def unpacked(root: Path, files: Sequence[Path]) -> Path:
                 print(f"note: unpacking {shown(quoted(files[0]))}, once, into {shown(root / FOLDER)}", file=sys.stderr)
                 _refuse_link(note.parent)
                 note.unlink(missing_ok=True)  # so that a killed command leaves nothing that looks whole
-                rows = [row for place in places for row in _written(real, place)]
+                try:
+                    rows = [row for place in places for row in _written(real, place)]
+                except BaseException:
+                    for place in places:
+                        _removed(real, place)
+                    raise
                 write(listed, "".join(json.dumps(row) + "\n" for row in rows).encode())
                 write(note, json.dumps(state).encode())
     except OSError as error:
@@ -147,11 +152,17 @@ def _noted(note: Path) -> Any:
         return None
 
 
-def _written(root: Path, place: str) -> Iterator[dict[str, int | str]]:
-    """Write the images of a file, and give a row of the list for each."""
+def _removed(root: Path, place: str) -> str:
+    """Remove the images of a file that were written before. Returns their folder."""
     folder = f"{FOLDER}/{os.path.splitext(place)[0]}"
     _refuse_link(root / folder)
     shutil.rmtree(root / folder, ignore_errors=True)
+    return folder
+
+
+def _written(root: Path, place: str) -> Iterator[dict[str, int | str]]:
+    """Write the images of a file, and give a row of the list for each."""
+    folder = _removed(root, place)
     (root / folder).mkdir(parents=True)
     for number, (image, label) in enumerate(_rows(root / place)):
         ending = next((ending for start, ending in ENDINGS if image.startswith(start)), "webp")
@@ -165,35 +176,39 @@ def _rows(path: Path) -> Iterator[tuple[bytes, int | str]]:
     with opened(path, LIMIT) as file:
         kind = path.suffix.lower()
         parquet = _parquet(file, path) if kind == ".parquet" else None
+        size = os.fstat(file.fileno()).st_size
+        room = GROWTH * size + ROOM
         try:
-            if kind == ".tar":
-                yield from shards.tar_rows(file, IMAGE_LIMIT)
-                return
-            table = shards.arrow_table(file) if parquet is None else parquet
-            schema = table.schema if parquet is None else parquet.schema_arrow
-            image, label, names = _columns(schema)
-            size = os.fstat(file.fileno()).st_size
-            if parquet is not None:
-                _refuse_large(parquet, size)
-            room, number = GROWTH * size + ROOM, -1
-            # Few rows at a time: a value that is stored once may stand in every row.
-            batches = table if parquet is None else parquet.iter_batches(16, columns=[image, label], use_threads=False)
-            for batch in batches:
-                for value, word in zip(batch[image], batch[label], strict=True):
-                    number += 1
-                    value, word = value.as_py(), word.as_py()
-                    data = value["bytes"] if isinstance(value, dict) else value
-                    if type(data) is not bytes or type(word) not in (int, str):
-                        raise ValueError(f"row {number} lacks the bytes of an image, or a label")
-                    if len(data) > IMAGE_LIMIT or (room := room - len(data)) < 0:
-                        raise ValueError(f"up to row {number} its images are much larger than the file")
-                    if names and not (type(word) is int and 0 <= word < len(names)):
-                        raise ValueError(f"row {number} has label {str(word)[:20]}, and there are {len(names)} names")
-                    yield data, names[word] if names else word
+            rows = shards.tar_rows(file, IMAGE_LIMIT) if kind == ".tar" else _table_rows(file, parquet, size)
+            for number, (data, word) in enumerate(rows):
+                if len(data) > IMAGE_LIMIT or (room := room - len(data)) < 0 or number * LEAST > size:
+                    raise ValueError(f"up to row {number} its images are much larger than the file")
+                yield data, word
         except Exception as error:  # a corrupt file can raise anything
             raise InvalidInput(
                 f"{quoted(path)} is no {kind[1:]} file of images and labels: {line(error) or type(error).__name__}"
             ) from None
+
+
+def _table_rows(file: BinaryIO, parquet: ParquetFile | None, size: int) -> Iterator[tuple[bytes, int | str]]:
+    """The images and labels of a table: a parquet file of ``size`` bytes, or an Arrow file."""
+    table = shards.arrow_table(file) if parquet is None else parquet
+    image, label, names = _columns(table.schema if parquet is None else parquet.schema_arrow)
+    if parquet is not None:
+        _refuse_large(parquet, size)
+    number = -1
+    # Few rows at a time: a value that is stored once may stand in every row.
+    batches = table if parquet is None else parquet.iter_batches(16, columns=[image, label], use_threads=False)
+    for batch in batches:
+        for value, word in zip(batch[image], batch[label], strict=True):
+            number += 1
+            value, word = value.as_py(), word.as_py()
+            data = value["bytes"] if isinstance(value, dict) else value
+            if type(data) is not bytes or type(word) not in (int, str):
+                raise ValueError(f"row {number} lacks the bytes of an image, or a label")
+            if names and not (type(word) is int and 0 <= word < len(names)):
+                raise ValueError(f"row {number} has label {str(word)[:20]}, and there are {len(names)} names")
+            yield data, names[word] if names else word
 
 
 def _parquet(file: BinaryIO, path: Path) -> ParquetFile:

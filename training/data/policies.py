@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from lpm.console.errors import InvalidInput
-from training.data.own_code import function_of
+from training.data.own_code import OwnCodeError, called, function_of
 
 Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """From pixels (S, S, 3) uint8 and a generator to pixels of the same shape and type."""
@@ -156,15 +155,43 @@ def policy(name: str) -> Policy | None:
     """
     if name == "none" or name in POLICIES:
         return POLICIES.get(name)
-    function = function_of(name, "--transform")
+    return OwnPolicy(name)
 
-    def checked(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        result = np.asarray(function(pixels, rng))
+
+class OwnPolicy:
+    """A function of one's own as a policy; a process that decodes may be sent it, and finds the function itself.
+
+    Args:
+        name: its dotted name.
+
+    Raises:
+        InvalidInput: as :func:`training.data.own_code.function_of`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.function = name, function_of(name, "--transform")
+
+    def __reduce__(self) -> tuple[type[OwnPolicy], tuple[str]]:
+        # By name, because functions that are made by others, or wrapped ones, cannot be pickled.
+        return OwnPolicy, (self.name,)
+
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply the function.
+
+        Args:
+            pixels: (S, S, 3) uint8.
+            rng: the generator.
+
+        Returns:
+            Pixels of the same shape.
+
+        Raises:
+            OwnCodeError: if the function raised something, or returned something else.
+        """
+        result = called(lambda: np.asarray(self.function(pixels, rng)), words=f"--transform {self.name}")
         if result.shape != pixels.shape or result.dtype != np.uint8:
-            raise InvalidInput(
-                f"--transform {name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
+            raise OwnCodeError(
+                f"--transform {self.name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
                 f"{pixels.shape}"
             )
         return result
-
-    return checked

@@ -86,7 +86,8 @@ def tar_rows(file: BinaryIO, limit: int) -> Iterator[tuple[bytes, Label]]:
         The bytes of each image, and its label.
 
     Raises:
-        ValueError: if a sample lacks an image or a label, has two images, or is too large; or the file is cut short.
+        ValueError: if a sample lacks an image or a label, has two images, or is too large; or the file is cut short, or has
+            members with holes.
     """
     # An archive ends with two empty blocks. One that is cut between two members would lose images in silence.
     size = file.seek(0, 2)
@@ -97,6 +98,9 @@ def tar_rows(file: BinaryIO, limit: int) -> Iterator[tuple[bytes, Label]]:
     sample, key = dict[str, bytes](), None
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
+            # Python fills holes with zeros, so a small file would have any size. A negative size would lead back.
+            if member.issparse() or member.size < 0:
+                raise ValueError(f"member {member.name[:80]!r} has holes, as no image has; pack it without --sparse")
             if not member.isfile():
                 continue
             folder, _, name = member.name.rpartition("/")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import torch
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
-from training.data.own_code import function_of
+from training.data.own_code import called, function_of, source_hash
 from training.data.untrusted import line
 
 TIMM = "timm:"
@@ -67,6 +69,23 @@ class Other(nn.Module):
             return self.body(x)
 
 
+def code_of(name: str) -> str:
+    """Say which code makes a network: its weights alone do not say what it computes.
+
+    Args:
+        name: of the network.
+
+    Returns:
+        The hash of the source of a function of one's own, or timm's version; '' for a network of this project.
+
+    Raises:
+        InvalidInput: as :func:`training.data.own_code.source_hash`.
+    """
+    if name.startswith(TIMM):
+        return importlib.metadata.version("timm")
+    return source_hash(name, "--model") if ":" in name else ""
+
+
 def _of_timm(name: str, channels: int) -> nn.Module:
     try:
         import timm
@@ -84,7 +103,7 @@ def _of_timm(name: str, channels: int) -> nn.Module:
 
 
 def _own(name: str, channels: int) -> nn.Module:
-    made = function_of(name, "--model")(channels)
+    made = called(function_of(name, "--model"), channels, words=f"--model {name}")
     if not isinstance(made, nn.Module):
         raise InvalidInput(f"--model {name} returns {type(made).__name__}, no torch.nn.Module")
     return made

@@ -20,6 +20,7 @@ from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
 from training.methods import BRANCHES, LAWS, STAGES
 from training.model import build
+from training.model.backbones import code_of
 from training.model.classifiers import FC
 from training.model.second_stage import Frozen
 from training.model.second_stage import start as begin_from
@@ -147,7 +148,7 @@ def _cached(
         x = x.contiguous(memory_format=layout)
         return network.features(x, bf16=config.precision == "bf16")
 
-    return Cached(config, data, source, compute, backbone.state_dict, device, folder)
+    return Cached(config, data, source, compute, backbone.state_dict, code_of(config.model), device, folder)
 
 
 def _check_shares(config: RunConfig, data: LongTailed, ranks: Ranks) -> None:
