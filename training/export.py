@@ -15,7 +15,7 @@ from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.data.datasets import LongTailed
 from training.options import add_data, add_lists
-from training.store import runs
+from training.store import run_code, runs
 from training.store.runs import RunFolder
 
 FORMATS = {
@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.jobs.prepare import again  # brings torch
 
     data = again(folder, options)
+    run_code.note((folder.path, folder.config), options=["--model"])
     place = options.out or Path(f"network-{options.format.partition('+')[0]}")
     with OutputFolder(place, "training.export") as output:
         record = _written(folder, data, options, output.path)
