@@ -10,6 +10,7 @@ solution = solve(problem)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from lpm.problem import Features, Problem, Rows
 Numbers = Sequence[float] | np.ndarray
 """Numbers, in a list or an array."""
 
+E_H, E_W = 5.0, 1.0
+"""The default budgets, those of the paper's example."""
+
 
 def from_targets(
     targets: Sequence[Numbers] | np.ndarray,
@@ -27,8 +31,8 @@ def from_targets(
     *,
     weights: Numbers | None = None,
     offsets: Numbers | None = None,
-    e_h: float = 5.0,
-    e_w: float = 1.0,
+    e_h: float = E_H,
+    e_w: float = E_W,
     decay: float | None = None,
     features: Features | None = None,
 ) -> Problem:
@@ -52,8 +56,13 @@ def from_targets(
         The program in normal form; ``solve`` takes it.
 
     Raises:
-        InvalidInput: if shapes do not fit, a number is out of range, or a budget or the decay is.
+        InvalidInput: if shapes do not fit, a number is out of range, or a budget or the decay is; if ``features`` is another
+            word, or there are a decay and a budget.
     """
+    if features not in (None, *get_args(Features)):
+        raise InvalidInput(f"features {str(features)[:60]!r} must be one of {', '.join(get_args(Features))}")
+    if decay is not None and (e_h, e_w) != (E_H, E_W):
+        raise InvalidInput("a decay takes the place of the budgets; drop e_h and e_w, or decay")
     t = _array("targets", targets, 2)
     M, K = t.shape
     if M < 1 or K < 2 or t.min() < 0 or not np.all(t.sum(axis=1) > 0):

@@ -76,14 +76,12 @@ def sweep_rows(
         certified, "" where it is. A refused row has its settings, and None for the rest.
 
     Raises:
-        InvalidInput: as :func:`lpm.solve.solve`, or if a family does not allow an R.
+        InvalidInput: as :func:`lpm.solve.solve`, or if a family does not allow an R, or there is none.
     """
-    several = _several(families)
-    tasks = [
-        task
-        for task in tasks_of(several, np.asarray(R, dtype=float).ravel(), solver=solver, tolerance=tolerance)
-        if task.R is not None
-    ]
+    several, grid = _several(families), np.asarray(R, dtype=float).ravel()
+    if not len(grid):
+        raise InvalidInput("R is empty; give the imbalances to solve at, such as R=[1, 10, 100]")
+    tasks = [task for task in tasks_of(several, grid, solver=solver, tolerance=tolerance) if task.R is not None]
     results = _results(tasks, progress)
     return Table(_sweep_row(task, result) for task, result in zip(tasks, results, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -128,12 +129,12 @@ def main(arguments: list[str] | None = None) -> int:
         if results[method].results:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
-        print(formats[options.format](base, results), end="")
-        print(stopped + _ending(results, runs) if options.format == "markdown" else "", end="")
-        if options.html is not None:
+        if options.html is not None:  # before the table, whose reader may stop early, as head does
             write(options.html, comparison_page.page(base, results, folders, stopped).encode())
             print(f"page: {shown(options.html)}", file=sys.stderr)
-        elif not options.quiet:
+        print(formats[options.format](base, results), end="")
+        print(stopped + _ending(results, runs) if options.format == "markdown" else "", end="")
+        if options.html is None and not options.quiet:
             page = "the same command with --html report.html makes a page of it, with curves and confusion matrices"
             cli.next_step(page if not stopped else "the same command goes on with the runs that are missing")
     return status
@@ -151,9 +152,11 @@ def _ending(results: comparisons.Results, runs: Mapping[str, Sequence[RunConfig]
 
 
 def _check_html(path: Path) -> None:
-    """See before training that a page can be written. Raises InvalidInput if not."""
+    """See before training that a page can be written, and replaces only such a page. Raises InvalidInput if not."""
     if path.is_dir() or not path.parent.is_dir():
         raise InvalidInput(f"--html {str(path)!r}: name a file in a folder that exists")
+    if os.path.lexists(path) and not comparison_page.is_page(path):
+        raise InvalidInput(f"--html {str(path)!r} exists and is no page of this command; name another file")
 
 
 def longer(runs: Mapping[str, Sequence[RunConfig]]) -> str:

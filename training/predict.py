@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.workers = cores if options.workers is None else options.workers
     run_code.note((folder.path, folder.config), options=["--model"])
     skipped: list[str] = []
+    temperature = None if options.calibrate is None else _temperature(folder, options)
     predictions = inference.predictions(
         folder,
         images,
@@ -78,12 +79,12 @@ def main(arguments: list[str] | None = None) -> int:
         top=options.top,
         workers=options.workers,
         max_pixels=options.max_pixels,
-        temperature=1.0 if options.calibrate is None else _temperature(folder, options),
+        temperature=temperature or 1.0,
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
     rows = ((*row, f"{score:.4f}") for *row, score in predictions)
-    kind = "score" if options.calibrate is None else "probability"
+    kind = "score" if temperature is None else "probability"
     # All rows or none: nothing is printed before every image has been decoded.
     csv.writer(text, lineterminator="\n").writerows([("image", "rank", "class", kind), *rows])
     for reason in skipped:
@@ -94,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     return min(len(skipped), 1)
 
 
-def _temperature(folder: RunFolder, options: argparse.Namespace) -> float:
-    """The temperature that ``--calibrate`` asks for; a line says what it was fitted on."""
+def _temperature(folder: RunFolder, options: argparse.Namespace) -> float | None:
+    """The temperature that ``--calibrate`` asks for, None if none fits; a line says what it was fitted on, or why not."""
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
     from training.run import calibrating, inference
@@ -103,6 +104,7 @@ def _temperature(folder: RunFolder, options: argparse.Namespace) -> float:
 
     inference.class_names(folder)
     what, device = options.calibrate, build.device(options.device)
+    of = {"holdout": " that were held out", "test": ", the run's own test images, on which they are too good"}
     if what in PARTS:
         data = again(folder, options)
         if what not in data.parts:
@@ -118,12 +120,19 @@ def _temperature(folder: RunFolder, options: argparse.Namespace) -> float:
         if not place.is_dir():
             raise InvalidInput(f"--calibrate {what!r} is neither {' nor '.join(PARTS)} nor a folder")
         words = {"workers": options.workers, "max_pixels": options.max_pixels}
-        logits, labels = calibrating.of_folder(folder, place, device, **words)
-    fitted = calibrating.calibrated(logits, labels)
-    of = {"holdout": " that were held out", "test": ", the run's own test images, on which they are too good"}
+        logits, labels, trained, tested = calibrating.of_folder(folder, place, device, **words)
+        if trained:
+            left_out = counted(trained, "image")
+            print(f"note: {left_out} of {shown(what)} left out, on which the run was trained", file=sys.stderr)
+        of[what] = f" in {shown(what)}" + f", {tested} of them{of['test']}" * bool(tested)
+    try:
+        fitted = calibrating.calibrated(logits, labels)
+    except InvalidInput as error:  # the predictions themselves are right all the same
+        print(f"note: {shown(error)}; these are scores, not probabilities", file=sys.stderr)
+        return None
     print(
         f"note: probabilities at temperature {fitted.temperature:.3g}, fitted on {counted(fitted.images, 'image')} of "
-        f"{counted(fitted.classes, 'class', 'classes')}{of.get(what, f' in {shown(what)}')}; calibration error there "
+        f"{counted(fitted.classes, 'class', 'classes')}{of[what]}; calibration error there "
         f"{fitted.before:.1f} % before, {fitted.after:.1f} % after",
         file=sys.stderr,
     )

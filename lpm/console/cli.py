@@ -90,7 +90,10 @@ class Parser(argparse.ArgumentParser):
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
             unknown = (message.removeprefix(prefix).split() or [""])[0]
-            message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
+            if self._get_positional_actions() and not unknown.startswith("-"):
+                message = f"{unknown!r} is one word too many; a pattern may have matched several files or folders"
+            else:
+                message = f"option {unknown!r} is unknown{_nearest(unknown, self._option_string_actions)}; see --help"
         print(shown(f"error: {message}"), file=sys.stderr)
         sys.exit(2)
 

@@ -95,6 +95,10 @@ def test_five_lines_are_enough() -> None:
         (dict(targets=EYE, offsets=[1, 2]), "offsets must be finite, one for each"),
         (dict(targets=EYE, decay=0.0), "decay"),
         (dict(targets=EYE, e_h=-1.0), "E_H"),
+        (dict(targets=EYE, features="x"), "features 'x' must be one of sample, mean"),
+        (dict(targets=EYE, decay=0.1, features="x"), "features 'x' must be one of sample, mean"),
+        (dict(targets=EYE, decay=0.1, e_h=3.0), "a decay takes the place of the budgets; drop e_h and e_w, or decay"),
+        (dict(targets=EYE, decay=0.1, e_w=3.0), "a decay takes the place of the budgets"),
     ],
 )
 def test_misuse_is_refused_in_one_line(arguments: dict[str, Any], words: str) -> None:

@@ -70,6 +70,11 @@ def test_progress_is_silent_unless_asked_for(
     assert "1 of 1" in capsys.readouterr().err
 
 
+def test_a_sweep_without_imbalances_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="R is empty; give the imbalances"):
+        sweep_rows(Family("fc", "product", K=4), R=[])
+
+
 def test_rows_become_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Table([{"R": 1.0, "name": "a"}, {"R": 2.0, "name": "b"}])
     monkeypatch.setitem(sys.modules, "pandas", None)

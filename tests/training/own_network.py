@@ -95,3 +95,15 @@ class Untraceable(Small):
 
 def untraceable(channels: int) -> nn.Module:
     return Untraceable(channels)
+
+
+def broken(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return _asked(pixels)
+
+
+def _asked(pixels: np.ndarray) -> np.ndarray:
+    raise KeyError("of a transform\x1b[31m")
+
+
+def ragged(pixels: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
+    return [[1, 2], [3]]

@@ -13,6 +13,7 @@ import torch
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.training import own_network
 from tests.training.own import pets
 from tests.training.own_network import Small
 from training import train
@@ -81,6 +82,22 @@ def test_code_that_makes_no_backbone_is_one_line(name: str, message: str) -> Non
     with pytest.raises(InvalidInput, match=re.escape(message)) as refused:
         build.network(replace(CONFIG, model=name), 3)
     assert str(refused.value).isprintable()
+
+
+def test_code_that_raises_is_shown_by_its_own_lines(tmp_path: Path, capsys: Any) -> None:
+    root = pets(tmp_path / "data")
+    words = ["--dataset", "own", "--data-root", str(root), "--store", str(tmp_path / "s"), "--device", "cpu"]
+    for name, lines, message in (
+        ("tests.training.own_network:failing", 2, "failing raised RuntimeError: of the user's own "),
+        ("os:system", 1, "system raised TypeError: "),
+    ):
+        assert run_command(lambda n=name: train.main([*words, "--workers", "0", "--quiet", "--model", n])) == 2
+        said = capsys.readouterr().err.splitlines()
+        *frames, error = [line for line in said if not line.startswith("note: ")]
+        assert error.startswith(f"error: --model {name.partition(':')[0]}:{message}")
+        assert error.isprintable()
+        assert len(frames) == lines - 1
+        assert all(f"{Path(own_network.__file__)}:" in frame and " in failing: raise Run" in frame for frame in frames)
 
 
 def test_names_that_are_neither_networks_nor_code_are_refused() -> None:

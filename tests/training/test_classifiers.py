@@ -74,6 +74,16 @@ def test_two_classes_have_no_second_label_pair_to_tell_apart() -> None:
     assert torch.allclose(mixed_singleton(z, a, b, lam), naive, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("lam", [[2.5, -1.0], [0.5, -1.0], [float("nan"), 0.5], 2.5])
+def test_ratios_that_are_none_are_refused_where_they_can_be_read(lam: Any) -> None:
+    z, a, b, ratio = torch.randn(2, 3), torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor(lam)
+    wrong = ratio.flatten()[~((ratio >= 0) & (ratio <= 1)).flatten()][0]
+    with pytest.raises(InvalidInput, match=rf"^the mixing ratio {float(wrong):g} must lie in \[0, 1\]$"):
+        mixed_singleton(z, a, b, ratio, unordered=True)
+    rounded = torch.tensor([1.0, 0.0]) + torch.tensor([2e-7, -2e-7])
+    assert torch.isfinite(mixed_singleton(z, a, b, rounded, unordered=True))
+
+
 @pytest.mark.usefixtures("way")
 def test_mixed_singleton_is_stable_for_large_logits() -> None:
     z = torch.tensor([[1e4, -1e4, 5e3]], dtype=torch.float64, requires_grad=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from lpm.console.cli import run as run_command
 from tests.training.own import pets
 from training import compare
 from training.store import comparison_picture
+from training.store.comparison_page import is_page
 from training.store.comparisons import Runs, rows
 from training.store.results import RunResult
 
@@ -98,3 +102,32 @@ def test_a_page_that_cannot_be_written_is_refused_before_training(tmp_path: Path
         assert run_command(lambda path=path: compare.main(["--store", str(tmp_path / "s"), "--html", str(path)])) == 2
         assert "name a file in a folder that exists" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_only_a_page_of_this_command_is_replaced(tmp_path: Path, capsys: Any) -> None:
+    images = tmp_path / "train.txt"
+    images.write_text("cat/1.png 0\n")
+    (tmp_path / "link.html").symlink_to(images)
+    os.mkfifo(tmp_path / "pipe.html")
+    for name in ("train.txt", "link.html", "pipe.html"):
+        words = ["--store", str(tmp_path / "s"), "--html", str(tmp_path / name)]
+        assert run_command(lambda words=words: compare.main(words)) == 2
+        out, err = capsys.readouterr()
+        assert "exists and is no page of this command; name another file" in err
+        assert (out, err.count("\n")) == ("", 1)
+    assert images.read_text() == "cat/1.png 0\n"
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_reader_that_stops_early_does_not_lose_the_page(tmp_path: Path) -> None:
+    class Stopped(io.StringIO):
+        """Standard output whose reader has ended."""
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    words = ["--store", str(tmp_path / "s"), "--device", "cpu", "--preset", "smoke", "--epochs", "1", "--width", "4"]
+    words += ["--method", "random+FC", "--quiet", "--html", str(tmp_path / "page.html")]
+    with contextlib.redirect_stdout(Stopped()), pytest.raises(BrokenPipeError):
+        compare.main(words)
+    assert is_page(tmp_path / "page.html")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import types
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image, ImageEnhance
 from lpm.console import cli
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.pages import code
 from tests.training.own import pets, trained
 from training import train
 from training.batches import sources
@@ -145,7 +148,8 @@ def test_code_is_refused_where_nobody_named_it_or_it_changes_the_shape(tmp_path:
     ):
         policies.policy(INVERTED)
     assert trained(root, tmp_path / "s", "--transform", halved) == 2
-    assert "must return uint8 of shape (32, 32, 3)" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]  # no file is to blame, so no advice on files
+    assert error.endswith("must return uint8 of shape (32, 32, 3)")
     with pytest.raises(InvalidInput, match="applies only to augmented image files"):
         RunConfig(transform="trivial")
     first = replace(with_preset(RunConfig(dataset="own", classes=3), "strong"))
@@ -211,11 +215,49 @@ def test_augment_takes_a_word_and_is_the_run_of_the_two_options(
     assert config.key == config_of(parser.parse_args(["--dataset", "imagenet-lt", *spelled])).key
 
 
+def test_the_page_wraps_a_transform_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a transform in its place that is as random, so that torchvision need not be there."""
+
+    class AugMix:
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            assert (image.shape, image.dtype) == ((3, 8, 8), torch.uint8)
+            return image + torch.randint(256, image.shape, dtype=torch.uint8)
+
+    v2 = types.SimpleNamespace(AugMix=AugMix)
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.transforms", types.SimpleNamespace(v2=v2))
+    (example,) = code("docs/practice/own-images.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, "my_code.py", "exec"), names)
+    pixels, before = np.zeros((8, 8, 3), np.uint8), torch.get_rng_state()
+    pixels.flags.writeable = False
+    first, again, other = (names["augmix"](pixels, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert (first.shape, first.dtype) == (pixels.shape, np.uint8)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_transform_that_raises_is_shown_by_its_own_lines(workers: str, tmp_path: Path, capsys: Any) -> None:
+    root, words = pets(tmp_path / "data"), ["--workers", workers, "--transform"]
+    assert trained(root, tmp_path / "s", *words, "tests.training.own_network:broken") == 2
+    *frames, error = capsys.readouterr().err.splitlines()[-3:]
+    assert error.startswith("error: --transform tests.training.own_network:broken raised KeyError: ")
+    assert error.isprintable()
+    assert [frame.partition(" in ")[2] for frame in frames] == [
+        "broken: return _asked(pixels)",
+        '_asked: raise KeyError("of a transform\\x1b[31m")',
+    ]
+    assert trained(root, tmp_path / "s", *words, "tests.training.own_network:ragged") == 2
+    assert "ragged raised ValueError: " in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--augment", "trivail"], "'trivail'"),
-        (["--no-augment", "trivial"], "--no takes no word"),
+        (["--augment", "trivail"], "error: argument --augment: 'trivail' is unknown, did you mean 'trivial'?"),
+        (["--no-augment", "trivial"], "error: argument --no-augment: it takes no word, and there is 'trivial'"),
         (
             ["--dataset", "own", "--data-root", "D", "--augment", "trivial", "--transform", "none"],
             "drop --transform none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lpm.console.errors import InvalidInput
 from tests.training.own import COUNTS, trained
 from training.predict import main as predict
 from training.run import calibrating, inference
+from training.store import run_images
 from training.store.calibration import fitted_temperature
 from training.store.runs import RunFolder, find
 
@@ -62,7 +64,8 @@ def test_a_folder_of_other_images_gives_the_temperature(run: RunFolder, root: Pa
     paths = sorted(root.glob("test/*/*"))
     labels = np.array([names.index(path.parent.name) for path in paths])
     T = fitted_temperature(logits_of(run, paths), labels)
-    assert f"at temperature {T:.3g}, fitted on 7 images of 3 classes in {root / 'test'}; calibration error" in err
+    of = f"in {root / 'test'}, 7 of them, the run's own test images, on which they are too good; calibration error"
+    assert f"at temperature {T:.3g}, fitted on 7 images of 3 classes {of}" in err
     p = softmax(logits_of(run, [root / "train/cat/00.png"])[0] / T)
     assert [float(row["probability"]) for row in rows] == pytest.approx(sorted(p, reverse=True), abs=1e-3)
     assert [row["class"] for row in rows] == [names[k] for k in np.argsort(-p)]
@@ -123,7 +126,56 @@ def test_images_that_are_all_right_fix_no_temperature() -> None:
         calibrating.calibrated(z, np.array([0, 1, 2, 1]))
 
 
-def test_a_network_that_knows_nothing_has_probabilities_of_chance() -> None:
-    z = np.eye(3)[[0, 1, 2, 1]]
-    fitted = calibrating.calibrated(-z, np.array([0, 1, 2, 1]))
-    assert softmax(-z / fitted.temperature, axis=1) == pytest.approx(np.full((4, 3), 1 / 3), abs=0.01)
+def test_a_temperature_at_an_end_of_the_range_is_no_fit() -> None:
+    z, labels = np.eye(3)[[0, 1, 2, 1]], np.array([0, 1, 2, 1])
+    with pytest.raises(
+        InvalidInput, match=r"best of 0\.01 to 100 is the largest, as if scores said nothing of the class;"
+    ):
+        calibrating.calibrated(-z, labels)
+    mostly = 1e-5 * np.concatenate([np.tile(z, (9, 1)), -z])
+    with pytest.raises(InvalidInput, match=r"best of 0\.01 to 100 is the least; take other images"):
+        calibrating.calibrated(mostly, np.tile(labels, 10))
+
+
+def test_training_images_are_left_out_and_nothing_else(run: RunFolder, root: Path, tmp_path: Path, capsys: Any) -> None:
+    begun = run_images.load(run.path)
+    assert begun is not None
+    kept = sorted(path for part, path in begun.images if part != "train")
+    other = tmp_path / "all"
+    for use in ("train", "test"):  # as somebody who gives all the data that there are
+        for path in root.glob(f"{use}/*/*"):
+            (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, other / path.parent.name / f"{use}-{path.name}")
+    labelled = calibrating.of_folder(run, other, torch.device("cpu"))
+    number = sum(map(sum, (classes.values() for classes in COUNTS.values())))
+    assert (labelled.trained, labelled.tested) == (number - len(kept), 7)
+    names = ["dog", "emu", "cat"]
+    expected = logits_of(run, [root / path for path in kept])
+    order = [np.flatnonzero(np.isclose(labelled.logits, z, atol=1e-5).all(axis=1)) for z in expected]
+    assert all(len(found) for found in order)
+    assert np.bincount(labelled.labels).tolist() == [sum(f"/{name}/" in path for path in kept) for name in names]
+    image = str(root / "test/dog/00.png")
+    _, err = printed([str(run.path), image, "--calibrate", str(other)], capsys)
+    assert f"note: {number - len(kept)} images of {other} left out, on which the run was trained\n" in err
+    assert f"fitted on {len(kept)} images of 3 classes in {other}, 7 of them, the run's own test images, " in err
+    for path in other.glob("*/test-*"):
+        path.unlink()
+    held_out = {path.removeprefix("train/").replace("/", "/train-") for path in kept}
+    for name in held_out:
+        (other / name).unlink(missing_ok=True)
+    assert run_command(lambda: predict([str(run.path), image, "--calibrate", str(other)])) == 2
+    out, err = capsys.readouterr()
+    assert f"the run was trained on all images of '{other}'" in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_where_no_temperature_fits_scores_are_printed(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+    rng, image = np.random.default_rng(1), tmp_path / "image.png"
+    Image.fromarray(rng.integers(0, 60, (40, 32, 3)).astype(np.uint8)).save(image)
+    plain, _ = printed([str(run.path), str(image)], capsys)
+    (tmp_path / "right" / plain[0]["class"]).mkdir(parents=True)  # so that all images there are predicted right
+    shutil.copy(image, tmp_path / "right" / plain[0]["class"])
+    rows, err = printed([str(run.path), str(image), "--calibrate", str(tmp_path / "right")], capsys)
+    assert rows == plain
+    assert err.startswith("note: no temperature fits: all 1 images are predicted right")
+    assert err.endswith("take other images, or more; these are scores, not probabilities\n")

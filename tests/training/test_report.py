@@ -114,3 +114,11 @@ def test_what_is_shown_of_many_classes_are_those_with_the_lowest_f1() -> None:
 
 def test_numbers_that_do_not_exist_are_dashes() -> None:
     assert [pages.number(math.nan), pages.number(1.25, 1), pages.number(0.5, 3)] == ["–", "1.2", "0.500"]
+
+
+def test_a_pattern_that_matched_several_runs_is_named(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        report(["runs/one/seed-0", "runs/two/seed-0"])
+    assert ended.value.code == 2
+    error = "error: 'runs/two/seed-0' is one word too many; a pattern may have matched several files or folders\n"
+    assert capsys.readouterr().err == error

@@ -18,6 +18,7 @@ from lpm.console.errors import InvalidInput
 from training.config import RunConfig
 from training.data.datasets import Listed
 from training.data.images import Decoding, central_view_of, train_views_of, whole
+from training.data.own_code import OwnCodeError
 from training.data.policies import policy
 from training.store.locks import let_go
 
@@ -69,7 +70,7 @@ class Order(Sampler[list[Key]]):
 
 
 class Views(Dataset[Any]):
-    """Batches of decoded images, (B, sides, 3, size, size) uint8, or :class:`Undecodable`.
+    """Batches of decoded images, (B, sides, 3, size, size) uint8, or :class:`Undecodable`, or the error of one's own code.
 
     Crops in training are a function of (seed, epoch, position, side), so they do not depend on the workers. An image
     that occurs more than once in a batch, as partners drawn from the batch do, is decoded once. A worker keeps the first
@@ -99,7 +100,7 @@ class Views(Dataset[Any]):
         self.policy = policy(config.transform)
         self.decoded: dict[tuple[int, int], Image.Image] = {}
 
-    def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable:
+    def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable | OwnCodeError:
         occurrences: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         for number, (part, _, _, *images) in enumerate(batch):
             for side, image in enumerate(images):
@@ -110,6 +111,8 @@ class Views(Dataset[Any]):
                 keys = [(batch[number][1], batch[number][2], side) for number, side in targets]
                 for target, view in zip(targets, self._views(self._whole(part, image), keys), strict=True):
                     pixels[target] = view
+        except OwnCodeError as error:
+            return error  # not raised, for the reason of Undecodable
         except InvalidInput as error:
             return Undecodable(str(error))
         return torch.from_numpy(pixels)

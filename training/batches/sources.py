@@ -23,6 +23,7 @@ from training.batches.epoch import Epoch
 from training.config import RunConfig
 from training.data.datasets import Images, Listed, LongTailed
 from training.data.images import Decoding
+from training.data.own_code import OwnCodeError
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 5000}
 """Images at a time without gradients. What fits a core's cache is three times as fast as 1,000; a GPU needs many."""
@@ -284,7 +285,9 @@ def _on_device(batches: Iterator[Any], number: int, device: torch.device) -> Ite
     This is no method, because its frame would keep the source, and with it the workers, after the run has ended.
     """
     for _ in range(number):
-        if isinstance(batch := next_batch(batches), Undecodable):
+        if isinstance(batch := next_batch(batches), OwnCodeError):
+            raise batch
+        if isinstance(batch, Undecodable):
             raise InvalidInput(
                 f"{batch.reason}; `python -m training.check` names all such files; mended, or with --skip-broken, a run "
                 "goes on with --data-changed ok"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -14,13 +14,16 @@ class Switch(argparse.Action):
         option_strings: the first option.
         dest: where True or False is kept.
         word: where the word is kept.
-        keywords: as for other actions; ``type`` checks the word.
+        type: a function that checks the word.
+        keywords: as for other actions.
     """
 
-    def __init__(self, option_strings: Sequence[str], dest: str, *, word: str, **keywords: Any) -> None:
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, word: str, type: Callable[[str], Any] = str, **keywords: Any
+    ) -> None:
         options = [*option_strings, *("--no-" + option.removeprefix("--") for option in option_strings)]
         super().__init__(options, dest, nargs="?", **keywords)
-        self.word = word
+        self.word, self.check = word, type  # not argparse's, whose errors name both options
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -33,12 +36,14 @@ class Switch(argparse.Action):
             values: the word, or None.
             option: as it was typed.
 
-        Raises:
-            ArgumentError: if there is a word behind ``--no-NAME``.
+        A wrong word, and any word behind ``--no-NAME``, are errors of the parser.
         """
         on = not str(option).startswith("--no-")
         if values is not None:
             if not on:
-                raise argparse.ArgumentError(self, f"--no takes no word, and there is {values!r}")
-            setattr(namespace, self.word, values)
+                parser.error(f"argument {option}: it takes no word, and there is {values!r}")
+            try:
+                setattr(namespace, self.word, self.check(values))
+            except argparse.ArgumentTypeError as error:
+                parser.error(f"argument {option}: {error}")
         setattr(namespace, self.dest, on)

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,15 @@ VARIABLE = "TRAINING_TRUSTED_CODE"
 NOT_OWN = ("lpm", "training")
 """Packages whose modules are no part of one's own code, though it may import them."""
 
+FRAMES = 10
+"""Lines of a traceback that are printed, at most: the innermost."""
+
 _HASHES: dict[str, tuple[object, str]] = {}
 """Functions that were found, each with the hash of its source at that time."""
+
+
+class OwnCodeError(InvalidInput):
+    """One's own code that raised something, or returned what it must not. No data are to blame."""
 
 
 def trusted() -> frozenset[str]:
@@ -78,6 +86,32 @@ def function_of(name: str, option: str) -> Callable[..., Any]:
         _HASHES[name] = found, _hash(module)
     function: Callable[..., Any] = found
     return function
+
+
+def called(function: Callable[..., Any], *args: object, words: str) -> Any:
+    """Call a function of one's own.
+
+    Args:
+        function: the function.
+        *args: its arguments.
+        words: the option and the name, for messages.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        OwnCodeError: if the function raises anything, with the lines of its own source that led there.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
+        installed = tuple(sysconfig.get_paths().values())
+        frames = [frame for frame in frames if not frame.filename.startswith(installed)] or frames
+        raise OwnCodeError(
+            f"{words} raised {type(error).__name__}: {line(error)}",
+            lines=tuple(f"{f.filename}:{f.lineno} in {f.name}: {f.line}" for f in frames[-FRAMES:]),
+        ) from None
 
 
 def source_hash(name: str, option: str) -> str:

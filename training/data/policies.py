@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from lpm.console.errors import InvalidInput
-from training.data.own_code import function_of
+from training.data.own_code import OwnCodeError, called, function_of
 
 Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """From pixels (S, S, 3) uint8 and a generator to pixels of the same shape and type."""
@@ -187,11 +186,11 @@ class OwnPolicy:
             Pixels of the same shape.
 
         Raises:
-            InvalidInput: if the function returned something else.
+            OwnCodeError: if the function raised something, or returned something else.
         """
-        result = np.asarray(self.function(pixels, rng))
+        result = called(lambda: np.asarray(self.function(pixels, rng)), words=f"--transform {self.name}")
         if result.shape != pixels.shape or result.dtype != np.uint8:
-            raise InvalidInput(
+            raise OwnCodeError(
                 f"--transform {self.name} returned {result.dtype} of shape {result.shape}; it must return uint8 of shape "
                 f"{pixels.shape}"
             )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
-from training.data.own_code import function_of, source_hash
+from training.data.own_code import called, function_of, source_hash
 from training.data.untrusted import line
 
 TIMM = "timm:"
@@ -103,7 +103,7 @@ def _of_timm(name: str, channels: int) -> nn.Module:
 
 
 def _own(name: str, channels: int) -> nn.Module:
-    made = function_of(name, "--model")(channels)
+    made = called(function_of(name, "--model"), channels, words=f"--model {name}")
     if not isinstance(made, nn.Module):
         raise InvalidInput(f"--model {name} returns {type(made).__name__}, no torch.nn.Module")
     return made

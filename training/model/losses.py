@@ -25,6 +25,8 @@ from lpm.console.errors import InvalidInput
 SCAN = 256
 """Classes up to which a < b is summed by a scan: as fast there, and stored runs were trained with it, bit for bit."""
 
+ROUNDED = 1e-6
+"""How far a tensor's mixing ratio may lie outside [0, 1]: sums and quotients in float32 are rounded by a few times 1e-7."""
 
 MixingRatio = Tensor | np.ndarray | np.floating | float
 """Lambda, the first image's weight: one number for a batch, (), or one per image, (B,) or (B, 1)."""
@@ -185,8 +187,9 @@ def mixed_singleton(
     With ``unordered`` a label pair a > b is exchanged inside: (a, b, lambda) and (b, a, 1-lambda) are the same mixture,
     and the second one has a class. So the loss is right for either order on every device, and no device has to be waited
     for. Pairs a < b keep their ratio, as they do where the caller exchanges lambda alone (``--ratio-per batch-swapped``).
-    A label pair (a, a) has no class. It is refused where labels can be read at once, on a CPU without torch.compile.
-    Elsewhere its lambda becomes NaN, and so do the loss and all gradients: no wrong number passes for a loss.
+    A label pair (a, a) has no class. It is refused where labels can be read at once, on a CPU without torch.compile. So is
+    a ratio outside [0, 1] there. Elsewhere the lambda of (a, a) becomes NaN, and so do the loss and all gradients: no wrong
+    number passes for a loss.
 
     With ``offsets`` o the logit of a label pair (c, d) is lambda z_c + (1-lambda) z_d + o_c + o_d, whatever lambda is: with
     o = tau log q a label pair is adjusted by tau times the log of its frequency q_c q_d.
@@ -203,7 +206,8 @@ def mixed_singleton(
         The mean over the batch, (); 0 for an empty one.
 
     Raises:
-        InvalidInput: if ``unordered`` and K < 3, or a == b (on a CPU without torch.compile), and as :func:`checked`.
+        InvalidInput: if ``unordered`` and K < 3, or a == b or a ratio outside [0, 1] (on a CPU without torch.compile), and
+            as :func:`checked`.
     """
     z, a, b, lam = checked(z, a, b, lam)
     if unordered and z.shape[1] < 3:
@@ -228,7 +232,10 @@ def mixed_singleton(
 
 
 def _in_order(a: Tensor, b: Tensor, lam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Label pairs and ratios (B,) with a < b, the same mixtures; a pair (a, a) is refused, or its ratio is NaN."""
+    """Label pairs and ratios (B,) with a < b, the same mixtures; a pair (a, a) is refused, or its ratio is NaN.
+
+    Where labels can be read, ratios can too, and those outside [0, 1] are refused.
+    """
     if a.device.type == "cpu" and not torch.compiler.is_compiling():  # on a GPU the host would wait for the device
         equal = a == b
         if bool(equal.any()):
@@ -237,6 +244,9 @@ def _in_order(a: Tensor, b: Tensor, lam: Tensor) -> tuple[Tensor, Tensor, Tensor
                 f"the batch has the label pair ({label}, {label}), and the classes are the label pairs a < b; draw two "
                 "classes per pair, as sampler 'bmls' does, or take all K^2 label pairs (unordered=False)"
             )
+        wrong = ~((lam >= -ROUNDED) & (lam <= 1 + ROUNDED))
+        if bool(wrong.any()):
+            raise InvalidInput(f"the mixing ratio {float(lam[wrong][0]):g} must lie in [0, 1]")
     ratio = torch.where(a < b, lam, torch.where(a > b, 1 - lam, float("nan")))
     return torch.minimum(a, b), torch.maximum(a, b), ratio
 

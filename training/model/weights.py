@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,8 @@ def _pickled(data: bytes, path: Path) -> dict[Any, Any]:
                 raise ValueError(f"unpacked they have {size:,} bytes; at most {LIMIT:,} are read")
         while True:
             try:
-                with torch.serialization.safe_globals(stand_ins):
+                with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # such as one of an unusual pickle, before its error
                     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 break
             except Exception as error:

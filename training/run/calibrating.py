@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +14,10 @@ from lpm.console.errors import InvalidInput
 from training.data.below import images_below
 from training.data.class_folders import class_folders
 from training.data.images import MAX_PIXELS
+from training.data.remembered import digest_of
 from training.run import inference
-from training.store.calibration import calibration_error, fitted_temperature
+from training.store import run_images
+from training.store.calibration import TEMPERATURES, calibration_error, fitted_temperature
 from training.store.runs import RunFolder
 
 
@@ -47,22 +51,44 @@ def calibrated(logits: np.ndarray, labels: np.ndarray) -> Calibration:
         The temperature with the least cross-entropy, where each class counts equally.
 
     Raises:
-        InvalidInput: if no temperature has the least, because all images are predicted right.
+        InvalidInput: if no temperature has the least: all images are predicted right, or it is at an end of
+            :data:`training.store.calibration.TEMPERATURES`.
     """
-    temperature = fitted_temperature(logits, labels)
     if (logits.argmax(axis=1) == labels).all():
         raise InvalidInput(
             f"no temperature fits: all {len(labels)} images are predicted right, so probabilities can be as sure as one likes; "
             "take other images, or more"
         )
+    temperature = fitted_temperature(logits, labels)
+    if np.isclose(temperature, TEMPERATURES, rtol=0.01).any():
+        raise InvalidInput(
+            f"no temperature fits: the best of {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g} is the "
+            f"{'largest, as if scores said nothing of the class' if temperature > 1 else 'least'}; take other images, or more"
+        )
     errors = (calibration_error(logits, labels, t) for t in (1.0, temperature))
     return Calibration(temperature, len(labels), len(np.unique(labels)), *errors)
 
 
+class Labelled(NamedTuple):
+    """Images of known classes that a run was not trained on.
+
+    Attributes:
+        logits: (n, K), float64.
+        labels: (n,) true classes.
+        trained: images that were left out, because the run was trained on them.
+        tested: images among the n that the run was tested on.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    trained: int
+    tested: int
+
+
 def of_folder(
     folder: RunFolder, place: Path, device: torch.device, *, workers: int = 0, max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the logits of images in class folders.
+) -> Labelled:
+    """Compute the logits of images in class folders, without those that the run was trained on.
 
     Args:
         folder: a finished run on image files.
@@ -72,10 +98,10 @@ def of_folder(
         max_pixels: pixels that an image may have.
 
     Returns:
-        (n, K) logits, float64, and (n,) classes.
+        The images.
 
     Raises:
-        InvalidInput: if a folder is of no class of the run, if there are no images, and as
+        InvalidInput: if a folder is of no class of the run, if there are no images or only training images, and as
             :func:`training.run.inference.logits`.
     """
     names, paths, labels = inference.class_names(folder), list[Path](), list[int]()
@@ -87,5 +113,22 @@ def of_folder(
         labels += [names.index(name)] * len(images)
     if not paths:
         raise InvalidInput(f"{str(place)!r} holds no folder of a class; give one folder of images per class")
-    batches = inference.logits(folder, paths, device, workers=workers, max_pixels=max_pixels)
-    return torch.cat([z.cpu() for _, z in batches]).double().numpy(), np.array(labels)
+    parts = _parts_of(folder, paths)
+    kept = [number for number, part in enumerate(parts) if part != "train"]
+    if not kept:
+        raise InvalidInput(
+            f"the run was trained on all images of {str(place)!r}, of which it is too sure; give images that it has not seen"
+        )
+    batches = inference.logits(folder, [paths[i] for i in kept], device, workers=workers, max_pixels=max_pixels)
+    logits = torch.cat([z.cpu() for _, z in batches]).double().numpy()
+    return Labelled(logits, np.array(labels)[kept], len(paths) - len(kept), parts.count("test"))
+
+
+def _parts_of(folder: RunFolder, paths: Sequence[Path]) -> list[str]:
+    """The part of the run's data with an image of the same contents, for each file; '' where the run stored none."""
+    begun = run_images.load(folder.path)
+    images = {} if begun is None else begun.images
+    part_of = {image.digest: part for (part, _), image in reversed(images.items()) if image.digest}  # 'train' wins
+    sizes = {image.size for image in images.values()}
+    # Only files of such a size are read.
+    return [part_of.get(digest_of(Path(), str(path)), "") if path.stat().st_size in sizes else "" for path in paths]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from training.config import RunConfig
 from training.store import comparison_picture, comparisons, confusion_picture, pages
@@ -10,6 +11,27 @@ from training.store.comparisons import Results
 from training.store.confusions import names_of, of, splits_of
 from training.store.runs import FINAL, RunFolder
 from training.store.verdicts import verdict
+
+MARK = b'<meta name="generator" content="training.compare">'
+"""Line of every page, near its beginning, by which the command knows its own pages."""
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of this module, which a new page may replace.
+
+    Args:
+        path: the file; no link is followed.
+
+    Returns:
+        Whether it is a regular file whose first bytes hold :data:`MARK`.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if path.is_symlink() or not path.is_file():  # a pipe would be waited for
+        return False
+    with path.open("rb") as file:
+        return MARK in file.read(1000)
 
 
 def page(base: RunConfig, results: Results, folders: Mapping[str, Sequence[RunFolder]], stopped: str = "") -> str:
