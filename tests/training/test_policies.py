@@ -242,7 +242,8 @@ def test_the_page_wraps_a_transform_of_torchvision(monkeypatch: pytest.MonkeyPat
 def test_a_transform_that_raises_is_shown_by_its_own_lines(workers: str, tmp_path: Path, capsys: Any) -> None:
     root, words = pets(tmp_path / "data"), ["--workers", workers, "--transform"]
     assert trained(root, tmp_path / "s", *words, "tests.training.own_network:broken") == 2
-    *frames, error = capsys.readouterr().err.splitlines()[-3:]
+    said = capsys.readouterr().err.splitlines()
+    *frames, error = [line for line in said if not line.startswith("note: ")]
     assert error.startswith("error: --transform tests.training.own_network:broken raised KeyError: ")
     assert error.isprintable()
     assert [frame.partition(" in ")[2] for frame in frames] == [

@@ -106,8 +106,9 @@ def called(function: Callable[..., Any], *args: object, words: str) -> Any:
         return function(*args)
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
-        installed = tuple(sysconfig.get_paths().values())
-        frames = [frame for frame in frames if not frame.filename.startswith(installed)] or frames
+        folders = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+        others = tuple(os.path.join(folder, "") for folder in folders)
+        frames = [frame for frame in frames if not frame.filename.startswith(others)] or frames
         raise OwnCodeError(
             f"{words} raised {type(error).__name__}: {line(error)}",
             lines=tuple(f"{f.filename}:{f.lineno} in {f.name}: {f.line}" for f in frames[-FRAMES:]),
