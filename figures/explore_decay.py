@@ -60,6 +60,10 @@ SERIES = {
     "map-100": "mixup",
     "CIFAR": "mixup",
     "CIFAR-LA": "logit adjustment 1",
+    "CIFAR-MS": "MS",
+    "CIFAR-CW": "class weights",
+    "CIFAR-CAS": "CBS/CAS/LOM",
+    "CIFAR-BMLS": "BMLS a<b",
 }
 """The method of each series of ``benchmarks.law`` that is shown."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.data.datasets import LongTailed
+from training.data.untrusted import line
 from training.options import add_data, add_lists
-from training.store import runs
+from training.store import run_code, runs
 from training.store.runs import RunFolder
 
 FORMATS = {
@@ -24,6 +27,9 @@ FORMATS = {
     "safetensors+py": "weights and one file of code, which needs PyTorch alone",
 }
 """The forms of a network, and what each is for."""
+
+OTHERS = {"onnx": "torchscript", "torchscript": "onnx", "safetensors+py": "onnx or torchscript"}
+"""Forms that may hold a network which a form cannot."""
 
 LOADED = {
     "onnx": 'onnxruntime.InferenceSession("network.onnx")',
@@ -46,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit status.
 
     Raises:
-        InvalidInput: if the run or its data cannot be used, or the files do not predict what the run predicted. Nothing is
-            written then.
+        InvalidInput: if the run or its data cannot be used, the form cannot hold its network, or the files do not predict
+            what the run predicted. Nothing is written then.
     """
     parser = cli.Parser(
         "training.export",
@@ -65,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.jobs.prepare import again  # brings torch
 
     data = again(folder, options)
+    run_code.note((folder.path, folder.config), options=["--model"])
     place = options.out or Path(f"network-{options.format.partition('+')[0]}")
     with OutputFolder(place, "training.export") as output:
         record = _written(folder, data, options, output.path)
@@ -102,14 +109,22 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
         pixels, logits = x * std + mean, network(x).numpy()
     module = exported.Pixels(network, mean, std).eval()
-    if options.format == "onnx":
-        scores = exported.onnx(module, pixels, place)
-    elif options.format == "torchscript":
-        scores = exported.torchscript(module, pixels, place)
-    else:
-        scores = exported.code(module, pixels, place, config.data)
+    writers: dict[str, Any] = {
+        "onnx": exported.onnx,
+        "torchscript": exported.torchscript,
+        "safetensors+py": partial(exported.code, data=config.data),
+    }
+    try:
+        written = writers[options.format](module, pixels, place)(pixels.numpy())
+    except InvalidInput:
+        raise
+    except Exception as error:  # what a writer raises for a network that it cannot write, or one's own code raises
+        reason = line(re.split(r"\n|\.\s", str(error.__cause__ or error).strip())[0]) or type(error).__name__
+        raise InvalidInput(
+            f"{options.format} cannot hold this network ({reason}); --format {OTHERS[options.format]} may"
+        ) from None
     bf16 = config.precision == "bf16"
-    if fault := exported.difference(scores(pixels.numpy()), logits, stored[chosen, 0], bf16=bf16):
+    if fault := exported.difference(written, logits, stored[chosen, 0], bf16=bf16):
         raise InvalidInput(f"{options.format}: {fault}; nothing is written")
     return {
         "run": config.folder,

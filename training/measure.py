@@ -14,7 +14,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
-from training.store import runs
+from training.store import run_code, runs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     device = build.device(options.device)
     for folder in folders:
         config, data = folder.config, again(folder, options)
+        run_code.note((folder.path, config), options=["--model"])
         trainer = Trainer(config, data, device, workers=cores if options.workers is None else options.workers)
         with folder.lock():
             trainer.load(config.epochs, folder.content(runs.FINAL))

@@ -20,7 +20,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.options import add_data, add_device, add_lists
-from training.store import posthoc, runs
+from training.store import posthoc, run_code, runs
 from training.store.posthoc import NAMES, Corrected
 from training.store.runs import RunFolder
 from training.store.tables import in_words
@@ -134,6 +134,7 @@ def _corrected(folder: RunFolder, options: argparse.Namespace) -> list[Corrected
     device = build.device(options.device)
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     data = again(folder, options)
+    run_code.note((folder.path, folder.config), options=["--model"])
     run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
     how, rows = Options(options.tau, options.bias, options.ncm_features), []
     for name in dict.fromkeys(("none", *(options.correction or NAMES))):

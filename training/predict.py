@@ -19,7 +19,7 @@ from lpm.console.text import counted, shown
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
 from training.options import add_data, add_device, add_lists
-from training.store import runs
+from training.store import run_code, runs
 from training.store.runs import RunFolder, seed_paths
 
 PARTS = ("holdout", "test")
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     folder, device = runs.at(options.run), build.device(options.device)
     options.workers = cores if options.workers is None else options.workers
+    run_code.note((folder.path, folder.config), options=["--model"])
     skipped: list[str] = []
     temperature = None if options.calibrate is None else _temperature(folder, options)
     predictions = inference.predictions(

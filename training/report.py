@@ -18,7 +18,7 @@ from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.data.datasets import LongTailed
 from training.options import add_data, add_device, add_lists
-from training.store import class_report, confusion_picture, pages, runs
+from training.store import class_report, confusion_picture, pages, run_code, runs
 from training.store.class_report import ClassRow
 from training.store.confusions import names_of, of, splits_of
 from training.store.runs import RunFolder
@@ -115,6 +115,7 @@ def _evaluated(folder: RunFolder, options: argparse.Namespace) -> tuple[np.ndarr
     from training.run.inference import network_of
 
     device, data = build.device(options.device), again(folder, options)
+    run_code.note((folder.path, folder.config), options=["--model"])
     network = network_of(folder, data.channels, device)
     run = Finished(folder.config, network, data, device, options.workers or 0)
     logits = run.logits("test")

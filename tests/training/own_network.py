@@ -55,6 +55,48 @@ def flipping(axis: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarra
 upside_down = flipping(0)
 
 
+class Attention(nn.Module):
+    """A layer whose text is no Python, and which computes otherwise where gradients are wanted."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, 8, 8, stride=8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(x).flatten(2).transpose(1, 2)
+        attended: Tensor = self.attention(y, y, y)[0]
+        return attended.mean(dim=1)
+
+
+def attention(channels: int) -> nn.Module:
+    return Attention(channels)
+
+
+class Branching(Small):
+    """A network that decides by values while it runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (2 if x.sum() > 0 else 1)
+
+
+def branching(channels: int) -> nn.Module:
+    return Branching(channels)
+
+
+class Untraceable(Small):
+    """A network that refuses to be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            raise RuntimeError("it cannot be traced.\nMore lines on that")
+        return super().forward(x)
+
+
+def untraceable(channels: int) -> nn.Module:
+    return Untraceable(channels)
+
+
 def broken(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _asked(pixels)
 

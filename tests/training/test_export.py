@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lpm.console.cli import run as run_command
 from tests.training.own import older, pets, trained
 from training import train
 from training.config import RunConfig
-from training.data import datasets
+from training.data import datasets, own_code
 from training.export import main as export
 from training.model import build
 from training.run import exported
@@ -29,6 +30,7 @@ from training.run.inference import network_of
 from training.second_stage import second_stage
 from training.store.runs import RunFolder, find
 
+OWN = "tests.training.own_network"
 FILES = {
     "onnx": ["network.onnx"],
     "torchscript": ["network.pt"],
@@ -176,3 +178,56 @@ def test_weights_of_the_code_are_plain_tensors(run: RunFolder, tmp_path: Path) -
     assert torch.equal(
         tensors["classifier_linear.weight"], torch.tensor(run.final()["network.classifier.linear.weight"])
     )
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, RunFolder]]]:
+    """Data, and runs of networks of one's own by the functions that make them."""
+    root, made = pets(tmp_path_factory.mktemp("data")), {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(own_code.VARIABLE, "")
+        for name in ("attention", "branching", "untraceable"):
+            store = tmp_path_factory.mktemp("store")
+            words = ["--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu", "--quiet"]
+            words += ["--workers", "0", "--size", "32", "--epochs", "1", "--batch", "16", "--jitter", "0"]
+            assert run_command(lambda w=words, n=name: train.main([*w, "--model", f"{OWN}:{n}"])) == 0  # type: ignore[misc]
+            (made[name],) = find(store)
+        yield root, made
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "refused"),
+    [
+        ("attention", "onnx", ""),
+        ("attention", "torchscript", ""),
+        (
+            "attention",
+            "safetensors+py",
+            r"\(invalid syntax \(network\.py, line \d+\)\); --format onnx or torchscript may",
+        ),
+        ("branching", "onnx", r"\(.*data-dependent.*\); --format torchscript may"),
+        ("branching", "torchscript", ""),
+        ("branching", "safetensors+py", r"\(symbolically traced variables .*\); --format onnx or torchscript may"),
+        ("untraceable", "torchscript", r"\(it cannot be traced\); --format onnx may"),
+    ],
+)
+def test_a_form_that_cannot_hold_an_own_network_says_which_may(
+    name: str, form: str, refused: str, own: Any, tmp_path: Path, capfd: Any
+) -> None:
+    if form == "onnx":
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason=f"ONNX needs {package}, which is not installed")
+    root, runs = own
+    out = tmp_path / "out"
+    capfd.readouterr()
+    words = [str(runs[name].path), "--data-root", str(root), "--format", form, "--out", str(out)]
+    assert run_command(lambda: export(words)) == (2 if refused else 0)
+    err = capfd.readouterr().err
+    if refused:
+        assert re.fullmatch(rf"error: {re.escape(form)} cannot hold this network {refused}\n", err)
+        assert not out.exists()
+    else:
+        asks = "note: the network's code asks for values or shapes; network.pt goes the ways that 7 test images took\n"
+        assert (asks in err) == (name == "branching")
+        assert err.count("\n") == 1 + (name == "branching")
+        assert sorted(path.name for path in out.iterdir()) == sorted([*FILES[form], "manifest.json"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from training.data.depth import Largest
 from training.data.duplicates import duplicates
 from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
 from training.sampling.label_law import label_frequencies
+from training.store import run_code
 
 NAMED = 10
 """Classes that a note names."""
@@ -93,6 +96,20 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     if config.sampler.startswith("bmls") and (pairs := number_of_label_pairs(config)) > images:
         epochs = -(-pairs // images)
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
+
+
+def explain_code(configs: Sequence[RunConfig], store: Path) -> None:
+    """Say which code of one's own has changed since runs in the store began that these continue, repeat or start from.
+
+    Runs that differ in their seed alone are among them, because tables take their means.
+
+    Args:
+        configs: the runs.
+        store: the folder of the run store.
+    """
+    # A second stage has the network and the transform of its first one.
+    by_key = {key: config for config in configs for key in (config.key, config.stage1) if key}
+    run_code.note(*((path, config) for key, config in by_key.items() for path in sorted(store.glob(f"*-{key}/seed-*"))))
 
 
 def _note_correction(config: RunConfig, counts: np.ndarray) -> None:

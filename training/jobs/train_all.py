@@ -59,6 +59,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     data = ready(configs, options, quiet=quiet, ranks=ranks)
     if ranks.first:
         notes.explain(first, data, device)
+        notes.explain_code(configs, options.store)
     events = options.tensorboard and ranks.first
     if events:
         events_writer(None)

@@ -5,12 +5,14 @@ The network takes pixels in 0..1 and returns logits. What was written is read ag
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import logging
+import sys
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,6 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, fx, nn
 
 from lpm.console.errors import InvalidInput, install
-from training.data.untrusted import line
 from training.model.build import Network
 
 ROUNDING = 1e-4
@@ -78,6 +79,7 @@ def onnx(network: Pixels, example: Tensor, folder: Path) -> Scores:
 
     Raises:
         InvalidInput: if a package is missing.
+        Exception: of PyTorch, if the network asks for values while it runs, or has operators that ONNX lacks.
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
@@ -86,17 +88,26 @@ def onnx(network: Pixels, example: Tensor, folder: Path) -> Scores:
 
     file = folder / "network.onnx"
     shapes = ({0: torch.export.Dim("images")},)
-    logging.getLogger("torch.onnx").setLevel(
-        logging.ERROR
-    )  # it tells of each operator of torchvision, if that is not there
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch about itself
+    with _silent():
         torch.onnx.export(
             network, (example,), file, input_names=["pixels"], output_names=["logits"], dynamic_shapes=shapes,
             external_data=False, dynamo=True, verbose=False,
         )  # fmt: skip
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda pixels: np.asarray(session.run(["logits"], {"pixels": pixels})[0])
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Hold back what PyTorch prints of itself, and of a network that it cannot write; its exception says that, too."""
+    words, disabled = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def torchscript(network: Pixels, example: Tensor, folder: Path) -> Scores:
@@ -112,13 +123,19 @@ def torchscript(network: Pixels, example: Tensor, folder: Path) -> Scores:
     """
     jit: Any = torch.jit  # it has no types
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # PyTorch prefers torch.export, which libtorch does not read
+    # Layers may compute otherwise where no gradients are wanted, as in inference; attention does.
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always")
+        # PyTorch prefers torch.export, which libtorch does not read
+        warnings.simplefilter("ignore", DeprecationWarning)
         jit.save(jit.trace(network, example), file)
         (folder / "network.pt").write_bytes(file.getvalue())
         loaded = jit.load(folder / "network.pt", map_location="cpu")
+    if any(issubclass(warning.category, jit.TracerWarning) for warning in caught):
+        print(
+            f"note: the network's code asks for values or shapes; network.pt goes the ways that {len(example)} test images took",
+            file=sys.stderr,
+        )
     return _of_module(loaded)
 
 
@@ -164,14 +181,10 @@ def code(network: Pixels, example: Tensor, folder: Path, data: str) -> Scores:
         The scores of the two files.
 
     Raises:
-        InvalidInput: if the network has no fixed order of layers, as some networks of one's own.
+        Exception: of PyTorch or Python, if the network has no fixed order of layers, or layers that are not told by one line,
+            as some networks of one's own.
     """
-    try:
-        traced = fx.symbolic_trace(network)
-    except Exception as error:  # anything that the module's own code raises
-        raise InvalidInput(
-            f"the network cannot be written as code: {line(error) or type(error).__name__}; take --format onnx"
-        ) from None
+    traced = fx.symbolic_trace(network)
     layers, tensors = dict[str, str](), dict[str, Tensor]()
     for node in traced.graph.nodes:
         node.type = None  # annotations would need imports

@@ -29,7 +29,7 @@ from training.run.measurement import epochs_measured, measured
 from training.run.starting import Start
 from training.run.steps import Diverged
 from training.run.trainer import Trainer
-from training.store import run_data
+from training.store import run_code, run_data
 from training.store.metrics import by_class, by_split, per_class
 from training.store.results import RunResult
 from training.store.runs import FINAL, RunFolder
@@ -173,6 +173,7 @@ def stages(
             if folder.done:  # another process has finished it meanwhile
                 return folder.result(), []
             checkpoint = folder.resume()
+            run_code.record(folder.path, config, checkpoint[0] if checkpoint else 0)
             change = run_data.record(folder.path, data, fingerprint, checkpoint[0] if checkpoint else 0)
             if checkpoint is None:
                 return None, []

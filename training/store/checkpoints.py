@@ -16,7 +16,7 @@ LIMIT = 4_000_000_000
 """Bytes that a file of a run may have; a checkpoint of ResNet-152 has half a billion."""
 
 OURS = (
-    r"(config|data|metrics|posthoc)\.json|images\.json\.gz|epochs\.jsonl|final\.safetensors"
+    r"(config|code|data|metrics|posthoc)\.json|images\.json\.gz|epochs\.jsonl|final\.safetensors"
     r"|(checkpoint|geometry)-\d{7}\.(json|safetensors)"
 )
 """Regular expression of the names of a run's files."""

@@ -2,6 +2,7 @@
 
     <dataset>-<imbalance>-<sampler>-<classifier>-<loss>-<preset>-<key>/seed-<n>/
         config.json data.json       every choice; the data's name and hash (training/store/run_data.py)
+        code.json                   hashes of the source of one's own --model and --transform (training/store/run_code.py)
         images.json.gz              of image files, path, class, size, time and hash of each (training/store/run_images.py)
         epochs.jsonl                one row per epoch
         checkpoint-<epoch>.*        weights and optimizer (safetensors); rows, and the SHA-256 of both; two are kept
