@@ -123,7 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
         if in_time or missing == len(wanted):
             status = max(status, 1)
         verb, late = "is" if missing == 1 else "are", "" if in_time else "the time is up: "
-        print(f"{late}{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}", file=sys.stderr)
+        slow = (
+            "" if in_time or missing < len(wanted) else "; on a busy machine OMP_NUM_THREADS=1 before it may be faster"
+        )
+        print(f"{late}{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}{slow}", file=sys.stderr)
     stopped = "" if in_time or not missing else _stopped(options.minutes, len(wanted) - missing, len(wanted))
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:

@@ -129,6 +129,8 @@ def test_a_lead_that_seeds_or_test_images_may_make_is_no_win() -> None:
     text = comparisons.sentence({"a": runs(one), "b": runs(other)}, "all")
     assert text.startswith("No method is shown to be best: a is 2.50 points (-")
     assert text.endswith(" above b in accuracy, with 3 seeds and 80 test images.\n")
+    text = comparisons.sentence({"a": runs(one[:1]), "b": runs(other[:2]), "c": runs(other[:, ::-1] & other)}, "all")
+    assert text.endswith(" above b in accuracy, with 1 and 2 seeds and 80 test images.\n")  # those of c do not count
     assert comparisons.sentence({"a": runs(one)}, "all") == ""
     text = comparisons.sentence({"a": runs(one), "b": runs(one)}, "all")
     assert text.startswith("No method is shown to be best: a and b have the same accuracy, 51.25 % (difference ")

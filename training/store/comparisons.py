@@ -258,8 +258,9 @@ def sentence(results: Results, split: str) -> str:
             f"Best: {best}, with {ranked[best].accuracy.value:.2f} % {what}accuracy, {numbers} above {second}. The "
             f"difference from {others} method is shown (p < {LEVEL}).\n"
         )
-    seeds = max(len(row.values) for row in ranked.values())
-    limits = counted(seeds, "seed") + (f" and {counted(len(labels), 'test image')}" if labels is not None else "")
+    fewer, more = sorted(len(ranked[method].values) for method in (best, second))
+    limits = f"{fewer} and " * (fewer < more) + counted(more, "seed")
+    limits += f" and {counted(len(labels), 'test image')}" if labels is not None else ""
     if f"{difference.value:.2f}" == "0.00":
         return (
             f"No method is shown to be best: {best} and {second} have the same {what}accuracy, "
