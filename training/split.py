@@ -115,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         source=source,
         leave_out=leave_out,
         ignore=others.__setitem__,
+        known=options.groups,
         max_pixels=options.max_pixels,
     )
     for text in lines_of(skipped.values(), "left out: "):
@@ -196,6 +197,7 @@ def split(
     source: Path | None = None,
     leave_out: Callable[[str, str], None] | None = None,
     ignore: Callable[[str, str], object] = lambda path, why: None,
+    known: Path | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
     """Divide the images in class folders, or of a list, into a training and a test set.
@@ -218,6 +220,7 @@ def split(
         leave_out: called with the path of each file that cannot be used, and with what is wrong; None refuses all of them
             at once.
         ignore: called with the path of each file that is not named as an image, and with these words.
+        known: a file that may lie among the images and is no image, as that of the groups.
         max_pixels: pixels that an image may have.
 
     Returns:
@@ -230,7 +233,7 @@ def split(
     """
     if not 0 < share < 1:
         raise InvalidInput(f"--test-share {share:g} must lie between 0 and 1")
-    found = _in_folders(root) if source is None else lists.labelled(root, source)
+    found = _in_folders(root, known) if source is None else lists.labelled(root, source)
     for path in found.left_out:
         ignore(path, f"does not end in {', '.join(IMAGES)}")
     names, images = found.names, _hashed(root, seed, found, leave_out, max_pixels)
@@ -254,8 +257,8 @@ def split(
     return names, sorted(train), sorted(test)
 
 
-def _in_folders(root: Path) -> lists.Labelled:
-    """The images in class folders."""
+def _in_folders(root: Path, known: Path | None) -> lists.Labelled:
+    """The images in class folders; known: a file that is no image."""
     problems, first = list[str](), dict[str, Path]()
     names = class_folders(root, refuse=problems.append)
     problems += [
@@ -266,7 +269,12 @@ def _in_folders(root: Path) -> lists.Labelled:
     label, paths = {name: number for number, name in enumerate(names)}, list[tuple[str, int]]()
     unusable: dict[str, str] = {}
     files, others = images_below(root, refuse_file=unusable.__setitem__) if names else ([], [])
-    ignored = [path for path in others if path not in (*LISTS, LEFT_OUT)]  # some of them may be there, see main
+    lists_here = (*LISTS, LEFT_OUT)  # some of them may be there, see main
+    ignored = [
+        path
+        for path in others
+        if path not in lists_here and (known is None or os.path.realpath(root / path) != os.path.realpath(known))
+    ]
     if ignored:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
