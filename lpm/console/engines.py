@@ -88,6 +88,10 @@ def mapping(options: argparse.Namespace, remedy: str = GOES_ON) -> Generator[Map
         yield map
 
 
+WRITTEN = 10.0
+"""Seconds within which a process has written its result."""
+
+
 @contextlib.contextmanager
 def processes(
     jobs: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = (), remedy: str = GOES_ON
@@ -113,11 +117,24 @@ def processes(
     except BrokenProcessPool:
         raise ChildProcessError(f"a process was killed, {LOST}; {remedy}") from None
     except BaseException:
+        _hold_results(pool)
         for child in multiprocessing.active_children():
             child.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _hold_results(pool: ProcessPoolExecutor) -> None:
+    """Keep processes from beginning to write a result, and let one that writes finish.
+
+    One that ends in the middle of it leaves half a result, and the pool's thread then waits for the rest for ever, because this
+    process itself has the pipe open. The standard library has no public name for the lock; it is not given back, because the
+    processes end.
+    """
+    lock = getattr(getattr(pool, "_result_queue", None), "_wlock", None)
+    if lock is not None:
+        lock.acquire(timeout=WRITTEN)
 
 
 def _start(start: Callable[..., None] | None, *arguments: Any) -> None:

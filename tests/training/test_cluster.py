@@ -385,6 +385,21 @@ def test_an_interrupted_sweep_in_processes_keeps_its_rows_and_leaves_no_process(
     wait_for(lambda: not command.alive())
 
 
+def test_a_pool_ends_while_its_processes_write_results() -> None:
+    """They write nearly all the time. Half a result would let the pool wait for the other half for ever."""
+    script = """
+from lpm.console.engines import processes
+try:
+    with processes(2) as pool:
+        next(pool.map(bytes, [10_000_000] * 60))
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "ended\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
