@@ -295,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         InvalidInput: if a series is asked for that needs the folder of its data.
     """
-    parser = cli.Parser("benchmarks.law", "networks on the digits that try the collapse law")
+    parser = cli.Parser("benchmarks.law", "networks on the digits and on CIFAR-10 that try the collapse law")
     names = tuple(series.name for series in SERIES)
     parser.add_argument("--only", type=cli.choice(*names), nargs="+", metavar="NAME", help="|".join(names))
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, such as 0-2")
@@ -335,10 +335,8 @@ def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dic
     loaded: dict[tuple[str, str, float], LongTailed] = {}
     for series in chosen:
         for config, seed in itertools.product(series.configs(), options.seeds):
-            folder, kind = (
-                RunFolder(options.store, replace(config, seed=seed)),
-                (config.dataset, config.tail, config.imbalance),
-            )
+            folder = RunFolder(options.store, replace(config, seed=seed))
+            kind = config.dataset, config.tail, config.imbalance
             if not folder.done:
                 continue
             if kind not in loaded:

@@ -43,8 +43,8 @@ class Row:
 
     Attributes:
         cure: name of the cure.
-        c_B: collapse number of the minority under weight decay, with budgets on every sample's feature: it is collapsed if and
-            only if this is at most mu^2. With counts of one's own, the smallest non-zero eigenvalue of P M P,
+        c_B: collapse number of the minority under the row's decay: it is collapsed if and only if this is at most mu^2. A row
+            with budgets has that of a decay on samples. With counts of one's own, the smallest non-zero eigenvalue of P M P,
             M = sum_k p_k t_k t_k^T. None where the law does not apply.
         c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
             root a decay leaves nothing.

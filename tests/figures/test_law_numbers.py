@@ -220,7 +220,10 @@ def cifar_sentences() -> list[str]:
     assert max(merged) < law.MERGED
     off = [abs(b / a - 1) for a, b in zip(own, fitted, strict=True)]
     LA, MS, CAS, BMLS, CW = (cifar(series)[0.3] for series in CIFAR_METHODS)
+    crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / of_law("CIFAR")
     return [
+        f"With it the threshold is at {short(crossed, 2)} of the law's, and with the share that is fitted at .3 it should be at "
+        f"{short(math.sqrt(ours[0.3]['fit_B']), 2)}.",
         f"From .3 on at most {max(run['few'] for x, run in ours.items() if x >= 0.3):.2f} % of rare images are right.",
         f"At 1.05 r of rare classes is {100 * top['r_B'] / top['r_A']:.1f} % of that of frequent ones, below the 15 % that "
         f"count as collapsed on the digits. But their cosines are {top['few_cosine']:.2f} in the mean, not 1.",
