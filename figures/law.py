@@ -313,10 +313,8 @@ def plot(rows: Sequence[Row]) -> Figure:
             axis.tick_params(labelsize=7)
     for axis, label in zip(axes[:, 0], ("singular value", "accuracy (%)", "cosine among rare"), strict=True):
         axis.set_ylabel(label, fontsize=8)
-    figure.supxlabel(
-        "decay μ over the threshold of the law (lines: optimum; dashed: with what is fitted; points: networks)",
-        fontsize=8,
-    )
+    of_dashes = "dashed: with what is fitted; " * any(row["what"] == "fitted" for row in rows)
+    figure.supxlabel(f"decay μ over the threshold of the law (lines: optimum; {of_dashes}points: networks)", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure
