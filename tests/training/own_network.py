@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +83,31 @@ class Branching(Small):
 
 def branching(channels: int) -> nn.Module:
     return Branching(channels)
+
+
+class Auxiliary(Small):
+    """A network with a second output in training mode only, as Inception has."""
+
+    def forward(self, x: Tensor) -> Any:
+        y = super().forward(x)
+        return (y, y) if self.training else y
+
+
+def auxiliary(channels: int) -> nn.Module:
+    return Auxiliary(channels)
+
+
+class Untrainable(Small):
+    """A network that fails in training mode only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise RuntimeError("a teacher is missing")
+        return super().forward(x)
+
+
+def untrainable(channels: int) -> nn.Module:
+    return Untrainable(channels)
 
 
 class Untraceable(Small):

@@ -71,6 +71,8 @@ def test_trust_is_for_one_name_and_reaches_processes() -> None:
     ("name", "message"),
     [
         ("tests.training.own_network:unpooled", "must return features of shape (images, width)"),
+        ("tests.training.own_network:auxiliary", "pooled and without classes, in training mode, too"),
+        ("tests.training.own_network:untrainable", "of 32 x 32 pixels in training mode: a teacher is missing"),
         ("tests.training.own_network:no_network", "returns str, no torch.nn.Module"),
         ("tests.training.own_network:none", "cannot be imported: module 'tests.training.own_network' has no attribute"),
         ("no_such_module:small", "cannot be imported: No module named 'no_such_module'; start the"),
@@ -82,6 +84,18 @@ def test_code_that_makes_no_backbone_is_one_line(name: str, message: str) -> Non
     with pytest.raises(InvalidInput, match=re.escape(message)) as refused:
         build.network(replace(CONFIG, model=name), 3)
     assert str(refused.value).isprintable()
+
+
+def test_looking_at_a_backbone_changes_neither_its_statistics_nor_the_draws() -> None:
+    own_code.trust(OWN)
+    torch.manual_seed(0)
+    own_network.small(3)
+    draw = torch.rand(1)
+    torch.manual_seed(0)
+    made = Other(OWN, size=32)
+    assert torch.equal(torch.rand(1), draw)
+    assert torch.equal(made.body.norm.running_var, torch.ones(6))
+    assert made.body.norm.num_batches_tracked == 0
 
 
 def test_code_that_raises_is_shown_by_its_own_lines(tmp_path: Path, capsys: Any) -> None:

@@ -37,7 +37,7 @@ class Other(nn.Module):
         self.body = _of_timm(name.removeprefix(TIMM), channels) if name.startswith(TIMM) else _own(name, channels)
         if self.frozen:
             self.body.requires_grad_(False)
-        self.p = _width(self.body, name, channels, size)
+        self.p = _width(self.body, name, channels, size, self.frozen)
         self.train()
 
     def train(self, mode: bool = True) -> Other:
@@ -110,14 +110,29 @@ def _own(name: str, channels: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _width(body: nn.Module, name: str, channels: int, size: int) -> int:
-    body.eval()  # so that no statistics change
-    try:
-        features = body(torch.zeros(2, channels, size, size))
-    except Exception as error:  # whatever the module's own code raises
-        raise InvalidInput(
-            f"model {name} fails on images of {size} x {size} pixels: {line(error) or type(error).__name__}"
-        ) from None
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
-        raise InvalidInput(f"model {name} must return features of shape (images, width), pooled and without classes")
-    return features.shape[1]
+def _width(body: nn.Module, name: str, channels: int, size: int, frozen: bool) -> int:
+    """The width of the features; a module that fails in the mode it is needed in is refused before an epoch is spent."""
+    images = torch.zeros(2, channels, size, size)
+    kept = {key: value.clone() for key, value in body.named_buffers()}
+    widths = []
+    with torch.random.fork_rng(devices=[]):  # dropout must not move the run's own draws
+        for mode in (False,) if frozen else (True, False):
+            try:
+                features = body.train(mode)(images)
+            except Exception as error:  # whatever the module's own code raises
+                raise InvalidInput(
+                    f"model {name} fails on images of {size} x {size} pixels{' in training mode' * mode}: "
+                    f"{line(error) or type(error).__name__}"
+                ) from None
+            if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+                raise InvalidInput(
+                    f"model {name} must return features of shape (images, width), pooled and without classes"
+                    f"{', in training mode, too' * mode}"
+                )
+            widths.append(features.shape[1])
+    for key, value in body.named_buffers():  # statistics of BatchNorm, which images of zeros would move
+        if key in kept:
+            value.copy_(kept[key])
+    if len(set(widths)) > 1:
+        raise InvalidInput(f"model {name} returns {widths[0]} features in training mode and {widths[1]} otherwise")
+    return widths[-1]
