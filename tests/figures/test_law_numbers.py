@@ -220,6 +220,9 @@ def cifar_sentences() -> list[str]:
     assert max(merged) < law.MERGED
     off = [abs(b / a - 1) for a, b in zip(own, fitted, strict=True)]
     LA, MS, CAS, BMLS, CW = (cifar(series)[0.3] for series in CIFAR_METHODS)
+    above = {series: cifar(series)[1.05] for series in CIFAR_METHODS}
+    gone = max(above[series][r] for series in ("CIFAR-CAS", "CIFAR-BMLS") for r in ("r_A", "r_B"))
+    shared = max(above[series]["own_B"] / above[series]["r_A"] for series in ("CIFAR-LA", "CIFAR-MS"))
     crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / of_law("CIFAR")
     return [
         f"With it the threshold is at {short(crossed, 2)} of the law's, and with the share that is fitted at .3 it should be at "
@@ -244,6 +247,12 @@ def cifar_sentences() -> list[str]:
         f"{ours[0.3]['few']:.2f} %.",
         f"MS keeps more: {100 * MS['own_B'] / MS['r_A']:.0f} % at .3, where {MS['few']:.1f} % of rare images are right.",
         f"At .3 r is {short(CW['r_A'], 2)} in frequent and {short(CW['r_B'], 2)} in rare classes",
+        f"At 1.05 frequent classes have lost theirs, {short(above['CIFAR-CW']['r_A'], 2)} beside "
+        f"{short(above['CIFAR-CW']['r_B'], 2)}: {above['CIFAR-CW']['many']:.1f} % of their images are right, and "
+        f"{above['CIFAR-CW']['few']:.0f} % of the rare ones.",
+        f"At 1.05 of their thresholds r is {short(gone)} at most in both groups",
+        f"At 1.05 the own part is {100 * shared:.0f} % at most with logit adjustment and with MS, and "
+        f"{above['CIFAR-LA']['few']:.1f} and {above['CIFAR-MS']['few']:.1f} % of rare images are right.",
     ]
 
 
