@@ -96,7 +96,8 @@ def markdown(report: Report) -> str:
         shares = [f"{c.right:.0f}", f"{c.among_split:.0f}", corrected, threshold]
         rows.append([c.name, str(c.images), c.verdict, *shares])
     how = "chosen" if report.mu_known else "measured by balance"
-    lines = [f"{markdown_text(report.run)}: {markdown_text(report.method)}, mu = {report.mu:.3g} ({how})", ""]
+    size = f"= {report.mu:.3g}" if math.isfinite(report.mu) else "not known"
+    lines = [f"{markdown_text(report.run)}: {markdown_text(report.method)}, mu {size} ({how})", ""]
     lines += [cli.markdown_table(rows)]
     lines += [
         f"- {markdown_text(c.name)}, {c.verdict}. {markdown_text(c.sentence)}"
