@@ -97,6 +97,17 @@ def auxiliary(channels: int) -> nn.Module:
     return Auxiliary(channels)
 
 
+class Dropping(Small):
+    """A network that draws at random in training mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), training=self.training)
+
+
+def dropping(channels: int) -> nn.Module:
+    return Dropping(channels)
+
+
 class Untrainable(Small):
     """A network that fails in training mode only."""
 

@@ -87,12 +87,13 @@ def test_code_that_makes_no_backbone_is_one_line(name: str, message: str) -> Non
 
 
 def test_looking_at_a_backbone_changes_neither_its_statistics_nor_the_draws() -> None:
-    own_code.trust(OWN)
+    name = "tests.training.own_network:dropping"
+    own_code.trust(name)
     torch.manual_seed(0)
-    own_network.small(3)
+    own_network.dropping(3)
     draw = torch.rand(1)
     torch.manual_seed(0)
-    made = Other(OWN, size=32)
+    made = Other(name, size=32)
     assert torch.equal(torch.rand(1), draw)
     assert torch.equal(made.body.norm.running_var, torch.ones(6))
     assert made.body.norm.num_batches_tracked == 0

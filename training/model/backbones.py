@@ -116,7 +116,7 @@ def _width(body: nn.Module, name: str, channels: int, size: int, frozen: bool) -
     kept = {key: value.clone() for key, value in body.named_buffers()}
     widths = []
     with torch.random.fork_rng(devices=[]):  # dropout must not move the run's own draws
-        for mode in (False,) if frozen else (True, False):
+        for mode in (False,) if frozen else (False, True):
             try:
                 features = body.train(mode)(images)
             except Exception as error:  # whatever the module's own code raises
@@ -134,5 +134,5 @@ def _width(body: nn.Module, name: str, channels: int, size: int, frozen: bool) -
         if key in kept:
             value.copy_(kept[key])
     if len(set(widths)) > 1:
-        raise InvalidInput(f"model {name} returns {widths[0]} features in training mode and {widths[1]} otherwise")
-    return widths[-1]
+        raise InvalidInput(f"model {name} returns {widths[1]} features in training mode and {widths[0]} otherwise")
+    return widths[0]
