@@ -155,8 +155,16 @@ SERIES = (
         for R, rare in ((3, 40), (30, 4), (100, 1))
     ),
     Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
+    Series(
+        name="CIFAR-slow",
+        choices={"epochs": 60, "decay_warmup": 45},
+        c=S * PI_B,
+        grid=(0.3, 0.45),
+        first=(0.3,),
+        base=CIFAR,
+    ),
     *(
-        Series(name=f"CIFAR-{name}", choices={**choice, **IMAGES}, c=c, grid=(0.3, 1.05), first=(0.3,), base=CIFAR)
+        Series(name=f"CIFAR-{name}", choices={**choice, **IMAGES}, c=c, grid=(0.3, 0.6, 1.05), first=(0.3,), base=CIFAR)
         for name, choice, c in (
             ("LA", {"loss": "la"}, S * PI_B),
             ("MS", {"classifier": "ms"}, S * PI_B),
