@@ -337,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of all finished runs. Data are loaded once for each kind of subset."""
-    from benchmarks.fit import shares
+    from benchmarks import fit
     from training.data import datasets
 
     loaded: dict[tuple[str, str, float], LongTailed] = {}
@@ -349,8 +349,9 @@ def _rows(chosen: Sequence[Series], options: argparse.Namespace) -> Iterator[dic
                 continue
             if kind not in loaded:
                 loaded[kind] = datasets.of(config, options.data_root, train_list=None, test_list=None)
-            fit = {name: f"{share:.4f}" for name, share in shares(folder, loaded[kind]).items()}
-            yield row(series, folder) | fit | origin()
+            drawn = fit.sample(folder, loaded[kind])
+            shares = fit.shares(drawn) | fit.scatter(drawn, folder.geometry(config.epochs)["class_vectors"])
+            yield row(series, folder) | {name: f"{share:.4f}" for name, share in shares.items()} | origin()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -105,7 +105,15 @@ def markdown(report: Report) -> str:
         if c.verdict != "fine"
     ]
     if report.corrected is not None:
-        lines.append(f"- All classes: {report.right:.1f} % right; by the largest z - log pi {report.corrected:.1f} %.")
+        parts = [
+            f"{part.name} {part.right:.1f} -> {part.corrected:.1f}"
+            for part in report.splits
+            if part.corrected is not None
+        ]
+        lines.append(
+            f"- Right in %, as trained -> by the largest z - log pi: all classes {report.right:.1f} -> {report.corrected:.1f}; "
+            f"{', '.join(parts)}."
+        )
     if report.next_command:
         lines += ["", f"Next: {report.next_command}"]
     return "\n".join(lines) + "\n"
@@ -123,12 +131,10 @@ def picture(report: Report, form: str) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     spectrum, classes = figure.subplots(1, 2)
-    spectrum.bar(range(1, len(report.singular_values) + 1), report.singular_values, color="#0b3c8c")
-    spectrum.set_xlabel("singular value of the centred class vectors")
-    spectrum.set_ylabel("size")
-    _draw_thresholds(classes, report)
+    _draw_spectrum(spectrum, report)
+    _draw_classes(classes, report)
     content = io.BytesIO()
     figure.savefig(content, dpi=150, format=form)
     return content.getvalue()
@@ -137,8 +143,38 @@ def picture(report: Report, form: str) -> bytes:
 COLOURS = {"fine": "#0b3c8c", "not preferred": "#e8a33d", "collapsed": "#d1495b", "unfitted": "#7a7a7a"}
 """By verdict, the colour of a class in the picture."""
 
+ABOVE: dict[str, Any] = {
+    "fontsize": 8,
+    "loc": "lower center",
+    "bbox_to_anchor": (0.5, 1.0),
+    "ncols": 5,
+    "frameon": False,
+}
+"""Where a panel's legend is."""
 
-def _draw_thresholds(axis: Axes, report: Report) -> None:
+
+def _draw_spectrum(axis: Axes, report: Report) -> None:
+    """Singular values as bars; beside them the decay near which each direction leaves, and mu."""
+    directions = range(1, len(report.singular_values) + 1)
+    axis.bar(directions, report.singular_values, color="#0b3c8c")
+    axis.set_xlabel("direction of the centred class vectors")
+    axis.set_ylabel("singular value (bars)")
+    if report.thresholds is None:
+        return
+    decays = axis.twinx()
+    decays.plot(directions, report.thresholds, "_", color="#d1495b", mew=2, ms=9)
+    decays.vlines(
+        directions, *zip(*report.thresholds, strict=True), color="#d1495b", label="threshold of the direction"
+    )
+    if math.isfinite(report.mu):
+        decays.axhline(report.mu, color="black", lw=1, linestyle="--", label="mu of the run")
+    decays.set_ylim(bottom=0)
+    decays.set_ylabel("decay: the law lets a direction vanish\nwhose threshold is below mu", fontsize=8)
+    decays.legend(**ABOVE)
+
+
+def _draw_classes(axis: Axes, report: Report) -> None:
+    """The distance of each class to the nearest one against its threshold, and mu."""
     for verdict, colour in COLOURS.items():
         points = [(c.threshold, c.distance) for c in report.classes if c.verdict == verdict and c.threshold is not None]
         if points:
@@ -146,8 +182,8 @@ def _draw_thresholds(axis: Axes, report: Report) -> None:
     if math.isfinite(report.mu):
         axis.axvline(report.mu, color="black", lw=1, linestyle="--", label="mu of the run")
     axis.set_xlabel("threshold of the class")
-    axis.set_ylabel("relative distance to the nearest class vector")
-    axis.legend(fontsize=8)
+    axis.set_ylabel("distance to the nearest class vector")
+    axis.legend(**ABOVE)
 
 
 if __name__ == "__main__":

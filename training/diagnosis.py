@@ -5,6 +5,7 @@ Needs no torch.
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ class Diagnosis:
     def absorbed(self) -> bool:
         """Whether mu is near the threshold and no correction brings the class back: it has no direction of its own left."""
         near = self.threshold is not None and self.mu >= CLOSE * self.threshold
-        return near and self.corrected is not None and self.corrected - self.right <= MUCH
+        return near and self.corrected is not None and max(self.right, self.corrected) < self.among_split / 2
 
     @property
     def sentence(self) -> str:
@@ -115,6 +116,21 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Split:
+    """The classes with many, medium or few training images. Shares are means over its classes, in per cent.
+
+    Attributes:
+        name: 'many', 'med' or 'few'.
+        right: test images that are predicted right.
+        corrected: the same by argmax of z - log pi; None without features.
+    """
+
+    name: str
+    right: float
+    corrected: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The diagnosis of a run.
 
@@ -125,6 +141,7 @@ class Report:
         mu_known: whether mu was chosen; otherwise it is measured by balance.
         right: test images that are predicted right, the mean over classes in per cent.
         corrected: the same by argmax of z - log pi; None without features.
+        splits: both for each split that has test images.
         classes: the diagnoses, by falling count of training images.
         singular_values: of the centred class vectors, falling.
         next_command: what to try next; '' where nothing is wrong.
@@ -136,9 +153,21 @@ class Report:
     mu_known: bool
     right: float
     corrected: float | None
+    splits: tuple[Split, ...]
     classes: tuple[Diagnosis, ...]
     singular_values: tuple[float, ...]
     next_command: str
+
+    @property
+    def thresholds(self) -> tuple[tuple[float, float], ...] | None:
+        """For each of the K - 1 directions the two decays near or between which it leaves; None where the law has none.
+
+        j directions need j + 1 classes. So the j-th leaves near the thresholds of the j-th and the (j + 1)-th class, by falling
+        threshold. They are equal inside a group of equal classes, where the law is exact.
+        """
+        numbers = [c.collapse_number for c in self.classes if c.collapse_number is not None]
+        falling = [math.sqrt(c) for c in sorted(numbers, reverse=True)]
+        return tuple(itertools.pairwise(falling)) or None
 
 
 def of(folder: RunFolder) -> Report:
@@ -184,14 +213,24 @@ def of(folder: RunFolder) -> Report:
         for first, last in splits.values()
         for k in range(first, last + 1)
     ]
-    present = total > 0
+
+    def mean(rows: np.ndarray, values: np.ndarray) -> float:
+        return float(values[rows][total[rows] > 0].mean())
+
+    of_all = np.arange(K)
+    of_split = {name: of_all[first : last + 1] for name, (first, last) in splits.items()}
     return Report(
         run=str(folder.path),
         method=config.method,
         mu=mu,
         mu_known=bool(config.feature_decay),
-        right=float(right[present].mean()),
-        corrected=float(corrected[0][present].mean()) if corrected else None,
+        right=mean(of_all, right),
+        corrected=mean(of_all, corrected[0]) if corrected else None,
+        splits=tuple(
+            Split(name=name, right=mean(rows, right), corrected=mean(rows, corrected[0]) if corrected else None)
+            for name, rows in of_split.items()
+            if total[rows].any()
+        ),
         classes=tuple(classes),
         singular_values=tuple(collapse.singular_values(vectors).tolist()),
         next_command=_next(config, mu, classes),

@@ -16,7 +16,7 @@ from lpm.console.cli import run as run_command
 from training import diagnosis
 from training.config import RunConfig, with_preset
 from training.data import datasets
-from training.diagnose import main
+from training.diagnose import main, markdown
 from training.run import loop, trainer
 from training.store import collapse
 from training.store.runs import RunFolder
@@ -145,6 +145,13 @@ def test_each_verdict_on_a_run_that_has_that_fault(kind: str, tmp_path: Path, mo
     report = diagnosis.of(planted(RunFolder(tmp_path, TINY), kind, monkeypatch))
     assert [c.verdict for c in report.classes] == ["fine"] * 5 + [kind] * 5
     assert len(report.singular_values) == 9
+    frequent, few = math.sqrt(S * 10 / 55), math.sqrt(S / 55)
+    assert report.thresholds is not None
+    assert np.array(report.thresholds) == pytest.approx(
+        np.array([[frequent, frequent]] * 4 + [[frequent, few]] + [[few, few]] * 4)
+    )
+    assert [part.name for part in report.splits] == ["many", "few"]
+    assert np.mean([part.right for part in report.splits]) == pytest.approx(report.right)
     rare = report.classes[-1]
     assert rare.collapse_number == pytest.approx(S / 55)
     if kind == "not preferred":
@@ -175,6 +182,23 @@ def test_near_the_threshold_a_class_that_no_correction_brings_back_has_collapsed
     assert ("--loss la" in report.next_command) == (verdict == "not preferred")
 
 
+@pytest.mark.parametrize(
+    ("right", "corrected", "verdict"), [(80, 85, "not preferred"), (10, 60, "not preferred"), (10, 15, "collapsed")]
+)
+def test_a_class_that_is_mostly_right_has_not_collapsed(right: float, corrected: float, verdict: str) -> None:
+    shares = {"right": right, "corrected": corrected, "among_split": 95.0, "chance": 20.0}
+    known = {
+        "name": "a",
+        "images": 60,
+        "tested": 50,
+        "nearest": "b",
+        "distance": 1.0,
+        "mu": 0.12,
+        "collapse_number": 0.07,
+    }
+    assert diagnosis.Diagnosis(**shares, **known).verdict == verdict  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["not preferred", "collapsed"])
 def test_a_run_with_class_weights_is_not_told_to_correct_twice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -191,10 +215,17 @@ def test_the_correction_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytes
     folder = planted(RunFolder(tmp_path, TINY), "fine", monkeypatch)
     report = diagnosis.of(folder)
     assert report.right == report.corrected == 100
+    assert [(part.right, part.corrected) for part in report.splits] == [(100, 100)] * 2
     geometry = folder.geometry(2)
     biased = geometry | {"class_bias": (60 * np.log(COUNTS / COUNTS.sum())).astype(np.float32)}
     monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch: biased)
-    assert 50 <= (diagnosis.of(folder).corrected or 0) < 100
+    report = diagnosis.of(folder)
+    assert report.corrected is not None
+    assert 50 <= report.corrected < 100
+    many, few = report.splits
+    assert many.corrected == pytest.approx(100)
+    assert few.corrected == pytest.approx(2 * report.corrected - 100)
+    assert f"few 100.0 -> {few.corrected:.1f}." in markdown(report)
 
 
 def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +264,7 @@ def test_the_command_prints_and_draws(
     text = capsys.readouterr().out
     assert all(len(c["sentence"]) > 10 for c in report["classes"])
     assert text.count("\n| ") == 12
+    assert [part["name"] for part in report["splits"]] == ["many", "few"] or len(report["splits"]) == 3
     assert report["mu"] > 0
     assert not report["mu_known"]
 
