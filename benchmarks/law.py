@@ -155,13 +155,16 @@ SERIES = (
         for R, rare in ((3, 40), (30, 4), (100, 1))
     ),
     Series(name="CIFAR", choices=IMAGES, c=S * PI_B, grid=FAR, first=FAR, base=CIFAR),
-    Series(
-        name="CIFAR-slow",
-        choices={"epochs": 60, "decay_warmup": 45},
-        c=S * PI_B,
-        grid=(0.3, 0.45),
-        first=(0.3,),
-        base=CIFAR,
+    *(
+        Series(
+            name=f"CIFAR-{name}",
+            choices={"epochs": epochs, "decay_warmup": 3 * epochs // 4},
+            c=S * PI_B,
+            grid=grid,
+            first=grid[:1],
+            base=CIFAR,
+        )
+        for name, epochs, grid in (("slow", 60, (0.3, 0.45, 0.4, 0.6)), ("slower", 120, (0.45,)))
     ),
     *(
         Series(name=f"CIFAR-{name}", choices={**choice, **IMAGES}, c=c, grid=(0.3, 0.6, 1.05), first=(0.3,), base=CIFAR)
