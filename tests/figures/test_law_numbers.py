@@ -257,6 +257,44 @@ def cifar_sentences() -> list[str]:
     ]
 
 
+def of_rows(series: str, ratio: float, column: str) -> list[float]:
+    """A column of the runs of a series at one mu over the threshold, by seed."""
+    rows = [row for row in ROWS if row["series"] == series and float(row["ratio"]) == pytest.approx(ratio, abs=2e-3)]
+    return [float(row[column]) for row in sorted(rows, key=lambda row: int(row["seed"]))]
+
+
+def test_scatter_inside_label_pairs() -> None:
+    found = table("| μ over the threshold | scatter")
+    shares = []
+    for cells in found:
+        means = {
+            name: float(np.mean(of_rows("FC", float(cells[0]), name)))
+            for name in ("scatter_A", "fit_A", "scatter_B", "fit_B")
+        }
+        (a, fit_a), (b, fit_b) = ((means[f"scatter_{group}"], 1 - means[f"fit_{group}"]) for group in "AB")
+        assert cells[1:] == [short(value) for value in (a, fit_a, b, fit_b)]
+        shares += [a / fit_a, b / fit_b]
+    assert [cells[0] for cells in found] == [".6", ".8", ".9", ".95"]
+    factors = [
+        (1 - fit) / scatter
+        for ratio in (0.6, 0.8)
+        for group in "AB"
+        for fit, scatter in zip(
+            of_rows("FC", ratio, f"fit_{group}"), of_rows("FC", ratio, f"scatter_{group}"), strict=True
+        )
+    ]
+    a, fit_a, b, fit_b = (
+        float(np.mean(of_rows("CIFAR", 0.1, name))) for name in ("scatter_A", "fit_A", "scatter_B", "fit_B")
+    )
+    for sentence in (
+        f"It is small, and {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the bound.",
+        f"and failed for {WORDS[sum(factor > 1.5 for factor in factors)]} of twelve runs and groups",
+        f"scatter is {short(a)} inside frequent and {short(b)} inside rare classes, and 1 - ρ² is {short(1 - fit_a)} and "
+        f"{short(1 - fit_b)}",
+    ):
+        assert sentence in said(PAGE), sentence
+
+
 def test_the_tables_of_cifar() -> None:
     section = PAGE[PAGE.index("## CIFAR-10") : PAGE.index("## Ordinary weight decay")]
     assert [line for line in section.splitlines() if re.match(r"\| (\.|1|[a-zA-Z, ]+ \| [.1])", line)] == cifar_tables()
