@@ -27,10 +27,14 @@ def between(alpha: float, nodes: int, breaks: tuple[float, ...]) -> Weights:
     from scipy.special import betainc, betaincinv  # here, because scipy takes long to import
 
     ends = np.unique([0.0, *betainc(alpha, alpha, np.array(breaks)), 1.0])
-    x, w = np.polynomial.legendre.leggauss(nodes)
+    x, w = _on_the_line(nodes)
     low, width = ends[:-1, None], np.diff(ends)[:, None]
     u, weights = low + width * (x + 1) / 2, width * w / 2
     return betaincinv(alpha, alpha, u.ravel()), weights.ravel()
+
+
+_on_the_line = lru_cache(np.polynomial.legendre.leggauss)
+"""Gauss-Legendre nodes in [-1, 1] and their weights; finding them takes longer than all else."""
 
 
 def merged(values: np.ndarray, weights: np.ndarray) -> Weights:
