@@ -75,11 +75,15 @@ def shares(drawn: Sample) -> dict[str, float]:
 
 
 def scatter(drawn: Sample, vectors: np.ndarray) -> dict[str, float]:
-    """Measure how much of the classifier inputs differs between images that have one mixed label.
+    """Measure how much of the classifier inputs differs between images of the same two classes and ratio.
 
-    A penalty on features is paid for it, and no label is learnt from it. With labels that are fitted in part, as in
-    :mod:`lpm.fitted`, inputs are a linear map of the best fit of the labels. Its covariance with the labels is its variance,
-    rho^2 of theirs, so that scatter is 1 - rho^2 of the squared length of inputs.
+    A penalty on features is paid for it, and no label is learnt from it. Where logits are small, inputs are nearly a linear map
+    of the best fit of the labels. If all directions inside a group are fitted alike, its covariance with the labels is its
+    variance, rho^2 of theirs. So scatter is at most 1 - rho^2 of the squared length of inputs, and equal to it where the mean
+    of the fit at a label is linear in the label.
+
+    Random pairs draw each image once an epoch, so two images are never the same one. With n images of a class that makes
+    scatter larger by n / (n - 1) at most, a twelfth for the rare digits.
 
     Args:
         drawn: a network's sample.

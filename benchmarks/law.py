@@ -214,6 +214,7 @@ def row(series: Series, folder: RunFolder) -> dict[str, Any]:
             for n, value in enumerate(collapse.singular_values(vectors), 1)
         },
         "shared_B": f"{shared(W[:half], W[half:]):.4f}",
+        "own_by_epoch": " ".join(f"{epoch}:{own:.3f}" for epoch, own in own_by_epoch(folder)),
         "resembles": " ".join(f"{k}:{cosine:.2f}" for k, cosine in resembles(W[:half], W[half:])),
         "squares_W": f"{float((W.astype(float) ** 2).sum()):.5g}",
         "squares_norms": f"{squares_of_norms(final):.5g}",
@@ -243,6 +244,24 @@ def shared(frequent: np.ndarray, rare: np.ndarray) -> float:
     _, _, axes = np.linalg.svd(one, full_matrices=False)
     whole = float((other**2).sum())
     return float(((other @ axes[: len(one) - 1].T) ** 2).sum()) / whole if whole > 0 else math.nan
+
+
+def own_by_epoch(folder: RunFolder) -> Iterator[tuple[int, float]]:
+    """Follow the rare classes' directions of their own through training.
+
+    Args:
+        folder: a finished run.
+
+    Yields:
+        Each epoch whose class vectors were stored, and the root mean square of the rare ones' singular values off the span of the
+        frequent ones, over that of the frequent ones.
+    """
+    half = folder.config.K // 2
+    for epoch in folder.geometries():
+        W = folder.geometry(epoch)["class_vectors"]
+        frequent, rare = (float((collapse.singular_values(part) ** 2).sum()) for part in (W[:half], W[half:]))
+        if frequent > 0 and rare > 0:
+            yield epoch, math.sqrt(max(rare * (1 - shared(W[:half], W[half:])), 0.0) / frequent)
 
 
 def resembles(frequent: np.ndarray, rare: np.ndarray) -> list[tuple[int, float]]:

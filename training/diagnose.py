@@ -77,7 +77,7 @@ def as_json(report: Report) -> dict[str, object]:
         asdict(c) | {"verdict": c.verdict, "threshold": c.threshold, "sentence": c.sentence} for c in report.classes
     ]
     mu = report.mu if math.isfinite(report.mu) else None
-    return asdict(report) | {"mu": mu, "classes": [{**c, "mu": mu} for c in classes]}
+    return asdict(report) | {"mu": mu, "thresholds": report.thresholds, "classes": [{**c, "mu": mu} for c in classes]}
 
 
 def markdown(report: Report) -> str:

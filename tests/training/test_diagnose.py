@@ -178,12 +178,12 @@ def test_near_the_threshold_a_class_that_no_correction_brings_back_has_collapsed
     rare = report.classes[-1]
     assert rare.corrected == 0
     assert rare.verdict == verdict
-    assert ("no direction of its own" in rare.sentence) == (verdict == "collapsed")
+    assert ("little of a direction of its own" in rare.sentence) == (verdict == "collapsed")
     assert ("--loss la" in report.next_command) == (verdict == "not preferred")
 
 
 @pytest.mark.parametrize(
-    ("right", "corrected", "verdict"), [(80, 85, "not preferred"), (10, 60, "not preferred"), (10, 15, "collapsed")]
+    ("right", "corrected", "verdict"), [(80, 85, "not preferred"), (10, 45, "not preferred"), (10, 15, "collapsed")]
 )
 def test_a_class_that_is_mostly_right_has_not_collapsed(right: float, corrected: float, verdict: str) -> None:
     shares = {"right": right, "corrected": corrected, "among_split": 95.0, "chance": 20.0}
@@ -197,6 +197,8 @@ def test_a_class_that_is_mostly_right_has_not_collapsed(right: float, corrected:
         "collapse_number": 0.07,
     }
     assert diagnosis.Diagnosis(**shares, **known).verdict == verdict  # type: ignore[arg-type]
+    alone = shares | {"among_split": 100.0, "chance": 100.0}
+    assert not diagnosis.Diagnosis(**alone, **known).absorbed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["not preferred", "collapsed"])
@@ -265,6 +267,7 @@ def test_the_command_prints_and_draws(
     assert all(len(c["sentence"]) > 10 for c in report["classes"])
     assert text.count("\n| ") == 12
     assert [part["name"] for part in report["splits"]] == ["many", "few"] or len(report["splits"]) == 3
+    assert len(report["thresholds"]) == 9
     assert report["mu"] > 0
     assert not report["mu_known"]
 
