@@ -83,7 +83,10 @@ DIGITS = {
 CIFAR = {
     "CIFAR": DIGITS["FC"],
     "CIFAR-slow": replace(DIGITS["FC"], title="mixup, FC, slower"),
-    **{f"CIFAR-{name}": replace(DIGITS[name], own=DIGITS[name].group == 1) for name in ("MS", "LA", "CW", "CAS", "BMLS")},
+    **{
+        f"CIFAR-{name}": replace(DIGITS[name], own=DIGITS[name].group == 1)
+        for name in ("MS", "LA", "CW", "CAS", "BMLS")
+    },
 }
 """Those on CIFAR-10. Its rare classes resemble frequent ones, so directions of their own are drawn for balanced methods, too."""
 

@@ -114,7 +114,7 @@ class NewtonSystem:
             trace = self.right_A[:, 2]
             schur += (self.state.nu / self.state.k) * trace[:, None] * trace
         # Minus B^T H^{-1} B, and the same for all right sides.
-        eliminated = small.inner(right, self.solved)[:P]  # of all right sides, because some of them would be copied first
+        eliminated = small.inner(right, self.solved)[:P]  # all right sides: a part of them would be copied first
         schur -= eliminated[:, :P]
         use = programs.use_basis
         schur *= use[:, None] * use
