@@ -59,6 +59,8 @@ SERIES = {
     "map-30": "mixup",
     "map-100": "mixup",
     "CIFAR": "mixup",
+    "CIFAR-slow": "mixup",
+    "CIFAR-slower": "mixup",
     "CIFAR-LA": "logit adjustment 1",
     "CIFAR-MS": "MS",
     "CIFAR-CW": "class weights",
