@@ -53,12 +53,12 @@ def test_scatter_is_what_differs_between_images_of_one_label() -> None:
     means = labels - labels.mean(axis=0)
     ratio = 0.2
     drawn = fit.Sample(means + math.sqrt(ratio) * one, labels, means + math.sqrt(ratio) * two)
-    half = fit.scatter(drawn, np.eye(4))
+    found = fit.scatter(drawn, np.eye(4))
     within, between = ratio, float((means[:, 0] - means[:, 1]).var()) / 2
-    assert half["scatter_A"] == pytest.approx(within / (within + between), rel=0.02)
+    assert found["scatter_A"] == pytest.approx(within / (within + between), rel=0.02)
     assert fit.scatter(fit.Sample(means, labels, means), np.eye(4)) == {"scatter_A": 0, "scatter_B": 0}
     alone = drawn._replace(again=np.where(np.arange(len(labels))[:, None] % 2, drawn.again, np.nan))
-    assert fit.scatter(alone, np.eye(4))["scatter_B"] == pytest.approx(half["scatter_B"], rel=0.03)
+    assert fit.scatter(alone, np.eye(4))["scatter_B"] == pytest.approx(found["scatter_B"], rel=0.03)
     assert np.isnan(fit.scatter(fit.Sample(0 * means, labels, 0 * means), np.eye(4))["scatter_A"])
 
 

@@ -93,3 +93,18 @@ def test_which_frequent_class_a_rare_one_resembles() -> None:
 def test_series_of_cifar_need_their_folder() -> None:
     with pytest.raises(InvalidInput, match="--data-root"):
         law.main(["--only", "FC", "CIFAR", "--store", "nowhere"])
+
+
+def test_the_own_part_is_that_of_class_vectors_off_the_span_of_frequent_ones() -> None:
+    class Stored:
+        config = law.STEP
+
+        def geometries(self) -> list[int]:
+            return [5]
+
+        def geometry(self, epoch: int) -> dict[str, np.ndarray]:
+            basis = np.eye(10)
+            shared, own = basis[:5], basis[5:]
+            return {"class_vectors": np.concatenate([2 * shared, 0.8 * shared + 0.6 * own])}
+
+    assert list(law.own_by_epoch(Stored())) == [(5, pytest.approx(0.3))]  # type: ignore[arg-type]
