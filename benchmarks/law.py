@@ -158,13 +158,17 @@ SERIES = (
     *(
         Series(
             name=f"CIFAR-{name}",
-            choices={"epochs": epochs, "decay_warmup": 3 * epochs // 4},
+            choices={"epochs": epochs, "decay_warmup": warmup},
             c=S * PI_B,
             grid=grid,
             first=grid[:1],
             base=CIFAR,
         )
-        for name, epochs, grid in (("slow", 60, (0.3, 0.45, 0.4, 0.6)), ("slower", 120, (0.45,)))
+        for name, epochs, warmup, grid in (
+            ("slow", 60, 45, (0.3, 0.45, 0.4, 0.6)),
+            ("slower", 120, 90, (0.45,)),
+            ("long", 60, 15, (0.3, 0.45)),
+        )
     ),
     *(
         Series(name=f"CIFAR-{name}", choices={**choice, **IMAGES}, c=c, grid=(0.3, 0.6, 1.05), first=(0.3,), base=CIFAR)

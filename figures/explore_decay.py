@@ -61,6 +61,7 @@ SERIES = {
     "CIFAR": "mixup",
     "CIFAR-slow": "mixup",
     "CIFAR-slower": "mixup",
+    "CIFAR-long": "mixup",
     "CIFAR-LA": "logit adjustment 1",
     "CIFAR-MS": "MS",
     "CIFAR-CW": "class weights",
