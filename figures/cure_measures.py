@@ -115,11 +115,12 @@ def predicted(config: RunConfig, mu: float, counts: np.ndarray, ranges: Splits) 
         if not math.isfinite(mu):
             return {**values, "predicted_note": "mu is not defined for it"}
         values["predicted_R0"] = _threshold(method, mu, len(counts)) if number is not None else math.nan
-        solution = solve(problem.under_decay(mu))
+        given = problem.under_decay(mu)
+        solution = solve(given)
     except (InvalidInput, NotCertified) as error:
         return {**values, "predicted_note": str(error)}
     gram = solution.gram.matrix(solution.problem.members)
-    found = margin(solution, tuple(sorted({int(g) for g in classes.group_of[_classes(ranges, "few")]})))
+    found = margin(solution, tuple(sorted({int(g) for g in classes.group_of[_classes(ranges, "few")]})), given)
     values |= {f"predicted_{name}": value for name, value in shape(gram, ranges).items()}
     values["predicted_margin_few"] = math.nan if found is None else found
     return {**values, "predicted_note": note}
@@ -136,7 +137,7 @@ def _threshold(method: Method, mu: float, K: int) -> float:
     first = at(1.0)
     if law.excess(first, first.sides[1][0]) >= 0:
         return 1.0
-    found = by_law(at, np.geomspace(1.0, R_MAX, 33).tolist(), R_MAX)
+    found = by_law(at, law.separators(at, 1.0, R_MAX), R_MAX)
     return math.inf if found.R0 is None else found.R0
 
 

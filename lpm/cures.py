@@ -18,16 +18,13 @@ from lpm.console.output import OutputFolder
 from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, Cure, Setting
 from lpm.family import limited
-from lpm.law import collapse_number
+from lpm.law import collapse_number, separators
 from lpm.options import add_limits, limits_of, settings_of
 from lpm.pairs import ClassCounts, check_imbalances, class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution
 from lpm.solve import solve_all
 from lpm.threshold import Threshold, by_law, searches
-
-POINTS = 33
-"""Imbalances between which a threshold is looked for."""
 
 CLASSES = {"K": 10, "K_A": None, "R": 100.0, "R_min": 1.0, "R_max": 1e4}
 """Defaults of the options that describe two groups of classes."""
@@ -48,8 +45,9 @@ class Row:
             M = sum_k p_k t_k t_k^T. None where the law does not apply.
         c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
             root a decay leaves nothing.
-        R0: imbalance at which minority collapse sets in; None if it does not.
+        R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or the search does not apply.
         bracket: certified interval around R0.
+        intervals: all imbalances of the range at which it holds, as pairs of ends; None where the search does not apply.
         collapsed: whether the minority is collapsed at the solution; None if undecided.
         cos_AA: mean cosine between classes of the majority; None if there are none.
         cos_AB: mean cosine between majority and minority.
@@ -68,6 +66,7 @@ class Row:
     c_A: float | None = None
     R0: float | None = None
     bracket: tuple[float, float] | None = None
+    intervals: tuple[tuple[float, float], ...] | None = None
     collapsed: bool | None = None
     cos_AA: float | None = None
     cos_AB: float | None = None
@@ -140,7 +139,7 @@ class Table:
         return [
             Row(cure=cure.name, note=notes[cure.name])
             if cure.name in notes
-            else _row(cure, problems[cure.name][0], solutions[cure.name], thresholds.get(cure.name))
+            else _row(cure, *problems[cure.name], solutions[cure.name], thresholds.get(cure.name))
             for cure in cures
         ]
 
@@ -154,7 +153,7 @@ class Table:
             at = partial(self._problem, cure)
             problem = at(self.R_min)
             if problem.decay is not None and problem.margin is None:
-                found[cure.name] = by_law(at, np.geomspace(self.R_min, self.R_max, POINTS).tolist(), self.R_max)
+                found[cure.name] = by_law(at, separators(at, self.R_min, self.R_max), self.R_max)
             else:
                 searched[cure.name] = at
         results = searches(list(searched.values()), self.R_min, self.R_max)
@@ -176,9 +175,9 @@ def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified |
         return {name: result for one in problems for name, result in _solved({one: problems[one]}).items()}
 
 
-def _row(cure: Cure, problem: Problem, solution: Solution, threshold: Threshold | None) -> Row:
-    """The row of a cure that is solved. problem: the cure's program, before budgets or decay."""
-    minority, majority, note = collapse_numbers(problem if solution.problem.decay is None else solution.problem)
+def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, threshold: Threshold | None) -> Row:
+    """The row of a cure that is solved. built: its program before budgets or decay. given: after them."""
+    minority, majority, note = collapse_numbers(built if solution.problem.decay is None else solution.problem)
     sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
     norms, gram = solution.gram.norms, solution.gram
     return Row(
@@ -187,13 +186,14 @@ def _row(cure: Cure, problem: Problem, solution: Solution, threshold: Threshold 
         c_A=majority,
         R0=threshold.R0 if threshold else None,
         bracket=threshold.bracket if threshold else None,
+        intervals=threshold.intervals if threshold and threshold.certified else None,
         collapsed=solution.collapsed,
         cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
         cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
         cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
         norm_A=float(np.mean(norms[list(sides[0])])),
         norm_B=float(np.mean(norms[list(sides[1])])),
-        margin_B=margin(solution, sides[1]),
+        margin_B=margin(solution, sides[1], given),
         rank=solution.rank,
         relative_gap=solution.relative_gap,
         seconds=solution.seconds,
@@ -254,12 +254,15 @@ def _moments(problem: Problem) -> np.ndarray:
     return M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean()
 
 
-def margin(solution: Solution, side: tuple[int, ...]) -> float | None:
-    """Measure the logit of a class over the largest other one, on rows of that class alone.
+def margin(solution: Solution, side: tuple[int, ...], given: Problem) -> float | None:
+    """Measure the logit of a class over the largest other one, on rows of that class alone, as a network would at test.
+
+    A free bias that was solved for is part of the logits. Offsets that the loss alone adds, such as logit adjustment, are not.
 
     Args:
         solution: a solution.
         side: the groups of the classes.
+        given: the problem that it solves, without the best bias.
 
     Returns:
         The mean over these rows, weighted by p; None if the program has none.
@@ -268,10 +271,16 @@ def margin(solution: Solution, side: tuple[int, ...]) -> float | None:
     own = problem.rows.same & np.isin(problem.rows.first, side)
     if not own.any():
         return None
-    values = coordinates.logits(solution.X)[own]
+    values, a = coordinates.logits(solution.X)[own], problem.rows.first[own]
     r = np.arange(len(values))
+    if problem.bias:
+        assert problem.offset is not None
+        bias = problem.offset - (0.0 if given.offset is None else given.offset)
+        values[:, : coordinates.G] += bias
+        if not problem.expanded:
+            values[:, coordinates.G] += bias[a]
     if problem.expanded:
-        a, others = problem.rows.first[own], values.copy()
+        others = values.copy()
         at_a = values[r, a]
         others[r, a] = -np.inf
     else:
@@ -281,24 +290,33 @@ def margin(solution: Solution, side: tuple[int, ...]) -> float | None:
     return float(weight @ (at_a - others.max(axis=1)) / weight.sum())
 
 
-def table_of(rows: Sequence[Row]) -> list[list[str]]:
+def table_of(rows: Sequence[Row], R_min: float, R_max: float) -> list[list[str]]:
     """Lay rows out for people.
 
     Args:
         rows: the rows.
+        R_min: smallest imbalance at which collapse was looked for.
+        R_max: largest imbalance.
 
     Returns:
         Cells; the first row is the head.
     """
     head = ["cure", "c_B", "c_A", "R0", "cos AA", "AB", "BB", "norm A", "B", "margin B", "collapsed", "gap"]
-    return [head, *([row.cure, *_cells(row)] for row in rows)]
+    return [head, *([row.cure, *_cells(row, _where(row, R_min, R_max))] for row in rows)]
 
 
-def _cells(row: Row) -> list[str]:
+def _where(row: Row, R_min: float, R_max: float) -> str:
+    """The imbalances at which collapse holds, in the fewest words."""
+    if row.intervals == ((R_min, R_max),):
+        return "always"
+    words = [f"up to {high:.4g}" if low == R_min else f"{low:.4g}" for low, high in row.intervals or ()]
+    return ", ".join(words) or "-"
+
+
+def _cells(row: Row, R0: str) -> list[str]:
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
-    R0 = "-" if row.R0 is None else f"{row.R0:.4g}"
     return [
         number(row.c_B, ".3g"),
         number(row.c_A, ".3g"),
@@ -319,12 +337,13 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        names = [field.name for field in fields(Row) if field.name != "bracket"]
-        writer.writerow([*names, "bracket_low", "bracket_high"])
+        names = [field.name for field in fields(Row) if field.name not in ("bracket", "intervals")]
+        writer.writerow([*names, "bracket_low", "bracket_high", "intervals"])
         for row in rows:
             low, high = row.bracket or ("", "")
             cells = [getattr(row, name) for name in names]
-            writer.writerow([*("" if cell is None else cell for cell in cells), low, high])
+            intervals = " ".join(f"{start}:{end}" for start, end in row.intervals or ())
+            writer.writerow([*("" if cell is None else cell for cell in cells), low, high, intervals])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -374,7 +393,7 @@ def main(arguments: list[str] | None = None) -> int:
         cli.print_json([asdict(row) for row in rows])
     elif not options.quiet:
         print(settings)
-        _print([row for row in rows if row.relative_gap is not None])
+        _print(table_of([row for row in rows if row.relative_gap is not None], options.R_min, options.R_max))
         for note in dict.fromkeys(row.note for row in rows if row.note):
             of = [row.cure for row in rows if row.note == note]
             print(f"{'all' if len(of) == len(rows) else ', '.join(of)}: {note}")
@@ -382,8 +401,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _print(rows: Sequence[Row]) -> None:
-    table = table_of(rows)
+def _print(table: list[list[str]]) -> None:
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     for line in table:
         print("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]))

@@ -20,8 +20,10 @@ from itertools import pairwise
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from lpm.family import Family
 from lpm.problem import Problem
+
+EVEN = 65
+"""Imbalances between which crossings are looked for, where collapse numbers are not quotients of polynomials."""
 
 
 def collapse_number(problem: Problem, group: int) -> float:
@@ -169,33 +171,42 @@ def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[C
     return found
 
 
-def separators(family: Family, R_min: float, R_max: float) -> list[float]:
+def separators(at: Callable[[float], Problem], R_min: float, R_max: float) -> list[float]:
     """Find points of a range with at most one crossing between any two, by polynomials.
 
-    Label pairs occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the most, and
-    all its crossings are roots of ``mu^2 S(R)^j - N(R)``: p_k(R) = w_k R^e_k / S(R) with w = p(1), up to a power of R
-    that all rows share.
+    Label pairs of a family occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the
+    most, and all its crossings are roots of ``mu^2 S(R)^j - N(R)``: p_k(R) = w_k R^e_k / S(R) with w = p(1), up to a power of
+    R that all rows share. Where weights depend on R as well, c_B at another R shows it, and the points are even in log R.
 
     Args:
-        family: a family under decay.
+        at: the problem under decay at an imbalance.
         R_min: smallest imbalance.
         R_max: largest imbalance.
 
     Returns:
-        Both ends, and points between the roots, ascending.
+        Both ends, and points between the roots, ascending. Those that are even may miss two crossings next to one another.
 
     Raises:
         InvalidInput: as :func:`collapse_number`.
     """
-    at_1, at_4 = family.at(1.0), family.at(4.0)
-    power = np.log(at_4.rows.p / at_1.rows.p) / math.log(4.0)
+    known = {R: at(R) for R in (3.0, 12.0, 48.0)}
+    first, second, _ = known.values()
+    even = np.geomspace(R_min, R_max, EVEN).tolist()
+    if len(first.rows) != len(second.rows):
+        return even
+    power = np.log(second.rows.p / first.rows.p) / math.log(4.0)
     exponents = np.rint(power - power.min()).astype(int)
-    j = 1 if family.features == "sample" else 2  # p^2 / d goes with p, or with p^2
+    j = 1 if np.array_equal(first.rows.d, first.rows.p) else 2  # p^2 / d goes with p, or with p^2
     S, numerator = np.zeros(exponents.max() + 1), np.zeros(j * exponents.max() + 1)
-    np.add.at(S, exponents, at_1.rows.count * at_1.rows.p)
-    np.add.at(numerator, j * exponents, own_part(at_1, at_1.sides[1][0]) ** 2)
-    assert family.decay is not None
-    roots = np.roots((family.decay**2 * (S if j == 1 else np.convolve(S, S)) - numerator)[::-1])
+    np.add.at(S, exponents, first.rows.count * first.rows.p / 3.0**exponents)
+    np.add.at(numerator, j * exponents, own_part(first, first.sides[1][0]) ** 2 / 3.0 ** (j * exponents))
+    S = S if j == 1 else np.convolve(S, S)
+    for R, problem in known.items():
+        quotient = np.polyval(numerator[::-1], R) / np.polyval(S[::-1], R)
+        if not math.isclose(quotient, collapse_number(problem, problem.sides[1][0]), rel_tol=1e-9):
+            return even
+    assert first.decay is not None
+    roots = np.roots((first.decay**2 * S - numerator)[::-1])
     real = np.sort(roots[(np.abs(roots.imag) < 1e-6 * np.abs(roots)) & (roots.real > 0)].real)
     inner = [float(R) for R in real if R_min < R < R_max]
     return [R_min, *(math.sqrt(a * b) for a, b in pairwise(inner)), R_max]

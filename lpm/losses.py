@@ -52,6 +52,9 @@ def log_partition(
     """
     if partition == "classes":
         return _lse(V + logn)
+    if partition == "pairs" and (lam == 0.5).all():  # the two sums are one
+        half, gradient = _lse(0.5 * V + (logn + added))
+        return 2 * half, gradient
     lam = lam[:, None]
     if partition == "pairs":
         left, left_grad = _lse(lam * V + (logn + added))
@@ -61,12 +64,13 @@ def log_partition(
 
 
 def _lse(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-sum-exp over each row and its gradient, the softmax."""
+    """Log-sum-exp over each row and its gradient, the softmax. It is written over A."""
     top = A.max(axis=1, keepdims=True)  # so that exp cannot overflow
-    softmax = np.exp(A - top)
-    total = softmax.sum(axis=1, keepdims=True)
-    softmax /= total
-    return (top + np.log(total))[:, 0], softmax
+    A -= top
+    np.exp(A, out=A)
+    total = A.sum(axis=1, keepdims=True)
+    A /= total
+    return (top + np.log(total))[:, 0], A
 
 
 def _unordered(

@@ -260,5 +260,5 @@ def _threshold_cell(threshold: Threshold | None) -> str:
     if not threshold.certified:
         return "not certified"
     if threshold.R0 is None:
-        return "none, always\ncollapsed" if threshold.collapsed_above else "none"
-    return threshold.text + ("" if threshold.collapsed_above else "\n(below)")
+        return "none" if threshold.state == "no collapse" else f"none,\n{threshold.state}"
+    return threshold.text

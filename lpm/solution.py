@@ -378,6 +378,8 @@ def _certify(
         norm = stack.nuclear_norm(X)
         X = X / np.maximum(1.0, (1 + stack.C_error) * norm / stack.tau)[:, None, None]
     first = evaluate_all(stack, X)
+    if stack.decay is not None:
+        _zeros(stack, X, first)
     radius = _radius(stack, X)
     share, slack = stack.group_norms(X) / radius[:, None], np.stack([one.group_slack for one in first])
     certificates, collapsed = list(first), share < slack
@@ -431,6 +433,20 @@ def _certify(
             )
         )
     return results
+
+
+def _zeros(stack: Stack, X: np.ndarray, certificates: list[Certificate]) -> None:
+    """Put 0 in the place of points that are 0 but for a solver's errors, and its certificates in that of theirs.
+
+    Under a decay shares are taken of the point's own norm. Where the optimum is 0, that is a norm of errors, and so would be the
+    shares. The smaller gap decides.
+    """
+    small = [b for b, one in enumerate(certificates) if one.penalty <= 1e-3 * one.loss]
+    if small:
+        zeros = evaluate_all(Stack([stack.members[b] for b in small]), np.zeros_like(X[small]))
+        for b, zero in zip(small, zeros, strict=True):
+            if zero.gap <= certificates[b].gap:
+                X[b], certificates[b] = 0.0, zero
 
 
 def _radius(stack: Stack, X: np.ndarray) -> np.ndarray:

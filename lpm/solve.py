@@ -326,11 +326,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.refuse("it solves at one R; `python -m lpm.sweep` and `lpm.threshold` take a range", "--R-min", "--R-max")
     add_solver(parser)
     parser.group("solver").add_argument(
-        "--time-limit", type=float, default=merged.TIME_LIMIT, metavar="SECONDS", help="time limit of --solver merged"
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help=f"time limit of --solver merged (default: {merged.TIME_LIMIT:g})",
     )
     cli.add_report(parser)
     parser.group("output").add_argument("--save", type=Path, metavar="NPZ", help="store W, H, Z")
     options = parser.parse_args(arguments)
+    if options.time_limit is not None and options.solver not in ("auto", "merged"):
+        raise InvalidInput(f"--solver {options.solver} knows no time limit; drop --time-limit, or use --solver merged")
     counts = _counts_of(options)
     problem = _problem(options, counts)
     if options.save is not None and (
@@ -346,7 +351,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.solver,
         tolerance=options.tolerance,
         force=options.force,
-        time_limit=options.time_limit,
+        time_limit=merged.TIME_LIMIT if options.time_limit is None else options.time_limit,
         progress=None if options.quiet or options.json else _print_progress,
     )
     if options.save is not None:

@@ -47,10 +47,11 @@ class Threshold:
     """The imbalance at which minority collapse sets in, on a range of R.
 
     Attributes:
-        R0: the threshold, inside its bracket; None if the range holds none, or if it is not certified.
+        R0: the lowest imbalance of the range at which collapse sets in, inside its bracket; None if it sets in at none, or if
+            that is not certified.
         bracket: two imbalances around R0. At one of them collapse is proved, at the other its absence.
-        collapsed_above: whether the minority is collapsed at the next larger R of the grid; without R0, at the end of
-            the range. It is no claim about all R.
+        collapsed_above: whether the minority is collapsed just above R0; without R0, at the end of the range. It is no claim
+            about all R.
         certified: whether the bracket is proved; without R0, the sign of the dual condition at every R that was tried.
         seconds: time that the search took.
         intervals: all R of the range at which the minority is collapsed, as pairs of ends; between the R that were tried
@@ -70,6 +71,15 @@ class Threshold:
     collapsed_from: float | None = None
 
     @property
+    def state(self) -> str:
+        """What holds where there is no R0, in few words."""
+        if not self.certified:
+            return "R₀ not certified"
+        if self.collapsed_above:
+            return "collapsed throughout"
+        return f"collapse ends at {self.intervals[-1][1]:.4g}" if self.intervals else "no collapse"
+
+    @property
     def text(self) -> str:
         """R0 in the fewest digits that lie inside its bracket; "" without a bracket."""
         if self.R0 is None or self.bracket is None:
@@ -79,7 +89,7 @@ class Threshold:
 
 
 def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Threshold:
-    """Find the lowest R0 of a range at which minority collapse starts or ends, with its certified bracket.
+    """Find the lowest R0 of a range at which minority collapse sets in, with its certified bracket.
 
     Args:
         family: the program as a function of R.
@@ -115,7 +125,7 @@ def thresholds(families: Sequence[Family], *, R_min: float = 1.0, R_max: float =
         if family.decay is not None:
             minority_of(family.at(R_min))
             # Beyond the range, too: that tells from where on collapse holds at every R.
-            results[i] = by_law(family.at, law.separators(family, R_min, MAX_RATIO), R_max)
+            results[i] = by_law(family.at, law.separators(family.at, R_min, MAX_RATIO), R_max)
     searched = [i for i in range(len(families)) if i not in results]
     results |= dict(zip(searched, searches([families[i].at for i in searched], R_min, R_max), strict=True))
     return [results[i] for i in range(len(families))]
@@ -130,7 +140,7 @@ def search(at: Callable[[float], Problem], R_min: float, R_max: float) -> Thresh
         R_max: largest imbalance.
 
     Returns:
-        The threshold, the lowest change on the grid.
+        The threshold, the lowest at which collapse sets in on the grid.
 
     Raises:
         InvalidInput: as :func:`lpm.dual_condition.margin`.
@@ -179,34 +189,26 @@ def _search(R_min: float, R_max: float) -> Search:
     values = [m.value for m in found]
     proofs = tuple((math.exp(x), m.value > 0) for x, m in zip(grid, found, strict=True) if m.certified)
     change = np.flatnonzero(np.diff(np.sign(values)) != 0)
-    if not change.size:
-        certified = len(proofs) == len(grid)
-        return Threshold(
-            R0=None,
-            bracket=None,
-            collapsed_above=values[-1] > 0,
-            certified=certified,
-            seconds=0.0,
-            intervals=((R_min, R_max),) if certified and values[-1] > 0 else (),
-            proofs=() if certified else proofs,
-        )
-    roots = []
+    roots = {}
     for i in change.tolist():
-        root, error = yield from _root(grid, values, i)
-        roots.append((root, error))
-    i, (root, error) = int(change[0]), roots[0]
-    above = values[i + 1] > 0
-    slope = abs(values[i + 1] - values[i]) / (grid[i + 1] - grid[i])
-    low, high = yield from _bracket(root, min(0.1, error / slope), above)
-    bracket = None if low is None or high is None else (low, high)
+        roots[i] = yield from _root(grid, values, i)
+    intervals = _intervals([math.exp(x) for x, _ in roots.values()], R_min, R_max, values[0] > 0)
+    onset = next((i for i in roots if values[i + 1] > 0), None)
+    if onset is None:
+        certified, bracket, R0 = len(proofs) == len(grid), None, None
+    else:
+        root, error = roots[onset]
+        slope = abs(values[onset + 1] - values[onset]) / (grid[onset + 1] - grid[onset])
+        bracket = yield from _bracket(root, min(0.1, error / slope))
+        certified, R0 = bracket is not None, math.exp(root)
     return Threshold(
-        R0=None if bracket is None else math.exp(root),  # no digit without a proof
+        R0=R0 if certified else None,  # no digit without a proof
         bracket=bracket,
-        collapsed_above=above,
-        certified=bracket is not None,
+        collapsed_above=values[-1] > 0 if onset is None else True,
+        certified=certified,
         seconds=0.0,
-        intervals=_intervals([math.exp(x) for x, _ in roots], R_min, R_max, values[0] > 0) if bracket else (),
-        proofs=proofs if bracket is None else (),
+        intervals=intervals if certified else (),
+        proofs=() if certified else proofs,
     )
 
 
@@ -259,15 +261,14 @@ def _inverse_interpolation(known: dict[float, float], low: float, high: float) -
     return low + (high - low) * below / (below - above)
 
 
-def _bracket(root: float, distance: float, above: bool) -> Search:
-    """Imbalances below and above a threshold at which collapse, or its absence, is proved; None where there is none.
+def _bracket(root: float, distance: float) -> Search:
+    """Imbalances below and above a threshold at which the absence of collapse, and collapse, are proved; None if one is missing.
 
     The error of a margin is the root of the solver's last gap, and that gap is rounding. From one imbalance to the
     next, and from one processor to another, the error varies by a factor of 5. So each side of the threshold is
     searched independently and in short steps. With one step for both, the worse side would decide.
 
-    root: log of the threshold. distance: expected distance of a proof from the root, in log R. above: whether collapse
-    is to be proved above the threshold, and its absence below, or the other way round.
+    root: log of the threshold. distance: expected distance of a proof from the root, in log R.
     """
     ends: dict[int, float] = {}
     for factors in FACTORS:
@@ -275,11 +276,11 @@ def _bracket(root: float, distance: float, above: bool) -> Search:
         found = yield [root + side * factor * distance for side, factor in asked]
         for (side, factor), proof in zip(asked, found, strict=True):
             clear = proof.certified and abs(proof.value) >= CLEAR * proof.error
-            if side not in ends and clear and (proof.value > 0) == (above if side == 1 else not above):
+            if side not in ends and clear and (proof.value > 0) == (side == 1):
                 ends[side] = math.exp(root + side * factor * distance)
         if len(ends) == 2:
             break
-    return ends.get(-1), ends.get(1)
+    return (ends[-1], ends[1]) if len(ends) == 2 else None
 
 
 def _intervals(crossings: list[float], R_min: float, R_max: float, collapsed: bool) -> tuple[tuple[float, float], ...]:
@@ -299,7 +300,7 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
         R_max: largest imbalance of the range.
 
     Returns:
-        The threshold: the lowest imbalance at which collapse sets in, else the lowest at which it ends.
+        The threshold.
 
     Raises:
         InvalidInput: as :func:`lpm.law.collapse_number`.
@@ -307,8 +308,9 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
     start, first = time.perf_counter(), at(points[0])
     everywhere = law.crossings(at, points)
     found = [c for c in everywhere if R_max > c.R]
-    holds = law.excess(first, minority_of(first)) >= 0
-    R0 = next((c for c in found if c.collapsed_above), found[0] if found else None)
+    excess = law.excess(first, minority_of(first))
+    holds, certified = excess >= 0, bool(everywhere) or abs(excess) > 2 * law.rounding(first)
+    R0 = next((c for c in found if c.collapsed_above), None)
     if everywhere:
         forever = everywhere[-1].bracket[1] if everywhere[-1].collapsed_above else None
     else:
@@ -316,11 +318,11 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
     return Threshold(
         R0=R0.R if R0 else None,
         bracket=R0.bracket if R0 else None,
-        collapsed_above=R0.collapsed_above if R0 else holds,
-        certified=True,
+        collapsed_above=R0 is not None or (holds and not found),
+        certified=certified,
         seconds=time.perf_counter() - start,
-        intervals=_intervals([c.R for c in found], points[0], R_max, holds),
-        collapsed_from=forever,
+        intervals=_intervals([c.R for c in found], points[0], R_max, holds) if certified else (),
+        collapsed_from=forever if certified else None,
     )
 
 
@@ -336,9 +338,14 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
     Returns:
         The sentence.
     """
+    if not result.certified and family.decay is not None:
+        return f"{family.name}: R0 is not certified: mu^2 is the collapse number but for rounding, at every R; take another decay"
     if not result.certified:
         return f"{family.name}: R0 is not certified, {_proved(result)}; take smaller budgets, or another range of R"
     if result.R0 is None or result.bracket is None:
+        where = _stretches(result)
+        if result.intervals and not result.collapsed_above:
+            return f"{family.name}: no threshold; the minority is collapsed in {where} and nowhere else up to R = {R_max:g}"
         quantifier = "every" if result.collapsed_above else "no"
         extent = f"in [{R_min:g}, {R_max:g}] (--R-min, --R-max)"
         text = f"{family.name}: no threshold; the minority is collapsed at {quantifier} R"
@@ -347,16 +354,20 @@ def sentence(family: Family, result: Threshold, R_min: float, R_max: float) -> s
             text += f", and at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
         return text
     if family.decay is not None:
-        where = " and ".join(f"[{low:.9g}, {high:.9g}]" for low, high in result.intervals)
         text = f"{family.name}: R0 = {result.text} (certified in {outward(*result.bracket, 9)}, by the collapse law)"
-        return f"{text}; between R = {R_min:g} and {R_max:g} the minority is collapsed in {where}"
+        return f"{text}; between R = {R_min:g} and {R_max:g} the minority is collapsed in {_stretches(result)}"
     proof = f"certified in {outward(*result.bracket, 9)}"
     if len(family.mixing.nodes) > 1:
         proof += f", for the {len(family.mixing.nodes)}-node quadrature of lambda"
-    text = f"{family.name}: R0 = {result.text} ({proof}); the minority is collapsed "
+    text = f"{family.name}: R0 = {result.text} ({proof}); the minority is collapsed above it"
     if result.collapsed_from is not None:
-        return text + f"above it, at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
-    return text + ("above" if result.collapsed_above else "below") + " it at R nearby"
+        return f"{text}, at every R from {up(result.collapsed_from, 6):.6g} on (proved)"
+    return f"{text} at R nearby"
+
+
+def _stretches(result: Threshold) -> str:
+    """The intervals in which collapse holds, in words."""
+    return " and ".join(f"[{low:.9g}, {high:.9g}]" for low, high in result.intervals)
 
 
 def _proved(result: Threshold) -> str:

@@ -84,15 +84,19 @@ def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
     first, second = owner[rows.first], owner[rows.second]
     if problem.partition == "unordered":
         first, second = np.minimum(first, second), np.maximum(first, second)
-    keys, part_of = np.unique(np.stack([first, second, rows.same, rows.lam]), axis=1, return_inverse=True)
+    lam, lam_of = np.unique(rows.lam, return_inverse=True)
+    shape = (int(owner.max()) + 1,) * 2 + (2, len(lam))
+    # one number for each row: NumPy sorts numbers many times as fast as columns
+    codes = np.ravel_multi_index((first, second, rows.same.astype(int), lam_of), shape)
+    keys, part_of = np.unique(codes, return_inverse=True)
+    first, second, same, lam_of = np.unravel_index(keys, shape)
     count = np.bincount(part_of, rows.count)
     p, d = (np.bincount(part_of, rows.count * x) / count for x in (rows.p, rows.d))
-    first, second = keys[:2].astype(int)
     sizes = np.bincount(owner, problem.sizes).astype(int)
     merged = replace(
         problem,
         sizes=sizes,
-        rows=Rows(first=first, second=second, same=keys[2] == 1, lam=keys[3], count=count, p=p, d=d),
+        rows=Rows(first=first, second=second, same=same == 1, lam=lam[lam_of], count=count, p=p, d=d),
         c=np.bincount(owner, problem.sizes * problem.c) / sizes,
         diagonal=None,
         group_of=None if problem.group_of is None else owner[problem.group_of],

@@ -157,9 +157,10 @@ def theory() -> list[str]:
 def bias() -> str:
     """The plain run's prediction with a free bias."""
     problem = method_of(replace(config(cures.PLAIN, "cifar10-lt", 100, "quick"))).at(class_counts(CIFAR10))
-    solution = solve(replace(problem.under_decay(PLAIN["mu"]), bias=True))
+    given = replace(problem.under_decay(PLAIN["mu"]), bias=True)
+    solution = solve(given)
     shape = cure_measures.shape(solution.gram.matrix(solution.problem.members), {"many": (0, 2), "few": (7, 9)})
-    values = f"{shape['cos_few']:+.2f}, {shape['length_few']:.2f} and {margin(solution, (7, 8, 9)):.1f}"
+    values = f"{shape['cos_few']:+.2f}, {shape['length_few']:.2f} and {margin(solution, (7, 8, 9), given):.1f}"
     return f"With a free bias the plain run's are {values}: nearer in cosine and length, further in margin."
 
 

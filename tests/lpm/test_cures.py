@@ -6,20 +6,24 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lpm import cures
+from lpm import cures, mixing
 from lpm.console.cli import run
 from lpm.console.errors import InvalidInput
 from lpm.cure_rows import CURES, SMOOTHING, VS_GAMMA, Setting
+from lpm.family import Family
 from lpm.label_weights import CUT_SHARE, SIDE, _quadrature, patches
 from lpm.law import collapse_number
-from lpm.pairs import class_counts, imbalanced
+from lpm.pairs import ClassCounts, class_counts, imbalanced
 from lpm.problem import Features, Problem
+from lpm.recovery import logits
 from lpm.solve import solve
+from lpm.threshold import threshold
 
 K, K_A, R = 10, 4, 37.0
 BY_NAME = {cure.name: cure for cure in CURES}
@@ -108,6 +112,51 @@ def test_rows_come_with_certificates_and_brackets() -> None:
     assert row.bracket[0] < expected < row.bracket[1]
     assert row.relative_gap is not None
     assert row.relative_gap < 1e-9
+
+
+def test_where_collapse_only_ends_or_holds_always_there_is_no_R0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cures.main(["--decay", "0.3", "--json"]) == 0
+    rows = {row["cure"]: row for row in json.loads(capsys.readouterr().out)}
+    ends = 20 * 0.3**2 / S - 1  # c_B = S / (K^2 pi_B) = S (R + 1) / 20
+    assert rows["class weights"]["R0"] is None
+    assert rows["class weights"]["intervals"] == [[1, pytest.approx(ends)]]
+    assert rows["mixup"]["R0"] is None
+    assert rows["mixup"]["intervals"] == [[1, 1e4]]
+    assert cures.main(["--decay", "0.3"]) == 0
+    lines = {line[: line.index("  ")]: line for line in capsys.readouterr().out.splitlines() if "  " in line}
+    assert f"up to {ends:.4g}" in lines["class weights"]
+    assert "always" in lines["mixup"]
+
+
+@pytest.mark.parametrize("mu", [1.3565677311531275, 0.8063486143553065])
+def test_two_crossings_next_to_one_another_are_both_found(mu: float) -> None:
+    def at(R: float) -> ClassCounts:
+        return imbalanced(41, 1, R)
+
+    limit = partial(Problem.under_decay, mu=mu, features="mean")
+    table = cures.Table(setting=Setting(classes=at(60.0), nodes=64), limit=limit, at=at)
+    family = Family("fc", "product", 41, K_A=1, mixing=mixing.beta(1.0, 64), decay=mu, features="mean")
+    row, found = table.row(BY_NAME["mixup"]), threshold(family)
+    assert len(found.intervals) == 2
+    assert pytest.approx(found.R0) == row.R0
+    assert row.intervals is not None
+    assert np.ravel(row.intervals) == pytest.approx(np.ravel(found.intervals))
+
+
+@pytest.mark.parametrize("name", ["mixup", "logit adjustment 1"])
+def test_a_margin_has_the_free_bias_and_no_offset_of_the_loss(name: str) -> None:
+    """Logits of all classes, written out, at test."""
+    given = replace(under_decay(name, 0.03), bias=True)
+    solution = solve(given)
+    written, Z = logits(solution)
+    offset = solution.problem.offset
+    assert offset is not None
+    bias = (offset - (0 if given.offset is None else given.offset)).repeat(solution.problem.sizes)
+    own = written.rows.same & (written.rows.first >= K_A)
+    at_test, a = (Z + bias)[own], written.rows.first[own]
+    others = np.where(np.arange(K) == a[:, None], -np.inf, at_test).max(axis=1)
+    margins, p = at_test[np.arange(len(a)), a] - others, (written.rows.p * written.rows.count)[own]
+    assert cures.margin(solution, (1,), given) == pytest.approx(p @ margins / p.sum())
 
 
 def test_margins_are_searched_by_the_dual_condition() -> None:

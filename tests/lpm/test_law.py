@@ -19,6 +19,7 @@ from lpm.law import collapse_number, own_norm
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Features, Problem
 from lpm.solution import evaluate
+from lpm.solve import Solver, solve
 from paper_checks.beyond.decided import collapsed
 from paper_checks.lab import Lab
 
@@ -133,6 +134,16 @@ SOLVED = {
     "fc": Family("fc", "product", 4, mixing=mixing.fixed(0.3)).at(8.0),
     "ms": Family("ms", "product", 4).at(8.0),
 }
+
+
+@pytest.mark.parametrize("factor", [1.02, 1.5])
+@pytest.mark.parametrize("solver", ["orbits", "factored", "sdp"])
+@pytest.mark.parametrize("name", SOLVED)
+def test_where_nothing_is_left_all_solvers_say_so(name: str, solver: Solver, factor: float) -> None:
+    coordinates = Coordinates(SOLVED[name].under_decay(1.0))
+    steepest = coordinates.spectral_norm(coordinates.value_and_gradient(np.zeros(coordinates.shape))[1])
+    solution = solve(SOLVED[name].under_decay(factor * steepest), solver)
+    assert (solution.rank, solution.rank_bounds, solution.collapsed) == (0, (0, 0), True)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 1.1])

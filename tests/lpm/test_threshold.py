@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from lpm.coordinates import Coordinates
 from lpm.dual_condition import margin
 from lpm.family import Family
 from lpm.solve import solve
-from lpm.threshold import sentence, threshold
+from lpm.threshold import main, sentence, threshold
 from tests.lpm import closed_forms
 
 FAMILIES = {
@@ -134,6 +135,28 @@ def test_range_beyond_the_threshold_is_collapsed_throughout() -> None:
     result = threshold(Family("plain", K=10), R_min=20, R_max=1000)
     assert result.R0 is None
     assert result.collapsed_above
+
+
+def test_where_collapse_only_ends_there_is_no_threshold(capsys: pytest.CaptureFixture[str]) -> None:
+    family = Family("fc", "product", 41, K_A=1, decay=0.90576, features="mean")
+    ((low, high),) = threshold(family, R_max=50).intervals
+    assert low == 1
+    for R, collapsed in ((high / 1.001, True), (high * 1.001, False)):
+        assert solve(family.at(R)).collapsed is collapsed
+    result = threshold(family, R_max=50)
+    assert (result.R0, result.bracket, result.collapsed_above, result.certified) == (None, None, False, True)
+    assert result.state == f"collapse ends at {high:.4g}"
+    words = "--K 41 --K-A 1 --decay 0.90576 --features mean --R-max 50"
+    assert main(words.split()) == 0
+    assert f"collapsed in [1, {high:.9g}] and nowhere else" in capsys.readouterr().out
+
+
+def test_mu_at_the_collapse_number_of_every_R_is_not_decided(capsys: pytest.CaptureFixture[str]) -> None:
+    for K in (4, 10):  # c_B = 1 / (2 K)
+        result = threshold(Family("fc", "balanced", K, decay=math.sqrt(1 / (2 * K))))
+        assert (result.R0, result.certified, result.intervals) == (None, False, ())
+    assert main(["--profile", "balanced", "--decay", str(math.sqrt(1 / 8))]) == 1
+    assert "take another decay" in capsys.readouterr().out
 
 
 def test_oversampling_moves_the_threshold() -> None:
