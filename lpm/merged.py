@@ -167,7 +167,7 @@ def solve(
         tolerance: largest relative gap that is certified.
         groups: largest number of merged groups; no limit if None.
         time_limit: seconds after which the solver stops, an evaluation of the gap included. One takes O(G^4) operations
-            (a minute for 1,000 groups).
+            (80 s for 1,000 groups).
         progress: called after each number of groups.
 
     Returns:

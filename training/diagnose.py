@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 NOTE = """\
 In % of a class's test images. right: predicted as it. among its own split: predicted as it where only the classes of its
 split (many, med or few) can be chosen. corrected: predicted as it by the largest z - log pi, pi the class frequencies of
-the training images. threshold: the decay mu above which the collapse law lets the class vectors of such classes merge."""
+the training labels; as trained where the loss corrects for them already. threshold: the decay mu above which the collapse
+law lets the class vectors of such classes merge."""
 """The note below the tables that explains their columns."""
 
 
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    if options.out is not None and not options.out.parent.is_dir():
+        raise InvalidInput(f"--out {str(options.out)!r} lies in a folder that does not exist")
     if options.out is not None and (len(folders) > 1 or options.out.suffix not in (".png", ".pdf")):
         raise InvalidInput(f"--out {str(options.out)!r} must be one .png or .pdf for one run; {len(folders)} are named")
     reports = [diagnosis.of(folder) for folder in folders]

@@ -15,7 +15,7 @@ import numpy as np
 
 from lpm.console.errors import InvalidInput
 from training.config import CHOICES, RunConfig, with_preset
-from training.methods import CLASSIFIERS
+from training.methods import CLASSIFIERS, LOSSES
 from training.store import collapse, confusions
 from training.store.metrics import by_class
 from training.store.runs import RunFolder
@@ -50,11 +50,14 @@ class Diagnosis:
         right: predicted as it.
         among_split: predicted as it where only the classes of its split can be chosen.
         chance: what a guess among these classes gives.
-        corrected: predicted as it by argmax of z - log pi; None where features of the test images were not stored.
+        corrected: predicted as it by argmax of z - log pi, pi the class frequencies of the training labels as the sampler draws
+            them; as trained where the loss corrects for them already. None where that is not defined, or features of the test
+            images were not stored.
         mu: the decay that the class vectors are under; NaN where it is not defined.
         collapse_number: c of the class; None where the law has none.
         nearest: the name of the class with the nearest class vector.
         distance: |v - w|^2 / (|v|^2 + |w|^2) to it.
+        answers: how many classes the network chooses for some test image.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Diagnosis:
     collapse_number: float | None
     nearest: str
     distance: float
+    answers: int
 
     @property
     def threshold(self) -> float | None:
@@ -80,7 +84,7 @@ class Diagnosis:
         alone = self.chance == 100  # the only class of its split
         if not self.tested:
             return "no test images"
-        if self.distance < NEAR:
+        if self.distance < NEAR or self.beyond:
             return "collapsed"
         if not alone and self.among_split < (self.chance + 100) / 2:
             return "unfitted"
@@ -88,6 +92,13 @@ class Diagnosis:
         if best - self.right <= MUCH:
             return "fine"
         return "collapsed" if self.absorbed else "not preferred"
+
+    @property
+    def beyond(self) -> bool:
+        """Whether mu is at or above the threshold, and the class is mostly wrong or all images get one class."""
+        if self.threshold is None or not self.mu >= self.threshold:
+            return False
+        return self.right < 50 or self.answers == 1
 
     @property
     def absorbed(self) -> bool:
@@ -102,14 +113,13 @@ class Diagnosis:
         fixed = "" if self.corrected is None else f"; argmax of z - log pi makes it {self.corrected:.0f} %"
         law = ""
         if self.threshold is not None and math.isfinite(self.mu):
-            side = "above" if self.mu >= self.threshold else "below"
-            law = f"; mu = {self.mu:.3g} is {side} its threshold {self.threshold:.3g}"
+            law = f"; mu = {self.mu:.3g} is {self.mu / self.threshold:.2g} of its threshold {self.threshold:.3g}"
         return {
             "no test images": "There are no test images of it.",
             "fine": f"It is predicted right in {self.right:.0f} %.",
             "not preferred": f"It is told apart, {self.among_split:.0f} % among its own split, but chosen in {self.right:.0f} % "
-            f"only{fixed}.",
-            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split: {self.right:.0f} % in all.",
+            f"only{fixed}{law}.",
+            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split, {self.right:.0f} % in all{law}.",
             "collapsed": f"Its class vector has merged with that of {self.nearest}{law}; logit adjustment cannot separate them."
             if self.distance < NEAR
             else "Its class vector seems to have little of a direction of its own left: it is right in "
@@ -142,11 +152,12 @@ class Report:
         mu: the decay that its class vectors are under.
         mu_known: whether mu was chosen; otherwise it is measured by balance.
         right: test images that are predicted right, the mean over classes in per cent.
-        corrected: the same by argmax of z - log pi; None without features.
+        corrected: the same by argmax of z - log pi; None where it is not defined, without features, and where the loss
+            corrects already.
         splits: both for each split that has test images.
         classes: the diagnoses, by falling count of training images.
         singular_values: of the centred class vectors, falling.
-        next_command: what to try next; '' where nothing is wrong.
+        next_command: what to try next; '' where nothing is wrong. For a second stage it diagnoses the first one.
     """
 
     run: str
@@ -192,8 +203,11 @@ def of(folder: RunFolder) -> Report:
     scores = _scores(folder, geometry, final)
     total = by_class(labels, labels, K)[1]
     shares = [by_class(labels, predicted, K)[0] for predicted in answers.T]
-    if scores is not None:
-        shares.append(by_class(labels, (scores - np.log(counts / counts.sum())).argmax(axis=1), K)[0])
+    drawn = collapse.label_shares(config, counts)
+    if corrects := _corrects(config):
+        shares.append(shares[0])
+    elif scores is not None and drawn is not None:
+        shares.append(by_class(labels, (scores - np.log(drawn)).argmax(axis=1), K)[0])
     right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
     names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
     numbers = collapse.collapse_numbers(config, counts)
@@ -211,6 +225,7 @@ def of(folder: RunFolder) -> Report:
             collapse_number=None if numbers is None else float(numbers[k]),
             nearest=names[int(distances[k].argmin())],
             distance=float(distances[k].min()),
+            answers=len(np.unique(answers[:, 0])),
         )
         for first, last in splits.values()
         for k in range(first, last + 1)
@@ -219,7 +234,7 @@ def of(folder: RunFolder) -> Report:
     def mean(rows: np.ndarray, values: np.ndarray) -> float:
         return float(values[rows][total[rows] > 0].mean())
 
-    of_all = np.arange(K)
+    of_all, gains = np.arange(K), corrected if not corrects else []
     of_split = {name: of_all[first : last + 1] for name, (first, last) in splits.items()}
     return Report(
         run=str(folder.path),
@@ -227,15 +242,15 @@ def of(folder: RunFolder) -> Report:
         mu=mu,
         mu_known=bool(config.feature_decay),
         right=mean(of_all, right),
-        corrected=mean(of_all, corrected[0]) if corrected else None,
+        corrected=mean(of_all, gains[0]) if gains else None,
         splits=tuple(
-            Split(name=name, right=mean(rows, right), corrected=mean(rows, corrected[0]) if corrected else None)
+            Split(name=name, right=mean(rows, right), corrected=mean(rows, gains[0]) if gains else None)
             for name, rows in of_split.items()
             if total[rows].any()
         ),
         classes=tuple(classes),
         singular_values=tuple(collapse.singular_values(vectors).tolist()),
-        next_command=_next(config, mu, classes),
+        next_command=_next(folder, mu, classes),
     )
 
 
@@ -243,9 +258,15 @@ def _damaged(folder: RunFolder) -> InvalidInput:
     return InvalidInput(f"measurements in {str(folder.path)!r} do not fit the run; training.measure makes them again")
 
 
+def _corrects(config: RunConfig) -> bool:
+    """Whether the loss makes up for the class frequencies of training labels. Once more would be too much."""
+    loss = LOSSES[config.loss]
+    return loss.takes == "frequencies" or loss.corrects or config.class_weights != "none"
+
+
 def _scores(folder: RunFolder, geometry: dict[str, np.ndarray], final: dict[str, np.ndarray]) -> np.ndarray | None:
-    """Logits (n, K) of the test images; None without stored features (image files) or logits (dot regression)."""
-    if "test_features" not in final or folder.config.loss == "dr":
+    """Logits (n, K) of the test images; None without stored features (image files), or where log pi would decide alone."""
+    if "test_features" not in final or not CLASSIFIERS[folder.config.classifier].trains_lengths:
         return None
     h, W, bias = (
         final["test_features"].astype(float),
@@ -285,15 +306,22 @@ def _distances(vectors: np.ndarray) -> np.ndarray:
     return np.maximum(distances, 0.0)
 
 
-def _next(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
+def _next(folder: RunFolder, mu: float, classes: list[Diagnosis]) -> str:
     """The command to try next, for the verdict that matters most: collapsed, then not preferred, then unfitted."""
-    verdicts = {found.verdict for found in classes}
+    config, verdicts = folder.config, {found.verdict for found in classes} - {"fine", "no test images"}
+    if not verdicts:
+        return ""
+    if config.stage != "none":  # whose features are those of its first stage
+        first = sorted(folder.path.parents[1].glob(f"*-{config.stage1}/seed-{config.seed}"))
+        return shlex.join(["python", "-m", "training.diagnose", str(first[0])]) if first else ""
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
     if "not preferred" in verdicts and config.sampler == "random":
         adjustable = config.classifier == "fc" and config.loss in ("ce", "cw")
-        return command(config, loss="la", **UNWEIGHTED) if adjustable else command(config, sampler="cas", **UNWEIGHTED)
-    return command(config, epochs=2 * config.epochs) if "unfitted" in verdicts else ""
+        changes = {"loss": "la", **UNWEIGHTED} if adjustable else {"sampler": "cas", **UNWEIGHTED}
+        if known := command(config, **changes):
+            return known
+    return command(config, epochs=2 * config.epochs)
 
 
 def _against_collapse(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:

@@ -38,6 +38,16 @@ S = 2 / 3  # E[lambda^2 + (1 - lambda)^2] of a uniform lambda
         ({"loss": "cw"}, S * 11 / 200, S * 55 / 100),
         ({"sampler": "cas"}, S / 10, S / 10),
         ({"sampler": "bmls"}, S / 10 - (1 - S) / 90, S / 10 - (1 - S) / 90),
+        ({"sampler": "bilateral"}, S / 2 * (2 / 11 + 1 / 10), S / 2 * (1 / 55 + 1 / 10)),
+        ({"sampler": "tempered", "pair_power": 0.5}, S / 5 / (1 + 0.1**0.5), S / 5 / (1 + 10**0.5)),
+        ({"loss": "vs"}, S * 2 / 11, S / 55 * 0.1**0.6),
+        ({"loss": "cdt", "vs_gamma": 0.5}, S * 2 / 11, S / 55 * 0.1),
+        ({"class_weights": "inverse"}, S * 11 / 200, S * 55 / 100),
+        (
+            {"class_weights": "inverse", "weight_normalisation": "batch"},
+            S * 2 / 11 * (2 / 11) ** 2,
+            S / 55 * (20 / 11) ** 2,
+        ),
     ],
 )
 def test_collapse_numbers_are_second_moments_of_targets(change: dict[str, Any], frequent: float, rare: float) -> None:
@@ -46,11 +56,18 @@ def test_collapse_numbers_are_second_moments_of_targets(change: dict[str, Any], 
     numbers = collapse.collapse_numbers(config, COUNTS)
     assert numbers is not None
     assert numbers[[0, 4, 5, 9]] == pytest.approx([frequent, frequent, rare, rare])
-    pi = COUNTS / COUNTS.sum() if config.sampler == "random" else np.full(10, 0.1)
-    pairs = np.outer(pi, pi)
+    pi, even, root = COUNTS / COUNTS.sum(), np.full(10, 0.1), COUNTS**0.5 / (COUNTS**0.5).sum()
+    first, second = {"random": (pi, pi), "bilateral": (pi, even), "tempered": (root, root)}.get(
+        config.sampler, (even, even)
+    )
+    pairs = np.outer(first, second)
     if config.sampler == "bmls":
         pairs = np.triu(np.ones((10, 10)), 1) / 45
-    weights = 1 / (10 * COUNTS / COUNTS.sum()) if config.loss == "cw" else np.ones(10)
+    weights = 1 / (10 * pi) if config.loss == "cw" or config.class_weights == "inverse" else np.ones(10)
+    if config.weight_normalisation == "batch":
+        weights = weights / weights.mean()
+    if config.loss in ("vs", "cdt"):  # factors of logits multiply the gradient, and so the labels
+        weights = (COUNTS / 120) ** config.vs_gamma
     moments = np.zeros((10, 10))
     nodes, masses = np.polynomial.legendre.leggauss(4)  # exact for squares of lambda
     for lam, mass in zip((nodes + 1) / 2, masses / 2, strict=True) if config.alpha else [(1.0, 1.0)]:
@@ -193,10 +210,15 @@ def test_a_class_that_is_mostly_right_has_not_collapsed(right: float, corrected:
         "tested": 50,
         "nearest": "b",
         "distance": 1.0,
+        "answers": 10,
         "mu": 0.12,
         "collapse_number": 0.07,
     }
     assert diagnosis.Diagnosis(**shares, **known).verdict == verdict  # type: ignore[arg-type]
+    above = diagnosis.Diagnosis(**shares, **known | {"mu": 0.3})  # type: ignore[arg-type]
+    assert (above.verdict == "collapsed") == (right < 50)
+    assert "1.1 of its threshold 0.265" in above.sentence
+    assert diagnosis.Diagnosis(**shares, **known | {"mu": 0.3, "answers": 1}).verdict == "collapsed"  # type: ignore[arg-type]
     alone = shares | {"among_split": 100.0, "chance": 100.0}
     assert not diagnosis.Diagnosis(**alone, **known).absorbed  # type: ignore[arg-type]
 
@@ -228,6 +250,27 @@ def test_the_correction_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytes
     assert many.corrected == pytest.approx(100)
     assert few.corrected == pytest.approx(2 * report.corrected - 100)
     assert f"few 100.0 -> {few.corrected:.1f}." in markdown(report)
+
+
+@pytest.mark.parametrize("loss", ["la", "cw", "vs"])
+def test_a_loss_that_corrects_is_not_corrected_once_more(
+    loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = diagnosis.of(planted(RunFolder(tmp_path, replace(TINY, loss=loss)), "not preferred", monkeypatch))
+    assert report.corrected is None
+    assert all(c.corrected == c.right for c in report.classes)
+    assert "by the largest z - log pi: all" not in markdown(report)
+    balanced = replace(TINY, sampler="cas")
+    report = diagnosis.of(planted(RunFolder(tmp_path, balanced), "not preferred", monkeypatch))
+    assert report.corrected == report.right  # its pi is even
+    assert f"--epochs {2 * TINY.epochs}" in report.next_command
+
+
+def test_a_second_stage_sends_to_its_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = planted(RunFolder(tmp_path, TINY), "not preferred", monkeypatch)
+    staged = replace(TINY, stage="crt", stage1=TINY.key, stage1_method=TINY.method, sampler="cas", alpha=0.0)
+    monkeypatch.setattr(folder, "config", staged)
+    assert diagnosis.of(folder).next_command == f"python -m training.diagnose {folder.path}"
 
 
 def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +329,7 @@ def test_bad_input_is_one_line(
         return captured.err
 
     assert "none" in refused(str(tmp_path / "none"))
+    assert "does not exist" in refused(str(folder.path), "--out", str(tmp_path / "none" / "x.png"))
     for out in ("spectrum.gif", "spectrum"):
         assert "must be one .png or .pdf" in refused(str(folder.path), "--out", out)
     for name, damaged in (

@@ -18,9 +18,10 @@ from training.methods import SAMPLERS
 def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None:
     """Compute the collapse number of each class, the second moment of its targets.
 
-    s pi_k for random pairs, s / K for class-balanced ones, s / K - (1 - s) / (K (K - 1)) for balanced label pairs a < b, with
-    s = (alpha + 1) / (2 alpha + 1). A loss that weighs a label by 1 / (K pi_k) multiplies it by the square of that weight.
-    Logit adjustment, a bias and mixed-singleton over all K^2 label pairs leave it as it is.
+    s pi_k for random pairs, s / K for class-balanced ones, s times the mean of both images' shares of class k for two
+    independent streams, s / K - (1 - s) / (K (K - 1)) for balanced label pairs a < b, with s = (alpha + 1) / (2 alpha + 1). Label
+    weights (as they are in the last epoch) and factors of logits multiply it by their square. Logit adjustment, a bias and
+    mixed-singleton over all K^2 label pairs leave it as it is.
 
     Args:
         config: the run.
@@ -30,23 +31,58 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
         (K,), or None where the law has no number for the sampler, the mixing, the classifier, the loss or the branches.
     """
     sampler, K = SAMPLERS[config.sampler], len(counts)
-    pi = counts / counts.sum()
+    pi, drawn = counts / counts.sum(), label_shares(config, counts)
     s = (config.alpha + 1) / (2 * config.alpha + 1)
-    known = {"fc": ("ce", "la", "cw"), "ms": ("ce",)}
+    known = {"fc": ("ce", "la", "cw", "vs", "cdt"), "ms": ("ce",)}
     # Fixed directions cannot merge; with label pairs a < b as classes the order sets classes apart.
     if (
         config.branches != "none"
         or config.mixing != "mixup"
         or config.sampler_from
-        or sampler.classes == "other"
+        or drawn is None
         or config.loss not in known.get(config.classifier, ())
-        or config.class_weights != "none"
     ):
         return None
-    numbers = s * pi if sampler.classes == "as they are" else np.full(K, s / K)
+    numbers = s * drawn
     if sampler.draws == "a < b":
         numbers = numbers - (1 - s) / (K * (K - 1))
-    return numbers / (K * pi) ** 2 if config.loss == "cw" else numbers
+    if config.loss == "cw":
+        return numbers / (K * pi) ** 2
+    if config.loss in ("vs", "cdt"):
+        numbers = numbers * (counts / counts.max()) ** (2 * config.vs_gamma)
+    return numbers * _label_weights(config, counts, drawn) ** 2
+
+
+def label_shares(config: RunConfig, counts: np.ndarray) -> np.ndarray | None:
+    """How often the stream of training labels has each class under mixup, and without mixing.
+
+    Args:
+        config: the run.
+        counts: (K,) training images of each class.
+
+    Returns:
+        (K,) with sum 1, or None for a sampler whose classes are not known here.
+    """
+    classes, pi = SAMPLERS[config.sampler].classes, counts / counts.sum()
+    if classes != "other":
+        return pi if classes == "as they are" else np.full(len(counts), 1 / len(counts))
+    if config.sampler == "bilateral":
+        return 0.5 * (pi + _power(counts, config.second_power))
+    return _power(counts, config.pair_power) if config.sampler == "tempered" else None
+
+
+def _power(counts: np.ndarray, power: float) -> np.ndarray:
+    """Classes in proportion to a power of their counts."""
+    powers = counts.astype(float) ** power
+    return powers / powers.sum()
+
+
+def _label_weights(config: RunConfig, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """(K,) weights of labels in the last epoch. drawn: how often training draws a label of each class, (K,)."""
+    if config.class_weights == "none":
+        return np.ones(len(counts))
+    weights = 1 / counts if config.class_weights == "inverse" else 1 / (1 - config.beta ** counts.astype(float))
+    return weights / (drawn @ weights if config.weight_normalisation == "weights" else weights.mean())
 
 
 def decay(config: RunConfig, vectors: np.ndarray, squared_length: float) -> float:
