@@ -1,12 +1,11 @@
-"""Benchmarks of ``lpm``: ``python -m benchmarks.lpm [--out results/lpm-benchmark.csv]``, about a minute on 2 cores.
+"""Benchmarks of ``lpm``: ``python -m benchmarks.lpm [--out results/lpm-benchmark.csv]``, four minutes on 2 cores.
 
-- Fang et al.'s experiment (K = 10, K_A = 5, E_H = 5, E_W = 1, 41 values of R from 1 to 10^4) by ``orbits``, and as a
-  user of a
-  modelling tool would do it: one cvxpy program per point, with each conic solver's default settings. Measured are the
+- Fang et al.'s experiment (K = 10, K_A = 5, E_H = 5, E_W = 1, 41 values of R from 1 to 10^4) by ``orbits``, and as a user
+  of a modelling tool would do it: one cvxpy program per point, with each conic solver's default settings. Measured are the
   ratio of times and the largest relative gap that the certificate gives each.
-- What a sweep, the maps of R0 and the explorer solve, and ``orbits`` on 1 to 1,000 points at once.
+- What a sweep, the maps of R0 and the explorer solve, all at once and one by one, and ``orbits`` on 1 to 1,000 points at once.
 - ``orbits`` from K = 4 to K = 8,142, ``factored`` on the counts of CIFAR10-LT and CIFAR100-LT, ``sdp`` from K = 3 to 6.
-- The default sweep, as a process of its own.
+- CIFAR100-LT's counts without ``--solver``; the default sweep and a ``--help``, as processes of their own.
 
 ``--counts`` (results/counts-benchmark.csv, two minutes) measures instead the cost of many classes with different counts
 (:mod:`benchmarks.long_tails`): ``fc`` and ``ms`` to a relative gap of 1e-2 under ``product`` frequencies, and under
@@ -18,6 +17,7 @@ Times are medians of repeated solves after a warm-up. Memory is the peak of a pr
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -25,9 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -94,18 +97,34 @@ def _sweep(families: list[Family], R: np.ndarray) -> None:
         pass
 
 
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Let ``orbits`` solve one program after another, as it did before it took many at once."""
+    solve_all, optima = orbits.solve_all, orbits.optima
+
+    def solved_alone(problems: Sequence[Problem], **choices: Any) -> list[Any]:
+        return [result for problem in problems for result in solve_all([problem], **choices)]
+
+    def optima_alone(coordinates: Sequence[Any], *, target: float, frozen: Sequence[Any]) -> list[Any]:
+        both = zip(coordinates, frozen, strict=True)
+        return [point for one, its in both for point in optima([one], target=target, frozen=[its])]
+
+    with mock.patch.multiple(orbits, solve_all=solved_alone, optima=optima_alone):
+        yield
+
+
 def many() -> list[Measurement]:
     """Time all that a sweep, the maps of R0 and the explorer solve, without files and pictures.
 
     Returns:
-        Seconds, the least of three calls after a warm-up.
+        Seconds, the least of three calls after a warm-up; for some also those of one program after another, and the ratio.
     """
     from figures import explore_data, explore_decay, theory_maps
 
     R = np.logspace(0, 4, 41)
     measured: list[Measurement] = []
 
-    def add(what: str, function: Callable[[], object]) -> None:
+    def add(what: str, function: Callable[[], object], *, ratio: bool = False) -> None:
         function()
         seconds = []
         for _ in range(3):
@@ -113,20 +132,29 @@ def many() -> list[Measurement]:
             function()
             seconds.append(time.perf_counter() - start)
         measured.append(("orbits", what, "seconds", min(seconds)))
+        if ratio:
+            with one_by_one():
+                start = time.perf_counter()
+                function()
+                alone = time.perf_counter() - start
+            measured.append(("orbits, one by one", what, "seconds", alone))
+            measured.append(("orbits, one by one", what, "time as a multiple of all at once", alone / min(seconds)))
 
     for K in (4, 100, 8142):
         families = [Family(*choice, K) for choice in DEFAULT]
-        add(f"default sweep, K = {K}: 328 rows, 8 thresholds", partial(_sweep, families, R))
+        add(f"default sweep, K = {K}: 328 rows, 8 thresholds", partial(_sweep, families, R), ratio=K == 4)
     for number in (1, 10, 41, 200, 1000):
         points = [programs.plain(imbalanced(10, 5, x)) for x in np.logspace(0, 4, number)]
         add(f"plain, K = 10, {number} points", partial(orbits.solve_all, points))
-    add("maps of R0: 328 thresholds", lambda: (theory_maps.budget_rows(4), theory_maps.class_rows()))
+    add("maps of R0: 328 thresholds", lambda: (theory_maps.budget_rows(4), theory_maps.class_rows()), ratio=True)
     add(
         "explorer, K = 4: 1,468 rows, 68 thresholds",
         lambda: explore_data.solve_all(explore_data.Grid(K=(4,)), quiet=True),
+        ratio=True,
     )
     decays = explore_decay.Decays(("mixup",))
-    add("explorer, mixup under decay: 293 rows with a free bias", lambda: explore_decay.predicted(decays, quiet=True))
+    what = "explorer, mixup under decay: 293 rows with a free bias"
+    add(what, lambda: explore_decay.predicted(decays, quiet=True), ratio=True)
     return measured
 
 
@@ -242,6 +270,27 @@ def written_out() -> list[Measurement]:
     return measured
 
 
+def _by_default_alone(program: str, lam: float) -> list[Measurement]:
+    counts = class_counts([int(500 * 100 ** (-k / 99)) for k in range(100)])
+    problem = {"fc": programs.fc, "ms": programs.ms}[program](pairs.product(counts), mixing.fixed(lam))
+    solution = solve(problem)
+    name = f"CIFAR100-LT counts, imbalance 100, {program} product, lambda {lam}"
+    return [
+        (f"auto: {solution.solver}", name, "seconds", solution.seconds),
+        (f"auto: {solution.solver}", name, "relative gap", solution.relative_gap),
+    ]
+
+
+def by_default() -> list[Measurement]:
+    """Solve CIFAR100-LT's counts to 1e-6 as a user does without ``--solver``, in fresh processes.
+
+    Returns:
+        Seconds and relative gaps.
+    """
+    cases = ("fc", 0.5), ("fc", 0.3), ("ms", 0.5)
+    return [line for case in cases for line in alone(_by_default_alone, *case)]
+
+
 def _many_counts_alone(data: str, program: str, profile: str, tolerance: float) -> list[Measurement]:
     classes = class_counts(LONG_TAILS[data].stand_in())
     start = time.perf_counter()
@@ -277,27 +326,36 @@ def many_counts() -> list[Measurement]:
     return measured
 
 
-def whole_sweep() -> list[Measurement]:
-    """Time the default sweep in a process of its own, files and picture included, and a process that only imports.
+def processes() -> list[Measurement]:
+    """Time commands in processes of their own: the default sweep with and without its picture, its imports, and a ``--help``.
 
     Returns:
-        Seconds with and without the imports.
+        Seconds, the least of three.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         runs = {
-            "imports": [sys.executable, "-c", "import lpm.sweep, matplotlib.figure, rich.console, rich.progress"],
-            "process": [sys.executable, "-m", "lpm.sweep", "--quiet", "--out", f"{folder}/sweep"],
+            "imports": ["-c", "import lpm.sweep, matplotlib.figure, rich.console, rich.progress"],
+            "few imports": ["-c", "import lpm.sweep"],
+            "process": ["-m", "lpm.sweep", "--quiet", "--out", "sweep"],
+            "no picture": ["-m", "lpm.sweep", "--quiet", "--no-picture", "--out", "sweep"],
+            "help": ["-m", "lpm.solve", "--help"],
         }
-        seconds: dict[str, float] = {}
-        for name in ("imports", "process", "imports", "process"):  # the first round warms the file cache
+        seconds = dict.fromkeys(runs, math.inf)
+        for name in (*runs, *runs, *runs, *runs):  # the first round warms the file cache
             start = time.perf_counter()
-            subprocess.run(runs[name], check=True, env=environment, cwd=folder)
-            seconds[name] = time.perf_counter() - start
+            subprocess.run(
+                [sys.executable, *runs[name]], check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL
+            )
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
     command = "python -m lpm.sweep --K 4, 328 solves, 8 thresholds"
+    without = seconds["no picture"] - seconds["few imports"]
     return [
         ("sweep", command, "seconds, whole process", seconds["process"]),
         ("sweep", command, "seconds after the imports", seconds["process"] - seconds["imports"]),
+        ("sweep", f"{command}, --no-picture", "seconds, whole process", seconds["no picture"]),
+        ("sweep", f"{command}, --no-picture", "seconds after the imports", without),
+        ("start", "python -m lpm.solve --help", "seconds, whole process", seconds["help"]),
     ]
 
 
@@ -310,7 +368,7 @@ def main() -> None:
     shared = origin()
     print("{machine}, commit {commit}, {time}".format(**shared))
     measured: list[Measurement] = []
-    for part in (many_counts,) if options.counts else (fang, many, sizes, written_out, whole_sweep):
+    for part in (many_counts,) if options.counts else (fang, many, sizes, written_out, by_default, processes):
         for line in part():
             measured.append(line)
             solver, problem_name, unit, value = line

@@ -112,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.group("output").add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: sweep-K<K>)"
     )
+    parser.group("output").add_argument("--no-picture", action="store_true", help="write no sweep.png and sweep.pdf")
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     engines.check(options)
@@ -125,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
         with OutputFolder(options.out or Path(f"sweep-K{options.K}"), "lpm.sweep", JOURNAL) as folder:
             outcome = _solve_all(tasks, folder, options, silent)
             if outcome.rows:
-                lacking = _write(folder, outcome, families, time.perf_counter() - start)
+                seconds = time.perf_counter() - start
+                lacking = _write(folder, outcome, families, seconds, drawn=not options.no_picture)
                 outcome.end = outcome.end or lacking
             elif outcome.end is not None:
                 raise outcome.end
@@ -151,7 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"files in {folder.final}")
     if outcome.complete:
         if not silent:
-            cli.next_step(f"open {folder.final / 'sweep.png'}; python -m lpm.cures shows what moves R0")
+            first = "" if options.no_picture else f"open {folder.final / 'sweep.png'}; "
+            cli.next_step(f"{first}python -m lpm.cures shows what moves R0")
         return 0
     kept = f"kept {len(rows)} of {len(families) * len(R)} rows in {folder.final}"
     print(
@@ -234,19 +237,22 @@ def _choices(program: str | None, profile: str | None, budget: str) -> list[tupl
     return [(program, profile)]
 
 
-def _write(folder: OutputFolder, outcome: Outcome, families: Sequence[Family], seconds: float) -> OSError | None:
+def _write(
+    folder: OutputFolder, outcome: Outcome, families: Sequence[Family], seconds: float, *, drawn: bool
+) -> OSError | None:
     """Write the files of a sweep and put its folder in place. Pictures are left out if the disk has no room for them.
 
     Returns the error of the pictures, if there was one.
     """
-    from lpm.plot import plot_sweep
-
     write_csv(folder.path / "sweep.csv", outcome.rows)
     write_thresholds(folder.path / "thresholds.csv", families, outcome.thresholds)
     mixed = [family for family in families if PROGRAMS[family.program].mixed]
-    pictures, lacking = [folder.path / "sweep.png", folder.path / "sweep.pdf"], None
+    pictures, lacking = [folder.path / "sweep.png", folder.path / "sweep.pdf"] if drawn else [], None
     try:
-        plot_sweep(outcome.rows, outcome.thresholds, pictures, caption((mixed or families)[0]))
+        if pictures:
+            from lpm.plot import plot_sweep  # here, because matplotlib takes longer to import than all solves
+
+            plot_sweep(outcome.rows, outcome.thresholds, pictures, caption((mixed or families)[0]))
     except OSError as error:
         lacking = error
         for picture in pictures:

@@ -94,6 +94,14 @@ def test_the_picture_of_a_sweep_bears_its_settings(
     assert texts == [f"imbalance R = n_A / n_B\n{settings}"] * 2
 
 
+def test_a_sweep_without_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--points", "2", "--program", "plain", "--no-picture", "--out", str(tmp_path / "sweep")]
+    assert sweep.main(words) == 0
+    assert {p.name for p in (tmp_path / "sweep").iterdir()} == {"sweep.csv", "thresholds.csv", "manifest.json"}
+    assert json.loads((tmp_path / "sweep" / "manifest.json").read_text())["complete"]
+    assert "sweep.png" not in capsys.readouterr().err
+
+
 def test_sweep_replaces_only_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
     arguments = ["--program", "plain", "--points", "2", "--quiet", "--out", str(out)]
