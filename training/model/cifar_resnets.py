@@ -37,10 +37,11 @@ class BasicBlock(nn.Module):
         Returns:
             (B, outputs, H / stride, W / stride).
         """
-        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        # In place, which spares memory traffic: the gradient of BatchNorm does not need its output.
+        y = self.norm2(self.conv2(F.relu_(self.norm1(self.conv1(x)))))
         if self.stride > 1 or self.pad:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(x + y)
+        return F.relu_(y.add_(x))
 
 
 class ResNet(nn.Module):
@@ -61,7 +62,7 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str = "resnet32", *, width: int = 16, channels: int = 3) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         inputs = width
         for stage, outputs in enumerate((width, 2 * width, 4 * width)):
             for block in range(BLOCKS[name]):
