@@ -189,6 +189,7 @@ class Forked:
 
 def _main(words: tuple[str, ...], environment: dict[str, str], files: list[Path]) -> None:
     os.environ.update(environment)
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     multiprocessing.set_start_method(None, force=True)  # what it starts itself, it starts as any other process does
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)

@@ -56,7 +56,7 @@ def test_the_certificate_is_true_at_any_point_and_any_bias(problem: Problem, par
         assert certificate.gap > at_bias.gap  # what another bias may gain is counted
 
 
-@settings(few, max_examples=10)
+@settings(few, max_examples=6)
 @given(changed())
 def test_a_bias_does_not_move_the_collapse(problem: Problem) -> None:
     for group in several(problem):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from tests.started import Forked
 from tests.training.own import pets
 from training import compare, train
 from training.batches import cached
@@ -148,21 +146,11 @@ def test_features_of_other_images_are_others(root: Path, weights: Path, tmp_path
 
 def own_code_run(place: Path, store: Path, root: Path) -> list[str]:
     """What is kept of features after a run of the code in a folder, in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "training.train",
-        "--dataset",
-        "own",
-        "--data-root",
-        str(root),
-        "--store",
-        str(store),
-    ]
-    command += ["--device", "cpu", "--quiet", "--preset", "features", "--weights", str(place / "w.pth"), "--size", "32"]
-    command += ["--model", "mine:made", "--width", "0", "--workers", "0", "--epochs", "1"]
-    path = os.pathsep.join([str(place), os.getcwd()])
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True)
+    words = ["training.train", "--dataset", "own", "--data-root", str(root), "--store", str(store), "--device", "cpu"]
+    words += ["--quiet", "--preset", "features", "--weights", str(place / "w.pth"), "--size", "32"]
+    words += ["--model", "mine:made", "--width", "0", "--workers", "0", "--epochs", "1"]
+    ended = Forked(*words, PYTHONPATH=str(place)).ends()
+    assert ended.status == 0, ended.err
     return sorted(file.name for file in (store / cached.FOLDER).iterdir())
 
 

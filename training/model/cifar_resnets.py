@@ -62,7 +62,11 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str = "resnet32", *, width: int = 16, channels: int = 3) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
         inputs = width
         for stage, outputs in enumerate((width, 2 * width, 4 * width)):
             for block in range(BLOCKS[name]):
