@@ -97,10 +97,11 @@ def margins(problems: Sequence[Problem]) -> list[Margin]:
     """
     results: dict[int, Margin] = {}
     open_ones: list[int] = []
+    with_margins: dict[tuple[int, bool], list[int]] = {}
     minorities, own = [minority_of(problem) for problem in problems], np.zeros(len(problems))
     for i, (problem, minority) in enumerate(zip(problems, minorities, strict=True)):
         if problem.margin is not None:
-            results[i] = _by_gradient(problem, minority)
+            with_margins.setdefault((minority, problem.bias), []).append(i)
             continue
         own[i] = own_norm(problem, minority)
         if problem.decay is not None:  # the decay itself holds them together
@@ -108,6 +109,8 @@ def margins(problems: Sequence[Problem]) -> list[Margin]:
             results[i] = Margin(value, rounding(problem))
         else:
             open_ones.append(i)
+    for (minority, _), some in with_margins.items():
+        results |= zip(some, _by_gradient([problems[i] for i in some], minority), strict=True)
     coordinates = [Coordinates(problems[i]) for i in open_ones]
     frozen = [(minorities[i],) for i in open_ones]
     points = orbits.optima(coordinates, target=1e-11, frozen=frozen)
@@ -124,19 +127,24 @@ def margins(problems: Sequence[Problem]) -> list[Margin]:
     return [results[i] for i in range(len(problems))]
 
 
-def _by_gradient(problem: Problem, minority: int) -> Margin:
-    """The dual condition where the left side needs a solution, too: both norms come from one gradient.
+def _by_gradient(problems: Sequence[Problem], minority: int) -> list[Margin]:
+    """The dual condition where the left side needs a solution, too. The problems have all a free bias, or none."""
+    if problems[0].bias:
+        found = orbits.at_best_bias(problems, (minority,))
+        if refused := [one for one in found if isinstance(one, NotCertified)]:
+            raise refused[0]
+        return [_of_gradient(one[0], one[1], minority) for one in found if not isinstance(one, NotCertified)]
+    coordinates = [Coordinates(problem) for problem in problems]
+    points = orbits.optima(coordinates, target=1e-12, frozen=[(minority,)] * len(problems))
+    return [_of_gradient(one, X, minority) for one, (X, _) in zip(coordinates, points, strict=True)]
+
+
+def _of_gradient(coordinates: Coordinates, X: np.ndarray, minority: int) -> Margin:
+    """The dual condition at an optimum with u_B = 0: both norms come from one gradient.
 
     Each is within sqrt(2 L delta) of its value at the optimum.
     """
-    if problem.bias:
-        (found,) = orbits.at_best_bias([problem], (minority,))
-        if isinstance(found, NotCertified):
-            raise found
-        coordinates, X, _ = found
-    else:
-        coordinates = Coordinates(problem)
-        X, _ = orbits.optimum(coordinates, target=1e-12, frozen=(minority,))
+    problem = coordinates.problem
     loss, gradient = coordinates.value_and_gradient(X)
     own = float(coordinates.group_norms(gradient)[minority])
     other = coordinates.spectral_norm(gradient, frozen=(minority,))
