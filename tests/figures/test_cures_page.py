@@ -161,7 +161,7 @@ def bias() -> str:
     solution = solve(given)
     shape = cure_measures.shape(solution.gram.matrix(solution.problem.members), {"many": (0, 2), "few": (7, 9)})
     values = f"{shape['cos_few']:+.2f}, {shape['length_few']:.2f} and {margin(solution, (7, 8, 9), given):.1f}"
-    return f"With a free bias the plain run's are {values}: nearer in cosine and length, further in margin."
+    return f"With a free bias the plain run's are {values}: nearer in cosine and length, not in margin."
 
 
 def said(words: str) -> str:
