@@ -235,14 +235,15 @@ def of(folder: RunFolder) -> Report:
         return float(values[rows][total[rows] > 0].mean())
 
     of_all, gains = np.arange(K), corrected if not corrects else []
+    before, after = mean(of_all, right), mean(of_all, gains[0]) if gains else None
     of_split = {name: of_all[first : last + 1] for name, (first, last) in splits.items()}
     return Report(
         run=str(folder.path),
         method=config.method,
         mu=mu,
         mu_known=bool(config.feature_decay),
-        right=mean(of_all, right),
-        corrected=mean(of_all, gains[0]) if gains else None,
+        right=before,
+        corrected=after,
         splits=tuple(
             Split(name=name, right=mean(rows, right), corrected=mean(rows, gains[0]) if gains else None)
             for name, rows in of_split.items()
@@ -250,7 +251,7 @@ def of(folder: RunFolder) -> Report:
         ),
         classes=tuple(classes),
         singular_values=tuple(collapse.singular_values(vectors).tolist()),
-        next_command=_next(folder, mu, classes),
+        next_command=_next(folder, mu, classes, 0.0 if after is None else after - before),
     )
 
 
@@ -306,8 +307,11 @@ def _distances(vectors: np.ndarray) -> np.ndarray:
     return np.maximum(distances, 0.0)
 
 
-def _next(folder: RunFolder, mu: float, classes: list[Diagnosis]) -> str:
-    """The command to try next, for the verdict that matters most: collapsed, then not preferred, then unfitted."""
+def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float) -> str:
+    """The command to try next, for the verdict that matters most: collapsed, then not preferred, then unfitted.
+
+    gain: what the correction adds to the accuracy over all classes, in points.
+    """
     config, verdicts = folder.config, {found.verdict for found in classes} - {"fine", "no test images"}
     if not verdicts:
         return ""
@@ -316,6 +320,9 @@ def _next(folder: RunFolder, mu: float, classes: list[Diagnosis]) -> str:
         return shlex.join(["python", "-m", "training.diagnose", str(first[0])]) if first else ""
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
+    if "not preferred" in verdicts and gain > 1 and not _corrects(config):  # costs no training
+        words = ["python", "-m", "training.posthoc", str(folder.path), "--correction", "la"]
+        return shlex.join([*words, *(["--data-root", "DIR"] if config.data_set.needs_root else [])])
     if "not preferred" in verdicts and config.sampler == "random":
         adjustable = config.classifier == "fc" and config.loss in ("ce", "cw")
         changes = {"loss": "la", **UNWEIGHTED} if adjustable else {"sampler": "cas", **UNWEIGHTED}

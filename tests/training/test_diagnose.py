@@ -266,6 +266,15 @@ def test_a_loss_that_corrects_is_not_corrected_once_more(
     assert f"--epochs {2 * TINY.epochs}" in report.next_command
 
 
+def test_where_the_correction_wins_it_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = planted(RunFolder(tmp_path, TINY), "not preferred", monkeypatch)
+    without = folder.geometry(2) | {"class_bias": np.zeros(10, np.float32)}
+    monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch: without)
+    report = diagnosis.of(folder)
+    assert (report.right, report.corrected) == (50, 100)
+    assert report.next_command == f"python -m training.posthoc {folder.path} --correction la"
+
+
 def test_a_second_stage_sends_to_its_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = planted(RunFolder(tmp_path, TINY), "not preferred", monkeypatch)
     staged = replace(TINY, stage="crt", stage1=TINY.key, stage1_method=TINY.method, sampler="cas", alpha=0.0)
