@@ -21,6 +21,8 @@ from lpm.programs import ms, ms_unordered, plain
 
 KAPPA, TAU = 3.0, 0.5
 """Remix: the label is the rarer class's if counts differ by kappa and its image has at least a share 1 - tau."""
+JUMPS = (1 / KAPPA, KAPPA)
+"""Imbalances at which a cure changes abruptly: Remix."""
 UNIMIX_ALPHA, UNIMIX_POWER = 0.8, 0.5
 """UniMix: the law that it shifts, and the power of counts by which it draws partners (tau = -0.5 for CIFAR-10)."""
 SMOOTHING, BETA, LARGEST_MARGIN = 0.1, 0.9999, 0.5

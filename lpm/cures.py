@@ -16,7 +16,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput, NotCertified, check_within
 from lpm.console.output import OutputFolder
 from lpm.coordinates import Coordinates
-from lpm.cure_rows import CURES, Cure, Setting
+from lpm.cure_rows import CURES, JUMPS, Cure, Setting
 from lpm.family import limited
 from lpm.law import collapse_number, separators
 from lpm.options import add_limits, limits_of, settings_of
@@ -45,9 +45,11 @@ class Row:
             M = sum_k p_k t_k t_k^T. None where the law does not apply.
         c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
             root a decay leaves nothing.
-        R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or the search does not apply.
+        R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
+            not looked for, where ``intervals`` is None, too.
         bracket: certified interval around R0.
-        intervals: all imbalances of the range at which it holds, as pairs of ends; None where the search does not apply.
+        intervals: all imbalances of the range at which it holds, as pairs of ends; None where that is not certified or
+            not looked for.
         collapsed: whether the minority is collapsed at the solution; None if undecided.
         cos_AA: mean cosine between classes of the majority; None if there are none.
         cos_AB: mean cosine between majority and minority.
@@ -153,7 +155,7 @@ class Table:
             at = partial(self._problem, cure)
             problem = at(self.R_min)
             if problem.decay is not None and problem.margin is None:
-                found[cure.name] = by_law(at, separators(at, self.R_min, self.R_max), self.R_max)
+                found[cure.name] = by_law(at, separators(at, self.R_min, self.R_max, JUMPS), self.R_max)
             else:
                 searched[cure.name] = at
         results = searches(list(searched.values()), self.R_min, self.R_max)
@@ -265,11 +267,12 @@ def margin(solution: Solution, side: tuple[int, ...], given: Problem) -> float |
         given: the problem that it solves, without the best bias.
 
     Returns:
-        The mean over these rows, weighted by p; None if the program has none.
+        The mean over these rows, weighted by p. None if the program has none, and with a bias beside factors of the logits: it
+        is multiplied by them, so it is not known up to a shift alone.
     """
     problem, coordinates = solution.problem, Coordinates(solution.problem)
     own = problem.rows.same & np.isin(problem.rows.first, side)
-    if not own.any():
+    if not own.any() or (problem.bias and problem.factor is not None and np.ptp(problem.factor) > 0):
         return None
     values, a = coordinates.logits(solution.X)[own], problem.rows.first[own]
     r = np.arange(len(values))
@@ -307,9 +310,11 @@ def table_of(rows: Sequence[Row], R_min: float, R_max: float) -> list[list[str]]
 
 def _where(row: Row, R_min: float, R_max: float) -> str:
     """The imbalances at which collapse holds, in the fewest words."""
+    if row.intervals is None:
+        return "?"
     if row.intervals == ((R_min, R_max),):
         return "always"
-    words = [f"up to {high:.4g}" if low == R_min else f"{low:.4g}" for low, high in row.intervals or ()]
+    words = [f"up to {high:.4g}" if low == R_min else f"{low:.4g}" for low, high in row.intervals]
     return ", ".join(words) or "-"
 
 

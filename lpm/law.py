@@ -171,7 +171,7 @@ def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[C
     return found
 
 
-def separators(at: Callable[[float], Problem], R_min: float, R_max: float) -> list[float]:
+def separators(at: Callable[[float], Problem], R_min: float, R_max: float, jumps: Sequence[float] = ()) -> list[float]:
     """Find points of a range with at most one crossing between any two, by polynomials.
 
     Label pairs of a family occur in proportion to powers of R. So c_B(R) is a quotient of polynomials of degree 4 at the
@@ -182,16 +182,19 @@ def separators(at: Callable[[float], Problem], R_min: float, R_max: float) -> li
         at: the problem under decay at an imbalance.
         R_min: smallest imbalance.
         R_max: largest imbalance.
+        jumps: imbalances at which c_B may jump, where it is not such a quotient.
 
     Returns:
-        Both ends, and points between the roots, ascending. Those that are even may miss two crossings next to one another.
+        Both ends, and points between the roots, ascending. Those that are even, with the two sides of each jump, may miss two
+        crossings next to one another.
 
     Raises:
         InvalidInput: as :func:`collapse_number`.
     """
-    known = {R: at(R) for R in (3.0, 12.0, 48.0)}
-    first, second, _ = known.values()
-    even = np.geomspace(R_min, R_max, EVEN).tolist()
+    known = {R: at(R) for R in (3.0, 12.0, 0.2, 1.5, 48.0)}
+    first, second, *_ = known.values()
+    sides = [side for jump in jumps if R_min < jump < R_max for side in (math.nextafter(jump, 0), jump)]
+    even = sorted([*np.geomspace(R_min, R_max, EVEN).tolist(), *sides])
     if len(first.rows) != len(second.rows):
         return even
     power = np.log(second.rows.p / first.rows.p) / math.log(4.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +45,11 @@ def plot_sweep(
     lines = -(-len(names) // columns)
     width, height = max(3.1 * columns, 5.2), 2.5 * lines + 0.7
     figure = Figure(figsize=(width, height))
+    words = ["imbalance R = n_A / n_B", *textwrap.wrap(settings, int(13 * width))]
+    figure.set_figheight(height := height + 0.15 * max(0, len(words) - 2))
     # A layout by hand, in inches: an automatic one draws every text once more, which takes longer than all solves.
-    margins = {"left": 0.7 / width, "right": 1 - 0.06 / width, "bottom": 0.77 / height, "top": 1 - 0.58 / height}
+    below = 0.47 + 0.15 * len(words)
+    margins = {"left": 0.7 / width, "right": 1 - 0.06 / width, "bottom": below / height, "top": 1 - 0.58 / height}
     axes = figure.subplots(
         lines, columns, squeeze=False, sharex=True, sharey=True, gridspec_kw=margins | {"wspace": 0.05, "hspace": 0.16}
     )
@@ -72,8 +76,7 @@ def plot_sweep(
     wide = max(row.R for row in rows) > 100 * min(row.R for row in rows)
     axes[0, 0].xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     axes[0, 0].xaxis.set_major_formatter(FuncFormatter(_decade))
-    axis_label = "imbalance R = n_A / n_B"
-    figure.supxlabel(f"{axis_label}\n{settings}" if settings else axis_label, y=0.06 / height, fontsize=9)
+    figure.supxlabel("\n".join(words), y=0.06 / height, fontsize=9)
     figure.supylabel("cosine of class vectors", x=0.05 / width, fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=3, fontsize=8.5, frameon=False)

@@ -308,8 +308,12 @@ def by_law(at: Callable[[float], Problem], points: Sequence[float], R_max: float
     start, first = time.perf_counter(), at(points[0])
     everywhere = law.crossings(at, points)
     found = [c for c in everywhere if R_max > c.R]
-    excess = law.excess(first, minority_of(first))
-    holds, certified = excess >= 0, bool(everywhere) or abs(excess) > 2 * law.rounding(first)
+    problems = [first, *map(at, points[1:])] if not everywhere else [first]
+    values = [(law.excess(problem, minority_of(problem)), law.rounding(problem)) for problem in problems]
+    clear = [
+        value > 0 for value, rounding in values if abs(value) > 2 * rounding
+    ]  # elsewhere mu^2 = c_B but for rounding
+    holds, certified = clear[0] if clear else values[0][0] >= 0, bool(everywhere or clear)
     R0 = next((c for c in found if c.collapsed_above), None)
     if everywhere:
         forever = everywhere[-1].bracket[1] if everywhere[-1].collapsed_above else None

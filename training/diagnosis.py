@@ -122,6 +122,8 @@ class Diagnosis:
             "unfitted": f"It is right in {self.among_split:.0f} % even among its own split, {self.right:.0f} % in all{law}.",
             "collapsed": f"Its class vector has merged with that of {self.nearest}{law}; logit adjustment cannot separate them."
             if self.distance < NEAR
+            else f"All test images get one class{law}: nothing seems left of any class."
+            if self.answers == 1
             else "Its class vector seems to have little of a direction of its own left: it is right in "
             f"{self.among_split:.0f} % among its own split, but in {self.right:.0f} % among all classes{fixed}{law}.",
         }[self.verdict]

@@ -15,7 +15,7 @@ import pytest
 from lpm import cures, mixing
 from lpm.console.cli import run
 from lpm.console.errors import InvalidInput
-from lpm.cure_rows import CURES, SMOOTHING, VS_GAMMA, Setting
+from lpm.cure_rows import CURES, KAPPA, SMOOTHING, VS_GAMMA, Setting
 from lpm.family import Family
 from lpm.label_weights import CUT_SHARE, SIDE, _quadrature, patches
 from lpm.law import collapse_number
@@ -141,6 +141,28 @@ def test_two_crossings_next_to_one_another_are_both_found(mu: float) -> None:
     assert pytest.approx(found.R0) == row.R0
     assert row.intervals is not None
     assert np.ravel(row.intervals) == pytest.approx(np.ravel(found.intervals))
+
+
+def test_where_remix_jumps_its_collapse_ends_and_sets_in_again() -> None:
+    def at(R: float) -> ClassCounts:
+        return imbalanced(6, 4, R)
+
+    table = cures.Table(setting=Setting(classes=at(3.2)), limit=lambda p: p.under_decay(0.2236), at=at)
+    row = table.row(BY_NAME["Remix"])
+    assert row.collapsed is False
+    assert row.intervals is not None
+    (low, jump), (again, high) = row.intervals
+    assert (jump, high) == (pytest.approx(KAPPA), 1e4)
+    assert low == row.R0
+    for R, collapsed in ((0.99 * low, False), (1.01 * low, True), (0.99 * again, False), (1.01 * again, True)):
+        problem = BY_NAME["Remix"].build(replace(table.setting, classes=at(R))).under_decay(0.2236)
+        assert (collapse_number(problem, 1) <= 0.2236**2) is collapsed
+
+
+def test_what_is_not_looked_for_is_not_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cures.main(["--decay", "0.03"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MS a<b ")]
+    assert line.split()[4] == "?"
 
 
 @pytest.mark.parametrize("name", ["mixup", "logit adjustment 1"])

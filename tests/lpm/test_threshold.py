@@ -155,6 +155,8 @@ def test_mu_at_the_collapse_number_of_every_R_is_not_decided(capsys: pytest.Capt
     for K in (4, 10):  # c_B = 1 / (2 K)
         result = threshold(Family("fc", "balanced", K, decay=math.sqrt(1 / (2 * K))))
         assert (result.R0, result.certified, result.intervals) == (None, False, ())
+    touching = threshold(Family("plain", decay=0.5))  # c_B = 1/4 at R = 1, and less above it
+    assert (touching.R0, touching.certified, touching.intervals) == (None, True, ((1, 1e4),))
     assert main(["--profile", "balanced", "--decay", str(math.sqrt(1 / 8))]) == 1
     assert "take another decay" in capsys.readouterr().out
 

@@ -42,6 +42,14 @@ S = 2 / 3  # E[lambda^2 + (1 - lambda)^2] of a uniform lambda
         ({"sampler": "tempered", "pair_power": 0.5}, S / 5 / (1 + 0.1**0.5), S / 5 / (1 + 10**0.5)),
         ({"loss": "vs"}, S * 2 / 11, S / 55 * 0.1**0.6),
         ({"loss": "cdt", "vs_gamma": 0.5}, S * 2 / 11, S / 55 * 0.1),
+        ({"loss": "vs", "sampler": "cas"}, S / 10, S / 10),
+        ({"loss": "vs", "sampler": "cas", "prior": "data"}, S / 10, S / 10 * 0.1**0.6),
+        (
+            {"loss": "cdt", "sampler": "bilateral"},
+            S / 2 * (2 / 11 + 1 / 10),
+            S / 2 * (13 / 110) ** 1.6 * (31 / 110) ** -0.6,
+        ),
+        ({"sampler": "bilateral", "alpha": 0.0}, 2 / 11, 1 / 55),
         ({"class_weights": "inverse"}, S * 11 / 200, S * 55 / 100),
         (
             {"class_weights": "inverse", "weight_normalisation": "batch"},
@@ -67,7 +75,8 @@ def test_collapse_numbers_are_second_moments_of_targets(change: dict[str, Any], 
     if config.weight_normalisation == "batch":
         weights = weights / weights.mean()
     if config.loss in ("vs", "cdt"):  # factors of logits multiply the gradient, and so the labels
-        weights = (COUNTS / 120) ** config.vs_gamma
+        frequencies = (first + second) / 2 if config.prior == "stream" else COUNTS
+        weights = (frequencies / frequencies.max()) ** config.vs_gamma
     moments = np.zeros((10, 10))
     nodes, masses = np.polynomial.legendre.leggauss(4)  # exact for squares of lambda
     for lam, mass in zip((nodes + 1) / 2, masses / 2, strict=True) if config.alpha else [(1.0, 1.0)]:
@@ -83,6 +92,8 @@ def test_no_number_where_the_law_has_none() -> None:
         {"sampler": "coverage", "coverage": 0.5},
         {"sampler": "bmls", "classifier": "ms-unordered"},
         {"classifier": "etf", "loss": "dr"},
+        {"mixing": "remix"},
+        {"sampler": "bilateral", "mixing": "unimix"},
     ):
         assert collapse.collapse_numbers(replace(TINY, **change), COUNTS) is None
 

@@ -48,7 +48,8 @@ class ResNet(nn.Module):
     """A residual network for small images: from images (B, channels, H, W) to features (B, 4 width).
 
     The initial weights are Kaiming normal by fan-in, as in the reference networks. With its linear classifier ResNet-32
-    has 464,154 parameters at K = 10, width 16, and 1,861,508 at K = 100, width 32.
+    has 464,154 parameters at K = 10, width 16, and 1,861,508 at K = 100, width 32. ReLU and residual sums act in place, so full
+    backward hooks on a BatchNorm before them do not work.
 
     Args:
         name: a key of :data:`BLOCKS`.

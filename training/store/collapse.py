@@ -49,25 +49,31 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
     if config.loss == "cw":
         return numbers / (K * pi) ** 2
     if config.loss in ("vs", "cdt"):
-        numbers = numbers * (counts / counts.max()) ** (2 * config.vs_gamma)
+        frequencies = drawn if config.prior == "stream" else counts
+        numbers = numbers * (frequencies / frequencies.max()) ** (2 * config.vs_gamma)
     return numbers * _label_weights(config, counts, drawn) ** 2
 
 
 def label_shares(config: RunConfig, counts: np.ndarray) -> np.ndarray | None:
-    """How often the stream of training labels has each class under mixup, and without mixing.
+    """How often the stream of training labels has each class, where both images of a pair have half of the label on average.
 
     Args:
         config: the run.
         counts: (K,) training images of each class.
 
     Returns:
-        (K,) with sum 1, or None for a sampler whose classes are not known here.
+        (K,) with sum 1, or None for a sampler, a mixing law or branches whose labels are not known here.
     """
     classes, pi = SAMPLERS[config.sampler].classes, counts / counts.sum()
+    even = ("mixup", "manifold") if config.sampler == "bilateral" else ("mixup", "manifold", "cutmix")
+    if config.branches != "none" or config.mixing not in even:
+        return None
     if classes != "other":
         return pi if classes == "as they are" else np.full(len(counts), 1 / len(counts))
     if config.sampler == "bilateral":
-        return 0.5 * (pi + _power(counts, config.second_power))
+        return (
+            0.5 * (pi + _power(counts, config.second_power)) if config.alpha else pi
+        )  # without mixing first images alone
     return _power(counts, config.pair_power) if config.sampler == "tempered" else None
 
 
