@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 NOTE = """\
 In % of a class's test images. right: predicted as it. among its own split: predicted as it where only the classes of its
 split (many, med or few) can be chosen. corrected: predicted as it by the largest z - log pi, pi the class frequencies of
-the training labels; as trained where the loss corrects for them already. threshold: the decay mu above which the collapse
+the training labels; as trained where the loss corrects for them already; empty where that is not known, and training.posthoc
+measures it for runs on image files. threshold: the decay mu above which the collapse
 law lets the class vectors of such classes merge."""
 """The note below the tables that explains their columns."""
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.console.text import counted
 from training.config import CHOICES, RunConfig, with_preset
 from training.methods import CLASSIFIERS, LOSSES
-from training.store import collapse, confusions
+from training.store import collapse, confusions, posthoc
 from training.store.metrics import by_class
 from training.store.runs import RunFolder
 
@@ -32,6 +33,9 @@ CLOSE = 0.2
 """mu over the threshold of the law from which on a class that no correction brings back has collapsed. Networks on CIFAR-10
 lose rare classes' own directions at .3 of it after 30 epochs, later after more; runs with the usual weight decay are below
 .02 (docs/theory/law-networks.md)."""
+
+FEW_IMAGES = 10
+"""Test images of a class below which a sentence says how few there are."""
 
 UNWEIGHTED = {
     name: getattr(RunConfig(), name) for name in ("class_weights", "beta", "weights_from", "weight_normalisation")
@@ -51,8 +55,8 @@ class Diagnosis:
         among_split: predicted as it where only the classes of its split can be chosen.
         chance: what a guess among these classes gives.
         corrected: predicted as it by argmax of z - log pi, pi the class frequencies of the training labels as the sampler draws
-            them; as trained where the loss corrects for them already. None where that is not defined, or features of the test
-            images were not stored.
+            them; as trained where the loss corrects for them already. None where that is not defined, or neither features of
+            the test images nor a correction by ``training.posthoc`` were stored.
         mu: the decay that the class vectors are under; NaN where it is not defined.
         collapse_number: c of the class; None where the law has none.
         nearest: the name of the class with the nearest class vector.
@@ -86,10 +90,13 @@ class Diagnosis:
             return "no test images"
         if self.distance < NEAR or self.beyond:
             return "collapsed"
-        if not alone and self.among_split < (self.chance + 100) / 2:
+        if alone:  # so that all of its images are right among its split, whatever the network does
+            if self.corrected is not None and self.corrected - self.right <= MUCH:
+                return "fine" if self.right >= 50 else "unfitted"
+            return "fine" if self.corrected is None and self.right >= 50 else "not preferred"
+        if self.among_split < (self.chance + 100) / 2:
             return "unfitted"
-        best = max(self.right if alone else self.among_split, self.corrected or 0.0)
-        if best - self.right <= MUCH:
+        if max(self.among_split, self.corrected or 0.0) - self.right <= MUCH:
             return "fine"
         return "collapsed" if self.absorbed else "not preferred"
 
@@ -114,12 +121,17 @@ class Diagnosis:
         law = ""
         if self.threshold is not None and math.isfinite(self.mu):
             law = f"; mu = {self.mu:.3g} is {self.mu / self.threshold:.2g} of its threshold {self.threshold:.3g}"
+        few = f" ({counted(self.tested, 'test image')})" if self.tested < FEW_IMAGES else ""
+        if self.chance == 100 and self.verdict in ("not preferred", "unfitted"):
+            unknown = "; whether it is told apart is not known" if self.corrected is None else fixed
+            return f"It is right in {self.right:.0f} %{few}, and the only class of its split{unknown}{law}."
         return {
             "no test images": "There are no test images of it.",
             "fine": f"It is predicted right in {self.right:.0f} %.",
             "not preferred": f"It is told apart, {self.among_split:.0f} % among its own split, but chosen in {self.right:.0f} % "
-            f"only{fixed}{law}.",
-            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split, {self.right:.0f} % in all{law}.",
+            f"only{few}{fixed}{law}.",
+            "unfitted": f"It is right in {self.among_split:.0f} % even among its own split, {self.right:.0f} % in "
+            f"all{few}{law}.",
             "collapsed": f"Its class vector has merged with that of {self.nearest}{law}; logit adjustment cannot separate them."
             if self.distance < NEAR
             else f"All test images get one class{law}: nothing seems left of any class."
@@ -210,6 +222,8 @@ def of(folder: RunFolder) -> Report:
         shares.append(shares[0])
     elif scores is not None and drawn is not None:
         shares.append(by_class(labels, (scores - np.log(drawn)).argmax(axis=1), K)[0])
+    elif stored := posthoc.corrected(folder, posthoc.TITLES["la"]):  # as training.posthoc measured it
+        shares.append(np.array([share or 0.0 for share in stored.per_class]) * total / 100)
     right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
     names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
     numbers = collapse.collapse_numbers(config, counts)
@@ -253,7 +267,7 @@ def of(folder: RunFolder) -> Report:
         ),
         classes=tuple(classes),
         singular_values=tuple(collapse.singular_values(vectors).tolist()),
-        next_command=_next(folder, mu, classes, 0.0 if after is None else after - before),
+        next_command=_next(folder, mu, classes, None if after is None else after - before),
     )
 
 
@@ -309,10 +323,10 @@ def _distances(vectors: np.ndarray) -> np.ndarray:
     return np.maximum(distances, 0.0)
 
 
-def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float) -> str:
+def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float | None) -> str:
     """The command to try next, for the verdict that matters most: collapsed, then not preferred, then unfitted.
 
-    gain: what the correction adds to the accuracy over all classes, in points.
+    gain: what the correction adds to the accuracy over all classes, in points; None where that is not known.
     """
     config, verdicts = folder.config, {found.verdict for found in classes} - {"fine", "no test images"}
     if not verdicts:
@@ -322,7 +336,10 @@ def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float) -
         return shlex.join(["python", "-m", "training.diagnose", str(first[0])]) if first else ""
     if "collapsed" in verdicts:
         return _against_collapse(config, mu, classes)
-    if "not preferred" in verdicts and gain > 1 and not _corrects(config):  # costs no training
+    drawn = collapse.label_shares(config, np.array(folder.result().train_counts))
+    adjusts = drawn is not None and np.ptp(drawn) > 0 and CLASSIFIERS[config.classifier].trains_lengths
+    worth = adjusts and not _corrects(config) and (gain is None or gain > 1)
+    if "not preferred" in verdicts and worth:  # costs no training
         words = ["python", "-m", "training.posthoc", str(folder.path), "--correction", "la"]
         return shlex.join([*words, *(["--data-root", "DIR"] if config.data_set.needs_root else [])])
     if "not preferred" in verdicts and config.sampler == "random":

@@ -17,7 +17,7 @@ from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
-from training.options import add_data, add_lists
+from training.options import add_correction, add_data, add_lists
 from training.store import run_code, runs
 from training.store.runs import RunFolder
 
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = "; ".join(f"{name}: {use}" for name, use in FORMATS.items())
     add("--format", type=cli.choice(*FORMATS), required=True, metavar="NAME", help=words)
     add("--out", type=Path, metavar="DIR", help="folder for the files (default: network- and the format)")
+    add_correction(parser)
     add_data(parser, weights=False)
     add_lists(parser)
     options = parser.parse_args(arguments)
@@ -78,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         files = output.files
         output.finish(record)
     print(f"{shown(folder.config.method)} on {folder.config.data}, in {shown(place)}: {', '.join(files)}")
-    print(f"It predicts what the run predicted, on {record['checked_images']} test images.")
+    corrected = "" if options.correction is None else ", after post-hoc logit adjustment"
+    print(f"It predicts what the run predicted{corrected}, on {record['checked_images']} test images.")
     cli.next_step(f"{LOADED[options.format]}, in {place}; manifest.json says what it takes and returns")
     return 0
 
@@ -89,6 +91,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
 
     from training.batches import sources
     from training.run import exported
+    from training.run.corrections import log_prior
     from training.run.inference import network_of
 
     config, device = folder.config, torch.device("cpu")
@@ -107,7 +110,14 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     mean, std = sources.constants(data.mean, data.std, device)
     with torch.no_grad():
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
-        pixels, logits = x * std + mean, network(x).numpy()
+        pixels, logits, answers = x * std + mean, network(x).numpy(), stored[chosen, 0]
+    if options.correction is not None:
+        shift = (options.tau * log_prior(config, np.array(folder.result().train_counts), network)).astype(np.float32)
+        if network.classifier.bias is None:
+            raise InvalidInput("--correction is written into the bias of the classifier, and this run has --no-bias")
+        network.classifier.bias.data -= torch.from_numpy(shift)
+        logits -= shift
+        answers = logits.argmax(axis=1)
     module = exported.Pixels(network, mean, std).eval()
     writers: dict[str, Any] = {
         "onnx": exported.onnx,
@@ -124,7 +134,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
             f"{options.format} cannot hold this network ({reason}); --format {OTHERS[options.format]} may"
         ) from None
     bf16 = config.precision == "bf16"
-    if fault := exported.difference(written, logits, stored[chosen, 0], bf16=bf16):
+    if fault := exported.difference(written, logits, answers, bf16=bf16):
         raise InvalidInput(f"{options.format}: {fault}; nothing is written")
     return {
         "run": config.folder,
@@ -133,6 +143,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
         "input": {"pixels": ["images", *pixels.shape[1:]], "values": "0..1, which is pixel / 255"},
         "output": {"logits": ["images", config.K]},
         "checked_images": len(chosen),
+        "correction": None if options.correction is None else {"name": options.correction, "tau": options.tau},
     }
 
 

@@ -214,6 +214,40 @@ def add_lists(parser: cli.Parser) -> None:
         )
 
 
+def add_correction(parser: cli.Parser) -> None:
+    """Add the options of post-hoc logit adjustment.
+
+    Args:
+        parser: the command's parser.
+    """
+    words = (
+        "la: post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels"
+    )
+    parser.add_argument("--correction", type=cli.choice("la"), metavar="NAME", help=words)
+    parser.add_argument("--tau", type=strength, default=1.0, metavar="T", help="strength of --correction (default: 1)")
+
+
+def strength(text: str) -> float:
+    """Read the strength of a correction.
+
+    Args:
+        text: a word of the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is no number in 0..100.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number in 0..100")
+    return value
+
+
 def add_check(parser: cli.Parser) -> None:
     """Add the options on image files that cannot be decoded, or have changed.
 

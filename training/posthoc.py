@@ -7,7 +7,6 @@ images. Their accuracies are those of the weights after the last epoch. They are
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
-from training.options import add_data, add_device, add_lists
+from training.options import add_data, add_device, add_lists, strength
 from training.store import posthoc, run_code, runs
 from training.store.posthoc import NAMES, Corrected
 from training.store.runs import RunFolder
@@ -80,7 +79,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"{names} (default: all that are defined for the run)",
     )
-    add("--tau", type=_tau, default=1.0, metavar="T", help="strength of la and tau-norm")
+    add("--tau", type=strength, default=1.0, metavar="T", help="strength of la and tau-norm")
     add("--scan", action="store_true", help="let the held-out images of the run (--holdout) choose tau instead")
     add("--bias", action="store_true", help="tau-norm keeps the bias, as some codes do")
     add(
@@ -110,21 +109,17 @@ def corrections(options: argparse.Namespace) -> dict[RunFolder, list[Corrected]]
         InvalidInput: as :func:`main`.
         Busy: if another process holds a run.
     """
-    return {folder: _corrected(folder, options) for folder in map(runs.at, runs.run_paths(options.runs))}
+    folders = list(map(runs.at, runs.run_paths(options.runs)))
+    rows = {folder: _corrected(folder, options, alone=len(folders) == 1) for folder in folders}
+    if options.correction is not None and not any(
+        row.correction in options.correction for some in rows.values() for row in some
+    ):
+        raise InvalidInput(f"{' and '.join(options.correction)} is defined for none of these runs")
+    return rows
 
 
-def _tau(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number in 0..100")
-    return value
-
-
-def _corrected(folder: RunFolder, options: argparse.Namespace) -> list[Corrected]:
-    """The corrections of a run, which are stored in its folder."""
+def _corrected(folder: RunFolder, options: argparse.Namespace, *, alone: bool) -> list[Corrected]:
+    """The corrections of a run, which are stored in its folder. alone: whether no other run is corrected."""
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
     from training.run.correcting import corrected
@@ -141,9 +136,10 @@ def _corrected(folder: RunFolder, options: argparse.Namespace) -> list[Corrected
         try:
             rows.append(corrected(run, name, how, scan=options.scan))
         except InvalidInput as error:
-            if options.correction is not None or (options.scan and data.holdout is None):
+            if (options.correction is not None and alone) or (options.scan and data.holdout is None):
                 raise InvalidInput(f"{str(folder.path)!r}: {error}") from None
-            print(f"note: {name} is left out: {shown(error)}", file=sys.stderr)
+            of = "" if alone else f" of {shown(folder.path)}"
+            print(f"note: {name}{of} is left out: {shown(error)}", file=sys.stderr)
     with folder.lock():
         posthoc.save(folder, rows)
     return rows

@@ -12,13 +12,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import counted, shown
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_data, add_device, add_lists
+from training.options import add_correction, add_data, add_device, add_lists
 from training.store import run_code, runs
 from training.store.runs import RunFolder, seed_paths
 
@@ -53,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         "that the run held out (--holdout, with --data-root), a folder of other images with one folder per class, or 'test', the "
         "test images, on which accuracies and probabilities then are too good",
     )
+    add_correction(parser)
     parser.add_argument(
         "--skip-broken",
         action="store_true",
@@ -71,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.workers = cores if options.workers is None else options.workers
     run_code.note((folder.path, folder.config), options=["--model"])
     skipped: list[str] = []
-    temperature = None if options.calibrate is None else _temperature(folder, options)
+    shift: Any = 0.0 if options.correction is None else _shift(folder, options, device)
+    temperature = None if options.calibrate is None else _temperature(folder, options, shift)
     predictions = inference.predictions(
         folder,
         images,
@@ -80,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         workers=options.workers,
         max_pixels=options.max_pixels,
         temperature=temperature or 1.0,
+        shift=shift,
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
@@ -95,7 +101,18 @@ def main(arguments: list[str] | None = None) -> int:
     return min(len(skipped), 1)
 
 
-def _temperature(folder: RunFolder, options: argparse.Namespace) -> float | None:
+def _shift(folder: RunFolder, options: argparse.Namespace, device: Any) -> np.ndarray:
+    """What ``--correction`` takes from the logits, (K,)."""
+    from training.batches.sources import Files  # bring torch
+    from training.run.corrections import log_prior
+    from training.run.inference import class_names, network_of
+
+    class_names(folder)
+    counts = np.array(folder.result().train_counts)
+    return np.asarray(options.tau * log_prior(folder.config, counts, network_of(folder, Files.channels, device)))
+
+
+def _temperature(folder: RunFolder, options: argparse.Namespace, shift: Any) -> float | None:
     """The temperature that ``--calibrate`` asks for, None if none fits; a line says what it was fitted on, or why not."""
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
@@ -126,7 +143,7 @@ def _temperature(folder: RunFolder, options: argparse.Namespace) -> float | None
             print(f"note: {left_out} of {shown(what)} left out, on which the run was trained", file=sys.stderr)
         of[what] = f" in {shown(what)}" + f", {tested} of them{of['test']}" * bool(tested)
     try:
-        fitted = calibrating.calibrated(logits, labels)
+        fitted = calibrating.calibrated(logits - shift, labels)
     except InvalidInput as error:  # the predictions themselves are right all the same
         print(f"note: {shown(error)}; these are scores, not probabilities", file=sys.stderr)
         return None

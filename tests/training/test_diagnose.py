@@ -234,6 +234,24 @@ def test_a_class_that_is_mostly_right_has_not_collapsed(right: float, corrected:
     assert not diagnosis.Diagnosis(**alone, **known).absorbed  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("right", "corrected", "verdict"),
+    [(0, None, "not preferred"), (80, None, "fine"), (0, 40, "not preferred"), (30, 35, "unfitted"), (70, 75, "fine")],
+)
+def test_the_only_class_of_its_split_is_judged_by_the_correction(
+    right: float, corrected: float | None, verdict: str
+) -> None:
+    """Among its own split all of its images are right, whatever the network does."""
+    found = diagnosis.Diagnosis(
+        name="cat", images=10, tested=5, right=right, among_split=100.0, chance=100.0, corrected=corrected, mu=math.nan,
+        collapse_number=None, nearest="b", distance=1.0, answers=2,
+    )  # fmt: skip
+    assert found.verdict == verdict
+    if verdict != "fine":
+        assert found.sentence.startswith(f"It is right in {right} % (5 test images), and the only class of its split")
+        assert ("not known" in found.sentence) == (corrected is None)
+
+
 @pytest.mark.parametrize("kind", ["not preferred", "collapsed"])
 def test_a_run_with_class_weights_is_not_told_to_correct_twice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -112,6 +112,22 @@ def test_every_kind_of_network_can_be_written(name: str, write: Any, tmp_path: P
     assert expected.std() > 0
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+def test_a_correction_is_written_into_the_bias(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+    place, words = tmp_path / "out", [str(run.path), "--format", "torchscript", "--out"]
+    assert run_command(lambda: export([*words, str(place), "--correction", "la", "--tau", "0.5"])) == 0
+    assert "predicts what the run predicted, after post-hoc logit adjustment, on 10" in capsys.readouterr().out
+    assert json.loads((place / "manifest.json").read_text())["correction"] == {"name": "la", "tau": 0.5}
+    assert run_command(lambda: export([*words, str(tmp_path / "plain")])) == 0
+    pixels = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    counts = np.array(run.result().train_counts)
+    with torch.no_grad():
+        corrected, plain = (
+            torch.jit.load(folder / "network.pt")(pixels).numpy() for folder in (place, tmp_path / "plain")
+        )
+    assert corrected == pytest.approx(plain - 0.5 * np.log(counts / counts.sum()), abs=1e-5)
+
+
 def test_a_run_on_files_is_written_and_other_images_are_refused(tmp_path: Path, capsys: Any) -> None:
     root, store = pets(tmp_path / "data"), tmp_path / "store"
     assert trained(root, store) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
-from tests.training.own import pets, trained
+from tests.training.own import ORDER, pets, trained
+from training import diagnosis
 from training import posthoc as command
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.predict import main as predict
 from training.run import loop
 from training.run.correcting import corrected
 from training.run.corrections import (
@@ -288,3 +291,47 @@ def test_image_files_are_corrected_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert none.last == pytest.approx(dict(folder.result().last))
     assert none.holdout == pytest.approx(dict(folder.result().holdout))
     assert {row.correction for row in others} == {"la", "tau-norm", "ncm", "bn"}
+
+
+def test_several_runs_are_corrected_where_it_is_defined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, _ = trained_run(replace(TINY, epochs=1, warmup=1), tmp_path)
+    balanced, _ = trained_run(replace(TINY, epochs=1, warmup=1, sampler="cbs"), tmp_path)
+    assert run_command(lambda: command.main([str(plain.path), str(balanced.path), "--correction", "la"])) == 0
+    assert f"note: la of {balanced.path} is left out: sampler 'cbs'" in capsys.readouterr().err
+    assert [row.correction for row in posthoc.read(plain)] == ["none", "la"]
+    other, _ = trained_run(replace(TINY, epochs=1, warmup=1, sampler="cas"), tmp_path)
+    assert run_command(lambda: command.main([str(other.path), str(balanced.path), "--correction", "la"])) == 2
+    assert "la is defined for none of these runs" in capsys.readouterr().err
+
+
+def test_predictions_are_corrected_and_a_diagnosis_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On image files: training.posthoc measures what training.predict --correction la predicts."""
+    root = pets(tmp_path / "pets")
+    assert trained(root, tmp_path / "runs") == 0
+    (folder,) = find(tmp_path / "runs")
+    report = diagnosis.of(folder)
+    assert report.corrected is None
+    assert all(c.corrected is None for c in report.classes)
+    where = ["--data-root", str(root), "--workers", "0", "--device", "cpu"]
+    assert run_command(lambda: command.main([str(folder.path), "--correction", "la", *where])) == 0
+    (row,) = (row for row in posthoc.read(folder) if row.correction == "la")
+    assert [c.corrected for c in diagnosis.of(folder).classes] == pytest.approx(row.per_class)
+    capsys.readouterr()
+    words = [str(folder.path), str(root / "test"), "--workers", "0", "--correction", "la", "--top", "3"]
+    assert run_command(lambda: predict(words)) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    for name, share in zip(ORDER, row.per_class, strict=True):
+        right = [one["class"] == name for one in rows if one["rank"] == "1" and f"/{name}/" in one["image"]]
+        assert 100 * np.mean(right) == pytest.approx(share)
+    assert run_command(lambda: predict([*words, "--tau", "0"])) == 0
+    as_trained = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    pi = np.array([30, 12, 4]) / 46
+    for some, others in ((rows[:3], as_trained[:3]),):
+        adjusted = {one["class"]: float(one["score"]) for one in some}
+        scores = {one["class"]: float(one["score"]) for one in others}
+        weighed = np.array([scores[name] for name in ORDER]) / pi
+        assert [adjusted[name] for name in ORDER] == pytest.approx(weighed / weighed.sum(), abs=2e-3)
+    assert trained(root, tmp_path / "balanced", "--sampler", "cas") == 0
+    (other,) = find(tmp_path / "balanced")
+    assert run_command(lambda: predict([str(other.path), *words[1:]])) == 2
+    assert "the prior is uniform" in capsys.readouterr().err

@@ -165,7 +165,23 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
     Raises:
         InvalidInput: if logits are no log-probabilities under that prior.
     """
-    config = run.config
+    return run.logits(part) - options.tau * log_prior(run.config, run.data.counts, run.network)
+
+
+def log_prior(config: RunConfig, counts: np.ndarray, network: Network) -> np.ndarray:
+    """Compute what post-hoc logit adjustment takes from the logits at tau = 1.
+
+    Args:
+        config: the run.
+        counts: (K,) its training images of each class.
+        network: its network.
+
+    Returns:
+        (K,) log of how often the stream of training labels has each class.
+
+    Raises:
+        InvalidInput: if logits are no log-probabilities under that prior, or the prior is uniform.
+    """
     if config.branches != "none":
         raise InvalidInput(f"branches {config.branches!r} are trained on labels of two laws, so there is no one prior")
     if config.class_weights != "none":
@@ -177,16 +193,18 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
             f"post-hoc logit adjustment corrects a network trained with plain cross-entropy, and this one has loss "
             f"{config.loss!r}"
         )
-    if config.prepares != "as-is" and np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
+    size = np.linalg.norm(network.classifier.class_vectors.detach().double().cpu().numpy(), axis=1)
+    if config.prepares != "as-is" and np.ptp(size) <= EQUAL * size.max():
         raise InvalidInput(
             "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
         )
-    if np.ptp(run.prior) < UNIFORM:
+    prior = label_frequencies(config, counts)
+    if np.ptp(prior) < UNIFORM:
         raise InvalidInput(
             f"sampler {config.sampler!r} shows all classes equally often: the prior is uniform, and logit adjustment "
             "changes nothing"
         )
-    return run.logits(part) - options.tau * np.log(run.prior)
+    return np.log(prior)
 
 
 def tau_norm(run: Finished, part: str, options: Options) -> np.ndarray:

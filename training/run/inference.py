@@ -42,6 +42,7 @@ def predictions(
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
     temperature: float = 1.0,
+    shift: np.ndarray | float = 0.0,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, float]]:
     """Predict the likeliest classes of images.
@@ -56,7 +57,8 @@ def predictions(
         top: classes per image.
         workers: processes that decode images; 0 decodes in this process.
         max_pixels: pixels that an image may have.
-        temperature: what logits are divided by.
+        temperature: what logits are divided by, after the shift.
+        shift: what is taken from the logits, (K,), such as :func:`training.run.corrections.log_prior`.
         broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
             raises InvalidInput.
 
@@ -71,7 +73,8 @@ def predictions(
     if not 1 <= top <= len(names):
         raise InvalidInput(f"--top {top} must lie in 1..{len(names)}, the run's classes")
     for decoded, z in logits(folder, images, device, workers=workers, max_pixels=max_pixels, broken=broken):
-        scores, classes = (z / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        adjusted = z - torch.as_tensor(shift, dtype=z.dtype, device=z.device)
+        scores, classes = (adjusted / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
         for number, image in enumerate(decoded):
             for rank in range(top):
                 yield image, rank + 1, names[int(classes[number, rank])], float(scores[number, rank])
