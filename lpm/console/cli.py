@@ -22,6 +22,9 @@ from lpm.console.text import markdown, shown
 EXTRA = dict.fromkeys(("torch", "safetensors", "sklearn", "pyarrow", "PIL"), "train")
 """Packages, and the extra that installs each."""
 
+MANY = 20
+"""Words of a choice above which an error does not list them."""
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -99,8 +102,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f", did you mean {close[0]!r}?" if close else ""
+    by_lower = {known.lower(): known for known in words}
+    close = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f", did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def choice(*words: str) -> Callable[[str], str]:
@@ -114,9 +118,12 @@ def choice(*words: str) -> Callable[[str], str]:
     """
 
     def parse(text: str) -> str:
-        if text not in words:
-            raise argparse.ArgumentTypeError(f"{text!r} is unknown{_nearest(text, words)} (one of {', '.join(words)})")
-        return text
+        if text in words:
+            return text
+        if all(part.strip() in words for part in text.split(",")):
+            raise argparse.ArgumentTypeError(f"{text!r} is several words; put spaces between them, not commas")
+        all_words = f"one of {', '.join(words)}" if len(words) <= MANY else f"--help lists all {len(words)}"
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown{_nearest(text, words)} ({all_words})")
 
     return parse
 

@@ -109,6 +109,8 @@ def test_seed_lists() -> None:
         (["--seeds", "x"], "is not a list of seeds"),
         (["--jobs", "0"], "is not a number of processes"),
         (["--epoch", "3"], "did you mean '--epochs'"),
+        (["--sampler", "BMLS"], "did you mean 'bmls'?"),
+        (["--sampler", "bmls,cas"], "several words; put spaces between them, not commas"),
     ],
 )
 def test_bad_use_is_one_line_and_nothing_is_written(arguments: list[str], message: str, tmp_path: Path) -> None:
