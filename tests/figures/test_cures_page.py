@@ -93,7 +93,8 @@ def reading() -> list[str]:
         f"{of(worst, 'representation', '+.1f')} ({named(worst)}) to {of(least, 'representation', '+.1f')} ({named(least)}).",
         "**A post-hoc correction of the plain run gets more than all methods in the table but one.** It lifts the plain run "
         f"from {of(PLAIN, 'all')} to {of(PLAIN, 'la_all')} %, and its few classes from {of(PLAIN, 'few')} to "
-        f"{of(PLAIN, 'la_few')} %. The best method in the table has {of(best, 'all')} % ({named(best)}). Over all committed seeds BMLS+MS has "
+        f"{of(PLAIN, 'la_few')} %. The best method in the table has {of(best, 'all')} % ({named(best)}). Over all committed "
+        "seeds BMLS+MS has "
         f"{quick['BMLS+MS']:.1f} % and CAS+FC {quick['CAS+FC']:.1f} %.",
         f"**All runs but one tell rare classes apart.** Among themselves these are right in "
         f"{of(apart[1], 'among_few')} to {of(apart[-1], 'among_few')} %, and in {of(apart[0], 'among_few')} % "
