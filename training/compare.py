@@ -13,6 +13,7 @@ from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import counted, shown
+from training.adjusted import adjusted
 from training.config import CHOICES, RunConfig
 from training.distributed.torchrun import processes
 from training.experiments import runs_of
@@ -85,6 +86,12 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FILE",
         help="also write the comparison as one page: table, differences, curves, confusions",
     )
+    parser.group("run").add_argument(
+        "--adjust",
+        action="store_true",
+        help="also show each method with post-hoc logit adjustment, where that is defined; it trains nothing, and reads the test "
+        "images once more for each run",
+    )
     start, options = time.monotonic(), parser.parse_args(arguments)
     engines.check(options)
     if options.minutes is not None:
@@ -127,6 +134,12 @@ def main(arguments: list[str] | None = None) -> int:
             "" if in_time or missing < len(wanted) else "; on a busy machine OMP_NUM_THREADS=1 before it may be faster"
         )
         print(f"{late}{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}{slow}", file=sys.stderr)
+    if options.adjust:
+        try:
+            results |= adjusted(folders, options)
+        except InvalidInput as error:  # what was trained is shown all the same
+            status = 2
+            cli.complain(error)
     stopped = "" if in_time or not missing else _stopped(options.minutes, len(wanted) - missing, len(wanted))
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:

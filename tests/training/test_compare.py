@@ -20,12 +20,33 @@ from training import compare
 from training.config import RunConfig
 from training.jobs import train_all
 from training.named import METHODS
+from training.store import posthoc
 from training.store.runs import RunFolder, find
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return pets(tmp_path / "data")
+
+
+def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
+    """The same comparison with adjusted logits: a row for the method that leaves something to adjust, and for no other."""
+    page = store / "page.html"
+    assert run_command(lambda: compare.main([*words, "--adjust", "--html", str(page)])) == 0
+    table = capsys.readouterr().out.splitlines()
+    names = ["BMLS+MS", "random+FC", "random+FC, post-hoc LA"]
+    assert [line.split(" | ")[0].strip("| ") for line in table[4:7]] == names
+    rows = [posthoc.corrected(folder, "post-hoc LA") for folder in find(store) if folder.result().method == "random+FC"]
+    values = [row.last["balanced"] for row in rows if row is not None]
+    assert len(values) == 2
+    assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[6].split("|")[3]
+    assert "random+FC, post-hoc LA" in page.read_text()
+    image = next(root.glob("test/*/*"))
+    kept = image.read_bytes()
+    image.write_bytes(next(path for path in root.glob("test/*/*") if path.read_bytes() != kept).read_bytes())
+    assert run_command(lambda: compare.main([*words, "--adjust"])) == 2  # and what was trained is shown
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| random+FC")]) == 1
+    image.write_bytes(kept)
 
 
 def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path: Path, capsys: Any) -> None:
@@ -68,6 +89,7 @@ def test_methods_are_compared_from_the_store_that_they_fill(root: Path, tmp_path
     assert means == [f"{np.mean(values):.6g}"]
     assert {row["test_images"] for row in rows if row["split"] in ("all", "balanced")} == {"7"}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/final.safetensors")} == before
+    adjusted(root, tmp_path, [*words, *methods], capsys)
 
 
 def test_a_comparison_that_has_to_end_compares_what_is_finished_and_goes_on(

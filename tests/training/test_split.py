@@ -47,7 +47,9 @@ def test_a_share_of_each_class_is_for_testing_and_the_lists_train(root: Path, tm
     assert note == f"note: 1 file is left out: 'dog/x.heic' does not end in {', '.join(IMAGES)}"
     assert "note: 1 file left out, named in left-out.txt" in output.out
     assert (root / split.LEFT_OUT).read_text() == f"dog/x.heic\tdoes not end in {', '.join(IMAGES)}\n"
-    options = f"--dataset own --data-root {root} --preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
+    options = (
+        f"--dataset own --data-root {root} --preset quick --ratio-per batch-swapped --seeds 0-2 --adjust --minutes 5"
+    )
     assert following == f"next: python -m training.compare {options}"
     train, test, names = lists.load("own", root, classes=2)
     assert names.tolist() == ["cat", "dog"]

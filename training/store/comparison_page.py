@@ -74,7 +74,9 @@ def _matrices(ranked: Sequence[str], folders: Mapping[str, Sequence[RunFolder]])
     """The confusion matrices of the first method and of the one with the highest accuracy, where their predictions are stored."""
     first = next(method for method, runs in folders.items() if runs)
     roles = {first: "the first method"}
-    roles[ranked[0]] = "the highest accuracy" + ", and the first method" * (ranked[0] == first)
+    best = next(method for method in ranked if method in folders)  # not one that was adjusted afterwards
+    as_trained = " as trained" * (best != ranked[0])
+    roles[best] = f"the highest accuracy{as_trained}" + ", and the first method" * (best == first)
     matrices = []
     for method, role in roles.items():
         runs = [folder for folder in folders[method] if (folder.path / FINAL).is_file()]
