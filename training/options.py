@@ -444,7 +444,7 @@ def first_comparison(root: Path) -> str:
     Returns:
         The command, which ends within minutes.
     """
-    options = "--preset quick --ratio-per batch-swapped --seeds 0-2 --minutes 5"
+    options = "--preset quick --ratio-per batch-swapped --seeds 0-2 --adjust --minutes 5"
     return f"python -m training.compare --dataset own --data-root {shlex.quote(str(root))} {options}"
 
 
