@@ -64,12 +64,13 @@ def begun(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None] = lambda 
 
 def test_the_queue_is_in_the_order_of_its_page() -> None:
     runs = PLAN()
-    assert len(set(runs)) == 54
+    assert len(set(runs)) == 72
     assert {(run.epochs, run.model, run.dataset) for run in runs} == {(200, "resnet32", "cifar10-lt")}
-    six = ["BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW"]
-    assert [run.method for run in runs] == six * 9
-    assert [run.seed for run in runs] == [*[0] * 6, *[1] * 6, *[2] * 6] * 3
-    assert [run.imbalance for run in runs] == [100.0] * 18 + [10.0] * 18 + [200.0] * 18
+    eight = ["BMLS+MS", "CAS+FC", "random+FC", "random+FC+LA", "BMLS+FC", "random+FC+DRW"]
+    eight += ["random+FC, no mixup", "random+cosine+LDAM+DRW, no mixup"]
+    assert [run.method for run in runs] == eight * 9
+    assert [run.seed for run in runs] == [*[0] * 8, *[1] * 8, *[2] * 8] * 3
+    assert [run.imbalance for run in runs] == [100.0] * 24 + [10.0] * 24 + [200.0] * 24
 
 
 def test_runs_of_100_epochs_are_those_that_are_committed() -> None:
