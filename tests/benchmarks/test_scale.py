@@ -38,8 +38,8 @@ def peak(do: Callable[..., object], *arguments: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "ordered"), [(1, False), (1, True), (37, False)]
-)  # by 37, half of a cycle is counted
+    ("epoch", "ordered"), [(1, False), (1, True), pytest.param(37, False, marks=pytest.mark.heavy)]
+)  # by 37, half of a cycle is counted, in memory of the same size
 def test_an_epoch_of_bmls_takes_less_than_200_mb(epoch: int, ordered: bool) -> None:
     known = labels(K)
     assert peak(lambda: BalancedMixedLabels(known, ordered=ordered).pairs(epoch)) < 200e6
