@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from figures import law, law_map
 from lpm.law import collapse_number
+from training import experiments
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "theory" / "law-networks.md").read_text()
@@ -328,6 +330,25 @@ def of_rows(series: str, ratio: float, column: str) -> list[float]:
     """A column of the runs of a series at one mu over the threshold, by seed."""
     rows = [row for row in ROWS if row["series"] == series and float(row["ratio"]) == pytest.approx(ratio, abs=2e-3)]
     return [float(row[column]) for row in sorted(rows, key=lambda row: int(row["seed"]))]
+
+
+def test_weight_decay_on_cifar10_lt() -> None:
+    """The table of ordinary weight decay on CIFAR10-LT, from the committed runs."""
+    base = experiments.config("random+FC", "cifar10-lt", 100, "quick")
+    with (ROOT / "results" / "runs.csv").open(newline="") as file:
+        runs = [row for row in csv.DictReader(file) if row["seed"] == "0" and row["epochs"] == "30"]
+    found = table("| w | all | few | all, adjusted | few, adjusted |")
+    for cells in found:
+        w = float(cells[0].split(",")[0])
+        changed = base if w == base.weight_decay else replace(base, weight_decay=w, preset="quick+")
+        accuracies = {
+            (row["method"], row["split"]): f"{float(row['accuracy']):.1f}"
+            for row in runs
+            if row["config"] == changed.key
+        }
+        methods = [(f"random+FC{corrected}", split) for corrected in ("", ", post-hoc LA") for split in ("all", "few")]
+        assert cells[1:] == [accuracies[method] for method in methods]
+    assert [cells[0].split(",")[0] for cells in found] == ["2e-5", "2e-4", "1e-3", "3e-3", "1e-2"]
 
 
 def test_scatter_inside_label_pairs() -> None:
