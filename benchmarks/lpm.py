@@ -99,7 +99,11 @@ def _sweep(families: list[Family], R: np.ndarray) -> None:
 
 @contextmanager
 def one_by_one() -> Iterator[None]:
-    """Let ``orbits`` solve one program after another, as it did before it took many at once."""
+    """Let ``orbits`` solve one program after another, as it did before it took many at once.
+
+    Yields:
+        Nothing; it solves many at once again when the block ends.
+    """
     solve_all, optima = orbits.solve_all, orbits.optima
 
     def solved_alone(problems: Sequence[Problem], **choices: Any) -> list[Any]:

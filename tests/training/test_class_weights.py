@@ -202,8 +202,7 @@ def test_the_collapse_law_claims_nothing_of_other_losses() -> None:
     counts = np.array([100, 10])
     assert collapse.collapse_numbers(replace(TINY, loss="la"), counts) is not None
     for change in (
-        {"loss": "vs"},
-        {"class_weights": "inverse"},
+        {"loss": "focal"},
         {"loss": "la", "classifier": "ms"},
         {"classifier": "cosine"},
     ):
