@@ -349,6 +349,10 @@ def test_weight_decay_on_cifar10_lt() -> None:
         methods = [(f"random+FC{corrected}", split) for corrected in ("", ", post-hoc LA") for split in ("all", "few")]
         assert cells[1:] == [accuracies[method] for method in methods]
     assert [cells[0].split(",")[0] for cells in found] == ["2e-5", "2e-4", "1e-3", "3e-3", "1e-2"]
+    milder = replace(experiments.config("random+FC", "cifar10-lt", 10, "quick"), weight_decay=3e-3, preset="quick+").key
+    wanted = (milder, "random+FC, post-hoc LA", "few")
+    (kept,) = (row["accuracy"] for row in runs if tuple(row[name] for name in ("config", "method", "split")) == wanted)
+    assert f"keep {float(kept):.1f} % after adjustment at 3e-3" in said(PAGE)
 
 
 def test_scatter_inside_label_pairs() -> None:
