@@ -17,6 +17,7 @@ from figures.cure_programs import Method, method_of
 from figures.style import Row
 from lpm import geometry, law
 from lpm.console.errors import InvalidInput, NotCertified
+from lpm.cure_rows import JUMPS
 from lpm.cures import collapse_numbers, margin
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
@@ -137,7 +138,7 @@ def _threshold(method: Method, mu: float, K: int) -> float:
     first = at(1.0)
     if law.excess(first, first.sides[1][0]) >= 0:
         return 1.0
-    found = by_law(at, law.separators(at, 1.0, R_MAX), R_MAX)
+    found = by_law(at, law.separators(at, 1.0, R_MAX, JUMPS), R_MAX)
     return math.inf if found.R0 is None else found.R0
 
 

@@ -137,9 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.adjust:
         try:
             results |= adjusted(folders, options)
-        except InvalidInput as error:  # what was trained is shown all the same
+        except (InvalidInput, OSError) as error:  # such as a full disk; what was trained is shown all the same
             status = 2
-            cli.complain(error)
+            cli.complain(error if isinstance(error, InvalidInput) else InvalidInput(str(error)))
     stopped = "" if in_time or not missing else _stopped(options.minutes, len(wanted) - missing, len(wanted))
     for method, config in configs.items() if not options.quiet else ():
         if results[method].results:

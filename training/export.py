@@ -17,7 +17,7 @@ from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
-from training.options import add_correction, add_data, add_lists
+from training.options import add_correction, add_data, add_lists, tau_of
 from training.store import run_code, runs
 from training.store.runs import RunFolder
 
@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser, weights=False)
     add_lists(parser)
     options = parser.parse_args(arguments)
+    options.tau = tau_of(options)
     folder = runs.at(options.run)
     from training.jobs.prepare import again  # brings torch
 

@@ -224,7 +224,24 @@ def add_correction(parser: cli.Parser) -> None:
         "la: post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels"
     )
     parser.add_argument("--correction", type=cli.choice("la"), metavar="NAME", help=words)
-    parser.add_argument("--tau", type=strength, default=1.0, metavar="T", help="strength of --correction (default: 1)")
+    parser.add_argument("--tau", type=strength, metavar="T", help="strength of --correction (default: 1)")
+
+
+def tau_of(options: argparse.Namespace) -> float:
+    """Give the strength of the correction that was asked for.
+
+    Args:
+        options: the options of :func:`add_correction`.
+
+    Returns:
+        tau.
+
+    Raises:
+        InvalidInput: if it is given without a correction.
+    """
+    if options.tau is not None and options.correction is None:
+        raise InvalidInput("--tau is the strength of --correction, and has no effect without it; add --correction la")
+    return 1.0 if options.tau is None else float(options.tau)
 
 
 def strength(text: str) -> float:

@@ -21,7 +21,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.text import counted, shown
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_correction, add_data, add_device, add_lists
+from training.options import add_correction, add_data, add_device, add_lists, tau_of
 from training.store import run_code, runs
 from training.store.runs import RunFolder, seed_paths
 
@@ -75,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.workers = cores if options.workers is None else options.workers
     run_code.note((folder.path, folder.config), options=["--model"])
     skipped: list[str] = []
-    shift: Any = 0.0 if options.correction is None else _shift(folder, options, device)
+    tau = tau_of(options)
+    shift: Any = 0.0 if options.correction is None else tau * _log_prior(folder, device)
     temperature = None if options.calibrate is None else _temperature(folder, options, shift)
     predictions = inference.predictions(
         folder,
@@ -101,15 +102,15 @@ def main(arguments: list[str] | None = None) -> int:
     return min(len(skipped), 1)
 
 
-def _shift(folder: RunFolder, options: argparse.Namespace, device: Any) -> np.ndarray:
-    """What ``--correction`` takes from the logits, (K,)."""
+def _log_prior(folder: RunFolder, device: Any) -> np.ndarray:
+    """What ``--correction`` takes from the logits at tau = 1, (K,)."""
     from training.batches.sources import Files  # bring torch
     from training.run.corrections import log_prior
     from training.run.inference import class_names, network_of
 
     class_names(folder)
     counts = np.array(folder.result().train_counts)
-    return np.asarray(options.tau * log_prior(folder.config, counts, network_of(folder, Files.channels, device)))
+    return log_prior(folder.config, counts, network_of(folder, Files.channels, device))
 
 
 def _temperature(folder: RunFolder, options: argparse.Namespace, shift: Any) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,10 @@ def root(tmp_path: Path) -> Path:
     return pets(tmp_path / "data")
 
 
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
     """The same comparison with adjusted logits: a row for the method that leaves something to adjust, and for no other."""
     page = store / "page.html"
@@ -41,6 +47,12 @@ def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
     assert len(values) == 2
     assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[6].split("|")[3]
     assert "random+FC, post-hoc LA" in page.read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(posthoc, "save", full)
+        assert run_command(lambda: compare.main([*words, "--adjust"])) == 2
+    printed = capsys.readouterr()
+    assert "No space left" in printed.err
+    assert "| random+FC |" in printed.out
     image = next(root.glob("test/*/*"))
     kept = image.read_bytes()
     image.write_bytes(next(path for path in root.glob("test/*/*") if path.read_bytes() != kept).read_bytes())

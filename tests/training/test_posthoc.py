@@ -323,6 +323,8 @@ def test_predictions_are_corrected_and_a_diagnosis_knows(tmp_path: Path, capsys:
     for name, share in zip(ORDER, row.per_class, strict=True):
         right = [one["class"] == name for one in rows if one["rank"] == "1" and f"/{name}/" in one["image"]]
         assert 100 * np.mean(right) == pytest.approx(share)
+    assert run_command(lambda: predict([*words[:4], "--tau", "0.5"])) == 2
+    assert "has no effect without it" in capsys.readouterr().err
     assert run_command(lambda: predict([*words, "--tau", "0"])) == 0
     as_trained = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     pi = np.array([30, 12, 4]) / 46

@@ -64,11 +64,6 @@ class Finished:
         self._inputs: dict[str, Tensor] = {}
 
     @property
-    def prior(self) -> np.ndarray:
-        """How often the stream of training labels has each class, (K,) with sum 1."""
-        return label_frequencies(self.config, self.data.counts)
-
-    @property
     def class_vectors(self) -> np.ndarray:
         """The class vectors, (K, p) float64."""
         return self.network.classifier.class_vectors.detach().double().cpu().numpy()
