@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
@@ -18,6 +20,7 @@ from tests.training.own import pets
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.model import build
 from training.run import loop, trainer
 from training.run.steps import Diverged
 from training.sampling.samplers import Random
@@ -198,7 +201,10 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(
     assert "checkpoint" in printed
 
 
-def test_bf16_and_fp32_learn_alike(digits: datasets.LongTailed, tmp_path: Path) -> None:
+def test_bf16_and_fp32_learn_alike(
+    digits: datasets.LongTailed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "has_bfloat16", lambda device: True)  # emulated where this processor has none
     losses = []
     for precision in ("bf16", "fp32"):
         config = replace(TINY, precision=precision, epochs=2)
@@ -263,3 +269,27 @@ def test_each_class_is_printed_where_there_are_few(tmp_path: Path, capsys: Any) 
     (dog,) = (line for line in lines if line.startswith("  dog"))
     assert f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} %" in dog
     assert ["cat", *["no", "test", "image", "(4", "training", "images)"]] in [line.split() for line in lines]
+
+
+def test_a_processor_without_bfloat16_computes_in_float32_and_a_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Emulated bfloat16 took sixty times as long on a processor without AVX-512, and was the default."""
+    words = ["--preset", "smoke", "--epochs", "1", "--device", "cpu", "--quiet", "--store", str(tmp_path)]
+    weights = {}
+    for has in (True, False):
+        monkeypatch.setattr(build, "has_bfloat16", lambda device, has=has: has)
+        for precision in ("bf16", "fp32"):
+            assert main([*words, "--precision", precision, "--seeds", str(int(has))]) == 0
+            noted = "computes in float32, because this processor has no bfloat16" in capsys.readouterr().err
+            assert noted == (not has and precision == "bf16")
+    for folder in tmp_path.glob("*/seed-*"):
+        result = json.loads((folder / "metrics.json").read_text())
+        config = json.loads((folder / "config.json").read_text())
+        weights[config["precision"], config["seed"]] = load_file(folder / "final.safetensors")
+        assert (result["arithmetic"] == "bfloat16") == (config["precision"] == "bf16" and config["seed"] == 1)
+    without, with_ = (
+        [torch.equal(weights["bf16", seed][name], x) for name, x in weights["fp32", seed].items()] for seed in (0, 1)
+    )
+    assert all(without)
+    assert not all(with_)

@@ -241,7 +241,7 @@ class RecipeChoices:
         "bf16",
         "arithmetic of the backbone; the classifier and the loss are float32",
         "recipe",
-        words=("bf16", "fp32"),
+        words={"bf16": "bfloat16 on a GPU or processor that has it, else float32", "fp32": "float32"},
     )
 
 

@@ -98,6 +98,16 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
         _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
 
 
+def explain_float32(device: str) -> None:
+    """Say that a run computes in float32, though its precision is bfloat16.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+    """
+    which = "processor" if device == "cpu" else "GPU"
+    _note(f"the network computes in float32, because this {which} has no bfloat16 and would take many times as long")
+
+
 def explain_code(configs: Sequence[RunConfig], store: Path) -> None:
     """Say which code of one's own has changed since runs in the store began that these continue, repeat or start from.
 

@@ -59,6 +59,8 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     data = ready(configs, options, quiet=quiet, ranks=ranks)
     if ranks.first:
         notes.explain(first, data, device)
+        if first.precision == "bf16" and options.address is None and not build.has_bfloat16(build.device(device)):
+            notes.explain_float32(device)
         notes.explain_code(configs, options.store)
     events = options.tensorboard and ranks.first
     if events:

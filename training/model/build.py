@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,33 @@ class Network(nn.Module):
         Args:
             x: (B, C, H, W) normalised images; or (B, p, 1, 1) features, which are returned.
             branch: 0 or 1 for the features of one branch; by default those of all branches, joined.
-            bf16: whether the backbone computes in bfloat16.
+            bf16: whether the backbone computes in bfloat16, where :func:`has_bfloat16` says that the device has it.
 
         Returns:
             (B, p) float32.
         """
         if x.shape[2:] == (1, 1):  # no image, but features that were computed once (training/batches/cached.py)
             return x.flatten(1).float()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16 and has_bfloat16(x.device)):
             features = self.backbone(x) if branch is None else self.backbone(x, branch)
         # Logits in float32: they are few, and enter sums of exponentials.
         return features.float()
+
+
+@cache
+def has_bfloat16(device: torch.device) -> bool:
+    """Say whether a device has instructions for bfloat16. Without them it is emulated, and many times slower than float32.
+
+    Args:
+        device: the CPU or a GPU.
+
+    Returns:
+        Whether it has: a GPU since Ampere, a CPU that oneDNN computes on in bfloat16 (with AVX-512, for example).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    # Private, but it asks the library that computes the convolutions. The public get_cpu_capability() knows x86-64 only.
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def device(name: str) -> torch.device:

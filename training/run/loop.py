@@ -24,6 +24,7 @@ from training.batches.cached import FOLDER
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.distributed.ranks import ALONE, Ranks
+from training.model import build
 from training.model.weights import weights_hash
 from training.run.measurement import epochs_measured, measured
 from training.run.starting import Start
@@ -317,6 +318,7 @@ def _best(rows: list[EpochRow]) -> float | None:
 def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, seconds: float) -> RunResult:
     correct, total = by_class(trainer.data.test.labels, predictions, trainer.config.K)
     cuda = trainer.device.type == "cuda"
+    bfloat16 = trainer.config.precision == "bf16" and build.has_bfloat16(trainer.device)
     return RunResult(
         dataset=trainer.data.name,
         method=trainer.config.method,
@@ -332,6 +334,7 @@ def _result(trainer: Trainer, rows: list[EpochRow], predictions: np.ndarray, sec
         class_names=trainer.data.class_names,
         train_seconds=sum(row["train_seconds"] for row in rows),
         device=torch.cuda.get_device_name(trainer.device) if cuda else "cpu",
+        arithmetic="bfloat16" if bfloat16 else "float32",
         threads=torch.get_num_threads(),
         processes=trainer.ranks.world,
         torch=torch.__version__,

@@ -45,6 +45,7 @@ class RunResult:
         class_names: the name of each class, by falling count of training images; empty where classes have numbers only.
         train_seconds: seconds that training took, without evaluation.
         device: 'cpu', or the name of the GPU.
+        arithmetic: 'bfloat16' or 'float32', that of the backbone.
         threads: threads of each process.
         processes: processes that trained the run together.
         torch: PyTorch's version.
@@ -75,6 +76,7 @@ class RunResult:
     class_names: tuple[str, ...] = ()
     train_seconds: float | None = None
     device: str = ""
+    arithmetic: str = ""
     threads: int = 0
     processes: int = 0
     torch: str = ""
@@ -223,6 +225,7 @@ _CHECKS: dict[str, Any] = {
     "class_names": _are(_is_word),
     "train_seconds": _is_number,
     "device": _is_word,
+    "arithmetic": _is_word,
     "threads": _is_whole,
     "processes": _is_whole,
     "torch": _is_word,
