@@ -18,7 +18,7 @@ from figures.style import Row
 from lpm import geometry, law
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.cure_rows import JUMPS
-from lpm.cures import collapse_numbers, margin
+from lpm.cure_table import collapse_numbers, margin
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solve import solve

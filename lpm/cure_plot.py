@@ -11,7 +11,7 @@ from lpm.console.output import write
 from lpm.plot import LINES
 
 if TYPE_CHECKING:
-    from lpm.cures import Row
+    from lpm.cure_table import Row
 
 
 def plot(rows: Sequence[Row], paths: Sequence[Path], settings: str, decay: float | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from figures import cure_measures, cure_tables, cures
 from figures.cure_programs import method_of
 from figures.style import Row
-from lpm.cures import margin
+from lpm.cure_table import margin
 from lpm.pairs import class_counts
 from lpm.solve import solve
 from tests.pages import ROOT, text

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm import cures, mixing
+from lpm import cure_table, cures, mixing
 from lpm.console.cli import run
 from lpm.console.errors import InvalidInput
 from lpm.cure_rows import CURES, KAPPA, SMOOTHING, VS_GAMMA, Setting
@@ -104,7 +104,7 @@ def test_quadrature_has_the_moments_of_its_law() -> None:
 
 
 def test_rows_come_with_certificates_and_brackets() -> None:
-    table = cures.Table(setting=setting(), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R))
+    table = cure_table.Table(setting=setting(), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R))
     row = table.row(BY_NAME["mixup"])
     expected = (S / 0.05**2 - (K - K_A)) / K_A
     assert pytest.approx(expected, rel=1e-9) == row.R0
@@ -134,7 +134,7 @@ def test_two_crossings_next_to_one_another_are_both_found(mu: float) -> None:
         return imbalanced(41, 1, R)
 
     limit = partial(Problem.under_decay, mu=mu, features="mean")
-    table = cures.Table(setting=Setting(classes=at(60.0), nodes=64), limit=limit, at=at)
+    table = cure_table.Table(setting=Setting(classes=at(60.0), nodes=64), limit=limit, at=at)
     family = Family("fc", "product", 41, K_A=1, mixing=mixing.beta(1.0, 64), decay=mu, features="mean")
     row, found = table.row(BY_NAME["mixup"]), threshold(family)
     assert len(found.intervals) == 2
@@ -147,7 +147,7 @@ def test_where_remix_jumps_its_collapse_ends_and_sets_in_again() -> None:
     def at(R: float) -> ClassCounts:
         return imbalanced(6, 4, R)
 
-    table = cures.Table(setting=Setting(classes=at(3.2)), limit=lambda p: p.under_decay(0.2236), at=at)
+    table = cure_table.Table(setting=Setting(classes=at(3.2)), limit=lambda p: p.under_decay(0.2236), at=at)
     row = table.row(BY_NAME["Remix"])
     assert row.collapsed is False
     assert row.intervals is not None
@@ -178,11 +178,11 @@ def test_a_margin_has_the_free_bias_and_no_offset_of_the_loss(name: str) -> None
     at_test, a = (Z + bias)[own], written.rows.first[own]
     others = np.where(np.arange(K) == a[:, None], -np.inf, at_test).max(axis=1)
     margins, p = at_test[np.arange(len(a)), a] - others, (written.rows.p * written.rows.count)[own]
-    assert cures.margin(solution, (1,), given) == pytest.approx(p @ margins / p.sum())
+    assert cure_table.margin(solution, (1,), given) == pytest.approx(p @ margins / p.sum())
 
 
 def test_margins_are_searched_by_the_dual_condition() -> None:
-    table = cures.Table(
+    table = cure_table.Table(
         setting=setting(nodes=2), limit=lambda p: p.under_decay(0.05), at=lambda R: imbalanced(K, K_A, R)
     )
     row = table.row(BY_NAME["LDAM"])
@@ -197,7 +197,7 @@ def test_margins_are_searched_by_the_dual_condition() -> None:
 
 
 def test_no_mixup_leaves_the_mixing_cures_out_with_a_reason() -> None:
-    table = cures.Table(setting=setting(alpha=0.0), limit=lambda p: p.under_decay(0.05))
+    table = cure_table.Table(setting=setting(alpha=0.0), limit=lambda p: p.under_decay(0.05))
     assert "mixes nothing" in table.row(BY_NAME["mixup"]).note
     assert "mixes nothing" in table.row(BY_NAME["Remix"]).note
     assert collapse_number(BY_NAME["label smoothing"].build(table.setting).under_decay(1.0), 1) == pytest.approx(
@@ -207,7 +207,7 @@ def test_no_mixup_leaves_the_mixing_cures_out_with_a_reason() -> None:
 
 def test_counts_of_ones_own_have_the_eigenvalues_of_their_labels() -> None:
     setting = Setting(classes=class_counts([500, 200, 80, 10]))
-    table = cures.Table(setting=setting, limit=lambda p: p.under_decay(0.05))
+    table = cure_table.Table(setting=setting, limit=lambda p: p.under_decay(0.05))
     row = table.row(BY_NAME["no mixup"])
     pi = np.array([500, 200, 80, 10]) / 790
     P = np.eye(4) - 0.25
@@ -271,14 +271,14 @@ def test_a_cure_that_is_not_certified_has_a_note_and_the_others_go_on(capsys: py
 @pytest.mark.parametrize("name", ["mixup", "BMLS", "class weights"])
 def test_the_numbers_decide_collapse_under_either_features(name: str, features: Features) -> None:
     problem = BY_NAME[name].build(setting(nodes=4)).under_decay(1.0, features)
-    minority, majority, _ = cures.collapse_numbers(problem)
+    minority, majority, _ = cure_table.collapse_numbers(problem)
     assert minority is not None
     assert majority is not None
     for factor in (0.99, 1.01):
         assert solve(problem.under_decay(factor * math.sqrt(minority), features)).collapsed is (factor > 1)
     own = class_counts([500, 200, 80, 10])
     problem = BY_NAME[name].build(Setting(classes=own, nodes=4)).under_decay(1.0, features)
-    _, largest, _ = cures.collapse_numbers(problem)
+    _, largest, _ = cure_table.collapse_numbers(problem)
     assert largest is not None
     for factor in (0.99, 1.01):
         assert (solve(problem.under_decay(factor * math.sqrt(largest), features)).rank == 0) is (factor > 1)
@@ -287,7 +287,7 @@ def test_the_numbers_decide_collapse_under_either_features(name: str, features: 
 def test_ordered_pairs_have_no_numbers_with_counts_of_ones_own() -> None:
     """An eigenvalue of the second moments would say that this decay leaves nothing."""
     of = Setting(classes=class_counts([7, 1, 1, 297, 595]), nodes=8)
-    table = cures.Table(setting=of, limit=lambda p: p.under_decay(0.545))
+    table = cure_table.Table(setting=of, limit=lambda p: p.under_decay(0.545))
     row = table.row(BY_NAME["MS a<b"])
     assert (row.c_B, row.c_A) == (None, None)
     assert "sets all classes apart" in row.note

@@ -1,0 +1,279 @@
+"""A table of cures: each cure's program solved, its collapse numbers, where collapse sets in, cosines and margins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from lpm.console.errors import InvalidInput, NotCertified
+from lpm.coordinates import Coordinates
+from lpm.cure_rows import JUMPS, Cure, Setting
+from lpm.law import collapse_number, separators
+from lpm.pairs import ClassCounts
+from lpm.problem import Problem
+from lpm.solution import Solution
+from lpm.solve import solve_all
+from lpm.threshold import Threshold, by_law, searches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One cure. Its fields are the columns of ``cures.csv`` and the keys of ``--json``.
+
+    Attributes:
+        cure: name of the cure.
+        c_B: collapse number of the minority under the row's decay: it is collapsed if and only if this is at most mu^2. A row
+            with budgets has that of a decay on samples. With counts of one's own, the smallest non-zero eigenvalue of P M P,
+            M = sum_k p_k t_k t_k^T. None where the law does not apply.
+        c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
+            root a decay leaves nothing.
+        R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
+            not looked for, where ``intervals`` is None, too.
+        bracket: certified interval around R0.
+        intervals: all imbalances of the range at which it holds, as pairs of ends; None where that is not certified or
+            not looked for.
+        collapsed: whether the minority is collapsed at the solution; None if undecided.
+        cos_AA: mean cosine between classes of the majority; None if there are none.
+        cos_AB: mean cosine between majority and minority.
+        cos_BB: mean cosine between classes of the minority.
+        norm_A: mean length of the class vectors of the majority, or of the most frequent class.
+        norm_B: mean length of those of the minority, or of the rarest class.
+        margin_B: on images of a rare class alone, its logit less the largest other one; None if no such rows occur.
+        rank: rank of W.
+        relative_gap: of the certificate.
+        seconds: time of the solve.
+        note: why a number is missing; "" if none is.
+    """
+
+    cure: str
+    c_B: float | None = None
+    c_A: float | None = None
+    R0: float | None = None
+    bracket: tuple[float, float] | None = None
+    intervals: tuple[tuple[float, float], ...] | None = None
+    collapsed: bool | None = None
+    cos_AA: float | None = None
+    cos_AB: float | None = None
+    cos_BB: float | None = None
+    norm_A: float | None = None
+    norm_B: float | None = None
+    margin_B: float | None = None
+    rank: int | None = None
+    relative_gap: float | None = None
+    seconds: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a table of cures is made for.
+
+    Attributes:
+        setting: class counts at which the programs are solved, and mixup's law.
+        limit: puts budgets or a decay on a program.
+        at: class counts at an imbalance; None for counts of one's own.
+        R_min: smallest imbalance at which collapse is looked for.
+        R_max: largest imbalance.
+    """
+
+    setting: Setting
+    limit: Callable[[Problem], Problem]
+    at: Callable[[float], ClassCounts] | None = None
+    R_min: float = 1.0
+    R_max: float = 1e4
+
+    def row(self, cure: Cure) -> Row:
+        """Solve one cure.
+
+        Args:
+            cure: the cure.
+
+        Returns:
+            Its row, as :meth:`rows` gives it.
+        """
+        return self.rows([cure])[0]
+
+    def rows(self, cures: Sequence[Cure]) -> list[Row]:
+        """Solve cures, all at once.
+
+        Args:
+            cures: the cures.
+
+        Returns:
+            Their rows; with a note alone, if the setting does not admit a cure or its optimum is not certified.
+        """
+        problems: dict[str, tuple[Problem, Problem]] = {}
+        notes: dict[str, str] = {}
+        for cure in cures:
+            try:
+                problem = cure.build(self.setting)
+                problems[cure.name] = problem, self.limit(problem)
+            except InvalidInput as refusal:
+                notes[cure.name] = str(refusal)
+        solutions: dict[str, Solution] = {}
+        for name, result in _solved({name: pair[1] for name, pair in problems.items()}).items():
+            if isinstance(result, Solution):
+                solutions[name] = result
+            else:
+                notes[name] = str(result)
+        two_sided = [
+            cure for cure in cures if cure.name in solutions and solutions[cure.name].problem.minority is not None
+        ]
+        thresholds = self._thresholds(two_sided)
+        return [
+            Row(cure=cure.name, note=notes[cure.name])
+            if cure.name in notes
+            else _row(cure, *problems[cure.name], solutions[cure.name], thresholds.get(cure.name))
+            for cure in cures
+        ]
+
+    def _thresholds(self, cures: Sequence[Cure]) -> dict[str, Threshold]:
+        """Where collapse sets in: by the law, or where it does not apply by the dual condition on a grid."""
+        if self.at is None:
+            return {}
+        found: dict[str, Threshold] = {}
+        searched: dict[str, Callable[[float], Problem]] = {}
+        for cure in cures:
+            at = partial(self._problem, cure)
+            problem = at(self.R_min)
+            if problem.decay is not None and problem.margin is None:
+                found[cure.name] = by_law(at, separators(at, self.R_min, self.R_max, JUMPS), self.R_max)
+            else:
+                searched[cure.name] = at
+        results = searches(list(searched.values()), self.R_min, self.R_max)
+        return found | dict(zip(searched, results, strict=True))
+
+    def _problem(self, cure: Cure, R: float) -> Problem:
+        """The program of a cure at an imbalance."""
+        assert self.at is not None
+        return self.limit(cure.build(replace(self.setting, classes=self.at(R))))
+
+
+def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified | InvalidInput]:
+    """Solve problems at once, or one by one if a solver refuses one of them."""
+    try:
+        return dict(zip(problems, solve_all(list(problems.values())), strict=True))
+    except InvalidInput as refusal:
+        if len(problems) == 1:
+            return dict.fromkeys(problems, refusal)
+        return {name: result for one in problems for name, result in _solved({one: problems[one]}).items()}
+
+
+def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, threshold: Threshold | None) -> Row:
+    """The row of a cure that is solved. built: its program before budgets or decay. given: after them."""
+    minority, majority, note = collapse_numbers(built if solution.problem.decay is None else solution.problem)
+    sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
+    norms, gram = solution.gram.norms, solution.gram
+    return Row(
+        cure=cure.name,
+        c_B=minority,
+        c_A=majority,
+        R0=threshold.R0 if threshold else None,
+        bracket=threshold.bracket if threshold else None,
+        intervals=threshold.intervals if threshold and threshold.certified else None,
+        collapsed=solution.collapsed,
+        cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
+        cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
+        cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
+        norm_A=float(np.mean(norms[list(sides[0])])),
+        norm_B=float(np.mean(norms[list(sides[1])])),
+        margin_B=margin(solution, sides[1], given),
+        rank=solution.rank,
+        relative_gap=solution.relative_gap,
+        seconds=solution.seconds,
+        note=note,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]:
+    """Compute the collapse numbers of minority and majority.
+
+    Args:
+        problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides the
+            numbers are the smallest and the largest eigenvalue of P M P but one zero.
+
+    Returns:
+        The minority's number, the majority's, and why one or both are missing; "" where none is.
+    """
+    problem = problem if problem.decay is not None else problem.under_decay(1.0)
+    if problem.margin is not None:
+        return None, None, "margins: the collapse law does not apply"
+    if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
+        return None, None, "a < b: the order of a pair sets all classes apart, so the collapse law does not apply"
+    if problem.sides:
+        sizes = [int(problem.sizes[list(side)].sum()) for side in problem.sides]
+        alone = [
+            f"the {name} is one class" for name, size in zip(("majority", "minority"), sizes, strict=True) if size == 1
+        ]
+        try:
+            A, B = (
+                collapse_number(problem, side[0]) if size > 1 else None
+                for side, size in zip(problem.sides, sizes, strict=True)
+            )
+        except InvalidInput as refusal:
+            return None, None, str(refusal)
+        return B, A, "; ".join(alone)
+    values = np.linalg.eigvalsh(_moments(problem))[1:]
+    return float(values[0]), float(values[-1]), ""
+
+
+def _moments(problem: Problem) -> np.ndarray:
+    """P M P, M = sum_k (p_k^2 / d_k) t_k t_k^T / c, (K, K), with the factors of the logits; C is c I. On samples d = p, c = 1."""
+    full, _ = problem.expand()
+    labels, r = np.zeros((len(full.rows), full.K)), np.arange(len(full.rows))
+    (label_a, label_b), rest = full.labels()
+    if rest is not None:
+        labels += rest
+        labels[r, full.rows.first] = 0.0
+        labels[r[~full.rows.same], full.rows.second[~full.rows.same]] = 0.0
+    np.add.at(labels, (r, full.rows.first), label_a)
+    np.add.at(labels, (r, full.rows.second), label_b)
+    if full.factor is not None:
+        labels *= full.factor
+    M = (labels * (full.rows.p**2 / full.rows.d / full.c[0])[:, None]).T @ labels
+    return M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean()
+
+
+def margin(solution: Solution, side: tuple[int, ...], given: Problem) -> float | None:
+    """Measure the logit of a class over the largest other one, on rows of that class alone, as a network would at test.
+
+    A free bias that was solved for is part of the logits. Offsets that the loss alone adds, such as logit adjustment, are not.
+
+    Args:
+        solution: a solution.
+        side: the groups of the classes.
+        given: the problem that it solves, without the best bias.
+
+    Returns:
+        The mean over these rows, weighted by p. None if the program has none, and with a bias beside factors of the logits: it
+        is multiplied by them, so it is not known up to a shift alone.
+    """
+    problem, coordinates = solution.problem, Coordinates(solution.problem)
+    own = problem.rows.same & np.isin(problem.rows.first, side)
+    if not own.any() or (problem.bias and problem.factor is not None and np.ptp(problem.factor) > 0):
+        return None
+    values, a = coordinates.logits(solution.X)[own], problem.rows.first[own]
+    r = np.arange(len(values))
+    if problem.bias:
+        assert problem.offset is not None
+        bias = problem.offset - (0.0 if given.offset is None else given.offset)
+        values[:, : coordinates.G] += bias
+        if not problem.expanded:
+            values[:, coordinates.G] += bias[a]
+    if problem.expanded:
+        others = values.copy()
+        at_a = values[r, a]
+        others[r, a] = -np.inf
+    else:
+        at_a, others = values[:, coordinates.G], values[:, : coordinates.G].copy()
+        others[problem.others(own) == 0] = -np.inf
+    weight = coordinates.weight[own]
+    return float(weight @ (at_a - others.max(axis=1)) / weight.sum())
