@@ -92,6 +92,20 @@ def test_digits() -> None:
     assert not flat
 
 
+@pytest.mark.parametrize("tail", ["exp", "step"])
+def test_a_subset_of_few_images_is_the_beginning_of_the_usual_one(tail: str) -> None:
+    few, usual = (load("digits-lt", None, imbalance=10, n_max=n, tail=tail) for n in (30, 0))
+    assert few.counts.tolist() == long_tailed_counts(30, 10, 10, tail).tolist()
+    for k, n in enumerate(few.counts):
+        mine, theirs = few.train.images[few.train.labels == k], usual.train.images[usual.train.labels == k]
+        assert np.array_equal(mine, theirs[:n])
+    assert np.array_equal(few.test.images, usual.test.images)
+    with pytest.raises(InvalidInput, match="and should keep 1000; take a smaller --n-max"):
+        load("digits-lt", None, imbalance=10, n_max=1000)
+    with pytest.raises(InvalidInput, match="should keep 0; take a smaller imbalance"):
+        load("digits-lt", None, imbalance=10, n_max=5)
+
+
 def test_digits_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = digits._digits()
     monkeypatch.setattr(digits, "find_spec", lambda name: None)  # its file is somewhere else

@@ -41,6 +41,13 @@ class DataChoices:
         **between(0, 2**32 - 1, rule="must lie in 0..2^32-1"),
         **IN_MEMORY,
     )
+    n_max: int = choice(
+        0,
+        "training images of the most frequent class; 0 for all that there are",
+        "data",
+        **between(0, 10**9, rule="must lie in 0..10^9"),
+        **IN_MEMORY,
+    )
     tail: str = choice(
         "exp",
         "how class counts fall from n_max to n_min",

@@ -239,6 +239,7 @@ class Request:
         row: the data set's row of the catalogue.
         root: the folder of its files, which exists; None where none was given and the row needs none.
         imbalance: n_max / n_min of the long-tailed subset, at least 1.
+        n_max: images of its most frequent class; 0 for all.
         tail: how class counts fall, 'exp' or 'step'.
         subset_seed: which images the subset keeps.
         classes: number of classes.
@@ -251,6 +252,7 @@ class Request:
     row: DataSet
     root: Path | None = None
     imbalance: float = 1.0
+    n_max: int = 0
     tail: str = "exp"
     subset_seed: int = 0
     classes: int = 0
@@ -265,11 +267,12 @@ class Request:
         assert self.root is not None
         return self.root
 
-    def long_tailed(self, labels: np.ndarray) -> np.ndarray:
+    def long_tailed(self, labels: np.ndarray, n_max: int | None = None) -> np.ndarray:
         """Choose the long-tailed subset of balanced training images.
 
         Args:
             labels: (N,) class of each image.
+            n_max: images of the most frequent class if the request has none; by default N / K.
 
         Returns:
             The indices of the images that are kept.
@@ -277,7 +280,7 @@ class Request:
         Raises:
             InvalidInput: if a class has too few images, or would be left with none.
         """
-        n_max = len(labels) // self.classes
+        n_max = self.n_max or n_max or len(labels) // self.classes
         counts = long_tailed_counts(n_max, self.classes, self.imbalance, self.tail)
         return long_tailed_indices(labels, counts, self.subset_seed)
 
@@ -329,7 +332,8 @@ def long_tailed_indices(labels: np.ndarray, counts: np.ndarray, seed: int) -> np
         rng.shuffle(images)
         if not 1 <= n <= len(images):
             raise InvalidInput(
-                f"class {k} has {counted(len(images), 'image')} and should keep {n}; take a smaller imbalance"
+                f"class {k} has {counted(len(images), 'image')} and should keep {n}; take a smaller "
+                + ("--n-max" if n else "imbalance")
             )
         subset.append(images[:n])
     return np.concatenate(subset)
@@ -365,6 +369,7 @@ def of(
         config.dataset,
         root,
         imbalance=config.imbalance,
+        n_max=config.n_max,
         tail=config.tail,
         subset_seed=config.subset_seed,
         classes=config.classes,
@@ -387,6 +392,7 @@ def load(
     root: Path | None,
     *,
     imbalance: float = 1.0,
+    n_max: int = 0,
     tail: str = "exp",
     subset_seed: int = 0,
     classes: int = 0,
@@ -401,6 +407,7 @@ def load(
         dataset: its name.
         root: the folder of its files; image files may lie in its folder of the data set's name.
         imbalance: n_max / n_min of the long-tailed subset of CIFAR and the digits.
+        n_max: images of that subset's most frequent class; 0 for all.
         tail: how that subset's class counts fall, 'exp' or 'step'.
         subset_seed: which images that subset keeps.
         classes: number of classes, for dataset 'own'.
@@ -429,6 +436,7 @@ def load(
         row=row,
         root=root,
         imbalance=imbalance,
+        n_max=n_max,
         tail=tail,
         subset_seed=subset_seed,
         classes=row.classes or classes,

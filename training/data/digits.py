@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.datasets import Images, LongTailed, Request, long_tailed_counts, long_tailed_indices
+from training.data.datasets import Images, LongTailed, Request
 
 TEST_IMAGES, TRAINING_IMAGES = 50, 120
 """Images of each class: the last 50 are the test set; at most 120 of the others are for training."""
@@ -31,8 +31,7 @@ def load(request: Request) -> LongTailed:
     K = request.classes
     test = np.concatenate([np.flatnonzero(labels == k)[-TEST_IMAGES:] for k in range(K)])
     rest = np.setdiff1d(np.arange(len(labels)), test)
-    counts = long_tailed_counts(TRAINING_IMAGES, K, request.imbalance, request.tail)
-    subset = rest[long_tailed_indices(labels[rest], counts, request.subset_seed)]
+    subset = rest[request.long_tailed(labels[rest], TRAINING_IMAGES)]
     mean, std = float(images[rest].mean() / 255), float(images[rest].std() / 255)
     labels = labels.astype(np.int64)
     train, tested = Images(images[subset], labels[subset]), Images(images[test], labels[test])
