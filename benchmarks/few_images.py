@@ -70,7 +70,8 @@ def rows(folder: RunFolder, root: Path) -> Iterator[dict[str, Any]]:
     """
     config, result = folder.config, folder.result()
     given = parse_posthoc([str(folder.path), "--data-root", str(root), "--device", "cpu"])
-    for corrected in corrections(given)[folder]:
+    (found,) = corrections(given).values()
+    for corrected in found:
         yield {
             "n_max": config.n_max,
             "imbalance": f"{config.imbalance:g}",

@@ -38,7 +38,8 @@ def test_rows_hold_the_run_as_trained_and_corrected(tmp_path: Path, monkeypatch:
     out = tmp_path / "rows.csv"
     words = ["--data-root", str(tmp_path), "--store", str(tmp_path / "runs"), "--rows-only", "--seeds", "0-1"]
     assert few_images.main([*words, "--out", str(out)]) == 0
-    rows = {row["correction"]: row for row in csv.DictReader(out.open())}
+    with out.open() as file:
+        rows = {row["correction"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["none", "la", "tau-norm", "ncm", "bn"]
     assert {(row["n_max"], row["images"]) for row in rows.values()} == {("40", str(data.counts.sum()))}
     assert float(rows["none"]["all"]) == pytest.approx(folder.result().last["all"], abs=0.006)
