@@ -22,10 +22,11 @@ import numpy as np
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.geometry import GroupGram
-from lpm.many_groups.blocks import Blocks, Evaluation, Logits, OutOfTime, Spectrum
+from lpm.many_groups.blocks import Blocks, Evaluation, Logits, OutOfTime
 from lpm.many_groups.descent import Descent
 from lpm.many_groups.dual import gap, penalty_of, relative_gap, tighten
 from lpm.many_groups.merging import Interpolation, Level, log_frequency, merge_alike, merged_level, similar
+from lpm.many_groups.spectra import Spectrum
 from lpm.problem import MAX_LOGITS, Problem
 from lpm.solution import ROUNDING, SMALLER, TOLERANCE, Solution
 

@@ -18,7 +18,8 @@ import math
 
 import numpy as np
 
-from lpm.many_groups.blocks import Blocks, Evaluation, Logits, Spectrum
+from lpm.many_groups.blocks import Blocks, Evaluation, Logits
+from lpm.many_groups.spectra import Spectrum
 
 ROUNDS = 2
 """Largest number of moves of Y. Each needs the logits of the one before, so its time grows with their number."""

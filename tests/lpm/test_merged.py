@@ -16,7 +16,7 @@ from lpm import counts, factored, merged, mixing, orbits, pairs, programs, solve
 from lpm.console import cli
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
-from lpm.many_groups.blocks import Blocks, Power, Spectrum
+from lpm.many_groups.blocks import Blocks
 from lpm.many_groups.descent import Descent
 from lpm.many_groups.dual import gap, relative_gap, tighten
 from lpm.many_groups.merging import (
@@ -29,6 +29,7 @@ from lpm.many_groups.merging import (
     merged_level,
     similar,
 )
+from lpm.many_groups.spectra import Power, Spectrum
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.solution import Solution, evaluate
