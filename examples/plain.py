@@ -21,8 +21,12 @@ def folders(root: str) -> tuple[Dataset, Dataset, nn.Module]:
     tensor = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
     crop = transforms.Compose([transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), *tensor])
     centre = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), *tensor])
-    train = datasets.ImageFolder(f"{root}/train", crop)
-    return train, datasets.ImageFolder(f"{root}/test", centre), models.resnet18(num_classes=len(train.classes))
+    train, test = datasets.ImageFolder(f"{root}/train", crop), datasets.ImageFolder(f"{root}/test", centre)
+    if test.classes != train.classes:  # numbers of classes would shift without a word
+        raise SystemExit(
+            "train/ and test/ must have the same class folders; an empty one is possible with allow_empty=True"
+        )
+    return train, test, models.resnet18(num_classes=len(train.classes))
 
 
 def digits() -> tuple[Dataset, Dataset, nn.Module]:

@@ -22,7 +22,6 @@ PACKAGES = ("lpm", "training", "figures", "paper_checks", "benchmarks")
 SILENT = {
     "lpm": "it lists commands, which are the next steps",
     "training": "it lists commands, which are the next steps",
-    "training.diagnose": "its table ends with a line Next for each run, as JSON does",
     "training.queue": "it says how many runs are left, and that the same command goes on",
     "paper_checks.paper.tables": "it writes this project's own data",
     "benchmarks.*": "they measure this project for its developers",
@@ -47,6 +46,7 @@ COMMANDS = {
     "training.export": ("RUN --format torchscript --data-root D --out OUT", r"torch.jit.load\(.* in OUT"),
     "training.posthoc": ("RUN --data-root D --correction la", "python -m training.diagnose RUN "),
     "training.measure": ("RUN --data-root D", "python -m training.diagnose RUN "),
+    "training.diagnose": ("RUN", "python -m training."),
     "training.stage2": (
         "RUN --data-root D --method crt --epochs 1 --warmup 0",
         "python -m training.diagnose .* says why",

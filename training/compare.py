@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -150,9 +151,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"page: {shown(options.html)}", file=sys.stderr)
         print(formats[options.format](base, results), end="")
         print(stopped + _ending(results, runs) if options.format == "markdown" else "", end="")
-        if options.html is None and not options.quiet:
+        if stopped and not options.quiet:
+            cli.next_step("the same command goes on with the runs that are missing")
+        elif not options.quiet:
             page = "the same command with --html report.html makes a page of it, with curves and confusion matrices"
-            cli.next_step(page if not stopped else "the same command goes on with the runs that are missing")
+            cli.next_step(page if options.html is None else f"open {shlex.quote(str(options.html))} in a browser")
     return status
 
 

@@ -65,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(markdown(report) for report in reports) + NOTE)
     if options.out is not None:
         write(options.out, picture(reports[0], options.out.suffix[1:]))
+    if not options.json:
+        for step in dict.fromkeys(report.next_command for report in reports if report.next_command):
+            cli.next_step(step)
     return 0
 
 
@@ -85,7 +88,7 @@ def as_json(report: Report) -> dict[str, object]:
 
 
 def markdown(report: Report) -> str:
-    """Write a report as Markdown: one row per class, its sentence, and the next command.
+    """Write a report as Markdown: one row per class, and its sentence.
 
     Args:
         report: the diagnosis of a run.
@@ -118,8 +121,6 @@ def markdown(report: Report) -> str:
             f"- Right in %, as trained -> by the largest z - log pi: all classes {report.right:.1f} -> {report.corrected:.1f}; "
             f"{', '.join(parts)}."
         )
-    if report.next_command:
-        lines += ["", f"Next: {report.next_command}"]
     return "\n".join(lines) + "\n"
 
 

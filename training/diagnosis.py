@@ -9,6 +9,7 @@ import itertools
 import math
 import shlex
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -329,13 +330,14 @@ def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float | 
     gain: what the correction adds to the accuracy over all classes, in points; None where that is not known.
     """
     config, verdicts = folder.config, {found.verdict for found in classes} - {"fine", "no test images"}
+    store = folder.path.parents[1]
     if not verdicts:
         return ""
     if config.stage != "none":  # whose features are those of its first stage
         first = sorted(folder.path.parents[1].glob(f"*-{config.stage1}/seed-{config.seed}"))
         return shlex.join(["python", "-m", "training.diagnose", str(first[0])]) if first else ""
     if "collapsed" in verdicts:
-        return _against_collapse(config, mu, classes)
+        return _against_collapse(config, store, mu, classes)
     drawn = collapse.label_shares(config, np.array(folder.result().train_counts))
     adjusts = drawn is not None and np.ptp(drawn) > 0 and CLASSIFIERS[config.classifier].trains_lengths
     worth = adjusts and not _corrects(config) and (gain is None or gain > 1)
@@ -345,16 +347,16 @@ def _next(folder: RunFolder, mu: float, classes: list[Diagnosis], gain: float | 
     if "not preferred" in verdicts and config.sampler == "random":
         adjustable = config.classifier == "fc" and config.loss in ("ce", "cw")
         changes = {"loss": "la", **UNWEIGHTED} if adjustable else {"sampler": "cas", **UNWEIGHTED}
-        if known := command(config, **changes):
+        if known := command(config, store, **changes):
             return known
-    return command(config, epochs=2 * config.epochs)
+    return command(config, store, epochs=2 * config.epochs)
 
 
-def _against_collapse(config: RunConfig, mu: float, classes: list[Diagnosis]) -> str:
+def _against_collapse(config: RunConfig, store: Path, mu: float, classes: list[Diagnosis]) -> str:
     numbers = [c.collapse_number for c in classes if c.verdict == "collapsed" and c.collapse_number is not None]
     threshold = math.sqrt(min(numbers)) if numbers else math.nan
     if config.feature_decay and not config.decay_warmup and mu < threshold:  # the law lets the classes live
-        return command(config, decay_warmup=config.epochs // 2)
+        return command(config, store, decay_warmup=config.epochs // 2)
     s = (config.alpha + 1) / (2 * config.alpha + 1)
     if (
         config.sampler == "random"
@@ -362,17 +364,18 @@ def _against_collapse(config: RunConfig, mu: float, classes: list[Diagnosis]) ->
         and config.class_weights == "none"
         and mu < 0.8 * math.sqrt(s / config.K)
     ):
-        return command(config, sampler="cas")
+        return command(config, store, sampler="cas")
     factor = 0.8 * threshold / mu if mu > threshold else 0.5
     names = ("classifier_decay", "feature_decay") if config.feature_decay else ("weight_decay",)
-    return command(config, **{name: float(f"{factor * getattr(config, name):.2g}") for name in names})
+    return command(config, store, **{name: float(f"{factor * getattr(config, name):.2g}") for name in names})
 
 
-def command(config: RunConfig, **changes: Any) -> str:
+def command(config: RunConfig, store: Path, **changes: Any) -> str:
     """Write the command that trains a run with some choices changed.
 
     Args:
         config: the run.
+        store: the folder of the run store.
         changes: the choices that differ from it.
 
     Returns:
@@ -397,4 +400,6 @@ def command(config: RunConfig, **changes: Any) -> str:
         else:
             words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     words += ["--data-root", "DIR"] if config.data_set.needs_root else []
+    words += ["--weights", "FILE"] if config.pretrained else []
+    words += ["--store", str(store)] if store != Path("runs") else []
     return shlex.join([*words, "--seeds", str(config.seed)])

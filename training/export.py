@@ -15,6 +15,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
+from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
 from training.options import add_correction, add_data, add_lists, tau_of
@@ -127,7 +128,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     }
     try:
         written = writers[options.format](module, pixels, place)(pixels.numpy())
-    except InvalidInput:
+    except (InvalidInput, OSError):  # a disk that is full is no fault of the network
         raise
     except Exception as error:  # what a writer raises for a network that it cannot write, or one's own code raises
         reason = line(re.split(r"\n|\.\s", str(error.__cause__ or error).strip())[0]) or type(error).__name__
@@ -141,10 +142,21 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
         "run": config.folder,
         "method": config.method,
         "classes": list(folder.result().class_names) or list(map(str, range(config.K))),
-        "input": {"pixels": ["images", *pixels.shape[1:]], "values": "0..1, which is pixel / 255"},
+        "input": {"pixels": ["images", *pixels.shape[1:]], "values": "0..1, which is pixel / 255"} | _cut(config),
         "output": {"logits": ["images", config.K]},
         "checked_images": len(chosen),
         "correction": None if options.correction is None else {"name": options.correction, "tau": options.tau},
+    }
+
+
+def _cut(config: RunConfig) -> dict[str, Any]:
+    """How an image file becomes the pixels that the network takes, for the manifest."""
+    if not config.data_set.files:
+        return {}
+    return {
+        "cut": f"torchvision's Resize({round(config.pixels * 256 / 224)}), then CenterCrop({config.pixels}), bilinear",
+        "upright": config.upright,
+        "pixel_bits": config.pixel_bits,
     }
 
 

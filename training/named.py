@@ -124,10 +124,10 @@ METHODS: dict[str, Choices] = PAPER | CORRECTED | MIXED | COMBINED | BRANCHED | 
 
 COSTLY: dict[str, Any] = {
     "branches": ("dbn", "bbn"),
-    "mixing": ("manifold",),
+    "mixing": ("manifold", "otmix-train"),
     "stage": tuple(STAGES),
 }
-"""Choices with which a step has more than one pass through the network, or a run needs another run before it."""
+"""Choices with which a step has more than one pass through the network or a matching, or a run needs another one before it."""
 
 GROUPS = {
     "cheap": tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         (output.path / "classes.csv").write_text(class_report.as_csv(report), encoding="utf-8")
         output.finish({"run": folder.config.folder})
     print(f"in {shown(options.out)}: report.html, classes.csv")
-    cli.next_step(f"open {shown(options.out / 'report.html')} in a browser")
+    cli.next_step(f"open {shlex.quote(str(options.out / 'report.html'))} in a browser")
     return 0
 
 

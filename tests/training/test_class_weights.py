@@ -14,6 +14,7 @@ from lpm.console.errors import InvalidInput
 from training import experiments
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.experiments import runs_of
 from training.jobs.notes import explain
 from training.methods import SAMPLERS
 from training.model import build
@@ -182,6 +183,19 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
         ({"loss": "la", "class_weights": "effective"}, "double correction: loss la and --class-weights effective each"),
         ({"classifier": "cosine", "loss": "ldam", "class_weights": "effective", "weights_from": 0.8}, ""),
         ({"sampler": "cas"}, ""),
+        ({"sampler": "cbs", "loss": "complement", "temperature_eps": 0.0}, ""),
+        ({"sampler": "cbs", "loss": "temperature", "temperature_eps": 0.0}, ""),
+        ({"sampler": "cbs", "loss": "temperature"}, "double correction: sampler cbs and loss temperature each"),
+        ({"sampler": "cbs", "loss": "la", "prior": "data", "tau": 0.0}, ""),
+        ({"loss": "la", "tau": 0.0, "class_weights": "inverse"}, ""),
+        ({"sampler": "cbs", "class_weights": "effective", "beta": 0.0}, ""),
+        ({"sampler": "tempered", "pair_power": 0.0, "class_weights": "inverse"}, "sampler tempered and --class-weights inverse"),
+        ({"sampler": "tempered", "pair_power": 0.5, "loss": "la"}, ""),
+        ({"sampler": "bilateral", "class_weights": "inverse"}, "sampler bilateral and --class-weights inverse each"),
+        ({"sampler": "bilateral", "loss": "la", "prior": "data"}, "sampler bilateral and loss la each"),
+        ({"sampler": "bilateral", "loss": "la"}, ""),
+        ({"sampler": "unimix", "mixing": "unimix", "loss": "la", "prior": "data"}, "sampler unimix and loss la each"),
+        ({"sampler": "bilateral", "loss": "complement", "branches": "dbn"}, ""),
         ({"sampler": "cas", "loss": "la", "branches": "dbn"}, "loss la has no effect: the labels that sampler cas draws"),
         ({"sampler": "bmls", "loss": "la", "branches": "dbn"}, ""),  # each branch has more of one end of the classes
     ],
@@ -189,13 +203,26 @@ def test_what_is_not_defined_is_refused_with_the_reason(change: dict[str, Any], 
 def test_a_double_correction_is_one_line(
     change: dict[str, Any], note: str, digits: datasets.LongTailed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    explain(replace(TINY, batch=32, **change), digits, "cpu")
+    explain([replace(TINY, batch=32, **change)], digits, "cpu")
     lines = [line for line in capsys.readouterr().err.splitlines() if "correct" in line or "has no effect" in line]
     if note:
         (line,) = lines
         assert re.search(note, line)
     else:
         assert not lines
+
+
+def test_a_note_on_a_method_names_it_where_there_are_several(
+    digits: datasets.LongTailed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The note was printed for the first method of a comparison alone."""
+    methods = ("random+FC", "CAS+FC+DRW", "BMLS+FC+CL", "LOM+FC+DRW")
+    base = replace(TINY, batch=32, epochs=5)
+    explain(
+        [run for seed in (0, 1) for name in methods for run in runs_of(replace(base, seed=seed), name)], digits, "cpu"
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if "double correction" in line]
+    assert [line.split(": ")[1] for line in lines] == ["CAS+FC+DRW", "BMLS+FC+CL", "LOM+FC+DRW"]
 
 
 def test_the_collapse_law_claims_nothing_of_other_losses() -> None:

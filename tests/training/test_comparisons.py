@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from training.config import RunConfig
 from training.store import comparisons, uncertainty
 from training.store.comparisons import Runs
 from training.store.results import RunResult
+from training.store.verdicts import verdict
 
 LABELS = np.repeat([0, 1, 2], [40, 25, 15])
 
@@ -120,6 +122,31 @@ def test_the_best_method_is_named_when_it_is_shown() -> None:
     assert best["b"].difference.value == -best[best["b"].against].difference.value
     assert best["b"].holm == best[best["b"].against].holm
     assert f") above {second}. " in lines[8]
+
+
+def test_with_one_seed_no_method_is_called_best() -> None:
+    """One line said that the difference is shown, and the next that it is unknown which methods differ."""
+    results = {"a": drawn(0.5, seed=1), "b": drawn(0.95, seed=2)}
+    alone = {m: runs(r.right[:1]) for m, r in results.items() if r.right is not None}
+    text = comparisons.sentence(alone, "all")
+    assert text.startswith("Highest: b, with ")
+    assert text.endswith(" above a on these test images.\n")
+    assert "unknown which differ" in verdict(alone)
+    for text in (comparisons.sentence(results, "all"), verdict(results)):
+        assert "unknown" not in text
+        assert "Highest" not in text
+
+
+def test_accuracies_on_held_out_images_are_shown_beside_the_others() -> None:
+    results = {"a": drawn(0.5, seed=1), "b": drawn(0.6, seed=2)}
+    held = {
+        m: replace(r, results=tuple(replace(x, holdout={"all": 10.0 * n, "balanced": 20.0 * n}) for x in r.results))
+        for n, (m, r) in enumerate(results.items(), 1)
+    }
+    assert "held out" not in comparisons.cells(RunConfig(), results)[1][0]
+    head, _, *body = comparisons.cells(RunConfig(), held)[1]
+    assert [line[head.index("held out")].split(" ")[0] for line in body] == ["20.00", "40.00"]
+    assert "choose by it, never by the others" in comparisons.markdown(RunConfig(), held)
 
 
 def test_a_lead_that_seeds_or_test_images_may_make_is_no_win() -> None:

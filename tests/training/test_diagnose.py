@@ -324,13 +324,15 @@ def test_the_next_command_trains_what_it_says(tmp_path: Path, monkeypatch: pytes
         schedule="steps",
         drops=(0.5, 5 / 6),
     )
-    words = diagnosis.command(config, loss="la").split()
+    words = diagnosis.command(config, Path("runs"), loss="la").split()
     assert words[:3] == ["python", "-m", "training.train"]
     asked: list[RunConfig] = []
     monkeypatch.setattr("training.jobs.train_all.train_all", lambda configs, options: asked.extend(configs) or 0)
     assert train(words[3:]) == 0
     assert asked == [replace(config, loss="la")]
-    assert diagnosis.command(replace(TINY, classifier="ms"), loss="cw") == ""  # which does not go together
+    assert (
+        diagnosis.command(replace(TINY, classifier="ms"), Path("runs"), loss="cw") == ""
+    )  # which does not go together
 
 
 def test_the_command_prints_and_draws(

@@ -112,6 +112,28 @@ def test_every_kind_of_network_can_be_written(name: str, write: Any, tmp_path: P
     assert expected.std() > 0
 
 
+class Alike(torch.nn.Module):
+    """Layers whose names differ in "." and "_" alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a_b = torch.nn.ModuleDict({"c": torch.nn.Conv2d(3, 4, 3)})
+        self.a = torch.nn.ModuleDict({"b_c": torch.nn.Conv2d(4, 8, 3)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Score classes."""
+        y: torch.Tensor = self.a["b_c"](self.a_b["c"](x)).mean(dim=(2, 3))
+        return y
+
+
+def test_layers_whose_names_are_alike_stay_two(tmp_path: Path) -> None:
+    module = exported.Pixels(Alike(), torch.zeros(3, 1, 1), torch.ones(3, 1, 1)).eval()  # type: ignore[arg-type]
+    pixels = torch.rand(2, 3, 16, 16)
+    assert exported.code(module, pixels, tmp_path, "own")(pixels.numpy()) == pytest.approx(
+        module(pixels).detach().numpy(), abs=1e-6
+    )
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 def test_a_correction_is_written_into_the_bias(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
     place, words = tmp_path / "out", [str(run.path), "--format", "torchscript", "--out"]

@@ -20,7 +20,7 @@ from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import pets, trained
-from training import train
+from training import posthoc, stage2, train
 from training.batches import sources
 from training.batches.epoch import Epoch
 from training.config import RunConfig, with_preset
@@ -154,6 +154,20 @@ def test_code_is_refused_where_nobody_named_it_or_it_changes_the_shape(tmp_path:
         RunConfig(transform="trivial")
     first = replace(with_preset(RunConfig(dataset="own", classes=3), "strong"))
     assert second_stage(first, "crt").transform == "trivial"
+
+
+def test_a_finished_run_needs_no_transform_but_its_second_stage_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root, store = pets(tmp_path / "data"), tmp_path / "s"
+    assert trained(root, store, "--transform", INVERTED, "--alpha", "0") == 0
+    (run,) = find(store)
+    monkeypatch.setenv(own_code.VARIABLE, "")
+    words = [str(run.path), "--data-root", str(root), "--workers", "0"]
+    assert run_command(lambda: posthoc.main([*words, "--correction", "la"])) == 0
+    assert run_command(lambda: stage2.main([*words, "--method", "crt", "--epochs", "1"])) == 2
+    assert f"--trust-code {INVERTED} runs it" in capsys.readouterr().err
+    assert len(list(find(store))) == 1
 
 
 @pytest.mark.parametrize("name", ["randaugment", UPSIDE_DOWN])

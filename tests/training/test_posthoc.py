@@ -174,6 +174,8 @@ def test_held_out_images_choose_tau_and_test_images_never(plain: Plain) -> None:
     [
         ({"sampler": "cbs"}, "la", "the prior is uniform, and logit adjustment changes nothing"),
         ({"class_weights": "effective"}, "la", "would do so twice"),
+        ({"sampler": "cbs", "sampler_from": 0.5, "epochs": 2}, "la", "changed during the run"),
+        ({"sampler": "tempered", "sampler_from": 0.5, "epochs": 2}, "la", "changed during the run"),
         ({"branches": "dbn", "sampler": "bilateral"}, "la", "so there is no one prior"),
         ({"loss": "la"}, "la", "this one has loss 'la'"),
         ({"classifier": "etf", "loss": "dr"}, "la", "this one has loss 'dr'"),
@@ -185,7 +187,7 @@ def test_held_out_images_choose_tau_and_test_images_never(plain: Plain) -> None:
 def test_what_is_not_defined_is_refused_with_the_reason(
     choices: dict[str, Any], correction: str, reason: str, tmp_path: Path
 ) -> None:
-    wide = replace(TINY, epochs=1, warmup=1, width=8, **choices)
+    wide = replace(TINY, **{"epochs": 1, "warmup": 1, "width": 8} | choices)
     _, run = trained_run(wide, tmp_path)
     with pytest.raises(InvalidInput, match=reason):
         corrected(run, correction, Options())

@@ -70,9 +70,11 @@ def test_two_classes_are_enough() -> None:
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        (torch.tensor([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3]]), "target 1 has mass 0.7"),
-        (torch.zeros(1, 3), "target 0 has mass 0 "),
-        (soft_targets(A, OTHER, LAM, K, smoothing=0.1), "smoothing be that of the targets"),
+        (torch.tensor([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3]]), "target 1 has the masses 0.4 and 0.3"),
+        (torch.zeros(1, 3), "target 0 has the masses 0 and 0"),
+        (soft_targets(A, OTHER, LAM, K, smoothing=0.1), "smoothing must be that of the targets"),
+        (torch.tensor([[1.5, -0.5]]), "masses 1.5 and -0.5"),
+        (torch.tensor([[float("nan"), 0.5]]), "masses nan"),
         (torch.tensor([0.5, 0.5]), "shape"),
         (torch.tensor([[1, 0]]), "floating-point"),
         (torch.ones(2, 1), "at least 2"),
@@ -81,6 +83,21 @@ def test_two_classes_are_enough() -> None:
 def test_other_targets_are_refused(targets: torch.Tensor, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         two_labels(targets)
+
+
+def test_another_smoothing_than_that_of_two_classes_is_refused() -> None:
+    """With two classes the masses have the sum 1 whatever the smoothing is."""
+    with pytest.raises(InvalidInput, match="smoothing must be that of the targets"):
+        two_labels(torch.tensor([[0.9, 0.1]]), smoothing=0.3)
+
+
+def test_soft_targets_of_impossible_labels_are_refused() -> None:
+    a, b = torch.tensor([0, 1]), torch.tensor([1, 3])
+    for given, words in (((a, b, 0.3, 3), r"labels b must lie in 0\.\.2"), ((a, a, 0.3, 0), "at least 2, not 0")):
+        with pytest.raises(InvalidInput, match=words):
+            soft_targets(*given)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="labels a must be a tensor"):
+        soft_targets([0, 1], b, 0.3, 4)  # type: ignore[arg-type]
 
 
 def test_where_labels_cannot_be_read_at_once_a_third_class_makes_the_loss_nan(monkeypatch: pytest.MonkeyPatch) -> None:

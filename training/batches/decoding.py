@@ -96,8 +96,11 @@ class Views(Dataset[Any]):
     ) -> None:
         self.sets = (train, test) if holdout is None else (train, test, holdout)
         self.size, self.decoding, self.room = config.pixels, decoding, room
-        self.seed = config.seed if config.augment else None
-        self.policy = policy(config.transform)
+        self.seed, self.fault = config.seed if config.augment else None, ""
+        try:
+            self.policy = policy(config.transform)
+        except InvalidInput as error:  # code of one's own that may not run, which test images do not need
+            self.policy, self.fault = None, str(error)
         self.decoded: dict[tuple[int, int], Image.Image] = {}
 
     def __getitem__(self, batch: list[Key]) -> Tensor | Undecodable | OwnCodeError:
@@ -134,6 +137,8 @@ class Views(Dataset[Any]):
             return [central_view_of(image, self.size)] * len(keys)
         rngs = [np.random.default_rng([self.seed, 9, *key]) for key in keys]
         views = train_views_of(image, self.size, rngs)
+        if self.fault:
+            raise OwnCodeError(self.fault)
         if self.policy is None:
             return views
         return [

@@ -103,7 +103,7 @@ class LossChoices:
         "share of the epochs before which all class weights are 1; 0.8 is deferred re-weighting, DRW",
         "method",
         holds=lambda run, value: value == 0 or 0 < round(value * run.epochs) < run.epochs,
-        rule=lambda run: f"must be 0, or leave some of the {run.epochs} epochs on both sides",
+        rule=lambda run: f"must be 0, or leave some of the {run.epochs} epochs on both sides; take more --epochs",
         applies=lambda run: run.class_weights != "none",
         scope="runs with --class-weights",
     )

@@ -102,7 +102,7 @@ class MixingChoices:
         "share of the epochs before which the sampler is 'random'; 0.8 is deferred re-sampling, DRS",
         "method",
         holds=lambda run, value: value == 0 or 0 < round(value * run.epochs) < run.epochs,
-        rule=lambda run: f"must be 0, or leave some of the {run.epochs} epochs on both sides",
+        rule=lambda run: f"must be 0, or leave some of the {run.epochs} epochs on both sides; take more --epochs",
         applies=lambda run: run.sampler != "random",
         scope="samplers other than 'random'",
     )
@@ -127,7 +127,7 @@ def check_mixing(run: RunConfig) -> None:
     if windowed and run.cmo_first + run.cmo_last >= run.epochs:
         raise InvalidInput(
             f"mixing {run.mixing!r} has no box in the first {run.cmo_first} and last {run.cmo_last} epochs, and there are "
-            f"{run.epochs}; take fewer with --cmo-first and --cmo-last"
+            f"{run.epochs}; take more --epochs, or fewer with --cmo-first and --cmo-last"
         )
     if classifier.singleton and law.boxes and (windowed or run.box_probability < 1):
         raise InvalidInput(

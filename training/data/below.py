@@ -174,7 +174,9 @@ def images_below(folder: Path, *, refuse_file: RefuseFile = file_at_once) -> tup
                 else:
                     images.append(folder / path)
     if not images:
-        raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}")
+        packed = any(".tar." in name or name.endswith((".tgz", ".zip")) for name in other_files)
+        remedy = "; unpack its archives first (a tar of images is read if it is not compressed)" * packed
+        raise InvalidInput(f"{str(folder)!r} holds no image; names of images end in {', '.join(IMAGES)}{remedy}")
     return images, other_files
 
 

@@ -287,7 +287,7 @@ def _named(root: Path, train: Path, test: Path, K: int) -> list[str] | None:
             if folders
             else f"{str(root / CLASS_NAMES if from_file else train)!r} has {counted(len(names), 'name')}"
         )
-        raise InvalidInput(f"{source} ({shown}), and --classes says {K}; the two numbers must agree")
+        raise InvalidInput(f"{source} ({shown}), and the run has {K} classes (--classes); the two numbers must agree")
     return names
 
 

@@ -72,7 +72,7 @@ def function_of(name: str, option: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever the module's own code raises
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
         remedy = ""
         if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
             remedy = "; start the command in the folder of your code, and with --address have that folder on every host"
@@ -104,7 +104,7 @@ def called(function: Callable[..., Any], *args: object, words: str) -> Any:
     """
     try:
         return function(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
         folders = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
         others = tuple(os.path.join(folder, "") for folder in folders)

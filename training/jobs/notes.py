@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,15 @@ from training.data.datasets import Listed, LongTailed
 from training.data.decodable import unchecked
 from training.data.depth import Largest
 from training.data.duplicates import duplicates
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS
-from training.sampling.label_law import label_frequencies
+from training.jobs.double_correction import correction_notes
+from training.methods import CLASSIFIERS, SAMPLERS
 from training.store import run_code
 
 NAMED = 10
 """Classes that a note names."""
 
 
-def explain(config: RunConfig, data: LongTailed, device: str) -> None:
+def explain(configs: Sequence[RunConfig], data: LongTailed, device: str) -> None:
     """Say on standard error what a user would otherwise find out late.
 
     There are notes on images that have not been checked, on pixels of more than eight bits, on test images that are
@@ -31,11 +32,11 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
     with classes that never occur, on rare classes that are corrected for twice, and on more label pairs than images.
 
     Args:
-        config: the run.
-        data: its data.
+        configs: the runs, all on the same data; methods may differ. What holds for all is said of the first one.
+        data: their data.
         device: 'cpu' or 'cuda'.
     """
-    images = len(data.train.labels)
+    config, images = configs[0], len(data.train.labels)
     listed = [part for part in data.parts.values() if isinstance(part, Listed)]
     if any(unchecked(part.root, part.paths, max_pixels=data.max_pixels) for part in listed):
         _note(
@@ -86,16 +87,28 @@ def explain(config: RunConfig, data: LongTailed, device: str) -> None:
             f"the features of {counted(number, 'image')} are computed before the first epoch; other runs on the same images and "
             "network find them in the store"
         )
-    _note_correction(config, data.counts)
+    said: dict[str, list[str]] = {}
+    for config in {replace(config, seed=0): None for config in configs}:
+        for text in _of_method(config, data):
+            said.setdefault(text, []).append(config.method)
+    several = len({config.method for config in configs}) > 1
+    for text, methods in said.items():
+        _note(f"{', '.join(dict.fromkeys(methods))}: {text}" if several else text)
+
+
+def _of_method(config: RunConfig, data: LongTailed) -> list[str]:
+    """The notes on a run's method."""
+    notes, images = correction_notes(config, data.counts), len(data.train.labels)
     classifier, draws = CLASSIFIERS[config.classifier], SAMPLERS[config.sampler].draws
     if classifier.singleton and draws == "a < b" and classifier.pairs == "all":
-        _note(
+        notes.append(
             f"{config.classifier} has all K^2 label pairs as classes, and {config.sampler} draws only a < b; the paper uses "
             f"--classifier {config.classifier}-unordered"
         )
     if config.sampler.startswith("bmls") and (pairs := number_of_label_pairs(config)) > images:
         epochs = -(-pairs // images)
-        _note(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
+        notes.append(f"{pairs:,} label pairs, {images:,} per epoch: all have occurred after {counted(epochs, 'epoch')}")
+    return notes
 
 
 def explain_float32(device: str) -> None:
@@ -120,26 +133,6 @@ def explain_code(configs: Sequence[RunConfig], store: Path) -> None:
     # A second stage has the network and the transform of its first one.
     by_key = {key: config for config in configs for key in (config.key, config.stage1) if key}
     run_code.note(*((path, config) for key, config in by_key.items() for path in sorted(store.glob(f"*-{key}/seed-*"))))
-
-
-def _note_correction(config: RunConfig, counts: np.ndarray) -> None:
-    """Say where two parts of a method each favour rare classes, and where a loss has nothing to correct."""
-    loss, balanced = LOSSES[config.loss], SAMPLERS[config.sampler].classes == "balanced"
-    adjusts = loss.takes == "frequencies"
-    if adjusts and balanced and config.prior == "stream":
-        if np.ptp(label_frequencies(config, counts)) < 1e-9:
-            _note(
-                f"loss {config.loss} has no effect: the labels that sampler {config.sampler} draws are balanced; --prior data "
-                "corrects for the training images all the same"
-            )
-        adjusts = False  # what is left after the sampler is corrected once
-    parts = {
-        f"sampler {config.sampler}": balanced,
-        f"loss {config.loss}": adjusts or loss.corrects,
-        f"--class-weights {config.class_weights}": config.class_weights != "none",
-    }
-    if len(correcting := [part for part, corrects in parts.items() if corrects]) > 1:
-        _note(f"double correction: {' and '.join(correcting)} each make up for rare classes")
 
 
 def _note_depth(data: LongTailed) -> None:

@@ -28,6 +28,18 @@ CHECKED = 5000
 REMEDY = "mend, replace or remove each, or leave them out with --skip-broken"
 
 
+WEIGHTS = {
+    name: f"https://download.pytorch.org/models/{name}-{digits}.pth"
+    for name, digits in (
+        ("resnet18", "f37072fd"),
+        ("resnet34", "b627a593"),
+        ("resnet50", "0676ba61"),
+        ("resnet152", "394f9c45"),
+    )
+}
+"""Where torchvision's weights are; the digits begin the file's SHA-256."""
+
+
 def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks: Ranks = ALONE) -> LongTailed:
     """Load the data of runs on one data set, and see that they can be used.
 
@@ -50,7 +62,13 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
     config = configs[0]
     if any(config.pretrained and config.stage == "none" for config in configs):
         if options.weights is None:
-            raise InvalidInput("a pretrained network needs --weights, a file in torchvision's key layout")
+            of_timm = "model.safetensors of its page on huggingface.co/timm" if config.model.startswith("timm:") else ""
+            place = (
+                f": {found}"
+                if (found := WEIGHTS.get(config.model, of_timm))
+                else " in torchvision's or timm's key layout"
+            )
+            raise InvalidInput(f"a pretrained network needs --weights, the file of {config.model}'s weights{place}")
         if not os.path.isfile(options.weights):
             raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
     if not config.data_set.files:

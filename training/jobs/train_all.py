@@ -58,7 +58,7 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     first, quiet = configs[0], options.quiet or not ranks.first
     data = ready(configs, options, quiet=quiet, ranks=ranks)
     if ranks.first:
-        notes.explain(first, data, device)
+        notes.explain(configs, data, device)
         if first.precision == "bf16" and options.address is None and not build.has_bfloat16(build.device(device)):
             notes.explain_float32(device)
         notes.explain_code(configs, options.store)

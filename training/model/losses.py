@@ -128,7 +128,8 @@ def check_classes(z: Tensor, K: int) -> None:
 def _described(value: object) -> str:
     """The type and shape of a value, for a message."""
     if isinstance(value, Tensor | np.ndarray):
-        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+        kind = "a NumPy array of " * isinstance(value, np.ndarray)
+        return f"{kind}{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
 
 

@@ -45,13 +45,14 @@ def two_labels(targets: Tensor, *, smoothing: float = 0.0) -> tuple[Tensor, Tens
     K, rounding = targets.shape[1], 4 * torch.finfo(targets.dtype).eps
     exact = targets if targets.dtype == torch.float64 else targets.float()
     (first, second), (a, b) = (x.unbind(dim=1) for x in torch.topk((exact - smoothing / K) / (1 - smoothing), 2, dim=1))
-    off = (first + second - 1).abs() > max(REST, rounding)
+    slack = max(REST, rounding)
+    off = ~((first + second - 1).abs() <= slack) | (second < -slack)  # NaN is off, too
     readable = targets.device.type == "cpu" and not torch.compiler.is_compiling()  # on a GPU the host would wait for it
     if readable and bool(off.any()):
         row = int(off.nonzero()[0])
         raise InvalidInput(
-            f"target {row} has mass {float(first[row] + second[row]):.4g} on its two largest classes, not 1; it must be mixed "
-            "of two labels, and smoothing be that of the targets (timm's Mixup has 0.1 by default)"
+            f"target {row} has the masses {float(first[row]):.4g} and {float(second[row]):.4g} on its two largest classes, which "
+            "must not be negative and have the sum 1; smoothing must be that of the targets (timm's Mixup has 0.1 by default)"
         )
     alone = second <= rounding
     ratio = torch.where(alone, 1.0, first / (first + second))
@@ -72,11 +73,19 @@ def soft_targets(a: Tensor, b: Tensor, lam: MixingRatio, K: int, *, smoothing: f
         The targets, (B, K) float32.
 
     Raises:
-        InvalidInput: if a shape or type does not fit, or the smoothing is outside [0, 1).
+        InvalidInput: if a shape or type does not fit, the smoothing is outside [0, 1), or, on a CPU, a label is not below K.
     """
     if not 0 <= smoothing < 1:
         raise InvalidInput(f"label smoothing {smoothing:g} must lie in [0, 1)")
+    if not isinstance(K, int) or K < 2:
+        raise InvalidInput(f"the number of classes must be a whole number of at least 2, not {K!r}")
+    if not isinstance(a, Tensor) or a.ndim != 1:
+        raise InvalidInput("labels a must be a tensor of whole numbers of shape (B,)")
     z, a, b, ratio = checked(torch.zeros(len(a), K, device=a.device), a, b, lam)
+    if a.device.type == "cpu" and not torch.compiler.is_compiling():
+        for name, label in (("a", a), ("b", b)):
+            if len(label) and not 0 <= int(label.min()) <= int(label.max()) < K:
+                raise InvalidInput(f"labels {name} must lie in 0..{K - 1}")
     ratio = (ratio * (1 - smoothing)).expand(len(a))[:, None].to(z.device)
     z = z + smoothing / K
     return z.scatter_add(1, a[:, None], ratio).scatter_add(1, b[:, None], 1 - smoothing - ratio)

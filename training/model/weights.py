@@ -158,7 +158,19 @@ def _pickled(data: bytes, path: Path) -> dict[Any, Any]:
                 stand_ins.append((Inert if name[1].startswith("numpy.") else InertOptions, name[1]))
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
         code = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"the file asks to run {line(code[1])}" if code else line(error) or type(error).__name__
+        told = re.search(r"(?:WeightsUnpickler error|Please file an issue[^:]*): *(.+)", str(error))
+        old = (
+            "an old or unusual pickle, which is not read; save it again with torch.save"
+            if "Weights only load failed" in str(error)
+            else ""
+        )
+        reason = (
+            f"the file asks to run {line(code[1])}"
+            if code
+            else line(told[1])
+            if told
+            else old or line(error) or type(error).__name__
+        )
         raise InvalidInput(f"weights {str(path)!r} must be tensors only: {reason}") from None
     if not isinstance(content, dict):
         raise InvalidInput(f"weights {str(path)!r} must be a dictionary of tensors by name")

@@ -16,6 +16,7 @@ from training.batches import sources
 from training.batches.cached import Cached
 from training.config import RunConfig
 from training.data.datasets import Images, LongTailed
+from training.data.policies import policy
 from training.distributed import norms
 from training.distributed.ranks import ALONE, Ranks
 from training.methods import BRANCHES, LAWS, STAGES
@@ -102,6 +103,7 @@ def assemble(
     """
     _check_shares(config, data, ranks)
     _check_pixels(config, data)
+    policy(config.transform)  # code of one's own that may not run is refused now, not by a process that decodes
     source: sources.Source = sources.of(config, data, device, workers)
     sampler = build.sampler(config, data.train.labels)
     network = build.network(config, source.channels, weights, counts=data.counts)

@@ -193,6 +193,11 @@ def log_prior(config: RunConfig, counts: np.ndarray, network: Network) -> np.nda
         raise InvalidInput(
             "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
         )
+    if config.sampler_from:
+        raise InvalidInput(
+            f"the labels that training drew changed during the run, from random pairs to sampler {config.sampler!r}, so there is "
+            "no one prior"
+        )
     prior = label_frequencies(config, counts)
     if np.ptp(prior) < UNIFORM:
         raise InvalidInput(

@@ -185,13 +185,13 @@ def code(network: Pixels, example: Tensor, folder: Path, data: str) -> Scores:
             as some networks of one's own.
     """
     traced = fx.symbolic_trace(network)
-    layers, tensors = dict[str, str](), dict[str, Tensor]()
+    layers, tensors, names_of = dict[str, str](), dict[str, Tensor](), dict[str, str]()
     for node in traced.graph.nodes:
         node.type = None  # annotations would need imports
         if node.op not in ("call_module", "get_attr"):
             continue
         path = str(node.target)
-        node.target = name = path.removeprefix("network.").replace(".", "_")
+        node.target = name = names_of.setdefault(path, _unused(path, set(names_of.values())))
         if node.op == "get_attr":
             owner, _, attribute = path.rpartition(".")
             tensors[name] = getattr(traced.get_submodule(owner), attribute).detach()
@@ -218,6 +218,16 @@ def code(network: Pixels, example: Tensor, folder: Path, data: str) -> Scores:
     loaded = names["Network"]()
     loaded.load_state_dict(load_tensors((folder / "network.safetensors").read_bytes()))
     return _of_module(loaded.eval())
+
+
+def _unused(path: str, taken: set[str]) -> str:
+    """A name for a layer: 'a.b_c' and 'a_b.c' must not become one."""
+    name = usual = path.removeprefix("network.").replace(".", "_")
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{usual}_{number}"
+    return name
 
 
 def _of_module(module: nn.Module) -> Scores:

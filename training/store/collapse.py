@@ -38,7 +38,6 @@ def collapse_numbers(config: RunConfig, counts: np.ndarray) -> np.ndarray | None
     if (
         config.branches != "none"
         or config.mixing != "mixup"
-        or config.sampler_from
         or drawn is None
         or config.loss not in known.get(config.classifier, ())
     ):
@@ -62,11 +61,12 @@ def label_shares(config: RunConfig, counts: np.ndarray) -> np.ndarray | None:
         counts: (K,) training images of each class.
 
     Returns:
-        (K,) with sum 1, or None for a sampler, a mixing law or branches whose labels are not known here.
+        (K,) with sum 1, or None for a sampler, a mixing law or branches whose labels are not known here, or that change during
+        the run.
     """
     classes, pi = SAMPLERS[config.sampler].classes, counts / counts.sum()
     even = ("mixup", "manifold") if config.sampler == "bilateral" else ("mixup", "manifold", "cutmix")
-    if config.branches != "none" or config.mixing not in even:
+    if config.branches != "none" or config.mixing not in even or config.sampler_from:
         return None
     if classes != "other":
         return pi if classes == "as they are" else np.full(len(counts), 1 / len(counts))

@@ -186,18 +186,27 @@ def cells(base: RunConfig, results: Results) -> tuple[str, list[list[str]], str]
     total = headline(results)
     ranked = rows(results, total)
     head = ["method", *columns, f"{total}, 95 %", f"{total} − best"]
+    held_out = {
+        method: [r.holdout.get(total, r.holdout["all"]) for r in runs.results if r.holdout]
+        for method, runs in results.items()
+    }
+    chosen_by = any(held_out.values())
+    head = [*head[: len(columns) + 1], *["held out"] * chosen_by, *head[len(columns) + 1 :]]
     table = [head, ["---"] * len(head)]
     for method, runs in results.items():
         row = ranked.get(method)
         last = ["", ""] if row is None else [_interval(row.accuracy), _against(row, method == next(iter(ranked)))]
-        table.append([method, *(in_words(runs.values(split)) for split in columns), *last])
+        numbers = [*(in_words(runs.values(split)) for split in columns), *[in_words(held_out[method])] * chosen_by]
+        table.append([method, *numbers, *last])
     if len(results) == 1:  # nothing to compare it with
         table = [line[:-1] for line in table]
     known = any(not math.isnan(row.accuracy.low) for row in ranked.values())
     if not known:
-        table = [[*line[: len(columns) + 1], *line[len(columns) + 2 :]] for line in table]
+        interval = 1 + len(columns) + chosen_by
+        table = [[*line[:interval], *line[interval + 1 :]] for line in table]
     note = "Test accuracy in % after the last epoch: mean ± standard deviation (n seeds, the same data)."
     note += " balanced: the mean over classes." if "balanced" in columns else ""
+    note += f" held out: {total} on training images that were held out; choose by it, never by the others." * chosen_by
     note += "".join(f" {split}: {classes}." for split, classes in ranges(base, example).items())
     if known:
         note += " 95 %: the interval over seeds and test images together" + ", and p the test that belongs to it" * (
@@ -231,7 +240,8 @@ def sentence(results: Results, split: str) -> str:
     """Say which method is best, and whether that is shown.
 
     It is shown where the best method differs from each other one at p below 5 %. No correction is needed for that: the
-    statement is false only if one of these differences is no difference (Berger 1982).
+    statement is false only if one of these differences is no difference (Berger 1982). Of a single seed it holds for its
+    networks, not for the methods, so then it is not said.
 
     Args:
         results: the runs of each method.
@@ -252,6 +262,11 @@ def sentence(results: Results, split: str) -> str:
     p = "" if math.isnan(difference.p) else f"p = {difference.p:.2g}"
     interval = "; ".join(filter(None, (_interval(difference, sign=True), p)))
     numbers = f"{difference.value:.2f} points" + f" ({interval})" * bool(interval)
+    if shown and min(len(row.values) for row in ranked.values()) < 2:  # another seed may give another order
+        return (
+            f"Highest: {best}, with {ranked[best].accuracy.value:.2f} % {what}accuracy, {numbers} above {second} on these test "
+            "images.\n"
+        )
     if shown:
         others = "the other" if len(ranked) == 2 else "every other"
         return (

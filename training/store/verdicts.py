@@ -43,7 +43,8 @@ def verdict(results: Results) -> str:
     begin = f"In {what} these differ" if differ else f"In {what} no method differs"
     begin += f" from {first} by more than {doubt} do (p < {LEVEL} after Holm)"
     begin += f": {_listed(differ, words)}. " if differ else ". "
-    return begin + (f"These do not: {_listed(same, words)}.\n" if same else "Every other method does.\n")
+    every = "" if len(differ) == 1 else "Every other method does."
+    return (begin + (f"These do not: {_listed(same, words)}." if same else every)).rstrip() + "\n"
 
 
 def _listed(methods: Sequence[str], words: Mapping[str, str]) -> str:
