@@ -240,7 +240,7 @@ def sentence(results: Results, split: str) -> str:
     """Say which method is best, and whether that is shown.
 
     It is shown where the best method differs from each other one at p below 5 %. No correction is needed for that: the
-    statement is false only if one of these differences is no difference (Berger 1982). Of a single seed it holds for its
+    statement is false only if one of these differences is no difference (Berger 1982). With a single seed it holds for its
     networks, not for the methods, so then it is not said.
 
     Args:
