@@ -26,7 +26,7 @@ from training.choices.names import method_of
 from training.choices.recipe import FOR_ARRAYS, RecipeChoices, check_features
 from training.choices.run import RunChoices
 from training.choices.stage import StageChoices
-from training.methods import CLASSIFIERS, LOSSES, SAMPLERS, losses_of, settings
+from training.methods import CLASSIFIERS, SAMPLERS, losses_of, settings, why_not
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunConfig(
             raise InvalidInput(f"model {self.model!r} applies only to {FILES['scope']}; choose another --model")
         check_features(self)
         if self.loss not in losses_of(self.classifier):
-            known_losses, reason = ", ".join(losses_of(self.classifier)), LOSSES[self.loss].reason
+            known_losses, reason = ", ".join(losses_of(self.classifier)), why_not(self.loss, self.classifier)
             why = f": {reason}" if reason else ""
             raise InvalidInput(
                 f"loss {self.loss!r} is not defined for classifier {self.classifier!r}{why}; choose one of {known_losses}"

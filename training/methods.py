@@ -50,6 +50,22 @@ def settings() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for row in rows for name in row.settings.values()))
 
 
+def why_not(loss: str, classifier: str) -> str:
+    """Say why a classifier cannot be trained with a loss.
+
+    Args:
+        loss: the word of ``--loss``, none of :func:`losses_of`.
+        classifier: the word of ``--classifier``.
+
+    Returns:
+        The reason; '' where there is none to say.
+    """
+    row, of = LOSSES[loss], CLASSIFIERS[classifier]
+    if of.singleton and of.names_loss:
+        return "its class vectors have fixed directions, and only its own cross-entropy over label pairs is defined for them"
+    return row.reason if of.singleton else row.reason_of_labels or row.reason
+
+
 def losses_of(classifier: str) -> tuple[str, ...]:
     """The losses that a classifier can be trained with.
 

@@ -47,14 +47,17 @@ CORRECTED: dict[str, Choices] = {
     "random+FC+CW": _of(loss="cw"),
     "random+MS+LA": _of("random", "ms", loss="la"),
     "tempered+MS+LA": _of("tempered", "ms", loss="la"),
+    "random+MS+VS": _of("random", "ms", loss="vs"),
     "random+FC+VS": _of(loss="vs"),
     "random+FC+CDT": _of(loss="cdt"),
     "random+FC+T": _of(loss="temperature"),
     "random+FC+CL": _of(loss="complement"),
     "random+FC+Focal": _of(loss="focal"),
+    "random+FC+Focal+CB-RW": _of(loss="focal", **CB_RW),
     "random+FC+CB-RW": _of(**CB_RW),
     "random+FC+1/n": _of(class_weights="inverse"),
     "random+FC+DRW": _of(**DRW),
+    "random+cosine+LDAM": _of("random", "cosine", loss="ldam"),
     "random+cosine+LDAM+DRW": _of("random", "cosine", loss="ldam", **DRW),
     "CAS+FC+DRW": _of("cas", **DRW),
     "LOM+FC+DRW": _of("lom", **DRW),
@@ -71,6 +74,7 @@ MIXED: dict[str, Choices] = {
     "bilateral+FC+CMO": _of("bilateral", mixing="cmo"),
     "bilateral+FC+OTMix-train": _of("bilateral", mixing="otmix-train", alpha=4.0),
     "random+FC+Remix": _of(mixing="remix"),
+    "random+FC+DRW+Remix": _of(mixing="remix", **DRW),
     "random+FC+MAMix": _of(mixing="mamix"),
     "random+FC+CutMix": _of(mixing="cutmix"),
     "random+FC+manifold": _of(mixing="manifold"),
@@ -83,7 +87,10 @@ COMBINED: dict[str, Choices] = {
     "BMLS+FC+CutMix": _of("bmls", mixing="cutmix"),
     "BMLS+FC+UniMix": _of("bmls", mixing="unimix", alpha=0.8),
     "BMLS+MS+UniMix": _of("bmls", "ms-unordered", mixing="unimix", alpha=0.8),
+    "BMLS+FC+manifold": _of("bmls", mixing="manifold"),
+    "BMLS+MS+manifold": _of("bmls", "ms-unordered", mixing="manifold"),
     "BMLS+FC+CL": _of("bmls", loss="complement"),
+    "BMLS+FC+CL+DBN": _of("bmls", loss="complement", branches="dbn"),
 }
 """The paper's sampler and classifier with other people's parts, which the paper proposes as future work."""
 
@@ -98,6 +105,8 @@ STAGED: dict[str, Choices] = {
     "random+FC+LWS": _of(stage="lws"),
     "random+FC+MiSLAS": _of(stage="mislas"),
     "BMLS+FC+MiSLAS": _of("bmls", stage="mislas"),
+    "BMLS+MS+cRT": _of("bmls", "ms-unordered", stage="crt"),
+    "BMLS+MS+MiSLAS": _of("bmls", "ms-unordered", stage="mislas"),
 }
 """Second stages: the run of the other choices is trained first, and the stage on its features."""
 
@@ -112,6 +121,7 @@ UNMIXED: dict[str, Choices] = {
         "random+FC+CB-RW": _of(**CB_RW),
         "random+FC+DRW": _of(**DRW),
         "random+FC+Focal": _of(loss="focal"),
+        "random+FC+Focal+CB-RW": _of(loss="focal", **CB_RW),
         "random+FC+Focal-LDAM+CB-RW/batch": _of(loss="focal-ldam", weight_normalisation="batch", **CB_RW),
         "random+cosine+LDAM": _of("random", "cosine", loss="ldam"),
         "random+cosine+LDAM+DRW": _of("random", "cosine", loss="ldam", **DRW),

@@ -76,7 +76,8 @@ class LossChoices:
             "effective": "(1 - beta) / (1 - beta^n), one over the effective number of images",
         },
         applies=lambda run: run.loss in _WEIGHED and run.classifier in _OF_LABELS,
-        scope=f"loss {alternatives(_WEIGHED)} with classifier {alternatives(_OF_LABELS)}: a label pair has no published weight",
+        scope=f"loss {alternatives(_WEIGHED)}, as the others have no class weights, and classifier {alternatives(_OF_LABELS)}, "
+        "as a label pair has no published weight",
     )
     beta: float = choice(
         0.9999,

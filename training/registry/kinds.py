@@ -125,6 +125,7 @@ class Loss(Method):
             :class:`training.model.label_losses.LabelLoss`.
         corrects: whether it treats a rare class as rare in training whatever the sampler draws.
         reason: why other classifiers cannot be trained with it, for the message.
+        reason_of_labels: the same for classifiers over classes, where :attr:`reason` is of label pairs.
     """
 
     classifiers: tuple[str, ...] = ()
@@ -132,6 +133,7 @@ class Loss(Method):
     weighted: bool = False
     corrects: bool = False
     reason: str = ""
+    reason_of_labels: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

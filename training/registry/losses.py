@@ -9,6 +9,8 @@ LINEAR = ("fc", "ms", "ms-unordered")
 
 BOUNDED = "it multiplies logits, which need lengths that can grow"
 
+FIXED = "class vectors that are fixed are trained with cross-entropy or dot regression"
+
 LOSSES: dict[str, Loss] = {
     row.name: row
     for row in (
@@ -92,6 +94,7 @@ LOSSES: dict[str, Loss] = {
             takes="nothing",
             weighted=True,
             reason="a label pair has no focal loss that is published",
+            reason_of_labels=FIXED,
         ),
         Loss(
             name="focal-ldam",
@@ -103,6 +106,7 @@ LOSSES: dict[str, Loss] = {
             takes="nothing",
             weighted=True,
             reason="a label pair has no focal loss that is published",
+            reason_of_labels=FIXED,
         ),
         Loss(
             name="ldam",
@@ -122,6 +126,7 @@ LOSSES: dict[str, Loss] = {
             classifiers=("fc",),
             corrects=True,
             reason="a label pair has no published weight",
+            reason_of_labels="--class-weights inverse gives it these weights",
         ),
     )
 }
