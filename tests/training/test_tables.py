@@ -27,6 +27,7 @@ from training.jobs import estimate
 from training.jobs.progress import in_time
 from training.named import METHODS
 from training.options import seeds
+from training.store import rows as stored
 from training.store import tables
 from training.store.forms import NOTE, PLAIN, as_csv, latex, markdown
 from training.store.rows import COLUMNS, export
@@ -254,6 +255,22 @@ def test_names_of_methods_are_those_of_their_runs() -> None:
         runs = [config(m, dataset, 100, "quick") for m in METHODS]
         assert [run.method for run in runs] == list(METHODS)
         assert len({run.key for run in runs}) == len(runs)
+
+
+def test_the_best_epoch_is_exported_and_files_without_it_are_read(tmp_path: Path) -> None:
+    finish(tmp_path / "store", "random+FC", 0, 72.0, best=73.5)
+    rows = export(tmp_path / "store")
+    assert {row["split"]: row["best"] for row in rows} == {"all": "73.5000", "many": "", "med": "", "few": ""}
+    new, old = tmp_path / "new.csv", tmp_path / "old.csv"
+    new.write_bytes(stored.as_csv(rows))
+    old.write_text("".join(line.rpartition(",")[0] + "\n" for line in new.read_text().splitlines()))
+    for path, best in ((new, 73.5), (old, None)):
+        (run,) = stored.by_run(path, "--rows").values()
+        assert run.best == best
+        assert run.last["all"] == 72.0
+    new.write_text(new.read_text().replace("73.5000", "173.5"))
+    with pytest.raises(InvalidInput, match=r"accuracies lie in 0\.\.100"):
+        stored.by_run(new, "--rows")
 
 
 CELLS = {(e.method, e.split): e for e in entries(8, ONE, Path("nowhere"), "paper", [0])}

@@ -14,7 +14,7 @@ from training.store.tables import Entry, factor_word, in_words
 NOTE = (
     "Test accuracy in % after the last epoch. ours: mean ± standard deviation (n runs). difference: our mean minus the "
     "paper's. * marks one of our means that is outside the paper's mean ± standard deviation, only at preset paper and "
-    "on the paper's data."
+    "on the paper's data. Most numbers that the paper took from others are those of the best epoch on the test images."
 )
 """The line below a table that explains its columns and its mark."""
 

@@ -19,9 +19,11 @@ from training.store.runs import find
 
 COLUMNS = (
     "dataset", "imbalance", "method", "split", "accuracy", "seed", "preset", "epochs", "model", "device", "torch",
-    "commit", "time", "train_seconds", "config",
+    "commit", "time", "train_seconds", "config", "best",
 )  # fmt: skip
-"""The columns."""
+"""The columns. ``best`` is the accuracy of the epoch with the highest one, which test images chose, in the row of 'all' or
+'balanced'; files of older versions lack it.
+"""
 
 NEEDED = ("dataset", "device", "torch", "time", "train_seconds")
 """Fields of a run's result that rows have, beside the accuracies."""
@@ -87,10 +89,12 @@ def export(store: Path) -> list[dict[str, str]]:
         preset = c.preset + c.key if c.preset.endswith("+") else c.preset  # there may be several changed recipes
         corrections = {row.title: row.last for row in posthoc.read(folder) if row.correction != "none"}
         for correction, last in {"": result.last, **corrections}.items():
+            decides = "balanced" if "balanced" in last else "all"
             for split, accuracy in last.items():
+                best = "" if correction or split != decides or result.best is None else f"{result.best:.4f}"
                 values = (
                     result.dataset, c.factor, titled(c.method, correction), split, f"{accuracy:.4f}", c.seed, preset, c.epochs,
-                    c.model, result.device, result.torch, result.commit, result.time, f"{result.train_seconds:.1f}", c.key,
+                    c.model, result.device, result.torch, result.commit, result.time, f"{result.train_seconds:.1f}", c.key, best,
                 )  # fmt: skip
                 rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))
     return rows
@@ -130,7 +134,11 @@ def read(path: Path, option: str) -> list[dict[str, str]]:
         columns, rows = reader.fieldnames, list(reader)
     except (UnicodeDecodeError, csv.Error):
         columns, rows = None, []
-    if tuple(columns or ()) != COLUMNS or any(None in (*row, *row.values()) for row in rows):
+    if tuple(columns or ()) == COLUMNS[:-1]:
+        rows = [row | {COLUMNS[-1]: ""} for row in rows]
+    elif tuple(columns or ()) != COLUMNS:
+        rows, columns = [], None
+    if columns is None or any(None in (*row, *row.values()) for row in rows):
         raise InvalidInput(f"{option} {str(path)!r} has no rows with the columns {', '.join(COLUMNS)}")
     return rows
 
@@ -156,8 +164,12 @@ def by_run(path: Path, option: str) -> Rows:
             and re.fullmatch(r"[0-9]{1,9}", row["seed"])
             and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?", row["accuracy"])
             and float(row["accuracy"]) <= 100
+            and (
+                not row["best"]
+                or (re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?", row["best"]) and float(row["best"]) <= 100)
+            )
         ):
-            raise InvalidInput(f"{place}: dataset must be a name, seed a whole number, and accuracy lie in 0..100")
+            raise InvalidInput(f"{place}: dataset must be a name, seed a whole number, and accuracies lie in 0..100")
         key = row["config"], int(row["seed"]), row["method"]
         run = runs.setdefault(key, Measured(dataset=row["dataset"], last={}))
         if row["split"] in run.last or run.dataset != row["dataset"]:
@@ -166,6 +178,7 @@ def by_run(path: Path, option: str) -> Rows:
         runs[key] = Measured(
             dataset=run.dataset,
             last={**run.last, row["split"]: float(row["accuracy"])},
+            best=float(row["best"]) if row["best"] else run.best,
             cpu_seconds=float(row["train_seconds"]) if timed else None,
         )
     return runs
