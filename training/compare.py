@@ -54,7 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_recipe(parser, without=MADE_BY_METHODS, dataset=dataset_in(arguments))
     add_running(parser)
-    add, formats = parser.group("method").add_argument, {"markdown": comparisons.markdown, "csv": comparisons.as_csv}
+    add, formats = (
+        parser.group("method").add_argument,
+        {
+            "markdown": comparisons.markdown,
+            "csv": comparisons.as_csv,
+            "json": comparisons.as_json,
+        },
+    )
     usual = f" (default: {', '.join(USUAL)})"
     add(
         "--method",

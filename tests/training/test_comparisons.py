@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -182,6 +183,17 @@ def test_without_predictions_seeds_alone_are_compared() -> None:
     assert "Welch's t-test over the seeds alone; predictions that would tell more are not stored" in text
     assert "| e | – |  |" in text
     assert "No method is shown to be best: b is 3.75 points (p = " in text  # d has a single seed
+
+
+def test_json_has_what_csv_has() -> None:
+    results = {"a": drawn(0.5, seed=1), "b": drawn(0.6, seed=2)}
+    objects = json.loads(comparisons.as_json(RunConfig(), results))
+    rows = list(csv.DictReader(comparisons.as_csv(RunConfig(), results).splitlines()))
+    assert [list(x) for x in objects] == [list(row) for row in rows]
+    for x, row in zip(objects, rows, strict=True):
+        assert x["mean"] == float(row["mean"])
+        assert (x["n"], x["split"]) == (3, row["split"])
+        assert all(value is not None for value in x.values()) or "" in row.values()
 
 
 def test_csv_reads_back_with_intervals() -> None:

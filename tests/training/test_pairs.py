@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lpm.console.errors import InvalidInput
 from training.batches.mixing import ratios as ratios_of_a_run
 from training.config import RunConfig, with_preset
+from training.model.long_tail_losses import LogitAdjustment
 from training.sampling.balanced import BalancedMixedLabels
 from training.sampling.pair_sampler import PairSampler
 from training.sampling.pairs import Pairs, WithRatios, by_count
@@ -155,3 +156,18 @@ def test_images_must_be_tensors_of_one_shape() -> None:
         Pairs(Decoded(), sampler())[0, 1, 0.5]
     with pytest.raises(InvalidInput, match="let the transform crop all to one"):
         Pairs(Grown(), sampler())[0, 1, 0.5]
+
+
+def test_parts_say_what_they_are() -> None:
+    sampler = BalancedMixedLabels([0] * 5 + [1] * 3 + [2] * 2, seed=1, batch=4)
+    line = "BalancedMixedLabels(10 images of 3 classes: 5, 3, 2; batch 4, seed 1, epoch 0, position 0)"
+    assert repr(sampler) == line
+    next(iter(sampler))
+    assert "position 1)" in repr(sampler)
+    data = TensorDataset(torch.zeros(10, 1, 2, 2), torch.tensor([0] * 5 + [1] * 3 + [2] * 2))
+    assert repr(Pairs(data, BalancedMixedLabels(data.tensors[1], seed=1, batch=4))) == f"Pairs(TensorDataset, {line})"
+    assert repr(LogitAdjustment(torch.tensor([5, 3, 2]))) == "LogitAdjustment(offsets -1.61 to -0.693 for 3 classes)"
+    with pytest.raises(
+        InvalidInput, match="a sampler of index pairs is needed, such as BalancedMixedLabels, not a list"
+    ):
+        Pairs(data, [1, 2])  # type: ignore[arg-type]

@@ -32,6 +32,16 @@ class LogitMap(CrossEntropy):
         self.register_buffer("factors", None if factors is None else factors.float(), persistent=False)
         self.register_buffer("offsets", None if offsets is None else offsets.float(), persistent=stored)
 
+    def extra_repr(self) -> str:
+        """What PyTorch prints of the loss: its classes, and the range of factors and offsets."""
+        known = {"factors": self.factors, "offsets": self.offsets}
+        words = [
+            f"{name} {x.min():.3g} to {x.max():.3g} for {len(x):,} classes"
+            for name, x in known.items()
+            if x is not None
+        ]
+        return ", ".join(words)
+
     def scaled(self, z: Tensor) -> Tensor:
         """Multiply logits by the factors.
 

@@ -19,6 +19,9 @@ from lpm.console.errors import InvalidInput
 from training.sampling.shared_twice import warn_if_shared_twice
 from training.sampling.shuffles import shuffle_rows
 
+SHOWN = 10
+"""Classes whose counts a sampler's line has."""
+
 
 class PairSampler(Sampler[tuple[int, int]]):
     """Base of all samplers: iterates over the index pairs (i, j) of one epoch after another.
@@ -96,6 +99,15 @@ class PairSampler(Sampler[tuple[int, int]]):
         self.K = len(self.counts)
         self.by_class = np.argsort(self.labels, kind="stable")  # the images, class after class
         self.starts = np.cumsum(self.counts) - self.counts
+
+    def __repr__(self) -> str:
+        """One line: the images, their classes and counts, and where an iteration would begin."""
+        counts = ", ".join(map(str, self.counts[:SHOWN])) + ", ..." * (self.K > SHOWN)
+        ranks = f", rank {self.rank} of {self.world_size}" * (self.world_size > 1)
+        return (
+            f"{type(self).__name__}({self.N:,} images of {self.K:,} classes: {counts}; batch {self.batch}, seed {self.seed}, "
+            f"epoch {self.epoch}, position {self.position}{ranks})"
+        )
 
     def __len__(self) -> int:
         """Pairs of a whole epoch of this rank: N / world_size, rounded up, or down with ``drop_last``."""

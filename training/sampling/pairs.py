@@ -162,6 +162,10 @@ class Pairs(Dataset[tuple[Tensor, ...]]):
         image: int | str = 0,
         label: int | str = 1,
     ) -> None:
+        if not isinstance(sampler, PairSampler):
+            raise InvalidInput(
+                f"a sampler of index pairs is needed, such as BalancedMixedLabels, not a {type(sampler).__name__}"
+            )
         if not isinstance(data, Sized) or len(data) != sampler.N:
             number = f"{len(data)} images" if isinstance(data, Sized) else "no length"
             raise InvalidInput(
@@ -170,6 +174,10 @@ class Pairs(Dataset[tuple[Tensor, ...]]):
         self.data, self.mix, self.image, self.label = data, mix, image, label
         self._label_of: dict[int, int] = {}  # of each class of the sampler, as items show it
         self.sampler = WithRatios(sampler, alpha=alpha, ratio_per=ratio_per)
+
+    def __repr__(self) -> str:
+        """One line: the data set, and the sampler's own line."""
+        return f"Pairs({type(self.data).__name__}, {self.sampler.pairs!r})"
 
     def __len__(self) -> int:
         return len(self.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -320,6 +321,34 @@ def as_csv(base: RunConfig, results: Results) -> str:
             images = "" if shares is None else len(shares.images)
             writer.writerow([*cell, images, *numbers, row.against, *map(_number, last)])
     return file.getvalue()
+
+
+def as_json(base: RunConfig, results: Results) -> str:
+    """Write the comparison as JSON: a list of objects with the columns of :func:`as_csv`, null where there is no value.
+
+    Args:
+        base: the run whose choices the methods share.
+        results: the runs of each method; at least one method has runs.
+
+    Returns:
+        The text.
+    """
+    words = {"dataset", "imbalance", "preset", "method", "split", "against"}
+    rows = csv.DictReader(io.StringIO(as_csv(base, results)))
+    whole = {"n", "test_images"}
+    return (
+        json.dumps(
+            [
+                {
+                    name: value or None if name in words or not value else int(value) if name in whole else float(value)
+                    for name, value in row.items()
+                }
+                for row in rows
+            ],
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def _number(x: float) -> str:
