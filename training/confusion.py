@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_path(options.out)
     if options.top < 0:
         raise InvalidInput(f"--top {options.top} must be at least 0")
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    folders = runs.named(options.runs)
     for folder in folders[1:]:
         if replace(folder.config, seed=folders[0].config.seed) != folders[0].config:
             raise InvalidInput(

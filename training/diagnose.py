@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, metavar="FILE", help="picture of one run, .png or .pdf: spectrum and thresholds"
     )
     options = parser.parse_args(arguments)
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    folders = runs.named(options.runs)
     if options.out is not None and not options.out.parent.is_dir():
         raise InvalidInput(f"--out {str(options.out)!r} lies in a folder that does not exist")
     if options.out is not None and (len(folders) > 1 or options.out.suffix not in (".png", ".pdf")):

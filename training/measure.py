@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.run.trainer import Trainer
 
     cores = len(os.sched_getaffinity(0))
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    folders = runs.named(options.runs)
     device = build.device(options.device)
     for folder in folders:
         config, data = folder.config, again(folder, options)

@@ -109,7 +109,7 @@ def corrections(options: argparse.Namespace) -> dict[RunFolder, list[Corrected]]
         InvalidInput: as :func:`main`.
         Busy: if another process holds a run.
     """
-    folders = list(map(runs.at, runs.run_paths(options.runs)))
+    folders = runs.named(options.runs)
     rows = {folder: _corrected(folder, options, alone=len(folders) == 1) for folder in folders}
     if options.correction is not None and not any(
         row.correction in options.correction for some in rows.values() for row in some

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _settings(options: argparse.Namespace, chosen: dict[str, Any]) -> tuple[list[list[RunConfig]], Path]:
     """The second stages, those that differ in their seed alone together, and their store."""
-    folders = [runs.at(path) for path in runs.run_paths(options.runs)]
+    folders = runs.named(options.runs)
     store = folders[0].path.parent.parent
     settings: defaultdict[Path, list[RunConfig]] = defaultdict(list)
     for folder in folders:

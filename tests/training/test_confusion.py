@@ -273,6 +273,19 @@ def test_older_and_damaged_runs_are_one_line_and_measured_again(run: RunFolder, 
     says("is damaged (train_counts)")
 
 
+def test_unfinished_runs_among_others_are_left_out(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:
+    """Such as those that ``compare --minutes`` left."""
+    other = RunFolder(run.path.parent.parent, replace(run.config, seed=run.config.seed + 1))
+    other.open(digits.fingerprint)
+    assert run_command(lambda: confusion_command([str(run.path), str(other.path)])) == 0
+    printed = capsys.readouterr()
+    assert f"note: {other.path} is not finished, and left out\n" in printed.err
+    assert run_command(lambda: confusion_command([str(run.path)])) == 0
+    assert capsys.readouterr().out == printed.out
+    assert run_command(lambda: confusion_command([str(other.path)])) == 2
+    assert "is not finished; repeat" in capsys.readouterr().err
+
+
 def test_runs_of_different_methods_are_refused(run: RunFolder, digits: datasets.LongTailed, capsys: Any) -> None:
     other = RunFolder(run.path.parent.parent, replace(TINY, sampler="cas"))
     loop.run(other.config, digits, other, CPU)

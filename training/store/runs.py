@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
@@ -32,6 +33,7 @@ import numpy as np
 
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
+from lpm.console.text import shown
 from training.config import RunConfig, from_json
 from training.data.datasets import LongTailed
 from training.data.untrusted import contents, line
@@ -388,6 +390,27 @@ def at(path: Path | str) -> RunFolder:
     if not folder.done:
         raise InvalidInput(f"{str(path)!r} is not finished; repeat the training command that began it")
     return folder
+
+
+def named(paths: Sequence[Path]) -> list[RunFolder]:
+    """Open the finished runs that a command line names. Unfinished ones among them are left out, each with a line.
+
+    Args:
+        paths: as :func:`run_paths` takes them.
+
+    Returns:
+        The folders of the runs; at least one.
+
+    Raises:
+        InvalidInput: as :func:`at`, and if none of the runs is finished.
+    """
+    found = run_paths(paths)
+    begun = [path for path in found if os.path.isfile(path / "config.json") and not os.path.isfile(path / RESULT)]
+    if len(begun) == len(found):  # which at says of the first
+        begun = []
+    for path in begun:
+        print(f"note: {shown(path)} is not finished, and left out", file=sys.stderr)
+    return [at(path) for path in found if path not in begun]
 
 
 def find(store: Path) -> Iterator[RunFolder]:
