@@ -96,8 +96,8 @@ def test_a_label_without_a_name_says_where_names_are(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("cat\ndog\n", r"classes.txt' has 2 names \(cat, dog\), and --classes says 3"),
-        ("cat\rdog\ra fly\rant", r"classes.txt' has 4 names \(cat, dog, a fly, ant\), and --classes says 3"),
+        ("cat\ndog\n", r"classes.txt' has 2 names \(cat, dog\), and the run has 3 classes"),
+        ("cat\rdog\ra fly\rant", r"classes.txt' has 4 names \(cat, dog, a fly, ant\), and the run has 3 classes"),
         ("cat\n\nemu", "classes.txt', line 2: the name of a class must be printable text"),
         ("cat\ndog\nemu\x1b[2J", "classes.txt', line 3: the name of a class must be printable text"),
         ("cat\ndog\ncat", "classes.txt', line 3: 'cat' is the name of line 1 already"),
@@ -143,7 +143,7 @@ def to_outside(root: Path) -> None:
     [
         (
             lambda root: (root / "train/fox").mkdir(),
-            r"train' has 4 class folders \(cat, dog, emu, fox\), and --classes says 3",
+            r"train' has 4 class folders \(cat, dog, emu, fox\), and the run has 3 classes",
         ),
         (lambda root: (root / "test/fox").mkdir(), "test/fox': there is no such class folder for training"),
         (
@@ -222,7 +222,7 @@ def test_impossible_choices_are_refused(choices: dict[str, Any], message: str) -
 
 
 def test_no_number_of_classes_is_one_line_for_the_library_too(root: Path) -> None:
-    with pytest.raises(InvalidInput, match="--classes says 0"):
+    with pytest.raises(InvalidInput, match="the run has 0 classes"):
         datasets.load("own", root)
 
 

@@ -59,12 +59,17 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     data = ready(configs, options, quiet=quiet, ranks=ranks)
     if ranks.first:
         notes.explain(configs, data, device)
-        if first.precision == "bf16" and options.address is None and not build.has_bfloat16(build.device(device)):
-            notes.explain_float32(device)
         notes.explain_code(configs, options.store)
     events = options.tensorboard and ranks.first
     if events:
         events_writer(None)
+    if (
+        ranks.first
+        and first.precision == "bf16"
+        and options.address is None
+        and not build.has_bfloat16(build.device(device))
+    ):
+        notes.explain_float32(device)
     workers = _workers(options, ranks) if first.data_set.files else 0
     work = Work(
         data,
