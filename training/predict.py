@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(text.getvalue(), end="", flush=True)
     if options.calibrate is None:
         cli.next_step("with --calibrate the same command prints probabilities, which scores are not")
-    else:
+    elif temperature is not None:
         run = shlex.quote(str(options.run))
         cli.next_step(f"python -m training.export {run} --format onnx --data-root DIR takes the network elsewhere")
     return min(len(skipped), 1)

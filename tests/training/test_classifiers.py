@@ -311,7 +311,7 @@ def test_the_mixing_ratio_is_a_number_an_array_or_a_tensor_of_any_usual_shape(cl
         ({"lam": torch.rand(4, 4)}, r"not float32 of shape \(4, 4\)"),
         ({"lam": torch.rand(0)}, r"not float32 of shape \(0,\)"),
         ({"lam": torch.ones(4, dtype=torch.int64)}, "must be floating-point, not int64"),
-        ({"lam": np.ones(4, dtype=bool)}, "floating-point array or tensor, not bool"),
+        ({"lam": np.ones(4, dtype=bool)}, "floating-point array or tensor, not a NumPy array of bool"),
         ({"lam": True}, "a number or a floating-point array or tensor, not a bool"),
         ({"lam": [0.5] * 4}, "a number or a floating-point array or tensor, not a list"),
         ({"lam": None}, "not a NoneType"),

@@ -275,7 +275,7 @@ def test_a_processor_without_bfloat16_computes_in_float32_and_a_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Emulated bfloat16 took sixty times as long on a processor without AVX-512, and was the default."""
-    words = ["--preset", "smoke", "--epochs", "1", "--device", "cpu", "--quiet", "--store", str(tmp_path)]
+    words = ["--preset", "smoke", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path)]
     weights = {}
     for has in (True, False):
         monkeypatch.setattr(build, "has_bfloat16", lambda device, has=has: has)

@@ -63,12 +63,8 @@ def _train_all(configs: Sequence[RunConfig], options: Options, device: str, rank
     events = options.tensorboard and ranks.first
     if events:
         events_writer(None)
-    if (
-        ranks.first
-        and first.precision == "bf16"
-        and options.address is None
-        and not build.has_bfloat16(build.device(device))
-    ):
+    here = not quiet and options.address is None and first.precision == "bf16"
+    if here and not build.has_bfloat16(build.device(device)):
         notes.explain_float32(device)
     workers = _workers(options, ranks) if first.data_set.files else 0
     work = Work(
