@@ -231,12 +231,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("70.0000", "nan"), "accuracy lie in 0..100"),
-        (("70.0000", "101.0"), "accuracy lie in 0..100"),
-        (("70.0000", "1e1"), "accuracy lie in 0..100"),
+        (("70.0000", "nan"), "accuracies lie in 0..100"),
+        (("70.0000", "101.0"), "accuracies lie in 0..100"),
+        (("70.0000", "1e1"), "accuracies lie in 0..100"),
         (("cifar10-jpeg-lt", "a|b"), "dataset must be a name"),
         ((",0,quick", ",-1,quick"), "seed a whole number"),
-        ((",config\n", ",key\n"), "has no rows with the columns dataset"),
+        ((",best\n", ",key\n"), "has no rows with the columns dataset"),
         ((",many,", ",all,"), "row 2 repeats a run"),
     ],
 )
