@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import math
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.rows import as_csv
+from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import counted
 from training import queue
@@ -24,7 +26,12 @@ from training.experiments import TABLES, config
 from training.jobs.local import in_flight
 from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
+from training.run import corrections
+from training.run.correcting import corrected
+from training.run.inference import network_of
+from training.store import posthoc
 from training.store import rows as stored
+from training.store.runs import RunFolder
 from training.store.wanted import wanted as cells_of
 
 Row = dict[str, Any]
@@ -209,12 +216,33 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
                 result = outcome.result
                 seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
                 print(f"{result.dataset}, {result.method}: {result.last['all']:.2f} %, {seconds}", flush=True)
+                for folder in (RunFolder(options.store, run) for run in runs):
+                    if folder.done and not posthoc.read(folder):
+                        correct(folder, options.data_root, device)
             new = [row for row in stored.export(options.store) if (row["config"], row["seed"]) not in skipped]
             if rows := known + new:
                 write(options.out / "runs.csv", as_csv(rows))
     if time.monotonic() > end:
         print("time is up; give the same command again to continue")
     return 0
+
+
+def correct(folder: RunFolder, root: Path, device: torch.device) -> None:
+    """Correct a finished run in every way that is defined for it, because its store may not outlast the machine.
+
+    Args:
+        folder: the run.
+        root: folder with CIFAR's files.
+        device: where it is done.
+    """
+    config, rows = folder.config, []
+    data = long_tailed(root, config.imbalance, config.tail)
+    run = corrections.Finished(config, network_of(folder, data.channels, device), data, device)
+    for name in posthoc.NAMES:
+        with contextlib.suppress(InvalidInput):  # not defined for the run
+            rows.append(corrected(run, name, corrections.Options()))
+    with folder.lock():
+        posthoc.save(folder, rows)
 
 
 def outline(options: argparse.Namespace) -> str:
