@@ -148,7 +148,9 @@ def _lengths(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
 
 
 def _margins(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
-    _pair(axis, rows, y, "margin_few")
+    """Without mixed-singleton's, which are between logits of label pairs and would squeeze the others."""
+    of_classes = np.array(["+MS" not in row["method"] for row in rows])
+    _pair(axis, [row for row, shown in zip(rows, of_classes, strict=True) if shown], y[of_classes], "margin_few")
 
 
 def _accuracies(axis: Axes, rows: Sequence[Row], y: np.ndarray) -> None:
