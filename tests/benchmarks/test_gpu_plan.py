@@ -68,7 +68,9 @@ def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
     assert gpu_plan.main(words(tmp_path, "--part", "train")) == 0
     assert sorted(set(rows(tmp_path / "runs.csv"))) == [(TINY.key, str(seed)) for seed in range(3)]
     with (tmp_path / "runs.csv").open() as file:  # what comes back from the machine has the corrections
-        assert {"random+FC", "random+FC, post-hoc LA", "random+FC, NCM"} <= {row["method"] for row in csv.DictReader(file)}
+        assert {"random+FC", "random+FC, post-hoc LA", "random+FC, NCM"} <= {
+            row["method"] for row in csv.DictReader(file)
+        }
     first = [line for line in (tmp_path / "runs.csv").read_text().splitlines(keepends=True) if ",1,smoke" not in line]
     (tmp_path / "known.csv").write_text("".join(first))
     trained = []
