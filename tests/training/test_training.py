@@ -24,6 +24,7 @@ from training.model import build
 from training.run import loop, trainer
 from training.run.steps import Diverged
 from training.sampling.samplers import Random
+from training.store.rows import export
 from training.store.runs import RunFolder, find
 from training.train import main
 
@@ -121,6 +122,8 @@ def test_the_option_says_how_often(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*words, "--evaluate-every", "2"]) == 0
     (folder,) = find(tmp_path)
     assert ["test_all" in row for row in folder.rows()] == [False, True, True]
+    assert folder.result().best is None  # and other commands can read it
+    assert [row["best"] for row in export(tmp_path)] == [""] * len(folder.result().last)
     assert capsys.readouterr().err.count(", test ") == 2
     for wrong in ("0", "-1", "1.5", "1000000"):
         with pytest.raises(SystemExit, match="2"):

@@ -214,7 +214,7 @@ _CHECKS: dict[str, Any] = {
     "dataset": lambda v: isinstance(v, str) and re.fullmatch(r"[a-z0-9-]{1,40}", v) is not None,
     "method": _is_word,
     "last": lambda v: _maps_words_to(_is_accuracy)(v) and "all" in v,
-    "best": _is_accuracy,
+    "best": lambda v: v is None or _is_accuracy(v),  # None where not every epoch was evaluated
     "stage1": _is_word,
     "stage1_last": _maps_words_to(_is_accuracy),
     "holdout": _maps_words_to(_is_accuracy),
