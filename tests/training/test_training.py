@@ -296,3 +296,10 @@ def test_a_processor_without_bfloat16_computes_in_float32_and_a_run_says_so(
     )
     assert all(without)
     assert not all(with_)
+
+
+def test_a_build_without_onednn_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as PyTorch's for a Mac, where the question itself does not exist."""
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)
+    assert not build.has_bfloat16.__wrapped__(CPU)
