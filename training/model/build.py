@@ -86,7 +86,8 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     # Private, but it asks the library that computes the convolutions. The public get_cpu_capability() knows x86-64 only.
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def device(name: str) -> torch.device:
