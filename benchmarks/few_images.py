@@ -7,7 +7,6 @@ docs/contribute/log.md has the predictions, which were written before the runs.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from typing import Any
 
 from benchmarks.rows import as_csv, csv_file, origin
 from lpm.console import cli
-from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from training.config import RunConfig, with_preset
 from training.data import datasets
@@ -89,29 +87,27 @@ def rows(folder: RunFolder, root: Path) -> Iterator[dict[str, Any]]:
     import torch
 
     from training.run import corrections
-    from training.run.correcting import corrected
+    from training.run.correcting import every_defined
     from training.run.inference import network_of
 
     config, result, cpu = folder.config, folder.result(), torch.device("cpu")
     data = loaded(root, RunConfig(dataset=config.dataset, imbalance=config.imbalance, n_max=config.n_max))
     run = corrections.Finished(config, network_of(folder, data.channels, cpu), data, cpu)
-    for name in posthoc.NAMES[:-1]:  # without BatchNorm anew, which never helped
-        with contextlib.suppress(InvalidInput):  # not defined for the run
-            last = corrected(run, name, corrections.Options()).last
-            yield {
-                "n_max": config.n_max,
-                "imbalance": f"{config.imbalance:g}",
-                "images": sum(result.train_counts),
-                "method": config.method,
-                "correction": name,
-                "seed": config.seed,
-                **{split: f"{last[split]:.2f}" for split in SPLITS},
-                "epochs": config.epochs,
-                "arithmetic": result.arithmetic,
-                "train_seconds": f"{result.train_seconds:.1f}",
-                "config": config.key,
-                **origin(),
-            }
+    for found in every_defined(run, posthoc.NAMES[:-1]):  # without BatchNorm anew, which never helped
+        yield {
+            "n_max": config.n_max,
+            "imbalance": f"{config.imbalance:g}",
+            "images": sum(result.train_counts),
+            "method": config.method,
+            "correction": found.correction,
+            "seed": config.seed,
+            **{split: f"{found.last[split]:.2f}" for split in SPLITS},
+            "epochs": config.epochs,
+            "arithmetic": result.arithmetic,
+            "train_seconds": f"{result.train_seconds:.1f}",
+            "config": config.key,
+            **origin(),
+        }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,10 +117,10 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: words of the command line; those of the process if None.
 
     Returns:
-        Its exit status.
+        Its exit status: 1 if a run diverged.
     """
     options = parse(arguments)
-    chosen = [config for seed in options.seeds for config in configs(seed)]
+    chosen, status = [config for seed in options.seeds for config in configs(seed)], 0
     if not options.rows_only:
         import torch
 
@@ -133,11 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(1)
         for config in chosen:
             given = Options(store=options.store, data_root=options.data_root, device="cpu", quiet=True)
-            train_all([config], replace(given, evaluate_every=config.epochs), printed=False)
+            status = max(status, train_all([config], replace(given, evaluate_every=config.epochs), printed=False))
     folders = [folder for config in chosen if (folder := RunFolder(options.store, config)).done]
     if options.out is not None and (found := [row for folder in folders for row in rows(folder, options.data_root)]):
         write(options.out, as_csv(found))
-    return 0
+    return status
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import math
 import time
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 
 from benchmarks.rows import as_csv
-from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import counted
 from training import queue
@@ -27,7 +25,7 @@ from training.jobs.local import in_flight
 from training.jobs.work import Finished, Report, Stopped, Work
 from training.named import GROUPS
 from training.run import corrections
-from training.run.correcting import corrected
+from training.run.correcting import every_defined
 from training.run.inference import network_of
 from training.store import posthoc
 from training.store import rows as stored
@@ -216,9 +214,8 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
                 result = outcome.result
                 seconds = f"{time.monotonic() - start:.1f} s, {at_once} in flight"
                 print(f"{result.dataset}, {result.method}: {result.last['all']:.2f} %, {seconds}", flush=True)
-                for folder in (RunFolder(options.store, run) for run in runs):
-                    if folder.done and not posthoc.read(folder):
-                        correct(folder, options.data_root, device)
+            for run in planned:  # also those that an earlier call has trained and could not correct
+                correct(RunFolder(options.store, run), options, device)
             new = [row for row in stored.export(options.store) if (row["config"], row["seed"]) not in skipped]
             if rows := known + new:
                 write(options.out / "runs.csv", as_csv(rows))
@@ -227,22 +224,35 @@ def train(options: argparse.Namespace, device: torch.device) -> int:
     return 0
 
 
-def correct(folder: RunFolder, root: Path, device: torch.device) -> None:
+def correct(folder: RunFolder, options: argparse.Namespace, device: torch.device) -> None:
     """Correct a finished run in every way that is defined for it, because its store may not outlast the machine.
+
+    A run that is not finished, or has been corrected, stays as it is. An error is printed and kept in ``failures.txt``, and
+    is not met again.
 
     Args:
         folder: the run.
-        root: folder with CIFAR's files.
+        options: parsed options.
         device: where it is done.
     """
-    config, rows = folder.config, []
-    data = long_tailed(root, config.imbalance, config.tail)
-    run = corrections.Finished(config, network_of(folder, data.channels, device), data, device)
-    for name in posthoc.NAMES:
-        with contextlib.suppress(InvalidInput):  # not defined for the run
-            rows.append(corrected(run, name, corrections.Options()))
-    with folder.lock():
-        posthoc.save(folder, rows)
+    config, failures = folder.config, options.out / "failures.txt"
+    if not folder.done or (folder.path / posthoc.FILE).exists() or folder.path in UNCORRECTED:
+        return
+    try:
+        data = long_tailed(options.data_root, config.imbalance, config.tail)
+        network = network_of(folder, data.channels, device)
+        rows = every_defined(corrections.Finished(config, network, data, device), posthoc.NAMES)
+        with folder.lock():
+            posthoc.save(folder, rows)
+    except Exception as error:  # the machine's time is for training, whatever this is
+        UNCORRECTED.add(folder.path)
+        print(f"{config.folder} is not corrected: {type(error).__name__}: {error}", flush=True)
+        with failures.open("a") as file:
+            file.write(f"{config.folder}, correction\n{traceback.format_exc()}\n")
+
+
+UNCORRECTED: set[Path] = set()
+"""Runs whose correction has failed in this process."""
 
 
 def outline(options: argparse.Namespace) -> str:

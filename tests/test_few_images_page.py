@@ -10,6 +10,8 @@ import pytest
 
 from tests.pages import ROOT
 
+PAGE = (ROOT / "docs/practice/choosing-a-method.md").read_text()
+
 NAMES = {"none": "", "la": ", post-hoc LA", "ncm": ", NCM"}
 SETTINGS = (("100", "10"), ("100", "50"), ("500", "10"), ("500", "50"))
 SHOWN = (
@@ -49,4 +51,28 @@ def table() -> list[str]:
 
 @pytest.mark.parametrize("line", table(), ids=lambda line: line.split("`")[1])
 def test_the_table_is_that_of_the_rows(line: str) -> None:
-    assert line in (ROOT / "docs/practice/choosing-a-method.md").read_text()
+    assert line in PAGE
+
+
+def means(method: str, correction: str = "none", split: int = 0) -> list[float]:
+    """Mean accuracy in each setting."""
+    return [float(np.mean(cells()[*setting, method, correction], axis=0)[split]) for setting in SETTINGS]
+
+
+def test_the_sentences_are_those_of_the_rows() -> None:
+    plain, adjusted, nearest = (means("random+FC, no mixup", name) for name in ("none", "la", "ncm"))
+    mixup = means("random+FC")
+    assert all(mixed < alone for mixed, alone in zip(mixup, plain, strict=True))
+    better = (means("random+FC+LA"), means("random+FC", "la"), means("BMLS+MS"))
+    assert all(other[n] > adjusted[n] for other in better for n in (0, 1))
+    others = {(m, c): means(m, c) for m, c in SHOWN}
+    assert max(others, key=lambda one: others[one][2]) == ("random+FC, no mixup", "la")
+    assert max(others, key=lambda one: others[one][3]) == ("CAS+FC", "none")
+    few = {(m, c): means(m, c, 1) for m, c in SHOWN}
+    assert {max(few, key=lambda one: few[one][n]) for n in (2, 3)} == {("BMLS+MS", "none")}
+    behind = [a - b for a, b in zip(adjusted, means("random+cosine+LDAM+DRW, no mixup"), strict=True)]
+    assert f"is {behind[2]:.0f} and {behind[3]:.0f} points below" in PAGE
+    assert [n > a for n, a in zip(nearest, adjusted, strict=True)] == [True, True, False, False]
+    spread = max(np.ptp([seed[0] for seed in cells()[*setting, m, c]]) for setting in SETTINGS for m, c in SHOWN)
+    assert f"Seeds of one setting differ by up to {spread:.0f} points" in PAGE
+    assert {len(seeds) for seeds in cells().values()} == {2}

@@ -87,6 +87,18 @@ def test_rows_of_skipped_runs_are_kept_and_nothing_is_trained_twice(
     assert sorted(set(rows(tmp_path / "runs.csv"))) == [(TINY.key, str(seed)) for seed in range(3)]
 
 
+def test_a_correction_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(gpu_runs, "every_defined", fails)
+    monkeypatch.setattr(gpu_runs, "UNCORRECTED", set())
+    assert gpu_plan.main(words(tmp_path, "--part", "train")) == 0
+    assert sorted(set(rows(tmp_path / "runs.csv"))) == [(TINY.key, str(seed)) for seed in range(3)]
+    assert capsys.readouterr().out.count("is not corrected: RuntimeError: out of memory") == 3
+    assert (tmp_path / "failures.txt").read_text().count(", correction\n") == 3
+
+
 @pytest.mark.parametrize(("messages", "ends"), [(["a", "b", "c"], False), (["a", "a", "c"], True)])
 def test_runs_that_fail_alike_end_the_plan(
     messages: list[str], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

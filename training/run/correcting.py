@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +54,23 @@ def corrected(run: Finished, name: str, options: Options, *, scan: bool = False)
         if temperature is None
         else calibration_error(parts["test"], labels["test"], temperature),
     )
+
+
+def every_defined(run: Finished, names: Sequence[str]) -> list[Corrected]:
+    """Correct a network in each of some ways that is defined for it, with the usual options.
+
+    Args:
+        run: the network.
+        names: keys of :data:`training.run.corrections.CORRECTIONS`.
+
+    Returns:
+        The corrections that are defined, in that order.
+    """
+    rows = []
+    for name in names:
+        with contextlib.suppress(InvalidInput):
+            rows.append(corrected(run, name, Options()))
+    return rows
 
 
 def _accuracies(run: Finished, part: str, scores: np.ndarray) -> tuple[dict[str, float], tuple[float | None, ...]]:
