@@ -157,24 +157,22 @@ def _pickled(data: bytes, path: Path) -> dict[Any, Any]:
                     raise
                 stand_ins.append((Inert if name[1].startswith("numpy.") else InertOptions, name[1]))
     except Exception as error:  # a corrupt pickle can raise anything; none of it is executed
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        told = re.search(r"(?:WeightsUnpickler error|Please file an issue[^:]*): *(.+)", str(error))
-        old = (
-            "an old or unusual pickle, which is not read; save it again with torch.save"
-            if "Weights only load failed" in str(error)
-            else ""
-        )
-        reason = (
-            f"the file asks to run {line(code[1])}"
-            if code
-            else line(told[1])
-            if told
-            else old or line(error) or type(error).__name__
-        )
-        raise InvalidInput(f"weights {str(path)!r} must be tensors only: {reason}") from None
+        raise InvalidInput(f"weights {str(path)!r} must be tensors only: {_reason(error)}") from None
     if not isinstance(content, dict):
         raise InvalidInput(f"weights {str(path)!r} must be a dictionary of tensors by name")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """Why PyTorch did not read a pickle, without its advice to read it unsafely."""
+    text = str(error)
+    if code := re.search(r"GLOBAL (\S+)", text):
+        return f"the file asks to run {line(code[1])}"
+    if told := re.search(r"WeightsUnpickler error:\s*(\S.*)", text):
+        return line(told[1])
+    if "Weights only load failed" in text:
+        return "an old or unusual pickle, which is not read; save it again with torch.save"
+    return line(error) or type(error).__name__
 
 
 def _dictionaries(content: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
