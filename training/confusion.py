@@ -3,7 +3,7 @@
 Minority collapse makes classes indistinguishable from one another. An imbalanced network may also tell classes apart
 and yet prefer the frequent ones. Accuracy is low in both cases. Predictions among the classes of one split alone
 separate the cases: collapsed classes are right as often as by chance, 100 / (classes of the split) per cent, and the
-cosines of their class vectors are 1. Needs no torch.
+cosines of their class vectors are 1. Needs torch and the images with ``--correction`` alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import numpy as np
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import markdown as markdown_text
+from training.adjusted import adjusted_run, finished
+from training.options import add_correction, add_data, add_device, add_lists, tau_of
 from training.store import runs
 from training.store.confusion_picture import check_path, draw
 from training.store.confusions import Confusion, mean_matrix, names_of, of, splits_of
@@ -89,7 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"{'|'.join(formats)}: csv has one row per pair of classes, matrix is a CSV of the K x K matrix of images",
     )
     add("--out", type=Path, metavar="FILE", help="also draw the matrix into this file (.png, .pdf or .svg)")
+    add_correction(parser)
+    add_data(parser, weights=False)
+    add_lists(parser)
+    add_device(parser)
     options = parser.parse_args(arguments)
+    tau, after = tau_of(options), ""
     if options.out is not None:
         check_path(options.out)
     if options.top < 0:
@@ -102,24 +109,28 @@ def main(arguments: list[str] | None = None) -> int:
                 "name runs of one setting"
             )
     confusions = [of(folder) for folder in folders]
+    if options.correction is not None:
+        runs_after = [adjusted_run(finished(folder, options), tau) for folder in folders]
+        confusions, after = [run.confusion for run in runs_after], f", {runs_after[0].title}"
     if options.out is not None:
         result = folders[0].result()
-        title = f"{folders[0].config.method} on {result.dataset or folders[0].config.data}"
+        title = f"{folders[0].config.method}{after} on {result.dataset or folders[0].config.data}"
         draw(confusions, names_of(folders[0]), list(splits_of(folders[0]).items()), title, options.out)
-    print(formats[options.format](folders[0], confusions, options.top), end="")
+    print(formats[options.format](folders[0], confusions, options.top, after), end="")
     if options.format == "markdown":
         words = " ".join(shlex.quote(str(path)) for path in options.runs)
         cli.next_step(f"python -m training.diagnose {words} says why, and what to try")
     return 0
 
 
-def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int, after: str = "") -> str:
     """Write two Markdown tables: one of the splits, and one of the pairs of classes that are confused most often.
 
     Args:
         first: one of the runs, which differ in their seed alone.
         confusions: confusion of each run; the tables show means over the runs.
         top: number of pairs of classes.
+        after: words that follow the method's name.
 
     Returns:
         The text, with a note that explains the columns.
@@ -134,7 +145,9 @@ def markdown(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str
         chance = f"{100 / (last - start + 1):.2f}"
         cells = [in_words(values[~np.isnan(values)].tolist()) for values in shares]
         rows.append([name, *cells, chance, in_words(cosines)])
-    title = f"{setting(first.config, result.dataset or first.config.data)}, {markdown_text(first.config.method)}"
+    title = (
+        f"{setting(first.config, result.dataset or first.config.data)}, {markdown_text(first.config.method + after)}"
+    )
     text = f"{title}\n\n{cli.markdown_table(rows)}\n{NOTE}\n"
     text += "".join(f"{markdown_text(name)}: {classes}.\n" for name, classes in ranges(first.config, result).items())
     text += _classes(first, confusions)
@@ -168,13 +181,14 @@ def _classes(first: RunFolder, confusions: Sequence[Confusion]) -> str:
     return text + f"\n{cli.markdown_table(rows)}\n{MATRIX}\n"
 
 
-def as_matrix(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+def as_matrix(first: RunFolder, confusions: Sequence[Confusion], top: int, after: str = "") -> str:
     """Write the K x K matrix as CSV: numbers of images, summed over the runs.
 
     Args:
         first: one of the runs, which differ in their seed alone.
         confusions: confusion of each run.
         top: has no effect.
+        after: has no effect.
 
     Returns:
         The text; its first row names the predicted classes, the first column the true ones.
@@ -190,13 +204,14 @@ def as_matrix(first: RunFolder, confusions: Sequence[Confusion], top: int) -> st
     return file.getvalue()
 
 
-def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int, after: str = "") -> str:
     """Write everything as JSON.
 
     Args:
         first: one of the runs, which differ in their seed alone.
         confusions: confusion of each run.
         top: has no effect.
+        after: ', ' and the correction after which images are predicted; empty without.
 
     Returns:
         The text: classes with their measures as means over the runs, and by pair of classes the images, summed over the
@@ -211,6 +226,7 @@ def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
         images.update(confusion.counts)
     content = {
         "runs": len(confusions),
+        "correction": after.removeprefix(", ") or None,
         "classes": [
             {
                 **{"name": name, "training_images": counts[k], "test_images": int(confusions[0].total[k])},
@@ -223,13 +239,14 @@ def as_json(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
     return json.dumps(cli.plain_data(content), indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(first: RunFolder, confusions: Sequence[Confusion], top: int) -> str:
+def as_csv(first: RunFolder, confusions: Sequence[Confusion], top: int, after: str = "") -> str:
     """Write CSV, one row per pair of classes that is confused; numbers are means over the runs.
 
     Args:
         first: one of the runs, which differ in their seed alone.
         confusions: confusion of each run.
         top: has no effect, because CSV has all pairs.
+        after: has no effect.
 
     Returns:
         The text.

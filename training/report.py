@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +16,14 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
-from training.data.datasets import LongTailed
-from training.options import add_data, add_device, add_lists
-from training.store import class_report, confusion_picture, pages, run_code, runs
+from training.adjusted import adjusted_run, finished
+from training.options import add_correction, add_data, add_device, add_lists, tau_of
+from training.store import class_report, confusion_picture, pages, runs
 from training.store.class_report import ClassRow
 from training.store.confusions import names_of, of, splits_of
-from training.store.runs import RunFolder
+
+if TYPE_CHECKING:
+    from training.run.corrections import Finished
 
 IMAGES, ROWS, PIXELS = 24, 100, 128
 """Images that the page shows by default, classes that it lists at most, and pixels of an image's longer side."""
@@ -49,16 +50,23 @@ def main(arguments: list[str] | None = None) -> int:
     add("run", type=Path, metavar="RUN", help="folder of a finished run (.../seed-0)")
     add("--out", type=Path, default=Path("report"), metavar="DIR", help="folder for report.html and classes.csv")
     add("--images", type=int, default=IMAGES, metavar="N", help="wrong images that the page shows, 0 to 1000")
+    add_correction(parser)
     add_data(parser, weights=False)
     add_lists(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
+    options.tau = tau_of(options)
     if not 0 <= options.images <= 1000:
         raise InvalidInput(f"--images {options.images} must lie in 0..1000")
     folder = runs.at(options.run)
     names, confusion = names_of(folder), of(folder)  # a damaged run is refused before images are read
     with OutputFolder(options.out, "training.report") as output:
-        logits, data, pictures = _evaluated(folder, options)
+        run = finished(folder, options)
+        logits, data, accuracies, method = run.logits("test"), run.data, folder.result().last, folder.config.method
+        if options.correction is not None:
+            after = adjusted_run(run, options.tau)
+            logits, confusion, accuracies = after.scores, after.confusion, after.last
+            method += f", {after.title}"
         labels = data.test.labels
         report = class_report.rows(names, folder.result().train_counts, confusion, logits, labels)
         errors = class_report.surest_errors(logits, labels, options.images)
@@ -70,20 +78,18 @@ def main(arguments: list[str] | None = None) -> int:
                 "score": score,
                 "image": picture,
             }
-            for (number, label, score), picture in zip(errors, pictures([i for i, *_ in errors]), strict=True)
+            for (number, label, score), picture in zip(errors, _pictures(run, [i for i, *_ in errors]), strict=True)
         ]
         matrix = ""
         if len(names) <= confusion_picture.LARGEST:
-            picture = confusion_picture.drawn(
-                [confusion], names, list(splits_of(folder).items()), folder.config.method, "png"
-            )
+            picture = confusion_picture.drawn([confusion], names, list(splits_of(folder).items()), method, "png")
             matrix = pages.embedded(picture, "png")
         listed = _listed(report)
         html = pages.page(
             "run.html",
-            title=f"{folder.config.method} on {folder.config.data}",
+            title=f"{method} on {folder.config.data}",
             run=folder.config.folder,
-            accuracies=folder.result().last,
+            accuracies=accuracies,
             classes=listed,
             hidden=len(report) - len(listed),
             matrix=matrix,
@@ -93,7 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         (output.path / "report.html").write_text(html, encoding="utf-8")
         (output.path / "classes.csv").write_text(class_report.as_csv(report), encoding="utf-8")
-        output.finish({"run": folder.config.folder})
+        corrected = (
+            {} if options.correction is None else {"correction": {"name": options.correction, "tau": options.tau}}
+        )
+        output.finish({"run": folder.config.folder, **corrected})
     print(f"in {shown(options.out)}: report.html, classes.csv")
     cli.next_step(f"open {shlex.quote(str(options.out / 'report.html'))} in a browser")
     return 0
@@ -106,29 +115,15 @@ def _listed(report: Sequence[ClassRow]) -> list[ClassRow]:
     return sorted(report, key=lambda row: math.inf if math.isnan(row.f1) else row.f1)[:ROWS]
 
 
-def _evaluated(folder: RunFolder, options: argparse.Namespace) -> tuple[np.ndarray, LongTailed, Any]:
-    """The logits of the test images, the data, and a function that makes pictures of some of them."""
-    import torch  # with all of these
+def _pictures(run: Finished, numbers: Sequence[int]) -> list[str]:
+    """Some of the test images, by their numbers, for a page."""
+    import torch
 
-    from training.jobs.prepare import again
-    from training.model import build
-    from training.run.corrections import Finished
-    from training.run.inference import network_of
-
-    device, data = build.device(options.device), again(folder, options)
-    run_code.note((folder.path, folder.config), options=["--model"])
-    network = network_of(folder, data.channels, device)
-    run = Finished(folder.config, network, data, device, options.workers or 0)
-    logits = run.logits("test")
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (data.mean, data.std))
-
-    def pictures(numbers: Sequence[int]) -> list[str]:
-        made: list[str] = []
-        for x in run.source.test(torch.tensor(numbers)) if numbers else ():
-            made += [pages.embedded(_png(one * std + mean), "png") for one in x.cpu().numpy()]
-        return made
-
-    return logits, data, pictures
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (run.data.mean, run.data.std))
+    made: list[str] = []
+    for x in run.source.test(torch.tensor(numbers)) if numbers else ():
+        made += [pages.embedded(_png(one * std + mean), "png") for one in x.cpu().numpy()]
+    return made
 
 
 def _png(pixels: np.ndarray) -> bytes:

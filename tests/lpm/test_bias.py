@@ -59,12 +59,13 @@ def test_the_certificate_is_true_at_any_point_and_any_bias(problem: Problem, par
 @settings(few, max_examples=6)
 @given(changed())
 def test_a_bias_does_not_move_the_collapse(problem: Problem) -> None:
-    for group in several(problem):
-        threshold = math.sqrt(collapse_number(problem.under_decay(1.0), group))
-        for factor in (0.97, 1.03):
-            solution = solve(free(problem, factor * threshold))
-            assert (group in solution.collapsed_groups) is (factor > 1)
-            assert group not in solution.undecided_groups
+    tried = [(group, factor) for group in several(problem) for factor in (0.97, 1.03)]
+    thresholds = {group: math.sqrt(collapse_number(problem.under_decay(1.0), group)) for group, _ in tried}
+    problems = [free(problem, factor * thresholds[group]) for group, factor in tried]
+    for (group, factor), solution in zip(tried, solve_all(problems), strict=True):
+        assert isinstance(solution, Solution)
+        assert (group in solution.collapsed_groups) is (factor > 1)
+        assert group not in solution.undecided_groups
 
 
 @pytest.mark.parametrize("strength", ["logit adjustment 1/2", "logit adjustment 1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import itertools
 import math
 import shutil
 from collections.abc import Callable
@@ -369,11 +370,17 @@ BACKBONES: dict[str, Callable[[], ResNet | Bottlenecks]] = {
 }
 
 
-@pytest.fixture(
-    params=[("resnet", c) for c in (FC, FixedETF, MixedSingletonETF)] + [(b, FC) for b in list(BACKBONES)[1:]]
-)
+NETWORKS = [
+    *itertools.product(["resnet"], [FC, FixedETF, MixedSingletonETF]),
+    ("bottlenecks", FC),
+    ("partly frozen", FC),
+]
+"""Every kind of backbone and classifier."""
+
+
+@pytest.fixture(params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> build.Network:
-    """A network at inference, of every kind of backbone and classifier."""
+    """A network at inference."""
     backbone, classifier = BACKBONES[request.param[0]](), request.param[1]
     return build.Network(backbone, classifier(backbone.p, 10)).eval()
 
@@ -403,6 +410,7 @@ def test_a_network_compiled_to_code_predicts_the_same() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # torch's own
+@pytest.mark.parametrize("network", NETWORKS[:-1], indirect=True)  # what is frozen is the same file
 @torch.no_grad()
 def test_onnx_of_a_network_at_inference_predicts_the_same(network: build.Network, tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):

@@ -84,6 +84,7 @@ def weights(store: Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in store.glob("*/*/final.safetensors")}
 
 
+@pytest.mark.heavy
 @on_ray
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_where_it_was(tmp_path: Path) -> None:
     words = [*TRAIN, "--epochs", "8", "--seeds", "0-2", "--store"]

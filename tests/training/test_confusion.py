@@ -25,7 +25,9 @@ from training.measure import main as measure
 from training.posthoc import main as posthoc
 from training.run import loop, trainer
 from training.store.confusions import counted, mean_matrix
+from training.store.posthoc import corrected
 from training.store.runs import RunFolder, find
+from training.train import main as train
 
 CPU = torch.device("cpu")
 TINY = replace(with_preset(RunConfig(imbalance=10), "smoke"), epochs=1, warmup=0, width=4)
@@ -311,3 +313,41 @@ def test_names_of_classes_are_no_markdown(tmp_path: Path, capsys: Any) -> None:
         rows = [line for line in text.splitlines() if "a\\|b" in line and line.startswith("|")]
         assert bool(rows) == bool(columns)
         assert all(r"a\|b \<i\>\*c\*" in row and row.replace(r"\|", "").count("|") in columns for row in rows)
+
+
+def test_a_correction_changes_what_images_are_predicted_as(tmp_path: Path, capsys: Any) -> None:
+    root, store = pets(tmp_path / "data"), tmp_path / "store"
+    assert trained(root, store, "--sampler", "random", "--classifier", "fc", "--seeds", "0-1") == 0
+    folders = list(find(store))
+    words, data = [str(folder.path) for folder in folders], ["--data-root", str(root), "--workers", "0"]
+    assert run_command(lambda: posthoc([*words, *data, "--correction", "la", "--tau", "2", "--json"])) == 0
+    capsys.readouterr()
+    adjusted, as_json = ["--correction", "la", "--tau", "2", *data], ["--format", "json"]
+    assert run_command(lambda: confusion_command([*words, *adjusted, *as_json])) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["correction"] == "post-hoc LA(2)"
+    rows = [corrected(folder, "post-hoc LA(2)") for folder in folders]
+    expected = np.mean([row.per_class for row in rows if row is not None], axis=0)
+    assert [row["recall"] for row in content["classes"]] == pytest.approx(expected)
+    assert run_command(lambda: confusion_command([*words, *as_json])) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["correction"] is None
+    assert plain["images"] != content["images"]
+    assert run_command(lambda: confusion_command([*words, *adjusted])) == 0
+    assert ", post-hoc LA(2)" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--tau", "2"], "has no effect without it"),
+        (["--correction", "la"], "the prior is uniform"),
+    ],
+)
+def test_a_correction_that_means_nothing_is_refused(words: list[str], reason: str, tmp_path: Path, capsys: Any) -> None:
+    store = ["--sampler", "cas", "--classifier", "fc", "--preset", "smoke", "--epochs", "1", "--width", "4", "--quiet"]
+    assert run_command(lambda: train([*store, "--device", "cpu", "--store", str(tmp_path)])) == 0
+    (folder,) = find(tmp_path)
+    assert run_command(lambda: confusion_command([str(folder.path), *words])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line

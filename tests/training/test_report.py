@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import math
 import re
 from dataclasses import replace
@@ -122,3 +123,18 @@ def test_a_pattern_that_matched_several_runs_is_named(capsys: Any) -> None:
     assert ended.value.code == 2
     error = "error: 'runs/two/seed-0' is one word too many; a pattern may have matched several files or folders\n"
     assert capsys.readouterr().err == error
+
+
+def test_a_correction_is_in_all_that_the_page_shows(tmp_path: Path) -> None:
+    root, store, out = pets(tmp_path / "data"), tmp_path / "store", tmp_path / "out"
+    assert trained(root, store, "--sampler", "random", "--classifier", "fc") == 0
+    (folder,) = find(store)
+    words = [str(folder.path), "--data-root", str(root), "--workers", "0", "--out", str(out)]
+    assert run_command(lambda: report([*words, "--correction", "la", "--tau", "100"])) == 0
+    rows = list(csv.DictReader((out / "classes.csv").read_text().splitlines()))
+    assert [float(row["recall"]) for row in rows] == [0, 0, 100]  # so strong that the rarest class has all images
+    page = (out / "report.html").read_text()
+    assert "post-hoc LA(100)" in page
+    assert "all 28.57" in page
+    assert json.loads((out / "manifest.json").read_text())["correction"] == {"name": "la", "tau": 100.0}
+    assert run_command(lambda: report([*words, "--tau", "1"])) == 2

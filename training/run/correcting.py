@@ -11,7 +11,8 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from training.run.corrections import CORRECTIONS, Finished, Options
 from training.store.calibration import calibration_error, fitted_temperature
-from training.store.metrics import by_class, by_split, per_class, splits
+from training.store.confusions import Confusion, counted
+from training.store.metrics import by_class, by_split, per_class, split_of, splits
 from training.store.posthoc import Corrected
 
 
@@ -71,6 +72,24 @@ def every_defined(run: Finished, names: Sequence[str]) -> list[Corrected]:
         with contextlib.suppress(InvalidInput):
             rows.append(corrected(run, name, Options()))
     return rows
+
+
+def confusion(run: Finished, scores: np.ndarray) -> Confusion:
+    """Count what the test images are predicted as by scores.
+
+    Args:
+        run: the network.
+        scores: (n, K) of its test images.
+
+    Returns:
+        Their confusion; the cosines in it are those of the network's class vectors.
+    """
+    labels = run.data.test.labels
+    ranges = splits(run.config.dataset, run.data.split_counts, run.config.tail)
+    split = split_of(ranges, run.config.K)
+    own = np.where(split[labels][:, None] == split, scores, -np.inf)
+    predictions = np.stack([scores.argmax(axis=1), own.argmax(axis=1)], axis=1)
+    return counted(labels, predictions, run.class_vectors, ranges)
 
 
 def _accuracies(run: Finished, part: str, scores: np.ndarray) -> tuple[dict[str, float], tuple[float | None, ...]]:
