@@ -14,8 +14,8 @@ from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import counted, shown
-from training.adjusted import adjusted
 from training.config import CHOICES, RunConfig
+from training.corrected import adjusted
 from training.distributed.torchrun import processes
 from training.experiments import runs_of
 from training.jobs.deadline import TimeIsUp

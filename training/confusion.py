@@ -24,7 +24,7 @@ import numpy as np
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import markdown as markdown_text
-from training.adjusted import adjusted_run, finished
+from training.corrected import corrected_run, finished
 from training.options import add_correction, add_data, add_device, add_lists, tau_of
 from training.store import runs
 from training.store.confusion_picture import check_path, draw
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
     confusions = [of(folder) for folder in folders]
     if options.correction is not None:
-        runs_after = [adjusted_run(finished(folder, options), tau) for folder in folders]
+        runs_after = [corrected_run(finished(folder, options), options.correction, tau) for folder in folders]
         confusions, after = [run.confusion for run in runs_after], f", {runs_after[0].title}"
     if options.out is not None:
         result = folders[0].result()

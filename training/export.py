@@ -18,7 +18,7 @@ from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
-from training.options import add_correction, add_data, add_lists, tau_of
+from training.options import CORRECTIONS, add_correction, add_data, add_lists, tau_of
 from training.store import run_code, runs
 from training.store.runs import RunFolder
 
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = output.files
         output.finish(record)
     print(f"{shown(folder.config.method)} on {folder.config.data}, in {shown(place)}: {', '.join(files)}")
-    corrected = "" if options.correction is None else ", after post-hoc logit adjustment"
+    corrected = "" if options.correction is None else f", after {CORRECTIONS[options.correction].partition(',')[0]}"
     print(f"It predicts what the run predicted{corrected}, on {record['checked_images']} test images.")
     cli.next_step(f"{LOADED[options.format]}, in {place}; manifest.json says what it takes and returns")
     return 0
@@ -93,7 +93,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
 
     from training.batches import sources
     from training.run import exported
-    from training.run.corrections import log_prior
+    from training.run.corrections import Finished, Options, corrected_network
     from training.run.inference import network_of
 
     config, device = folder.config, torch.device("cpu")
@@ -110,16 +110,13 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     chosen = np.unique(np.linspace(0, len(stored) - 1, IMAGES).round().astype(int))
     source = sources.of(config, data, device, options.workers or 0)
     mean, std = sources.constants(data.mean, data.std, device)
+    if options.correction is not None:
+        run = Finished(config, network, data, device, options.workers or 0)
+        network = corrected_network(run, options.correction, Options(options.tau))
     with torch.no_grad():
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
-        pixels, logits, answers = x * std + mean, network(x).numpy(), stored[chosen, 0]
-    if options.correction is not None:
-        shift = (options.tau * log_prior(config, np.array(folder.result().train_counts), network)).astype(np.float32)
-        if network.classifier.bias is None:
-            raise InvalidInput("--correction is written into the bias of the classifier, and this run has --no-bias")
-        network.classifier.bias.data -= torch.from_numpy(shift)
-        logits -= shift
-        answers = logits.argmax(axis=1)
+        pixels, logits = x * std + mean, network(x).numpy()
+    answers = stored[chosen, 0] if options.correction is None else logits.argmax(axis=1)
     module = exported.Pixels(network, mean, std).eval()
     writers: dict[str, Any] = {
         "onnx": exported.onnx,

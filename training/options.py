@@ -214,17 +214,23 @@ def add_lists(parser: cli.Parser) -> None:
         )
 
 
+CORRECTIONS = {
+    "la": "post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels",
+    "tau-norm": "class vectors w_k / |w_k|^tau, without a bias",
+    "ncm": "the nearest class mean of training images, after centring and scaling to unit length",
+}
+"""Corrections of a finished run that a network can be written with, and what each is."""
+
+
 def add_correction(parser: cli.Parser) -> None:
-    """Add the options of post-hoc logit adjustment.
+    """Add the options of a correction of a finished run.
 
     Args:
         parser: the command's parser.
     """
-    words = (
-        "la: post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels"
-    )
-    parser.add_argument("--correction", type=cli.choice("la"), metavar="NAME", help=words)
-    parser.add_argument("--tau", type=strength, metavar="T", help="strength of --correction (default: 1)")
+    words = "; ".join(f"{name}: {use}" for name, use in CORRECTIONS.items())
+    parser.add_argument("--correction", type=cli.choice(*CORRECTIONS), metavar="NAME", help=words)
+    parser.add_argument("--tau", type=strength, metavar="T", help="strength of la and tau-norm (default: 1)")
 
 
 def tau_of(options: argparse.Namespace) -> float:
@@ -237,10 +243,12 @@ def tau_of(options: argparse.Namespace) -> float:
         tau.
 
     Raises:
-        InvalidInput: if it is given without a correction.
+        InvalidInput: if it is given without a correction that takes it.
     """
-    if options.tau is not None and options.correction is None:
-        raise InvalidInput("--tau is the strength of --correction, and has no effect without it; add --correction la")
+    if options.tau is not None and options.correction not in ("la", "tau-norm"):
+        raise InvalidInput(
+            "--tau is the strength of --correction la and tau-norm, and has no effect without one of them"
+        )
     return 1.0 if options.tau is None else float(options.tau)
 
 

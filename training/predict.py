@@ -13,18 +13,20 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import counted, shown
+from training import corrected
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_correction, add_data, add_device, add_lists, tau_of
-from training.store import run_code, runs
+from training.options import add_correction, add_data, add_device, add_lists
+from training.store import runs
 from training.store.runs import RunFolder, seed_paths
+
+if TYPE_CHECKING:
+    from training.model.build import Network
 
 PARTS = ("holdout", "test")
 """Images of the run's own data that ``--calibrate`` can name."""
@@ -74,11 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     folder, device = runs.at(options.run), build.device(options.device)
     options.workers = cores if options.workers is None else options.workers
-    run_code.note((folder.path, folder.config), options=["--model"])
     skipped: list[str] = []
-    tau = tau_of(options)
-    shift: Any = 0.0 if options.correction is None else tau * _log_prior(folder, device)
-    temperature = None if options.calibrate is None else _temperature(folder, options, shift)
+    network = corrected.network(folder, options)
+    temperature = None if options.calibrate is None else _temperature(folder, options, network)
     predictions = inference.predictions(
         folder,
         images,
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         workers=options.workers,
         max_pixels=options.max_pixels,
         temperature=temperature or 1.0,
-        shift=shift,
+        network=network,
         broken=skipped.append if options.skip_broken else _refuse,
     )
     text = io.StringIO()
@@ -106,25 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
     return min(len(skipped), 1)
 
 
-def _log_prior(folder: RunFolder, device: Any) -> np.ndarray:
-    """What ``--correction`` takes from the logits at tau = 1, (K,)."""
-    from training.batches.sources import Files  # bring torch
-    from training.run.corrections import log_prior
-    from training.run.inference import class_names, network_of
-
-    class_names(folder)
-    counts = np.array(folder.result().train_counts)
-    return log_prior(folder.config, counts, network_of(folder, Files.channels, device))
-
-
-def _temperature(folder: RunFolder, options: argparse.Namespace, shift: Any) -> float | None:
+def _temperature(folder: RunFolder, options: argparse.Namespace, network: Network) -> float | None:
     """The temperature that ``--calibrate`` asks for, None if none fits; a line says what it was fitted on, or why not."""
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
-    from training.run import calibrating, inference
+    from training.run import calibrating
     from training.run.corrections import Finished
 
-    inference.class_names(folder)
     what, device = options.calibrate, build.device(options.device)
     of = {"holdout": " that were held out", "test": ", the run's own test images, on which they are too good"}
     if what in PARTS:
@@ -134,21 +122,20 @@ def _temperature(folder: RunFolder, options: argparse.Namespace, shift: Any) -> 
                 f"--calibrate holdout: {str(folder.path)!r} held out no images; train with --holdout 0.1, or give a folder of "
                 "images that it has not seen"
             )
-        network = inference.network_of(folder, data.channels, device)
         logits = Finished(folder.config, network, data, device, options.workers).logits(what)
         labels = data.parts[what].labels
     else:
         place = Path(what)
         if not place.is_dir():
             raise InvalidInput(f"--calibrate {what!r} is neither {' nor '.join(PARTS)} nor a folder")
-        words = {"workers": options.workers, "max_pixels": options.max_pixels}
+        words: Any = {"workers": options.workers, "max_pixels": options.max_pixels, "network": network}
         logits, labels, trained, tested = calibrating.of_folder(folder, place, device, **words)
         if trained:
             left_out = counted(trained, "image")
             print(f"note: {left_out} of {shown(what)} left out, on which the run was trained", file=sys.stderr)
         of[what] = f" in {shown(what)}" + f", {tested} of them{of['test']}" * bool(tested)
     try:
-        fitted = calibrating.calibrated(logits - shift, labels)
+        fitted = calibrating.calibrated(logits, labels)
     except InvalidInput as error:  # the predictions themselves are right all the same
         print(f"note: {shown(error)}; these are scores, not probabilities", file=sys.stderr)
         return None

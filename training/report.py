@@ -16,7 +16,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
-from training.adjusted import adjusted_run, finished
+from training.corrected import corrected_run, finished
 from training.options import add_correction, add_data, add_device, add_lists, tau_of
 from training.store import class_report, confusion_picture, pages, runs
 from training.store.class_report import ClassRow
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = finished(folder, options)
         logits, data, accuracies, method = run.logits("test"), run.data, folder.result().last, folder.config.method
         if options.correction is not None:
-            after = adjusted_run(run, options.tau)
+            after = corrected_run(run, options.correction, options.tau)
             logits, confusion, accuracies = after.scores, after.confusion, after.last
             method += f", {after.title}"
         labels = data.test.labels

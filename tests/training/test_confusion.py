@@ -340,7 +340,7 @@ def test_a_correction_changes_what_images_are_predicted_as(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--tau", "2"], "has no effect without it"),
+        (["--tau", "2"], "has no effect without one of them"),
         (["--correction", "la"], "the prior is uniform"),
     ],
 )

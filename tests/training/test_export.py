@@ -21,11 +21,13 @@ from safetensors.torch import load as load_tensors
 from lpm.console.cli import run as run_command
 from tests.training.own import older, pets, trained
 from training import train
+from training.batches import sources
 from training.config import RunConfig
 from training.data import datasets, own_code
 from training.export import main as export
 from training.model import build
 from training.run import exported
+from training.run.corrections import CORRECTIONS, Finished, Options
 from training.run.inference import network_of
 from training.second_stage import second_stage
 from training.store.runs import RunFolder, find
@@ -135,7 +137,7 @@ def test_layers_whose_names_are_alike_stay_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
-def test_a_correction_is_written_into_the_bias(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+def test_logit_adjustment_is_written_with_the_network(run: RunFolder, tmp_path: Path, capsys: Any) -> None:
     place, words = tmp_path / "out", [str(run.path), "--format", "torchscript", "--out"]
     assert run_command(lambda: export([*words, str(place), "--correction", "la", "--tau", "0.5"])) == 0
     assert "predicts what the run predicted, after post-hoc logit adjustment, on 10" in capsys.readouterr().out
@@ -148,6 +150,28 @@ def test_a_correction_is_written_into_the_bias(run: RunFolder, tmp_path: Path, c
             torch.jit.load(folder / "network.pt")(pixels).numpy() for folder in (place, tmp_path / "plain")
         )
     assert corrected == pytest.approx(plain - 0.5 * np.log(counts / counts.sum()), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("name", "tau"), [("ncm", ()), ("tau-norm", ("--tau", "0.5"))])
+def test_other_corrections_are_written_too(name: str, tau: tuple[str, ...], run: RunFolder, tmp_path: Path) -> None:
+    scores = []
+    for form in ("torchscript", "safetensors+py"):
+        words = [str(run.path), "--format", form, "--correction", name, *tau, "--out", str(tmp_path / form[:5])]
+        assert run_command(lambda words=words: export(words)) == 0
+    cpu, data = torch.device("cpu"), datasets.load("digits-lt", None, imbalance=run.config.imbalance)
+    finished = Finished(run.config, network_of(run, 1, cpu), data, cpu)
+    expected = CORRECTIONS[name].scores(finished, "test", Options(float(tau[1]) if tau else 1.0))
+    mean, std = sources.constants(data.mean, data.std, cpu)
+    pixels = next(iter(finished.source.test(torch.arange(40)))) * std + mean
+    with torch.no_grad():
+        scores.append(torch.jit.load(tmp_path / "torch/network.pt")(pixels).numpy())
+    namespace: dict[str, Any] = {}
+    exec((tmp_path / "safet/network.py").read_text(), namespace)
+    with torch.no_grad():
+        scores.append(namespace["load"](tmp_path / "safet/network.safetensors")(pixels).numpy())
+    for one in scores:
+        assert one == pytest.approx(expected[:40], abs=1e-4)
 
 
 def test_a_run_on_files_is_written_and_other_images_are_refused(tmp_path: Path, capsys: Any) -> None:

@@ -78,11 +78,11 @@ def test_logit_adjustment_shifts_by_the_prior_and_tau_0_is_the_identity(plain: P
 def test_tau_norm_keeps_directions_and_takes_lengths_away(plain: Plain) -> None:
     _, run = plain
     z = run.logits("test")
-    assert tau_norm(run, "test", Options(tau=0.0, bias=True)) == pytest.approx(z, abs=1e-4)
+    assert tau_norm(run, Options(tau=0.0, bias=True))(run.inputs("test")) == pytest.approx(z, abs=1e-4)
     h, W = run.inputs("test"), run.class_vectors
     for tau in (0.5, 1.0):
         expected = np.array([[sum(x * w) / np.sqrt(sum(w**2)) ** tau for w in W] for x in h[:20]])
-        assert tau_norm(run, "test", Options(tau=tau))[:20] == pytest.approx(expected)
+        assert tau_norm(run, Options(tau=tau))(run.inputs("test"))[:20] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("features", ["un", "l2n", "cl2n"])
@@ -96,7 +96,9 @@ def test_the_nearest_class_mean_is_that_of_its_formula(plain: Plain, features: s
 
     means = [np.mean([prepared(h) for h in train[labels == k]], axis=0) for k in range(10)]
     nearest = [int(np.argmin([sum((prepared(h) - m) ** 2) for m in means])) for h in test[:60]]
-    assert nearest_class_mean(run, "test", Options(features=features))[:60].argmax(axis=1).tolist() == nearest
+    assert (
+        nearest_class_mean(run, Options(features=features))(run.inputs("test"))[:60].argmax(axis=1).tolist() == nearest
+    )
 
 
 def test_recalibrated_batchnorm_has_the_mean_statistics_of_unmixed_images(plain: Plain) -> None:
@@ -326,7 +328,7 @@ def test_predictions_are_corrected_and_a_diagnosis_knows(tmp_path: Path, capsys:
         right = [one["class"] == name for one in rows if one["rank"] == "1" and f"/{name}/" in one["image"]]
         assert 100 * np.mean(right) == pytest.approx(share)
     assert run_command(lambda: predict([*words[:4], "--tau", "0.5"])) == 2
-    assert "has no effect without it" in capsys.readouterr().err
+    assert "has no effect without one of them" in capsys.readouterr().err
     assert run_command(lambda: predict([*words, "--tau", "0"])) == 0
     as_trained = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     pi = np.array([30, 12, 4]) / 46

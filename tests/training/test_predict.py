@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
@@ -18,8 +19,11 @@ from lpm.console.errors import InvalidInput
 from tests.pages import code
 from tests.training.own import ORDER, older, pets, trained
 from training import train
+from training.corrected import finished
 from training.data.below import images_below
+from training.data.images import MAX_PIXELS
 from training.predict import main as predict
+from training.run.corrections import CORRECTIONS, Options
 from training.store.runs import find
 
 
@@ -159,3 +163,24 @@ def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
     (root / "train/fox").symlink_to("../test/cat")
     with pytest.raises(InvalidInput, match="fox' is a link to a folder, which is not followed"):
         images_below(root / "train")
+
+
+@pytest.mark.parametrize("name", ["la", "tau-norm", "ncm"])
+def test_a_correction_predicts_what_its_scores_say(name: str, root: Path, tmp_path: Path, capsys: Any) -> None:
+    assert trained(root, tmp_path, "--sampler", "random", "--classifier", "fc") == 0
+    (folder,) = find(tmp_path)
+    options = argparse.Namespace(
+        data_root=root, device="cpu", workers=0, max_pixels=MAX_PIXELS, train_list=None, test_list=None, model=None
+    )
+    run = finished(folder, options)
+    expected = CORRECTIONS[name].scores(run, "test", Options()).argmax(axis=1)
+    images = [str(root / path) for path in run.data.test.names]
+    capsys.readouterr()
+    words = [str(folder.path), *images, "--correction", name, "--workers", "0"]
+    if name != "la":
+        assert run_command(lambda: predict(words)) == 2  # class means and the like need the training images
+        assert "--data-root" in capsys.readouterr().err
+        words += ["--data-root", str(root)]
+    assert run_command(lambda: predict([*words, "--device", "cpu"])) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["class"] for row in rows] == [folder.result().class_names[k] for k in expected]

@@ -15,6 +15,7 @@ from training.data.below import images_below
 from training.data.class_folders import class_folders
 from training.data.images import MAX_PIXELS
 from training.data.remembered import digest_of
+from training.model.build import Network
 from training.run import inference
 from training.store import run_images
 from training.store.calibration import TEMPERATURES, calibration_error, fitted_temperature
@@ -86,7 +87,13 @@ class Labelled(NamedTuple):
 
 
 def of_folder(
-    folder: RunFolder, place: Path, device: torch.device, *, workers: int = 0, max_pixels: int = MAX_PIXELS
+    folder: RunFolder,
+    place: Path,
+    device: torch.device,
+    *,
+    workers: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    network: Network | None = None,
 ) -> Labelled:
     """Compute the logits of images in class folders, without those that the run was trained on.
 
@@ -96,6 +103,7 @@ def of_folder(
         device: where the network runs.
         workers: processes that decode images.
         max_pixels: pixels that an image may have.
+        network: as for :func:`training.run.inference.logits`.
 
     Returns:
         The images.
@@ -119,7 +127,8 @@ def of_folder(
         raise InvalidInput(
             f"the run was trained on all images of {str(place)!r}, of which it is too sure; give images that it has not seen"
         )
-    batches = inference.logits(folder, [paths[i] for i in kept], device, workers=workers, max_pixels=max_pixels)
+    some = [paths[i] for i in kept]
+    batches = inference.logits(folder, some, device, workers=workers, max_pixels=max_pixels, network=network)
     logits = torch.cat([z.cpu() for _, z in batches]).double().numpy()
     return Labelled(logits, np.array(labels)[kept], len(paths) - len(kept), parts.count("test"))
 

@@ -16,6 +16,7 @@ from training.batches import sources
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.model.build import Network, unsearched
+from training.model.corrected import Scorer, Shifted, replaced
 from training.sampling.label_law import label_frequencies
 
 EQUAL = 1e-4
@@ -207,16 +208,58 @@ def log_prior(config: RunConfig, counts: np.ndarray, network: Network) -> np.nda
     return np.log(prior)
 
 
-def tau_norm(run: Finished, part: str, options: Options) -> np.ndarray:
+@dataclass(frozen=True)
+class Linear:
+    """Scores that are linear in prepared classifier inputs, as :class:`training.model.corrected.Scorer` has them.
+
+    Attributes:
+        W: class vectors, (K, p).
+        bias: (K,).
+        centre: what is taken from classifier inputs, (p,).
+        unit: whether they are then scaled to unit length.
+    """
+
+    W: np.ndarray
+    bias: np.ndarray
+    centre: np.ndarray
+    unit: bool = False
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Compute scores.
+
+        Args:
+            inputs: classifier inputs, (n, p).
+
+        Returns:
+            (n, K) float64.
+        """
+        return np.asarray(prepared(inputs, self.centre, unit=self.unit) @ self.W.T + self.bias)
+
+
+def prepared(inputs: np.ndarray, centre: np.ndarray, *, unit: bool) -> np.ndarray:
+    """Prepare classifier inputs.
+
+    Args:
+        inputs: (n, p).
+        centre: what is taken from them, (p,).
+        unit: whether they are then scaled to unit length.
+
+    Returns:
+        (n, p) float64.
+    """
+    h = inputs.astype(np.float64) - centre
+    return h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12) if unit else h
+
+
+def tau_norm(run: Finished, options: Options) -> Linear:
     """Score classes by the vectors w_k / |w_k|^tau, without the bias unless it is kept. Source: Kang et al. 2020.
 
     Args:
         run: the network.
-        part: which images, 'test' or 'holdout'.
         options: tau, and whether the bias stays.
 
     Returns:
-        (n, K) scores.
+        The scores.
 
     Raises:
         InvalidInput: if all class vectors have one length, which tau-norm does not change.
@@ -224,7 +267,7 @@ def tau_norm(run: Finished, part: str, options: Options) -> np.ndarray:
     if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
         raise InvalidInput("all class vectors have one length, so tau-norm changes nothing")
     scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
-    return run.inputs(part).astype(np.float64) @ scaled.T + (run.bias if options.bias else 0.0)
+    return Linear(scaled, run.bias * options.bias, np.zeros(scaled.shape[1]))
 
 
 def lengths(run: Finished) -> np.ndarray:
@@ -239,33 +282,41 @@ def lengths(run: Finished) -> np.ndarray:
     return np.asarray(np.linalg.norm(run.class_vectors, axis=1))
 
 
-def nearest_class_mean(run: Finished, part: str, options: Options) -> np.ndarray:
+def nearest_class_mean(run: Finished, options: Options) -> Linear:
     """Score classes by minus the squared distance to the mean of their training images. Source: Kang et al. 2020.
 
     Images are unmixed and not augmented. After 'cl2n' and 'l2n' the means are not scaled to unit length again.
 
     Args:
         run: the network.
-        part: which images, 'test' or 'holdout'.
         options: what is done with the classifier inputs first.
 
     Returns:
-        (n, K) scores.
+        The scores.
     """
-    train, labels = run.inputs("train"), run.data.train.labels
-    centre = train.mean(axis=0, dtype=np.float64) if options.features == "cl2n" else 0.0
-
-    def prepared(h: np.ndarray) -> np.ndarray:
-        h = h.astype(np.float64) - centre
-        return h if options.features == "un" else h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12)
-
+    train, labels, unit = run.inputs("train"), run.data.train.labels, options.features != "un"
+    centre = np.zeros(train.shape[1])
+    if options.features == "cl2n":
+        centre = train.mean(axis=0, dtype=np.float64)
     means = np.zeros((run.config.K, train.shape[1]))
     for start in range(0, len(train), CHUNK):  # all of iNaturalist would be seven gigabytes
         part_of = slice(start, start + CHUNK)
-        np.add.at(means, labels[part_of], prepared(train[part_of]))
+        np.add.at(means, labels[part_of], prepared(train[part_of], centre, unit=unit))
     means /= run.data.counts[:, None]
     # |h - m|^2 without |h|^2, which all classes share.
-    return np.asarray(2 * prepared(run.inputs(part)) @ means.T - (means**2).sum(axis=1))
+    return Linear(2 * means, -(means**2).sum(axis=1), centre, unit)
+
+
+def linear(of: Callable[[Finished, Options], Linear]) -> Callable[[Finished, str, Options], np.ndarray]:
+    """Score images by a correction whose scores are linear.
+
+    Args:
+        of: the correction.
+
+    Returns:
+        The function that scores classes, for :class:`Correction`.
+    """
+    return lambda run, part, options: of(run, options)(run.inputs(part))
 
 
 def recalibrated(run: Finished, part: str, options: Options) -> np.ndarray:
@@ -302,8 +353,30 @@ class Correction:
 CORRECTIONS: dict[str, Correction] = {
     "none": Correction(scores=uncorrected),
     "la": Correction(scores=logit_adjustment, options=("tau",), grid=tuple(k / 4 for k in range(9))),
-    "tau-norm": Correction(scores=tau_norm, options=("tau", "bias"), grid=tuple(k / 10 for k in range(21))),
-    "ncm": Correction(scores=nearest_class_mean, options=("features",), probabilities=False),
+    "tau-norm": Correction(scores=linear(tau_norm), options=("tau", "bias"), grid=tuple(k / 10 for k in range(21))),
+    "ncm": Correction(scores=linear(nearest_class_mean), options=("features",), probabilities=False),
     "bn": Correction(scores=recalibrated),
 }
 """The corrections by name, as :data:`training.store.posthoc.NAMES` has them."""
+
+
+def corrected_network(run: Finished, name: str, options: Options) -> Network:
+    """Give a network the classifier that a correction makes of its own.
+
+    Args:
+        run: the network.
+        name: 'la', 'tau-norm' or 'ncm'.
+        options: how.
+
+    Returns:
+        A network with the scores of the correction.
+
+    Raises:
+        InvalidInput: if the correction is not defined for the run.
+    """
+    if name == "la":
+        shift = options.tau * log_prior(run.config, run.data.counts, run.network)
+        return replaced(run.network, Shifted(run.network.classifier, shift))
+    how = {"tau-norm": tau_norm, "ncm": nearest_class_mean}[name](run, options)
+    scorer = Scorer(run.network.classifier, how.W, how.bias, how.centre, unit=how.unit)
+    return replaced(run.network, scorer)

@@ -42,7 +42,7 @@ def predictions(
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
     temperature: float = 1.0,
-    shift: np.ndarray | float = 0.0,
+    network: build.Network | None = None,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[str, int, str, float]]:
     """Predict the likeliest classes of images.
@@ -57,8 +57,8 @@ def predictions(
         top: classes per image.
         workers: processes that decode images; 0 decodes in this process.
         max_pixels: pixels that an image may have.
-        temperature: what logits are divided by, after the shift.
-        shift: what is taken from the logits, (K,), such as :func:`training.run.corrections.log_prior`.
+        temperature: what logits are divided by.
+        network: as for :func:`logits`.
         broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
             raises InvalidInput.
 
@@ -72,9 +72,9 @@ def predictions(
     names = class_names(folder)
     if not 1 <= top <= len(names):
         raise InvalidInput(f"--top {top} must lie in 1..{len(names)}, the run's classes")
-    for decoded, z in logits(folder, images, device, workers=workers, max_pixels=max_pixels, broken=broken):
-        adjusted = z - torch.as_tensor(shift, dtype=z.dtype, device=z.device)
-        scores, classes = (adjusted / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    more: dict[str, Any] = {"workers": workers, "max_pixels": max_pixels, "network": network, "broken": broken}
+    for decoded, z in logits(folder, images, device, **more):
+        scores, classes = (z / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
         for number, image in enumerate(decoded):
             for rank in range(top):
                 yield image, rank + 1, names[int(classes[number, rank])], float(scores[number, rank])
@@ -105,6 +105,7 @@ def logits(
     *,
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
+    network: build.Network | None = None,
     broken: Callable[[str], None] = refuse,
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Compute the logits of images.
@@ -115,6 +116,7 @@ def logits(
         device: where the network runs.
         workers: processes that decode images; 0 decodes in this process.
         max_pixels: pixels that an image may have.
+        network: the run's network, corrected for instance; by default as it was trained.
         broken: called with what is wrong for each file that is no image; by default it raises InvalidInput.
 
     Yields:
@@ -128,7 +130,7 @@ def logits(
     class_names(folder)
     config = folder.config
     how = Decoding(config.upright, config.pixel_bits, Largest(*folder.result().largest_pixels), max_pixels)
-    network = network_of(folder, sources.Files.channels, device)
+    network = network_of(folder, sources.Files.channels, device) if network is None else network
     assert config.data_set.constants is not None
     mean, std = sources.constants(*config.data_set.constants, device)
     loader = DataLoader(

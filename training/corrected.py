@@ -1,4 +1,4 @@
-"""Finished runs with their logits adjusted: for ``training.compare --adjust``, the report and the confusion matrix."""
+"""Finished runs corrected without training: for ``training.compare --adjust``, and for what shows, predicts or writes a run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training.store import posthoc
+from training.options import tau_of
+from training.store import posthoc, run_code
 from training.store.comparisons import Runs
 from training.store.confusions import Confusion
 from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
+    from training.model.build import Network
     from training.run.corrections import Finished
 
 
 @dataclass(frozen=True)
-class Adjusted:
-    """A finished run after post-hoc logit adjustment.
+class Corrected:
+    """A finished run after a correction.
 
     Attributes:
         title: the correction as tables name it.
-        scores: (n, K) adjusted logits of the test images.
+        scores: (n, K) scores of the test images.
         confusion: what the test images are predicted as.
         last: accuracies in per cent, as :attr:`training.store.results.RunResult.last`.
     """
@@ -54,31 +56,62 @@ def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
     from training.model import build
     from training.run.corrections import Finished
     from training.run.inference import network_of
-    from training.store import run_code
 
     device, data = build.device(options.device), again(folder, options)
     run_code.note((folder.path, folder.config), options=["--model"])
     return Finished(folder.config, network_of(folder, data.channels, device), data, device, options.workers or 0)
 
 
-def adjusted_run(run: Finished, tau: float) -> Adjusted:
-    """Adjust the logits of a finished run.
+def corrected_run(run: Finished, name: str, tau: float) -> Corrected:
+    """Correct a finished run.
 
     Args:
         run: its network with its data.
+        name: a key of :data:`training.options.CORRECTIONS`.
         tau: strength.
 
     Returns:
         What the test images are predicted as then.
 
     Raises:
-        InvalidInput: if post-hoc logit adjustment is not defined for the run.
+        InvalidInput: if the correction is not defined for the run.
     """
     from training.run.correcting import confusion, corrected
-    from training.run.corrections import Options, logit_adjustment
+    from training.run.corrections import CORRECTIONS, Options
 
-    row, scores = corrected(run, "la", Options(tau)), logit_adjustment(run, "test", Options(tau))
-    return Adjusted(row.title, scores, confusion(run, scores), row.last)
+    row, scores = corrected(run, name, Options(tau)), CORRECTIONS[name].scores(run, "test", Options(tau))
+    return Corrected(row.title, scores, confusion(run, scores), row.last)
+
+
+def network(folder: RunFolder, options: argparse.Namespace) -> Network:
+    """Load the network of a finished run on image files, corrected as the options say.
+
+    Args:
+        folder: the run.
+        options: the options of :func:`training.options.add_correction`, ``add_data``, ``add_lists`` and ``add_device``.
+
+    Returns:
+        The network. Logit adjustment needs the stored class counts alone; the other corrections need the training images.
+
+    Raises:
+        InvalidInput: if the correction is not defined for the run, or its data are needed and not there.
+    """
+    from training.batches.sources import Files  # bring torch
+    from training.model import build
+    from training.model.corrected import Shifted, replaced
+    from training.run.corrections import Options, corrected_network, log_prior
+    from training.run.inference import class_names, network_of
+
+    class_names(folder)
+    tau = tau_of(options)
+    if options.correction not in (None, "la"):
+        return corrected_network(finished(folder, options), options.correction, Options(tau))
+    run_code.note((folder.path, folder.config), options=["--model"])
+    loaded = network_of(folder, Files.channels, build.device(options.device))
+    if options.correction is None:
+        return loaded
+    shift = tau * log_prior(folder.config, np.array(folder.result().train_counts), loaded)
+    return replaced(loaded, Shifted(loaded.classifier, shift))
 
 
 def adjusted(folders: Mapping[str, Sequence[RunFolder]], options: argparse.Namespace) -> dict[str, Runs]:
