@@ -236,6 +236,8 @@ def cifar_sentences() -> list[str]:
     gone = max(above[series][r] for series in ("CIFAR-CAS", "CIFAR-BMLS") for r in ("r_A", "r_B"))
     shared = max(above[series]["own_B"] / above[series]["r_A"] for series in ("CIFAR-LA", "CIFAR-MS"))
     least = of_rows("CIFAR", 0.1, "fit_B")
+    half = [cifar(series)[0.6] for series in ("CIFAR-CAS", "CIFAR-BMLS")]
+    (of_law_at_3,) = law.predicted_rows("CIFAR-BMLS", [0.3])
     crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / of_law("CIFAR")
     return [
         f"With it the threshold is at {short(crossed, 2)} of the law's, and with the share that is fitted at .3 it should be at "
@@ -256,6 +258,9 @@ def cifar_sentences() -> list[str]:
         "frequent ones.",
         f"what is fitted inside rare classes is {short(CAS['fit_B'], 2)} and {short(BMLS['fit_B'], 2)}, and inside frequent "
         f"ones {short(CAS['fit_A'], 2)} and {short(BMLS['fit_A'], 2)}",
+        f"At .6 rare classes are still ahead, {half[0]['few']:.0f} and {half[1]['few']:.0f} % right beside {half[0]['many']:.0f} "
+        f"and {half[1]['many']:.0f} % (seed 0). Their own directions are {short(half[0]['own_B'], 2)} with CAS, and "
+        f"{short(half[1]['own_B'], 2)} with BMLS, where more than {short(0.15 * of_law_at_3['r_B'], 2)} was predicted.",
         f"At .3 the own part is {100 * LA['own_B'] / LA['r_A']:.0f} % of r of frequent classes, beside "
         f"{100 * ours[0.3]['own_B'] / ours[0.3]['r_A']:.0f} % without, and {LA['few']:.0f} % of rare images are right, beside "
         f"{ours[0.3]['few']:.2f} %.",
