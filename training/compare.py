@@ -20,7 +20,7 @@ from training.distributed.torchrun import processes
 from training.experiments import runs_of
 from training.jobs.deadline import TimeIsUp
 from training.named import GROUPS, METHODS
-from training.options import Options, add_recipe, add_running, config_of, dataset_in
+from training.options import CORRECTIONS, Options, add_recipe, add_running, config_of, dataset_in
 from training.store import comparison_page, comparison_picture, comparisons
 from training.store.runs import RunFolder
 from training.store.verdicts import verdict
@@ -96,9 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.group("run").add_argument(
         "--adjust",
-        action="store_true",
-        help="also show each method with post-hoc logit adjustment, where that is defined; it trains nothing, and reads the test "
-        "images once more for each run",
+        type=cli.choice(*CORRECTIONS),
+        nargs="*",
+        metavar="NAME",
+        help="also show each method after these corrections, where they are defined: la (without a name), tau-norm, ncm; they "
+        "train nothing, and read the images once more for each run",
     )
     start, options = time.monotonic(), parser.parse_args(arguments)
     engines.check(options)
@@ -142,9 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
             "" if in_time or missing < len(wanted) else "; on a busy machine OMP_NUM_THREADS=1 before it may be faster"
         )
         print(f"{late}{missing} of {counted(len(wanted), 'run')} {verb} missing{remedy}{slow}", file=sys.stderr)
-    if options.adjust:
+    if options.adjust is not None:
         try:
-            results |= adjusted(folders, options)
+            results |= adjusted(folders, options.adjust or ["la"], options)
         except (InvalidInput, OSError) as error:  # such as a full disk; what was trained is shown all the same
             status = 2
             cli.complain(error if isinstance(error, InvalidInput) else InvalidInput(str(error)))

@@ -15,6 +15,7 @@ from training.options import tau_of
 from training.store import posthoc, run_code
 from training.store.comparisons import Runs
 from training.store.confusions import Confusion
+from training.store.results import RunResult
 from training.store.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -114,15 +115,18 @@ def network(folder: RunFolder, options: argparse.Namespace) -> Network:
     return replaced(loaded, Shifted(loaded.classifier, shift))
 
 
-def adjusted(folders: Mapping[str, Sequence[RunFolder]], options: argparse.Namespace) -> dict[str, Runs]:
-    """Adjust the logits of finished runs, and store what that gives in their folders, as ``training.posthoc`` does.
+def adjusted(
+    folders: Mapping[str, Sequence[RunFolder]], names: Sequence[str], options: argparse.Namespace
+) -> dict[str, Runs]:
+    """Correct finished runs, and store what that gives in their folders, as ``training.posthoc`` does.
 
     Args:
         folders: the finished runs of each method, all on the same data.
+        names: keys of :data:`training.options.CORRECTIONS`.
         options: the options of :func:`training.options.add_data`, ``add_lists`` and ``add_device``.
 
     Returns:
-        For each method for which it is defined, its runs with adjusted logits, by a name that says so.
+        For each method and each correction that is defined for it, its runs after it, by a name that says so.
 
     Raises:
         InvalidInput: if the data are not there, or are others than a run's; if weights are damaged.
@@ -131,27 +135,35 @@ def adjusted(folders: Mapping[str, Sequence[RunFolder]], options: argparse.Names
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
     from training.run.correcting import corrected
-    from training.run.corrections import Finished, Options, log_prior, logit_adjustment
+    from training.run.corrections import CORRECTIONS, Finished, Options
     from training.run.inference import network_of
 
     device, how, found, data = build.device(options.device), Options(), dict[str, Runs](), None
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     for method, runs in folders.items():
-        results, right = [], []
+        results: dict[str, list[RunResult]] = {name: [] for name in names}
+        right: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for folder in runs:
             data = again(folder, options) if data is None else data
             folder.check(data.fingerprint, images=data)
-            network = network_of(folder, data.channels, device)
-            try:
-                log_prior(folder.config, data.counts, network)
-            except InvalidInput:  # such as a balanced sampler, after which nothing is left to adjust
-                break
-            run = Finished(folder.config, network, data, device, workers)
-            rows = [corrected(run, name, how) for name in ("none", "la")]
-            with folder.lock():
-                posthoc.save(folder, rows)
-            results.append(replace(folder.result(), last=rows[1].last, best=None, per_class=rows[1].per_class))
-            right.append(logit_adjustment(run, "test", how).argmax(axis=1) == data.test.labels)
-        if data is not None and results:
-            found[f"{method}, {posthoc.TITLES['la']}"] = Runs(tuple(results), data.test.labels, np.stack(right))
+            run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
+            rows = []
+            for name in names:
+                try:
+                    row = corrected(run, name, how)
+                except (
+                    InvalidInput
+                ):  # such as logit adjustment after a balanced sampler, which leaves nothing to adjust
+                    continue
+                rows.append(row)
+                results[name].append(replace(folder.result(), last=row.last, best=None, per_class=row.per_class))
+                scores = CORRECTIONS[name].scores(run, "test", how)
+                right[name].append(scores.argmax(axis=1) == data.test.labels)
+            if rows:
+                with folder.lock():
+                    posthoc.save(folder, [corrected(run, "none", how), *rows])
+        for name, of in results.items():
+            if of and data is not None:
+                title = f"{method}, {posthoc.TITLES[name]}"
+                found[title] = Runs(tuple(of), data.test.labels, np.stack(right[name]))
     return found

@@ -47,6 +47,9 @@ def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
     assert len(values) == 2
     assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2) " in table[6].split("|")[3]
     assert "random+FC, post-hoc LA" in page.read_text()
+    assert run_command(lambda: compare.main([*words, "--adjust", "la", "ncm"])) == 0
+    table = [line.split(" | ")[0].strip("| ") for line in capsys.readouterr().out.splitlines()[4:9]]
+    assert table == [*names[:2], "BMLS+MS, NCM", names[2], "random+FC, NCM"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posthoc, "save", full)
         assert run_command(lambda: compare.main([*words, "--adjust"])) == 2

@@ -161,7 +161,8 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
     Raises:
         InvalidInput: if logits are no log-probabilities under that prior.
     """
-    return run.logits(part) - options.tau * log_prior(run.config, run.data.counts, run.network)
+    shift = options.tau * log_prior(run.config, run.data.counts, run.network)  # before any image is read
+    return run.logits(part) - shift
 
 
 def log_prior(config: RunConfig, counts: np.ndarray, network: Network) -> np.ndarray:
