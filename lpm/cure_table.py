@@ -27,16 +27,18 @@ class Row:
     Attributes:
         cure: name of the cure.
         c_B: collapse number of the minority under the row's decay: it is collapsed if and only if this is at most mu^2. A row
-            with budgets has that of a decay on samples. With counts of one's own, the smallest non-zero eigenvalue of P M P,
+            with budgets has that of a decay on samples. With counts of one's own the minority is the classes with the fewest
+            images; if that and the most frequent one are single classes, c_B is the smallest non-zero eigenvalue of P M P,
             M = sum_k p_k t_k t_k^T. None where the law does not apply.
-        c_A: collapse number of the majority; with counts of one's own the largest such eigenvalue, at or above whose
-            root a decay leaves nothing.
+        c_A: collapse number of the majority; with counts of one's own that of the most frequent classes, or the largest such
+            eigenvalue, at or above whose root a decay leaves nothing.
         R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
             not looked for, where ``intervals`` is None, too.
         bracket: certified interval around R0.
         intervals: all imbalances of the range at which it holds, as pairs of ends; None where that is not certified or
             not looked for.
-        collapsed: whether the minority is collapsed at the solution; None if undecided.
+        collapsed: whether the minority is collapsed at the solution; None if undecided, or if not ``alike``.
+        alike: whether the minority is several classes that may be exchanged, so that it can collapse.
         cos_AA: mean cosine between classes of the majority; None if there are none.
         cos_AB: mean cosine between majority and minority.
         cos_BB: mean cosine between classes of the minority.
@@ -56,6 +58,7 @@ class Row:
     bracket: tuple[float, float] | None = None
     intervals: tuple[tuple[float, float], ...] | None = None
     collapsed: bool | None = None
+    alike: bool = True
     cos_AA: float | None = None
     cos_AB: float | None = None
     cos_BB: float | None = None
@@ -166,7 +169,7 @@ def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified |
 def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, threshold: Threshold | None) -> Row:
     """The row of a cure that is solved. built: its program before budgets or decay. given: after them."""
     minority, majority, note = collapse_numbers(built if solution.problem.decay is None else solution.problem)
-    sides = solution.problem.sides or ((0,), (len(solution.problem.sizes) - 1,))
+    sides = _sides(solution.problem)
     norms, gram = solution.gram.norms, solution.gram
     return Row(
         cure=cure.name,
@@ -175,7 +178,8 @@ def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, thresho
         R0=threshold.R0 if threshold else None,
         bracket=threshold.bracket if threshold else None,
         intervals=threshold.intervals if threshold and threshold.certified else None,
-        collapsed=solution.collapsed,
+        collapsed=_collapsed(solution),
+        alike=_alike(solution.problem),
         cos_AA=_finite(gram.mean_cosine(sides[0], sides[0])),
         cos_AB=_finite(gram.mean_cosine(sides[0], sides[1])),
         cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
@@ -189,6 +193,25 @@ def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, thresho
     )
 
 
+def _sides(problem: Problem) -> tuple[tuple[int, ...], ...]:
+    """The groups of majority and minority; with counts of one's own the most and the least frequent one."""
+    return problem.sides or ((0,), (len(problem.sizes) - 1,))
+
+
+def _alike(problem: Problem) -> bool:
+    """Whether the minority is one group of several classes."""
+    groups = _sides(problem)[1]
+    return len(groups) == 1 and bool(problem.sizes[groups[0]] > 1)
+
+
+def _collapsed(solution: Solution) -> bool | None:
+    """Whether the minority is collapsed; None if undecided, or if no two of its classes are alike."""
+    (group, *_) = _sides(solution.problem)[1]
+    if not _alike(solution.problem) or group in solution.undecided_groups:
+        return None
+    return group in solution.collapsed_groups
+
+
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
@@ -197,26 +220,27 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
     """Compute the collapse numbers of minority and majority.
 
     Args:
-        problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides the
-            numbers are the smallest and the largest eigenvalue of P M P but one zero.
+        problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides they are
+            the most and the least frequent classes. Where both are single classes, the numbers are the smallest and the
+            largest eigenvalue of P M P but one zero.
 
     Returns:
         The minority's number, the majority's, and why one or both are missing; "" where none is.
     """
     problem = problem if problem.decay is not None else problem.under_decay(1.0)
     if problem.margin is not None:
-        return None, None, "margins: the collapse law does not apply"
+        return None, None, "margins: the collapse law does not apply; R0 is that of solved programs"
     if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
-        return None, None, "a < b: the order of a pair sets all classes apart, so the collapse law does not apply"
-    if problem.sides:
-        sizes = [int(problem.sizes[list(side)].sum()) for side in problem.sides]
+        return None, None, "a < b: the order of a pair sets all classes apart, so none collapse and there is no R0"
+    sizes = [int(problem.sizes[list(side)].sum()) for side in _sides(problem)]
+    if problem.sides or max(sizes) > 1:
         alone = [
             f"the {name} is one class" for name, size in zip(("majority", "minority"), sizes, strict=True) if size == 1
         ]
         try:
             A, B = (
                 collapse_number(problem, side[0]) if size > 1 else None
-                for side, size in zip(problem.sides, sizes, strict=True)
+                for side, size in zip(_sides(problem), sizes, strict=True)
             )
         except InvalidInput as refusal:
             return None, None, str(refusal)

@@ -62,7 +62,7 @@ def _cells(row: Row, R0: str) -> list[str]:
         R0,
         *(number(value, "+.3f") for value in (row.cos_AA, row.cos_AB, row.cos_BB)),
         *(number(value, ".3g") for value in (row.norm_A, row.norm_B, row.margin_B)),
-        {True: "yes", False: "no", None: "undecided"}[row.collapsed],
+        {True: "yes", False: "no", None: "undecided"}[row.collapsed] if row.alike else f"rank {row.rank}",
         number(row.relative_gap, ".0e"),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -156,8 +157,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{method}: in {shown(_run(options.store, config, 0).path.parent)}", file=sys.stderr)
     if missing < len(wanted):
         if options.html is not None:  # before the table, whose reader may stop early, as head does
-            write(options.html, comparison_page.page(base, results, folders, stopped).encode())
-            print(f"page: {shown(options.html)}", file=sys.stderr)
+            try:
+                write(options.html, comparison_page.page(base, results, folders, stopped).encode())
+                print(f"page: {shown(options.html)}", file=sys.stderr)
+            except OSError as error:  # such as a full disk; the table is shown all the same
+                status = 2
+                cli.complain(InvalidInput(f"--html {str(options.html)!r} cannot be written: {error.strerror}"))
         print(formats[options.format](base, results), end="")
         print(stopped + _ending(results, runs) if options.format == "markdown" else "", end="")
         if stopped and not options.quiet:
@@ -185,6 +190,10 @@ def _check_html(path: Path) -> None:
         raise InvalidInput(f"--html {str(path)!r}: name a file in a folder that exists")
     if os.path.lexists(path) and not comparison_page.is_page(path):
         raise InvalidInput(f"--html {str(path)!r} exists and is no page of this command; name another file")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InvalidInput(f"--html {str(path)!r} cannot be written: {error.strerror}") from None
 
 
 def longer(runs: Mapping[str, Sequence[RunConfig]]) -> str:

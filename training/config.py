@@ -258,7 +258,7 @@ def _check_type(name: str, value: Any, known: Choice, kind: Any) -> None:
     if any(isinstance(x, int) and abs(x) >= 2**70 for x in numbers):  # too long to format
         raise InvalidInput(f"{name} has a number of more than 70 bits; it must be smaller")
     if number_kind is float and not all(math.isfinite(x) for x in numbers):
-        raise InvalidInput(f"{name} = {str(value)[:40]} must be finite")
+        raise InvalidInput(f"{name.replace('_', '-')} = {str(value)[:40]} must be finite")
 
 
 def from_json(data: dict[str, Any]) -> RunConfig:

@@ -21,6 +21,7 @@ from lpm.console.text import markdown as markdown_text
 from training import diagnosis
 from training.diagnosis import Report
 from training.store import runs
+from training.store.confusion_picture import check_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     folders = runs.named(options.runs)
-    if options.out is not None and not options.out.parent.is_dir():
-        raise InvalidInput(f"--out {str(options.out)!r} lies in a folder that does not exist")
-    if options.out is not None and (len(folders) > 1 or options.out.suffix not in (".png", ".pdf")):
-        raise InvalidInput(f"--out {str(options.out)!r} must be one .png or .pdf for one run; {len(folders)} are named")
+    if options.out is not None:
+        check_path(options.out, (".png", ".pdf"))
+        if len(folders) > 1:
+            raise InvalidInput(f"--out {str(options.out)!r} is the picture of one run, and {len(folders)} are named")
     reports = [diagnosis.of(folder) for folder in folders]
     if options.json:
         print(json.dumps([as_json(report) for report in reports], indent=1, allow_nan=False))
@@ -78,10 +79,12 @@ def as_json(report: Report) -> dict[str, object]:
         report: the diagnosis of a run.
 
     Returns:
-        The object: mu is null where it is not defined.
+        The object: mu is null where it is not defined, and so are shares of a class without test images.
     """
     classes = [
-        asdict(c) | {"verdict": c.verdict, "threshold": c.threshold, "sentence": c.sentence} for c in report.classes
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(c).items()}
+        | {"verdict": c.verdict, "threshold": c.threshold, "sentence": c.sentence}
+        for c in report.classes
     ]
     mu = report.mu if math.isfinite(report.mu) else None
     return asdict(report) | {"mu": mu, "thresholds": report.thresholds, "classes": [{**c, "mu": mu} for c in classes]}
@@ -98,9 +101,9 @@ def markdown(report: Report) -> str:
     """
     rows = [["class", "images", "verdict", "right", "among its own split", "corrected", "threshold"], ["---"] * 7]
     for c in report.classes:
-        corrected = "" if c.corrected is None else f"{c.corrected:.0f}"
+        corrected = "" if c.corrected is None else _share(c.corrected)
         threshold = "" if c.threshold is None else f"{c.threshold:.3g}"
-        shares = [f"{c.right:.0f}", f"{c.among_split:.0f}", corrected, threshold]
+        shares = [_share(c.right), _share(c.among_split), corrected, threshold]
         rows.append([c.name, str(c.images), c.verdict, *shares])
     how = "chosen" if report.mu_known else "measured by balance"
     size = f"= {report.mu:.3g}" if math.isfinite(report.mu) else "not known"
@@ -122,6 +125,10 @@ def markdown(report: Report) -> str:
             f"{', '.join(parts)}."
         )
     return "\n".join(lines) + "\n"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0f}"
 
 
 def picture(report: Report, form: str) -> bytes:

@@ -52,7 +52,7 @@ class Diagnosis:
         name: its name.
         images: its training images.
         tested: its test images.
-        right: predicted as it.
+        right: predicted as it; NaN without test images, as the next ones.
         among_split: predicted as it where only the classes of its split can be chosen.
         chance: what a guess among these classes gives.
         corrected: predicted as it by argmax of z - log pi, pi the class frequencies of the training labels as the sampler draws
@@ -225,7 +225,8 @@ def of(folder: RunFolder) -> Report:
         shares.append(by_class(labels, (scores - np.log(drawn)).argmax(axis=1), K)[0])
     elif stored := posthoc.corrected(folder, posthoc.TITLES["la"]):  # as training.posthoc measured it
         shares.append(np.array([share or 0.0 for share in stored.per_class]) * total / 100)
-    right, among, *corrected = (100 * share / np.maximum(total, 1) for share in shares)
+    with np.errstate(invalid="ignore"):  # 0 / 0 for a class without test images
+        right, among, *corrected = (100 * share / total for share in shares)
     names = result.class_names if len(result.class_names) == K else tuple(map(str, range(K)))
     numbers = collapse.collapse_numbers(config, counts)
     mu, distances = _decay(folder, geometry, final, counts), _distances(vectors)
@@ -366,8 +367,15 @@ def _against_collapse(config: RunConfig, store: Path, mu: float, classes: list[D
     ):
         return command(config, store, sampler="cas")
     factor = 0.8 * threshold / mu if mu > threshold else 0.5
-    names = ("classifier_decay", "feature_decay") if config.feature_decay else ("weight_decay",)
-    return command(config, store, **{name: float(f"{factor * getattr(config, name):.2g}") for name in names})
+    # mu is the root of l_H l_W, or l_W |W| / |h| by balance; l_W is the weight decay unless the classifier has its own.
+    of_W = "classifier_decay" if config.classifier_decay else "weight_decay"
+    if not config.feature_decay:
+        factors = {of_W: factor}
+    elif config.classifier_decay:
+        factors = {of_W: factor, "feature_decay": factor}
+    else:  # the weight decay is the other layers', too
+        factors = {"feature_decay": factor**2}
+    return command(config, store, **{name: float(f"{f * getattr(config, name):.2g}") for name, f in factors.items()})
 
 
 def command(config: RunConfig, store: Path, **changes: Any) -> str:
@@ -379,12 +387,15 @@ def command(config: RunConfig, store: Path, **changes: Any) -> str:
         changes: the choices that differ from it.
 
     Returns:
-        The command, with the options in which the run differs from its preset; '' if the choices do not go together.
+        The command, with the options in which the run differs from its preset; '' if the choices do not go together, or are
+        the run's own.
     """
     try:
         wanted = replace(config, **changes)
         base = with_preset(RunConfig(dataset=config.dataset, classes=config.classes), config.preset.removesuffix("+"))
     except InvalidInput:
+        return ""
+    if wanted == config:
         return ""
     words = ["python", "-m", "training.train", "--dataset", config.dataset, "--preset", base.preset]
     words += [] if config.data_set.files else ["--imbalance", f"{config.imbalance:g}"]

@@ -69,14 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
     add_lists(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
-    images = _files(options.images)
+    skipped: list[str] = []
+    images = _files(options.images, skipped if options.skip_broken else None)
     from training.model import build  # bring torch
     from training.run import inference
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     folder, device = runs.at(options.run), build.device(options.device)
     options.workers = cores if options.workers is None else options.workers
-    skipped: list[str] = []
     network = corrected.network(folder, options)
     temperature = None if options.calibrate is None else _temperature(folder, options, network)
     predictions = inference.predictions(
@@ -102,7 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
         cli.next_step("with --calibrate the same command prints probabilities, which scores are not")
     elif temperature is not None:
         run = shlex.quote(str(options.run))
-        cli.next_step(f"python -m training.export {run} --format onnx --data-root DIR takes the network elsewhere")
+        tau = "" if options.tau is None else f" --tau {options.tau:g}"
+        how = "" if options.correction is None else f" --correction {options.correction}{tau}"
+        cli.next_step(f"python -m training.export {run} --format onnx{how} --data-root DIR takes the network elsewhere")
     return min(len(skipped), 1)
 
 
@@ -152,8 +154,10 @@ def _refuse(reason: str) -> None:
     raise InvalidInput(f"{reason}; --skip-broken leaves such files out")
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path], skipped: list[str] | None) -> list[Path]:
     """The image files, and those below the folders, of a command line.
+
+    skipped: gets what is wrong with files below folders that cannot be used; None refuses them.
 
     Raises InvalidInput for a folder without images, a run, a missing file, and a name that a terminal does not show
     unchanged.
@@ -162,18 +166,35 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if seed_paths(path) != [path] or os.path.lexists(path / "config.json"):
             raise InvalidInput(f"{str(path)!r} is a run, not images; name one run (a pattern may have matched several)")
-        images, other_files = images_below(path) if os.path.isdir(path) else ([path], [])
-        files, ignored = files + images, ignored + [str(path / name) for name in other_files]
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        images, other_files = images_below(path, refuse_file=lambda _, problem: _leave_out(problem, skipped))
+        for image in images:
+            if str(image).isprintable():
+                files.append(image)
+            else:
+                _leave_out(f"{quoted(image)}: {UNPRINTABLE}", skipped)
+        ignored += [str(path / name) for name in other_files]
     if ignored:
         print(f"note: {shown(left_out(ignored))}", file=sys.stderr)
     for file in files:
         if not str(file).isprintable():
-            raise InvalidInput(
-                f"{quoted(file)}: give it a name of printable text in UTF-8; it is quoted as bash reads it"
-            )
+            raise InvalidInput(f"{quoted(file)}: {UNPRINTABLE}")
         if not os.path.exists(file):
             raise InvalidInput(f"{str(file)!r} does not exist")
     return files
+
+
+UNPRINTABLE = "give it a name of printable text in UTF-8; it is quoted as bash reads it"
+"""What is wrong with a file whose name a terminal would not show unchanged."""
+
+
+def _leave_out(problem: str, skipped: list[str] | None) -> None:
+    if skipped is None:
+        _refuse(problem)
+    else:
+        skipped.append(problem)
 
 
 if __name__ == "__main__":

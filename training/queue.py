@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
 from lpm.console.text import counted, shown
 from training.config import RunConfig
 from training.experiments import config
@@ -168,30 +167,6 @@ def table(queue: Queue) -> str:
     return cli.markdown_table(lines) + end + f"Minutes: {basis}.\n" * bool(left)
 
 
-def export(store: Path, rows: Path | None, path: Path) -> None:
-    """Write the rows of all finished runs: those of a file, and those that it lacks of the store and of the file written before.
-
-    Files are read anew, because another queue may have added to them.
-
-    Args:
-        store: folder of the run store.
-        rows: the file; None for no other rows.
-        path: file that is written; it may be the same.
-
-    Raises:
-        InvalidInput: if a file has other columns.
-    """
-    known = [] if rows is None else stored.read(rows, "--rows")
-    runs = {_run(row) for row in known}
-    older = stored.read(path, "--export") if path.exists() else []
-    others = {(*_run(row), row["split"]): row for row in [*older, *stored.export(store)] if _run(row) not in runs}
-    write(path, stored.as_csv([*known, *others.values()]))
-
-
-def _run(row: Mapping[str, str]) -> tuple[str, str, str]:
-    return row["config"], row["seed"], row["method"]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
@@ -211,10 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.dry_run:
         print(table(queue), end="")
         return 0
-    if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise InvalidInput(f"--export {str(path)!r} is a folder, or in none; name a file in a folder that exists")
-    if path is not None and path.exists():
-        stored.read(path, "--export")  # no other file is overwritten
+    stored.check_export(options.export)
     if options.store.exists() and not options.store.is_dir():
         raise InvalidInput(f"--store {str(options.store)!r} is a file; name a folder")
     if options.data_root is None:
@@ -263,7 +235,7 @@ def _train(run: RunConfig, options: argparse.Namespace, deadline: Deadline) -> b
 
 def _export(options: argparse.Namespace) -> None:
     if options.export is not None:
-        export(options.store, options.rows, options.export)
+        stored.add_to(options.export, options.store, options.rows)
 
 
 def _options(arguments: Iterable[str] | None) -> argparse.Namespace:

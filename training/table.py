@@ -15,7 +15,6 @@ from typing import Any
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
-from lpm.console.output import write
 from lpm.console.text import counted, shown
 from training import posthoc
 from training.config import RunConfig
@@ -25,7 +24,7 @@ from training.named import METHODS
 from training.options import NAMES, Options, add_check, add_data, add_device, add_epochs, seeds
 from training.store import forms, tables, wanted
 from training.store.posthoc import TITLES
-from training.store.rows import as_csv, by_run, export
+from training.store.rows import add_to, by_run, check_export
 from training.store.wanted import RECIPES, Wanted
 
 USUAL = {
@@ -66,9 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     table = _part(number, options)
     options.seeds = options.seeds or list(range(table.seeds))
     options.recipes = RECIPES if options.recipe is None else (options.recipe,)
-    if (path := options.export) is not None and (path.is_dir() or not path.parent.is_dir()):
-        problem = "that is a folder" if path.is_dir() else "there is no such folder"
-        raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
+    check_export(options.export)
     options.known = {} if options.rows is None else by_run(options.rows, "--rows")
     status = 0 if options.dry_run else max(_train(table, options), _correct(table, options))
     missing = _missing(table, options)
@@ -88,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     if options.export is not None:
-        write(options.export, as_csv(export(options.store)))
+        add_to(options.export, options.store, options.rows)
     if not (missing or options.quiet or options.format):
         cli.next_step(f"python -m figures --all --store {shlex.quote(str(options.store))} draws what the runs allow")
     return status
@@ -191,7 +188,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="|".join(formats) + ": how the cells are printed (default: markdown; with --dry-run only if it is given)",
     )
-    add("--export", type=Path, metavar="CSV", help="also write every finished run of the store to this file")
+    add(
+        "--export",
+        type=Path,
+        metavar="CSV",
+        help="also add every finished run of the store to this file; other rows stay in it, and --dry-run writes nothing",
+    )
     add("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(arguments)
 

@@ -220,6 +220,32 @@ def test_counts_of_ones_own_have_the_eigenvalues_of_their_labels() -> None:
         assert solve(problem.under_decay(factor * np.sqrt(row.c_A))).rank == rank
 
 
+@pytest.mark.parametrize("mu", [0.1, 0.5])
+def test_counts_of_ones_own_in_two_groups_give_the_table_of_two_groups(mu: float) -> None:
+    of_K, of_counts = (
+        cure_table.Table(setting=Setting(classes=classes, nodes=2), limit=lambda p: p.under_decay(mu))
+        for classes in (imbalanced(4, 2, 10.0), class_counts([100, 100, 10, 10]))
+    )
+    unordered = [cure for cure in CURES if cure.name != "MS a<b"]  # which sets classes of one count apart
+    for one, other in zip(of_K.rows(unordered), of_counts.rows(unordered), strict=True):
+        for name in ("c_A", "c_B", "cos_AA", "cos_AB", "cos_BB", "norm_A", "norm_B", "margin_B"):
+            value, expected = getattr(other, name), getattr(one, name)
+            close = value == expected if expected is None else value == pytest.approx(expected, rel=1e-5, abs=1e-6)
+            assert close, (one.cure, name)
+        assert (other.collapsed, other.alike, other.note) == (one.collapsed, one.alike, one.note), one.cure
+
+
+def test_a_minority_without_two_classes_alike_has_a_rank_and_does_not_collapse() -> None:
+    alone = cure_table.Table(
+        setting=Setting(classes=class_counts([500, 200, 80, 10])), limit=lambda p: p.under_decay(0.3)
+    )
+    ordered = cure_table.Table(setting=setting(), limit=lambda p: p.under_decay(0.1))
+    for row in (alone.row(BY_NAME["no mixup"]), ordered.row(BY_NAME["MS a<b"])):
+        assert (row.collapsed, row.alike) == (None, False)
+        cells = cures.table_of([row], 1, 1e4)
+        assert cells[1][cells[0].index("collapsed")] == f"rank {row.rank}"
+
+
 def test_the_command_prints_writes_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--K", "4", "--R", "20", "--decay", "0.1", "--nodes", "2"]
     assert run(lambda: cures.main([*words, "--json"])) == 0

@@ -19,6 +19,7 @@ from training.jobs.notes import explain
 from training.methods import SAMPLERS
 from training.model import build
 from training.model.class_weights import Weighted
+from training.model.label_losses import CrossEntropy
 from training.model.long_tail_losses import LogitAdjustment, LogitMap
 from training.named import METHODS
 from training.run.trainer import Trainer
@@ -241,3 +242,9 @@ def test_the_collapse_law_claims_nothing_of_other_losses() -> None:
         {"classifier": "cosine"},
     ):
         assert collapse.collapse_numbers(replace(TINY, **change), counts) is None  # type: ignore[arg-type]
+
+
+def test_weights_of_other_classes_are_refused() -> None:
+    loss, z, k = Weighted(CrossEntropy(), torch.ones(5)), torch.zeros(2, 3), torch.tensor([0, 1])
+    with pytest.raises(InvalidInput, match="5"):
+        loss(z, k, k, 0.5)

@@ -232,3 +232,14 @@ def test_finished_runs_are_shown_though_others_are_missing(root: Path, tmp_path:
     output = capsys.readouterr()
     assert "error: " in output.err
     assert output.out == ""
+
+
+def test_a_page_that_cannot_be_written_is_said_before_training(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(compare.tempfile, "TemporaryFile", nothing)
+    words = ["--store", str(tmp_path / "s"), "--html", str(tmp_path / "page.html"), "--seeds", "0"]
+    assert run_command(lambda: compare.main(words)) == 2
+    assert "cannot be written: Read-only file system" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

@@ -351,3 +351,14 @@ def test_a_correction_that_means_nothing_is_refused(words: list[str], reason: st
     assert run_command(lambda: confusion_command([str(folder.path), *words])) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
+
+
+@pytest.mark.parametrize("command", [confusion_command, diagnose])
+def test_a_picture_replaces_no_photograph(command: Any, run: RunFolder, tmp_path: Path, capsys: Any) -> None:
+    photograph, picture = tmp_path / "dog.png", tmp_path / "picture.png"
+    photograph.write_bytes(b"\x89PNG of a dog")
+    assert run_command(lambda: command([str(run.path), "--out", str(photograph)])) == 2
+    assert "is no picture of this command" in capsys.readouterr().err
+    assert photograph.read_bytes() == b"\x89PNG of a dog"
+    for _ in range(2):
+        assert run_command(lambda: command([str(run.path), "--out", str(picture)])) == 0

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lpm.console.cli import run as run_command
-from training import diagnosis
+from training import diagnose, diagnosis
 from training.config import RunConfig, with_preset
 from training.data import datasets
 from training.diagnose import main, markdown
@@ -369,9 +369,9 @@ def test_bad_input_is_one_line(
         return captured.err
 
     assert "none" in refused(str(tmp_path / "none"))
-    assert "does not exist" in refused(str(folder.path), "--out", str(tmp_path / "none" / "x.png"))
+    assert "no such folder" in refused(str(folder.path), "--out", str(tmp_path / "none" / "x.png"))
     for out in ("spectrum.gif", "spectrum"):
-        assert "must be one .png or .pdf" in refused(str(folder.path), "--out", out)
+        assert "must end in .png or .pdf" in refused(str(folder.path), "--out", out)
     for name, damaged in (
         ("pair_squares", np.ones((8, 9, 9))),
         ("pair_means", np.full((8, 10, 10, 16), np.nan)),
@@ -381,3 +381,40 @@ def test_bad_input_is_one_line(
         assert "do not fit the run" in refused(str(folder.path))
     monkeypatch.setattr(RunFolder, "geometry", lambda self, epoch: {"class_vectors": whole["class_vectors"]})
     assert "do not fit the run" in refused(str(folder.path))
+
+
+@pytest.mark.parametrize(
+    ("decays", "factors"),
+    [
+        ({"feature_decay": 0.8, "weight_decay": 0.8}, {"feature_decay": 0.25}),
+        ({"feature_decay": 0.8, "classifier_decay": 0.2}, {"feature_decay": 0.5, "classifier_decay": 0.5}),
+        ({"classifier_decay": 0.2, "weight_decay": 0.0}, {"classifier_decay": 0.5}),
+        ({"weight_decay": 0.01}, {"weight_decay": 0.5}),
+        ({"weight_decay": 0.0}, {}),
+    ],
+)
+def test_less_decay_brings_mu_below_the_threshold(decays: dict[str, float], factors: dict[str, float]) -> None:
+    """mu is the root of the feature decay times that of the class vectors, or that of the class vectors alone by balance."""
+    warmup = {"decay_warmup": 1} if decays.keys() & {"feature_decay", "classifier_decay"} else {}
+    config = replace(TINY, sampler="cas", preset="smoke+", **warmup, **decays)
+    shares = {"right": 0.0, "among_split": 20.0, "chance": 20.0, "corrected": None}
+    known = {"name": "5", "images": 12, "tested": 50, "mu": 1.6, "collapse_number": 1.0}
+    found = [diagnosis.Diagnosis(**shares, **known, nearest="6", distance=0.0, answers=10)]  # type: ignore[arg-type]
+    words = diagnosis._against_collapse(config, Path("runs"), 1.6, found)
+    if not factors:
+        assert words == ""
+    for name, factor in factors.items():
+        value = float(words.split(f"--{name.replace('_', '-')} ")[1].split()[0])
+        assert value == pytest.approx(factor * getattr(config, name), rel=0.05)
+
+
+def test_a_class_without_test_images_has_no_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = planted(RunFolder(tmp_path, TINY), "fine", monkeypatch)
+    report = diagnosis.of(folder)
+    untested = replace(report.classes[3], tested=0, right=math.nan, among_split=math.nan, corrected=math.nan)
+    report = replace(report, classes=(*report.classes[:3], untested, *report.classes[4:]))
+    (row,) = (line for line in diagnose.markdown(report).splitlines() if line.startswith("| 3 |"))
+    assert row.count("–") == 3
+    content: Any = diagnose.as_json(report)
+    assert [content["classes"][3][name] for name in ("right", "among_split", "corrected")] == [None] * 3
+    json.dumps(content, allow_nan=False)

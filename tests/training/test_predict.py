@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,25 @@ def test_a_correction_predicts_what_its_scores_say(name: str, root: Path, tmp_pa
     assert run_command(lambda: predict([*words, "--device", "cpu"])) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["class"] for row in rows] == [folder.result().class_names[k] for k in expected]
+
+
+def test_files_below_a_folder_that_are_no_images_are_skipped_too(root: Path, tmp_path: Path, capsys: Any) -> None:
+    assert trained(root, tmp_path / "s") == 0
+    (folder,) = find(tmp_path / "s")
+    images = tmp_path / "new"
+    images.mkdir()
+    (images / "a.jpg").write_bytes((root / "test/cat/00.jpg").read_bytes())
+    (images / "a\nb.jpg").write_bytes((root / "test/cat/00.jpg").read_bytes())
+    os.mkfifo(images / "pipe.png")
+    (images / "__MACOSX").mkdir()
+    (images / "__MACOSX/a.jpg").write_bytes(b"of macOS")
+    capsys.readouterr()
+    words = [str(folder.path), str(images), "--workers", "0"]
+    assert run_command(lambda: predict(words)) == 2
+    assert "is not a regular file; --skip-broken" in capsys.readouterr().err
+    assert run_command(lambda: predict([*words, "--skip-broken"])) == 1
+    printed = capsys.readouterr()
+    assert [line.split(",")[0] for line in printed.out.splitlines()[1:]] == [str(images / "a.jpg")]
+    assert [line for line in printed.err.splitlines() if line.startswith("skipped: ")] == [
+        line for line in printed.err.splitlines() if "pipe.png" in line or "printable" in line
+    ]

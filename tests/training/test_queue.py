@@ -23,6 +23,7 @@ from training.data import datasets
 from training.jobs import deadline as deadlines
 from training.jobs.deadline import Deadline, TimeIsUp
 from training.jobs.work import Work
+from training.store import rows as stored
 from training.store.rows import COLUMNS, NO_ROWS
 from training.store.runs import RunFolder
 
@@ -267,12 +268,12 @@ def test_data_that_are_missing_are_said_before_anything_is_trained(
 
 
 def test_rows_have_their_columns(tmp_path: Path) -> None:
-    queue.export(tmp_path / "none", None, tmp_path / "rows.csv")
+    stored.add_to(tmp_path / "rows.csv", tmp_path / "none")
     assert (tmp_path / "rows.csv").read_text() == ",".join(COLUMNS) + "\n"
 
 
 def test_an_export_keeps_the_rows_that_the_file_had(tmp_path: Path) -> None:
     path, rows = tmp_path / "rows.csv", (ROOT / "results" / "runs.csv").read_text()
     path.write_text(rows)
-    queue.export(tmp_path / "none", None, path)
+    stored.add_to(path, tmp_path / "none")
     assert path.read_text() == rows

@@ -21,6 +21,7 @@ from training.config import RunConfig, with_preset
 from training.confusion import main as confusion
 from training.data import datasets
 from training.run import loop
+from training.store import runs
 from training.store.rows import export
 from training.store.runs import RunFolder
 
@@ -174,3 +175,12 @@ def test_a_pipe_in_a_finished_run_is_not_waited_for(
     os.mkfifo(folder.path / name)
     assert run_command(lambda: confusion([str(folder.path)])) == 2
     assert capsys.readouterr().err == f"error: {str(folder.path / name)!r} is not a regular file\n"
+
+
+def test_a_store_stands_for_all_its_finished_runs(digits: datasets.LongTailed, tmp_path: Path) -> None:
+    configs = [replace(TINY, sampler=sampler, seed=seed) for sampler in ("random", "cas") for seed in (0, 1)]
+    for config in configs:
+        loop.run(config, digits, RunFolder(tmp_path, config), CPU)
+    assert {folder.config for folder in runs.named([tmp_path])} == set(configs)
+    assert [folder.config.seed for folder in runs.named([tmp_path])] == [0, 1, 0, 1]
+    assert runs.run_paths([tmp_path / "none"]) == [tmp_path / "none"]

@@ -381,3 +381,31 @@ def test_what_differs_from_the_preset_is_said() -> None:
         "own, preset quick+ (resnet8, epochs: 3, ratio-per: batch-swapped, batch: 32)"
     )
     assert tables.setting(replace(base, preset="mine"), "own") == "own, preset mine (resnet8, epochs: 30)"
+
+
+def test_an_export_keeps_the_rows_that_the_store_does_not_have(tmp_path: Path, capsys: Any) -> None:
+    rows, words = tmp_path / "rows.csv", ["8", "--preset", "quick", "--store", str(tmp_path / "empty"), "--dry-run"]
+    line = [
+        "cifar10-lt",
+        "100.0",
+        "random+FC",
+        "all",
+        "70.0000",
+        "0",
+        "quick",
+        "30",
+        "resnet8",
+        "cpu",
+        "2",
+        "",
+        "now",
+        "1.0",
+    ]
+    rows.write_bytes(stored.as_csv([dict(zip(COLUMNS, [*line, "0123456789ab", ""], strict=True))]))
+    before = rows.read_bytes()
+    assert cli.run(lambda: main([*words, "--export", str(rows)])) in (0, 1)
+    assert rows.read_bytes() == before
+    other = tmp_path / "train.txt"
+    other.write_text("a.jpg 0\n")
+    assert cli.run(lambda: main([*words, "--export", str(other)])) == 2
+    assert other.read_text() == "a.jpg 0\n"

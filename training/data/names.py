@@ -52,9 +52,9 @@ def hidden(name: str) -> bool:
         name: of a file or folder, without its folder.
 
     Returns:
-        Whether it begins with a dot or is Thumbs.db or desktop.ini.
+        Whether it begins with a dot or is Thumbs.db, desktop.ini or __MACOSX, the folder that macOS puts into archives.
     """
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
 def name_problem(name: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
 from training.model.label_losses import LabelLoss, positive
-from training.model.losses import MixingRatio, checked, mean_of_rows, without_autocast
+from training.model.losses import MixingRatio, check_classes, checked, mean_of_rows, without_autocast
 
 
 def inverse(counts: Tensor) -> Tensor:
@@ -114,8 +114,9 @@ class Weighted(nn.Module):
             (); 0 for an empty batch.
 
         Raises:
-            InvalidInput: as :func:`training.model.losses.checked`.
+            InvalidInput: as :func:`training.model.losses.checked`, or if there is no logit for each weight.
         """
+        check_classes(z, len(self.weights))
         z, a, b, lam = checked(z, a, b, lam)
         with without_autocast(z):
             w_a, w_b = (self.weights.to(z.dtype)[label] for label in (a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,29 +12,36 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from lpm.console.output import write
 from lpm.console.text import shown
+from training.data.untrusted import contents
 from training.store.confusions import Confusion, mean_matrix
 
 FORMS = (".png", ".pdf", ".svg")
 """Endings of the files that can be drawn."""
 
+LIMIT = 100_000_000
+"""Bytes that a picture which is replaced may have."""
+
 NAMED, NUMBERED, LARGEST = 40, 15, 2000
 """Classes up to which their names stand at the axes, up to which cells have numbers, and that are drawn at all."""
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, forms: Sequence[str] = FORMS) -> None:
     """See that a picture can be written to a file.
 
     Args:
         path: the file.
+        forms: the endings that it may have.
 
     Raises:
-        InvalidInput: if its ending is unknown, or its folder is not there.
+        InvalidInput: if its ending is unknown, its folder is not there, or it holds something else, such as a photograph.
     """
-    if path.suffix.lower() not in FORMS:
-        raise InvalidInput(f"--out {str(path)!r} must end in {', '.join(FORMS[:-1])} or {FORMS[-1]}")
+    if path.suffix.lower() not in forms:
+        raise InvalidInput(f"--out {str(path)!r} must end in {', '.join(forms[:-1])} or {forms[-1]}")
     if path.is_dir() or not path.parent.is_dir():
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--out {str(path)!r}: {problem}; name a file in a folder that exists")
+    if os.path.lexists(path) and b"Matplotlib" not in contents(path, LIMIT):  # which signs its pictures
+        raise InvalidInput(f"--out {str(path)!r} exists and is no picture of this command; name another file")
 
 
 def draw(

@@ -202,6 +202,10 @@ def _is_whole(value: Any) -> bool:
     return type(value) is int and -LARGEST <= value <= LARGEST
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST
+
+
 def _are(holds: Any) -> Any:
     return lambda values: isinstance(values, list) and all(map(holds, values))
 
@@ -220,7 +224,7 @@ _CHECKS: dict[str, Any] = {
     "holdout": _maps_words_to(_is_accuracy),
     "holdout_counts": _are(_is_whole),
     "per_class": _are(lambda v: v is None or _is_accuracy(v)),
-    "train_counts": _are(_is_whole),
+    "train_counts": _are(_is_count),
     "splits": _maps_words_to(_is_range),
     "class_names": _are(_is_word),
     "train_seconds": _is_number,

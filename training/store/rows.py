@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lpm.console.errors import InvalidInput
+from lpm.console.output import write
 from training.data.untrusted import contents
 from training.store import posthoc
 from training.store.runs import find
@@ -114,6 +115,48 @@ def as_csv(rows: Iterable[Mapping[str, str]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode()
+
+
+def check_export(path: Path | None) -> None:
+    """Check a file that rows will be written to, before anything is trained.
+
+    Args:
+        path: the file of ``--export``; None for none.
+
+    Raises:
+        InvalidInput: if it is a folder, or in none, or a file that holds something else: no other file is overwritten.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "that is a folder" if path.is_dir() else "there is no such folder"
+        raise InvalidInput(f"--export {str(path)!r}: {problem}; name a file in a folder that exists")
+    if path.exists():
+        read(path, "--export")
+
+
+def add_to(path: Path, store: Path, known: Path | None = None) -> None:
+    """Write the rows of all finished runs: those of a file, and those that it lacks of the store and of the file written before.
+
+    Files are read anew, because another command may have added to them.
+
+    Args:
+        path: file that is written; rows of runs that the store does not have stay in it.
+        store: folder of the run store.
+        known: another file of rows, which may be the same; None for none.
+
+    Raises:
+        InvalidInput: if a file has other columns.
+    """
+    first = [] if known is None else read(known, "--rows")
+    runs = {_run(row) for row in first}
+    older = read(path, "--export") if path.exists() else []
+    others = {(*_run(row), row["split"]): row for row in [*older, *export(store)] if _run(row) not in runs}
+    write(path, as_csv([*first, *others.values()]))
+
+
+def _run(row: Mapping[str, str]) -> tuple[str, str, str]:
+    return row["config"], row["seed"], row["method"]
 
 
 def read(path: Path, option: str) -> list[dict[str, str]]:

@@ -353,12 +353,20 @@ def run_paths(paths: Sequence[Path]) -> list[Path]:
     """List the run folders that a command line names.
 
     Args:
-        paths: folders of runs, or folders that hold runs which differ in their seed alone.
+        paths: folders of runs, folders that hold runs which differ in their seed alone, or stores of such folders.
 
     Returns:
         The folders of the runs, each once.
     """
-    return list({os.path.abspath(seed): seed for path in paths for seed in seed_paths(path)}.values())
+    settings = [setting for path in paths for setting in _settings(path)]
+    return list({os.path.abspath(seed): seed for setting in settings for seed in seed_paths(setting)}.values())
+
+
+def _settings(path: Path) -> list[Path]:
+    """The folders in a store that hold runs, sorted by name; the path itself if it is no store."""
+    if seed_paths(path) != [path] or os.path.lexists(path / "config.json"):
+        return [path]
+    return sorted({file.parent.parent for file in path.glob("*/seed-*/config.json")}) or [path]
 
 
 def at(path: Path | str) -> RunFolder:
