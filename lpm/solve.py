@@ -35,6 +35,9 @@ PLAIN_SHARE, SMALL_BUDGET = 0.02, 0.5
 SMALL = 1_000_000
 """Largest number of logits for which ``auto`` tries the first-order solver where ``orbits`` does not certify."""
 
+TINY_DECAY = 1e-4
+"""Decay below which the first-order solver is not tried by itself."""
+
 MANY = 64
 """Number of groups above which ``merged`` is faster than ``factored``: twice as fast at 100."""
 
@@ -155,8 +158,12 @@ def _by_orbits(problems: Sequence[Problem], tolerance: float) -> list[Solution |
 
 
 def _by_another(problem: Problem, refusal: NotCertified, tolerance: float) -> Solution | NotCertified:
-    """Try the first-order solver on a small problem that ``orbits`` refused: at tiny budgets it sees more."""
-    if not problem.bias and problem.rows.count.sum() * problem.K <= SMALL:
+    """Try the first-order solver on a small problem that ``orbits`` refused: at tiny budgets it sees more.
+
+    At a tiny decay logits are large, it sees less, and takes minutes to say so.
+    """
+    tiny = problem.decay is not None and problem.decay < TINY_DECAY
+    if not tiny and not problem.bias and problem.rows.count.sum() * problem.K <= SMALL:
         with contextlib.suppress(NotCertified):
             return solve(problem, "factored", tolerance=tolerance)
     return refusal
