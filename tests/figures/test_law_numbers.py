@@ -237,6 +237,7 @@ def cifar_sentences() -> list[str]:
     shared = max(above[series]["own_B"] / above[series]["r_A"] for series in ("CIFAR-LA", "CIFAR-MS"))
     least = of_rows("CIFAR", 0.1, "fit_B")
     half = [cifar(series)[0.6] for series in ("CIFAR-CAS", "CIFAR-BMLS")]
+    weighted = cifar("CIFAR-CW")[0.6]
     (of_law_at_3,) = law.predicted_rows("CIFAR-BMLS", [0.3])
     crossed = (law.threshold(MEASURED, "CIFAR") or math.nan) / of_law("CIFAR")
     return [
@@ -265,7 +266,8 @@ def cifar_sentences() -> list[str]:
         f"{100 * ours[0.3]['own_B'] / ours[0.3]['r_A']:.0f} % without, and {LA['few']:.0f} % of rare images are right, beside "
         f"{ours[0.3]['few']:.2f} %.",
         f"MS keeps more: {100 * MS['own_B'] / MS['r_A']:.0f} % at .3, where {MS['few']:.1f} % of rare images are right.",
-        f"At .3 r is {short(CW['r_A'], 2)} in frequent and {short(CW['r_B'], 2)} in rare classes",
+        f"At .3 r is {short(CW['r_A'], 2)} in frequent and {short(CW['r_B'], 2)} in rare classes, "
+        f"and at .6 it is {short(weighted['r_A'], 2)} and {short(weighted['r_B'], 2)} (seed 0).",
         f"At 1.05 little is left of frequent classes, {short(above['CIFAR-CW']['r_A'], 2)} beside "
         f"{short(above['CIFAR-CW']['r_B'], 2)}: {above['CIFAR-CW']['many']:.1f} % of their images are right, and "
         f"{above['CIFAR-CW']['few']:.0f} % of the rare ones.",
