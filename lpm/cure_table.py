@@ -28,10 +28,10 @@ class Row:
         cure: name of the cure.
         c_B: collapse number of the minority under the row's decay: it is collapsed if and only if this is at most mu^2. A row
             with budgets has that of a decay on samples. With counts of one's own the minority is the classes with the fewest
-            images; if that and the most frequent one are single classes, c_B is the smallest non-zero eigenvalue of P M P,
-            M = sum_k p_k t_k t_k^T. None where the law does not apply.
-        c_A: collapse number of the majority; with counts of one's own that of the most frequent classes, or the largest such
-            eigenvalue, at or above whose root a decay leaves nothing.
+            images; of a single class, c_B is the smallest non-zero eigenvalue of P M P, M = sum_k p_k t_k t_k^T. None where
+            the law does not apply.
+        c_A: collapse number of the majority; with counts of one's own that of the most frequent classes, or of a single class
+            the largest such eigenvalue, at or above whose root a decay leaves nothing.
         R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
             not looked for, where ``intervals`` is None, too.
         bracket: certified interval around R0.
@@ -221,32 +221,33 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
 
     Args:
         problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides they are
-            the most and the least frequent classes. Where both are single classes, the numbers are the smallest and the
-            largest eigenvalue of P M P but one zero.
+            the most and the least frequent classes. A single class has the largest or the smallest eigenvalue of P M P but one
+            zero instead.
 
     Returns:
         The minority's number, the majority's, and why one or both are missing; "" where none is.
     """
     problem = problem if problem.decay is not None else problem.under_decay(1.0)
     if problem.margin is not None:
-        return None, None, "margins: the collapse law does not apply; R0 is that of solved programs"
+        return None, None, "margins: the collapse law does not apply"
     if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
         return None, None, "a < b: the order of a pair sets all classes apart, so none collapse and there is no R0"
     sizes = [int(problem.sizes[list(side)].sum()) for side in _sides(problem)]
-    if problem.sides or max(sizes) > 1:
-        alone = [
-            f"the {name} is one class" for name, size in zip(("majority", "minority"), sizes, strict=True) if size == 1
-        ]
-        try:
-            A, B = (
-                collapse_number(problem, side[0]) if size > 1 else None
-                for side, size in zip(_sides(problem), sizes, strict=True)
-            )
-        except InvalidInput as refusal:
-            return None, None, str(refusal)
+    try:
+        A, B = (
+            collapse_number(problem, side[0]) if size > 1 else None
+            for side, size in zip(_sides(problem), sizes, strict=True)
+        )
+    except InvalidInput as refusal:
+        return None, None, str(refusal)
+    names = ("majority", "minority")
+    if problem.sides:
+        alone = [f"the {name} is one class" for name, size in zip(names, sizes, strict=True) if size == 1]
         return B, A, "; ".join(alone)
-    values = np.linalg.eigvalsh(_moments(problem))[1:]
-    return float(values[0]), float(values[-1]), ""
+    if A is None or B is None:  # a single class has no number of its own
+        values = np.linalg.eigvalsh(_moments(problem))[1:]
+        A, B = float(values[-1]) if A is None else A, float(values[0]) if B is None else B
+    return B, A, ""
 
 
 def _moments(problem: Problem) -> np.ndarray:

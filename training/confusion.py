@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     confusions = [of(folder) for folder in folders]
     if options.correction is not None:
         runs_after = [corrected_run(finished(folder, options), options.correction, tau) for folder in folders]
-        confusions, after = [run.confusion for run in runs_after], f", {runs_after[0].title}"
+        confusions, after = [run.confusion for run in runs_after], f", {runs_after[0].row.title}"
     if options.out is not None:
         result = folders[0].result()
         title = f"{folders[0].config.method}{after} on {result.dataset or folders[0].config.data}"

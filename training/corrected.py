@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lpm.console.errors import InvalidInput
 from training.options import tau_of
 from training.store import posthoc, run_code
 from training.store.comparisons import Runs
@@ -23,21 +22,23 @@ if TYPE_CHECKING:
     from training.run.corrections import Finished
 
 
+FEW_IMAGES = 1000
+"""Images up to which this process decodes them itself, because starting others takes longer."""
+
+
 @dataclass(frozen=True)
 class Corrected:
     """A finished run after a correction.
 
     Attributes:
-        title: the correction as tables name it.
+        row: its accuracy and calibration.
         scores: (n, K) scores of the test images.
         confusion: what the test images are predicted as.
-        last: accuracies in per cent, as :attr:`training.store.results.RunResult.last`.
     """
 
-    title: str
+    row: posthoc.Corrected
     scores: np.ndarray
     confusion: Confusion
-    last: Mapping[str, float]
 
 
 def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
@@ -60,7 +61,9 @@ def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
 
     device, data = build.device(options.device), again(folder, options)
     run_code.note((folder.path, folder.config), options=["--model"])
-    return Finished(folder.config, network_of(folder, data.channels, device), data, device, options.workers or 0)
+    few = len(data.train.labels) + len(data.test.labels) <= FEW_IMAGES
+    workers = (0 if few else len(os.sched_getaffinity(0))) if options.workers is None else options.workers
+    return Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
 
 
 def corrected_run(run: Finished, name: str, tau: float) -> Corrected:
@@ -75,13 +78,13 @@ def corrected_run(run: Finished, name: str, tau: float) -> Corrected:
         What the test images are predicted as then.
 
     Raises:
-        InvalidInput: if the correction is not defined for the run.
+        NotDefined: if the correction is not defined for the run.
     """
     from training.run.correcting import confusion, corrected
     from training.run.corrections import CORRECTIONS, Options
 
     row, scores = corrected(run, name, Options(tau)), CORRECTIONS[name].scores(run, "test", Options(tau))
-    return Corrected(row.title, scores, confusion(run, scores), row.last)
+    return Corrected(row, scores, confusion(run, scores))
 
 
 def network(folder: RunFolder, options: argparse.Namespace) -> Network:
@@ -135,10 +138,10 @@ def adjusted(
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
     from training.run.correcting import corrected
-    from training.run.corrections import CORRECTIONS, Finished, Options
+    from training.run.corrections import Finished, NotDefined, Options
     from training.run.inference import network_of
 
-    device, how, found, data = build.device(options.device), Options(), dict[str, Runs](), None
+    device, found, data = build.device(options.device), dict[str, Runs](), None
     workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
     for method, runs in folders.items():
         results: dict[str, list[RunResult]] = {name: [] for name in names}
@@ -148,20 +151,17 @@ def adjusted(
             folder.check(data.fingerprint, images=data)
             run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
             rows = []
-            for name in names:
+            for name in results:
                 try:
-                    row = corrected(run, name, how)
-                except (
-                    InvalidInput
-                ):  # such as logit adjustment after a balanced sampler, which leaves nothing to adjust
+                    after = corrected_run(run, name, 1.0)
+                except NotDefined:  # such as logit adjustment after a balanced sampler, which leaves nothing to adjust
                     continue
-                rows.append(row)
+                rows.append(row := after.row)
                 results[name].append(replace(folder.result(), last=row.last, best=None, per_class=row.per_class))
-                scores = CORRECTIONS[name].scores(run, "test", how)
-                right[name].append(scores.argmax(axis=1) == data.test.labels)
+                right[name].append(after.scores.argmax(axis=1) == data.test.labels)
             if rows:
                 with folder.lock():
-                    posthoc.save(folder, [corrected(run, "none", how), *rows])
+                    posthoc.save(folder, [corrected(run, "none", Options()), *rows])
         for name, of in results.items():
             if of and data is not None:
                 title = f"{method}, {posthoc.TITLES[name]}"

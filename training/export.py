@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from functools import partial
@@ -18,7 +19,7 @@ from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
-from training.options import CORRECTIONS, add_correction, add_data, add_lists, tau_of
+from training.options import CORRECTIONS, add_correction, add_data, add_lists, correction_record, tau_of
 from training.store import run_code, runs
 from training.store.runs import RunFolder
 
@@ -111,7 +112,8 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     source = sources.of(config, data, device, options.workers or 0)
     mean, std = sources.constants(data.mean, data.std, device)
     if options.correction is not None:
-        run = Finished(config, network, data, device, options.workers or 0)
+        workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+        run = Finished(config, network, data, device, workers if config.data_set.files else 0)
         network = corrected_network(run, options.correction, Options(options.tau))
     with torch.no_grad():
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
@@ -142,7 +144,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
         "input": {"pixels": ["images", *pixels.shape[1:]], "values": "0..1, which is pixel / 255"} | _cut(config),
         "output": {"logits": ["images", config.K]},
         "checked_images": len(chosen),
-        "correction": None if options.correction is None else {"name": options.correction, "tau": options.tau},
+        "correction": correction_record(options),
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
@@ -216,7 +216,7 @@ def add_lists(parser: cli.Parser) -> None:
 
 CORRECTIONS = {
     "la": "post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels",
-    "tau-norm": "class vectors w_k / |w_k|^tau, without a bias",
+    "tau-norm": "tau-norm, class vectors w_k / |w_k|^tau without a bias",
     "ncm": "the nearest class mean of training images, after centring and scaling to unit length",
 }
 """Corrections of a finished run that a network can be written with, and what each is."""
@@ -250,6 +250,20 @@ def tau_of(options: argparse.Namespace) -> float:
             "--tau is the strength of --correction la and tau-norm, and has no effect without one of them"
         )
     return 1.0 if options.tau is None else float(options.tau)
+
+
+def correction_record(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Say in a manifest which correction a network has.
+
+    Args:
+        options: the options of :func:`add_correction`, with tau as :func:`tau_of` gives it.
+
+    Returns:
+        Its name, and its strength if it has one; None without a correction.
+    """
+    if options.correction is None:
+        return None
+    return {"name": options.correction, **({} if options.correction == "ncm" else {"tau": options.tau})}
 
 
 def strength(text: str) -> float:

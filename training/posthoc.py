@@ -123,7 +123,7 @@ def _corrected(folder: RunFolder, options: argparse.Namespace, *, alone: bool) -
     from training.jobs.prepare import again  # these bring torch
     from training.model import build
     from training.run.correcting import corrected
-    from training.run.corrections import Finished, Options
+    from training.run.corrections import Finished, NotDefined, Options
     from training.run.inference import network_of
 
     device = build.device(options.device)
@@ -136,7 +136,7 @@ def _corrected(folder: RunFolder, options: argparse.Namespace, *, alone: bool) -
         try:
             rows.append(corrected(run, name, how, scan=options.scan))
         except InvalidInput as error:
-            if (options.correction is not None and alone) or (options.scan and data.holdout is None):
+            if not isinstance(error, NotDefined) or (options.correction is not None and alone):
                 raise InvalidInput(f"{str(folder.path)!r}: {error}") from None
             of = "" if alone else f" of {shown(folder.path)}"
             print(f"note: {name}{of} is left out: {shown(error)}", file=sys.stderr)

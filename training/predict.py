@@ -76,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     cores = len(os.sched_getaffinity(0)) if len(images) > 100 else 0
     folder, device = runs.at(options.run), build.device(options.device)
+    network = corrected.network(folder, options)  # before --workers means those that decode the images to predict
     options.workers = cores if options.workers is None else options.workers
-    network = corrected.network(folder, options)
     temperature = None if options.calibrate is None else _temperature(folder, options, network)
     predictions = inference.predictions(
         folder,

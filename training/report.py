@@ -17,7 +17,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.corrected import corrected_run, finished
-from training.options import add_correction, add_data, add_device, add_lists, tau_of
+from training.options import add_correction, add_data, add_device, add_lists, correction_record, tau_of
 from training.store import class_report, confusion_picture, pages, runs
 from training.store.class_report import ClassRow
 from training.store.confusions import names_of, of, splits_of
@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         logits, data, accuracies, method = run.logits("test"), run.data, folder.result().last, folder.config.method
         if options.correction is not None:
             after = corrected_run(run, options.correction, options.tau)
-            logits, confusion, accuracies = after.scores, after.confusion, after.last
-            method += f", {after.title}"
+            logits, confusion, accuracies = after.scores, after.confusion, after.row.last
+            method += f", {after.row.title}"
         labels = data.test.labels
         report = class_report.rows(names, folder.result().train_counts, confusion, logits, labels)
         errors = class_report.surest_errors(logits, labels, options.images)
@@ -99,10 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         (output.path / "report.html").write_text(html, encoding="utf-8")
         (output.path / "classes.csv").write_text(class_report.as_csv(report), encoding="utf-8")
-        corrected = (
-            {} if options.correction is None else {"correction": {"name": options.correction, "tau": options.tau}}
-        )
-        output.finish({"run": folder.config.folder, **corrected})
+        output.finish({"run": folder.config.folder, "correction": correction_record(options)})
     print(f"in {shown(options.out)}: report.html, classes.csv")
     cli.next_step(f"open {shlex.quote(str(options.out / 'report.html'))} in a browser")
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 from lpm.console import cli, engines
 from lpm.console.errors import InvalidInput
+from lpm.console.text import shown
 from training.config import CHOICES, RunConfig, type_of
 from training.methods import STAGES
 from training.options import Options, add_data, add_device, add_epochs, add_lists
@@ -67,7 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _settings(options: argparse.Namespace, chosen: dict[str, Any]) -> tuple[list[list[RunConfig]], Path]:
     """The second stages, those that differ in their seed alone together, and their store."""
-    folders = runs.named(options.runs)
+    named = runs.named(options.runs)
+    folders = [folder for folder in named if folder.config.stage == "none"] or named[:1]
+    for folder in named if len(folders) < len(named) else ():
+        if folder not in folders:
+            print(f"note: {shown(folder.path)} is a second stage itself, and left out", file=sys.stderr)
     store = folders[0].path.parent.parent
     settings: defaultdict[Path, list[RunConfig]] = defaultdict(list)
     for folder in folders:

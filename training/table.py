@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     if options.export is not None:
-        add_to(options.export, options.store, options.rows)
+        add_to(options.export, options.store)
     if not (missing or options.quiet or options.format):
         cli.next_step(f"python -m figures --all --store {shlex.quote(str(options.store))} draws what the runs allow")
     return status

@@ -235,6 +235,17 @@ def test_counts_of_ones_own_in_two_groups_give_the_table_of_two_groups(mu: float
         assert (other.collapsed, other.alike, other.note) == (one.collapsed, one.alike, one.note), one.cure
 
 
+@pytest.mark.parametrize("counts", [[500, 500, 80, 11, 10], [500, 200, 80, 10, 10]])
+def test_a_single_class_has_an_eigenvalue_in_place_of_its_number(counts: list[int]) -> None:
+    table = cure_table.Table(setting=Setting(classes=class_counts(counts)), limit=lambda p: p.under_decay(0.1))
+    row = table.row(BY_NAME["no mixup"])
+    pi, P = np.array(counts) / sum(counts), np.eye(5) - 0.2
+    eigenvalues = np.linalg.eigvalsh(P @ np.diag(pi) @ P)
+    assert row.c_A == pytest.approx(pi[0] if counts[1] == 500 else eigenvalues[-1])
+    assert row.c_B == pytest.approx(pi[-1] if counts[-2] == 10 else eigenvalues[1])
+    assert row.alike is (counts[-2] == 10)
+
+
 def test_a_minority_without_two_classes_alike_has_a_rank_and_does_not_collapse() -> None:
     alone = cure_table.Table(
         setting=Setting(classes=class_counts([500, 200, 80, 10])), limit=lambda p: p.under_decay(0.3)

@@ -35,6 +35,10 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def unreadable(*_: object) -> None:
+    raise InvalidInput("an image cannot be decoded")
+
+
 def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
     """The same comparison with adjusted logits: a row for the method that leaves something to adjust, and for no other."""
     page = store / "page.html"
@@ -50,6 +54,15 @@ def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
     assert run_command(lambda: compare.main([*words, "--adjust", "la", "ncm"])) == 0
     table = [line.split(" | ")[0].strip("| ") for line in capsys.readouterr().out.splitlines()[4:9]]
     assert table == [*names[:2], "BMLS+MS, NCM", names[2], "random+FC, NCM"]
+    assert run_command(lambda: compare.main([*words, "--adjust", "la", "la", "--format", "csv"])) == 0
+    rows_of = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row["n"] for row in rows_of if row["method"].endswith("LA")} == {"2"}  # named twice, counted once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.run.corrections.Finished.logits", unreadable)
+        assert (
+            run_command(lambda: compare.main([*words, "--adjust"])) == 2
+        )  # not taken for a correction that is not defined
+    assert "cannot be decoded" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posthoc, "save", full)
         assert run_command(lambda: compare.main([*words, "--adjust"])) == 2

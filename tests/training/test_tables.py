@@ -405,6 +405,11 @@ def test_an_export_keeps_the_rows_that_the_store_does_not_have(tmp_path: Path, c
     before = rows.read_bytes()
     assert cli.run(lambda: main([*words, "--export", str(rows)])) in (0, 1)
     assert rows.read_bytes() == before
+    finish(tmp_path / "s", "BMLS+MS", 0)
+    words[words.index("--store") + 1] = str(tmp_path / "s")
+    assert cli.run(lambda: main([*words, "--export", str(rows)])) in (0, 1)
+    assert rows.read_bytes().startswith(before)
+    assert len(rows.read_bytes().splitlines()) > len(before.splitlines())
     other = tmp_path / "train.txt"
     other.write_text("a.jpg 0\n")
     assert cli.run(lambda: main([*words, "--export", str(other)])) == 2

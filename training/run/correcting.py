@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from lpm.console.errors import InvalidInput
-from training.run.corrections import CORRECTIONS, Finished, Options
+from training.run.corrections import CORRECTIONS, Finished, NotDefined, Options
 from training.store.calibration import calibration_error, fitted_temperature
 from training.store.confusions import Confusion, counted
 from training.store.metrics import by_class, by_split, per_class, split_of, splits
@@ -29,7 +29,8 @@ def corrected(run: Finished, name: str, options: Options, *, scan: bool = False)
         Accuracies and calibration.
 
     Raises:
-        InvalidInput: if the correction is not defined for the run, or if nothing is held out to choose by.
+        NotDefined: if the correction is not defined for the run.
+        InvalidInput: if nothing is held out to choose by.
     """
     row, held_out = CORRECTIONS[name], run.data.holdout is not None
     chosen = scan and bool(row.grid)
@@ -69,7 +70,7 @@ def every_defined(run: Finished, names: Sequence[str]) -> list[Corrected]:
     """
     rows = []
     for name in names:
-        with contextlib.suppress(InvalidInput):
+        with contextlib.suppress(NotDefined):
             rows.append(corrected(run, name, Options()))
     return rows
 

@@ -30,6 +30,10 @@ UNIFORM = 1e-12
 """Difference up to which frequencies of classes count as equal."""
 
 
+class NotDefined(InvalidInput):
+    """A correction means nothing for a run. Others may."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How corrections are made.
@@ -159,7 +163,7 @@ def logit_adjustment(run: Finished, part: str, options: Options) -> np.ndarray:
         (n, K) scores.
 
     Raises:
-        InvalidInput: if logits are no log-probabilities under that prior.
+        NotDefined: if logits are no log-probabilities under that prior.
     """
     shift = options.tau * log_prior(run.config, run.data.counts, run.network)  # before any image is read
     return run.logits(part) - shift
@@ -177,32 +181,32 @@ def log_prior(config: RunConfig, counts: np.ndarray, network: Network) -> np.nda
         (K,) log of how often the stream of training labels has each class.
 
     Raises:
-        InvalidInput: if logits are no log-probabilities under that prior, or the prior is uniform.
+        NotDefined: if logits are no log-probabilities under that prior, or the prior is uniform.
     """
     if config.branches != "none":
-        raise InvalidInput(f"branches {config.branches!r} are trained on labels of two laws, so there is no one prior")
+        raise NotDefined(f"branches {config.branches!r} are trained on labels of two laws, so there is no one prior")
     if config.class_weights != "none":
-        raise InvalidInput(
+        raise NotDefined(
             f"class weights {config.class_weights!r} correct the prior already, and logit adjustment would do so twice"
         )
     if config.loss != "ce":
-        raise InvalidInput(
+        raise NotDefined(
             f"post-hoc logit adjustment corrects a network trained with plain cross-entropy, and this one has loss "
             f"{config.loss!r}"
         )
     size = np.linalg.norm(network.classifier.class_vectors.detach().double().cpu().numpy(), axis=1)
     if config.prepares != "as-is" and np.ptp(size) <= EQUAL * size.max():
-        raise InvalidInput(
+        raise NotDefined(
             "post-hoc logit adjustment is not defined for cosines: they lie in [-1, 1], and log pi would decide alone"
         )
     if config.sampler_from:
-        raise InvalidInput(
+        raise NotDefined(
             f"the labels that training drew changed during the run, from random pairs to sampler {config.sampler!r}, so there is "
             "no one prior"
         )
     prior = label_frequencies(config, counts)
     if np.ptp(prior) < UNIFORM:
-        raise InvalidInput(
+        raise NotDefined(
             f"sampler {config.sampler!r} shows all classes equally often: the prior is uniform, and logit adjustment "
             "changes nothing"
         )
@@ -263,10 +267,10 @@ def tau_norm(run: Finished, options: Options) -> Linear:
         The scores.
 
     Raises:
-        InvalidInput: if all class vectors have one length, which tau-norm does not change.
+        NotDefined: if all class vectors have one length, which tau-norm does not change.
     """
     if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
-        raise InvalidInput("all class vectors have one length, so tau-norm changes nothing")
+        raise NotDefined("all class vectors have one length, so tau-norm changes nothing")
     scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
     return Linear(scaled, run.bias * options.bias, np.zeros(scaled.shape[1]))
 
@@ -373,7 +377,7 @@ def corrected_network(run: Finished, name: str, options: Options) -> Network:
         A network with the scores of the correction.
 
     Raises:
-        InvalidInput: if the correction is not defined for the run.
+        NotDefined: if the correction is not defined for the run.
     """
     if name == "la":
         shift = options.tau * log_prior(run.config, run.data.counts, run.network)

@@ -40,7 +40,8 @@ def check_path(path: Path, forms: Sequence[str] = FORMS) -> None:
     if path.is_dir() or not path.parent.is_dir():
         problem = "that is a folder" if path.is_dir() else "there is no such folder"
         raise InvalidInput(f"--out {str(path)!r}: {problem}; name a file in a folder that exists")
-    if os.path.lexists(path) and b"Matplotlib" not in contents(path, LIMIT):  # which signs its pictures
+    before = b"" if not os.path.lexists(path) or (path.is_symlink() and not path.exists()) else contents(path, LIMIT)
+    if before and b"Matplotlib" not in before:  # which signs its pictures
         raise InvalidInput(f"--out {str(path)!r} exists and is no picture of this command; name another file")
 
 

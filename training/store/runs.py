@@ -358,15 +358,14 @@ def run_paths(paths: Sequence[Path]) -> list[Path]:
     Returns:
         The folders of the runs, each once.
     """
-    settings = [setting for path in paths for setting in _settings(path)]
-    return list({os.path.abspath(seed): seed for setting in settings for seed in seed_paths(setting)}.values())
+    return list({os.path.abspath(seed): seed for path in paths for seed in _runs_below(path)}.values())
 
 
-def _settings(path: Path) -> list[Path]:
-    """The folders in a store that hold runs, sorted by name; the path itself if it is no store."""
-    if seed_paths(path) != [path] or os.path.lexists(path / "config.json"):
-        return [path]
-    return sorted({file.parent.parent for file in path.glob("*/seed-*/config.json")}) or [path]
+def _runs_below(path: Path) -> list[Path]:
+    """The run folders of a setting or of a store; of the second those that :func:`find` sees, sorted."""
+    if (seeds := seed_paths(path)) != [path] or os.path.lexists(path / "config.json"):
+        return seeds
+    return sorted((folder.path for folder in find(path)), key=lambda run: (run.parent, int(run.name[5:]))) or [path]
 
 
 def at(path: Path | str) -> RunFolder:
