@@ -61,7 +61,7 @@ def adjusted(root: Path, store: Path, words: list[str], capsys: Any) -> None:
         patch.setattr("training.run.corrections.Finished.logits", unreadable)
         assert (
             run_command(lambda: compare.main([*words, "--adjust"])) == 2
-        )  # not taken for a correction that is not defined
+        )  # which is a failure, not a correction that is not defined
     assert "cannot be decoded" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posthoc, "save", full)
