@@ -320,13 +320,13 @@ def test_a_correction_changes_what_images_are_predicted_as(tmp_path: Path, capsy
     assert trained(root, store, "--sampler", "random", "--classifier", "fc", "--seeds", "0-1") == 0
     folders = list(find(store))
     words, data = [str(folder.path) for folder in folders], ["--data-root", str(root), "--workers", "0"]
-    assert run_command(lambda: posthoc([*words, *data, "--correction", "la", "--tau", "2", "--json"])) == 0
+    assert run_command(lambda: posthoc([*words, *data, "--correction", "la", "--tau", "50", "--json"])) == 0
     capsys.readouterr()
-    adjusted, as_json = ["--correction", "la", "--tau", "2", *data], ["--format", "json"]
+    adjusted, as_json = ["--correction", "la", "--tau", "50", *data], ["--format", "json"]
     assert run_command(lambda: confusion_command([*words, *adjusted, *as_json])) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["correction"] == "post-hoc LA(2)"
-    rows = [corrected(folder, "post-hoc LA(2)") for folder in folders]
+    assert content["correction"] == "post-hoc LA(50)"
+    rows = [corrected(folder, "post-hoc LA(50)") for folder in folders]
     expected = np.mean([row.per_class for row in rows if row is not None], axis=0)
     assert [row["recall"] for row in content["classes"]] == pytest.approx(expected)
     assert run_command(lambda: confusion_command([*words, *as_json])) == 0
@@ -334,7 +334,7 @@ def test_a_correction_changes_what_images_are_predicted_as(tmp_path: Path, capsy
     assert plain["correction"] is None
     assert plain["images"] != content["images"]
     assert run_command(lambda: confusion_command([*words, *adjusted])) == 0
-    assert ", post-hoc LA(2)" in capsys.readouterr().out.splitlines()[0]
+    assert ", post-hoc LA(50)" in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize(
