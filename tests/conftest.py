@@ -46,9 +46,7 @@ WORKERS = 8
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """How many processes ``-n auto`` means: cores + 1 up to WORKERS; none for single tests, which end sooner without.
-
-    One more than there are cores, because some tests wait: for processes that they start, or kill.
+    """How many processes ``-n auto`` means: one per core up to WORKERS; none for single tests, which end sooner without.
 
     Returns:
         The number, or None where the environment says it (PYTEST_XDIST_AUTO_NUM_WORKERS).
@@ -56,7 +54,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     single = bool(config.args) and all("::" in argument for argument in config.args)
-    return 0 if single else min(WORKERS, len(os.sched_getaffinity(0)) + 1)
+    return 0 if single else min(WORKERS, len(os.sched_getaffinity(0)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
