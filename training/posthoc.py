@@ -7,7 +7,6 @@ images. Their accuracies are those of the weights after the last epoch. They are
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections import defaultdict
@@ -18,8 +17,9 @@ from pathlib import Path
 from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
+from training.corrected import finished
 from training.options import add_data, add_device, add_lists, strength
-from training.store import posthoc, run_code, runs
+from training.store import posthoc, runs
 from training.store.posthoc import NAMES, Corrected
 from training.store.runs import RunFolder
 from training.store.tables import in_words
@@ -120,17 +120,10 @@ def corrections(options: argparse.Namespace) -> dict[RunFolder, list[Corrected]]
 
 def _corrected(folder: RunFolder, options: argparse.Namespace, *, alone: bool) -> list[Corrected]:
     """The corrections of a run, which are stored in its folder. alone: whether no other run is corrected."""
-    from training.jobs.prepare import again  # these bring torch
-    from training.model import build
-    from training.run.correcting import corrected
-    from training.run.corrections import Finished, NotDefined, Options
-    from training.run.inference import network_of
+    from training.run.correcting import corrected  # these bring torch
+    from training.run.corrections import NotDefined, Options
 
-    device = build.device(options.device)
-    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
-    data = again(folder, options)
-    run_code.note((folder.path, folder.config), options=["--model"])
-    run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
+    run = finished(folder, options)
     how, rows = Options(options.tau, options.bias, options.ncm_features), []
     for name in dict.fromkeys(("none", *(options.correction or NAMES))):
         try:

@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _settings(options: argparse.Namespace, chosen: dict[str, Any]) -> tuple[list[list[RunConfig]], Path]:
     """The second stages, those that differ in their seed alone together, and their store."""
     named = runs.named(options.runs)
-    folders = [folder for folder in named if folder.config.stage == "none"] or named[:1]
-    for folder in named if len(folders) < len(named) else ():
+    folders = [folder for folder in named if folder.config.stage == "none"] or named  # of which the first is refused
+    for folder in named:
         if folder not in folders:
             print(f"note: {shown(folder.path)} is a second stage itself, and left out", file=sys.stderr)
     store = folders[0].path.parent.parent

@@ -192,7 +192,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--export",
         type=Path,
         metavar="CSV",
-        help="also add every finished run of the store to this file; other rows stay in it, and --dry-run writes nothing",
+        help="also add every finished run of the store to this file, whose other rows stay; with --dry-run, too",
     )
     add("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(arguments)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -345,3 +347,15 @@ def test_the_command_trains_seeds_together_and_other_commands_read_them(
     assert run_command(lambda: stage2.main([str(stages[0].path), "--method", "crt", *data])) == 2
     assert "name the run that it starts from" in capsys.readouterr().err
     assert {at(stage.path).result().stage1 for stage in stages} == {f"{setting.name}/seed-{seed}" for seed in (0, 1)}
+
+
+def test_second_stages_among_several_runs_are_left_out(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    staged = second_stage(TINY, "crt")
+    first, second = (SimpleNamespace(path=Path(f"s/{c.key}/seed-0"), config=c) for c in (TINY, staged))
+    monkeypatch.setattr(stage2.runs, "named", lambda _: [first, second])
+    settings, store = stage2._settings(Namespace(runs=[], method="lws"), {})
+    assert (settings, store) == ([[second_stage(TINY, "lws")]], Path("s"))
+    assert f"note: s/{staged.key}/seed-0 is a second stage itself" in capsys.readouterr().err
+    monkeypatch.setattr(stage2.runs, "named", lambda _: [second])
+    with pytest.raises(InvalidInput, match="is a second stage itself"):
+        stage2._settings(Namespace(runs=[], method="lws"), {})
