@@ -298,17 +298,19 @@ class Cure:
     Attributes:
         name: its name.
         build: its program on a setting.
+        beside: where its program sets all classes apart, the cure near whose R0 its first direction is lost.
     """
 
     name: str
     build: Callable[[Setting], Problem]
+    beside: str = ""
 
 
 CURES = (
     Cure("no mixup", _no_mixup),
     Cure("mixup", _mixup),
     Cure("MS", _mixed_singleton),
-    Cure("MS a<b", _mixed_singleton_unordered),
+    Cure("MS a<b", _mixed_singleton_unordered, beside="MS"),
     Cure("logit adjustment 1/2", lambda s: adjusted(_base(s), s.pi, 0.5)),
     Cure("logit adjustment 1", lambda s: adjusted(_base(s), s.pi, 1.0)),
     Cure("class weights", _class_weights),

@@ -9,15 +9,19 @@ from functools import partial
 
 import numpy as np
 
+from lpm import directions
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
-from lpm.cure_rows import JUMPS, Cure, Setting
-from lpm.law import collapse_number, separators
+from lpm.cure_rows import CURES, JUMPS, Cure, Setting
+from lpm.law import collapse_number, eigenvalues, separators
 from lpm.pairs import ClassCounts
 from lpm.problem import Problem
 from lpm.solution import Solution
 from lpm.solve import solve_all
 from lpm.threshold import Threshold, by_law, searches
+
+FEW_NODES = 8
+"""Quadrature nodes with which the R0 of a cure whose classes all differ is looked for, before it is proved with all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class Row:
         c_A: collapse number of the majority; with counts of one's own that of the most frequent classes, or of a single class
             the largest such eigenvalue, at or above whose root a decay leaves nothing.
         R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
-            not looked for, where ``intervals`` is None, too.
+            not looked for, where ``intervals`` is None, too. Where no two classes are alike, an imbalance at which W loses its
+            first direction, near the R0 of the cure in which they are.
         bracket: certified interval around R0.
         intervals: all imbalances of the range at which it holds, as pairs of ends; None where that is not certified or
             not looked for.
@@ -127,10 +132,21 @@ class Table:
             cure for cure in cures if cure.name in solutions and solutions[cure.name].problem.minority is not None
         ]
         thresholds = self._thresholds(two_sided)
+        brackets = {
+            cure.name: self._first_lost(cure, thresholds.get(cure.beside))
+            for cure in cures
+            if cure.beside and cure.name in solutions and cure not in two_sided
+        }
         return [
             Row(cure=cure.name, note=notes[cure.name])
             if cure.name in notes
-            else _row(cure, *problems[cure.name], solutions[cure.name], thresholds.get(cure.name))
+            else _row(
+                cure,
+                *problems[cure.name],
+                solutions[cure.name],
+                thresholds.get(cure.name),
+                brackets.get(cure.name),
+            )
             for cure in cures
         ]
 
@@ -150,10 +166,33 @@ class Table:
         results = searches(list(searched.values()), self.R_min, self.R_max)
         return found | dict(zip(searched, results, strict=True))
 
-    def _problem(self, cure: Cure, R: float) -> Problem:
-        """The program of a cure at an imbalance."""
+    def _first_lost(self, cure: Cure, beside: Threshold | None) -> tuple[float, float] | None:
+        """Two imbalances between which the first direction of W is lost, near a threshold; the first end has K - 1 of them.
+
+        A program whose classes all differ takes seconds. So the place is looked for with few quadrature nodes, and proved with
+        all of them.
+        """
+        (neighbour,) = (one for one in CURES if one.name == cure.beside)
+        if self.at is None or self._problem(neighbour, self.R_min).minority is None:
+            return None
+        beside = beside or self._thresholds([neighbour])[neighbour.name]
+        if beside.R0 is None:
+            return None
+        few = min(self.setting.nodes, FEW_NODES)
+        ends, first = (self.R_min, self.R_max), self.setting.classes.K - 1
+        near = directions.lost(
+            partial(self._problem, cure, nodes=few), {first: beside.R0}, ends, width=directions.WIDTH / 2
+        )[first]
+        if near is None:
+            return None
+        middle, width = math.sqrt(near[0] * near[1]), max(directions.WIDTH, 1.1 * math.log(near[1] / near[0]))
+        return directions.lost(partial(self._problem, cure), {first: middle}, ends, width=width, rounds=4)[first]
+
+    def _problem(self, cure: Cure, R: float, nodes: int | None = None) -> Problem:
+        """The program of a cure at an imbalance; nodes: quadrature nodes of the mixing ratio, the setting's if None."""
         assert self.at is not None
-        return self.limit(cure.build(replace(self.setting, classes=self.at(R))))
+        setting = replace(self.setting, classes=self.at(R), nodes=nodes or self.setting.nodes)
+        return self.limit(cure.build(setting))
 
 
 def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified | InvalidInput]:
@@ -166,8 +205,18 @@ def _solved(problems: dict[str, Problem]) -> dict[str, Solution | NotCertified |
         return {name: result for one in problems for name, result in _solved({one: problems[one]}).items()}
 
 
-def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, threshold: Threshold | None) -> Row:
-    """The row of a cure that is solved. built: its program before budgets or decay. given: after them."""
+def _row(
+    cure: Cure,
+    built: Problem,
+    given: Problem,
+    solution: Solution,
+    threshold: Threshold | None,
+    bracket: tuple[float, float] | None,
+) -> Row:
+    """The row of a cure that is solved. built: its program before budgets or decay. given: after them.
+
+    Its R0 is that of a threshold, or lies where the first direction is lost: in the bracket.
+    """
     minority, majority, note = collapse_numbers(built if solution.problem.decay is None else solution.problem)
     sides = _sides(solution.problem)
     norms, gram = solution.gram.norms, solution.gram
@@ -175,8 +224,8 @@ def _row(cure: Cure, built: Problem, given: Problem, solution: Solution, thresho
         cure=cure.name,
         c_B=minority,
         c_A=majority,
-        R0=threshold.R0 if threshold else None,
-        bracket=threshold.bracket if threshold else None,
+        R0=threshold.R0 if threshold else (math.sqrt(bracket[0] * bracket[1]) if bracket else None),
+        bracket=threshold.bracket if threshold else bracket,
         intervals=threshold.intervals if threshold and threshold.certified else None,
         collapsed=_collapsed(solution),
         alike=_alike(solution.problem),
@@ -231,7 +280,11 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
     if problem.margin is not None:
         return None, None, "margins: the collapse law does not apply"
     if problem.partition == "unordered" and np.any(problem.rows.lam != 0.5):
-        return None, None, "a < b: the order of a pair sets all classes apart, so none collapse and there is no R0"
+        return (
+            None,
+            None,
+            "a < b: the order of a pair sets all classes apart, so R0 is where W loses its first direction",
+        )
     sizes = [int(problem.sizes[list(side)].sum()) for side in _sides(problem)]
     try:
         A, B = (
@@ -245,26 +298,9 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
         alone = [f"the {name} is one class" for name, size in zip(names, sizes, strict=True) if size == 1]
         return B, A, "; ".join(alone)
     if A is None or B is None:  # a single class has no number of its own
-        values = np.linalg.eigvalsh(_moments(problem))[1:]
+        values = eigenvalues(problem)
         A, B = float(values[-1]) if A is None else A, float(values[0]) if B is None else B
     return B, A, ""
-
-
-def _moments(problem: Problem) -> np.ndarray:
-    """P M P, M = sum_k (p_k^2 / d_k) t_k t_k^T / c, (K, K), with the factors of the logits; C is c I. On samples d = p, c = 1."""
-    full, _ = problem.expand()
-    labels, r = np.zeros((len(full.rows), full.K)), np.arange(len(full.rows))
-    (label_a, label_b), rest = full.labels()
-    if rest is not None:
-        labels += rest
-        labels[r, full.rows.first] = 0.0
-        labels[r[~full.rows.same], full.rows.second[~full.rows.same]] = 0.0
-    np.add.at(labels, (r, full.rows.first), label_a)
-    np.add.at(labels, (r, full.rows.second), label_b)
-    if full.factor is not None:
-        labels *= full.factor
-    M = (labels * (full.rows.p**2 / full.rows.d / full.c[0])[:, None]).T @ labels
-    return M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean()
 
 
 def margin(solution: Solution, side: tuple[int, ...], given: Problem) -> float | None:

@@ -80,6 +80,33 @@ def own_part(problem: Problem, group: int) -> np.ndarray:
     return factor * rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
 
 
+def eigenvalues(problem: Problem) -> np.ndarray:
+    """Find the eigenvalues of P M P, M = sum_k (p_k^2 / d_k) t_k t_k^T / c, P = I - 1 1^T / K, but the zero of equal logits.
+
+    At Z = 0 the softmax is uniform unless there are offsets, so the squared singular values of the scaled gradient are these.
+    Nothing survives if and only if mu^2 is at least the largest one. Where group B is exchangeable, c_B is one of them.
+
+    Args:
+        problem: a problem with C = c I; a factor of the logits multiplies the labels.
+
+    Returns:
+        The eigenvalues, ascending, (K - 1,).
+    """
+    full, _ = problem.expand()
+    labels, r = np.zeros((len(full.rows), full.K)), np.arange(len(full.rows))
+    (label_a, label_b), rest = full.labels()
+    if rest is not None:
+        labels += rest
+        labels[r, full.rows.first] = 0.0
+        labels[r[~full.rows.same], full.rows.second[~full.rows.same]] = 0.0
+    np.add.at(labels, (r, full.rows.first), label_a)
+    np.add.at(labels, (r, full.rows.second), label_b)
+    if full.factor is not None:
+        labels *= full.factor
+    M = (labels * (full.rows.p**2 / full.rows.d / full.c[0])[:, None]).T @ labels
+    return np.linalg.eigvalsh(M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean())[1:]
+
+
 def own_norm(problem: Problem, group: int) -> float:
     """Evaluate |u_{G,B}|, the root of the collapse number: the norm of the gradient along the differences inside B.
 

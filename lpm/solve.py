@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lpm import factored, merged, orbits, report
+from lpm.console.cli import Parser, numbers
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import upward
 from lpm.counts import read_counts, read_table
@@ -246,8 +247,37 @@ def choose(problem: Problem) -> Solver:
     return "factored" if alone and problem.rows.count.sum() * K <= MAX_LOGITS else "merged"
 
 
-def _counts_of(options: argparse.Namespace) -> np.ndarray | None:
-    """The class counts (K,) of --counts or --counts-file; None if neither is given."""
+def add_counts(parser: Parser) -> None:
+    """Add the options for one imbalance, or for counts that take the place of --K, --K-A and --R.
+
+    Args:
+        parser: the parser of a command that has :func:`lpm.options.add_family`.
+    """
+    parser.set_defaults(K=None)
+    add = parser.group("classes").add_argument
+    add("--R", type=float, default=1.0, help="imbalance n_A / n_B")
+    add("--counts", type=numbers("class counts"), metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
+    add(
+        "--counts-file",
+        type=Path,
+        metavar="FILE",
+        help="class counts from a text file, one per line; # begins a comment",
+    )
+    add("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
+
+
+def counts_of(options: argparse.Namespace) -> np.ndarray | None:
+    """Read the class counts of --counts or --counts-file.
+
+    Args:
+        options: the parsed options.
+
+    Returns:
+        The counts (K,); None if neither is given.
+
+    Raises:
+        InvalidInput: if both are given, or a count is not positive and finite.
+    """
     if options.counts is not None and options.counts_file is not None:
         raise InvalidInput("--counts and --counts-file exclude each other; give one of them")
     if options.counts is not None:
@@ -260,8 +290,19 @@ def _counts_of(options: argparse.Namespace) -> np.ndarray | None:
     return None if options.counts_file is None else read_counts(options.counts_file)
 
 
-def _problem(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
-    """The program that the options describe. counts: (K,) class counts, None if the options give none."""
+def problem_of(options: argparse.Namespace, counts: np.ndarray | None) -> Problem:
+    """Build the program that the options describe.
+
+    Args:
+        options: the parsed options.
+        counts: (K,) class counts, None if the options give none.
+
+    Returns:
+        The program.
+
+    Raises:
+        InvalidInput: if options do not go together.
+    """
     program = PROGRAMS[options.program or DEFAULT_PROGRAM]
     if options.table is not None:
         if counts is not None or options.profile is not None:
@@ -319,17 +360,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = cli.Parser("lpm.solve", "solve one program and print its certified optimum")
     add_family(parser)
-    parser.set_defaults(K=None)
-    add = parser.group("classes").add_argument
-    add("--R", type=float, default=1.0, help="imbalance n_A / n_B")
-    add("--counts", type=cli.numbers("class counts"), metavar="N,N,...", help="class counts instead of --K, --K-A, --R")
-    add(
-        "--counts-file",
-        type=Path,
-        metavar="FILE",
-        help="class counts from a text file, one per line; # begins a comment",
-    )
-    add("--table", type=Path, metavar="CSV", help="K x K label-pair counts instead of a profile")
+    add_counts(parser)
     parser.refuse("it solves at one R; `python -m lpm.sweep` and `lpm.threshold` take a range", "--R-min", "--R-max")
     add_solver(parser)
     parser.group("solver").add_argument(
@@ -343,8 +374,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.time_limit is not None and options.solver not in ("auto", "merged"):
         raise InvalidInput(f"--solver {options.solver} knows no time limit; drop --time-limit, or use --solver merged")
-    counts = _counts_of(options)
-    problem = _problem(options, counts)
+    counts = counts_of(options)
+    problem = problem_of(options, counts)
     if options.save is not None and (
         os.path.isdir(options.save) or not os.path.isdir(options.save.parent)  # Path's own raise for some paths
     ):

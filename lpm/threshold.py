@@ -24,7 +24,7 @@ import numpy as np
 
 from lpm import law
 from lpm.chords import collapsed_from
-from lpm.console.rounding import outward, up
+from lpm.console.rounding import inside, outward, up
 from lpm.dual_condition import Margin, margins, minority_of
 from lpm.family import Family
 from lpm.options import DEFAULT_PROGRAM, add_family, add_range, describe, family_of
@@ -82,10 +82,7 @@ class Threshold:
     @property
     def text(self) -> str:
         """R0 in the fewest digits that lie inside its bracket; "" without a bracket."""
-        if self.R0 is None or self.bracket is None:
-            return ""
-        rounded = (float(f"{self.R0:.{digits}g}") for digits in range(1, 17))
-        return f"{next((x for x in rounded if self.bracket[0] <= x <= self.bracket[1]), self.R0):.16g}"
+        return "" if self.R0 is None or self.bracket is None else inside(self.R0, self.bracket)
 
 
 def threshold(family: Family, *, R_min: float = 1.0, R_max: float = 1e4) -> Threshold:

@@ -34,6 +34,7 @@ COMMANDS = {
     "lpm.sweep": ("--K 4 --points 2 --program fc --out OUT", "open OUT/sweep.png; python -m lpm.cures "),
     "lpm.threshold": ("--K 4", "python -m lpm.cures --K 4 --K-A 2 "),
     "lpm.cures": ("--K 4 --alpha 0", "python -m training.compare "),
+    "lpm.directions": ("--K 4", "python -m lpm.cures "),
     "figures": ("fig2 --epochs 2 --out OUT", "open OUT/fig2.*png"),
     "paper_checks": ("highest-claims --out OUT", "open OUT/report.html in a browser"),
     "training.split": ("FOLDERS", "python -m training.compare --dataset own --data-root FOLDERS "),

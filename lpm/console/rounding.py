@@ -20,6 +20,20 @@ def outward(low: float, high: float, digits: int) -> str:
     return f"[{down(low, digits):.{digits}g}, {up(high, digits):.{digits}g}]"
 
 
+def inside(value: float, bracket: tuple[float, float]) -> str:
+    """Format a number in the fewest digits with which it lies in a bracket.
+
+    Args:
+        value: the number.
+        bracket: lower and upper end.
+
+    Returns:
+        The text.
+    """
+    rounded = (float(f"{value:.{digits}g}") for digits in range(1, 17))
+    return f"{next((x for x in rounded if bracket[0] <= x <= bracket[1]), value):.16g}"
+
+
 def upward(bound: float, digits: int) -> str:
     """Format an upper bound in scientific notation, rounded up.
 

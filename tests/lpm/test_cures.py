@@ -160,9 +160,10 @@ def test_where_remix_jumps_its_collapse_ends_and_sets_in_again() -> None:
 
 
 def test_what_is_not_looked_for_is_not_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cures.main(["--decay", "0.03"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MS a<b ")]
-    assert line.split()[4] == "?"
+    for decay, expected in (("1e-3", "?"), ("0.1", "64")):
+        assert cures.main(["--K", "4", "--decay", decay, "--nodes", "8"]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MS a<b ")]
+        assert line.split()[4] == expected
 
 
 @pytest.mark.parametrize("name", ["mixup", "logit adjustment 1"])

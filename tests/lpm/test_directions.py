@@ -1,0 +1,162 @@
+"""Directions of W: where each is lost to the decay, against the collapse law, closed forms and other solved programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from lpm import directions
+from lpm.console.cli import run
+from lpm.console.errors import InvalidInput
+from lpm.cure_rows import CURES, Cure, Setting
+from lpm.cure_table import Table
+from lpm.family import Family
+from lpm.law import collapse_number, eigenvalues
+from lpm.mixing import beta
+from lpm.pairs import class_counts, imbalanced
+from lpm.problem import Problem
+from lpm.solve import solve
+
+BY_NAME = {cure.name: cure for cure in CURES}
+DIFFERENT = (700.0, 310.0, 120.0, 40.0, 9.0)
+
+
+def program(counts: tuple[float, ...], name: str = "fc", nodes: int = 2) -> Problem:
+    return Family(name, mixing=beta(1.0, nodes), decay=1.0).on(class_counts(np.array(counts)))
+
+
+def bounds(problem: Problem) -> tuple[int, int]:
+    solution = solve(problem)
+    assert solution.rank_bounds is not None
+    return solution.rank_bounds
+
+
+def test_equal_classes_lose_their_directions_where_the_law_says() -> None:
+    problem = program((90.0, 90.0, 90.0, 7.0, 7.0))
+    rows = directions.table(problem)
+    roots = {group: math.sqrt(collapse_number(problem, group)) for group in (0, 1)}
+    assert [row.direction for row in rows] == [1, 2, 3, 4]
+    inside = {0: (rows[0], rows[1]), 1: (rows[3],)}  # the third is the one between the groups
+    for group, some in inside.items():
+        for row in some:
+            assert row.bracket is not None
+            assert row.bracket[0] < roots[group] < row.bracket[1]
+            assert row.eigenvalue_root == pytest.approx(roots[group], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["plain", "fc", "ms"])
+def test_brackets_of_different_counts_hold_in_other_solves(name: str) -> None:
+    problem = program(DIFFERENT, name)
+    rows = directions.table(problem)
+    for row in rows:
+        assert row.bracket is not None
+        alive, dead = row.bracket
+        assert 1 < dead / alive < math.exp(2 * directions.WIDTH)
+        assert bounds(replace(problem, decay=alive / 1.001))[0] >= row.direction
+        assert bounds(replace(problem, decay=dead * 1.001))[1] < row.direction
+    assert all(a.bracket > b.bracket for a, b in pairwise(rows) if a.bracket and b.bracket)
+
+
+def test_both_ends_are_tight() -> None:
+    problem = program(DIFFERENT)
+    largest = math.sqrt(eigenvalues(problem)[-1])
+    assert bounds(replace(problem, decay=largest * (1 + 1e-6))) == (0, 0)
+    assert bounds(replace(problem, decay=largest * 0.99)) == (1, 1)
+    last = directions.table(problem)[-1]
+    assert last.bracket is not None
+    for factor in (1.0, 0.1, 0.01):
+        assert bounds(replace(problem, decay=factor * last.bracket[0])) == (4, 4)
+
+
+@pytest.mark.parametrize(("name", "most"), [("plain", 0.11), ("fc", 0.07)])
+def test_eigenvalues_say_nearly_where_directions_of_long_tails_are_lost(name: str, most: float) -> None:
+    """What docs/theory/collapse-law.md says of CIFAR10-LT's counts."""
+    counts = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    rows = directions.table(Family(name, decay=1.0).on(class_counts(np.array(counts, dtype=float))))
+    for row in rows:
+        assert row.bracket is not None
+        assert row.bracket[0] > (1 - most) * row.eigenvalue_root
+        assert row.direction == 1 or row.bracket[0] < row.eigenvalue_root
+    assert max(1 - row.bracket[1] / row.eigenvalue_root for row in rows if row.bracket) > most / 2
+
+
+def ordered(R: float, mu: float, nodes: int) -> Problem:
+    return BY_NAME["MS a<b"].build(Setting(classes=imbalanced(4, 2, R), nodes=nodes)).under_decay(mu)
+
+
+def test_the_order_of_pairs_moves_R0_and_the_table_has_it() -> None:
+    table = Table(
+        setting=Setting(classes=imbalanced(4, 2, 20.0), nodes=4),
+        limit=lambda problem: problem.under_decay(0.1),
+        at=lambda R: imbalanced(4, 2, R),
+    )
+    row, beside = table.rows([BY_NAME["MS a<b"], BY_NAME["MS"]])
+    assert row.R0 is not None
+    assert row.bracket is not None
+    assert beside.R0 is not None
+    assert row.bracket[0] < row.R0 < row.bracket[1] < 1.1 * row.bracket[0]
+    assert row.bracket[0] > 1.5 * beside.R0
+    assert row.intervals is None  # other crossings are not looked for
+    assert bounds(ordered(row.bracket[0] / 1.001, 0.1, 4)) == (3, 3)
+    assert bounds(ordered(row.bracket[1] * 1.001, 0.1, 4))[1] == 2
+    assert table.row(BY_NAME["MS a<b"]).bracket == row.bracket  # also where MS is not among the rows
+
+
+def test_where_the_neighbour_never_collapses_nothing_is_said() -> None:
+    at = partial(imbalanced, 4, 2)
+    limit = lambda problem: problem.under_decay(1e-3)  # noqa: E731
+    row = Table(setting=Setting(classes=at(20.0), nodes=2), limit=limit, at=at, R_max=50.0).row(BY_NAME["MS a<b"])
+    assert (row.R0, row.bracket, row.intervals, row.rank) == (None, None, None, 3)
+
+
+def test_a_search_ends_without_a_place() -> None:
+    cure: Cure = BY_NAME["MS a<b"]
+
+    def at(R: float) -> Problem:
+        return cure.build(Setting(classes=imbalanced(4, 2, R), nodes=2)).under_decay(0.1)
+
+    assert directions.lost(at, {3: 5.0}, (1.0, 10.0)) == {3: None}  # alive throughout
+    assert directions.lost(at, {3: 900.0}, (500.0, 1000.0)) == {3: None}  # dead throughout
+
+
+def test_budgets_have_no_directions_to_lose() -> None:
+    with pytest.raises(InvalidInput, match="put the problem under one first"):
+        directions.table(Family("fc").at(3.0))
+
+
+def test_the_command_prints_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--counts", "90,90,7,7"]
+    assert directions.main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["direction"] for row in rows] == [1, 2, 3]
+    assert all(low < high for low, high in (row["bracket"] for row in rows))
+    assert directions.main(words) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 4
+    for row, line in zip(rows, printed[1:], strict=True):
+        low, high = map(float, line[line.index("[") + 1 : line.index("]")].split(","))
+        assert low <= row["bracket"][0] < row["bracket"][1] <= high
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--decay", "0.1"], "--decay does not apply: the decay is what is looked for"),
+        (["--bias"], "--bias does not apply"),
+        (["--E-H", "5"], "--E-H does not apply"),
+        (["--counts", ",".join(map(str, range(1, 18)))], "17 different counts"),
+        (["--counts", "3,0"], "must be positive and finite"),
+        (["--counts", "3,2", "--K", "4"], "they must agree"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: directions.main(words)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
