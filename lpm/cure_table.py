@@ -21,7 +21,7 @@ from lpm.solve import solve_all
 from lpm.threshold import Threshold, by_law, searches
 
 FEW_NODES = 8
-"""Quadrature nodes with which the R0 of a cure whose classes all differ is looked for, before it is proved with all of them."""
+"""Quadrature nodes, at the most, with which the R0 of a cure whose classes all differ is looked for and proved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +169,7 @@ class Table:
     def _first_lost(self, cure: Cure, beside: Threshold | None) -> tuple[float, float] | None:
         """Two imbalances between which the first direction of W is lost, near a threshold; the first end has K - 1 of them.
 
-        A program whose classes all differ takes seconds. So the place is looked for with few quadrature nodes, and proved with
-        all of them.
+        A program whose classes all differ takes a second with all quadrature nodes, and the search solves five to ten. So X
         """
         (neighbour,) = (one for one in CURES if one.name == cure.beside)
         if self.at is None or self._problem(neighbour, self.R_min).minority is None:
@@ -178,15 +177,9 @@ class Table:
         beside = beside or self._thresholds([neighbour])[neighbour.name]
         if beside.R0 is None:
             return None
-        few = min(self.setting.nodes, FEW_NODES)
-        ends, first = (self.R_min, self.R_max), self.setting.classes.K - 1
-        near = directions.lost(
-            partial(self._problem, cure, nodes=few), {first: beside.R0}, ends, width=directions.WIDTH / 2
-        )[first]
-        if near is None:
-            return None
-        middle, width = math.sqrt(near[0] * near[1]), max(directions.WIDTH, 1.1 * math.log(near[1] / near[0]))
-        return directions.lost(partial(self._problem, cure), {first: middle}, ends, width=width, rounds=4)[first]
+        nodes, first = min(self.setting.nodes, FEW_NODES), self.setting.classes.K - 1
+        at, ends = partial(self._problem, cure, nodes=nodes), (self.R_min, self.R_max)
+        return directions.lost(at, {first: beside.R0}, ends)[first]
 
     def _problem(self, cure: Cure, R: float, nodes: int | None = None) -> Problem:
         """The program of a cure at an imbalance; nodes: quadrature nodes of the mixing ratio, the setting's if None."""

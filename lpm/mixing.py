@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -82,9 +83,18 @@ def beta(alpha: float, nodes: int = NODES) -> Mixing:
         raise InvalidInput(f"alpha = {alpha:g} must be positive, within 1e-4..100; mixup uses 0.2 to 1")
     if not 1 <= nodes <= 200:
         raise InvalidInput(f"nodes = {nodes} must lie in 1..200; {NODES} suffice")
+    return _rule(float(alpha), nodes)
+
+
+@cache
+def _rule(alpha: float, nodes: int) -> Mixing:
+    """The law; a table of cures asks for the same one a thousand times."""
     from scipy.special import roots_sh_jacobi  # scipy takes longer to import than most commands to run
 
     ratios, weights = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
     ratios = (ratios + (1.0 - ratios[::-1])) / 2.0
     weights = (weights + weights[::-1]) / 2.0
-    return Mixing(ratios, weights / weights.sum(), f"Beta({alpha:g})")
+    weights /= weights.sum()
+    for array in (ratios, weights):
+        array.flags.writeable = False  # all that ask share them
+    return Mixing(ratios, weights, f"Beta({alpha:g})")
