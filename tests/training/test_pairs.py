@@ -125,6 +125,11 @@ def test_classes_are_numbered_from_frequent_to_rare() -> None:
         (lambda: Pairs(Images(), Random(LABELS[1:])), "49 images and the sampler 48 labels"),
         (lambda: WithRatios(sampler(), alpha=-1), "alpha = -1 must be"),
         (lambda: WithRatios(sampler(), alpha=float("nan")), "alpha = nan must be"),
+        (lambda: WithRatios(sampler(), alpha=1e308), "alpha = 1e\\+308 must be"),
+        (
+            lambda: Random(LABELS, seed=1.5),  # type: ignore[arg-type]
+            "seed 1.5 and batch .* must be whole numbers",
+        ),
         (lambda: WithRatios(sampler(), ratio_per="image"), "'image' is unknown; choose one of sample, batch"),
         (lambda: next(iter(DataLoader(Pairs(Images(), sampler())))), "give the DataLoader sampler=pairs.sampler"),
         (lambda: by_count([0.5]), "whole numbers"),

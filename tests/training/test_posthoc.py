@@ -196,6 +196,11 @@ def test_what_is_not_defined_is_refused_with_the_reason(
     assert corrected(run, "ncm", Options()).ece is None
 
 
+def test_a_tau_that_float32_cannot_hold_is_refused(plain: Plain) -> None:
+    with pytest.raises(InvalidInput, match="tau-norm at tau = 4000 leaves the range of float32; take a smaller tau"):
+        corrected(plain[1], "tau-norm", Options(4000.0))
+
+
 def test_the_command_stores_its_table_in_the_run(
     plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ from training.model.build import Network, unsearched
 from training.model.corrected import Scorer, Shifted, replaced
 from training.sampling.label_law import label_frequencies
 
+TALLEST = 1e30
+"""Largest entry of class vectors after tau-norm, and one over the smallest: beyond, float32 overflows in sums."""
 EQUAL = 1e-4
 """Relative difference up to which lengths of class vectors count as equal."""
 
@@ -268,10 +270,14 @@ def tau_norm(run: Finished, options: Options) -> Linear:
 
     Raises:
         NotDefined: if all class vectors have one length, which tau-norm does not change.
+        InvalidInput: if tau is so large that a network in float32 cannot hold the vectors.
     """
     if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
         raise NotDefined("all class vectors have one length, so tau-norm changes nothing")
-    scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
+    if not np.all(np.abs(scaled).max(axis=1) <= TALLEST) or not np.all(np.abs(scaled).max(axis=1) >= 1 / TALLEST):
+        raise InvalidInput(f"tau-norm at tau = {options.tau:g} leaves the range of float32; take a smaller tau")
     return Linear(scaled, run.bias * options.bias, np.zeros(scaled.shape[1]))
 
 

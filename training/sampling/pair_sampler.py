@@ -85,6 +85,10 @@ class PairSampler(Sampler[tuple[int, int]]):
         world_size: int | None = None,
         drop_last: bool = False,
     ) -> None:
+        try:
+            seed, batch = operator.index(seed), operator.index(batch)
+        except TypeError:
+            raise InvalidInput(f"seed {seed!r} and batch {batch!r} must be whole numbers") from None
         if seed < 0 or batch < 1:
             raise InvalidInput(f"seed {seed} must be at least 0, batch {batch} at least 1")
         self.classes, self.labels = numbered_classes(labels)

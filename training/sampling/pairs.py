@@ -69,12 +69,12 @@ class WithRatios(Sampler[tuple[int, int, float]]):
             with 1 - lambda in a random half of the pairs.
 
     Raises:
-        InvalidInput: if alpha is negative or not finite, or the word is unknown.
+        InvalidInput: if alpha is neither 0 nor in 1e-100..100, or the word is unknown.
     """
 
     def __init__(self, pairs: PairSampler, *, alpha: float = 1.0, ratio_per: str = "sample") -> None:
-        if not 0 <= alpha < float("inf"):
-            raise InvalidInput(f"alpha = {alpha:g} must be a number of at least 0, that of Beta(alpha, alpha)")
+        if not (alpha == 0 or 1e-100 <= alpha <= 100):  # Beta(alpha, alpha) overflows near 1e-308 and 1e308
+            raise InvalidInput(f"alpha = {alpha:g} must be 0, for lambda = 1, or lie in 1e-100..100")
         if ratio_per not in RATIOS_PER:
             raise InvalidInput(f"ratio_per = {ratio_per!r} is unknown; choose one of {', '.join(RATIOS_PER)}")
         self.pairs, self.alpha, self.ratio_per = pairs, alpha, ratio_per
