@@ -15,6 +15,7 @@ import numpy as np
 from lpm.console.errors import InvalidInput
 from lpm.label_weights import Weights, between, merged, patches
 from lpm.mixing import Mixing, beta
+from lpm.orbits import MAX_GROUPS
 from lpm.pairs import ClassCounts, LabelPairs, distinct
 from lpm.problem import Problem, Rows
 from lpm.programs import ms, ms_unordered, plain
@@ -157,6 +158,10 @@ def _mixed_singleton(setting: Setting) -> Problem:
 
 def _mixed_singleton_unordered(setting: Setting) -> Problem:
     """Random pairs a < b, mixed-singleton over a < b."""
+    if setting.classes.K > MAX_GROUPS:
+        raise InvalidInput(
+            f"the order a < b sets classes apart, and more than {MAX_GROUPS} take minutes; lpm.solve does it"
+        )
     return ms_unordered(_random(setting), setting.mixing)
 
 

@@ -13,7 +13,7 @@ from lpm import directions
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, JUMPS, Cure, Setting
-from lpm.law import collapse_number, eigenvalues, separators
+from lpm.law import collapse_number, directions_at_zero, separators
 from lpm.pairs import ClassCounts
 from lpm.problem import Problem
 from lpm.solution import Solution
@@ -21,7 +21,9 @@ from lpm.solve import solve_all
 from lpm.threshold import Threshold, by_law, searches
 
 FEW_NODES = 8
-"""Quadrature nodes, at the most, with which the R0 of a cure whose classes all differ is looked for and proved."""
+"""Quadrature nodes with which the R0 of a cure whose classes all differ is looked for, before it is proved with all of them."""
+MOST_CLASSES = 10
+"""Number of classes up to which it is looked for: at 12 it takes 20 seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,17 +171,25 @@ class Table:
     def _first_lost(self, cure: Cure, beside: Threshold | None) -> tuple[float, float] | None:
         """Two imbalances between which the first direction of W is lost, near a threshold; the first end has K - 1 of them.
 
-        A program whose classes all differ takes a second with all quadrature nodes, and the search solves five to ten. So X
+        A program whose classes all differ takes a second and more with all quadrature nodes. So the place is looked for with few,
+        and proved with all.
         """
         (neighbour,) = (one for one in CURES if one.name == cure.beside)
-        if self.at is None or self._problem(neighbour, self.R_min).minority is None:
+        classes = self.setting.classes
+        if self.at is None or classes.K > MOST_CLASSES or self._problem(neighbour, self.R_min).minority is None:
             return None
         beside = beside or self._thresholds([neighbour])[neighbour.name]
         if beside.R0 is None:
             return None
-        nodes, first = min(self.setting.nodes, FEW_NODES), self.setting.classes.K - 1
-        at, ends = partial(self._problem, cure, nodes=nodes), (self.R_min, self.R_max)
-        return directions.lost(at, {first: beside.R0}, ends)[first]
+        ends, first, width = (self.R_min, self.R_max), classes.K - 1, directions.WIDTH
+        few = partial(self._problem, cure, nodes=min(self.setting.nodes, FEW_NODES))
+        near = directions.lost(few, {first: beside.R0}, ends, width=width / 2)[first]
+        if near is None:
+            return None
+        wide = max(width, 1.1 * math.log(near[1] / near[0]))
+        return directions.lost(partial(self._problem, cure), {first: math.sqrt(near[0] * near[1])}, ends, width=wide)[
+            first
+        ]
 
     def _problem(self, cure: Cure, R: float, nodes: int | None = None) -> Problem:
         """The program of a cure at an imbalance; nodes: quadrature nodes of the mixing ratio, the setting's if None."""
@@ -263,8 +273,8 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
 
     Args:
         problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides they are
-            the most and the least frequent classes. A single class has the largest or the smallest eigenvalue of P M P but one
-            zero instead.
+            the most and the least frequent classes. A single class has the largest or the smallest of
+            :func:`lpm.law.directions_at_zero`, squared, instead.
 
     Returns:
         The minority's number, the majority's, and why one or both are missing; "" where none is.
@@ -276,7 +286,7 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
         return (
             None,
             None,
-            "a < b: the order of a pair sets all classes apart, so R0 is where W loses its first direction",
+            "a < b: the order of a pair sets all classes apart; R0 is where W loses its first direction, near the R0 of MS",
         )
     sizes = [int(problem.sizes[list(side)].sum()) for side in _sides(problem)]
     try:
@@ -291,8 +301,8 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
         alone = [f"the {name} is one class" for name, size in zip(names, sizes, strict=True) if size == 1]
         return B, A, "; ".join(alone)
     if A is None or B is None:  # a single class has no number of its own
-        values = eigenvalues(problem)
-        A, B = float(values[-1]) if A is None else A, float(values[0]) if B is None else B
+        values = [value**2 for value, _ in directions_at_zero(problem)]
+        A, B = values[0] if A is None else A, values[-1] if B is None else B
     return B, A, ""
 
 

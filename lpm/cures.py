@@ -23,8 +23,8 @@ from lpm.problem import Problem
 CLASSES = {"K": 10, "K_A": None, "R": 100.0, "R_min": 1.0, "R_max": 1e4}
 """Defaults of the options that describe two groups of classes."""
 
-NODES, FEW_NODES = 32, 8
-"""Quadrature nodes of the mixing ratio: R0 is then that of ``lpm.threshold``'s 64 to seven digits. The second number is for
+NODES, FEW_NODES = 24, 8
+"""Quadrature nodes of the mixing ratio: R0 is then that of ``lpm.threshold``'s 64 to five digits. The second number is for
 counts of one's own, where all classes differ and a solve takes a second. A Beta law's R0 is off by 0.3 % with 8 nodes."""
 
 

@@ -3,14 +3,14 @@
 Where classes of a group differ, by their counts or by the order a < b, no two class vectors coincide exactly. Their
 directions, the singular vectors of W, are lost one after another. Their number is bounded from both sides by the dual of a
 solved program (:attr:`lpm.solution.Solution.rank_bounds`), so a place where one is lost has a certified bracket. Where
-nothing survives is a closed form (:func:`lpm.law.eigenvalues`).
+nothing survives is a closed form (:func:`lpm.law.directions_at_zero`).
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from lpm import law
 from lpm.console.errors import InvalidInput, NotCertified
 from lpm.console.rounding import outward
-from lpm.options import add_family
+from lpm.options import add_features, add_program
 from lpm.orbits import MAX_GROUPS
 from lpm.problem import Problem
 from lpm.solution import Solution
@@ -28,6 +28,12 @@ WIDTH = 0.02
 """Width of a bracket in the logarithm: one percent to both sides."""
 ROUNDS = 40
 """Largest number of rounds of a search; 2 to 8 are usual."""
+APART = 0.1
+"""Share of the width by which points of a secant are apart at least: nearer ones differ by rounding."""
+NEVER = 1e-6
+"""Share of the largest value at Z = 0 below which a direction is none of the program's."""
+FEW_NODES = 8
+"""Default number of quadrature nodes of the command, where a program of ten different classes takes a quarter of a second."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,13 @@ def lost(
     *,
     width: float = WIDTH,
     rounds: int = ROUNDS,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[int, tuple[float, float] | None]:
     """Find where directions are lost as a parameter grows.
 
     Each round solves, all at once, one program for each direction that is still looked for. The i-th singular value falls
-    almost linearly in the logarithm of the parameter until it is 0, so a secant finds the place.
+    almost linearly in the logarithm of the parameter until it is 0, so a secant finds the place. A secant that does not
+    halve the bracket is followed by a bisection.
 
     Args:
         at: the problem at the parameter, a decay or an imbalance.
@@ -82,25 +90,33 @@ def lost(
         ends: smallest and largest parameter.
         width: width of a bracket in the logarithm of the parameter.
         rounds: largest number of rounds.
+        progress: called before each round but the first with the number of directions that are still looked for.
 
     Returns:
         For each direction two parameters: at the first at least i directions are proved, at the second fewer. They are further
-        apart than ``width`` if the rounds did not suffice. None if one of them was not found between the ends. It is a
-        crossing near the start, and nothing is said about others.
+        apart than ``width`` where the gap of the solver leaves the number open over a wider stretch. None if one of them was
+        not found between the ends. It is a crossing near the start, and nothing is said about others.
     """
     low, high = math.log(ends[0]), math.log(ends[1])
     known: dict[float, Known] = {}
-    for _ in range(rounds):
-        asked = {
-            min(max(x, low), high)
-            for i, start in starts.items()
-            for x in _next(i, known, min(max(math.log(start), low), high), width)
-        }
-        new = sorted(asked - known.keys())
-        if not new:
+    searches = {i: _search(i, known, min(max(math.log(start), low), high), width) for i, start in starts.items()}
+    for turn in range(rounds):
+        asked = set()
+        for i, search in list(searches.items()):
+            x = next(search, None)
+            x = None if x is None else min(max(x, low), high)
+            if x is None or (turn and x in known):
+                del searches[i]  # found, or at an end of the range
+            else:
+                asked.add(x)
+                if not turn:  # the second point of a pair around the start
+                    asked.add(min(max(x + 0.98 * width, low), high))
+        if not asked:
             break
-        solved = solve_all([at(math.exp(x)) for x in new])
-        known |= dict(zip(new, map(Known.of, solved), strict=True))
+        if progress and turn:
+            progress(len(searches))
+        new = sorted(asked - known.keys())
+        known |= dict(zip(new, map(Known.of, solve_all([at(math.exp(x)) for x in new])), strict=True))
     found = {}
     for i in starts:
         alive, dead = _bracket(i, known)
@@ -115,51 +131,81 @@ def _bracket(i: int, known: Mapping[float, Known]) -> tuple[float | None, float 
     return alive, dead
 
 
-def _next(i: int, known: Mapping[float, Known], start: float, width: float) -> Sequence[float]:
-    """Where to look next for the loss of direction i: logarithms of the parameter, none if its bracket cannot be narrowed."""
-    if not known:
-        return start - 0.49 * width, start + 0.49 * width
-    alive, dead = _bracket(i, known)
-    open_ones = sorted(x for x, one in known.items() if one.low < i <= one.high)  # too near for the solver's gap
-    if alive is None:
-        low = min(known)
-        return (low - max(0.2, start - low),)
-    inside = [x for x in open_ones if x > alive and (dead is None or x < dead)]
-    if inside:
+def _search(i: int, known: Mapping[float, Known], start: float, width: float) -> Iterator[float]:
+    """Where to look for the loss of direction i, one logarithm of the parameter after another; ``known`` grows meanwhile."""
+    yield start - 0.49 * width
+    last = math.inf
+    while True:
+        alive, dead = _bracket(i, known)
+        if alive is None:  # further down, in steps that double
+            lowest = min(known)
+            yield lowest - max(0.2, start - lowest)
+            continue
+        open_ones = [x for x, one in known.items() if one.low < i <= one.high and x > alive]
         if dead is None:
-            return (inside[-1] + max(0.5 * width, inside[-1] - alive),)
-        left, right = inside[0] - alive, dead - inside[-1]
-        if dead - alive <= width or max(left, right) <= width:
-            return ()
-        return (alive + left / 2 if left > right else dead - right / 2,)
-    if dead is not None and dead - alive <= width:
-        return ()
-    points = sorted(x for x, one in known.items() if one.low >= i and x <= alive)[-2:]
-    end = alive + 1.0 if dead is None else dead
-    if len(points) < 2:
-        return (alive - 0.2,)
-    (x0, y0), (x1, y1) = ((x, known[x].values[i - 1]) for x in points)
-    root = x1 + (x1 - x0) * y1 / (y0 - y1) if y0 > y1 else math.inf
-    if root - alive <= 0.4 * width:
-        x = alive + 0.9 * width
-    elif end - root <= 0.4 * width:
-        x = end - 0.9 * width
-    else:
-        x = root - 0.3 * width
-    if alive < x < end:
-        return (x,)
-    return (end if dead is None else (alive + dead) / 2,)
+            highest = max([alive, *open_ones])
+            x = _secant(i, known, alive, width)
+            yield x if highest < x < highest + 1 else highest + max(0.2, highest - start)
+            continue
+        gap = dead - alive
+        open_ones = [x for x in open_ones if x < dead]
+        if open_ones:  # too near for the solver's gap: narrow both sides of the stretch that is open
+            left, right = min(open_ones) - alive, dead - max(open_ones)
+            if gap <= width or max(left, right) <= width:
+                return
+            yield alive + left / 2 if left > right else dead - right / 2
+        elif gap <= width:
+            return
+        else:
+            x = _secant(i, known, alive, width)
+            if dead - x <= 0.5 * width:
+                x = dead - 0.9 * width
+            yield x if alive < x < dead and gap <= last / 2 else (alive + dead) / 2
+        last = gap
 
 
-def table(problem: Problem, *, width: float = WIDTH) -> list[Direction]:
+def _secant(i: int, known: Mapping[float, Known], alive: float, width: float) -> float:
+    """Where the line through the last two singular values meets 0, or next to it; inf if they do not fall."""
+    points = [x for x, one in known.items() if one.low >= i and x <= alive - APART * width]
+    if not points:
+        return math.inf
+    before = max(points)
+    y0, y1 = (float(known[x].values[i - 1]) for x in (before, alive))
+    if y0 <= y1:
+        return math.inf
+    root = alive + (alive - before) * y1 / (y0 - y1)
+    return alive + 0.9 * width if root - alive <= 0.4 * width else root - 0.3 * width
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Where directions of W are lost: one, or all that groups of equal classes lose at once.
+
+    Attributes:
+        first: number of the first of them, from 1.
+        last: number of the last.
+        bracket: two decays: at the first W has at least ``last`` directions, proved, at the second fewer than ``first``; None
+            if not found.
+        at_zero: their value in :func:`lpm.law.directions_at_zero`. The first direction is lost at exactly this decay, and so are
+            those inside groups of equal classes. For others it is an estimate.
+    """
+
+    first: int
+    last: int
+    bracket: tuple[float, float] | None
+    at_zero: float
+
+
+def table(problem: Problem, *, width: float = WIDTH, progress: Callable[[int], None] | None = None) -> list[Direction]:
     """Find the decays at which a program's directions are lost.
 
     Args:
-        problem: the problem; its own decay does not matter.
+        problem: the problem under a decay, which does not matter itself.
         width: width of a bracket in the logarithm of the decay.
+        progress: as for :func:`lost`.
 
     Returns:
-        Its K - 1 directions, the longest first.
+        Its directions, the longest first. Those that its frequencies leave out at every decay are missing.
 
     Raises:
         InvalidInput: if the problem has budgets, or more groups of equal classes than ``orbits`` solves.
@@ -168,30 +214,26 @@ def table(problem: Problem, *, width: float = WIDTH) -> list[Direction]:
         raise InvalidInput("directions are lost to a weight decay; put the problem under one first: .under_decay(1)")
     if len(problem.sizes) > MAX_GROUPS:
         raise InvalidInput(
-            f"{len(problem.sizes):,} different counts are more than the {MAX_GROUPS} for which directions are bounded "
-            "sharply; round the counts"
+            f"{len(problem.sizes):,} groups of unlike classes are more than the {MAX_GROUPS} for which directions are "
+            "bounded sharply; round the counts, or take fewer classes where the order a < b sets all apart"
         )
-    roots = np.sqrt(np.maximum(law.eigenvalues(problem), 0.0))[::-1].tolist()
-    ends = 1e-3 * max(roots[-1], 1e-6 * roots[0]), 10 * roots[0]
-    starts = {i + 1: max(root, ends[0]) for i, root in enumerate(roots)}
-    found = lost(lambda mu: replace(problem, decay=mu), starts, ends, width=width)
-    return [Direction(i, found[i], starts[i]) for i in starts]
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Where one direction of W is lost.
-
-    Attributes:
-        direction: its number i, from 1: W has at least i directions below the bracket of decays.
-        bracket: two decays: at the first at least i directions are proved, at the second fewer; None if not found.
-        eigenvalue_root: root of the i-th largest eigenvalue of P M P (:func:`lpm.law.eigenvalues`): the decay at which exactly
-            the first direction is lost, without offsets, and all those inside groups of equal classes; else an estimate.
-    """
-
-    direction: int
-    bracket: tuple[float, float] | None
-    eigenvalue_root: float
+    values = law.directions_at_zero(problem)
+    largest, first, blocks = values[0][0], 1, []
+    for value, number in values:
+        if value > NEVER * largest:
+            blocks.append((first, first + number - 1, value))
+        first += number
+    if not blocks:
+        return []
+    starts = {i: value for first, last, value in blocks for i in (first, last)}
+    ends = 1e-3 * blocks[-1][2], 10 * largest
+    found = lost(lambda mu: replace(problem, decay=mu), starts, ends, width=width, progress=progress)
+    rows = []
+    for first, last, value in blocks:
+        early, late = found[first], found[last]
+        bracket = None if early is None or late is None else (late[0], early[1])
+        rows.append(Direction(first, last, bracket, value))
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,30 +253,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser(
         "lpm.directions", "the weight decays at which the directions of W are lost, with certified brackets"
     )
-    add_family(parser)
+    add_program(parser, nodes=FEW_NODES)
+    add_features(parser, "sample")
     add_counts(parser)
+    parser.refuse("the decay is what is looked for; `python -m lpm.solve` solves at one", "--decay")
+    parser.refuse("directions are lost to a weight decay, not to budgets", "--E-H", "--E-W", "--budget")
+    parser.refuse("directions are looked for without a free bias, whose solves take minutes", "--bias")
     parser.refuse("it looks at one R; `python -m lpm.threshold` takes a range", "--R-min", "--R-max")
     cli.add_report(parser)
     options = parser.parse_args(arguments)
-    given = [name for name in ("decay", "E_H", "E_W") if getattr(options, name) is not None]
-    if given:
-        raise InvalidInput(
-            f"--{given[0].replace('_', '-')} does not apply: the decay is what is looked for; `python -m lpm.solve` "
-            "solves at one"
-        )
-    if options.bias:
-        raise InvalidInput(
-            "--bias does not apply: directions are looked for without a free bias, whose solves take minutes"
-        )
-    options.decay = 1.0
-    rows = table(problem_of(options, counts_of(options)))
+    options.decay, options.E_H, options.E_W, options.bias, options.budget = 1.0, None, None, False, "paper"
+    if options.alpha is not None and options.nodes is None:
+        options.nodes = FEW_NODES
+
+    def progress(left: int) -> None:
+        print(f"places still looked for: {left}", file=sys.stderr)
+
+    rows = table(problem_of(options, counts_of(options)), progress=None if options.quiet or options.json else progress)
     if options.json:
         cli.print_json([asdict(row) for row in rows])
     elif not options.quiet:
-        print("direction  lost at a decay in  root of the eigenvalue")
+        print(f"{'direction':>11}  {'lost at a decay in':>20}  {'value at Z = 0':>14}")
         for row in rows:
+            name = str(row.first) if row.first == row.last else f"{row.first}-{row.last}"
             bracket = "not found" if row.bracket is None else outward(*row.bracket, 4)
-            print(f"{row.direction:9d}  {bracket:>18}  {row.eigenvalue_root:22.4g}")
+            print(f"{name:>11}  {bracket:>20}  {row.at_zero:14.4g}")
+        if any(row.bracket is None for row in rows):
+            print("not found: next to 0 the solver's gap leaves the number of directions open", file=sys.stderr)
         cli.next_step("python -m lpm.cures with --decay MU shows what each cure does at one of these decays")
     return 0 if all(row.bracket for row in rows) else 1
 

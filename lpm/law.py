@@ -20,6 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from lpm.console.errors import InvalidInput
+from lpm.coordinates import Coordinates
 from lpm.problem import Problem
 
 EVEN = 65
@@ -80,31 +81,28 @@ def own_part(problem: Problem, group: int) -> np.ndarray:
     return factor * rows.p * np.sqrt(rows.count / rows.d * square / ((size - 1) * problem.c[group]))
 
 
-def eigenvalues(problem: Problem) -> np.ndarray:
-    """Find the eigenvalues of P M P, M = sum_k (p_k^2 / d_k) t_k t_k^T / c, P = I - 1 1^T / K, but the zero of equal logits.
+def directions_at_zero(problem: Problem) -> list[tuple[float, int]]:
+    """Find the singular values of the scaled gradient at Z = 0, but the 0 of equal logits.
 
-    At Z = 0 the softmax is uniform unless there are offsets, so the squared singular values of the scaled gradient are these.
-    Nothing survives if and only if mu^2 is at least the largest one. Where group B is exchangeable, c_B is one of them.
+    Nothing survives a decay mu if and only if mu is at least the largest one. Without offsets the softmax at Z = 0 is uniform if
+    the order a < b sets no classes apart, so their squares are the eigenvalues of P M P, M = sum_k p_k t_k t_k^T and
+    P = I - 1 1^T / K, on samples. Inside a group B of exchangeable classes it is the root of c_B, K_B - 1 times.
 
     Args:
-        problem: a problem with C = c I; a factor of the logits multiplies the labels.
+        problem: the problem.
 
     Returns:
-        The eigenvalues, ascending, (K - 1,).
+        Each value with the number of its directions, descending; the numbers add up to K - 1.
     """
-    full, _ = problem.expand()
-    labels, r = np.zeros((len(full.rows), full.K)), np.arange(len(full.rows))
-    (label_a, label_b), rest = full.labels()
-    if rest is not None:
-        labels += rest
-        labels[r, full.rows.first] = 0.0
-        labels[r[~full.rows.same], full.rows.second[~full.rows.same]] = 0.0
-    np.add.at(labels, (r, full.rows.first), label_a)
-    np.add.at(labels, (r, full.rows.second), label_b)
-    if full.factor is not None:
-        labels *= full.factor
-    M = (labels * (full.rows.p**2 / full.rows.d / full.c[0])[:, None]).T @ labels
-    return np.linalg.eigvalsh(M - M.mean(axis=0) - M.mean(axis=1)[:, None] + M.mean())[1:]
+    coordinates = Coordinates(problem)
+    G = coordinates.G
+    _, gradient = coordinates.value_and_gradient(np.zeros(coordinates.shape))
+    single = np.zeros(G)
+    found = np.linalg.svd(gradient[:, :G], compute_uv=False)
+    single[: len(found)] = found
+    inside = zip(coordinates.group_norms(gradient).tolist(), (problem.sizes - 1).tolist(), strict=True)
+    values = [(value, 1) for value in single[:-1].tolist()]
+    return sorted([*values, *((value, number) for value, number in inside if number)], reverse=True)
 
 
 def own_norm(problem: Problem, group: int) -> float:

@@ -29,6 +29,31 @@ def add_family(
         program: the command's default for ``--program``, in words.
         profile: its default for ``--profile``, in words.
     """
+    add_program(parser, program, profile)
+    add_limits(parser)
+    parser.group("budgets").add_argument(
+        "--budget",
+        type=choice("paper", "eq7"),
+        default="paper",
+        metavar="NAME",
+        help="feature budget as in Eq. 5 (paper) or eq7",
+    )
+
+
+def add_program(
+    parser: Parser,
+    program: str = DEFAULT_PROGRAM,
+    profile: str = "block for ms-free, else product",
+    nodes: int = mixing.NODES,
+) -> None:
+    """Add the options that choose a program, its label pairs and its classes.
+
+    Args:
+        parser: the parser of the command.
+        program: the command's default for ``--program``, in words.
+        profile: its default for ``--profile``, in words.
+        nodes: its default for ``--nodes``.
+    """
     add = parser.group("program").add_argument
     add(
         "--program",
@@ -45,19 +70,11 @@ def add_family(
     )
     add("--lam", type=float, help="mixing ratio lambda in (0, 1) (default: 0.5 without --alpha)")
     add("--alpha", type=float, help="lambda ~ Beta(alpha, alpha) instead of a fixed ratio")
-    add("--nodes", type=int, help=f"quadrature nodes for --alpha (default: {mixing.NODES})")
+    add("--nodes", type=int, help=f"quadrature nodes for --alpha (default: {nodes})")
     add = parser.group("classes").add_argument
     add("--K", type=int, default=DEFAULT_K, help=f"number of classes (default: {DEFAULT_K})")
     add("--K-A", type=int, help="number of majority classes (default: K // 2)")
     add("--w-r", type=float, default=1.0, help="oversampling of the minority (Proposition 1)")
-    add_limits(parser)
-    parser.group("budgets").add_argument(
-        "--budget",
-        type=choice("paper", "eq7"),
-        default="paper",
-        metavar="NAME",
-        help="feature budget as in Eq. 5 (paper) or eq7",
-    )
 
 
 def add_limits(parser: Parser) -> None:
@@ -74,14 +91,23 @@ def add_limits(parser: Parser) -> None:
         help=f"class-vector budget, E_{{W^lambda}} for ms programs (default: {DEFAULT_E_W:g} without --decay)",
     )
     add("--decay", type=float, metavar="MU", help="weight decay instead of budgets: mu = sqrt(l_H l_W)")
-    add(
+    add_features(parser, "sample with --decay, else mean")
+    add("--bias", action="store_true", help="with --decay: a free bias of the logits, not penalised, as networks have")
+
+
+def add_features(parser: Parser, default: str) -> None:
+    """Add ``--features``.
+
+    Args:
+        parser: the parser of the command.
+        default: the command's default, in words.
+    """
+    parser.group("budgets").add_argument(
         "--features",
         type=choice("sample", "mean"),
         metavar="NAME",
-        help="what budget or decay of features averages over: sample, or mean (label pairs alike) "
-        "(default: sample with --decay, else mean)",
+        help=f"what budget or decay of features averages over: sample, or mean (label pairs alike) (default: {default})",
     )
-    add("--bias", action="store_true", help="with --decay: a free bias of the logits, not penalised, as networks have")
 
 
 def add_range(parser: Parser) -> None:

@@ -108,7 +108,8 @@ def merge(problem: Problem, owner: np.ndarray) -> tuple[Problem, np.ndarray]:
 def merge_equal(problem: Problem) -> Problem:
     """Merge groups of different counts whose classes are exchangeable all the same.
 
-    Under ``balanced`` frequencies all classes are exchangeable, under ``product`` only those of equal count.
+    Under ``balanced`` frequencies all classes are exchangeable, under ``product`` only those of equal count. Where label pairs
+    are classes, the order a < b sets all classes apart unless lambda = 1/2, though their frequencies are equal.
 
     Args:
         problem: the problem.
@@ -116,7 +117,7 @@ def merge_equal(problem: Problem) -> Problem:
     Returns:
         The same program in fewer groups, or unchanged if there are no such groups.
     """
-    if problem.changed:
+    if problem.changed or (problem.partition == "unordered" and bool(np.any(problem.rows.lam != 0.5))):
         return problem
     owner = np.unique(np.round(-log_frequency(problem), 10), return_inverse=True)[1]
     if owner.max() + 1 == len(owner):
