@@ -11,6 +11,7 @@ COMMANDS = {
     "sweep": "solve programs at many imbalances R: cosines of class vectors, and R0",
     "cures": "compare what each cure of imbalance does to the optimum",
     "threshold": "find R0, the imbalance at which minority collapse sets in",
+    "directions": "find the weight decays at which directions of W are lost, for counts of your own",
 }
 """The commands, each with one line."""
 

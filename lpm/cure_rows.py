@@ -160,7 +160,7 @@ def _mixed_singleton_unordered(setting: Setting) -> Problem:
     """Random pairs a < b, mixed-singleton over a < b."""
     if setting.classes.K > MAX_GROUPS:
         raise InvalidInput(
-            f"the order a < b sets classes apart, and more than {MAX_GROUPS} take minutes; lpm.solve does it"
+            f"the order a < b sets classes apart, and more than {MAX_GROUPS} take minutes; see lpm.solve --program ms-unordered"
         )
     return ms_unordered(_random(setting), setting.mixing)
 

@@ -34,13 +34,13 @@ class Row:
         cure: name of the cure.
         c_B: collapse number of the minority under the row's decay: it is collapsed if and only if this is at most mu^2. A row
             with budgets has that of a decay on samples. With counts of one's own the minority is the classes with the fewest
-            images; of a single class, c_B is the smallest non-zero eigenvalue of P M P, M = sum_k p_k t_k t_k^T. None where
-            the law does not apply.
+            images; of a single class, c_B is the smallest of :func:`lpm.law.directions_at_zero` without offsets,
+            squared. None where the law does not apply.
         c_A: collapse number of the majority; with counts of one's own that of the most frequent classes, or of a single class
-            the largest such eigenvalue, at or above whose root a decay leaves nothing.
+            the largest of these with offsets, at or above whose root a decay leaves nothing.
         R0: the lowest imbalance at which minority collapse sets in; None if it sets in at none, or if that is not certified or
             not looked for, where ``intervals`` is None, too. Where no two classes are alike, an imbalance at which W loses its
-            first direction, near the R0 of the cure in which they are.
+            first direction, looked for from the R0 of the cure on in which they are.
         bracket: certified interval around R0.
         intervals: all imbalances of the range at which it holds, as pairs of ends; None where that is not certified or
             not looked for.
@@ -273,8 +273,8 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
 
     Args:
         problem: the problem under its decay; one with budgets counts as under a decay on samples. Without two sides they are
-            the most and the least frequent classes. A single class has the largest or the smallest of
-            :func:`lpm.law.directions_at_zero`, squared, instead.
+            the most and the least frequent classes. A single class has the square of a value of
+            :func:`lpm.law.directions_at_zero` instead: A of the largest, B of the smallest one without offsets.
 
     Returns:
         The minority's number, the majority's, and why one or both are missing; "" where none is.
@@ -286,7 +286,8 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
         return (
             None,
             None,
-            "a < b: the order of a pair sets all classes apart; R0 is where W loses its first direction, near the R0 of MS",
+            "a < b: the order of a pair sets all classes apart; an R0 is where W loses its first direction, looked for from that "
+            "of MS on",
         )
     sizes = [int(problem.sizes[list(side)].sum()) for side in _sides(problem)]
     try:
@@ -301,8 +302,10 @@ def collapse_numbers(problem: Problem) -> tuple[float | None, float | None, str]
         alone = [f"the {name} is one class" for name, size in zip(names, sizes, strict=True) if size == 1]
         return B, A, "; ".join(alone)
     if A is None or B is None:  # a single class has no number of its own
-        values = [value**2 for value, _ in directions_at_zero(problem)]
-        A, B = values[0] if A is None else A, values[-1] if B is None else B
+        # Offsets move what survives at all, but no collapse; those of a free bias are the best ones elsewhere, not at Z = 0.
+        plain = replace(problem, offset=None, pair_offset=None, bias=False)
+        A = directions_at_zero(plain if problem.bias else problem)[0][0] ** 2 if A is None else A
+        B = directions_at_zero(plain)[-1][0] ** 2 if B is None else B
     return B, A, ""
 
 

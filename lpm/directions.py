@@ -62,7 +62,7 @@ class Known:
         """
         if isinstance(solution, NotCertified):
             return cls(0, sys.maxsize, np.zeros(0))
-        low, high = solution.rank_bounds or (solution.rank, solution.rank)
+        low, high = solution.rank_bounds or (0, sys.maxsize)
         coordinates, others = solution.coordinates, solution.problem.sizes - 1
         single = np.linalg.svd(solution.X[:, : coordinates.G], compute_uv=False)
         inside = np.repeat(coordinates.group_norms(solution.X) / np.maximum(others, 1), others)
@@ -94,8 +94,8 @@ def lost(
 
     Returns:
         For each direction two parameters: at the first at least i directions are proved, at the second fewer. They are further
-        apart than ``width`` where the gap of the solver leaves the number open over a wider stretch. None if one of them was
-        not found between the ends. It is a crossing near the start, and nothing is said about others.
+        apart than ``width`` where the gap of the solver leaves the number open over a wider stretch, or the rounds are used up.
+        None if one of them was not found between the ends. It is a crossing near the start, and nothing is said about others.
     """
     low, high = math.log(ends[0]), math.log(ends[1])
     known: dict[float, Known] = {}
@@ -186,8 +186,8 @@ class Direction:
         last: number of the last.
         bracket: two decays: at the first W has at least ``last`` directions, proved, at the second fewer than ``first``; None
             if not found.
-        at_zero: their value in :func:`lpm.law.directions_at_zero`. The first direction is lost at exactly this decay, and so are
-            those inside groups of equal classes. For others it is an estimate.
+        at_zero: the value of the same number in :func:`lpm.law.directions_at_zero`. The first direction is lost at exactly this
+            decay, and those inside a group of equal classes at exactly the group's. For others it is an estimate.
     """
 
     first: int
@@ -205,10 +205,10 @@ def table(problem: Problem, *, width: float = WIDTH, progress: Callable[[int], N
         progress: as for :func:`lost`.
 
     Returns:
-        Its directions, the longest first. Those that its frequencies leave out at every decay are missing.
+        Its directions, the longest first, but those whose value at Z = 0 is 0 to rounding.
 
     Raises:
-        InvalidInput: if the problem has budgets, or more groups of equal classes than ``orbits`` solves.
+        InvalidInput: if the problem has budgets or a free bias, or more groups of equal classes than ``orbits`` solves.
     """
     if problem.decay is None:
         raise InvalidInput("directions are lost to a weight decay; put the problem under one first: .under_decay(1)")
@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
             bracket = "not found" if row.bracket is None else outward(*row.bracket, 4)
             print(f"{name:>11}  {bracket:>20}  {row.at_zero:14.4g}")
         if any(row.bracket is None for row in rows):
-            print("not found: next to 0 the solver's gap leaves the number of directions open", file=sys.stderr)
+            print("not found: the solver leaves their number open there, as it does at tiny decays", file=sys.stderr)
         cli.next_step("python -m lpm.cures with --decay MU shows what each cure does at one of these decays")
     return 0 if all(row.bracket for row in rows) else 1
 

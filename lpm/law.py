@@ -84,16 +84,21 @@ def own_part(problem: Problem, group: int) -> np.ndarray:
 def directions_at_zero(problem: Problem) -> list[tuple[float, int]]:
     """Find the singular values of the scaled gradient at Z = 0, but the 0 of equal logits.
 
-    Nothing survives a decay mu if and only if mu is at least the largest one. Without offsets the softmax at Z = 0 is uniform if
-    the order a < b sets no classes apart, so their squares are the eigenvalues of P M P, M = sum_k p_k t_k t_k^T and
-    P = I - 1 1^T / K, on samples. Inside a group B of exchangeable classes it is the root of c_B, K_B - 1 times.
+    Nothing survives a decay mu if and only if mu is at least the largest one. Without offsets and factors the softmax at Z = 0 is
+    uniform if the order a < b sets no classes apart, so their squares are the eigenvalues of P M P, M = sum_k p_k t_k t_k^T
+    and P = I - 1 1^T / K, on samples. Inside a group B of exchangeable classes it is the root of c_B, K_B - 1 times.
 
     Args:
         problem: the problem.
 
     Returns:
         Each value with the number of its directions, descending; the numbers add up to K - 1.
+
+    Raises:
+        InvalidInput: if the problem has a free bias, which at Z = 0 is another one than at its optimum.
     """
+    if problem.bias:
+        raise InvalidInput("with a free bias the gradient at Z = 0 is not that at its best bias; drop the bias")
     coordinates = Coordinates(problem)
     G = coordinates.G
     _, gradient = coordinates.value_and_gradient(np.zeros(coordinates.shape))

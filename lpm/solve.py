@@ -251,7 +251,7 @@ def add_counts(parser: Parser) -> None:
     """Add the options for one imbalance, or for counts that take the place of --K, --K-A and --R.
 
     Args:
-        parser: the parser of a command that has :func:`lpm.options.add_family`.
+        parser: the parser of a command that has :func:`lpm.options.add_program`.
     """
     parser.set_defaults(K=None)
     add = parser.group("classes").add_argument

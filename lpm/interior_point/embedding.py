@@ -192,6 +192,8 @@ def _log_sum_exps(stack: Stack) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     linear = np.matmul(losses.target(n).reshape(B, M, 1, n), maps)[:, :, 0]
     half = bool(np.all(lam == 0.5))
     v, w = np.triu_indices(n)
+    occurs = (v != w) | (logn[..., v] > 0).any(axis=(0, 1))  # a group of one class has no pair inside
+    v, w = v[occurs], w[occurs]
     terms = []
     for mass, added in losses.softmaxes(n):
         mass, added = mass.reshape(B, M), added.reshape(B, M, n)

@@ -236,7 +236,7 @@ def theory() -> list[str]:
         f"{len(others)}, and {len(wrong)} are predicted above it and lose: {of_wrong}. At the plain run's μ the model has longer "
         f"margins for `random+FC` ({mixup:.2f}) and `random+FC+Remix` ({remix:.2f}), too, and both lose.",
         f"**Wrong: lengths.** Rare class vectors are longer than predicted for {len(lengths) - len(shorter)} of {len(lengths)} "
-        f"methods, and shorter for {', '.join(map(named, shorter))}, which correct late. In the plain run they have "
+        f"methods, and shorter for {', '.join(map(named, shorter))}. In the plain run they have "
         f"{of(PLAIN, 'length_few', '.2f')} of the frequent ones' length, not {of(PLAIN, 'predicted_length_few', '.2f')}.",
         f"**Wrong: margins.** The model predicts {' to '.join(ends('predicted_margin_few', shown))} where the classes are "
         f"those of the data, and networks have {' to '.join(ends('margin_few', shown))}, above the prediction for "

@@ -351,13 +351,13 @@ def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
     for words in ([], ["--help"]):
         assert package.main(words) == 0
         text = capsys.readouterr().out
-        assert re.findall(r"python -m lpm\.(\w+)", text) == ["solve", "sweep", "cures", "threshold"]
+        assert re.findall(r"python -m lpm\.(\w+)", text) == ["solve", "sweep", "cures", "threshold", "directions"]
     assert package.main(["solve", "--K", "4"]) == 2
     assert capsys.readouterr() == ("", "error: 'solve' is no option of python -m lpm; type python -m lpm.solve\n")
     assert package.main(["solv\x1b"]) == 2
     assert (
         capsys.readouterr().err
-        == "error: 'solv\\x1b' is no option of python -m lpm; commands: solve, sweep, cures, threshold\n"
+        == "error: 'solv\\x1b' is no option of python -m lpm; commands: solve, sweep, cures, threshold, directions\n"
     )
 
 

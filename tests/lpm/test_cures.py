@@ -166,6 +166,22 @@ def test_what_is_not_looked_for_is_not_said_to_be_none(capsys: pytest.CaptureFix
         assert line.split()[4] == expected
 
 
+@pytest.mark.parametrize("name", ["logit adjustment 1/2", "logit adjustment 1"])
+def test_offsets_move_what_survives_and_no_collapse(name: str) -> None:
+    """Single classes: c_B is mixup's, c_A is where nothing survives."""
+    of = Setting(classes=class_counts([500, 100, 20, 5]), nodes=4)
+    problem, plain = (BY_NAME[one].build(of).under_decay(1.0) for one in (name, "mixup"))
+    (B, A, _), (mixup_B, mixup_A, _) = cure_table.collapse_numbers(problem), cure_table.collapse_numbers(plain)
+    assert pytest.approx(mixup_B, rel=1e-12) == B
+    assert A is not None
+    assert mixup_A is not None
+    assert abs(A - mixup_A) > 1e-3
+    for factor, rank in ((0.99, 1), (1.01, 0)):
+        assert solve(replace(problem, decay=factor * math.sqrt(A))).rank == rank
+    biased = replace(problem, bias=True)
+    assert cure_table.collapse_numbers(biased)[:2] == pytest.approx((mixup_B, mixup_A), rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["mixup", "logit adjustment 1"])
 def test_a_margin_has_the_free_bias_and_no_offset_of_the_loss(name: str) -> None:
     """Logits of all classes, written out, at test."""

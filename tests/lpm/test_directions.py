@@ -115,8 +115,8 @@ def test_values_at_zero_say_nearly_where_directions_of_long_tails_are_lost(name:
     for row in rows:
         assert row.bracket is not None
         assert row.bracket[0] > (1 - most) * row.at_zero
-        assert row.bracket[0] < row.at_zero
-    assert max(1 - row.bracket[1] / row.at_zero for row in rows if row.bracket) > most / 2
+        assert row.bracket[1] < row.at_zero * math.exp(directions.WIDTH)  # below, but for the width of the bracket
+    assert max(1 - row.bracket[1] / row.at_zero for row in rows if row.bracket) > most - 0.03
 
 
 def ordered(R: float, mu: float, nodes: int) -> Problem:

@@ -20,7 +20,8 @@ from training.model.corrected import Scorer, Shifted, replaced
 from training.sampling.label_law import label_frequencies
 
 TALLEST = 1e30
-"""Largest entry of class vectors after tau-norm, and one over the smallest: beyond, float32 overflows in sums."""
+"""Largest entry that class vectors may have after tau-norm, and one over the least that each one's largest may be: beyond, sums
+leave the range of float32."""
 EQUAL = 1e-4
 """Relative difference up to which lengths of class vectors count as equal."""
 
@@ -269,13 +270,15 @@ def tau_norm(run: Finished, options: Options) -> Linear:
         The scores.
 
     Raises:
-        NotDefined: if all class vectors have one length, which tau-norm does not change.
+        NotDefined: if all class vectors have one length, which tau-norm does not change, or one has none.
         InvalidInput: if tau is so large that a network in float32 cannot hold the vectors.
     """
     if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
         raise NotDefined("all class vectors have one length, so tau-norm changes nothing")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
+    if not lengths(run).min() > 0:
+        raise NotDefined("a class vector has length 0, which tau-norm cannot divide by")
     if not np.all(np.abs(scaled).max(axis=1) <= TALLEST) or not np.all(np.abs(scaled).max(axis=1) >= 1 / TALLEST):
         raise InvalidInput(f"tau-norm at tau = {options.tau:g} leaves the range of float32; take a smaller tau")
     return Linear(scaled, run.bias * options.bias, np.zeros(scaled.shape[1]))
