@@ -303,7 +303,7 @@ class Cure:
     Attributes:
         name: its name.
         build: its program on a setting.
-        beside: where its program sets all classes apart, the cure near whose R0 its first direction is lost.
+        beside: where its program sets all classes apart, the cure from whose R0 on the loss of a direction is looked for.
     """
 
     name: str

@@ -187,9 +187,8 @@ class Table:
         if near is None:
             return None
         wide = max(width, 1.1 * math.log(near[1] / near[0]))
-        return directions.lost(partial(self._problem, cure), {first: math.sqrt(near[0] * near[1])}, ends, width=wide)[
-            first
-        ]
+        middle = math.sqrt(near[0] * near[1])
+        return directions.lost(partial(self._problem, cure), {first: middle}, ends, width=wide)[first]
 
     def _problem(self, cure: Cure, R: float, nodes: int | None = None) -> Problem:
         """The program of a cure at an imbalance; nodes: quadrature nodes of the mixing ratio, the setting's if None."""

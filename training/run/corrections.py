@@ -273,13 +273,15 @@ def tau_norm(run: Finished, options: Options) -> Linear:
         NotDefined: if all class vectors have one length, which tau-norm does not change, or one has none.
         InvalidInput: if tau is so large that a network in float32 cannot hold the vectors.
     """
-    if np.ptp(lengths(run)) <= EQUAL * lengths(run).max():
+    length = lengths(run)
+    if np.ptp(length) <= EQUAL * length.max():
         raise NotDefined("all class vectors have one length, so tau-norm changes nothing")
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        scaled = run.class_vectors / lengths(run)[:, None] ** options.tau
-    if not lengths(run).min() > 0:
+    if not length.min() > 0:
         raise NotDefined("a class vector has length 0, which tau-norm cannot divide by")
-    if not np.all(np.abs(scaled).max(axis=1) <= TALLEST) or not np.all(np.abs(scaled).max(axis=1) >= 1 / TALLEST):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = run.class_vectors / length[:, None] ** options.tau
+    largest = np.abs(scaled).max(axis=1)
+    if not np.all((largest >= 1 / TALLEST) & (largest <= TALLEST)):
         raise InvalidInput(f"tau-norm at tau = {options.tau:g} leaves the range of float32; take a smaller tau")
     return Linear(scaled, run.bias * options.bias, np.zeros(scaled.shape[1]))
 
