@@ -89,9 +89,13 @@ def beta(alpha: float, nodes: int = NODES) -> Mixing:
 @cache
 def _rule(alpha: float, nodes: int) -> Mixing:
     """The law; a table of cures asks for the same one a thousand times."""
-    from scipy.special import roots_sh_jacobi  # scipy takes longer to import than most commands to run
+    if alpha == 1:  # the uniform law
+        ratios, weights = np.polynomial.legendre.leggauss(nodes)
+        ratios = (1.0 + ratios) / 2.0
+    else:
+        from scipy.special import roots_sh_jacobi  # scipy takes longer to import than most commands to run
 
-    ratios, weights = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
+        ratios, weights = roots_sh_jacobi(nodes, 2.0 * alpha - 1.0, alpha)
     ratios = (ratios + (1.0 - ratios[::-1])) / 2.0
     weights = (weights + weights[::-1]) / 2.0
     weights /= weights.sum()

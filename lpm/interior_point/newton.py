@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from lpm.interior_point import small
+from lpm.interior_point.elimination import FewCoordinates, ManyCoordinates
 from lpm.interior_point.reduced import Programs
 from lpm.interior_point.state import Direction, State
 
@@ -79,24 +80,13 @@ class NewtonSystem:
         The Schur complement is the block of A minus B^T H^{-1} B.
         """
         programs, s, active = self.programs, self.state.s, self.programs.active
-        g, (n, M, B), P, block = programs.g, active.shape, len(programs.use_basis), len(self.i)
+        g, n, B, P, block = programs.g, len(active), len(programs), len(programs.use_basis), len(self.i)
+        basis = programs.basis
         # H: the Hessian of f + s q in Y. Absent coordinates get a 1 on the diagonal and nothing else, so they stay 0.
         hessian *= active[:, None] * active
         np.einsum("nnmb->nmb", hessian)[...] += 2 * s + (1 - active)
-        # B: the mixed derivatives of s q by Y and A. By A = I, d(grad_Y q)[dA] = -grad_Y q dA.
-        right = small.right_sides(n, P + 2, M, B)
-        minus, basis = -s * self.q_Y, programs.basis
-        if g == 1:
-            right[0, 0] = minus[0]
-        elif g > 1:
-            right[:g, :block] = (basis.transpose(1, 0, 2).reshape(-1, g) @ minus[:g].reshape(g, -1)).reshape(
-                g, block, M, B
-            )
-        if n > g:
-            right[g:, block:P] = minus[g:, None] * programs.in_group.transpose(1, 0, 2, 3)
-        right[:, :P] *= active[:, None]
-        right[:, P], right[:, P + 1] = self.right_Y
-        self.solved = small.solve(hessian, right)
+        eliminate = FewCoordinates if n <= small.LARGEST else ManyCoordinates
+        self.rows = eliminate(programs, hessian, -s * self.q_Y, self.right_Y)
         # Block of A: d^2 (s q) / dA^2 = 2 s Y^T Y dA and the multiplier's L dA, both symmetrised, and the slack k's
         # nu/k (trace)(trace)^T.
         schur = np.zeros((P, P, B))
@@ -113,15 +103,13 @@ class NewtonSystem:
         if programs.decay is None:
             trace = self.right_A[:, 2]
             schur += (self.state.nu / self.state.k) * trace[:, None] * trace
-        # Minus B^T H^{-1} B, and the same for all right sides.
-        eliminated = small.inner(right, self.solved)[:P]  # all right sides: a part of them would be copied first
-        schur -= eliminated[:, :P]
+        schur -= self.rows.schur
         use = programs.use_basis
         schur *= use[:, None] * use
         diagonal += 1 - use
         self.schur = schur
         self.reduced_A = self.right_A.copy()
-        self.reduced_A[:, :2] -= eliminated[:, P:]
+        self.reduced_A[:, :2] -= self.rows.reduced
         self.reduced_A *= use[:, None]
 
     def _solutions(self, right_A: np.ndarray, solved_Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,9 +117,8 @@ class NewtonSystem:
 
         right_A: (P, q, B). solved_Y: H^{-1} times the right sides of Y, (n, q', M, B); those that lack are 0.
         """
-        P = len(self.schur)
         d_A = small.solve(self.schur[:, :, None], right_A[:, :, None])[:, :, 0]
-        d_Y = -small.combined(self.solved[:, :P], d_A)
+        d_Y = -self.rows.along(d_A)
         d_Y[:, : solved_Y.shape[1]] += solved_Y
         return d_Y, d_A
 
@@ -163,8 +150,7 @@ class NewtonSystem:
         Returns:
             The weights, and the direction.
         """
-        P = len(self.schur)
-        d_Y, d_A = self._solutions(self.reduced_A, self.solved[:, P:])
+        d_Y, d_A = self._solutions(self.reduced_A, self.rows.solved)
         inner = np.einsum("pib,pqb->iqb", self.right_A, d_A)
         for i, right in enumerate(self.right_Y):
             inner[i] += np.einsum("nmb,nqmb->qb", right, d_Y)
@@ -198,8 +184,7 @@ class NewtonSystem:
         Returns:
             The direction; nan where rounding has made the system singular, or the multiplier L indefinite.
         """
-        weights, P = self.weights(epsilon), len(self.schur)
-        solved = self.solved[:, P:]
+        weights, solved = self.weights(epsilon), self.rows.solved
         # The right side is added up before it is solved for: its parts cancel near the optimum.
         whole = np.einsum("piB,iB->pB", self.reduced_A, weights)
         d_Y, d_A = self._solutions(

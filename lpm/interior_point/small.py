@@ -91,21 +91,6 @@ def least_eigenvalue(A: np.ndarray) -> np.ndarray:
     return least
 
 
-def right_sides(n: int, q: int, M: int, B: int) -> np.ndarray:
-    """Make room for right sides of :func:`solve`, in the order of memory in which it is fast.
-
-    Args:
-        n: side of the matrices.
-        q: number of right sides.
-        M: rows of each member.
-        B: number of members.
-
-    Returns:
-        Zeros, (n, q, M, B).
-    """
-    return np.zeros((B, M, n, q)).transpose(2, 3, 1, 0) if n > LARGEST else np.zeros((n, q, M, B))
-
-
 def solve(H: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve H x = right for symmetric positive definite H, so without pivoting.
 
@@ -142,28 +127,8 @@ def inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         The sums for each two columns, (P, q, B).
     """
     n, P, M, B = left.shape
-    if n > LARGEST:
-        columns = (array.transpose(3, 2, 0, 1).reshape(B, M * n, -1) for array in (left, right))
-        return (transposed(next(columns)) @ next(columns)).transpose(1, 2, 0)
     matrices = left.transpose(3, 1, 0, 2).reshape(B, P, n * M), right.transpose(3, 0, 2, 1).reshape(B, n * M, -1)
     return np.matmul(*matrices).transpose(1, 2, 0)
-
-
-def combined(columns: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Combine columns linearly.
-
-    Args:
-        columns: the columns, (n, P, M, B).
-        factors: their factors, (P, q, B).
-
-    Returns:
-        The combinations, (n, q, M, B).
-    """
-    n, P, M, B = columns.shape
-    if n > LARGEST:
-        rows = columns.transpose(3, 2, 0, 1).reshape(B, M * n, P) @ factors.transpose(2, 0, 1)
-        return rows.reshape(B, M, n, -1).transpose(2, 3, 1, 0)
-    return np.einsum("npmb,pqb->nqmb", columns, factors)
 
 
 def _each(function: Callable[[np.ndarray], np.ndarray], A: np.ndarray) -> np.ndarray:

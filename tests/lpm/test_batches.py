@@ -14,7 +14,10 @@ from lpm.coordinates import Coordinates
 from lpm.cure_rows import CURES, Setting
 from lpm.dual_condition import margin, margins
 from lpm.family import Family
-from lpm.interior_point import small
+from lpm.interior_point import central_path, small
+from lpm.interior_point.elimination import FewCoordinates, ManyCoordinates
+from lpm.interior_point.embedding import reduce
+from lpm.interior_point.newton import NewtonSystem
 from lpm.pairs import class_counts, imbalanced
 from lpm.problem import Problem
 from lpm.rows import Row, solve_rows
@@ -228,3 +231,35 @@ def test_small_linear_algebra(n: int) -> None:
     assert np.isnan(F[2, 0, 0])
     others = np.delete(np.arange(6), 2)
     np.testing.assert_allclose(F[others] @ F[others].transpose(0, 2, 1), A[others], rtol=1e-9)
+
+
+@pytest.mark.parametrize("decay", [None, 0.03])
+@pytest.mark.parametrize("counts", [(90, 60, 60, 30, 9), (90, 60, 60, 30, 30, 9, 8, 8)])
+def test_both_eliminations_give_the_same_step(
+    counts: tuple[int, ...], decay: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with few coordinates and with many are eliminated by different code; a Newton system is the same by both."""
+    family = Family("ms", "product", len(counts), mixing=mixing.beta(1.0, 3), decay=decay)
+    stack = Stack(
+        [
+            Coordinates(family.on(class_counts(np.array(counts)))),
+            Coordinates(family.on(class_counts(np.array(counts) + 1))),
+        ]
+    )
+    programs, _ = reduce(stack, [(), ()])
+    assert len(programs.active) > programs.g > 1  # coordinates inside groups, too
+    state = central_path.start(programs)
+    systems = []
+    for largest in (0, 99):
+        monkeypatch.setattr(small, "LARGEST", largest)
+        systems.append(NewtonSystem(programs, state, guarded=True))
+    many, few = systems
+    assert isinstance(many.rows, ManyCoordinates)
+    assert isinstance(few.rows, FewCoordinates)
+    for name in ("schur", "reduced", "solved"):
+        np.testing.assert_allclose(getattr(many.rows, name), getattr(few.rows, name), rtol=1e-9, atol=1e-12)
+    with np.errstate(divide="ignore"):  # a step of any length, as in orbits
+        steps = [system.direction(0.5 * state.epsilon).change for system in systems]
+    for name in ("X", "A", "a", "s", "L", "l"):
+        values = [getattr(step, name) for step in steps]
+        np.testing.assert_allclose(*values, rtol=1e-8, atol=1e-10 * np.abs(values[0]).max(initial=0.0))
