@@ -222,6 +222,9 @@ def _row(
     minority, majority, note = collapse_numbers(built if solution.problem.decay is None else solution.problem)
     sides = _sides(solution.problem)
     norms, gram = solution.gram.norms, solution.gram
+    margin_B = margin(solution, sides[1], given)
+    if margin_B is None:
+        note = "; ".join(part for part in (note, "no margin: no image is of a rare class alone") if part)
     return Row(
         cure=cure.name,
         c_B=minority,
@@ -236,7 +239,7 @@ def _row(
         cos_BB=_finite(gram.mean_cosine(sides[1], sides[1])),
         norm_A=float(np.mean(norms[list(sides[0])])),
         norm_B=float(np.mean(norms[list(sides[1])])),
-        margin_B=margin(solution, sides[1], given),
+        margin_B=margin_B,
         rank=solution.rank,
         relative_gap=solution.relative_gap,
         seconds=solution.seconds,

@@ -20,6 +20,7 @@ from lpm.options import add_limits, limits_of, settings_of
 from lpm.pairs import ClassCounts, check_imbalances, class_counts, imbalanced
 from lpm.problem import Problem
 
+BY_NAME = {cure.name: cure for cure in CURES}
 CLASSES = {"K": 10, "K_A": None, "R": 100.0, "R_min": 1.0, "R_max": 1e4}
 """Defaults of the options that describe two groups of classes."""
 
@@ -114,11 +115,21 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.group("mixing").add_argument
     add("--alpha", type=float, default=1.0, help="mixup's Beta(alpha, alpha); 0: the losses without mixup")
     add("--nodes", type=int, help=f"quadrature nodes of the mixing ratio (default: {NODES}; {FEW_NODES} with --counts)")
+    parser.group("cures").add_argument(
+        "--cure",
+        action="append",
+        type=cli.choice(*BY_NAME),
+        metavar="NAME",
+        help=f"one of {', '.join(BY_NAME)}; give it again for more (default: all)",
+    )
     parser.group("output").add_argument("--out", type=Path, metavar="DIR", help="write cures.csv and a picture there")
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     table = _table(options)
-    rows = table.rows(CURES)
+    rows = table.rows([BY_NAME[name] for name in dict.fromkeys(options.cure or BY_NAME)])
+    for row in rows:
+        if options.cure and row.relative_gap is None:
+            raise InvalidInput(f"{row.cure}: {row.note}")
     limits = limits_of(options)
     words = settings_of(limits["e_h"], limits["e_w"], limits["decay"], bias=limits["bias"])
     where = f"R = {options.R:g}" if options.counts is None else "own counts"

@@ -16,8 +16,8 @@ from lpm.losses import Losses
 MOST_ENTRIES = 2_000_000
 """Largest number of entries of the maps from points to logits that are held at a time, 16 MB: some caches' size."""
 MOST_LARGE = 100_000
-"""The same for problems of more than ``LARGE`` coordinates a row: their linear algebra is LAPACK's, and larger stacks of them
-are slower than one after the other, 2.4 times for six problems of 800 rows and 10 groups."""
+"""The same for problems of more than ``LARGE`` coordinates a row: larger stacks of them leave the caches,
+and are 1.1 to 1.8 times slower than one after the other, for six problems of 720 and 810 rows and 10 groups."""
 LARGE = 7
 """See ``MOST_LARGE``."""
 MOST_MEMBERS = 1024

@@ -34,8 +34,8 @@ def setting(*, alpha: float = 1.0, nodes: int = 16) -> Setting:
     return Setting(classes=imbalanced(K, K_A, R), alpha=alpha, nodes=nodes)
 
 
-def under_decay(name: str, mu: float, nodes: int = 16) -> Problem:
-    return BY_NAME[name].build(setting(nodes=nodes)).under_decay(mu)
+def under_decay(name: str, mu: float, nodes: int = 16, alpha: float = 1.0) -> Problem:
+    return BY_NAME[name].build(setting(alpha=alpha, nodes=nodes)).under_decay(mu)
 
 
 PI_A, PI_B = setting().pi
@@ -74,12 +74,23 @@ def test_remix_keeps_plain_mixup_inside_the_minority_and_gains_across() -> None:
     )
 
 
-@pytest.mark.parametrize("name", APPLIES)
+WITHOUT_MIXUP = (
+    "no mixup",
+    "class weights",
+    "effective numbers",
+    "logit adjustment 1",
+    "label smoothing",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"), [*((name, 1.0) for name in APPLIES), *((name, 0.0) for name in WITHOUT_MIXUP)]
+)
 @pytest.mark.parametrize("side", [0, 1])
-def test_solved_programs_collapse_where_the_law_says(name: str, side: int) -> None:
-    threshold = np.sqrt(collapse_number(under_decay(name, 1.0, nodes=4), side))
+def test_solved_programs_collapse_where_the_law_says(name: str, alpha: float, side: int) -> None:
+    threshold = np.sqrt(collapse_number(under_decay(name, 1.0, nodes=4, alpha=alpha), side))
     for factor, collapsed in ((0.97, False), (1.03, True)):
-        solution = solve(under_decay(name, factor * threshold, nodes=4))
+        solution = solve(under_decay(name, factor * threshold, nodes=4, alpha=alpha))
         assert solution.relative_gap < 1e-9
         assert (side in solution.collapsed_groups) is collapsed
 
@@ -347,6 +358,18 @@ def test_ordered_pairs_have_no_numbers_with_counts_of_ones_own() -> None:
     assert "sets all classes apart" in row.note
     assert row.rank is not None
     assert row.rank > 0
+
+
+def test_cures_are_chosen_by_name_and_one_that_is_refused_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--K", "4", "--decay", "0.05", "--json"]
+    assert cures.main([*small, "--cure", "BMLS a<b", "--cure", "mixup", "--cure", "BMLS a<b"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["cure"] for row in rows] == ["BMLS a<b", "mixup"]
+    assert rows[0]["margin_B"] is None
+    assert "no image is of a rare class alone" in rows[0]["note"]
+    with pytest.raises(InvalidInput, match="Remix: --alpha 0 mixes nothing"):
+        cures.main([*small, "--alpha", "0", "--cure", "no mixup", "--cure", "Remix"])
+    assert not capsys.readouterr().out
 
 
 def test_a_side_of_one_class_has_a_note(capsys: pytest.CaptureFixture[str]) -> None:
