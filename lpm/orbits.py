@@ -323,12 +323,13 @@ def _descent_in_bias(problem: Problem, frozen: tuple[int, ...]) -> tuple[Coordin
         _, _, value, slope, second = best
         step = -np.linalg.lstsq(second, slope, rcond=1e-12)[0]
         step *= min(1.0, LONGEST / np.abs(step).max(initial=LONGEST))
-        for _ in range(HALVINGS):
+        noise = 1e-11 * abs(value)  # of solved values; less is left to gain where slopes decide
+        for _ in range(HALVINGS if -slope @ step > noise else 1):
             found = around(free + step)
-            change, rounding = found[2] - value, 1e-13 * abs(value)
-            if change < min(-rounding, 1e-4 * slope @ step):
+            change = found[2] - value
+            if change < min(-noise, 1e-4 * slope @ step):
                 break
-            if abs(change) <= rounding and np.abs(found[3]).max() < np.abs(slope).max():
+            if change <= noise and np.abs(found[3]).max() < np.abs(slope).max() / 2:
                 break
             step = step / 2
         else:
