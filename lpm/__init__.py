@@ -1,9 +1,12 @@
 """The layer-peeled model with mixup: every program of the paper, solved with a certificate."""
 
-from typing import TYPE_CHECKING
-
-from lpm.console.lazy import lazily
 from lpm.console.signals import end_while_importing
+
+end_while_importing()
+
+from typing import TYPE_CHECKING  # noqa: E402 (Ctrl-C comes first)
+
+from lpm.console.lazy import lazily  # noqa: E402
 
 if TYPE_CHECKING:
     from lpm.chords import collapsed_from
@@ -79,4 +82,3 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = lazily(__name__, _PUBLIC)
-end_while_importing()

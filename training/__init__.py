@@ -1,9 +1,12 @@
 """The paper's experiments: long-tailed data, pair samplers, classifiers, one training loop, a run store, tables."""
 
-from typing import TYPE_CHECKING
-
-from lpm.console.lazy import lazily
 from lpm.console.signals import end_while_importing
+
+end_while_importing()
+
+from typing import TYPE_CHECKING  # noqa: E402 (Ctrl-C comes first)
+
+from lpm.console.lazy import lazily  # noqa: E402
 
 if TYPE_CHECKING:
     from training.model.class_weights import Weighted, effective
@@ -67,4 +70,3 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = lazily(__name__, _PUBLIC)
-end_while_importing()

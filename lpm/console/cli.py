@@ -340,11 +340,11 @@ def run(main: Callable[[], int]) -> int:
     Returns:
         The exit status.
     """
-    signals.raise_again()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
     try:
+        signals.raise_again()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without λ is no reason to fail
         return main()
     except InvalidInput as error:
         complain(error)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Generator
 
 
@@ -32,6 +31,7 @@ def raised() -> Generator[None]:
     Yields:
         Nothing.
     """
+    import threading  # here, because packages import this module first, and Ctrl-C in that time is a traceback
 
     def end(number: int, _: object) -> None:
         raise Terminated(number)

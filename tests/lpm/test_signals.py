@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lpm.console import signals
+from tests.pages import text
 from tests.started import ROOT, Command
 
 
@@ -21,6 +23,13 @@ def test_ctrl_c_while_a_command_imports_is_one_line(command: str, tmp_path: Path
     started.says("imports\n")
     started.process.send_signal(signal.SIGINT)
     assert started.ends() == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("package", ["lpm", "training", "figures", "paper_checks"])
+def test_a_package_asks_for_that_before_it_imports_anything_else(package: str) -> None:
+    _, *statements = ast.parse(text(f"{package}/__init__.py")).body  # after the docstring
+    first = ["from lpm.console.signals import end_while_importing", "end_while_importing()"]
+    assert [ast.unparse(statement) for statement in statements[:2]] == first
 
 
 def test_a_program_that_imports_the_packages_keeps_its_handler() -> None:
