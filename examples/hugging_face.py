@@ -53,9 +53,10 @@ def main(arguments: list[str] | None = None) -> None:
         pixels = [torch.from_numpy(np.array(image)).permute(2, 0, 1) / 127.5 - 1 for image in images]
         return {"pixel_values": pixels, "labels": rows["label"]}
 
-    labels, classes = np.array(data["train"]["label"]), data["train"].features["label"].num_classes
+    labels = np.array(data["train"]["label"])
     sampler = BalancedMixedLabels(by_count(labels), seed=0, batch=32, rank=0, world_size=1)  # Accelerate shares batches
     train = Pairs(data["train"].with_transform(transform), sampler, mix=False, image="pixel_values", label="labels")
+    classes = data["train"].features["label"].num_classes
     sizes = dict(embedding_size=16, hidden_sizes=[32, 64], depths=[1, 1], layer_type="basic")
     small = ResNetConfig(**sizes, num_labels=classes)
     load, known = AutoModelForImageClassification, dict(num_labels=classes, ignore_mismatched_sizes=True)

@@ -14,17 +14,18 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import AverageMeter, accuracy
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from training import BalancedMixedLabels, Pairs, by_count, mixed_singleton
 
 
-def folders(root: str, model: nn.Module) -> tuple[Dataset, Dataset, list[int]]:
+def folders(root: str, model: nn.Module) -> tuple[torch.utils.data.Dataset, torch.utils.data.Dataset, list[int]]:
     """Image folders with timm's own transforms, and the label of each training image."""
     config = resolve_model_data_config(model)
     train = create_dataset("", root=root, split="train", transform=create_transform(**config, is_training=True))
     test = create_dataset("", root=root, split="test", transform=create_transform(**config))
-    return train, test, [label for _, label in train.reader.samples]
+    labels = [label for _, label in train.reader.samples]
+    return train, test, labels
 
 
 def main(arguments: list[str] | None = None) -> float:

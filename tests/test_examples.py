@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -109,14 +112,42 @@ def test_an_example_is_short(script: str) -> None:
     assert len(text(f"examples/{script}.py").splitlines()) < 80
 
 
+def diff_of(page: str) -> str:
+    """The diff of a page."""
+    (diff,) = re.findall(r"```diff\n(.*?)```", text(f"docs/practice/examples/{page}.md"), re.DOTALL)
+    return diff
+
+
 @pytest.mark.parametrize("page", SCRIPTS)
 def test_a_page_adds_lines_that_its_example_has(page: str) -> None:
-    (diff,) = re.findall(r"```diff\n(.*?)```", text(f"docs/practice/examples/{page}.md"), re.DOTALL)
+    diff = diff_of(page)
     lines = {line.strip() for line in text(f"examples/{SCRIPTS[page]}.py").splitlines()}
     added, removed = ({line[1:].strip() for line in diff.splitlines() if line[0:1] == sign} for sign in "+-")
     assert len(added - {""}) >= 6
     assert added - lines == set()
     assert not removed & lines
+
+
+@pytest.mark.parametrize("page", SCRIPTS)
+def test_a_diff_has_or_imports_every_name_that_it_adds(page: str) -> None:
+    known, used = set(dir(builtins)), set[str]()
+    for hunk in diff_of(page).split("\n\n"):
+        lines = hunk.splitlines()
+        after = [line for line in lines if line[0] != "-"]
+        # What a line has that stays or goes is in the reader's script already.
+        known |= {word for line in lines if line[0] != "+" for word in re.findall(r"\w+", line)}
+        for node in ast.walk(ast.parse(textwrap.dedent("\n".join(line[1:] for line in after)))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                used |= {node.id} if after[node.lineno - 1][0] == "+" else set()
+            elif isinstance(node, ast.Name):
+                known.add(node.id)
+            elif isinstance(node, ast.arg):
+                known.add(node.arg)
+            elif isinstance(node, ast.alias):
+                known.add(node.asname or node.name)
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                known.add(node.name)
+    assert used - known == set()
 
 
 @pytest.mark.parametrize("page", ["index", "timm"])
