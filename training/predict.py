@@ -98,12 +98,14 @@ def main(arguments: list[str] | None = None) -> int:
     for reason in skipped:
         print(f"skipped: {shown(reason)}", file=sys.stderr)
     print(text.getvalue(), end="", flush=True)
+    run = shlex.quote(str(options.run))
+    tau = "" if options.tau is None else f" --tau {options.tau:g}"
+    how = "" if options.correction is None else f" --correction {options.correction}{tau}"
     if options.calibrate is None:
         cli.next_step("with --calibrate the same command prints probabilities, which scores are not")
-    elif temperature is not None:
-        run = shlex.quote(str(options.run))
-        tau = "" if options.tau is None else f" --tau {options.tau:g}"
-        how = "" if options.correction is None else f" --correction {options.correction}{tau}"
+    elif temperature is None:
+        cli.next_step(f"python -m training.report {run}{how} --data-root DIR shows each class, and the surest errors")
+    else:
         cli.next_step(f"python -m training.export {run} --format onnx{how} --data-root DIR takes the network elsewhere")
     return min(len(skipped), 1)
 

@@ -178,4 +178,6 @@ def test_where_no_temperature_fits_scores_are_printed(run: RunFolder, tmp_path: 
     rows, err = printed([str(run.path), str(image), "--calibrate", str(tmp_path / "right")], capsys)
     assert rows == plain
     assert err.startswith("note: no temperature fits: all 1 images are predicted right")
-    assert err.endswith("take other images, or more; these are scores, not probabilities\n")
+    note, following = err.splitlines()
+    assert note.endswith("take other images, or more; these are scores, not probabilities")
+    assert following.startswith(f"next: python -m training.report {run.path} --data-root DIR ")
