@@ -100,8 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
         type=cli.choice(*CORRECTIONS),
         nargs="*",
         metavar="NAME",
-        help="also show each method after these corrections, where they are defined: la (without a name), tau-norm, ncm; they "
-        "train nothing, and read the images once more for each run",
+        help="also show each method after these corrections, where they are defined: la (without a name), tau-norm, ncm, bn; "
+        "they train nothing, and read the images once more for each run",
     )
     start, options = time.monotonic(), parser.parse_args(arguments)
     engines.check(options)

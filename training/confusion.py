@@ -25,7 +25,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import markdown as markdown_text
 from training.corrected import corrected_run, finished
-from training.options import add_correction, add_data, add_device, add_lists, tau_of
+from training.options import add_correction, add_data, add_device, add_lists, settings_of
 from training.store import runs
 from training.store.confusion_picture import check_path, draw
 from training.store.confusions import Confusion, mean_matrix, names_of, of, splits_of
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_lists(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
-    tau, after = tau_of(options), ""
+    settings, after = settings_of(options), ""
     if options.out is not None:
         check_path(options.out)
     if options.top < 0:
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
     confusions = [of(folder) for folder in folders]
     if options.correction is not None:
-        runs_after = [corrected_run(finished(folder, options), options.correction, tau) for folder in folders]
+        runs_after = [corrected_run(finished(folder, options), options.correction, settings) for folder in folders]
         confusions, after = [run.confusion for run in runs_after], f", {runs_after[0].row.title}"
     if options.out is not None:
         result = folders[0].result()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.options import tau_of
+from training.options import Settings, settings_of
 from training.store import posthoc, run_code
 from training.store.comparisons import Runs
 from training.store.confusions import Confusion
@@ -66,13 +66,13 @@ def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
     return Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
 
 
-def corrected_run(run: Finished, name: str, tau: float) -> Corrected:
+def corrected_run(run: Finished, name: str, settings: Settings | tuple[()] = ()) -> Corrected:
     """Correct a finished run.
 
     Args:
         run: its network with its data.
         name: a key of :data:`training.options.CORRECTIONS`.
-        tau: strength.
+        settings: how, as :func:`training.options.settings_of` gives it; as usual where it is empty.
 
     Returns:
         What the test images are predicted as then.
@@ -83,7 +83,8 @@ def corrected_run(run: Finished, name: str, tau: float) -> Corrected:
     from training.run.correcting import confusion, corrected
     from training.run.corrections import CORRECTIONS, Options
 
-    row, scores = corrected(run, name, Options(tau)), CORRECTIONS[name].scores(run, "test", Options(tau))
+    how = Options(*settings)
+    row, scores = corrected(run, name, how), CORRECTIONS[name].scores(run, "test", how)
     return Corrected(row, scores, confusion(run, scores))
 
 
@@ -107,14 +108,14 @@ def network(folder: RunFolder, options: argparse.Namespace) -> Network:
     from training.run.inference import class_names, network_of
 
     class_names(folder)
-    tau = tau_of(options)
+    settings = settings_of(options)
     if options.correction not in (None, "la"):
-        return corrected_network(finished(folder, options), options.correction, Options(tau))
+        return corrected_network(finished(folder, options), options.correction, Options(*settings))
     run_code.note((folder.path, folder.config), options=["--model"])
     loaded = network_of(folder, Files.channels, build.device(options.device))
     if options.correction is None:
         return loaded
-    shift = tau * log_prior(folder.config, np.array(folder.result().train_counts), loaded)
+    shift = settings[0] * log_prior(folder.config, np.array(folder.result().train_counts), loaded)
     return replaced(loaded, Shifted(loaded.classifier, shift))
 
 
@@ -153,7 +154,7 @@ def adjusted(
             rows = []
             for name in results:
                 try:
-                    after = corrected_run(run, name, 1.0)
+                    after = corrected_run(run, name)
                 except NotDefined:  # such as logit adjustment after a balanced sampler, which leaves nothing to adjust
                     continue
                 rows.append(row := after.row)

@@ -19,7 +19,7 @@ from lpm.console.text import shown
 from training.config import RunConfig
 from training.data.datasets import LongTailed
 from training.data.untrusted import line
-from training.options import CORRECTIONS, add_correction, add_data, add_lists, correction_record, tau_of
+from training.options import CORRECTIONS, add_correction, add_data, add_lists, correction_record, settings_of
 from training.store import run_code, runs
 from training.store.runs import RunFolder
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser, weights=False)
     add_lists(parser)
     options = parser.parse_args(arguments)
-    options.tau = tau_of(options)
+    settings_of(options)  # refused before data are read
     folder = runs.at(options.run)
     from training.jobs.prepare import again  # brings torch
 
@@ -114,7 +114,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     if options.correction is not None:
         workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
         run = Finished(config, network, data, device, workers if config.data_set.files else 0)
-        network = corrected_network(run, options.correction, Options(options.tau))
+        network = corrected_network(run, options.correction, Options(*settings_of(options)))
     with torch.no_grad():
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()
         pixels, logits = x * std + mean, network(x).numpy()

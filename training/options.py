@@ -216,8 +216,9 @@ def add_lists(parser: cli.Parser) -> None:
 
 CORRECTIONS = {
     "la": "post-hoc logit adjustment, logits less tau times the log of the class frequencies of the training labels",
-    "tau-norm": "tau-norm, class vectors w_k / |w_k|^tau without a bias",
+    "tau-norm": "tau-norm, class vectors w_k / |w_k|^tau without the bias",
     "ncm": "the nearest class mean of training images, after centring and scaling to unit length",
+    "bn": "recalibrated BatchNorm, its running statistics measured anew on unmixed training images",
 }
 """Corrections of a finished run that a network can be written with, and what each is."""
 
@@ -230,40 +231,89 @@ def add_correction(parser: cli.Parser) -> None:
     """
     words = "; ".join(f"{name}: {use}" for name, use in CORRECTIONS.items())
     parser.add_argument("--correction", type=cli.choice(*CORRECTIONS), metavar="NAME", help=words)
-    parser.add_argument("--tau", type=strength, metavar="T", help="strength of la and tau-norm (default: 1)")
+    add_settings(parser)
 
 
-def tau_of(options: argparse.Namespace) -> float:
-    """Give the strength of the correction that was asked for.
+def add_settings(parser: cli.Parser) -> None:
+    """Add the options that say how a correction is made.
+
+    Args:
+        parser: the command's parser.
+    """
+    add = parser.add_argument
+    add("--tau", type=strength, metavar="T", help="strength of la and tau-norm (default: 1)")
+    add("--bias", action="store_true", help="tau-norm keeps the bias, as some codes do")
+    add(
+        "--ncm-features",
+        type=cli.choice("cl2n", "l2n", "un"),
+        metavar="NAME",
+        help="cl2n|l2n|un: what ncm does to features: centred and unit length, unit length, nothing (default: cl2n)",
+    )
+
+
+Settings = tuple[float, bool, str]
+"""tau, whether tau-norm keeps the bias, and what ncm does to features: fields of :class:`training.run.corrections.Options`."""
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Say how the correction is made that was asked for.
 
     Args:
         options: the options of :func:`add_correction`.
 
     Returns:
-        tau.
+        Its settings; the usual ones where none are given.
 
     Raises:
-        InvalidInput: if it is given without a correction that takes it.
+        InvalidInput: if one is given without a correction that takes it.
     """
-    if options.tau is not None and options.correction not in ("la", "tau-norm"):
-        raise InvalidInput(
-            "--tau is the strength of --correction la and tau-norm, and has no effect without one of them"
-        )
-    return 1.0 if options.tau is None else float(options.tau)
+    for option, given, names in (
+        ("--tau", options.tau is not None, ("la", "tau-norm")),
+        ("--bias", options.bias, ("tau-norm",)),
+        ("--ncm-features", options.ncm_features is not None, ("ncm",)),
+    ):
+        if given and options.correction not in names:
+            without = "it" if len(names) == 1 else "one of them"
+            raise InvalidInput(
+                f"{option} belongs to --correction {' and '.join(names)}, and has no effect without {without}"
+            )
+    return 1.0 if options.tau is None else options.tau, options.bias, options.ncm_features or "cl2n"
+
+
+def correction_words(options: argparse.Namespace) -> str:
+    """Give the options of a correction again, for a command that follows.
+
+    Args:
+        options: the options of :func:`add_correction`.
+
+    Returns:
+        Them with a space before each; '' without a correction.
+    """
+    words = "" if options.correction is None else f" --correction {options.correction}"
+    words += "" if options.tau is None else f" --tau {options.tau:g}"
+    words += " --bias" * options.bias
+    return words + ("" if options.ncm_features is None else f" --ncm-features {options.ncm_features}")
 
 
 def correction_record(options: argparse.Namespace) -> dict[str, Any] | None:
     """Say in a manifest which correction a network has.
 
     Args:
-        options: the options of :func:`add_correction`, with tau as :func:`tau_of` gives it.
+        options: the options of :func:`add_correction`.
 
     Returns:
-        Its name, and its strength if it has one; None without a correction.
+        Its name and the settings that it takes; None without a correction.
     """
     if options.correction is None:
         return None
-    return {"name": options.correction, **({} if options.correction == "ncm" else {"tau": options.tau})}
+    tau, bias, features = settings_of(options)
+    taken: dict[str, dict[str, Any]] = {
+        "la": {"tau": tau},
+        "tau-norm": {"tau": tau, "bias": bias},
+        "ncm": {"features": features},
+        "bn": {},
+    }
+    return {"name": options.correction, **taken[options.correction]}
 
 
 def strength(text: str) -> float:

@@ -18,7 +18,7 @@ from lpm.console import cli
 from lpm.console.errors import InvalidInput
 from lpm.console.text import shown
 from training.corrected import finished
-from training.options import add_data, add_device, add_lists, strength
+from training.options import add_data, add_device, add_lists, add_settings
 from training.store import posthoc, runs
 from training.store.posthoc import NAMES, Corrected
 from training.store.runs import RunFolder
@@ -79,16 +79,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"{names} (default: all that are defined for the run)",
     )
-    add("--tau", type=strength, default=1.0, metavar="T", help="strength of la and tau-norm")
+    add_settings(parser)
+    parser.set_defaults(tau=1.0, ncm_features="cl2n")
     add("--scan", action="store_true", help="let the held-out images of the run (--holdout) choose tau instead")
-    add("--bias", action="store_true", help="tau-norm keeps the bias, as some codes do")
-    add(
-        "--ncm-features",
-        type=cli.choice("cl2n", "l2n", "un"),
-        default="cl2n",
-        metavar="NAME",
-        help="cl2n|l2n|un: what ncm does to features: centred and unit length, unit length, nothing",
-    )
     add("--json", action="store_true", help="print the results as JSON")
     add_data(parser, weights=False)
     add_lists(parser)

@@ -21,7 +21,7 @@ from lpm.console.text import counted, shown
 from training import corrected
 from training.data.below import images_below, left_out
 from training.data.untrusted import quoted
-from training.options import add_correction, add_data, add_device, add_lists
+from training.options import add_correction, add_data, add_device, add_lists, correction_words
 from training.store import runs
 from training.store.runs import RunFolder, seed_paths
 
@@ -99,8 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {shown(reason)}", file=sys.stderr)
     print(text.getvalue(), end="", flush=True)
     run = shlex.quote(str(options.run))
-    tau = "" if options.tau is None else f" --tau {options.tau:g}"
-    how = "" if options.correction is None else f" --correction {options.correction}{tau}"
+    how = correction_words(options)
     if options.calibrate is None:
         cli.next_step("with --calibrate the same command prints probabilities, which scores are not")
     elif temperature is None:

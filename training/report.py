@@ -17,7 +17,7 @@ from lpm.console.errors import InvalidInput
 from lpm.console.output import OutputFolder
 from lpm.console.text import shown
 from training.corrected import corrected_run, finished
-from training.options import add_correction, add_data, add_device, add_lists, correction_record, tau_of
+from training.options import add_correction, add_data, add_device, add_lists, correction_record, settings_of
 from training.store import class_report, confusion_picture, pages, runs
 from training.store.class_report import ClassRow
 from training.store.confusions import names_of, of, splits_of
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_lists(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
-    options.tau = tau_of(options)
+    settings = settings_of(options)
     if not 0 <= options.images <= 1000:
         raise InvalidInput(f"--images {options.images} must lie in 0..1000")
     folder = runs.at(options.run)
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = finished(folder, options)
         logits, data, accuracies, method = run.logits("test"), run.data, folder.result().last, folder.config.method
         if options.correction is not None:
-            after = corrected_run(run, options.correction, options.tau)
+            after = corrected_run(run, options.correction, settings)
             logits, confusion, accuracies = after.scores, after.confusion, after.row.last
             method += f", {after.row.title}"
         labels = data.test.labels

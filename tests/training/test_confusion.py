@@ -341,6 +341,9 @@ def test_a_correction_changes_what_images_are_predicted_as(tmp_path: Path, capsy
     ("words", "reason"),
     [
         (["--tau", "2"], "has no effect without one of them"),
+        (["--correction", "bn", "--tau", "2"], "has no effect without one of them"),
+        (["--correction", "la", "--bias"], "belongs to --correction tau-norm, and has no effect without it"),
+        (["--ncm-features", "un"], "belongs to --correction ncm, and has no effect without it"),
         (["--correction", "la"], "the prior is uniform"),
     ],
 )

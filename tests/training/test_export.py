@@ -153,15 +153,27 @@ def test_logit_adjustment_is_written_with_the_network(run: RunFolder, tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize(("name", "tau"), [("ncm", ()), ("tau-norm", ("--tau", "0.5"))])
-def test_other_corrections_are_written_too(name: str, tau: tuple[str, ...], run: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings", "record"),
+    [
+        ("ncm", "", {"features": "cl2n"}),
+        ("ncm", "--ncm-features un", {"features": "un"}),
+        ("tau-norm", "--tau 0.5", {"tau": 0.5, "bias": False}),
+        ("tau-norm", "--tau 0.5 --bias", {"tau": 0.5, "bias": True}),
+        ("bn", "", {}),
+    ],
+)
+def test_other_corrections_are_written_too(
+    name: str, settings: str, record: dict[str, Any], run: RunFolder, tmp_path: Path
+) -> None:
     scores = []
     for form in ("torchscript", "safetensors+py"):
-        words = [str(run.path), "--format", form, "--correction", name, *tau, "--out", str(tmp_path / form[:5])]
-        assert run_command(lambda words=words: export(words)) == 0
+        words = [str(run.path), "--format", form, "--correction", name, "--out", str(tmp_path / form[:5])]
+        assert run_command(lambda words=words: export([*words, *settings.split()])) == 0
+        assert json.loads((tmp_path / form[:5] / "manifest.json").read_text())["correction"] == {"name": name} | record
     cpu, data = torch.device("cpu"), datasets.load("digits-lt", None, imbalance=run.config.imbalance)
     finished = Finished(run.config, network_of(run, 1, cpu), data, cpu)
-    expected = CORRECTIONS[name].scores(finished, "test", Options(float(tau[1]) if tau else 1.0))
+    expected = CORRECTIONS[name].scores(finished, "test", Options(**record))
     mean, std = sources.constants(data.mean, data.std, cpu)
     pixels = next(iter(finished.source.test(torch.arange(40)))) * std + mean
     with torch.no_grad():

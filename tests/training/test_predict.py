@@ -166,7 +166,7 @@ def test_folders_of_images_are_walked_whole_or_not_at_all(root: Path) -> None:
         images_below(root / "train")
 
 
-@pytest.mark.parametrize("name", ["la", "tau-norm", "ncm"])
+@pytest.mark.parametrize("name", ["la", "tau-norm", "ncm", "bn"])
 def test_a_correction_predicts_what_its_scores_say(name: str, root: Path, tmp_path: Path, capsys: Any) -> None:
     assert trained(root, tmp_path, "--sampler", "random", "--classifier", "fc") == 0
     (folder,) = find(tmp_path)

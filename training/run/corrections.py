@@ -377,11 +377,11 @@ CORRECTIONS: dict[str, Correction] = {
 
 
 def corrected_network(run: Finished, name: str, options: Options) -> Network:
-    """Give a network the classifier that a correction makes of its own.
+    """Give a network the classifier that a correction makes of its own, or the statistics of BatchNorm.
 
     Args:
         run: the network.
-        name: 'la', 'tau-norm' or 'ncm'.
+        name: 'la', 'tau-norm', 'ncm' or 'bn'.
         options: how.
 
     Returns:
@@ -393,6 +393,8 @@ def corrected_network(run: Finished, name: str, options: Options) -> Network:
     if name == "la":
         shift = options.tau * log_prior(run.config, run.data.counts, run.network)
         return replaced(run.network, Shifted(run.network.classifier, shift))
+    if name == "bn":
+        return run.recalibrated.network
     how = {"tau-norm": tau_norm, "ncm": nearest_class_mean}[name](run, options)
     scorer = Scorer(run.network.classifier, how.W, how.bias, how.centre, unit=how.unit)
     return replaced(run.network, scorer)
