@@ -46,7 +46,8 @@ def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
 
     Args:
         folder: the run.
-        options: the options of :func:`training.options.add_data`, ``add_lists`` and ``add_device``.
+        options: the options of :func:`training.options.add_data`, ``add_lists`` and ``add_device``, and of the command: with
+            ``--json`` no progress is shown.
 
     Returns:
         Its network with its data.
@@ -63,7 +64,8 @@ def finished(folder: RunFolder, options: argparse.Namespace) -> Finished:
     run_code.note((folder.path, folder.config), options=["--model"])
     few = len(data.train.labels) + len(data.test.labels) <= FEW_IMAGES
     workers = (0 if few else len(os.sched_getaffinity(0))) if options.workers is None else options.workers
-    return Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
+    network, quiet = network_of(folder, data.channels, device), getattr(options, "json", False)
+    return Finished(folder.config, network, data, device, workers, quiet=quiet)
 
 
 def corrected_run(run: Finished, name: str, settings: Settings | tuple[()] = ()) -> Corrected:
@@ -127,7 +129,7 @@ def adjusted(
     Args:
         folders: the finished runs of each method, all on the same data.
         names: keys of :data:`training.options.CORRECTIONS`.
-        options: the options of :func:`training.options.add_data`, ``add_lists`` and ``add_device``.
+        options: the options of :func:`training.options.add_data`, ``add_lists`` and ``add_device``, and ``--quiet``.
 
     Returns:
         For each method and each correction that is defined for it, its runs after it, by a name that says so.
@@ -150,7 +152,8 @@ def adjusted(
         for folder in runs:
             data = again(folder, options) if data is None else data
             folder.check(data.fingerprint, images=data)
-            run = Finished(folder.config, network_of(folder, data.channels, device), data, device, workers)
+            network = network_of(folder, data.channels, device)
+            run = Finished(folder.config, network, data, device, workers, quiet=options.quiet)
             rows = []
             for name in results:
                 try:

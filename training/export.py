@@ -113,7 +113,7 @@ def _written(folder: RunFolder, data: LongTailed, options: argparse.Namespace, p
     mean, std = sources.constants(data.mean, data.std, device)
     if options.correction is not None:
         workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
-        run = Finished(config, network, data, device, workers if config.data_set.files else 0)
+        run = Finished(config, network, data, device, workers if config.data_set.files else 0, quiet=False)
         network = corrected_network(run, options.correction, Options(*settings_of(options)))
     with torch.no_grad():
         x = torch.cat(list(source.test(torch.from_numpy(chosen)))).contiguous()

@@ -89,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         temperature=temperature or 1.0,
         network=network,
         broken=skipped.append if options.skip_broken else _refuse,
+        quiet=False,
     )
     text = io.StringIO()
     rows = ((*row, f"{score:.4f}") for *row, score in predictions)
@@ -125,13 +126,13 @@ def _temperature(folder: RunFolder, options: argparse.Namespace, network: Networ
                 f"--calibrate holdout: {str(folder.path)!r} held out no images; train with --holdout 0.1, or give a folder of "
                 "images that it has not seen"
             )
-        logits = Finished(folder.config, network, data, device, options.workers).logits(what)
+        logits = Finished(folder.config, network, data, device, options.workers, quiet=False).logits(what)
         labels = data.parts[what].labels
     else:
         place = Path(what)
         if not place.is_dir():
             raise InvalidInput(f"--calibrate {what!r} is neither {' nor '.join(PARTS)} nor a folder")
-        words: Any = {"workers": options.workers, "max_pixels": options.max_pixels, "network": network}
+        words: Any = {"workers": options.workers, "max_pixels": options.max_pixels, "network": network, "quiet": False}
         logits, labels, trained, tested = calibrating.of_folder(folder, place, device, **words)
         if trained:
             left_out = counted(trained, "image")

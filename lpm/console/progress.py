@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 INTERVAL = 15.0
 """Seconds between two lines where standard error is no terminal."""
+
+T = TypeVar("T")
 
 Step = Callable[[str], None]
 """To be called after each step, with a few words on it."""
@@ -81,6 +83,31 @@ def steps(total: int, *, quiet: bool = False) -> Generator[Step]:
 
     with bar:
         yield step
+
+
+def tracked(
+    items: Iterable[T], total: int, words: str, *, size: Callable[[T], int] = lambda item: 1, quiet: bool = False
+) -> Iterator[T]:
+    """Pass items on, and show on a terminal how many are done, and the time left. Elsewhere nothing is shown.
+
+    Args:
+        items: items, or batches of them.
+        total: how many items there are.
+        words: what they are.
+        size: gives the number of items in one of ``items``.
+        quiet: whether to show nothing.
+
+    Yields:
+        The items.
+    """
+    if quiet or not console().is_terminal:
+        yield from items
+        return
+    with steps(total) as step:
+        for item in items:
+            yield item
+            for _ in range(size(item)):
+                step(words)
 
 
 class _Lines:

@@ -60,6 +60,22 @@ def test_a_bar_is_drawn_on_a_terminal_alone(
     assert ("\x1b" in sys.stderr.getvalue()) == drawn  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_tracked_batches_are_passed_on_and_counted_on_a_terminal_alone(
+    stream: type[io.StringIO], quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-color")
+    for name in (progress.NOTEBOOK, "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
+    monkeypatch.setattr(sys, "stderr", stream())
+    batches = [[1, 2], [3]]
+    assert list(progress.tracked(iter(batches), 3, "test images", size=len, quiet=quiet)) == batches
+    said = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert (("test images" in said), ("3/3" in said)) == ((stream is Terminal and not quiet),) * 2
+
+
 def test_a_terminal_shows_a_bar_with_the_time_left_of_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     import rich.progress
 

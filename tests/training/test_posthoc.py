@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lpm.console.cli import run as run_command
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import NOTEBOOK
 from tests.training.own import ORDER, pets, trained
 from training import diagnosis
 from training import posthoc as command
@@ -346,3 +347,16 @@ def test_predictions_are_corrected_and_a_diagnosis_knows(tmp_path: Path, capsys:
     (other,) = find(tmp_path / "balanced")
     assert run_command(lambda: predict([str(other.path), *words[1:]])) == 2
     assert "the prior is uniform" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_passes_over_the_images_show_their_progress_on_a_terminal(
+    words: list[str], plain: Plain, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv(NOTEBOOK, raising=False)
+    folder, _ = plain
+    assert run_command(lambda: command.main([str(folder.path), "--correction", "bn", "--device", "cpu", *words])) == 0
+    err = capsys.readouterr().err
+    assert [part in err for part in ("test images", "holdout images", "BatchNorm")] == [not words] * 3

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.progress import Progress
-
 from lpm.console.engines import processes
 from lpm.console.errors import InvalidInput
-from lpm.console.progress import console
+from lpm.console.progress import tracked
 from training.data.images import MAX_PIXELS, Decoding, decode
 from training.data.remembered import Checked, digest_of, remember, remembered, state_of
 
@@ -69,7 +67,8 @@ def check(
     reasons: dict[str, str] = {}
     decoded, unwritable = dict[str, Checked](), ""
     try:
-        for path, reason, digest in _shown(_decoded(root, new, workers, max_pixels), len(new), quiet=quiet):
+        outcomes = _decoded(root, new, workers, max_pixels)
+        for path, reason, digest in tracked(outcomes, len(new), "decoding images", quiet=quiet):
             if reason is not None:
                 reasons[path] = reason
             elif path in states:
@@ -117,10 +116,3 @@ def _outcome(root: Path, max_pixels: int, path: str) -> Outcome:
     except InvalidInput as error:
         return path, str(error), ""
     return path, None, digest_of(root, path)  # read again, but by now from the machine's memory
-
-
-def _shown(items: Iterator[Outcome], number: int, *, quiet: bool) -> Iterator[Outcome]:
-    """The items, with a progress bar on a terminal."""
-    terminal = console()
-    with Progress(console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as progress:
-        yield from progress.track(items, total=number, description="decoding images")

@@ -94,6 +94,7 @@ def of_folder(
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
     network: Network | None = None,
+    quiet: bool = True,
 ) -> Labelled:
     """Compute the logits of images in class folders, without those that the run was trained on.
 
@@ -104,6 +105,7 @@ def of_folder(
         workers: processes that decode images.
         max_pixels: pixels that an image may have.
         network: as for :func:`training.run.inference.logits`.
+        quiet: as there.
 
     Returns:
         The images.
@@ -128,7 +130,9 @@ def of_folder(
             f"the run was trained on all images of {str(place)!r}, of which it is too sure; give images that it has not seen"
         )
     some = [paths[i] for i in kept]
-    batches = inference.logits(folder, some, device, workers=workers, max_pixels=max_pixels, network=network)
+    batches = inference.logits(
+        folder, some, device, workers=workers, max_pixels=max_pixels, network=network, quiet=quiet
+    )
     logits = torch.cat([z.cpu() for _, z in batches]).double().numpy()
     return Labelled(logits, np.array(labels)[kept], len(paths) - len(kept), parts.count("test"))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import tracked
 from training.batches import sources
 from training.config import RunConfig
 from training.data.datasets import LongTailed
@@ -62,12 +63,20 @@ class Finished:
         data: its data.
         device: where the network is.
         workers: processes that decode image files.
+        quiet: whether to show no progress on a terminal.
     """
 
     def __init__(
-        self, config: RunConfig, network: Network, data: LongTailed, device: torch.device, workers: int = 0
+        self,
+        config: RunConfig,
+        network: Network,
+        data: LongTailed,
+        device: torch.device,
+        workers: int = 0,
+        *,
+        quiet: bool = True,
     ) -> None:
-        self.config, self.network, self.data, self.device = config, network, data, device
+        self.config, self.network, self.data, self.device, self.quiet = config, network, data, device, quiet
         self.source = sources.of(config, data, device, workers)
         self._inputs: dict[str, Tensor] = {}
 
@@ -109,7 +118,10 @@ class Finished:
         if part not in self._inputs:
             images = torch.arange(len(self.data.parts[part].labels))
             with unsearched():
-                chunks = [self._features(x).cpu() for x in getattr(self.source, part)(images)]
+                batches = tracked(
+                    getattr(self.source, part)(images), len(images), f"{part} images", size=len, quiet=self.quiet
+                )
+                chunks = [self._features(x).cpu() for x in batches]
             self._inputs[part] = torch.cat(chunks)
         of_part = torch.split(self._inputs[part], sources.EVALUATION_BATCH[self.device.type])
         return torch.cat([of_features(h.to(self.device)).float().cpu() for h in of_part]).numpy()
@@ -122,7 +134,7 @@ class Finished:
     def recalibrated(self) -> Finished:
         """The same network with BatchNorm statistics of unmixed training images, the mean over batches in random order."""
         network = copy.deepcopy(self.network)
-        other = Finished(self.config, network, self.data, self.device)
+        other = Finished(self.config, network, self.data, self.device, quiet=self.quiet)
         other.source = self.source
         network.train()
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
@@ -131,7 +143,7 @@ class Finished:
             norm.momentum = None  # the mean over all batches, each counting equally
         order = torch.randperm(len(self.data.train.labels), generator=torch.Generator().manual_seed(0))
         with torch.no_grad(), unsearched():
-            for x in self.source.train(order):
+            for x in tracked(self.source.train(order), len(order), "BatchNorm", size=len, quiet=self.quiet):
                 if len(x) > 1:  # one image has no variance in the classifier's BatchNorm
                     network.classifier(other._features(x))
         network.eval()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lpm.console.errors import InvalidInput
+from lpm.console.progress import tracked
 from training.batches import decoding, sources
 from training.batches.augment import normalised
 from training.data.depth import Largest
@@ -44,6 +45,7 @@ def predictions(
     temperature: float = 1.0,
     network: build.Network | None = None,
     broken: Callable[[str], None] = refuse,
+    quiet: bool = True,
 ) -> Iterator[tuple[str, int, str, float]]:
     """Predict the likeliest classes of images.
 
@@ -61,6 +63,7 @@ def predictions(
         network: as for :func:`logits`.
         broken: called with what is wrong for each file that is no image, for which nothing is yielded; by default it
             raises InvalidInput.
+        quiet: whether to show no progress on a terminal.
 
     Yields:
         For each image and each of its likeliest classes: path, rank from 1, name of the class, softmax score.
@@ -73,6 +76,7 @@ def predictions(
     if not 1 <= top <= len(names):
         raise InvalidInput(f"--top {top} must lie in 1..{len(names)}, the run's classes")
     more: dict[str, Any] = {"workers": workers, "max_pixels": max_pixels, "network": network, "broken": broken}
+    more["quiet"] = quiet
     for decoded, z in logits(folder, images, device, **more):
         scores, classes = (z / temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
         for number, image in enumerate(decoded):
@@ -107,6 +111,7 @@ def logits(
     max_pixels: int = MAX_PIXELS,
     network: build.Network | None = None,
     broken: Callable[[str], None] = refuse,
+    quiet: bool = True,
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Compute the logits of images.
 
@@ -118,6 +123,7 @@ def logits(
         max_pixels: pixels that an image may have.
         network: the run's network, corrected for instance; by default as it was trained.
         broken: called with what is wrong for each file that is no image; by default it raises InvalidInput.
+        quiet: whether to show no progress on a terminal.
 
     Yields:
         The paths of n images, and their logits, (n, K).
@@ -141,8 +147,8 @@ def logits(
         worker_init_fn=decoding.start_worker,
     )
     remaining, batches = iter(images), iter(loader)
-    for _ in range(len(loader)):
-        pixels, reasons = decoding.next_batch(batches)
+    read = (decoding.next_batch(batches) for _ in range(len(loader)))
+    for pixels, reasons in tracked(read, len(images), "images", size=lambda batch: len(batch[1]), quiet=quiet):
         decoded = []
         # In this order, or zip would take one image too many.
         for reason, image in zip(reasons, remaining, strict=False):
