@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -303,3 +303,18 @@ def test_a_build_without_onednn_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     monkeypatch.setattr(torch.ops, "mkldnn", None)
     assert not build.has_bfloat16.__wrapped__(CPU)
+
+
+def of_a_gpu() -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**55), of_a_gpu])
+def test_a_network_that_does_not_fit_is_one_line(
+    allocate: Callable[[], torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(build, "network", lambda *words, **more: allocate())
+    words = ["--epochs", "1", "--warmup", "0", "--precision", "fp32", "--device", "cpu", "--store", str(tmp_path)]
+    assert run_command(lambda: main(words)) == 2
+    error = "error: the device's memory does not suffice; take fewer --jobs or a smaller --batch\n"
+    assert capsys.readouterr().err == error

@@ -206,7 +206,10 @@ class Work:
                 note = "no checkpoint yet" if last is None else f"the last good checkpoint is that of epoch {last[0]}"
                 print(f"diverged: {config.method}, seed {config.seed}: {error}; {note}", file=sys.stderr)
             return Stopped()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            # On a CPU PyTorch raises no error of its own for it.
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
             raise InvalidInput("the device's memory does not suffice; take fewer --jobs or a smaller --batch") from None
         finally:
             if writer is not None:
