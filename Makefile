@@ -8,7 +8,7 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: sweep claims test test-all lint docs clean
+.PHONY: sweep claims test test-all test-examples lint docs clean
 
 sweep: .venv/sweep
 	$(BIN)/python -m lpm.sweep --K 4
@@ -21,6 +21,11 @@ test: .venv/test
 
 test-all: .venv/test
 	$(BIN)/python -m pytest -m ""
+
+# The examples with the libraries that they are for, and the notebook of commands.
+test-examples: .venv/examples
+	$(BIN)/python -m pytest -m "" tests/test_examples.py
+	$(BIN)/python -m pytest -m heavy tests/test_notebooks.py
 
 lint: .venv/lint
 	$(BIN)/ruff check .
@@ -53,6 +58,15 @@ endif
 .venv/test: .venv/torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,onnx]"
 	touch $@ .venv/sweep .venv/claims
+
+# torchvision must be of torch's build: from the index of the CPU builds, if torch is.
+.venv/examples: .venv/test
+ifneq ($(TORCH_INDEX),)
+	$(BIN)/python -m pip install -q --no-deps --retries 1 --index-url $(TORCH_INDEX) -c constraints.txt torchvision \
+		|| echo "torchvision is not to be had from $(TORCH_INDEX); it comes from PyPI"
+endif
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[examples]"
+	touch $@
 
 .venv/lint: .venv/torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,rigorous,train,large,figures,cluster,onnx,dev]"
