@@ -20,7 +20,9 @@ from tests.training.own import pets
 from training.batches.mixing import ratios
 from training.config import RunConfig, with_preset
 from training.data import datasets
+from training.jobs import prepare
 from training.model import build
+from training.options import Options
 from training.run import loop, trainer
 from training.run.steps import Diverged
 from training.sampling.samplers import Random
@@ -318,3 +320,28 @@ def test_a_network_that_does_not_fit_is_one_line(
     assert run_command(lambda: main(words)) == 2
     error = "error: the device's memory does not suffice; take fewer --jobs or a smaller --batch\n"
     assert capsys.readouterr().err == error
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--classifier etf --width 2", "a simplex ETF of K = 10 vectors needs features of width p >= K, not p = 8"),
+        ("--classifier ms-wetf --width 2", "p >= K, not p = 8; take a wider model"),
+    ],
+)
+def test_a_network_that_cannot_be_made_is_refused_before_data_are_read(
+    words: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(datasets, "of", None)
+    assert run_command(lambda: main([*words.split(), "--device", "cpu", "--store", str(tmp_path)])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+
+
+def test_weights_of_other_shapes_are_refused_before_data_are_read(tmp_path: Path) -> None:
+    config = replace(RunConfig(dataset="imagenet-lt"), model="resnet18", width=4, pretrained=True)
+    saved = build.network(replace(config, width=8), 3).backbone.state_dict()
+    torch.save(saved, tmp_path / "weights.pth")
+    with pytest.raises(InvalidInput, match=r"conv1.weight has shape \(8, 3, 7, 7\), not \(4, 3, 7, 7\)"):
+        prepare.ready([config], Options(tmp_path, weights=tmp_path / "weights.pth"), quiet=True)
+    build.check_networks([replace(config, width=8)], tmp_path / "weights.pth")

@@ -18,6 +18,7 @@ from training.data import datasets, decodable, lists
 from training.data.datasets import Listed, LongTailed
 from training.data.refusals import lines_of, refuse
 from training.distributed.ranks import ALONE, Ranks
+from training.model import build
 from training.options import Options
 from training.store import run_data
 from training.store.runs import RunFolder
@@ -56,8 +57,8 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
         The data.
 
     Raises:
-        InvalidInput: if the data, or the weights that a run starts from, are not there; or files cannot be used, each of
-            which is named on standard error before.
+        InvalidInput: if the data, or the weights that a run starts from, are not there; if a run's network cannot be made, or
+            the weights do not fit it; or files cannot be used, each of which is named on standard error before.
     """
     config = configs[0]
     if any(config.pretrained and config.stage == "none" for config in configs):
@@ -71,6 +72,7 @@ def ready(configs: Sequence[RunConfig], options: Options, *, quiet: bool, ranks:
             raise InvalidInput(f"a pretrained network needs --weights, the file of {config.model}'s weights{place}")
         if not os.path.isfile(options.weights):
             raise InvalidInput(f"--weights {str(options.weights)!r} is not a regular file")
+    build.check_networks(configs, options.weights)
     if not config.data_set.files:
         # CIFAR as JPEG takes ten seconds.
         with contextlib.nullcontext() if quiet else console().status(f"reading {config.data}"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from lpm.console.errors import InvalidInput
-from training.choices.recipe import FOR_ARRAYS, FOR_FILES
+from training.choices.recipe import FOR_ARRAYS, FOR_FILES, MODELS
 from training.config import RunConfig
 from training.methods import BRANCHES, CLASSIFIERS, LOSSES, SAMPLERS, STAGES
 from training.model.backbones import Other
@@ -22,7 +23,7 @@ from training.model.cifar_resnets import ResNet
 from training.model.class_weights import Weighted, effective, inverse
 from training.model.classifiers import FC, FixedETF, MixedSingletonETF
 from training.model.imagenet_resnets import Bottlenecks
-from training.model.weights import load_weights
+from training.model.weights import fitting, load_weights
 from training.sampling.label_law import label_frequencies
 from training.sampling.pair_sampler import PairSampler
 from training.sampling.two_laws import Deferred
@@ -176,24 +177,53 @@ def network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone: ResNet | Bottlenecks | Branched | Other
-        if config.model not in FOR_ARRAYS:
-            if config.model in FOR_FILES:
-                backbone = Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
-            else:
-                backbone = Other(config.model, channels=channels, size=config.pixels, trains=config.trains)
-            if weights is not None:
-                load_weights(backbone, weights)
-        else:
-            backbone = ResNet(config.model, width=config.channels, channels=channels)
-        row = BRANCHES[config.branches]
+        undivided, row = _undivided(config, channels), BRANCHES[config.branches]
+        backbone: ResNet | Bottlenecks | Branched | Other = undivided
+        if weights is not None and not isinstance(undivided, ResNet):
+            load_weights(undivided, weights)
         if row.doubled:
-            assert not isinstance(backbone, Other)  # check_features
-            blocks = backbone.last_stage if row.doubled == "stage" else 1
-            backbone = Branched(backbone, blocks, draw=weights is None)
+            assert not isinstance(undivided, Other)  # check_features
+            blocks = undivided.last_stage if row.doubled == "stage" else 1
+            backbone = Branched(undivided, blocks, draw=weights is None)
         if row.heads == 1:
             return Network(backbone, classifier(config, backbone.p, counts))
         return Network(backbone, Heads(*(classifier(config, backbone.p // 2, counts, branch) for branch in (0, 1))))
+
+
+def check_networks(configs: Iterable[RunConfig], weights: Path | None) -> None:
+    """See that the runs' networks can be made, before data are read and without the memory that networks take.
+
+    Networks of others are not tried, because that runs their code.
+
+    Args:
+        configs: the runs.
+        weights: a file with the weights of a pretrained backbone.
+
+    Raises:
+        InvalidInput: if a backbone is too narrow for its classifier, or the weights do not fit it.
+    """
+    read = set[tuple[str, int, str]]()
+    for config in dict.fromkeys(replace(one, seed=0) for one in configs):
+        if config.model not in MODELS or config.stage != "none":
+            continue
+        with torch.device("meta"):
+            backbone, row = _undivided(config, 3), BRANCHES[config.branches]
+        if CLASSIFIERS[config.classifier].random:  # a simplex ETF
+            classifier(config, backbone.p * (2 if row.doubled else 1) // row.heads)
+        kind = config.model, config.channels, config.trains
+        if config.pretrained and weights is not None and kind not in read:
+            assert isinstance(backbone, Bottlenecks)
+            fitting(backbone, weights)
+            read.add(kind)
+
+
+def _undivided(config: RunConfig, channels: int) -> ResNet | Bottlenecks | Other:
+    """The run's backbone before it is divided into branches."""
+    if config.model in FOR_ARRAYS:
+        return ResNet(config.model, width=config.channels, channels=channels)
+    if config.model in FOR_FILES:
+        return Bottlenecks(config.model, width=config.channels, channels=channels, trains=config.trains)
+    return Other(config.model, channels=channels, size=config.pixels, trains=config.trains)
 
 
 def classifier(config: RunConfig, p: int, counts: np.ndarray | None = None, branch: int = 0) -> Classifier:

@@ -105,14 +105,31 @@ def load_weights(network: Bottlenecks | Other, path: Path) -> str:
         InvalidInput: if the file is of another kind, asks to run code, holds no such network or two of them, or has a
             tensor of another shape or with values that are not finite.
     """
+    tensors, digest = fitting(network, path)
+    (network.body if isinstance(network, Other) else network).load_state_dict(tensors, strict=False)
+    return digest
+
+
+def fitting(network: Bottlenecks | Other, path: Path) -> tuple[dict[str, Tensor], str]:
+    """Read the weights of a file that are a network's.
+
+    Args:
+        network: the network, which may be without memory (on PyTorch's device 'meta'); it stays as it is.
+        path: as for :func:`load_weights`.
+
+    Returns:
+        The weights by the network's keys, and the file's SHA-256.
+
+    Raises:
+        InvalidInput: as :func:`load_weights`.
+    """
     if path.suffix not in (*PICKLED, ".safetensors"):
         raise InvalidInput(f"weights {str(path)!r} must be a .pth, .pt, .pth.tar, .ckpt, .bin or .safetensors file")
     target: nn.Module = network.body if isinstance(network, Other) else network
     data = contents(path, LIMIT)
     content = _safetensors(data, path) if path.suffix == ".safetensors" else _pickled(data, path)
     chosen = _chosen(content, target, path, block=network.trains == "block")
-    target.load_state_dict(_checked(chosen, target, path), strict=False)
-    return hashlib.sha256(data).hexdigest()
+    return _checked(chosen, target, path), hashlib.sha256(data).hexdigest()
 
 
 def weights_hash(path: Path) -> str:
