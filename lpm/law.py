@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from lpm import roots
 from lpm.console.errors import InvalidInput
 from lpm.coordinates import Coordinates
 from lpm.problem import Problem
@@ -194,9 +195,7 @@ def crossings(at: Callable[[float], Problem], points: Sequence[float]) -> list[C
     for i in range(len(x) - 1):
         if collapsed[i] != collapsed[i + 1]:
             # A finite stand-in for inf, where nothing pulls the minority apart.
-            from scipy.optimize import brentq  # here, because scipy takes long to import
-
-            root = brentq(lambda y: min(value(y), 1e3), x[i], x[i + 1], xtol=1e-15, rtol=1e-15)
+            root = roots.between(lambda y: min(value(y), 1e3), x[i], x[i + 1])
             found.append(Crossing(math.exp(root), _bracket(at, root, collapsed[i + 1]), collapsed[i + 1]))
     return found
 

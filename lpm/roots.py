@@ -1,4 +1,4 @@
-"""The roots of many increasing functions at a time, in step, so that all are evaluated at once."""
+"""The roots of many increasing functions at a time, in step, so that all are evaluated at once; and one root in a bracket."""
 
 from __future__ import annotations
 
@@ -41,15 +41,48 @@ def increasing(function: Callable[[np.ndarray, np.ndarray], np.ndarray], number:
         b[left] += step[left]
         fb[left], step = function(members[left], b[left]), 2 * step
     left = np.flatnonzero(np.sign(fa) * np.sign(fb) <= 0)  # nan is left out
-    members, a, fa, b, fb = (array[left] for array in (members, a, fa, b, fb))
+    root[left] = _inside(function, left, a[left], fa[left], b[left], fb[left])
+    return root
+
+
+def between(function: Callable[[float], float], low: float, high: float) -> float:
+    """Find a root of a function between two ends at which it has different signs.
+
+    Args:
+        function: the function.
+        low: one end.
+        high: the other.
+
+    Returns:
+        A root.
+    """
+
+    def values(_: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.array([function(float(x[0]))])
+
+    ends = [np.array([end]) for end in (low, high)]
+    (root,) = _inside(values, np.array([0]), ends[0], values(ends[0], ends[0]), ends[1], values(ends[1], ends[1]))
+    return float(root)
+
+
+def _inside(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    members: np.ndarray,
+    a: np.ndarray,
+    fa: np.ndarray,
+    b: np.ndarray,
+    fb: np.ndarray,
+) -> np.ndarray:
+    """The roots of some functions inside their brackets (a, b), by the method of Chandrupatla."""
+    root, places = np.empty(len(members)), np.arange(len(members))
     share: np.ndarray = np.full(len(members), 0.5)  # of the way from b to a
     for _ in range(MOST):
         best = np.where(np.abs(fa) < np.abs(fb), a, b)
-        root[members] = best
+        root[places] = best
         left = np.flatnonzero((np.abs(b - a) > WIDTH * (1 + np.abs(best))) & (fa != 0) & (fb != 0))
         if not left.size:
             break
-        members, a, fa, b, fb, share = (array[left] for array in (members, a, fa, b, fb, share))
+        places, members, a, fa, b, fb, share = (array[left] for array in (places, members, a, fa, b, fb, share))
         x = b + share * (a - b)
         fx = function(members, x)
         same = np.sign(fx) == np.sign(fb)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from lpm.roots import increasing
+import numpy as np
+import pytest
+
+from lpm.roots import between, increasing
 
 
 def test_every_root_is_found_in_few_evaluations() -> None:
@@ -30,3 +33,10 @@ def test_a_function_without_a_root_gets_nan_and_disturbs_no_other() -> None:
     assert found[1] == 3.0
     assert np.isnan(found[[2, 3]]).all()
     assert increasing(function, 0).shape == (0,)
+
+
+def test_one_root_in_a_bracket_also_where_the_function_falls_or_jumps() -> None:
+    assert between(lambda x: x**3 - 2, 0.0, 4.0) == pytest.approx(2 ** (1 / 3), rel=1e-12)
+    assert between(lambda x: 1 - math.exp(x), -3.0, 40.0) == pytest.approx(0.0, abs=1e-12)
+    assert between(lambda x: 1.0 if x > 0.3 else -2.0, 0.0, 1.0) == pytest.approx(0.3, rel=1e-11)
+    assert between(lambda x: x - 1, 1.0, 2.0) == 1.0
