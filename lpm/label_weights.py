@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
 Weights = tuple[np.ndarray, np.ndarray]
 """A discrete law of the weight of a in the label: values (Q,) in [0, 1] and probabilities (Q,)."""
-
-Map = Callable[[np.ndarray], np.ndarray]
 
 SIDE, CUT_SHARE = 32, 0.5
 """CutMix and CMO: pixels of an image's side, and the share of batches in which a patch is pasted."""
@@ -27,23 +24,13 @@ def between(alpha: float, nodes: int, breaks: tuple[float, ...]) -> Weights:
     Returns:
         Gauss-Legendre nodes in the law's distribution function, and their weights.
     """
-    x, w = _on_the_line(nodes)
-    below, at = _distribution(alpha)
-    ends = np.unique([0.0, *below(np.array(breaks)), 1.0])
-    low, width = ends[:-1, None], np.diff(ends)[:, None]
-    u, weights = low + width * (x + 1) / 2, width * w / 2
-    return at(u.ravel()), weights.ravel()
-
-
-def _distribution(alpha: float) -> tuple[Map, Map]:
-    """The distribution function of Beta(alpha, alpha) and its inverse."""
-    if alpha == 1:
-        return np.asarray, np.asarray
-    if alpha == 0.5:  # the arcsine law
-        return lambda x: 2 / np.pi * np.arcsin(np.sqrt(x)), lambda u: np.sin(np.pi / 2 * u) ** 2
     from scipy.special import betainc, betaincinv  # here, because scipy takes long to import
 
-    return partial(betainc, alpha, alpha), partial(betaincinv, alpha, alpha)
+    ends = np.unique([0.0, *betainc(alpha, alpha, np.array(breaks)), 1.0])
+    x, w = _on_the_line(nodes)
+    low, width = ends[:-1, None], np.diff(ends)[:, None]
+    u, weights = low + width * (x + 1) / 2, width * w / 2
+    return betaincinv(alpha, alpha, u.ravel()), weights.ravel()
 
 
 _on_the_line = lru_cache(np.polynomial.legendre.leggauss)

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import betainc, betaincinv
 
 from lpm import cure_table, cures, mixing
 from lpm.console.cli import run
 from lpm.console.errors import InvalidInput
 from lpm.cure_rows import CURES, KAPPA, SMOOTHING, VS_GAMMA, Setting
 from lpm.family import Family
-from lpm.label_weights import CUT_SHARE, SIDE, _distribution, _quadrature, patches
+from lpm.label_weights import CUT_SHARE, SIDE, _quadrature, patches
 from lpm.law import collapse_number
 from lpm.pairs import ClassCounts, class_counts, imbalanced
 from lpm.problem import Features, Problem
@@ -105,14 +104,6 @@ def test_patches_have_the_area_of_clipped_boxes() -> None:
     assert weights.sum() == pytest.approx(1)
     for power in (1, 2, 5):
         assert weights @ (1 - values) ** power == pytest.approx(CUT_SHARE * np.mean(area**power), rel=0.02)
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_distributions_in_closed_form_are_those_of_scipy(alpha: float) -> None:
-    below, at = _distribution(alpha)
-    x = np.linspace(0, 1, 101)
-    np.testing.assert_allclose(below(x), betainc(alpha, alpha, x), atol=1e-14)
-    np.testing.assert_allclose(at(x), betaincinv(alpha, alpha, x), atol=1e-14)
 
 
 def test_quadrature_has_the_moments_of_its_law() -> None:
