@@ -229,26 +229,39 @@ def test_augment_takes_a_word_and_is_the_run_of_the_two_options(
     assert config.key == config_of(parser.parse_args(["--dataset", "imagenet-lt", *spelled])).key
 
 
-def test_the_page_wraps_a_transform_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a transform in its place that is as random, so that torchvision need not be there."""
+def test_a_transform_of_torchvision_is_named_by_its_class_or_as_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With modules in its place that are as random, so that torchvision need not be there."""
 
-    class AugMix:
-        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+    class AugMix(torch.nn.Module):
+        def __init__(self, severity: int = 3) -> None:
+            super().__init__()
+            self.severity = severity
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
             assert (image.shape, image.dtype) == ((3, 8, 8), torch.uint8)
-            return image + torch.randint(256, image.shape, dtype=torch.uint8)
+            return image + torch.randint(self.severity, 256, image.shape, dtype=torch.uint8)
 
-    v2 = types.SimpleNamespace(AugMix=AugMix)
+    v2 = types.ModuleType("torchvision.transforms.v2")
+    v2.__dict__.update(
+        AugMix=AugMix, RandomGrayscale=lambda p: torch.nn.Identity(), Compose=lambda all: torch.nn.Sequential(*all)
+    )
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     monkeypatch.setitem(sys.modules, "torchvision.transforms", types.SimpleNamespace(v2=v2))
+    monkeypatch.setitem(sys.modules, "torchvision.transforms.v2", v2)
     (example,) = code("docs/practice/own-images.md")
-    names: dict[str, Any] = {}
-    exec(compile(example, "my_code.py", "exec"), names)
+    own = types.ModuleType("my_code")
+    exec(compile(example, "my_code.py", "exec"), own.__dict__)
+    monkeypatch.setitem(sys.modules, "my_code", own)
     pixels, before = np.zeros((8, 8, 3), np.uint8), torch.get_rng_state()
     pixels.flags.writeable = False
-    first, again, other = (names["augmix"](pixels, np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert (first.shape, first.dtype) == (pixels.shape, np.uint8)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    for name in ("torchvision.transforms.v2:AugMix", "my_code:policy"):
+        own_code.trust(name)
+        apply = pickle.loads(pickle.dumps(policies.policy(name)))
+        first, again, other = (apply(pixels, np.random.default_rng(seed)) for seed in (0, 0, 1))
+        assert (first.shape, first.dtype) == (pixels.shape, np.uint8)
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+        assert first.min() >= (3 if name.endswith("AugMix") else 5)
     assert torch.equal(torch.get_rng_state(), before)
 
 

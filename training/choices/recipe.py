@@ -186,7 +186,8 @@ class RecipeChoices:
     transform: str = choice(
         "none",
         "what is done with each cropped training image besides; beside these package.module:function, a function of your own "
-        "that takes pixels (size, size, 3) uint8 and a NumPy generator, and returns pixels",
+        "that takes pixels (size, size, 3) uint8 and a NumPy generator, and returns pixels, or a module of PyTorch for images "
+        "(3, size, size) uint8, such as torchvision.transforms.v2:AugMix",
         "recipe",
         words={
             "none": "",

@@ -5,8 +5,11 @@ Each takes a cropped image and a generator, so a view stays a function of seed, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -161,6 +164,9 @@ def policy(name: str) -> Policy | None:
 class OwnPolicy:
     """A function of one's own as a policy; a process that decodes may be sent it, and finds the function itself.
 
+    A module of PyTorch, such as a transform of ``torchvision.transforms.v2``, gets pixels as a tensor (3, S, S) and PyTorch's
+    generator seeded from the run's. Of a class it is the object with its usual settings.
+
     Args:
         name: its dotted name.
 
@@ -170,6 +176,11 @@ class OwnPolicy:
 
     def __init__(self, name: str) -> None:
         self.name, self.function = name, function_of(name, "--transform")
+        if isinstance(self.function, type):
+            self.function = called(self.function, words=f"--transform {name}")
+        torch = sys.modules.get("torch")  # a module of it has imported it
+        if torch is not None and isinstance(self.function, torch.nn.Module):
+            self.function = partial(_on_tensors, self.function)
 
     def __reduce__(self) -> tuple[type[OwnPolicy], tuple[str]]:
         # By name, because functions that are made by others, or wrapped ones, cannot be pickled.
@@ -195,3 +206,14 @@ class OwnPolicy:
                 f"{pixels.shape}"
             )
         return result
+
+
+def _on_tensors(module: Callable[[Any], Any], pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply a module of PyTorch to pixels; all it draws is a function of the generator."""
+    import torch
+
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(int(rng.integers(2**63)))
+        changed: np.ndarray = module(image).permute(1, 2, 0).numpy()
+    return changed
