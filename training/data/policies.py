@@ -165,7 +165,7 @@ class OwnPolicy:
     """A function of one's own as a policy; a process that decodes may be sent it, and finds the function itself.
 
     A module of PyTorch, such as a transform of ``torchvision.transforms.v2``, gets pixels as a tensor (3, S, S) and PyTorch's
-    generator seeded from the run's. Of a class it is the object with its usual settings.
+    generator seeded from the run's. A class is made into an object with its usual settings.
 
     Args:
         name: its dotted name.
