@@ -23,7 +23,7 @@ from lpm.threshold import Threshold, by_law, searches
 FEW_NODES = 8
 """Quadrature nodes with which the R0 of a cure whose classes all differ is looked for, before it is proved with all of them."""
 MOST_CLASSES = 10
-"""Number of classes up to which it is looked for: at 12 it takes 20 seconds."""
+"""Number of classes up to which it is looked for: at 12 it takes ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,10 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: words of the command line; those of the process if None.
 
     Returns:
-        Its exit status.
+        Its exit status; 1 if a cure that was named is not certified.
 
     Raises:
-        InvalidInput: if options do not go together.
+        InvalidInput: if options do not go together, or a cure that was named is not defined for them.
     """
     from lpm.console import cli
     from lpm.cure_plot import plot
@@ -126,10 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
     cli.add_report(parser)
     options = parser.parse_args(arguments)
     table = _table(options)
+    for name in options.cure or ():
+        try:
+            table.limit(BY_NAME[name].build(table.setting))
+        except InvalidInput as refusal:
+            raise InvalidInput(f"{name}: {refusal}") from None
     rows = table.rows([BY_NAME[name] for name in dict.fromkeys(options.cure or BY_NAME)])
-    for row in rows:
-        if options.cure and row.relative_gap is None:
-            raise InvalidInput(f"{row.cure}: {row.note}")
     limits = limits_of(options)
     words = settings_of(limits["e_h"], limits["e_w"], limits["decay"], bias=limits["bias"])
     where = f"R = {options.R:g}" if options.counts is None else "own counts"
@@ -149,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
             of = [row.cure for row in rows if row.note == note]
             print(f"{'all' if len(of) == len(rows) else ', '.join(of)}: {note}")
         cli.next_step("python -m training.compare trains networks with such cures, by default on the built-in digits")
-    return 0
+    return int(any(options.cure and row.relative_gap is None for row in rows))
 
 
 def _print(table: list[list[str]]) -> None:

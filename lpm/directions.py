@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_counts(parser)
     parser.refuse("the decay is what is looked for; `python -m lpm.solve` solves at one", "--decay")
     parser.refuse("directions are lost to a weight decay, not to budgets", "--E-H", "--E-W", "--budget")
-    parser.refuse("directions are looked for without a free bias, whose solves take minutes", "--bias")
+    parser.refuse("directions are looked for without a free bias", "--bias")
     parser.refuse("it looks at one R; `python -m lpm.threshold` takes a range", "--R-min", "--R-max")
     cli.add_report(parser)
     options = parser.parse_args(arguments)

@@ -39,8 +39,8 @@ The first is enough for nine problems in ten. Where it is not, the path has not 
 
 DIFFERENCE = 1e-4
 """Change of a bias over which slopes are compared."""
-FLAT = 1e-14
-"""Largest slope along a bias at which it is the best one to rounding."""
+LEAST, TINY = 1e-12, 1e-300
+"""Smallest curvature along an axis that a Newton step takes for one, in proportion to the largest one, and at all."""
 LONGEST = 4.0
 """Largest change of a bias in one step: second derivatives say little of what lies further away."""
 BIAS_STEPS, HALVINGS = 50, 12
@@ -299,9 +299,11 @@ def _descent_in_bias(problem: Problem, frozen: tuple[int, ...]) -> tuple[Coordin
     """:func:`at_best_bias` of a problem with more groups, or with one.
 
     Newton's method: the optimal value is convex in the bias, and its second derivatives are differences of slopes that are
-    solved for at once. A step that raises the value is halved. Near the end, where values differ by rounding, slopes decide.
+    solved for at once. A step that raises the value is halved. Near the end, where values differ by rounding, slopes decide,
+    each in proportion to the labels of its group.
     """
     G, spent = len(problem.sizes), 0
+    mass = bias.label_mass(Coordinates(problem))[1:]
 
     def around(free: np.ndarray) -> tuple[Coordinates, np.ndarray, float, np.ndarray, np.ndarray]:
         """Coordinates, the point, the value, the slope (G - 1,) and the second derivatives at a bias."""
@@ -317,11 +319,18 @@ def _descent_in_bias(problem: Problem, frozen: tuple[int, ...]) -> tuple[Coordin
         value = here.value_and_gradient(X)[0] + (problem.decay or 0.0) * here.nuclear_norm(X)
         return here, X, value, slopes[0], (second + second.T) / 2
 
+    def steepest(slope: np.ndarray) -> float:
+        return float(np.max(np.abs(slope) / mass))
+
     free = np.zeros(G - 1)
     best = around(free)
-    for _ in range(BIAS_STEPS):
+    for _ in range(BIAS_STEPS if G > 1 else 0):
         _, _, value, slope, second = best
-        step = -np.linalg.lstsq(second, slope, rcond=1e-12)[0]
+        if not (np.isfinite(slope).all() and np.isfinite(second).all()):
+            break
+        # Rounding may turn small eigenvalues negative, of which the size counts: any step goes down.
+        curvature, axes = np.linalg.eigh(second)
+        step = -axes @ ((axes.T @ slope) / np.maximum(np.abs(curvature), LEAST * np.abs(curvature).max() + TINY))
         step *= min(1.0, LONGEST / np.abs(step).max(initial=LONGEST))
         noise = 1e-11 * abs(value)  # of solved values; less is left to gain where slopes decide
         for _ in range(HALVINGS if -slope @ step > noise else 1):
@@ -329,12 +338,10 @@ def _descent_in_bias(problem: Problem, frozen: tuple[int, ...]) -> tuple[Coordin
             change = found[2] - value
             if change < min(-noise, 1e-4 * slope @ step):
                 break
-            if change <= noise and np.abs(found[3]).max() < np.abs(slope).max() / 2:
+            if change <= noise and steepest(found[3]) < steepest(slope) / 2:
                 break
             step = step / 2
         else:
             break  # rounding
         free, best = free + step, found
-        if np.abs(best[3]).max() <= FLAT:
-            break
     return best[0], best[1], spent

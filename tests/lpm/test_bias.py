@@ -34,7 +34,7 @@ def free(problem: Problem, mu: float) -> Problem:
     return replace(problem.under_decay(mu), bias=True)
 
 
-@settings(few, max_examples=10)  # a best bias takes some thirty solves
+@settings(few, max_examples=10)  # a best bias takes some ten batches of solves
 @given(changed(), st.floats(0.2, 0.9), st.integers(0, 2**32 - 1))
 def test_the_certificate_is_true_at_any_point_and_any_bias(problem: Problem, part: float, seed: int) -> None:
     """Also far from the optimum, where the term of the bias is most of the gap."""
@@ -75,6 +75,18 @@ def test_a_bias_absorbs_logit_adjustment(strength: str) -> None:
     assert with_it.objective == pytest.approx(without.objective, rel=1e-11)
     assert with_it.gram.block == pytest.approx(without.gram.block, rel=1e-6)
     assert with_it.gram.eigenvalue == pytest.approx(without.gram.eigenvalue, rel=1e-6)
+
+
+def test_equal_counts_need_no_bias() -> None:
+    problem = programs.plain(class_counts([10, 10, 10, 10]))
+    with_it = solve(free(problem, 0.05))
+    assert with_it.objective == pytest.approx(solve(problem.under_decay(0.05)).objective, rel=1e-12)
+
+
+@pytest.mark.parametrize("counts", [(1e9, 1e4, 1), (1e5, 1e3, 10, 1)])
+def test_a_bias_is_found_where_a_class_has_hardly_any_labels(counts: tuple[float, ...]) -> None:
+    """Its slope is tiny from the start, and the optimal value is almost flat along its bias."""
+    assert solve(free(programs.fc(product(class_counts(counts)), fixed(0.5)), 0.01)).relative_gap < 1e-9
 
 
 def test_many_at_once_are_each_at_the_best_of_all_biases() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -28,6 +29,7 @@ from training.run.correcting import corrected
 from training.run.corrections import (
     CORRECTIONS,
     Finished,
+    NotDefined,
     Options,
     logit_adjustment,
     nearest_class_mean,
@@ -100,6 +102,16 @@ def test_the_nearest_class_mean_is_that_of_its_formula(plain: Plain, features: s
     assert (
         nearest_class_mean(run, Options(features=features))(run.inputs("test"))[:60].argmax(axis=1).tolist() == nearest
     )
+
+
+def test_a_network_without_batchnorm_has_none_to_recalibrate(plain: Plain) -> None:
+    run = Finished(plain[1].config, copy.deepcopy(plain[1].network), plain[1].data, CPU)
+    for module in list(run.network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+                setattr(module, name, torch.nn.Identity())
+    with pytest.raises(NotDefined, match="no BatchNorm"):
+        corrected(run, "bn", Options())
 
 
 def test_recalibrated_batchnorm_has_the_mean_statistics_of_unmixed_images(plain: Plain) -> None:

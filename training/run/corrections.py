@@ -132,12 +132,17 @@ class Finished:
 
     @cached_property
     def recalibrated(self) -> Finished:
-        """The same network with BatchNorm statistics of unmixed training images, the mean over batches in random order."""
+        """The same network with BatchNorm statistics of unmixed training images, the mean over batches in random order.
+
+        Raises NotDefined if it has none.
+        """
         network = copy.deepcopy(self.network)
         other = Finished(self.config, network, self.data, self.device, quiet=self.quiet)
         other.source = self.source
         network.train()
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+        if not norms:
+            raise NotDefined("the network has no BatchNorm whose statistics were measured in training")
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches, each counting equally
