@@ -145,7 +145,7 @@ function showDecay() {
   $("mu-tick").firstElementChild.textContent = root === null ? "" : `rare collapse: ${short(root)}`;
   $("decay-sentence").textContent = decaySentence(curve, j);
   $("decay-numbers").replaceChildren(...decayNumbers(curve, j).map(([head, value]) => element("tr", [element("th", head, {scope: "row"}), element("td", value)])));
-  $("decay-command").replaceChildren(line(["python -m lpm.cures", `--K ${2 * HALF}`, `--R ${R}`, `--decay ${curve.mu[j]}`, "--bias"]), line(["python -m figures law"]));
+  $("decay-command").replaceChildren(line(["python -m lpm.cures", `--K ${2 * HALF}`, `--R ${R}`, `--decay ${curve.mu[j]}`, "--bias", `--cure "${state.method}"`]), line(["python -m figures law"]));
 }
 
 function drawDecay(colour) {
